@@ -1,0 +1,255 @@
+"""From configuration to objects: the only file that does this, and the one that decides what `_target_` may name."""
+
+import copy
+import inspect
+from collections.abc import Callable, Iterator
+from importlib import import_module
+
+import torch
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.utils import instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from trainer import device, launch
+from trainer.clock import Clock
+from trainer.data.loader import Loader
+from trainer.data.splits import Splits
+from trainer.errors import ConfigError
+from trainer.kit import Kit
+from trainer.launch import choice
+from trainer.loop import Run, Slots
+from trainer.rng import derive, seed_default
+from trainer.tally import SCORE
+
+LIBRARIES = ("trainer", "torch", "torchvision")
+KINDS = {"model": nn.Module, "act": nn.Module, "norm": nn.Module, "pool": nn.Module, "reg.layer": nn.Module, "optimizer": torch.optim.Optimizer}
+HOMES = {"bias": "init", "warmup": "sched"}  # groups whose classes stand in another group's file
+
+
+def task(cfg: DictConfig) -> object:
+    """The job to do, with its `run(cfg)`."""
+    return node(cfg, "task")()
+
+
+def allowed(overrides: list[str]) -> tuple[str, ...]:
+    """Packages that `_target_` may name: ours, and those of `allow=[...]` on the command line. Never a file's word."""
+    typed = [OverridesParser.create().parse_override(text) for text in overrides if text.startswith("allow=")]
+    return (*LIBRARIES, *(package for override in typed for package in override.value()))
+
+
+def node(cfg: DictConfig, path: str) -> Callable:
+    """What stands at a path of the configuration, as a callable that takes what the loop has and calls the class with the keys.
+
+    Errors: ConfigError where `_target_` is not of the group's kind, or a key is not one of its fields.
+    """
+    here = OmegaConf.select(cfg, path)
+    if not isinstance(here, DictConfig) or "_target_" not in here:
+        raise ConfigError(f"{path}: no _target_ in it; it must name a class")
+    libraries = allowed(launch.overrides())
+    for place, inner in nested(here, path):
+        locate(inner._target_, place, path, libraries)
+    known = locate(here._target_, path, path, libraries)
+    keys = [key for key in here if not key.startswith("_")]
+    fields = inspect.signature(known).parameters
+    for key in keys:
+        if key not in fields:
+            raise ConfigError(f"{path}.{key}: {known.__name__} has no field {key}; its fields: {', '.join(fields) or 'none'}")
+    made = instantiate(here, _partial_=True, _convert_="all")
+
+    def build(*arguments: object, **more: object) -> object:
+        try:
+            return made(*arguments, **more)
+        except (ValueError, TypeError) as error:
+            raise ConfigError(f"{path} ({known.__name__}): {error}") from error
+
+    return build
+
+
+def nested(here: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
+    """Every node below that names a target of its own, in mappings and lists."""
+    children = here.items_ex(resolve=True) if isinstance(here, DictConfig) else enumerate(here)
+    for key, child in children:
+        if OmegaConf.is_config(child):
+            if isinstance(child, DictConfig) and "_target_" in child:
+                yield f"{path}.{key}", child
+            yield from nested(child, f"{path}.{key}")
+
+
+def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> type:
+    """The class a `_target_` names, if it is of the kind its group allows.
+
+    By object, not by name: a class of torch's reached by whatever path must be a module or an optimizer as the group says, and
+    a technique must be defined in the group's own file of trainer/ or in an allowed package.
+    Errors: ConfigError.
+    """
+    where = f"{place}._target_={target}"
+    if not isinstance(target, str) or target.partition(".")[0] not in libraries:
+        raise ConfigError(f"{where}: outside the allowed libraries ({', '.join(libraries)}); allow=[PACKAGE] on the command line adds one of your own")
+    found, parts = import_module(target.partition(".")[0]), target.split(".")
+    for end, part in enumerate(parts[1:], start=2):
+        if not hasattr(found, part):
+            try:
+                import_module(".".join(parts[:end]))
+            except ImportError:
+                pass
+        found = getattr(found, part, None)
+    if not isinstance(found, type):
+        raise ConfigError(f"{where}: no class of that name")
+    home, kind = home_of(group), kind_of(group)
+    root = found.__module__.partition(".")[0]
+    if kind is not None and not issubclass(found, kind):
+        raise ConfigError(f"{where}: must be a {kind.__module__.partition('.')[0]} {kind.__name__}, as {group} needs")
+    if root not in libraries or (root in LIBRARIES and kind is None and not f"{found.__module__}.".startswith(f"{home}.")):
+        raise ConfigError(f"{where}: must be a class of {home}, or of a package of yours in allow=[...]")
+    return found
+
+
+def kind_of(group: str) -> type | None:
+    return next((kind for name, kind in KINDS.items() if f"{group}.".startswith(f"{name}.")), None)
+
+
+def home_of(group: str) -> str:
+    first = group.partition(".")[0]
+    return f"trainer.{HOMES.get(first, first)}"
+
+
+def slots(cfg: DictConfig, task_kind: str) -> Slots:
+    """The regularisers, each in its slot, in the order given."""
+    filled = {}
+    for slot, techniques in cfg.reg.items():
+        if slot not in Slots.__dataclass_fields__:
+            raise ConfigError(f"reg.{slot}: no such slot; all: {', '.join(Slots.__dataclass_fields__)}")
+        makers = {name: node(cfg, f"reg.{slot}.{name}") for name in techniques}
+        if slot == "layer":
+            for make in makers.values():
+                make()  # a bad number speaks up here, with its key
+            filled[slot] = list(makers.values())
+        else:
+            filled[slot] = [fits(make(), f"reg={name}", task_kind) for name, make in makers.items()]
+    return Slots(**filled)
+
+
+def fits(technique: object, word: str, task_kind: str) -> object:
+    """A technique, if it is meant for this kind of data. Errors: ConfigError."""
+    tasks = getattr(technique, "tasks", (task_kind,))
+    if task_kind not in tasks:
+        raise ConfigError(f"{word}: needs {' or '.join(tasks)}, but data={choice('data')} is {task_kind}")
+    return technique
+
+
+def run(cfg: DictConfig) -> Run:
+    """Build and check everything a run is made of. Errors: UserError, before anything is written."""
+    where = device.pick(cfg.device)
+    data: Splits = node(cfg, "data")().load()
+    apply = node(cfg, "preprocess")().fit(data.train.images)
+    train, val, test = (Loader(split, apply, where) for split in (data.train, data.val, data.test))
+    batch_size = len(train) if cfg.batch_size == "full" else cfg.batch_size
+    clock = make_clock(cfg, len(train), batch_size)
+    chosen = slots(cfg, data.task)
+    criterion = fits(node(cfg, "loss")(), f"loss={choice('loss')}", data.task)
+    model = make_model(cfg, data, train, chosen, where)
+    base_sched = node(cfg, "sched")()
+    parts = Run(
+        data=data,
+        train=train,
+        val=val,
+        test=test,
+        model=model,
+        forward=torch.compile(model) if cfg.compile else model,
+        criterion=criterion,
+        optimizer=make_optimizer(cfg, model),
+        sched=node(cfg, "warmup")()(base_sched),
+        observe=getattr(base_sched, "observe", None),
+        sampler=node(cfg, "sampler")(),
+        aug=[fits(node(cfg, f"aug.{name}")(), f"aug={name}", data.task) for name in cfg.aug],
+        slots=chosen,
+        averaging=node(cfg, "averaging")(model),
+        clock=clock,
+        device=where,
+        autocast=device.autocast(where, cfg.precision),
+        seed=cfg.seed,
+        epochs=cfg.epochs,
+        batch_size=batch_size,
+        accumulate=cfg.accumulate,
+        drop_last=cfg.drop_last,
+        eval_batch_size=cfg.eval_batch_size,
+        eval_steps=clock.steps(cfg.eval_every),
+        log_steps=cfg.log_every,
+        monitor=monitor(cfg, data),
+    )
+    rehearse(parts, cfg)
+    return parts
+
+
+def make_clock(cfg: DictConfig, samples: int, batch_size: int) -> Clock:
+    update = batch_size * cfg.accumulate
+    if batch_size > samples:
+        raise ConfigError(f"batch_size={batch_size}: larger than the {samples} training samples of data={choice('data')}; nearest: batch_size=full")
+    if update > samples:
+        raise ConfigError(f"accumulate={cfg.accumulate}: {cfg.accumulate} batches of {batch_size} are more than the {samples} training samples; nearest: accumulate={samples // batch_size}")
+    steps = samples // update if cfg.drop_last else -(-samples // update)
+    return Clock(total_steps=steps * cfg.epochs, steps_per_epoch=steps)
+
+
+def make_model(cfg: DictConfig, data: Splits, train: Loader, chosen: Slots, where: torch.device) -> nn.Module:
+    """Layers, then the model slot, then weights and biases, each from a seed of its own; on the device."""
+    act = node(cfg, "act")
+    kit = Kit(act=act, norm=node(cfg, "norm"), pool=node(cfg, "pool"), drops=chosen.layer)
+    cpu = torch.device("cpu")
+    seed_default(cpu, derive(cfg.seed, "model"))
+    model = node(cfg, "model")(data.input_shape, data.outputs, kit)
+    for change in chosen.model:
+        model = change(model)
+    model.to(where)
+    batch = train.batch(torch.arange(min(len(train), 256), device=where))
+    for name in ("init", "bias"):
+        seed_default(where, derive(cfg.seed, name))
+        node(cfg, name)()(model, *batch, act)
+    return model
+
+
+def make_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
+    optimizer = node(cfg, "optimizer")([parameter for parameter in model.parameters() if parameter.requires_grad])
+    for group in optimizer.param_groups:
+        group["base_lr"] = group["lr"]
+    return optimizer
+
+
+def monitor(cfg: DictConfig, data: Splits) -> str:
+    score = SCORE[data.task]
+    if cfg.monitor not in ("auto", "loss", score):
+        raise ConfigError(f"monitor={cfg.monitor}: data={choice('data')} is {data.task} and has loss and {score}; nearest: monitor={score}")
+    if not len(data.val) and (cfg.reg.get("stop") or choice("sched") == "plateau"):
+        raise ConfigError("data.val_share=0: early stopping and plateau watch a validation split; give it a share")
+    return score if cfg.monitor == "auto" else cfg.monitor
+
+
+@torch.no_grad()
+def rehearse(parts: Run, cfg: DictConfig) -> None:
+    """Send two samples down the path of a batch, so that what does not fit speaks up before a run directory is made."""
+    rng = torch.Generator(parts.device)
+    rng.manual_seed(0)
+    images, targets = parts.train.batch(torch.arange(min(2, len(parts.train)), device=parts.device))
+    for word, transform in [*zip((f"aug={name}" for name in cfg.aug), parts.aug), *((f"reg={type(t).__name__}", t) for t in parts.slots.batch)]:
+        try:
+            images, targets = transform(images, targets, rng)
+        except ValueError as error:
+            raise ConfigError(f"{word}: {error}, from data={choice('data')}") from error
+    model = copy.deepcopy(parts.model).eval()
+    try:
+        outputs = model(images)
+    except (RuntimeError, ValueError) as error:
+        raise ConfigError(f"model={choice('model')}: cannot take data={choice('data')} of shape {parts.data.input_shape} ({str(error).splitlines()[0]})") from error
+    if outputs.shape != targets.shape:
+        raise ConfigError(f"model={choice('model')}: gives {tuple(outputs.shape)} where the targets are {tuple(targets.shape)}")
+    last = len(parts.train) % parts.batch_size
+    if 1 in (parts.batch_size, last) and not (parts.drop_last and parts.batch_size > 1):
+        try:
+            model.train()(images[:1])
+        except ValueError:
+            what = "every batch" if parts.batch_size == 1 else f"the last batch of an epoch ({len(parts.train)} samples)"
+            raise ConfigError(
+                f"batch_size={parts.batch_size}: {what} holds one sample, and norm={choice('norm')} needs two or more; nearest: "
+                + ("batch_size=2" if parts.batch_size == 1 else f"batch_size={parts.batch_size + 1}, drop_last=true")
+            ) from None

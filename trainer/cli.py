@@ -1,0 +1,65 @@
+"""The command `train`: check what was typed and explain what is wrong, then hand over to Hydra. No torch before that."""
+
+import os
+import sys
+import traceback
+from importlib.metadata import version
+
+from omegaconf import DictConfig
+
+from trainer.errors import ConfigError, UserError
+
+failures: list[UserError] = []
+
+
+def main() -> None:
+    """Console entry. Exit codes: 0, 2 configuration, 3 data, 4 machine, 5 diverged, 130 and 143 signals, 1 anything else."""
+    arguments = sys.argv[1:]
+    try:
+        if {"--help", "-h"} & set(arguments):
+            from trainer import usage
+
+            usage.show([word for word in arguments if not word.startswith("-")])
+            return
+        if "--version" in arguments:
+            print(f"train {version('trainer')}")
+            return
+        from trainer import typed
+
+        sys.argv[1:] = typed.check(arguments)
+        hand_over()
+        if failures:
+            sys.exit(failures[0].code)
+    except UserError as error:
+        report(error)
+        sys.exit(error.code)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def hand_over() -> None:
+    """Let Hydra compose and launch: once, or for every job of a sweep."""
+    import hydra
+
+    from trainer import conf
+
+    hydra.main(version_base="1.3", config_path=str(conf.folder()), config_name="config")(job)()
+
+
+def job(cfg: DictConfig) -> float | None:
+    """One run. A user's error ends it with a message and lets a sweep go on."""
+    from trainer import build
+
+    try:
+        return build.task(cfg).run(cfg)
+    except UserError as error:
+        failures.append(error)
+        report(error)
+        return None
+
+
+def report(error: UserError) -> None:
+    """One or two lines on standard error; the traceback only where HYDRA_FULL_ERROR=1 asks for it."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        traceback.print_exception(error)
+    print(f"train: {error}", file=sys.stderr, flush=True)

@@ -1,0 +1,50 @@
+"""Where a run stands: what schedules and slots are functions of."""
+
+import math
+import re
+from typing import NamedTuple
+
+LENGTH = re.compile(r"(\d+(?:\.\d+)?)(ep|st|%)")
+
+
+class Clock(NamedTuple):
+    """The time of one update, in updates, epochs and shares of the run.
+
+    Args:
+        total_steps: updates in the run, >= 1.
+        steps_per_epoch: updates in one pass over the training split, >= 1.
+        step: updates done before this one, from 0.
+        lr: learning rate of the first parameter group in this update.
+    """
+
+    total_steps: int
+    steps_per_epoch: int
+    step: int = 0
+    lr: float = 0.0
+
+    @property
+    def epoch(self) -> int:
+        """Whole epochs done, from 0."""
+        return self.step // self.steps_per_epoch
+
+    @property
+    def progress(self) -> float:
+        """Share of the run done before this update, in [0, 1)."""
+        return self.step / self.total_steps
+
+    def at(self, step: int, lr: float = 0.0) -> "Clock":
+        return Clock(self.total_steps, self.steps_per_epoch, step, lr)
+
+    def steps(self, length: str) -> int:
+        """A length in updates, rounded to the nearest and at least 1: `30ep`, `5000st` or `5%` of the run."""
+        number, unit = parse_length(length)
+        one = {"ep": self.steps_per_epoch, "st": 1, "%": self.total_steps / 100}[unit]
+        return max(1, math.floor(number * one + 0.5))
+
+
+def parse_length(length: str) -> tuple[float, str]:
+    """Split a length into number and unit. Errors: ValueError on anything else."""
+    match = LENGTH.fullmatch(str(length))
+    if match is None or float(match[1]) <= 0:
+        raise ValueError(f"a length must be a number with a unit, as 30ep, 5000st or 5%, got {length}")
+    return float(match[1]), match[2]

@@ -1,0 +1,155 @@
+"""The words a user can say: groups, options and keys as the files of conf/ list them. Reads YAML; imports neither Hydra nor torch."""
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import yaml
+
+from trainer.clock import parse_length
+from trainer.errors import BOUND, INTERVAL, satisfies
+
+
+@cache
+def folder() -> Path:
+    """conf/: inside the package in a wheel, beside it in a clone."""
+    inside = Path(__file__).parent / "conf"
+    return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
+
+
+@dataclass(frozen=True)
+class Key:
+    """One key of a YAML file: its default and the comment behind it, whose words are also the rule its values must keep."""
+
+    path: str
+    default: object
+    comment: str
+
+    def complaint(self, value: object) -> str | None:
+        """Why a value breaks the rule, as `must be > 0`; None when it is good."""
+        words = self.words()
+        if (isinstance(value, str) and value in words) or (value is None and "null" in words):
+            return None
+        numbered = re.search(r"or (\w+):N", self.comment)
+        if numbered and re.fullmatch(rf"{numbered[1]}:\d+", str(value)):
+            return None
+        if "a length" in self.comment:
+            return length_complaint(value)
+        if isinstance(self.default, list):
+            if not isinstance(value, list):
+                return f"must be a list, as {short(self.default)}"
+            sample = self.default[0] if self.default else None
+            return next((why for item in value if (why := self._single(item, sample, words))), None)
+        return self._single(value, self.default, words)
+
+    def words(self) -> list[str]:
+        """The words the comment allows: `one of a, b, c` and `or d`."""
+        listed = re.search(r"one of ((?:\w+, )*(?!or\b)\w+)", self.comment)
+        return (listed[1].split(", ") if listed else []) + re.findall(r" or ([\w:]+)", self.comment)
+
+    def meaning(self) -> str:
+        """The comment without its rule."""
+        return re.split(r",? (?:[<>]=? |in [\[(]|one of |a whole number|a length|or )", self.comment)[0]
+
+    def rule(self) -> str | None:
+        """The rule for numbers, as `> 0` or `in [0, 1)`."""
+        found = INTERVAL.search(self.comment) or BOUND.search(self.comment)
+        return found[0] if found else None
+
+    def _single(self, value: object, sample: object, words: list[str]) -> str | None:
+        rule = self.rule()
+        either = f", or {' or '.join(words)}" if words and rule else ""
+        if isinstance(sample, bool):
+            return None if isinstance(value, bool) else "must be true or false"
+        if rule or isinstance(sample, int | float):
+            whole = "whole number" in self.comment or (isinstance(sample, int) and not isinstance(sample, bool))
+            if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or (isinstance(value, float) and not math.isfinite(value)):
+                return f"must be a {'whole ' if whole else ''}number{' ' + rule if rule else ''}{either}"
+            return None if rule is None or satisfies(rule, value) else f"must be {rule}{either}"
+        if words:
+            return f"must be one of {', '.join(words)}"
+        if isinstance(sample, str) and not isinstance(value, str | int | float):
+            return "must be a word"
+        return None
+
+
+def length_complaint(value: object) -> str | None:
+    try:
+        parse_length(value)
+    except ValueError:
+        return "must be a length with a unit, as 30ep, 5000st or 5%"
+    return None
+
+
+def short(value: object) -> str:
+    """A value as it is typed on the command line."""
+    if isinstance(value, list):
+        return "[" + ",".join(short(item) for item in value) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def groups() -> list[str]:
+    return sorted(path.name for path in folder().iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
+
+
+def options(group: str) -> list[str]:
+    return sorted(path.stem for path in (folder() / group).glob("*.yaml"))
+
+
+def file(group: str, option: str) -> Path:
+    return folder() / group / f"{option}.yaml"
+
+
+def headline(path: Path) -> str:
+    """The first comment: what the option is, who made it, when it fits. (Hydra wants a `# @package` line before it.)"""
+    lines = path.read_text().splitlines()
+    return next(line for line in lines if not line.startswith("# @")).removeprefix("#").strip()
+
+
+def defaults() -> dict[str, str | list[str] | None]:
+    """The option that each group takes when the user says nothing."""
+    chosen = {}
+    for entry in yaml.safe_load((folder() / "config.yaml").read_text())["defaults"]:
+        if isinstance(entry, dict):
+            chosen |= {group: option for group, option in entry.items() if not group.startswith("override ")}
+    return chosen
+
+
+def rules(cfg: Mapping, choices: Mapping[str, str | None]) -> dict[str, Key]:
+    """The keys of everything chosen, by full path. An option of the user's own, from elsewhere than conf/, has none."""
+    chosen = [(group, option) for group, option in choices.items() if isinstance(option, str)]
+    chosen += [("reg", name) for slot in cfg["reg"].values() for name in slot] + [("aug", name) for name in cfg["aug"]]
+    found = keys(folder() / "config.yaml")
+    for group, option in chosen:
+        if file(group, option).is_file():
+            found |= {path: key for path, key in keys(file(group, option), group).items() if path not in found}
+    return found
+
+
+def keys(path: Path, group: str = "") -> dict[str, Key]:
+    """Every key that a YAML file sets, by its full path in the configuration."""
+    source = path.read_text()
+    lines = source.splitlines()
+    whole = re.search(r"^# @package _global_", source, re.MULTILINE)
+    prefix = "" if whole or not group else f"{group}."
+    found: dict[str, Key] = {}
+
+    def walk(node: yaml.MappingNode, prefix: str) -> None:
+        for name, value in node.value:
+            path = f"{prefix}{name.value}"
+            if isinstance(value, yaml.MappingNode):
+                walk(value, f"{path}.")
+            elif name.value != "_target_":
+                comment = lines[value.end_mark.line][value.end_mark.column :].partition("#")[2].strip()
+                found[path] = Key(path, yaml.safe_load(yaml.serialize(value)), comment)
+
+    root = yaml.compose(source)
+    if root is not None:
+        root.value = [(name, value) for name, value in root.value if name.value not in ("defaults", "hydra")]
+        walk(root, prefix)
+    return found

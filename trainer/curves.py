@@ -1,0 +1,146 @@
+"""What a run records while it goes: metrics.jsonl and TensorBoard."""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.utils.tensorboard import FileWriter
+from torch.utils.tensorboard.summary import hparams, image, scalar, text
+
+from trainer.clock import Clock
+from trainer.tally import Tally
+
+
+class Curves:
+    """Points of the run. Between log points everything stays on the device.
+
+    The run's own event file holds lr, grad_norm, update_ratio and throughput; `train/`, `val/` and `test/` hold loss and
+    score under the same tags, so that TensorBoard draws them on one chart. metrics.jsonl holds one object a line: for
+    `train` one a log point, averaged over the updates since the one before; for `val` and `test` one a scoring.
+
+    Args:
+        directory: the run's.
+        task: of the data; names the score.
+    """
+
+    def __init__(self, directory: Path, task: str) -> None:
+        self.directory = directory
+        self.rows: list[dict] = []
+        self.grad_norm = math.nan
+        self._tally = Tally(task)
+        self._since_scoring: list[float] = []
+        self._writers: dict[str, FileWriter] = {}
+        self._file = (directory / "metrics.jsonl").open("a")
+        self._start = self._last = time.perf_counter()
+        self._weights: list[Tensor] = []
+
+    def before_step(self, model: nn.Module) -> None:
+        """At a log point, before the update: remember the weights, to tell how far they move."""
+        self._weights = [weight.detach().clone() for weight in model.parameters()]
+
+    @torch.no_grad()
+    def measure_gradient(self, model: nn.Module) -> None:
+        """At a log point, after backward and before anything edits the gradient."""
+        grads = [weight.grad for weight in model.parameters() if weight.grad is not None]
+        self.grad_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+
+    def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """A training batch's mean loss, outputs and targets; nothing is copied to the host."""
+        self._tally.add(loss, outputs, targets)
+
+    @torch.no_grad()
+    def log(self, model: nn.Module, now: Clock) -> dict[str, float]:
+        """A log point, after the update: write the averages since the last one and return them."""
+        moved = torch._foreach_sub(list(model.parameters()), self._weights)
+        change, size = (torch.linalg.vector_norm(torch.stack(torch._foreach_norm(part))) for part in (moved, self._weights))
+        grad_norm, ratio = torch.stack([self.grad_norm, change / size]).tolist()  # host sync
+        numbers = self._tally.take()  # host sync: here the device catches up, so that the clock below tells the truth
+        self._since_scoring = [a + b for a, b in zip(self._since_scoring, numbers)] if self._since_scoring else numbers
+        seconds = time.perf_counter()
+        throughput, self._last = numbers[0] / (seconds - self._last), seconds
+        means = self._tally.means(numbers)
+        extra = {"grad_norm": grad_norm, "update_ratio": ratio, "throughput": throughput}
+        self._row("train", now, {**means, **extra})
+        self._scalars("train", now, means)
+        self._scalars("", now, {"lr": now.lr, **extra})
+        return {**means, "throughput": throughput}
+
+    def since_scoring(self) -> dict[str, float]:
+        """Training loss and score averaged since the last scoring."""
+        means, self._since_scoring = self._tally.means(self._since_scoring), []
+        return means
+
+    def scored(self, split: str, now: Clock, scores: dict[str, float]) -> None:
+        """A scoring of a held-out split. The time it took does not count as training."""
+        self._row(split, now, scores)
+        self._scalars(split, now, scores)
+        self.flush()
+        self._last = time.perf_counter()
+
+    def last(self, split: str) -> dict | None:
+        """The newest row of a split."""
+        return next((row for row in reversed(self.rows) if row["split"] == split), None)
+
+    def decisions(self, config: str, overrides: Sequence[str], pictures: Tensor | None) -> None:
+        """At the start: what the run is, and what its first batch looks like (N, C, H, W, any range)."""
+        typed = " ".join(overrides) or "(defaults)"
+        self._writer("").add_summary(text("config", f"    train {typed}\n\n" + "\n".join("    " + line for line in config.splitlines())), 0)
+        if pictures is not None:
+            self._writer("").add_summary(image("first_batch", grid(pictures), dataformats="HWC"), 0)
+
+    def hparams(self, settings: dict[str, str | float | bool], metrics: dict[str, float]) -> None:
+        """At the end: the row of the HParams tab, in the run's own event file."""
+        for summary in hparams(settings, dict.fromkeys(metrics, 0.0)):
+            self._writer("").add_summary(summary)
+        for name, value in metrics.items():
+            self._writer("").add_summary(scalar(name, value), 0)
+
+    @property
+    def seconds(self) -> float:
+        return time.perf_counter() - self._start
+
+    def flush(self) -> None:
+        self._file.flush()
+        for writer in self._writers.values():
+            writer.flush()
+
+    def close(self) -> None:
+        self._file.close()
+        for writer in self._writers.values():
+            writer.close()
+
+    def _row(self, split: str, now: Clock, values: dict[str, float]) -> None:
+        row = {"step": now.step, "epoch": round(now.step / now.steps_per_epoch, 4), "split": split, "lr": now.lr, "seconds": round(self.seconds, 4)}
+        row |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+        self.rows.append(row)
+        self._file.write(json.dumps(row) + "\n")
+
+    def _scalars(self, split: str, now: Clock, values: dict[str, float]) -> None:
+        summary = scalar("", 0.0)  # one event for all values costs as much as one for each
+        del summary.value[:]
+        for name, value in values.items():
+            summary.value.add(tag=name, simple_value=value)
+        self._writer(split).add_summary(summary, now.step)
+
+    def _writer(self, split: str) -> FileWriter:
+        if split not in self._writers:
+            self._writers[split] = FileWriter(str(self.directory / split))
+        return self._writers[split]
+
+
+def grid(images: Tensor, columns: int = 8) -> Tensor:
+    """Up to 32 images side by side as one picture (H, W, 3) of uint8, each stretched to the full range."""
+    images = images[:32].float().cpu()
+    if images.shape[1] not in (1, 3):
+        images = images[:, :1]
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    images = ((images - low) / (high - low).clamp(min=1e-12)).expand(-1, 3, -1, -1)
+    images = torch.nn.functional.pad(images, (1, 1, 1, 1), value=1.0)
+    missing = -len(images) % columns if len(images) > columns else 0
+    images = torch.cat([images, images.new_ones(missing, *images.shape[1:])])
+    rows = [torch.cat(list(row), dim=2) for row in images.split(columns)]
+    return torch.cat(rows, dim=1).mul(255).byte().permute(1, 2, 0)

@@ -1,0 +1,33 @@
+"""Scoring a split."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+
+import torch
+from torch import Tensor, nn
+
+from trainer.data.loader import Loader
+from trainer.tally import Tally
+
+
+def evaluate(
+    model: nn.Module,
+    split: Loader,
+    criterion: Callable[[Tensor, Tensor], Tensor],
+    task: str,
+    batch_size: int,
+    autocast: Callable[[], AbstractContextManager],
+) -> dict[str, float]:
+    """Mean loss and score of the model on a whole split, in evaluation mode; the model's mode is put back.
+
+    The mean is over samples, whatever the size of the last batch. Nothing of the model changes.
+    """
+    training = model.training
+    model.eval()
+    tally = Tally(task)
+    with torch.no_grad(), autocast():
+        for images, targets in split.in_order(batch_size):
+            outputs = model(images).float()
+            tally.add(criterion(outputs, targets).mean(), outputs, targets)
+    model.train(training)
+    return tally.means(tally.take())

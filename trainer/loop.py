@@ -1,0 +1,173 @@
+"""The training loop: the path of a batch, top to bottom, in one function."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from trainer.checkpoint import Checkpoints
+from trainer.clock import Clock
+from trainer.console import Console
+from trainer.curves import Curves
+from trainer.data.loader import Loader
+from trainer.data.splits import Splits
+from trainer.evaluate import evaluate
+from trainer.rng import derive, seed_default
+from trainer.signals import Signals
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slots:
+    """Where regularisers act; each list in the order the user gave."""
+
+    layer: Sequence[Callable] = ()
+    model: Sequence[Callable] = ()
+    batch: Sequence[Callable] = ()
+    loss: Sequence[Callable] = ()
+    gradient: Sequence[Callable] = ()
+    weights: Sequence[Callable] = ()
+    stop: Sequence[Callable] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """Everything a run is made of, built and checked."""
+
+    data: Splits
+    train: Loader
+    val: Loader
+    test: Loader
+    model: nn.Module
+    forward: nn.Module  # the model, compiled where asked
+    criterion: Callable[[Tensor, Tensor], Tensor]
+    optimizer: torch.optim.Optimizer
+    sched: Callable[[Clock], float]  # with its warm-up
+    observe: Callable[[float], None] | None  # the schedule's, if it has memory
+    sampler: Callable[[int, Tensor, torch.Generator], Tensor]
+    aug: Sequence[Callable]
+    slots: Slots
+    averaging: object
+    clock: Clock
+    device: torch.device
+    autocast: Callable[[], AbstractContextManager]
+    seed: int
+    epochs: int
+    batch_size: int
+    accumulate: int
+    drop_last: bool
+    eval_batch_size: int
+    eval_steps: int
+    log_steps: int
+    monitor: str
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def score(self, model: nn.Module, split: Loader) -> dict[str, float]:
+        return evaluate(model, split, self.criterion, self.data.task, self.eval_batch_size, self.autocast)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended: finished, stopped (early), diverged or interrupted (by a signal), and when."""
+
+    status: str
+    now: Clock
+    signal: int = 0
+
+
+def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) -> Outcome:
+    """Train `run.model` in place."""
+    model, forward, optimizer, slots, averaging = run.model, run.forward, run.optimizer, run.slots, run.averaging
+    rng = torch.Generator(run.device)
+    transforms = (*run.aug, *slots.batch)
+    updates = batches(run)
+    status, done = "finished", run.clock
+    model.train()
+
+    with Signals() as signals, console.progress(run.clock.total_steps) as bar:
+        for step in range(run.clock.total_steps):
+            multiplier = run.sched(run.clock.at(step))
+            for group in optimizer.param_groups:
+                group["lr"] = group["base_lr"] * multiplier
+            now = run.clock.at(step, optimizer.param_groups[0]["lr"])
+            scoring = (step + 1) % run.eval_steps == 0 or step + 1 == run.clock.total_steps
+            logging = scoring or (step + 1) % run.log_steps == 0
+
+            parts = next(updates)  # on the device; one part unless gradients are accumulated
+            if transforms:
+                rng.manual_seed(derive(run.seed, "transforms", now.epoch, step))
+                for transform in transforms:
+                    parts = [transform(images, targets, rng) for images, targets in parts]
+            layers_seed = derive(run.seed, "layers", now.epoch, step)
+            count = sum(len(targets) for _, targets in parts)
+            seen = []  # what the criterion saw, for the curves
+
+            def closure() -> Tensor:
+                optimizer.zero_grad(set_to_none=True)
+                seed_default(run.device, layers_seed)  # the same dropout masks, however often an optimizer asks
+                total = 0.0
+                for images, targets in parts:
+                    with run.autocast():
+                        outputs = forward(images)
+                        loss = criterion_loss = run.criterion(outputs, targets).mean()
+                        for penalty in slots.loss:
+                            loss = loss + penalty(model, images, outputs, targets)
+                    if len(parts) > 1:
+                        loss = loss * (len(targets) / count)
+                    loss.backward()
+                    total = loss.detach() + total
+                    seen.append((criterion_loss.detach(), outputs.detach(), targets))
+                if logging:
+                    curves.measure_gradient(model)
+                for edit in slots.gradient:
+                    edit(model, now)
+                return total
+
+            if logging:
+                curves.before_step(model)
+            optimizer.step(closure)
+            for edit in slots.weights:
+                edit(model, now)
+            averaging.update(model, now)
+            for loss, outputs, targets in seen[: len(parts)]:  # later ones are an optimizer's further looks at the same batch
+                curves.add(loss, outputs, targets)
+
+            if logging:
+                done = run.clock.at(step + 1, now.lr)
+                point = curves.log(model, done)
+                bar.advance(done, point)
+                if not math.isfinite(point["loss"]):
+                    status = "diverged"
+                    break
+            if scoring and len(run.val):
+                scored = averaging.evaluated(model)
+                scores = run.score(scored, run.val)
+                curves.scored("val", done, scores)
+                run.history.append({"step": done.step, "epoch": done.epoch, **scores})
+                checkpoints.consider(scored, done, scores)
+                console.scored(done, run.epochs, curves.since_scoring(), scores)
+                if run.observe:
+                    run.observe(scores["loss"])
+                if any(stop(run.history) for stop in slots.stop):
+                    status = "stopped"
+                    break
+            if signals.number:
+                status, done = "interrupted", run.clock.at(step + 1, now.lr)
+                break
+    return Outcome(status, done, signals.number)
+
+
+def batches(run: Run) -> Iterator[list[tuple[Tensor, Tensor]]]:
+    """The batches of each update, epoch after epoch, in the order that (seed, epoch) gives."""
+    rng = torch.Generator(run.device)
+    losses = torch.zeros(len(run.train), device=run.device)
+    update_size = run.batch_size * run.accumulate
+    for epoch in range(run.epochs):
+        rng.manual_seed(derive(run.seed, "order", epoch))
+        order = run.sampler(epoch, losses, rng)
+        for chunk in order.split(update_size):
+            if run.drop_last and len(chunk) < update_size:
+                break
+            yield [run.train.batch(indices) for indices in chunk.split(run.batch_size)]

@@ -1,0 +1,45 @@
+"""Dropping weights."""
+
+from dataclasses import dataclass
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from trainer.errors import require
+
+
+class DroppedWeight(nn.Module):
+    """w -> w m / (1 - p) in training, m ~ Bernoulli(1 - p) for each weight; w in evaluation."""
+
+    def __init__(self, p: float) -> None:
+        super().__init__()
+        self.p = p
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return F.dropout(weight, self.p, self.training)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DropConnect:
+    """Drop each weight of the hidden dense layers and convolutions with probability p in training (Wan et al., 2013).
+
+    One mask a batch. The last dense layer, which gives the outputs, keeps its weights.
+
+    Args:
+        p: probability of dropping a weight, in [0, 1). Paper: 0.5.
+    Errors: ValueError. Source: Wan et al., "Regularization of neural networks using DropConnect", 2013, eq. (2).
+    Differs from the paper: one mask a batch instead of one a sample; weights are rescaled in training instead of
+    sampling a normal distribution in evaluation.
+    """
+
+    p: float = 0.5
+
+    def __post_init__(self) -> None:
+        require("in [0, 1)", p=self.p)
+
+    def __call__(self, model: nn.Module) -> nn.Module:
+        layers = [module for module in model.modules() if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd))]
+        for layer in layers[:-1]:
+            parametrize.register_parametrization(layer, "weight", DroppedWeight(self.p))
+        return model

@@ -1,0 +1,39 @@
+"""Stopping in time."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from trainer.errors import require, require_one_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """Stop after `patience` scorings of the validation split without one better than the best before by more than `min_delta`.
+
+    Args:
+        monitor: what must improve, one of loss (smaller is better), accuracy, r2 (larger is better).
+        patience: scorings, >= 1.
+        min_delta: smallest change that counts, >= 0, in the monitored quantity's unit.
+    Errors: ValueError. Source: Prechelt, "Early stopping - but when?", 1998 (its UP criterion counts rises, this one scorings
+    since the best, as is common today). Called with the history of the validation split, oldest first.
+    """
+
+    monitor: str = "loss"
+    patience: int = 10
+    min_delta: float = 0.0
+
+    def __post_init__(self) -> None:
+        require_one_of("loss", "accuracy", "r2", monitor=self.monitor)
+        require(">= 1", patience=self.patience)
+        require(">= 0", min_delta=self.min_delta)
+
+    def __call__(self, history: Sequence[dict[str, float]]) -> bool:
+        sign = 1 if self.monitor == "loss" else -1
+        best, since = float("inf"), 0
+        for scoring in history:
+            value = sign * scoring[self.monitor]
+            if value < best - self.min_delta:
+                best, since = value, 0
+            else:
+                since += 1
+        return since >= self.patience

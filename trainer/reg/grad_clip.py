@@ -1,0 +1,26 @@
+"""Clipping the gradient."""
+
+from dataclasses import dataclass
+
+from torch import nn
+
+from trainer.clock import Clock
+from trainer.errors import require
+
+
+@dataclass(frozen=True, kw_only=True)
+class GradClip:
+    """g <- g limit / |g| when |g|_2 over all parameters exceeds the limit (Pascanu et al., 2013).
+
+    Args:
+        limit: largest L2 norm of the whole gradient, > 0.
+    Errors: ValueError. Source: arXiv:1211.5063, algorithm 1. Differs from the paper: 1e-6 is added to |g|, as torch does.
+    """
+
+    limit: float = 1.0
+
+    def __post_init__(self) -> None:
+        require("> 0", limit=self.limit)
+
+    def __call__(self, model: nn.Module, now: Clock) -> None:
+        nn.utils.clip_grad_norm_(model.parameters(), self.limit)

@@ -1,0 +1,23 @@
+"""Randomness from (seed, purpose, epoch, step) alone, never from how many draws came before."""
+
+from hashlib import blake2b
+
+import torch
+
+
+def derive(seed: int, purpose: str, epoch: int = 0, step: int = 0) -> int:
+    """A 63-bit seed for one purpose at one time of a run; about 1 us."""
+    digest = blake2b(f"{seed}/{purpose}/{epoch}/{step}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+def seed_default(device: torch.device, value: int) -> None:
+    """Seed the generators that layers draw from: the CPU's and, elsewhere, the device's.
+
+    `torch.manual_seed` visits every device of the machine and costs 80 us a call; this costs 1 us.
+    """
+    torch.default_generator.manual_seed(value)
+    if device.type == "cuda":
+        torch.cuda.default_generators[device.index or 0].manual_seed(value)
+    elif device.type == "mps":
+        torch.mps.manual_seed(value)

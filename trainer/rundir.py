@@ -1,0 +1,83 @@
+"""The run directory: one folder a run, made by nobody else, and what is written into it once."""
+
+import json
+import platform
+import re
+import subprocess
+from collections.abc import Sequence
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from trainer.errors import MachineError
+
+SLUG_LENGTH = 80
+
+
+def slug(overrides: Sequence[str]) -> str:
+    """What the user typed as one part of a path: letters, digits and `._=,+-`, at most 80; `defaults` for nothing."""
+    shown = [text for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device="))]
+    safe = re.sub(r"[^A-Za-z0-9._=,+-]+", "-", ",".join(shown)).strip("-.")
+    return safe[:SLUG_LENGTH].rstrip("-.,=") or "defaults"
+
+
+def unique(parent: Path, name: str) -> Path:
+    """Make `parent/name`, or `parent/name-2` and so on where that exists. Making it is what claims it.
+
+    Errors: MachineError where the folder cannot be made.
+    """
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        number = 1
+        while True:
+            path = parent / (name if number == 1 else f"{name}-{number}")
+            try:
+                path.mkdir()
+                return path
+            except FileExistsError:
+                number += 1
+    except OSError as error:
+        raise MachineError(f"output={parent}: the run's folder cannot be made there ({error.strerror}); output=DIR names another place") from None
+
+
+def create(output: Path, overrides: Sequence[str], sweep: Path | None = None, exact: Path | None = None) -> Path:
+    """A run's own folder: `output/DATE/TIME-SLUG`, `SLUG` in a sweep's folder, or exactly the one asked for if it is new or empty."""
+    if exact is not None:
+        if exact.is_dir() and any(exact.iterdir()):
+            raise MachineError(f"hydra.run.dir={exact}: holds something already; a run needs a folder of its own")
+        if exact.is_dir():
+            return exact
+        return unique(exact.parent, exact.name)
+    if sweep is not None:
+        return unique(sweep, slug(overrides))
+    now = datetime.now()
+    return unique(output / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}-{slug(overrides)}")
+
+
+def describe(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
+    """Write what the run is: config.yaml and overrides.txt."""
+    (directory / "config.yaml").write_text(OmegaConf.to_yaml(cfg))
+    (directory / "overrides.txt").write_text("".join(f"{text}\n" for text in overrides))
+
+
+def summarize(directory: Path, summary: dict) -> None:
+    """Write summary.json, whole or not at all. Not-a-number has no place in JSON and becomes null."""
+    plain = json.loads(json.dumps(summary), parse_constant=lambda name: None)
+    temporary = directory / ".summary.json"
+    temporary.write_text(json.dumps(plain, indent=2) + "\n")
+    temporary.replace(directory / "summary.json")
+
+
+def versions() -> dict[str, str]:
+    """Of Python, the libraries that compute, and this project; with its git revision where it runs from a clone."""
+    known = {name: version(name) for name in ("trainer", "torch", "torchvision", "hydra-core", "omegaconf", "numpy")}
+    home = Path(__file__).parent.parent
+    if (home / ".git").exists():
+        try:
+            asked = subprocess.run(["git", "-C", home, "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5)
+            known["git"] = asked.stdout.strip()
+        except (OSError, subprocess.TimeoutExpired):
+            pass  # no git on this machine: the version stands alone
+    return {"python": platform.python_version(), **known}

@@ -1,0 +1,56 @@
+"""task=evaluate: score finished runs again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+from rich.table import Table
+
+from trainer import build, checkpoint, launch
+from trainer.console import Console
+from trainer.errors import ConfigError, DataError
+
+FROM_COMMAND_LINE = ("device", "eval_batch_size", "precision", "compile", "data.root")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate:
+    """Rebuild each run of `runs=[DIR,...]` from its own config.yaml, load its best weights and score every split.
+
+    What the command line says of the device, the batch size, the precision and the data's folder takes precedence.
+    """
+
+    def run(self, cfg: DictConfig) -> float | None:
+        """Returns the last run's test score. Errors: ConfigError without a run, DataError where one cannot be read."""
+        if not cfg.runs:
+            raise ConfigError("runs=[]: task=evaluate needs a run directory; write runs=[outputs/DATE/TIME-NAME]")
+        console, score = Console(), None
+        for path in cfg.runs:
+            score = self._score(Path(path), cfg, console)
+        return score
+
+    def _score(self, directory: Path, cfg: DictConfig, console: Console) -> float:
+        folder = directory / "checkpoints"
+        pointer = next((name for name in ("best", "last") if (folder / name).is_file()), None)
+        if pointer is None or not (directory / "config.yaml").is_file():
+            raise DataError(f"runs=[{directory}]: not a run with weights in it; it must hold config.yaml and checkpoints/")
+        saved = OmegaConf.load(directory / "config.yaml")
+        typed = {text.partition("=")[0] for text in launch.overrides()}
+        for key in FROM_COMMAND_LINE:
+            if key in typed or key == "device":
+                OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
+        run = build.run(saved)
+        model = run.averaging.evaluated(run.model)
+        try:
+            model.load_state_dict(checkpoint.load(folder, pointer, run.device))
+        except Exception as error:  # torch and pickle raise many kinds for a damaged file
+            raise DataError(f"runs=[{directory}]: its {pointer} weights cannot be read ({str(error).splitlines()[0]})") from None
+        scores = {name: run.score(model, loader) for name, loader in (("train", run.train), ("val", run.val), ("test", run.test)) if len(loader)}
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for heading in ("split", *scores["test"]):
+            table.add_column(heading)
+        for name, values in scores.items():
+            table.add_row(name, *(f"{value:.4f}" for value in values.values()))
+        console.say(f"{directory} ({pointer} weights)")
+        console.say(table)
+        return list(scores["test"].values())[-1]

@@ -1,0 +1,156 @@
+"""task=train: train a model and score its best weights."""
+
+import copy
+import statistics
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+
+from trainer import build, checkpoint, conf, figure, launch, rundir
+from trainer.checkpoint import Checkpoints
+from trainer.console import Console, figures
+from trainer.curves import Curves
+from trainer.device import describe
+from trainer.errors import Diverged, Interrupted
+from trainer.loop import Outcome, Run, fit
+from trainer.tally import SCORE
+
+SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # the others only when they differ
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train for `epochs`, score the validation split every `eval_every`, and the best weights on the test split at the end."""
+
+    def run(self, cfg: DictConfig) -> float | None:
+        """Returns the best validation score, which is what a search goes by. Errors: UserError."""
+        run = build.run(cfg)
+        typed = launch.overrides()
+        directory = rundir.create(Path(cfg.output), typed, launch.sweep(), launch.exact_directory())
+        rundir.describe(directory, cfg, typed)
+        console = Console(directory / "run.log")
+        console.decisions(decisions(cfg), facts(run))
+        curves = Curves(directory, run.data.task)
+        curves.decisions(OmegaConf.to_yaml(cfg), typed, first_batch(run))
+        checkpoints = Checkpoints(directory, run.monitor)
+        summary = {"status": "failed", "seed": cfg.seed, "device": describe(run.device), "versions": rundir.versions()}
+        try:
+            outcome = fit(run, curves, checkpoints, console)
+            summary |= {"status": outcome.status, **results(run, outcome, curves, checkpoints)}
+            curves.hparams(settings(cfg), measures(summary))
+        finally:
+            rundir.summarize(directory, summary)
+            curves.close()
+        figure.draw(curves.rows, SCORE[run.data.task], directory / "curves.png")
+        farewell(console, summary, run, directory)
+        if outcome.status == "diverged":
+            raise Diverged(f"the loss stopped being a number before update {outcome.now.step}; nearest: a smaller optimizer.lr, reg=grad_clip, warmup=linear")
+        if outcome.status == "interrupted":
+            raise Interrupted(f"interrupted after {outcome.now.step} updates", outcome.signal)
+        return (summary["best"] or {}).get(run.monitor)
+
+
+def results(run: Run, outcome: Outcome, curves: Curves, checkpoints: Checkpoints) -> dict:
+    """Keep the last weights, score the best ones on the test split, and say what the run came to."""
+    last = run.averaging.evaluated(run.model)
+    checkpoints.write("last", last, outcome.now)
+    pointer = "best" if checkpoints.best else "last"
+    test = None
+    if outcome.status in ("finished", "stopped"):
+        best = copy.deepcopy(last)
+        best.load_state_dict(checkpoint.load(checkpoints.folder, pointer, run.device))
+        test = run.score(best, run.test)
+        curves.scored("test", outcome.now, test)
+    rates = [row["throughput"] for row in curves.rows if row["split"] == "train"]
+    return {
+        "best": checkpoints.best,
+        "final": {split: curves.last(split) for split in ("train", "val")},
+        "test": test,
+        "steps": outcome.now.step,
+        "epochs": outcome.now.step / outcome.now.steps_per_epoch,
+        "seconds": round(curves.seconds, 3),
+        "images_per_second": round(statistics.median(rates), 1) if rates else None,
+        "parameters": parameters(run.model),
+        "verdicts": [],
+        "weights_sha256": checkpoint.digest(run.model),
+    }
+
+
+def parameters(model: torch.nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def first_batch(run: Run) -> torch.Tensor | None:
+    """Images of the training split as the preprocessing leaves them, for TensorBoard; None for tables."""
+    images, _ = run.train.batch(torch.arange(min(32, len(run.train)), device=run.device))
+    return images if images.dim() == 4 else None
+
+
+def decisions(cfg: DictConfig) -> Iterator[tuple[str, str, str, bool]]:
+    """Group, option, its keys, and whether any of it differs from what the defaults say; groups left at nothing are left out."""
+    choices = launch.choices() | {"reg": ", ".join(name for slot in cfg.reg.values() for name in slot), "aug": ", ".join(cfg.aug)}
+    usual, keys = conf.defaults() | {"reg": "", "aug": ""}, conf.rules(cfg, launch.choices())
+    for group in sorted(choices, key=lambda name: (name not in SHOWN, SHOWN.index(name) if name in SHOWN else name)):
+        own = {path: OmegaConf.select(cfg, path) for path in keys if path.startswith(f"{group}.")}
+        differs = choices[group] != usual.get(group) or any(value != keys[path].default for path, value in own.items())
+        if choices[group] and (group in SHOWN or differs):
+            yield group, choices[group], shown(own, group), differs
+    own = {path: OmegaConf.select(cfg, path) for path in keys if "." not in path}
+    changed = {path: value for path, value in own.items() if value != keys[path].default}
+    brief = {path: own[path] for path in ("epochs", "batch_size", "seed")} | changed
+    yield "run", "", shown(brief, ""), bool(changed)
+
+
+def shown(values: dict[str, object], group: str) -> str:
+    return "  ".join(f"{path.removeprefix(f'{group}.')}={conf.short(value)}" for path, value in values.items() if not path.endswith(".fused"))
+
+
+def facts(run: Run) -> Iterator[tuple[str, str]]:
+    sizes = ", ".join(f"{len(loader):,} {name}" for name, loader in (("train", run.train), ("val", run.val), ("test", run.test)))
+    kind = f"{run.data.outputs} classes" if run.data.task == "classification" else run.data.task
+    yield "samples", f"{sizes}; {'x'.join(map(str, run.data.input_shape))}, {kind}"
+    yield "model", f"{parameters(run.model):,} parameters"
+    yield "updates", f"{run.clock.total_steps:,} ({run.clock.steps_per_epoch:,} an epoch)"
+    yield "device", describe(run.device)
+
+
+def settings(cfg: DictConfig) -> dict[str, str | float | bool]:
+    """The HParams row: the same keys in every run, never None."""
+    chosen = {group: launch.choice(group) or "none" for group in conf.groups() if group not in ("reg", "aug")}
+    chosen |= {"reg": "+".join(name for slot in cfg.reg.values() for name in slot) or "none", "aug": "+".join(cfg.aug) or "none"}
+    numbers = {path: cfg[path] for path in conf.keys(conf.folder() / "config.yaml") if path not in ("output", "runs", "allow")}
+    typed = " ".join(text for text in launch.overrides() if not text.startswith(("hydra.", "output="))) or "(defaults)"
+    return {**chosen, **numbers, "batch_size": str(cfg.batch_size), "lr": float(cfg.optimizer.lr), "overrides": typed}
+
+
+def measures(summary: dict) -> dict[str, float]:
+    """Metrics of the HParams tab: final and best of validation, and test, where there are any."""
+    named = {"final": summary["final"]["val"], "best": summary["best"], "test": summary["test"]}
+    keys = ("loss", "accuracy", "r2")
+    return {f"hparams/{when}_{key}": scores[key] for when, scores in named.items() if scores for key in keys if scores.get(key) is not None}
+
+
+def farewell(console: Console, summary: dict, run: Run, directory: Path) -> None:
+    """The last lines: figures, where the run is, how to look at it."""
+    console.say()
+    console.say(f"{summary['status']} after {summary['steps']:,} updates in {summary['seconds']:.1f} s ({summary['images_per_second'] or 0:,.0f} samples/s)")
+    final = {key: value for key, value in (summary["final"]["val"] or {}).items() if key in ("loss", SCORE[run.data.task])}
+    if final:
+        console.say(f"  final  val   {figures(final)}")
+    if best := summary["best"]:
+        scores = {key: best[key] for key in ("loss", SCORE[run.data.task])}
+        console.say(f"  best   val   {figures(scores)}  (epoch {best['epoch']})")
+    if summary["test"]:
+        console.say(f"  {'best' if best else 'last'}   test  {figures(summary['test'])}")
+    console.say(f"\nThe run is in {directory}")
+    console.say(f"Look at it:   {directory / 'curves.png'}")
+    console.say(f"              tensorboard --logdir {top(directory)}")
+    console.flush()
+
+
+def top(directory: Path) -> Path:
+    """The folder above all runs: outputs/DATE/RUN and outputs/sweeps/DATE/TIME/RUN both lie in outputs."""
+    return next((parent for parent in directory.parents if parent.name == "outputs"), directory.parent)

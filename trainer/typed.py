@@ -1,0 +1,190 @@
+"""What was typed, held against the words of conf/ before anything heavy is imported: no torch here, no folder made."""
+
+import argparse
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from trainer import conf, rundir
+from trainer.errors import ConfigError, closest, nearest
+
+SEVERAL = ("reg", "aug")  # groups that take a list of options
+NOTHING = ("none", "constant", "default")  # options that stand for doing nothing
+
+
+def check(arguments: list[str]) -> list[str]:
+    """Return the arguments for Hydra, or explain what is wrong with them. Errors: ConfigError."""
+    flags, unknown = get_args_parser().parse_known_args(arguments)
+    if unknown:
+        raise ConfigError(unknown_flag(unknown[0], arguments))
+    if flags.shell_completion or flags.hydra_help:
+        return arguments
+    overrides = [parse(text, flags.overrides[place + 1 :]) for place, text in enumerate(flags.overrides)]
+    for override in overrides:
+        if override.is_sweep_override() and not flags.multirun:
+            raise ConfigError(f"{override.input_line}: several values make a sweep; write train -m {override.input_line}")
+        check_key(override)
+        check_options(override, flags)
+    for combination in combinations(overrides):
+        check_values(combination, flags)
+    if flags.multirun and not flags.cfg and "hydra.sweep.dir" not in {override.key_or_group for override in overrides}:
+        return [*arguments, f"hydra.sweep.dir='{sweep_folder(overrides)}'"]
+    return arguments
+
+
+def words() -> list[str]:
+    """Everything that may stand first in a key."""
+    return sorted({*conf.groups(), *conf.keys(conf.folder() / "config.yaml"), *SEVERAL})
+
+
+def unknown_flag(flag: str, arguments: Sequence[str]) -> str:
+    name, _, value = flag.lstrip("-").replace("-", "_").partition("=")
+    meant = name if name in words() else next(iter(nearest(name, words(), 1)), None)
+    if meant is None:
+        return f"{flag}: no such flag; decisions are written KEY=VALUE, and train --help lists them"
+    value = value or next(iter(arguments[arguments.index(flag) + 1 :]), "VALUE")
+    return f"{flag}: decisions are written without dashes; write {meant}={value}"
+
+
+def parse(text: str, following: Sequence[str]) -> Override:
+    """One override. Errors: ConfigError where it is not KEY=VALUE."""
+    if "=" not in text and not text.startswith("~"):
+        key = text if text in words() else next(iter(nearest(text, words(), 1)), text)
+        value = following[0] if following and "=" not in following[0] else "VALUE"
+        raise ConfigError(f"{text}: decisions are written KEY=VALUE; write {key}={value}")
+    try:
+        return OverridesParser.create().parse_override(text)
+    except HydraException:
+        raise ConfigError(f"{text}: cannot be read as KEY=VALUE; a value with spaces or signs goes into quotes: KEY=\"'VALUE'\"") from None
+
+
+def check_key(override: Override) -> None:
+    """The first word of a key must be a group or a key of config.yaml; a plus sign does not make a typo right."""
+    first = override.key_or_group.replace("/", ".").split(".")[0]
+    if first not in (*words(), "hydra"):
+        raise ConfigError(f"{override.input_line}: no such key as {first}; {closest(first, words())}")
+
+
+def check_options(override: Override, flags: argparse.Namespace) -> None:
+    """A group takes the names of its files; `reg` and `aug` take several of them."""
+    group = override.key_or_group
+    if group not in conf.groups() or override.is_delete():
+        return
+    own = Path(flags.config_dir, group).glob("*.yaml") if flags.config_dir else ()
+    known = conf.options(group) + sorted(path.stem for path in own)
+    for value in values(override):
+        if value is None and conf.defaults().get(group, "") is None:
+            continue
+        if isinstance(value, list) and group not in SEVERAL:
+            raise ConfigError(f"{override.input_line}: {group} takes one option, not a list; all: {', '.join(known)}")
+        for name in value if isinstance(value, list) else [value]:
+            if not isinstance(name, str):
+                nothing = next((f"{group}={option}" for option in NOTHING if option in known), f"{group}=[]" if group in SEVERAL else None)
+                hint = f"; to go without write {nothing}" if nothing else ""
+                raise ConfigError(f"{override.input_line}: {group} must be one of {', '.join(known)}{hint}")
+            if name not in known:
+                raise ConfigError(f"{override.input_line}: no such {group} as {name}; {closest(name, known)}")
+
+
+def values(override: Override) -> Iterator[object]:
+    """The values of an override: one, or each that it sweeps, as plain Python. A glob and a search interval have none to look at."""
+    if not override.is_sweep_override():
+        yield override.value()
+    elif override.is_discrete_sweep() and not isinstance(override.value(), Glob):
+        for text in override.sweep_string_iterator():
+            yield OverridesParser.create().parse_override(f"{override.key_or_group}={text}").value()
+
+
+def combinations(overrides: Sequence[Override]) -> Iterator[list[str]]:
+    """Command lines that together hold every value of a sweep at least once: the first of each, then each other one in its turn."""
+    choices = []
+    for override in overrides:
+        if not override.is_sweep_override():
+            choices.append([override.input_line])
+        elif override.is_discrete_sweep() and not isinstance(override.value(), Glob):
+            choices.append([f"{override.get_key_element()}={text}" for text in override.sweep_string_iterator()])
+    first = [texts[0] for texts in choices]
+    yield first
+    for place, texts in enumerate(choices):
+        for text in texts[1:]:
+            yield [*first[:place], text, *first[place + 1 :]]
+
+
+def check_values(texts: Sequence[str], flags: argparse.Namespace) -> None:
+    """Compose the decisions, then hold each key and value against the YAML that lists it. Errors: ConfigError."""
+    search = [f"hydra.searchpath=[file://{Path(flags.config_dir).absolute()}]"] if flags.config_dir else []
+    parser = OverridesParser.create()
+    overrides = [parser.parse_override(text) for text in texts]
+    is_value = [
+        override.key_or_group not in conf.groups() and not override.is_add() and not override.is_force_add() and not override.is_delete()
+        for override in overrides
+    ]
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
+        cfg = composed([*search, *(text for text, later in zip(texts, is_value) if not later)])
+        for override, later in zip(overrides, is_value):
+            if later and not override.key_or_group.startswith("hydra."):
+                check_path(cfg, override)
+        cfg = composed([*search, *texts])
+    rules = conf.rules(cfg, cfg.hydra.runtime.choices)
+    for path, key in rules.items():
+        try:
+            value = OmegaConf.select(cfg, path, throw_on_missing=True)
+        except OmegaConfBaseException:
+            raise ConfigError(f"{path}: needs a value ({key.comment}); write {path}=VALUE") from None
+        value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        if why := key.complaint(value):
+            raise ConfigError(f"{path}={conf.short(value)}: {why} ({path}: {key.meaning()})")
+
+
+def composed(texts: Sequence[str]) -> DictConfig:
+    try:
+        return compose("config", list(texts), return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        reason = " ".join(line for line in str(error).splitlines() if "+" not in line and line.strip())
+        raise ConfigError(reason) from None
+
+
+def check_path(cfg: DictConfig, override: Override) -> None:
+    """A value's whole key must be in the configuration already. Errors: ConfigError with the nearest full keys."""
+    typed = override.key_or_group
+    known = sorted(name for name in leaves(cfg) if not name.startswith("hydra."))
+    if any(name == typed or name.startswith(f"{typed}.") for name in known):
+        return
+    group, _, key = typed.partition(".")
+    owners = [option for option in conf.options(group) if any(name.endswith(f".{key}") for name in conf.keys(conf.file(group, option), group))]
+    near = nearest(typed, [name for name in known if name.startswith(f"{group}.")])
+    chosen = cfg.hydra.runtime.choices.get(group)
+    if near:
+        hint = f"nearest: {', '.join(near)}"
+    elif chosen:
+        hint = f"{group}={chosen} has no keys"
+    else:
+        hint = f"choose the option first, as {group}=[{(owners or conf.options(group))[0]}]"
+    others = f"; {key} is a key of {', '.join(f'{group}={owner}' for owner in owners)}" if owners and chosen else ""
+    raise ConfigError(f"{override.input_line}: no such key; {hint}{others}")
+
+
+def leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Full keys of everything that is not a mapping, `_target_` left out."""
+    for name in node:
+        child = node._get_node(name)
+        if isinstance(child, DictConfig):
+            yield from leaves(child, f"{prefix}{name}.")
+        elif name != "_target_":
+            yield f"{prefix}{name}"
+
+
+def sweep_folder(overrides: Sequence[Override]) -> Path:
+    """A new folder for a sweep: OUTPUT/sweeps/DATE/TIME."""
+    typed = {override.key_or_group: override.value() for override in overrides}
+    output = Path(str(typed.get("output", conf.keys(conf.folder() / "config.yaml")["output"].default)))
+    now = datetime.now()
+    return rundir.unique(output / "sweeps" / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}").absolute()
