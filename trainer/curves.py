@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
-from torch.utils.tensorboard import FileWriter
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch import Tensor
 from torch.utils.tensorboard.summary import hparams, image, scalar, text
 
 from trainer.clock import Clock
+from trainer.eventfile import EventFile
 from trainer.tally import Tally
 
 
@@ -19,8 +20,8 @@ class Curves:
     """Points of the run. Between log points everything stays on the device.
 
     The run's own event file holds lr, grad_norm, update_ratio and throughput; `train/`, `val/` and `test/` hold loss and
-    score under the same tags, so that TensorBoard draws them on one chart. metrics.jsonl holds one object a line: for
-    `train` one a log point, averaged over the updates since the one before; for `val` and `test` one a scoring.
+    score under the same tags, so that TensorBoard draws them on one chart. metrics.jsonl holds one object a line: `val` and
+    `test` one a scoring; `train` one a log point and a scoring, averaged over the updates since its last line.
 
     Args:
         directory: the run's.
@@ -30,52 +31,55 @@ class Curves:
     def __init__(self, directory: Path, task: str) -> None:
         self.directory = directory
         self.rows: list[dict] = []
-        self.grad_norm = math.nan
         self._tally = Tally(task)
         self._since_scoring: list[float] = []
-        self._writers: dict[str, FileWriter] = {}
+        self._grad_norm = torch.tensor(math.nan)
+        self._writers: dict[str, EventFile] = {}
         self._file = (directory / "metrics.jsonl").open("a")
         self._start = self._last = time.perf_counter()
         self._weights: list[Tensor] = []
 
-    def before_step(self, model: nn.Module) -> None:
+    @torch.no_grad()
+    def before_step(self, weights: Sequence[Tensor]) -> None:
         """At a log point, before the update: remember the weights, to tell how far they move."""
-        self._weights = [weight.detach().clone() for weight in model.parameters()]
+        self._weights = [weight.clone() for weight in weights]
 
     @torch.no_grad()
-    def measure_gradient(self, model: nn.Module) -> None:
+    def measure_gradient(self, weights: Sequence[Tensor]) -> None:
         """At a log point, after backward and before anything edits the gradient."""
-        grads = [weight.grad for weight in model.parameters() if weight.grad is not None]
-        self.grad_norm = torch.linalg.vector_norm(torch.stack(torch._foreach_norm(grads)))
+        self._grad_norm = norm([weight.grad for weight in weights if weight.grad is not None])
 
-    def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        """A training batch's mean loss, outputs and targets; nothing is copied to the host."""
-        self._tally.add(loss, outputs, targets)
+    def add(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """A training batch's losses, outputs and targets; nothing is copied to the host."""
+        self._tally.add(losses, outputs, targets)
 
     @torch.no_grad()
-    def log(self, model: nn.Module, now: Clock) -> dict[str, float]:
+    def log(self, weights: Sequence[Tensor], now: Clock) -> dict[str, float]:
         """A log point, after the update: write the averages since the last one and return them."""
-        moved = torch._foreach_sub(list(model.parameters()), self._weights)
-        change, size = (torch.linalg.vector_norm(torch.stack(torch._foreach_norm(part))) for part in (moved, self._weights))
-        grad_norm, ratio = torch.stack([self.grad_norm, change / size]).tolist()  # host sync
-        numbers = self._tally.take()  # host sync: here the device catches up, so that the clock below tells the truth
-        self._since_scoring = [a + b for a, b in zip(self._since_scoring, numbers)] if self._since_scoring else numbers
-        seconds = time.perf_counter()
-        throughput, self._last = numbers[0] / (seconds - self._last), seconds
-        means = self._tally.means(numbers)
-        extra = {"grad_norm": grad_norm, "update_ratio": ratio, "throughput": throughput}
-        self._row("train", now, {**means, **extra})
-        self._scalars("train", now, means)
-        self._scalars("", now, {"lr": now.lr, **extra})
-        return {**means, "throughput": throughput}
+        ratio = norm(torch._foreach_sub(weights, self._weights)) / norm(self._weights)
+        grad_norm, update_ratio = torch.stack([self._grad_norm, ratio]).tolist()  # host sync: the device catches up here, so that the clock tells the truth
+        return self._train_point(now, grad_norm=grad_norm, update_ratio=update_ratio)
 
-    def since_scoring(self) -> dict[str, float]:
-        """Training loss and score averaged since the last scoring."""
+    def before_scoring(self, now: Clock) -> dict[str, float]:
+        """Training loss and score averaged since the last scoring; what no log point has written yet is written."""
+        if not self._tally.empty:
+            self._train_point(now)
         means, self._since_scoring = self._tally.means(self._since_scoring), []
         return means
 
+    def _train_point(self, now: Clock, **measured: float) -> dict[str, float]:
+        numbers = self._tally.take()  # host sync
+        seconds = time.perf_counter()
+        measured["throughput"], self._last = numbers[0] / (seconds - self._last), seconds
+        self._since_scoring = [a + b for a, b in zip(self._since_scoring, numbers)] if self._since_scoring else numbers
+        means = self._tally.means(numbers)
+        self._row("train", now, {**means, **measured})
+        self._scalars("train", now, means)
+        self._scalars("", now, {"lr": now.lr, **measured})
+        return {**means, "throughput": measured["throughput"]}
+
     def scored(self, split: str, now: Clock, scores: dict[str, float]) -> None:
-        """A scoring of a held-out split. The time it took does not count as training."""
+        """A scoring of a held-out split."""
         self._row(split, now, scores)
         self._scalars(split, now, scores)
         self.flush()
@@ -88,16 +92,16 @@ class Curves:
     def decisions(self, config: str, overrides: Sequence[str], pictures: Tensor | None) -> None:
         """At the start: what the run is, and what its first batch looks like (N, C, H, W, any range)."""
         typed = " ".join(overrides) or "(defaults)"
-        self._writer("").add_summary(text("config", f"    train {typed}\n\n" + "\n".join("    " + line for line in config.splitlines())), 0)
+        self._writer("").add(text("config", f"    train {typed}\n\n" + "\n".join("    " + line for line in config.splitlines())), 0)
         if pictures is not None:
-            self._writer("").add_summary(image("first_batch", grid(pictures), dataformats="HWC"), 0)
+            self._writer("").add(image("first_batch", grid(pictures), dataformats="HWC"), 0)
 
     def hparams(self, settings: dict[str, str | float | bool], metrics: dict[str, float]) -> None:
         """At the end: the row of the HParams tab, in the run's own event file."""
         for summary in hparams(settings, dict.fromkeys(metrics, 0.0)):
-            self._writer("").add_summary(summary)
+            self._writer("").add(summary, 0)
         for name, value in metrics.items():
-            self._writer("").add_summary(scalar(name, value), 0)
+            self._writer("").add(scalar(name, value), 0)
 
     @property
     def seconds(self) -> float:
@@ -120,16 +124,17 @@ class Curves:
         self._file.write(json.dumps(row) + "\n")
 
     def _scalars(self, split: str, now: Clock, values: dict[str, float]) -> None:
-        summary = scalar("", 0.0)  # one event for all values costs as much as one for each
-        del summary.value[:]
-        for name, value in values.items():
-            summary.value.add(tag=name, simple_value=value)
-        self._writer(split).add_summary(summary, now.step)
+        self._writer(split).add(Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()]), now.step)
 
-    def _writer(self, split: str) -> FileWriter:
+    def _writer(self, split: str) -> EventFile:
         if split not in self._writers:
-            self._writers[split] = FileWriter(str(self.directory / split))
+            self._writers[split] = EventFile(self.directory / split)
         return self._writers[split]
+
+
+def norm(tensors: Sequence[Tensor]) -> Tensor:
+    """L2 norm over all of them."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
 
 
 def grid(images: Tensor, columns: int = 8) -> Tensor:

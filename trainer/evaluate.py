@@ -25,9 +25,11 @@ def evaluate(
     training = model.training
     model.eval()
     tally = Tally(task)
-    with torch.no_grad(), autocast():
+    with torch.no_grad():
         for images, targets in split.in_order(batch_size):
-            outputs = model(images).float()
-            tally.add(criterion(outputs, targets).mean(), outputs, targets)
+            with autocast():
+                outputs = model(images)
+            outputs = outputs.float()
+            tally.add(criterion(outputs, targets), outputs, targets)
     model.train(training)
     return tally.means(tally.take())

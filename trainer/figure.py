@@ -37,7 +37,8 @@ def draw(rows: Sequence[dict], score: str, path: Path) -> None:
     train = [row for row in rows if row["split"] == "train"]
     lower[0].plot([row["epoch"] for row in train], [row["lr"] for row in train], color="tab:gray")
     lower[0].set_title("learning rate")
-    lower[1].plot([row["epoch"] for row in train], [row["grad_norm"] for row in train], color="tab:gray")
+    measured = [row for row in train if row.get("grad_norm") is not None]
+    lower[1].plot([row["epoch"] for row in measured], [row["grad_norm"] for row in measured], color="tab:gray")
     lower[1].set_title("gradient norm")
     for axes in lower:
         axes.set_xlabel("epoch")

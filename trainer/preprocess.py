@@ -26,7 +26,7 @@ class Affine:
     scale: Tensor
 
     def __call__(self, images: Tensor) -> Tensor:
-        return (images - self.shift.to(images.device)) / self.scale.to(images.device)
+        return (to_float(images) - self.shift.to(images.device)) / self.scale.to(images.device)
 
 
 def moments(images: Tensor, dims: tuple[int, ...]) -> tuple[Tensor, Tensor]:

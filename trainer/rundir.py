@@ -13,13 +13,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.errors import MachineError
 
-SLUG_LENGTH = 80
+SLUG_LENGTH = 100
 
 
 def slug(overrides: Sequence[str]) -> str:
-    """What the user typed as one part of a path: letters, digits and `._=,+-`, at most 80; `defaults` for nothing."""
-    shown = [text for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device="))]
-    safe = re.sub(r"[^A-Za-z0-9._=,+-]+", "-", ",".join(shown)).strip("-.")
+    """What the user typed as one part of a path: letters, digits and `._=,+-`, at most 100; `defaults` for nothing."""
+    shown = [text.replace(",", "+") for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device="))]
+    safe = re.sub(r"[^A-Za-z0-9._=,+-]+", "-", re.sub(r"[\[\]'\"]", "", ",".join(shown))).strip("-.")
     return safe[:SLUG_LENGTH].rstrip("-.,=") or "defaults"
 
 

@@ -26,12 +26,12 @@ class Step:
     """Drop the rate at regular times (He et al., 2015): multiplier = gamma^floor(t / length).
 
     Args:
-        length: between two drops, a length. ResNet: 30ep.
+        length: between two drops, a length. ResNet: 30ep of about 100.
         gamma: factor of each drop, in (0, 1]. ResNet: 0.1.
     Errors: ValueError.
     """
 
-    length: str = "30ep"
+    length: str = "30%"
     gamma: float = 0.1
 
     def __post_init__(self) -> None:

@@ -22,9 +22,9 @@ class Tally:
         self._count = 0
         self._sums: Tensor | float = 0.0
 
-    def add(self, loss: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        """A batch's mean loss (scalar), outputs and targets (B, K), all without gradient."""
-        self._pending.append((loss, outputs, targets))
+    def add(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """A batch's losses (B,), outputs and targets (B, K), all without gradient."""
+        self._pending.append((losses, outputs, targets))
         self._count += len(targets)
         if len(self._pending) >= FOLD:
             self._fold()
@@ -33,7 +33,7 @@ class Tally:
     def _fold(self) -> None:
         losses, outputs, targets = zip(*self._pending)
         self._pending.clear()
-        sums = [torch.stack(torch._foreach_mul(list(losses), [float(len(batch)) for batch in targets])).sum()]
+        sums = [torch.cat(losses).sum()]
         outputs, targets = torch.cat(outputs), torch.cat(targets)
         if self.task == "regression":
             targets = targets if targets.device.type == "mps" else targets.double()  # t^2 - mean^2 cancels; MPS has no float64
@@ -44,8 +44,12 @@ class Tally:
             sums.append((outputs.argmax(1) == targets.argmax(1)).sum())
         self._sums = self._sums + torch.stack([part.to(sums[-1].dtype if self.task == "regression" else torch.float32) for part in sums])
 
+    @property
+    def empty(self) -> bool:
+        return self._count == 0
+
     def take(self) -> list[float]:
-        """The count and the sums so far, as numbers that may be added up; starts anew."""
+        """The count and the sums so far, as numbers that may be added up; starts anew. Not to be called when empty."""
         if self._pending:
             self._fold()
         numbers = [float(self._count), *self._sums.tolist()]  # host sync: one copy

@@ -24,8 +24,8 @@ class Digits:
     Errors: ValueError.
     """
 
-    val_share: float = 0.15
-    test_share: float = 0.15
+    val_share: float = 0.1
+    test_share: float = 0.2
     split_seed: int = 0
 
     def load(self) -> Splits:

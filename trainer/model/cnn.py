@@ -2,13 +2,13 @@
 
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from trainer.errors import require
 from trainer.kit import Kit
 
 
-class Cnn(nn.Module):
+class Cnn(nn.Sequential):
     """3x3 convolutions, each followed by a pooling while the image is at least 2 pixels wide, then the average over the image.
 
     Args:
@@ -17,7 +17,6 @@ class Cnn(nn.Module):
     """
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, channels: Sequence[int] = (32, 64, 128)) -> None:
-        super().__init__()
         if len(input_shape) != 3:
             raise ValueError(f"needs images (C, H, W), the data has shape {tuple(input_shape)}; nearest: model=mlp, model=linear")
         for width in channels:
@@ -30,7 +29,4 @@ class Cnn(nn.Module):
             if side >= 2:
                 layers.append(kit.pool())
                 side //= 2
-        self.layers = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *kit.drop(), kit.head(widths[-1], outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *kit.drop(), kit.head(widths[-1], outputs))

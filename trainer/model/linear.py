@@ -2,20 +2,16 @@
 
 import math
 
-from torch import Tensor, nn
+from torch import nn
 
 from trainer.kit import Kit
 
 
-class Linear(nn.Module):
+class Linear(nn.Sequential):
     """A dense layer from all inputs to the outputs: softmax, logistic or linear regression, by the loss.
 
     Shapes: (B, *input_shape) -> (B, K).
     """
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit) -> None:
-        super().__init__()
-        self.head = kit.head(math.prod(input_shape), outputs)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.head(x.flatten(1))
+        super().__init__(nn.Flatten(), kit.head(math.prod(input_shape), outputs))

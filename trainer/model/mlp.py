@@ -3,13 +3,13 @@
 import math
 from collections.abc import Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from trainer.errors import require
 from trainer.kit import Kit
 
 
-class Mlp(nn.Module):
+class Mlp(nn.Sequential):
     """A multi-layer perceptron: dense blocks of the kit, then the head.
 
     Args:
@@ -18,12 +18,8 @@ class Mlp(nn.Module):
     """
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, hidden: Sequence[int] = (128, 128)) -> None:
-        super().__init__()
         for units in hidden:
             require(">= 1", hidden=units)
         widths = [math.prod(input_shape), *hidden]
         layers = [layer for inputs, units in zip(widths, widths[1:]) for layer in kit.dense(inputs, units)]
-        self.layers = nn.Sequential(nn.Flatten(), *layers, kit.head(widths[-1], outputs))
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.layers(x)
+        super().__init__(nn.Flatten(), *layers, kit.head(widths[-1], outputs))

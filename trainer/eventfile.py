@@ -1,0 +1,40 @@
+"""A TensorBoard event file, written where the program stands.
+
+The writers of tensorboard and torch hand events to a thread of their own. Beside torch's threads on a small machine that costs
+3 ms a log point instead of 0.05 ms, and a full disk is reported at some later, unrelated call.
+"""
+
+import os
+import socket
+import time
+from itertools import count
+from pathlib import Path
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+_numbers = count()
+
+
+class EventFile:
+    """One events.out.tfevents file in a folder of its own, which is made. Errors: OSError, at the call that meets it."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
+        self._file = (folder / name).open("xb")
+        self._records = RecordWriter(self._file)
+        self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+
+    def add(self, summary: Summary, step: int) -> None:
+        self._write(Event(wall_time=time.time(), step=step, summary=summary))
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+    def _write(self, event: Event) -> None:
+        self._records.write(event.SerializeToString())
