@@ -3,15 +3,17 @@
 import copy
 import inspect
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib import import_module
 
 import torch
+import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from trainer import device, launch
+from trainer import conf, device, launch
 from trainer.clock import Clock
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
@@ -61,9 +63,23 @@ def node(cfg: DictConfig, path: str) -> Callable:
         try:
             return made(*arguments, **more)
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{path} ({known.__name__}): {error}") from error
+            raise ConfigError(f"{word(path)}: {error}") from error
 
     return build
+
+
+def word(path: str) -> str:
+    """A part of the configuration as the user chose it: `model=cnn`, `reg.loss.l2`."""
+    return f"{path}={choice(path)}" if choice(path) else path
+
+
+@contextmanager
+def explained(path: str) -> Iterator[None]:
+    """What a technique says against its numbers or its input, with its name before it."""
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError(f"{word(path)}: {error}") from error
 
 
 def nested(here: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
@@ -126,28 +142,32 @@ def slots(cfg: DictConfig, task_kind: str) -> Slots:
                 make()  # a bad number speaks up here, with its key
             filled[slot] = list(makers.values())
         else:
-            filled[slot] = [fits(make(), f"reg={name}", task_kind) for name, make in makers.items()]
+            filled[slot] = [fits(make(), "reg", name, task_kind) for name, make in makers.items()]
     return Slots(**filled)
 
 
-def fits(technique: object, word: str, task_kind: str) -> object:
-    """A technique, if it is meant for this kind of data. Errors: ConfigError."""
-    tasks = getattr(technique, "tasks", (task_kind,))
-    if task_kind not in tasks:
-        raise ConfigError(f"{word}: needs {' or '.join(tasks)}, but data={choice('data')} is {task_kind}")
-    return technique
+def fits(technique: object, group: str, option: str | None, task_kind: str) -> object:
+    """A technique, if it is meant for this kind of data. Errors: ConfigError, with the options of the group that are."""
+    if task_kind in getattr(technique, "tasks", (task_kind,)):
+        return technique
+    targets = {name: yaml.safe_load(conf.file(group, name).read_text()).get("_target_") for name in conf.options(group)}
+    meant = [name for name, target in targets.items() if target and task_kind in getattr(locate(target, group, group, LIBRARIES), "tasks", ())]
+    hint = f"; nearest: {', '.join(f'{group}={name}' for name in meant)}" if meant else ""
+    raise ConfigError(f"{group}={option}: is for {' or '.join(technique.tasks)}, but data={choice('data')} is {task_kind}{hint}")
 
 
 def run(cfg: DictConfig) -> Run:
     """Build and check everything a run is made of. Errors: UserError, before anything is written."""
     where = device.pick(cfg.device)
-    data: Splits = node(cfg, "data")().load()
-    apply = node(cfg, "preprocess")().fit(data.train.images)
+    with explained("data"):
+        data: Splits = node(cfg, "data")().load()
+    with explained("preprocess"):
+        apply = node(cfg, "preprocess")().fit(data.train.images)
     train, val, test = (Loader(split, apply, where) for split in (data.train, data.val, data.test))
     batch_size = len(train) if cfg.batch_size == "full" else cfg.batch_size
     clock = make_clock(cfg, len(train), batch_size)
     chosen = slots(cfg, data.task)
-    criterion = fits(node(cfg, "loss")(), f"loss={choice('loss')}", data.task)
+    criterion = fits(node(cfg, "loss")(), "loss", choice("loss"), data.task)
     model = make_model(cfg, data, train, chosen, where)
     base_sched = node(cfg, "sched")()
     parts = Run(
@@ -162,7 +182,7 @@ def run(cfg: DictConfig) -> Run:
         sched=node(cfg, "warmup")()(base_sched),
         observe=getattr(base_sched, "observe", None),
         sampler=node(cfg, "sampler")(),
-        aug=[fits(node(cfg, f"aug.{name}")(), f"aug={name}", data.task) for name in cfg.aug],
+        aug=[fits(node(cfg, f"aug.{name}")(), "aug", name, data.task) for name in cfg.aug],
         slots=chosen,
         averaging=node(cfg, "averaging")(model),
         clock=clock,
@@ -231,11 +251,10 @@ def rehearse(parts: Run, cfg: DictConfig) -> None:
     rng = torch.Generator(parts.device)
     rng.manual_seed(0)
     images, targets = parts.train.batch(torch.arange(min(2, len(parts.train)), device=parts.device))
-    for word, transform in [*zip((f"aug={name}" for name in cfg.aug), parts.aug), *((f"reg={type(t).__name__}", t) for t in parts.slots.batch)]:
-        try:
+    names = [*(f"aug={name}" for name in cfg.aug), *(f"reg={name}" for name in cfg.reg.get("batch", {}))]
+    for name, transform in zip(names, (*parts.aug, *parts.slots.batch)):
+        with explained(name):
             images, targets = transform(images, targets, rng)
-        except ValueError as error:
-            raise ConfigError(f"{word}: {error}, from data={choice('data')}") from error
     model = copy.deepcopy(parts.model).eval()
     try:
         outputs = model(images)

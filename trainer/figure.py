@@ -30,7 +30,8 @@ def draw(rows: Sequence[dict], score: str, path: Path) -> None:
                 axes.axhline(row[name], color="tab:green", linestyle=":", label="test (best weights)")
         axes.set_title(name)
         axes.grid(alpha=0.3)
-        axes.legend()
+        if axes.has_data():
+            axes.legend()
     losses = [row["loss"] for row in rows if row["loss"]]
     if losses and min(losses) > 0 and max(losses) > 20 * min(losses):
         upper[0].set_yscale("log")

@@ -121,7 +121,7 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) ->
                     loss.backward()
                     total = loss.detach() if total is None else total + loss.detach()
                     seen.append((losses.detach(), outputs.detach(), targets))
-                if logging:
+                if logging and len(seen) == len(parts):
                     curves.measure_gradient(weights)
                 for edit in slots.gradient:
                     edit(model, now)
@@ -145,6 +145,9 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) ->
                     break
             if scoring and len(run.val):
                 train_scores = curves.before_scoring(done)
+                if not math.isfinite(train_scores["loss"]):
+                    status = "diverged"
+                    break
                 scored = averaging.evaluated(model)
                 scores = run.score(scored, run.val)
                 curves.scored("val", done, scores)

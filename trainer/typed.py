@@ -158,6 +158,8 @@ def check_path(cfg: DictConfig, override: Override) -> None:
     known = sorted(name for name in leaves(cfg) if not name.startswith("hydra."))
     if any(name == typed or name.startswith(f"{typed}.") for name in known):
         return
+    if typed.endswith("._target_") and OmegaConf.select(cfg, typed) is not None:
+        return  # build.py decides what it may name
     group, _, key = typed.partition(".")
     owners = [option for option in conf.options(group) if any(name.endswith(f".{key}") for name in conf.keys(conf.file(group, option), group))]
     near = nearest(typed, [name for name in known if name.startswith(f"{group}.")])

@@ -41,6 +41,9 @@ class Train:
             outcome = fit(run, curves, checkpoints, console)
             summary |= {"status": outcome.status, **results(run, outcome, curves, checkpoints)}
             curves.hparams(settings(cfg), measures(summary))
+        except KeyboardInterrupt:
+            summary["status"] = "interrupted"
+            raise
         finally:
             rundir.summarize(directory, summary)
             curves.close()

@@ -1,0 +1,99 @@
+"""Losses against closed forms, loops and torch's own criteria, in float64 where the only error left is rounding (rtol 1e-12)."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.testing import assert_close
+
+from trainer.loss import BinaryCrossEntropy, CrossEntropy, Hinge, MeanSquaredError
+
+EXACT = {"rtol": 1e-12, "atol": 1e-12}  # a few dozen float64 operations
+
+
+@pytest.fixture
+def outputs():
+    return torch.randn(7, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).mul_(3).requires_grad_()
+
+
+@pytest.fixture
+def soft():
+    return torch.rand(7, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(2)).softmax(1)
+
+
+@pytest.fixture
+def labels():
+    return torch.tensor([0, 1, 2, 3, 3, 0, 2])
+
+
+@pytest.fixture
+def hard(labels):
+    return F.one_hot(labels, 4).double()
+
+
+@pytest.mark.parametrize("criterion", [CrossEntropy(), BinaryCrossEntropy(), MeanSquaredError(), Hinge()])
+def test_every_loss_gives_one_number_a_sample(criterion, outputs, hard):
+    assert criterion(outputs, hard).shape == (7,)
+
+
+def test_cross_entropy_by_hand():
+    outputs = torch.tensor([[0.0, math.log(3)]], dtype=torch.float64)  # softmax = 1/4, 3/4
+    targets = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
+    assert_close(CrossEntropy()(outputs, targets), torch.tensor([math.log(4) - math.log(3) / 2], dtype=torch.float64), **EXACT)
+
+
+def test_cross_entropy_is_torchs_for_soft_targets_and_for_labels(outputs, soft, hard, labels):
+    assert_close(CrossEntropy()(outputs, soft), F.cross_entropy(outputs, soft, reduction="none"), **EXACT)
+    assert_close(CrossEntropy()(outputs, hard), F.cross_entropy(outputs, labels, reduction="none"), **EXACT)
+
+
+@pytest.mark.parametrize(("criterion", "squash"), [(CrossEntropy(), lambda o: o.softmax(1)), (BinaryCrossEntropy(), torch.sigmoid)])
+def test_gradient_of_both_cross_entropies_is_probability_minus_target(criterion, squash, outputs, soft):
+    criterion(outputs, soft).sum().backward()
+    assert_close(outputs.grad, squash(outputs.detach()) - soft, **EXACT)
+
+
+def test_binary_cross_entropy_sums_the_outputs_of_a_sample(outputs, soft):
+    p = 1 / (1 + (-outputs.detach()).exp())
+    assert_close(BinaryCrossEntropy()(outputs.detach(), soft), -(soft * p.log() + (1 - soft) * (1 - p).log()).sum(1), **EXACT)
+
+
+@pytest.mark.parametrize(("criterion", "expected"), [(CrossEntropy(), [2e4, 0.0]), (BinaryCrossEntropy(), [2e4, 0.0])])
+def test_large_outputs_give_large_losses_and_no_overflow(criterion, expected):
+    outputs = torch.tensor([[-1e4, 1e4], [1e4, -1e4]])
+    assert criterion(outputs, torch.tensor([[1.0, 0.0], [1.0, 0.0]])).tolist() == expected
+
+
+def test_mean_squared_error_averages_the_outputs_of_a_sample(outputs, soft):
+    assert_close(MeanSquaredError()(outputs, soft), F.mse_loss(outputs, soft, reduction="none").mean(1), **EXACT)
+    assert MeanSquaredError()(torch.tensor([[1.0, 5.0]]), torch.tensor([[0.0, 2.0]])).tolist() == [5.0]
+
+
+def test_hinge_by_hand():
+    outputs = torch.tensor([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]], dtype=torch.float64)  # the example of cs231n: 2.9, 0, 12.9
+    expected = torch.tensor([2.9, 0.0, 12.9 - 2e-12], dtype=torch.float64)
+    assert_close(Hinge()(outputs, torch.eye(3, dtype=torch.float64)), expected, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("margin", [0.5, 1.0, 2.0])
+def test_hinge_is_the_sum_over_wrong_classes(margin, outputs, hard, labels):
+    expected = [sum(max(0.0, row[j] - row[y] + margin) for j in range(4) if j != y) for row, y in zip(outputs.tolist(), labels.tolist())]
+    assert_close(Hinge(margin=margin)(outputs, hard), torch.tensor(expected, dtype=torch.float64), **EXACT)
+    assert_close(Hinge(margin=margin)(outputs, hard), 4 * F.multi_margin_loss(outputs, labels, margin=margin, reduction="none"), **EXACT)
+
+
+def test_hinge_weighs_the_classes_of_soft_targets(outputs, soft):
+    each = torch.stack([Hinge()(outputs, F.one_hot(torch.full((7,), k), 4).double()) for k in range(4)], 1)
+    assert_close(Hinge()(outputs, soft), (soft * each).sum(1), **EXACT)
+
+
+def test_hinge_of_one_output_pushes_yes_above_and_no_below_the_margin():
+    outputs, targets = torch.tensor([[0.25], [3.0], [0.25], [-3.0], [0.5]]), torch.tensor([[1.0], [1.0], [0.0], [0.0], [0.5]])
+    assert Hinge(margin=2.0)(outputs, targets).tolist() == [1.75, 0.0, 2.25, 0.0, 2.0]
+
+
+@pytest.mark.parametrize("margin", [0.0, -1.0, math.nan])
+def test_hinge_refuses_a_margin_that_is_not_positive(margin):
+    with pytest.raises(ValueError, match=f"margin must be > 0, got {margin}"):
+        Hinge(margin=margin)
