@@ -19,7 +19,8 @@ def test_at_changes_the_step_and_the_rate_alone():
 
 @pytest.mark.parametrize(
     ("length", "steps"),
-    [("3ep", 75), ("0.5ep", 13), ("0.1ep", 3), ("30st", 30), ("5000st", 5000), ("5%", 10), ("100%", 200), ("1.2%", 2), ("1.25%", 3), ("0.001%", 1), ("0.4st", 1)],
+    [("3ep", 75), ("0.5ep", 13), ("0.1ep", 3), ("30st", 30), ("5000st", 5000), ("0.4st", 1)]
+    + [("5%", 10), ("100%", 200), ("1.2%", 2), ("1.25%", 3), ("0.001%", 1)],
 )
 def test_a_length_is_rounded_to_the_nearest_step_and_at_least_one(length, steps):
     assert CLOCK.at(99).steps(length) == steps

@@ -17,7 +17,9 @@ BATCH = (torch.zeros(2, 8, 5, 5), torch.zeros(2, 3))
 def model():
     torch.manual_seed(0)
     return nn.Sequential(
-        nn.Conv2d(8, 40, (3, 5)), Batch(40), nn.ReLU(), nn.Conv1d(20, 60, 5, groups=2), Layer(60), nn.Flatten(), nn.Linear(100, 60), nn.Linear(60, 110, bias=False)
+        *(nn.Conv2d(8, 40, (3, 5)), Batch(40), nn.ReLU()),
+        *(nn.Conv1d(20, 60, 5, groups=2), Layer(60), nn.Flatten()),
+        *(nn.Linear(100, 60), nn.Linear(60, 110, bias=False)),
     )
 
 
@@ -25,7 +27,8 @@ def producers(model):
     return [module for module in model if not isinstance(module, (Batch, Layer, nn.ReLU, nn.Flatten))]
 
 
-FANS = [(8 * 15, 40 * 15), (10 * 5, 60 * 5), (100, 60), (60, 110)]  # in, out: a kernel's area times the channels; a group sees half of the channels in
+# In, out: a kernel's area times the channels; each of two groups sees half of the channels in.
+FANS = [(8 * 15, 40 * 15), (10 * 5, 60 * 5), (100, 60), (60, 110)]
 
 NORMALS = [
     (SmallNormal(std=0.03), lambda fan_in, fan_out: 0.03**2),

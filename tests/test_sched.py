@@ -44,7 +44,9 @@ def test_step_multiplies_by_gamma_after_every_length(length, steps):
     assert ours == torchs(lambda optimizer: StepLR(optimizer, steps, gamma=0.5))
 
 
-@pytest.mark.parametrize(("step", "expected"), [(10, 0.2 + 0.8 * (2 + math.sqrt(2)) / 4), (20, 0.6), (30, 0.2 + 0.8 * (2 - math.sqrt(2)) / 4), (40, 0.2)])
+@pytest.mark.parametrize(
+    ("step", "expected"), [(10, 0.2 + 0.8 * (2 + math.sqrt(2)) / 4), (20, 0.6), (30, 0.2 + 0.8 * (2 - math.sqrt(2)) / 4), (40, 0.2)]
+)
 def test_cosine_by_hand(step, expected):
     assert Cosine(floor=0.2)(CLOCK.at(step)) == pytest.approx(expected, rel=1e-14)  # a few roundings
 
@@ -73,7 +75,7 @@ def test_plateau_is_torchs_rule(fields, seed):
     losses = [3 / (1 + t) ** draw.choice([0.1, 0.3]) + draw.uniform(0, 0.2) for t in range(80)]
     optimizer = torch.optim.SGD([torch.zeros(1, requires_grad=True)], lr=1.0)
     theirs_fields = {"min_lr" if name == "floor" else name: value for name, value in fields.items()}
-    theirs = ReduceLROnPlateau(optimizer, eps=0.0, **theirs_fields)  # eps: torch leaves out drops below 1e-8, a rate of ours may be that small
+    theirs = ReduceLROnPlateau(optimizer, eps=0.0, **theirs_fields)  # eps: torch leaves out drops below 1e-8
     ours = Plateau(**fields)
     for loss in losses:
         theirs.step(loss)

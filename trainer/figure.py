@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-WINDOW = 9  # points in the moving average
+SHARE = 20  # the moving average spans a twentieth of the points: a few dozen are drawn as they are
 
 
 def draw(rows: Sequence[dict], score: str, path: Path) -> None:
@@ -47,9 +47,9 @@ def draw(rows: Sequence[dict], score: str, path: Path) -> None:
     sheet.savefig(path, dpi=110)
 
 
-def moving_average(values: Sequence[float], window: int = WINDOW) -> list[float]:
-    """The mean of up to `window` points around each, fewer at the ends, as many on either side."""
-    half = window // 2
+def moving_average(values: Sequence[float]) -> list[float]:
+    """The mean of a twentieth of the points around each, as many on either side, fewer at the ends."""
+    half = len(values) // SHARE // 2
     averages = []
     for index in range(len(values)):
         reach = min(half, index, len(values) - 1 - index)

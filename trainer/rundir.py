@@ -17,10 +17,14 @@ SLUG_LENGTH = 100
 
 
 def slug(overrides: Sequence[str]) -> str:
-    """What the user typed as one part of a path: letters, digits and `._=,+-`, at most 100; `defaults` for nothing."""
-    shown = [text.replace(",", "+") for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device="))]
-    safe = re.sub(r"[^A-Za-z0-9._=,+-]+", "-", re.sub(r"[\[\]'\"]", "", ",".join(shown))).strip("-.")
-    return safe[:SLUG_LENGTH].rstrip("-.,=") or "defaults"
+    """What the user typed as one part of a path, at most 100 letters, digits and `._+-`; `defaults` for nothing.
+
+    `optimizer=adam reg=[l2,dropout]` becomes `optimizer-adam+reg-l2-dropout`: no sign that a shell, a file system or Hydra's
+    grammar minds, so that a run's directory can be typed as a value.
+    """
+    shown = [text for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device="))]
+    safe = "+".join(re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-") for text in shown)
+    return safe[:SLUG_LENGTH].strip("-.+") or "defaults"
 
 
 def unique(parent: Path, name: str) -> Path:

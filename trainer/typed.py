@@ -22,7 +22,7 @@ NOTHING = ("none", "constant", "default")  # options that stand for doing nothin
 
 def check(arguments: list[str]) -> list[str]:
     """Return the arguments for Hydra, or explain what is wrong with them. Errors: ConfigError."""
-    flags, unknown = get_args_parser().parse_known_args(arguments)
+    flags, unknown = get_args_parser().parse_known_intermixed_args(arguments)
     if unknown:
         raise ConfigError(unknown_flag(unknown[0], arguments))
     if flags.shell_completion or flags.hydra_help:
@@ -36,8 +36,9 @@ def check(arguments: list[str]) -> list[str]:
     for combination in combinations(overrides):
         check_values(combination, flags)
     if flags.multirun and not flags.cfg and "hydra.sweep.dir" not in {override.key_or_group for override in overrides}:
-        return [*arguments, f"hydra.sweep.dir='{sweep_folder(overrides)}'"]
-    return arguments
+        flags.overrides.append(f"hydra.sweep.dir='{sweep_folder(overrides)}'")
+    # Hydra's own parser wants the flags on one side of the decisions.
+    return [*(text for text in arguments if text not in flags.overrides), *flags.overrides]
 
 
 def words() -> list[str]:

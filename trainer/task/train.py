@@ -148,9 +148,10 @@ def farewell(console: Console, summary: dict, run: Run, directory: Path) -> None
         console.say(f"  best   val   {figures(scores)}  (epoch {best['epoch']})")
     if summary["test"]:
         console.say(f"  {'best' if best else 'last'}   test  {figures(summary['test'])}")
-    console.say(f"\nThe run is in {directory}")
-    console.say(f"Look at it:   {directory / 'curves.png'}")
-    console.say(f"              tensorboard --logdir {top(directory)}")
+    shown = directory.relative_to(Path.cwd()) if directory.is_relative_to(Path.cwd()) else directory
+    console.say(f"\nThe run is in {shown}")
+    console.say(f"Look at it:   {shown / 'curves.png'}")
+    console.say(f"              tensorboard --logdir {top(shown)}")
     console.flush()
 
 

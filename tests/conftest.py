@@ -1,0 +1,68 @@
+"""What several files of tests need: the command line in a process of its own, and the configuration composed in this one."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
+
+from trainer import conf
+
+
+@pytest.fixture
+def train(tmp_path):
+    """Run `python -m trainer ...` in an empty folder; returns the finished process with `folder` set."""
+
+    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
+        done = subprocess.run(
+            [sys.executable, "-m", "trainer", *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, **environment},
+        )
+        done.folder = tmp_path
+        return done
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def composed():
+    """The configuration that the words give."""
+
+    def configuration(*overrides: str) -> DictConfig:
+        with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
+            return compose("config", list(overrides))
+
+    return configuration
+
+
+@pytest.fixture
+def run_in_process(tmp_path, monkeypatch, capsys):
+    """Call `main` in this process, in an empty folder: (exit code, standard output, standard error). Torch is imported only once."""
+    from trainer import cli
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["train", *arguments])
+        cli.failures.clear()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        printed = capsys.readouterr()
+        return code, printed.out, printed.err
+
+    return run
+
+
+def only_run(folder: Path) -> Path:
+    """The one run directory below `outputs`."""
+    (found,) = (folder / "outputs").glob("*/*/summary.json")
+    return found.parent

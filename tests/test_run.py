@@ -1,0 +1,181 @@
+"""Whole runs: what they leave behind, what they print, and that they are what they say."""
+
+import json
+import math
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+import torch
+from conftest import only_run
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+SHORT = ("model=mlp", "epochs=3")
+
+
+def summary(folder):
+    return json.loads((only_run(folder) / "summary.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One run of two words, shared by the tests that only look at it."""
+    folder = tmp_path_factory.mktemp("run")
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", "optimizer=adam", "sched=cosine", "epochs=4", "log_every=10"], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return only_run(folder), done
+
+
+def test_the_directory_holds_what_the_design_lists(finished):
+    run, _ = finished
+    names = {path.name for path in run.iterdir()}
+    assert {"config.yaml", "overrides.txt", "metrics.jsonl", "checkpoints", "curves.png", "summary.json", "run.log", "train", "val", "test"} <= names
+    assert (run / "overrides.txt").read_text().split() == ["optimizer=adam", "sched=cosine", "epochs=4", "log_every=10"]
+    assert run.name.endswith("-optimizer-adam+sched-cosine+epochs-4+log_every-10")
+    assert (run / "checkpoints" / (run / "checkpoints" / "best").read_text()).is_file()
+
+
+def test_the_summary_says_what_happened(finished):
+    run, _ = finished
+    told = json.loads((run / "summary.json").read_text())
+    keys = {"status", "best", "final", "test", "steps", "epochs", "seconds", "images_per_second", "parameters", "device", "seed", "verdicts", "weights_sha256", "versions"}
+    assert keys <= set(told)
+    assert told["status"] == "finished" and told["steps"] == 80 and told["epochs"] == 4  # ceil(1259 / 64) = 20 updates an epoch
+    assert told["parameters"] == (9 + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 128 + 129 * 10
+    assert len(told["weights_sha256"]) == 64 and told["versions"]["torch"] == torch.__version__.partition("+")[0]
+
+
+def test_metrics_hold_a_line_a_scoring_and_averages_of_training(finished):
+    run, _ = finished
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows if row["split"] == "val"] == [20, 40, 60, 80]
+    assert [row["step"] for row in rows if row["split"] == "train"] == [10, 20, 30, 40, 50, 60, 70, 80]
+    assert [row["step"] for row in rows if row["split"] == "test"] == [80]
+    for row in rows:
+        assert {"step", "epoch", "split", "loss", "accuracy", "lr", "seconds"} <= set(row)
+
+
+def test_train_and_val_share_their_tags_and_the_rest_is_in_the_run_itself(finished):
+    run, _ = finished
+    read = {}
+    for name in ("", "train", "val", "test"):
+        events = EventAccumulator(str(run / name) if name else str(next(run.glob("events*"))))
+        read[name] = events.Reload()
+    assert set(read["train"].Tags()["scalars"]) == set(read["val"].Tags()["scalars"]) == {"loss", "accuracy"}
+    assert {"lr", "grad_norm", "update_ratio", "throughput"} <= set(read[""].Tags()["scalars"])
+    assert read[""].Tags()["images"] == ["first_batch"] and "config/text_summary" in read[""].Tags()["tensors"]
+    cosine = [event.value for event in read[""].Scalars("lr")]
+    expected = [0.001 * (1 + math.cos(math.pi * (step - 1) / 80)) / 2 for step in range(10, 81, 10)]
+    assert cosine == pytest.approx(expected, rel=1e-6)  # float32 in the file
+
+
+def test_the_hparams_row_holds_every_decision_in_the_runs_own_file(finished):
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    run, _ = finished
+    events = EventAccumulator(str(next(run.glob("events*")))).Reload()
+    data = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
+    row = data.session_start_info.hparams
+    assert row["optimizer"].string_value == "adam" and row["sched"].string_value == "cosine" and row["reg"].string_value == "none"
+    assert row["lr"].number_value == pytest.approx(0.001) and row["epochs"].number_value == 4 and row["batch_size"].string_value == "64"
+    assert all(value.WhichOneof("kind") for value in row.values())
+    scores = {name: events.Scalars(name)[0].value for name in events.Tags()["scalars"] if name.startswith("hparams/")}
+    told = json.loads((run / "summary.json").read_text())
+    assert scores["hparams/test_accuracy"] == pytest.approx(told["test"]["accuracy"], rel=1e-6)
+    assert len(list(run.rglob("events*"))) == 4
+
+
+def test_the_console_says_what_was_chosen_and_where_to_look(finished):
+    run, done = finished
+    said = " ".join(done.stdout.split())
+    assert "* optimizer adam lr=0.001" in said and "preprocess channel_standardize" in said
+    assert "epoch 4/4 train loss" in said and "tensorboard --logdir outputs" in said and str(run.relative_to(run.parents[2])) in said
+    assert (run / "run.log").read_text().split() == done.stdout.split()
+
+
+def test_evaluate_scores_a_finished_run_again(finished, train):
+    run, _ = finished
+    done = train("task=evaluate", f"runs=[{run}]")
+    assert done.returncode == 0, done.stderr
+    told = json.loads((run / "summary.json").read_text())
+    assert f"test {told['test']['loss']:.4f} {told['test']['accuracy']:.4f}" in " ".join(done.stdout.split())
+
+
+def test_two_runs_are_equal_bit_for_bit_and_another_seed_differs(run_in_process, tmp_path):
+    everything = (*SHORT, "aug=[crop,flip,mixup]", "reg=[dropout,l2,grad_clip]", "norm=batch", "averaging=ema", "warmup=linear")
+    digests = []
+    for seed in (0, 0, 1):
+        assert run_in_process(*everything, f"seed={seed}", f"output=run{len(digests)}")[0] == 0
+        told = next((tmp_path / f"run{len(digests)}").glob("*/*/summary.json"))
+        digests.append(json.loads(told.read_text())["weights_sha256"])
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_runs_started_in_the_same_second_do_not_share_a_directory(tmp_path):
+    from trainer.rundir import unique
+
+    assert [unique(tmp_path, "a").name for _ in range(3)] == ["a", "a-2", "a-3"]
+
+
+def test_the_defaults_reach_97_percent_on_digits(run_in_process, tmp_path):
+    code, said, _ = run_in_process()
+    assert code == 0 and "The run is in outputs/" in said
+    assert summary(tmp_path)["test"]["accuracy"] >= 0.97
+
+
+def test_a_sweep_runs_every_job_and_a_failing_one_does_not_stop_it(run_in_process, tmp_path):
+    code, _, errors = run_in_process("-m", *SHORT, "optimizer.lr=0.01,1e30,0.02")
+    assert code == 5 and errors.count("train: ") == 1
+    jobs = {path.parent.name: json.loads(path.read_text())["status"] for path in (tmp_path / "outputs" / "sweeps").glob("*/*/*/summary.json")}
+    assert sorted(jobs.values()) == ["diverged", "finished", "finished"]
+    assert all(name.startswith("model-mlp+epochs-3+optimizer.lr-") for name in jobs)
+
+
+def test_a_loss_that_explodes_ends_the_run_with_exit_code_5(run_in_process, tmp_path):
+    code, _, errors = run_in_process("model=mlp", "optimizer.lr=1e30")
+    assert code == 5 and "the loss" in errors
+    told = summary(tmp_path)
+    assert told["status"] == "diverged" and told["test"] is None and told["steps"] < 50
+
+
+def test_early_stopping_ends_before_the_last_epoch_and_scores_the_best(run_in_process, tmp_path):
+    code, _, _ = run_in_process("model=mlp", "optimizer=adam", "optimizer.lr=0.01", "epochs=200", "reg=early_stopping", "reg.stop.early_stopping.patience=3")
+    told = summary(tmp_path)
+    assert code == 0 and told["status"] == "stopped" and told["epochs"] < 200
+    rows = [json.loads(line) for line in (only_run(tmp_path) / "metrics.jsonl").read_text().splitlines()]
+    losses = [row["loss"] for row in rows if row["split"] == "val"]
+    assert len(losses) - 1 - losses.index(min(losses)) == 3
+
+
+@pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_the_run_in_order(number, code, tmp_path):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "trainer", "model=mlp", "epochs=100000"], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            break
+    asked = time.monotonic()
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == code and "interrupted" in errors and "Traceback" not in errors
+    assert time.monotonic() - asked < 10
+    assert summary(tmp_path)["status"] == "interrupted"
+
+
+def test_an_exact_directory_may_be_asked_for_once(run_in_process, tmp_path):
+    assert run_in_process(*SHORT, "hydra.run.dir=mine")[0] == 0
+    assert (tmp_path / "mine" / "summary.json").is_file()
+    code, _, errors = run_in_process(*SHORT, "hydra.run.dir=mine")
+    assert code == 4 and "holds something already" in errors
+
+
+def test_an_option_of_ones_own_comes_from_a_folder_of_ones_own(run_in_process, tmp_path):
+    (tmp_path / "mine" / "optimizer").mkdir(parents=True)
+    (tmp_path / "mine" / "optimizer" / "gentle.yaml").write_text("# SGD at a small rate.\n_target_: torch.optim.SGD\nlr: 0.003\n")
+    code, _, errors = run_in_process(*SHORT, "--config-dir", "mine", "optimizer=gentle")
+    assert code == 0, errors
