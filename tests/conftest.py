@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch: small nets, and threads that share a core with others wait for one another
+
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig

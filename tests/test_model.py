@@ -135,7 +135,7 @@ def test_an_mlp_with_batch_norm_is_the_net_written_out():
 
 
 def test_a_cnn_is_the_net_written_out():
-    model, images = Cnn((2, 5, 6), 4, make_kit(), channels=[3, 7]), torch.rand(6, 2, 5, 6)
+    model, images = Cnn((2, 6, 9), 4, make_kit(), channels=[3, 7]), torch.rand(6, 2, 6, 9)
     w1, b1, w2, b2, w3, b3 = model.parameters()
     x = F.max_pool2d(F.conv2d(images, w1, b1, padding=1).relu(), 2)
     x = F.max_pool2d(F.conv2d(x, w2, b2, padding=1).relu(), 2)

@@ -1,5 +1,7 @@
 """Optimizers as conf/optimizer sets them, against the papers' formulas in NumPy."""
 
+from itertools import islice
+
 import numpy as np
 import pytest
 import torch
@@ -75,17 +77,17 @@ def adam(w, lr, beta1, beta2, eps):
 
 
 @pytest.mark.parametrize(
-    ("name", "steps"),
+    ("name", "paper", "numbers"),
     [
-        ("gd", descent(START, 0.5)),
-        ("sgd", descent(START, 0.1)),
-        ("momentum", heavy_ball(START, 0.05, 0.9)),
-        ("nesterov", nesterov(START, 0.05, 0.9)),
-        ("adam", adam(START, 1e-3, 0.9, 0.999, 1e-8)),
+        ("gd", descent, [0.5]),
+        ("sgd", descent, [0.1]),
+        ("momentum", heavy_ball, [0.05, 0.9]),
+        ("nesterov", nesterov, [0.05, 0.9]),
+        ("adam", adam, [1e-3, 0.9, 0.999, 1e-8]),
     ],
 )
-def test_five_steps_are_the_papers(name, steps):
-    assert_close(trajectory(name), np.array([next(steps) for _ in range(STEPS)]), rtol=1e-10, atol=1e-10)  # float64, tens of operations
+def test_five_steps_are_the_papers(name, paper, numbers):
+    assert_close(trajectory(name), np.array(list(islice(paper(START, *numbers), STEPS))), rtol=1e-10, atol=1e-10)  # float64
 
 
 def test_momentums_updates_are_the_decayed_sums_of_gradients():
@@ -112,8 +114,18 @@ def test_adams_first_step_is_the_learning_rate_whatever_the_gradients_size(size)
     assert_close(START - first, 1e-3 * signs, rtol=2e-5, atol=0)  # g / (|g| + 1e-8) is 1 - 1e-5 at g = 1e-3
 
 
-def test_adam_forgets_no_zero_gradient():
+def test_adam_stands_still_where_the_gradient_is_zero():
     assert_close(trajectory("adam", lambda w: np.zeros(3)), np.tile(START, (STEPS, 1)), rtol=0, atol=0)
+
+
+def test_adams_means_forget_a_large_gradient():
+    gradients = np.array([[100.0, -2.0, 3.0], [1.0, 0.1, -3.0], [-1.0, 0.1, 3.0]])
+    arriving = iter(gradients)
+    updates = np.diff(trajectory("adam", lambda w: next(arriving), steps=3), axis=0, prepend=START[None])
+    for t in range(3):
+        seen, age = gradients[: t + 1], np.arange(t, -1, -1)
+        mean, square = np.average(seen, axis=0, weights=0.9**age), np.average(seen**2, axis=0, weights=0.999**age)  # the means, unrolled
+        assert_close(updates[t], -1e-3 * mean / (np.sqrt(square) + 1e-8), rtol=1e-10, atol=1e-14)  # float64 weights near 1
 
 
 def minimise(function, start, updates):
@@ -143,6 +155,11 @@ def test_lbfgs_finds_the_minimum_of_a_quadratic_in_one_update():
 def test_lbfgs_finds_the_minimum_of_rosenbrocks_valley():
     found = minimise(lambda w: (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2, [-1.2, 1.0], 5)
     assert_close(found.numpy(), np.ones(2), rtol=0, atol=1e-4)  # it stops when a step gains 1e-9 = 0.4 / 2 e^2 along the valley: e = 7e-5
+
+
+def test_lbfgs_searches_its_line_where_a_full_step_overshoots():
+    found = minimise(lambda w: (1 + 25 * w.square()).sqrt().sum(), [-5.0, 8.0], 1)  # a cone with a round tip
+    assert_close(found.numpy(), np.zeros(2), rtol=0, atol=1e-4)  # it stops when a step gains 1e-9; the curvature at 0 is 25
 
 
 @pytest.mark.parametrize("name", ["gd", "lbfgs"])

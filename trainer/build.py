@@ -158,6 +158,7 @@ def fits(technique: object, group: str, option: str | None, task_kind: str) -> o
 
 def run(cfg: DictConfig) -> Run:
     """Build and check everything a run is made of. Errors: UserError, before anything is written."""
+    device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
     with explained("data"):
         data: Splits = node(cfg, "data")().load()

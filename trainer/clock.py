@@ -29,7 +29,7 @@ class Clock(NamedTuple):
 
     @property
     def progress(self) -> float:
-        """Share of the run done before this update, in [0, 1)."""
+        """Share of the run done before this update, in [0, 1]."""
         return self.step / self.total_steps
 
     def at(self, step: int, lr: float = 0.0) -> "Clock":

@@ -9,6 +9,14 @@ import torch
 from trainer.errors import ConfigError, MachineError
 
 
+ALL_THREADS = torch.get_num_threads()  # before anyone sets another number
+
+
+def use_threads(threads: int | str) -> None:
+    """Compute with so many CPU threads; `auto` is what torch chose when it was imported."""
+    torch.set_num_threads(ALL_THREADS if threads == "auto" else threads)
+
+
 def pick(name: str) -> torch.device:
     """`auto` takes CUDA, then MPS, then the CPU. Errors: MachineError where the device is not there."""
     if name == "auto":

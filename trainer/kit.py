@@ -12,7 +12,7 @@ class Kit:
         act: () -> activation.
         norm: (channels) -> normalisation; one that makes nn.Identity means none.
         pool: () -> downsampling of (B, C, H, W) by its stride.
-        drops: each () -> a layer for the hidden dense layers (reg's `layer` slot), in order.
+        drops: each () -> a layer behind the hidden dense layers and before a convolutional net's head (reg's `layer` slot), in order.
     """
 
     def __init__(

@@ -115,11 +115,12 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) ->
                         outputs = forward(images)
                     outputs = outputs.float()
                     losses = run.criterion(outputs, targets)  # (B,)
-                    loss = losses.dot(torch.full_like(losses, 1 / count))  # the mean over all parts of the update
-                    for penalty in slots.loss:
-                        loss = loss + penalty(model, images, outputs, targets) * (len(targets) / count)
-                    loss.backward()
-                    total = loss.detach() if total is None else total + loss.detach()
+                    mean = torch.full_like(losses, 1 / count)  # over all parts of the update
+                    penalties = [penalty(model, images, outputs, targets) * (len(targets) / count) for penalty in slots.loss]
+                    # The gradient of losses.dot(mean) + sum(penalties); a node for the dot product would cost 15 us.
+                    torch.autograd.backward([losses, *penalties], [mean, *[None] * len(penalties)])
+                    for part in (losses.detach().dot(mean), *penalties):
+                        total = part.detach() if total is None else total + part.detach()
                     seen.append((losses.detach(), outputs.detach(), targets))
                 if logging and len(seen) == len(parts):
                     curves.measure_gradient(weights)

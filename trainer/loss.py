@@ -43,7 +43,7 @@ class BinaryCrossEntropy:
 class MeanSquaredError:
     """l = mean_k (o_k - t_k)^2. For classes the targets are the one-hot vectors (the Brier score of the raw outputs)."""
 
-    tasks: ClassVar = ("regression", "classification", "binary")
+    tasks: ClassVar = ("regression", "classification")
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return (outputs - targets).square().mean(1)

@@ -1,7 +1,6 @@
 """Normalisation layers that take tables (B, D) and images (B, C, H, W) alike."""
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -48,4 +47,4 @@ class Layer(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.group_norm(x, 1, self.weight, self.bias, self.eps)
+        return torch.group_norm(x, 1, self.weight, self.bias, self.eps)

@@ -41,7 +41,8 @@ class ImageFolder:
             raise DataError(f"data.root={self.root}: no such folder; it must hold train/CLASS/* and test/CLASS/*")
         classes = folders(root / "train")
         parts = {name: files(root / name, classes) for name in ("train", "val", "test") if name != "val" or (root / name).is_dir()}
-        labels = {name: torch.tensor([classes.index(path.parent.name) for path in paths]) for name, paths in parts.items()}
+        numbers = {name: number for number, name in enumerate(classes)}
+        labels = {name: torch.tensor([numbers[path.parent.name] for path in paths]) for name, paths in parts.items()}
         pictures = self._decode([path for paths in parts.values() for path in paths])
         images = dict(zip(parts, pictures.split([len(paths) for paths in parts.values()])))
         splits = {name: Split(images[name], one_hot(labels[name], len(classes), str(root / name))) for name in parts}
@@ -65,10 +66,13 @@ class ImageFolder:
         return pixels[:, :1].contiguous() if grey else pixels.contiguous()
 
     def _read(self, path: Path) -> np.ndarray:
-        from PIL import Image
+        from PIL import Image, ImageOps
 
         try:
             with Image.open(path) as image:
+                image = ImageOps.exif_transpose(image)
+                if image.mode.startswith("I;16"):  # 16-bit grey, which convert() would clip at 255
+                    image = Image.fromarray((np.asarray(image) / 257).round().astype(np.uint8))
                 image = image.convert("RGB")
                 if self.size is not None:
                     image = image.resize((self.size, self.size), Image.Resampling.BILINEAR)
@@ -83,7 +87,7 @@ def folders(part: Path) -> list[str]:
         raise DataError(f"{part}: no such folder; data=image_folder reads ROOT/train/CLASS/* and ROOT/test/CLASS/*")
     names = sorted(entry.name for entry in part.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not names:
-        raise DataError(f"{part}: no class folders in it; data=image_folder reads ROOT/train/CLASS/*")
+        raise DataError(f"{part}: no class folders in it; data=image_folder reads {part}/CLASS/*")
     return names
 
 

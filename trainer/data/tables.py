@@ -65,7 +65,7 @@ class BreastCancer:
         bunch = load_breast_cancer()
         labels = torch.from_numpy(bunch.target)
         train, val, test = split(self, torch.from_numpy(bunch.data).float(), labels.float().unsqueeze(1), labels)
-        return Splits(train=train, val=val, test=test, task="binary", classes=tuple(bunch.target_names))
+        return Splits(train=train, val=val, test=test, task="binary", classes=tuple(map(str, bunch.target_names)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,7 +93,7 @@ class Diabetes:
 
 def by_class(shares, images: Tensor, bunch, source: str) -> Splits:
     labels = torch.from_numpy(bunch.target)
-    classes = tuple(str(name) for name in bunch.target_names)
+    classes = tuple(map(str, bunch.target_names))
     train, val, test = split(shares, images, one_hot(labels, len(classes), source), labels)
     return Splits(train=train, val=val, test=test, task="classification", classes=classes)
 

@@ -124,7 +124,7 @@ def settings(cfg: DictConfig) -> dict[str, str | float | bool]:
     """The HParams row: the same keys in every run, never None."""
     chosen = {group: launch.choice(group) or "none" for group in conf.groups() if group not in ("reg", "aug")}
     chosen |= {"reg": "+".join(name for slot in cfg.reg.values() for name in slot) or "none", "aug": "+".join(cfg.aug) or "none"}
-    numbers = {path: cfg[path] for path in conf.keys(conf.folder() / "config.yaml") if path not in ("output", "runs", "allow")}
+    numbers = {path: cfg[path] for path in conf.keys(conf.folder() / "config.yaml") if path not in ("output", "runs", "allow", "threads")}
     typed = " ".join(text for text in launch.overrides() if not text.startswith(("hydra.", "output="))) or "(defaults)"
     return {**chosen, **numbers, "batch_size": str(cfg.batch_size), "lr": float(cfg.optimizer.lr), "overrides": typed}
 
