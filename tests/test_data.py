@@ -8,14 +8,16 @@ import numpy as np
 import pytest
 import sklearn.datasets
 import torch
+import yaml
 from PIL import Image
 from torch.testing import assert_close
 
+from trainer import conf
 from trainer.data.image_folder import ImageFolder
 from trainer.data.loader import Loader
 from trainer.data.splits import Split, hold_out, one_hot, take
 from trainer.data.tables import BreastCancer, Diabetes, Digits, Iris
-from trainer.data.vision import CIFAR10, MNIST, FashionMNIST, pixels
+from trainer.data.vision import Vision, pixels
 from trainer.errors import DataError
 from trainer.preprocess import Center, ChannelStandardize, Nothing, Standardize
 
@@ -231,15 +233,28 @@ def write_idx(path, values):
     path.write_bytes(struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + values.tobytes())
 
 
-@pytest.mark.parametrize(("source", "folder"), [(MNIST, "MNIST"), (FashionMNIST, "FashionMNIST")])
-def test_mnist_is_read_from_idx_files(source, folder, tmp_path):
-    raw, draws = tmp_path / folder / "raw", np.random.default_rng(0)
+def vision(name: str, root, **fields) -> Vision:
+    """The data set of conf/data/NAME.yaml."""
+    settings = yaml.safe_load(conf.file("data", name).read_text())["data"]
+    assert settings.pop("_target_") == "trainer.data.vision.Vision"
+    return Vision(**{**settings, "root": str(root), **fields})
+
+
+def write_mnist(raw, images, labels):
     raw.mkdir(parents=True)
-    images, labels = draws.integers(0, 256, (30, 28, 28), dtype=np.uint8), np.repeat(np.arange(10, dtype=np.uint8), 3)
     for part, rows in (("train", slice(0, 30)), ("t10k", slice(0, 30, 3))):
         write_idx(raw / f"{part}-images-idx3-ubyte", images[rows])
         write_idx(raw / f"{part}-labels-idx1-ubyte", labels[rows])
-    data = source(root=str(tmp_path), val_share=0.3).load()
+
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (30, 28, 28), dtype=np.uint8)
+
+
+@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST")])
+def test_mnist_is_read_from_idx_files(name, folder, tmp_path):
+    images, labels = IMAGES, np.repeat(np.arange(10, dtype=np.uint8), 3)
+    write_mnist(tmp_path / folder / "raw", images, labels)
+    data = vision(name, tmp_path, val_share=0.3).load()
     assert (data.task, data.input_shape, data.outputs, len(data.classes)) == ("classification", (1, 28, 28), 10, 10)
     assert data.val.targets.sum(0).tolist() == [1] * 10 and data.train.targets.sum(0).tolist() == [2] * 10
     assert torch.equal(data.test.images, torch.from_numpy(images[::3]).unsqueeze(1)) and torch.equal(data.test.targets, torch.eye(10))
@@ -255,10 +270,24 @@ def test_colour_images_become_channels_first():
     assert all(images[2, c, 5, 7] == array[2, 5, 7, c] for c in range(3))
 
 
-@pytest.mark.parametrize(("source", "name"), [(MNIST, "mnist"), (FashionMNIST, "fashion_mnist"), (CIFAR10, "cifar10")])
-def test_missing_files_are_an_error_that_says_what_to_do(source, name, tmp_path):
-    with pytest.raises(DataError, match=f"no {name} files in .*; data.root=DIR says where they are, data.download=true fetches them"):
-        source(root=str(tmp_path)).load()
+def test_a_label_outside_the_classes_is_an_error_that_says_where(tmp_path):
+    labels = np.repeat(np.arange(10, dtype=np.uint8), 3)
+    labels[4] = 17
+    write_mnist(tmp_path / "MNIST" / "raw", IMAGES, labels)
+    with pytest.raises(DataError, match="1 labels are outside the 10 classes .0 to 9.; the first is 17 at sample 4"):
+        vision("mnist", tmp_path).load()
+
+
+@pytest.mark.parametrize(("name", "source"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST"), ("cifar10", "CIFAR10")])
+def test_missing_files_are_an_error_that_says_what_to_do(name, source, tmp_path):
+    with pytest.raises(DataError, match=f"no {source} files in .*; data.root=DIR says where they are, data.download=true fetches them"):
+        vision(name, tmp_path).load()
+
+
+@pytest.mark.parametrize("source", ["Nonsense", "mnist", "utils"])
+def test_a_source_must_be_a_set_of_torchvision(source, tmp_path):
+    with pytest.raises(ValueError, match=f"source must be a data set of torchvision.datasets, got {source}"):
+        vision("mnist", tmp_path, source=source).load()
 
 
 def test_files_that_cannot_be_read_are_an_error(tmp_path):
@@ -266,8 +295,8 @@ def test_files_that_cannot_be_read_are_an_error(tmp_path):
     raw.mkdir(parents=True)
     for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
         (raw / name).write_bytes(gzip.compress(b"still packed"))
-    with pytest.raises(DataError, match="the mnist files in .* cannot be read"):
-        MNIST(root=str(tmp_path)).load()
+    with pytest.raises(DataError, match="the MNIST files in .* cannot be read"):
+        vision("mnist", tmp_path).load()
 
 
 @pytest.fixture

@@ -151,6 +151,17 @@ def test_early_stopping_ends_before_the_last_epoch_and_scores_the_best(run_in_pr
     assert len(losses) - 1 - losses.index(min(losses)) == 3
 
 
+def test_the_test_split_is_scored_with_the_best_weights_not_the_last(run_in_process, tmp_path):
+    run_in_process("model=mlp", "optimizer.lr=0.2", "epochs=8", "monitor=loss")
+    told, run = summary(tmp_path), only_run(tmp_path)
+    assert told["best"]["step"] < told["steps"]
+    _, said, _ = run_in_process("task=evaluate", f"runs=[{run}]")
+    assert "(best weights)" in said and f"test {told['test']['loss']:.4f}" in " ".join(said.split())
+    (run / "checkpoints" / "best").unlink()
+    _, said, _ = run_in_process("task=evaluate", f"runs=[{run}]")
+    assert "(last weights)" in said and f"test {told['test']['loss']:.4f}" not in " ".join(said.split())
+
+
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_in_order(number, code, tmp_path):
     process = subprocess.Popen(

@@ -6,83 +6,61 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer.data.splits import Splits, Split, hold_out, one_hot, take
+from trainer.data.splits import Split, Splits, hold_out, one_hot, take
 from trainer.errors import DataError, require
 
 
 @dataclass(frozen=True, kw_only=True)
-class MNIST:
-    """60,000 training and 10,000 test images (1, 28, 28) of digits, 10 classes.
+class Vision:
+    """A set of torchvision's that keeps its images in `data` and its labels in `targets`: uint8 images (C, H, W), one label each.
 
     Args:
+        source: the set's class in torchvision.datasets.
+        folder: where that class looks for the files below `root`.
         root: folder that holds the set's files, or is to receive them.
         download: fetch the files where they are missing.
-        val_share: of the training images, in [0, 1).
+        val_share: of the training images, held out class by class, in [0, 1).
         split_seed: >= 0.
     Errors: ValueError; DataError without the files.
     """
 
+    source: str
+    folder: str
     root: str = "data"
     download: bool = False
     val_share: float = 0.1
     split_seed: int = 0
 
-    def load(self) -> Splits:
-        from torchvision.datasets import MNIST as Source
-
-        return read(Source, self, "mnist", "MNIST/raw")
-
-
-@dataclass(frozen=True, kw_only=True)
-class FashionMNIST:
-    """60,000 training and 10,000 test images (1, 28, 28) of clothing, 10 classes. Fields as in MNIST."""
-
-    root: str = "data"
-    download: bool = False
-    val_share: float = 0.1
-    split_seed: int = 0
+    def __post_init__(self) -> None:
+        require("in [0, 1)", val_share=self.val_share)
+        require(">= 0", split_seed=self.split_seed)
 
     def load(self) -> Splits:
-        from torchvision.datasets import FashionMNIST as Source
+        train, test = (self._read(train) for train in (True, False))
+        classes = tuple(train.classes)
+        (images, labels), (test_images, test_labels) = pixels(train), pixels(test)
+        targets, test_targets = (one_hot(part, len(classes), f"{self.source} in {self.root}") for part in (labels, test_labels))
+        kept, held = hold_out(labels, self.val_share, self.split_seed)
+        splits = {"train": take(images, targets, kept), "val": take(images, targets, held), "test": Split(test_images, test_targets)}
+        return Splits(**splits, task="classification", classes=classes)
 
-        return read(Source, self, "fashion_mnist", "FashionMNIST/raw")
+    def _read(self, train: bool) -> object:
+        from torchvision import datasets
 
-
-@dataclass(frozen=True, kw_only=True)
-class CIFAR10:
-    """50,000 training and 10,000 test photographs (3, 32, 32), 10 classes. Fields as in MNIST."""
-
-    root: str = "data"
-    download: bool = False
-    val_share: float = 0.1
-    split_seed: int = 0
-
-    def load(self) -> Splits:
-        from torchvision.datasets import CIFAR10 as Source
-
-        return read(Source, self, "cifar10", "cifar-10-batches-py")
-
-
-def read(source: type, fields, name: str, folder: str) -> Splits:
-    """Both parts of a torchvision set as uint8 (N, C, H, W), the validation images held out of its training part."""
-    require("in [0, 1)", val_share=fields.val_share)
-    require(">= 0", split_seed=fields.split_seed)
-    place = Path(fields.root) / folder
-    try:
-        parts = [source(fields.root, train=train, download=fields.download) for train in (True, False)]
-    except Exception as error:  # torchvision raises whatever its reader or the network does
-        if fields.download:
-            raise DataError(f"data={name}: the download into {fields.root} failed ({error}); put the files into {place} by hand, or use data=digits") from None
-        if not place.is_dir():
-            raise DataError(f"data.root={fields.root}: no {name} files in {place}; data.root=DIR says where they are, data.download=true fetches them") from None
-        raise DataError(f"data.root={fields.root}: the {name} files in {place} cannot be read ({error})") from None
-    classes = tuple(parts[0].classes)
-    (images, labels), (test_images, test_labels) = (pixels(part) for part in parts)
-    targets = one_hot(labels, len(classes), f"data={name}")
-    test = Split(test_images, one_hot(test_labels, len(classes), f"data={name}"))
-    kept, held = hold_out(labels, fields.val_share, fields.split_seed)
-    train, val = take(images, targets, kept), take(images, targets, held)
-    return Splits(train=train, val=val, test=test, task="classification", classes=classes)
+        known = getattr(datasets, self.source, None)
+        if not (isinstance(known, type) and issubclass(known, datasets.VisionDataset)):
+            raise ValueError(f"source must be a data set of torchvision.datasets, got {self.source}")
+        place = Path(self.root) / self.folder
+        try:
+            return known(self.root, train=train, download=self.download)
+        except Exception as error:  # torchvision raises whatever its reader or the network does
+            if self.download:
+                problem = f"the download into {self.root} failed ({error}); put the files into {place} by hand, or use data=digits"
+            elif place.is_dir():
+                problem = f"the {self.source} files in {place} cannot be read ({error})"
+            else:
+                problem = f"no {self.source} files in {place}; data.root=DIR says where they are, data.download=true fetches them"
+            raise DataError(f"data.root={self.root}: {problem}") from None
 
 
 def pixels(part) -> tuple[Tensor, Tensor]:
