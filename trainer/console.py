@@ -1,6 +1,7 @@
 """What the user sees, and the same in run.log."""
 
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -52,7 +53,7 @@ class Console:
         self.say(f"epoch {shown:>{len(str(epochs))}}/{epochs}  train {figures(train)}  val {figures(val)}  lr {now.lr:.3g}")
 
     @contextmanager
-    def progress(self, total: int) -> Iterator["Bar"]:
+    def progress(self, total: int, epochs: int) -> Iterator["Bar"]:
         columns = (
             TextColumn("{task.fields[epoch]}"),
             BarColumn(),
@@ -60,21 +61,28 @@ class Console:
             TimeRemainingColumn(),
         )
         with Progress(*columns, console=self.terminal, refresh_per_second=4, transient=True, disable=not self.terminal.is_terminal) as progress:
-            yield Bar(progress, progress.add_task("", total=total, epoch="epoch 1", point=""))
+            yield Bar(progress, progress.add_task("", total=total, epoch="", point=""), epochs)
 
 
 class Bar:
     """The progress bar of a run; does nothing where there is no terminal."""
 
-    def __init__(self, progress: Progress, task: int) -> None:
+    def __init__(self, progress: Progress, task: int, epochs: int) -> None:
         self._progress = progress
         self._task = task
+        self._epochs = epochs
+        self._shown = 0.0
 
-    def advance(self, now: Clock, point: dict[str, float]) -> None:
-        if not self._progress.disable:
-            rates = f"lr {now.lr:.3g}  {point['throughput']:,.0f}/s"
+    def advance(self, now: Clock, point: dict[str, float] | None = None) -> None:
+        """Move to `now`, four times a second at most unless there is a new point (loss, score, throughput) to show."""
+        if self._progress.disable or (point is None and time.monotonic() - self._shown < 0.25):
+            return
+        self._shown = time.monotonic()
+        fields = {"epoch": f"epoch {min(now.epoch + 1, self._epochs)}/{self._epochs}"}
+        if point is not None:
             scores = {name: value for name, value in point.items() if name != "throughput"}
-            self._progress.update(self._task, completed=now.step, epoch=f"epoch {now.epoch + 1}", point=f"{figures(scores)}  {rates}")
+            fields["point"] = f"{figures(scores)}  lr {now.lr:.3g}  {point['throughput']:,.0f}/s"
+        self._progress.update(self._task, completed=now.step, **fields)
 
 
 def figures(scores: dict[str, float]) -> str:

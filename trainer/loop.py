@@ -88,7 +88,7 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) ->
     status, done = "finished", run.clock
     model.train()
 
-    with Signals() as signals, console.progress(run.clock.total_steps) as bar:
+    with Signals() as signals, console.progress(run.clock.total_steps, run.epochs) as bar:
         for step in range(run.clock.total_steps):
             multiplier = run.sched(run.clock.at(step))
             for group in optimizer.param_groups:
@@ -137,6 +137,7 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) ->
             for part in seen[: len(parts)]:  # later ones are an optimizer's further looks at the same batch
                 curves.add(*part)
             done = run.clock.at(step + 1, now.lr)
+            bar.advance(done)
 
             if logging:
                 point = curves.log(weights, done)
