@@ -33,6 +33,8 @@ TYPOS = [
     ("optimizer=sgd,adam", ["several values", "train -m optimizer=sgd,adam"]),
     ("-m optimizer=sgd,admm", ["optimizer=sgd,admm", "nearest: adam"]),
     ("-m optimizer=sgd,adam epochs=3,0", ["epochs=0", "must be >= 1"]),
+    ("~optimizer", ["~optimizer", "train --help optimizer"]),
+    ("epochs=", ["epochs=", "must be a whole number >= 1"]),
     ("x=[", ["x=[", "KEY=VALUE"]),
     ("batch_size=0", ["batch_size=0", ">= 1, or full"]),
     ("batch_size=half", ["batch_size=half", ">= 1, or full"]),

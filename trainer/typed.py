@@ -77,8 +77,10 @@ def check_key(override: Override) -> None:
 def check_options(override: Override, flags: argparse.Namespace) -> None:
     """A group takes the names of its files; `reg` and `aug` take several of them."""
     group = override.key_or_group
-    if group not in conf.groups() or override.is_delete():
+    if group not in conf.groups():
         return
+    if override.is_delete():
+        raise ConfigError(f"{override.input_line}: a decision cannot be taken away, only changed; train --help {group} lists its options")
     own = Path(flags.config_dir, group).glob("*.yaml") if flags.config_dir else ()
     known = conf.options(group) + sorted(path.stem for path in own)
     for value in values(override):
