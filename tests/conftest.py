@@ -52,7 +52,7 @@ def run_in_process(tmp_path, monkeypatch, capsys):
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
-        cli.failures.clear()
+        cli.jobs.clear()
         try:
             cli.main()
             code = 0

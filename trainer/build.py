@@ -102,7 +102,11 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
     where = f"{place}._target_={target}"
     if not isinstance(target, str) or target.partition(".")[0] not in libraries:
         raise ConfigError(f"{where}: outside the allowed libraries ({', '.join(libraries)}); allow=[PACKAGE] on the command line adds one of your own")
-    found, parts = import_module(target.partition(".")[0]), target.split(".")
+    parts = target.split(".")
+    try:
+        found = import_module(parts[0])
+    except ImportError as error:
+        raise ConfigError(f"{where}: {parts[0]} cannot be imported ({error}); install it, or put its folder on PYTHONPATH") from error
     for end, part in enumerate(parts[1:], start=2):
         if not hasattr(found, part):
             try:

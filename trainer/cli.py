@@ -7,9 +7,9 @@ from importlib.metadata import version
 
 from omegaconf import DictConfig
 
-from trainer.errors import ConfigError, UserError
+from trainer.errors import Interrupted, UserError
 
-failures: list[UserError] = []
+jobs: list[UserError | None] = []  # how each job of this process ended
 
 
 def main() -> None:
@@ -19,7 +19,7 @@ def main() -> None:
         if {"--help", "-h"} & set(arguments):
             from trainer import usage
 
-            usage.show([word for word in arguments if not word.startswith("-")])
+            usage.show(arguments)
             return
         if "--version" in arguments:
             print(f"train {version('trainer')}")
@@ -28,13 +28,19 @@ def main() -> None:
 
         sys.argv[1:] = typed.check(arguments)
         hand_over()
-        if failures:
-            sys.exit(failures[0].code)
     except UserError as error:
         report(error)
         sys.exit(error.code)
     except KeyboardInterrupt:
+        if jobs and jobs[-1]:
+            sys.exit(jobs[-1].code)
+        print("train: interrupted", file=sys.stderr, flush=True)
         sys.exit(130)
+    failures = [error for error in jobs if error]
+    if failures:
+        if len(jobs) > 1:
+            print(f"train: {len(failures)} of {len(jobs)} runs failed, the first with: {failures[0]}", file=sys.stderr, flush=True)
+        sys.exit(failures[0].code)
 
 
 def hand_over() -> None:
@@ -47,14 +53,17 @@ def hand_over() -> None:
 
 
 def job(cfg: DictConfig) -> float | None:
-    """One run. A user's error ends it with a message and lets a sweep go on."""
+    """One run. A user's error ends it with a message and lets a sweep go on; a signal ends the sweep as well."""
     from trainer import build
 
+    jobs.append(None)
     try:
         return build.task(cfg).run(cfg)
     except UserError as error:
-        failures.append(error)
+        jobs[-1] = error
         report(error)
+        if isinstance(error, Interrupted):
+            raise KeyboardInterrupt from None
         return None
 
 

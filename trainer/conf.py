@@ -20,6 +20,9 @@ def folder() -> Path:
     return inside if inside.is_dir() else Path(__file__).parent.parent / "conf"
 
 
+more: list[Path] = []  # folders laid out like conf/, of the user's own (--config-dir)
+
+
 @dataclass(frozen=True)
 class Key:
     """One key of a YAML file: its default and the comment behind it, whose words are also the rule its values must keep."""
@@ -40,7 +43,7 @@ class Key:
             return length_complaint(value)
         if isinstance(self.default, list):
             if not isinstance(value, list):
-                return f"must be a list, as {short(self.default)}"
+                return f"must be a list; write {self.path}=[{short(value)}]"
             sample = self.default[0] if self.default else None
             return next((why for item in value if (why := self._single(item, sample, words))), None)
         return self._single(value, self.default, words)
@@ -90,7 +93,10 @@ def short(value: object) -> str:
         return "[" + ",".join(short(item) for item in value) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        text = f"{value:g}"
+        return f"{text}.0" if text.lstrip("-").isdigit() else text  # a number with a fraction, as it was typed
+    return str(value)
 
 
 def groups() -> list[str]:
@@ -98,11 +104,13 @@ def groups() -> list[str]:
 
 
 def options(group: str) -> list[str]:
-    return sorted(path.stem for path in (folder() / group).glob("*.yaml"))
+    return sorted({path.stem for place in (folder(), *more) for path in (place / group).glob("*.yaml")})
 
 
 def file(group: str, option: str) -> Path:
-    return folder() / group / f"{option}.yaml"
+    """Where an option stands; ours comes first, as it does for Hydra."""
+    name = f"{group}/{option}.yaml"
+    return next((place / name for place in more if (place / name).is_file() and not (folder() / name).is_file()), folder() / name)
 
 
 def headline(path: Path) -> str:
@@ -120,8 +128,15 @@ def defaults() -> dict[str, str | list[str] | None]:
     return chosen
 
 
+def overrides(path: Path) -> list[str]:
+    """The options of other groups that an option chooses along with itself, as they are typed."""
+    entries = (yaml.safe_load(path.read_text()) or {}).get("defaults", [])
+    chosen = [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
+    return [f"{group.removeprefix('override ').lstrip('/')}={short(option)}" for group, option in chosen]
+
+
 def rules(cfg: Mapping, choices: Mapping[str, str | None]) -> dict[str, Key]:
-    """The keys of everything chosen, by full path. An option of the user's own, from elsewhere than conf/, has none."""
+    """The keys of everything chosen, by full path."""
     chosen = [(group, option) for group, option in choices.items() if isinstance(option, str)]
     chosen += [("reg", name) for slot in cfg["reg"].values() for name in slot] + [("aug", name) for name in cfg["aug"]]
     found = keys(folder() / "config.yaml")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import rich.console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.table import Column, Table
 
 from trainer.clock import Clock
 
@@ -30,6 +30,12 @@ class Console:
         for out in (self.terminal, self._log):
             if out is not None:
                 out.print(what, markup=False, soft_wrap=isinstance(what, str))
+
+    def record(self, text: str) -> None:
+        """Write to run.log alone what the terminal is told elsewhere."""
+        if self._log is not None:
+            self._log.print(text, markup=False, soft_wrap=True)
+            self.flush()
 
     def flush(self) -> None:
         if self._log is not None:
@@ -56,9 +62,9 @@ class Console:
     def progress(self, total: int, epochs: int) -> Iterator["Bar"]:
         columns = (
             TextColumn("{task.fields[epoch]}"),
-            BarColumn(),
-            TextColumn("{task.fields[point]}"),
+            BarColumn(bar_width=20),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[point]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
         )
         with Progress(*columns, console=self.terminal, refresh_per_second=4, transient=True, disable=not self.terminal.is_terminal) as progress:
             yield Bar(progress, progress.add_task("", total=total, epoch="", point=""), epochs)

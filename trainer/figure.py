@@ -6,13 +6,14 @@ from pathlib import Path
 SHARE = 20  # the moving average spans a twentieth of the points: a few dozen are drawn as they are
 
 
-def draw(rows: Sequence[dict], score: str, path: Path) -> None:
+def draw(rows: Sequence[dict], score: str, path: Path, note: str = "") -> None:
     """Loss and score of train and val, raw points and moving average, with the learning rate below.
 
     Args:
         rows: of metrics.jsonl.
         score: accuracy or r2.
         path: of the PNG.
+        note: what to say above it, where the run did not end as it should.
     """
     from matplotlib.figure import Figure  # 0.6 s
 
@@ -36,14 +37,16 @@ def draw(rows: Sequence[dict], score: str, path: Path) -> None:
     if losses and min(losses) > 0 and max(losses) > 20 * min(losses):
         upper[0].set_yscale("log")
     train = [row for row in rows if row["split"] == "train"]
-    lower[0].plot([row["epoch"] for row in train], [row["lr"] for row in train], color="tab:gray")
+    lower[0].plot([row["epoch"] for row in train], [row["lr"] for row in train], ".-", color="tab:gray")
     lower[0].set_title("learning rate")
     measured = [row for row in train if row.get("grad_norm") is not None]
-    lower[1].plot([row["epoch"] for row in measured], [row["grad_norm"] for row in measured], color="tab:gray")
+    lower[1].plot([row["epoch"] for row in measured], [row["grad_norm"] for row in measured], ".-", color="tab:gray")
     lower[1].set_title("gradient norm")
     for axes in lower:
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
+    if note:
+        sheet.suptitle(note, color="tab:red")
     sheet.savefig(path, dpi=110)
 
 

@@ -22,7 +22,7 @@ def slug(overrides: Sequence[str]) -> str:
     `optimizer=adam reg=[l2,dropout]` becomes `optimizer-adam+reg-l2-dropout`: no sign that a shell, a file system or Hydra's
     grammar minds, so that a run's directory can be typed as a value.
     """
-    shown = [text for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device="))]
+    shown = [text for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device=", "allow="))]
     safe = "+".join(re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-") for text in shown)
     return safe[:SLUG_LENGTH].strip("-.+") or "defaults"
 

@@ -1,6 +1,6 @@
 """What was typed, held against the words of conf/ before anything heavy is imported: no torch here, no folder made."""
 
-import argparse
+import re
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ NOTHING = ("none", "constant", "default")  # options that stand for doing nothin
 def check(arguments: list[str]) -> list[str]:
     """Return the arguments for Hydra, or explain what is wrong with them. Errors: ConfigError."""
     flags, unknown = get_args_parser().parse_known_intermixed_args(arguments)
+    conf.more[:] = [Path(flags.config_dir).absolute()] if flags.config_dir else []
     if unknown:
         raise ConfigError(unknown_flag(unknown[0], arguments))
     if flags.shell_completion or flags.hydra_help:
@@ -30,11 +31,12 @@ def check(arguments: list[str]) -> list[str]:
     overrides = [parse(text, flags.overrides[place + 1 :]) for place, text in enumerate(flags.overrides)]
     for override in overrides:
         if override.is_sweep_override() and not flags.multirun:
-            raise ConfigError(f"{override.input_line}: several values make a sweep; write train -m {override.input_line}")
+            both = f"for all of them in one run write {override.key_or_group}=[{override.input_line.partition('=')[2]}]; " if override.key_or_group in SEVERAL else ""
+            raise ConfigError(f"{override.input_line}: several values make a sweep; {both}for a run of each write train -m {override.input_line}")
         check_key(override)
-        check_options(override, flags)
+        check_options(override)
     for combination in combinations(overrides):
-        check_values(combination, flags)
+        check_values(combination)
     if flags.multirun and not flags.cfg and "hydra.sweep.dir" not in {override.key_or_group for override in overrides}:
         flags.overrides.append(f"hydra.sweep.dir='{sweep_folder(overrides)}'")
     # Hydra's own parser wants the flags on one side of the decisions.
@@ -57,6 +59,8 @@ def unknown_flag(flag: str, arguments: Sequence[str]) -> str:
 
 def parse(text: str, following: Sequence[str]) -> Override:
     """One override. Errors: ConfigError where it is not KEY=VALUE."""
+    if whole := spaced(text, following):
+        raise ConfigError(f"{whole}: a decision is one word, without spaces; write {whole.replace(' ', '')}")
     if "=" not in text and not text.startswith("~"):
         key = text if text in words() else next(iter(nearest(text, words(), 1)), text)
         value = following[0] if following and "=" not in following[0] else "VALUE"
@@ -67,22 +71,33 @@ def parse(text: str, following: Sequence[str]) -> Override:
         raise ConfigError(f"{text}: cannot be read as KEY=VALUE; a value with spaces or signs goes into quotes: KEY=\"'VALUE'\"") from None
 
 
+def spaced(text: str, following: Sequence[str]) -> str | None:
+    """`epochs = 3` or `reg=[l2, dropout]`, put together from what the shell has taken apart; None where nothing is spaced out."""
+    found = re.match(r"[\w./@]+ *= *(\[[^\]]*\]|[^\s=\[]+(?=\s|$))", " ".join([text, *following]))
+    return found[0] if found and " " in found[0] else None
+
+
 def check_key(override: Override) -> None:
     """The first word of a key must be a group or a key of config.yaml; a plus sign does not make a typo right."""
     first = override.key_or_group.replace("/", ".").split(".")[0]
     if first not in (*words(), "hydra"):
-        raise ConfigError(f"{override.input_line}: no such key as {first}; {closest(first, words())}")
+        full = {path for group, option in everything() for path in conf.keys(conf.file(group, option), group) if path.endswith(f".{override.key_or_group}")}
+        hint = f"nearest: {', '.join(sorted(full)[:3])}" if full else closest(first, words())
+        raise ConfigError(f"{override.input_line}: no such key as {first}; {hint}")
 
 
-def check_options(override: Override, flags: argparse.Namespace) -> None:
+def everything() -> list[tuple[str, str]]:
+    return [(group, option) for group in conf.groups() for option in conf.options(group)]
+
+
+def check_options(override: Override) -> None:
     """A group takes the names of its files; `reg` and `aug` take several of them."""
     group = override.key_or_group
     if group not in conf.groups():
         return
     if override.is_delete():
         raise ConfigError(f"{override.input_line}: a decision cannot be taken away, only changed; train --help {group} lists its options")
-    own = Path(flags.config_dir, group).glob("*.yaml") if flags.config_dir else ()
-    known = conf.options(group) + sorted(path.stem for path in own)
+    known = conf.options(group)
     for value in values(override):
         if value is None and conf.defaults().get(group, "") is None:
             continue
@@ -121,9 +136,9 @@ def combinations(overrides: Sequence[Override]) -> Iterator[list[str]]:
             yield [*first[:place], text, *first[place + 1 :]]
 
 
-def check_values(texts: Sequence[str], flags: argparse.Namespace) -> None:
+def check_values(texts: Sequence[str]) -> None:
     """Compose the decisions, then hold each key and value against the YAML that lists it. Errors: ConfigError."""
-    search = [f"hydra.searchpath=[file://{Path(flags.config_dir).absolute()}]"] if flags.config_dir else []
+    search = [f"hydra.searchpath=[{','.join(f'file://{place}' for place in conf.more)}]"] if conf.more else []
     parser = OverridesParser.create()
     overrides = [parser.parse_override(text) for text in texts]
     is_value = [

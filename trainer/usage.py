@@ -1,45 +1,69 @@
 """`train --help`, for all decisions, one group or one option."""
 
+import argparse
+from pathlib import Path
+
 import rich.console
 from rich.table import Table
 
 from trainer import conf
 from trainer.errors import ConfigError, closest
 
-EXAMPLES = """\
-train                                             train on data that ships with the install
-train optimizer=adam sched=cosine                 change two decisions
-train optimizer.lr=0.01 epochs=20                 change a number of one
-train reg=[l2,dropout] aug=[crop,flip]            these two take several options
-train -m optimizer=sgd,adam seed=0,1,2            a grid of runs
-train task=evaluate runs=[outputs/DATE/TIME...]   score a finished run again
-train --cfg job optimizer=adam                    show the configuration, run nothing
-train --help optimizer                            the options of a group
-train --help optimizer=adam                       the keys of an option
-tensorboard --logdir outputs                      look at the curves"""
+EXAMPLES = {
+    "train": "train on data that ships with the install",
+    "train optimizer=adam sched=cosine": "change two decisions",
+    "train optimizer.lr=0.01 epochs=20": "change a number of one",
+    "train reg=[l2,dropout] aug=[crop,flip]": "these two take several options",
+    "train -m optimizer=sgd,adam seed=0,1,2": "a grid of runs",
+    "train task=evaluate runs=[outputs/DATE/TIME...]": "score a finished run again",
+    "train --cfg job optimizer=adam": "show the configuration, run nothing",
+    "train --help optimizer": "the options of a group",
+    "train --help optimizer=adam": "the keys of an option",
+    "tensorboard --logdir outputs": "look at the curves",
+}
 
 
-def show(words: list[str]) -> None:
+def show(arguments: list[str]) -> None:
     """Print the help that the words ask for. Errors: ConfigError on a group or option that does not exist."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", type=Path)
+    flags, rest = parser.parse_known_args(arguments)
+    conf.more[:] = [flags.config_dir] if flags.config_dir else []
+    words = [word for word in rest if not word.startswith("-")]
     console = rich.console.Console(highlight=False)
     if not words:
         overview(console)
     for word in words:
-        group, _, option = word.partition("=")
-        if group not in conf.groups():
-            raise ConfigError(f"--help {word}: no such group; {closest(group, conf.groups())}")
+        page(console, word)
+
+
+def page(console: rich.console.Console, word: str) -> None:
+    """What a word means: a group, an option of one, a number of the run."""
+    group, _, option = word.partition("=")
+    numbers = conf.keys(conf.folder() / "config.yaml")
+    owners = [name for name in conf.groups() if group in conf.options(name)]
+    if group in conf.groups():
         if not option:
-            group_page(console, group)
-            continue
+            return group_page(console, group)
         for name in option.strip("[]").split(","):
             if name not in conf.options(group):
                 raise ConfigError(f"--help {word}: no such {group}; {closest(name, conf.options(group))}")
             option_page(console, group, name)
+    elif group in numbers:
+        console.print(key_table({group: numbers[group]}), markup=False)
+    elif owners and not option:
+        for owner in owners:
+            option_page(console, owner, group)
+    else:
+        raise ConfigError(f"--help {word}: no such decision; {closest(group, [*conf.groups(), *numbers])}")
 
 
 def overview(console: rich.console.Console) -> None:
     console.print("train: a command-line laboratory for training neural networks. Every decision is one word: KEY=VALUE.\n", markup=False)
-    console.print(EXAMPLES, markup=False)
+    examples = columns()
+    for command, meaning in EXAMPLES.items():
+        examples.add_row(command, meaning)
+    console.print(examples, markup=False)
     chosen = conf.defaults()
     table = columns()
     for group in conf.groups():
@@ -63,6 +87,8 @@ def group_page(console: rich.console.Console, group: str) -> None:
 def option_page(console: rich.console.Console, group: str, name: str) -> None:
     path = conf.file(group, name)
     console.print(f"{group}={name}\n  {conf.headline(path)}", markup=False)
+    if chosen := conf.overrides(path):
+        console.print(f"  It chooses {' '.join(chosen)}; what you type wins.", markup=False)
     console.print(key_table(conf.keys(path, group)), markup=False)
 
 

@@ -10,7 +10,8 @@ from trainer import build, checkpoint, launch
 from trainer.console import Console
 from trainer.errors import ConfigError, DataError
 
-FROM_COMMAND_LINE = ("device", "eval_batch_size", "precision", "compile", "data.root")
+COUNTS = ("device", "threads", "eval_batch_size", "precision", "compile", "data.root")  # what the command line decides; the run, the rest
+PLAIN = ("task", "runs", "output", "allow", "data")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +23,9 @@ class Evaluate:
 
     def run(self, cfg: DictConfig) -> float | None:
         """Returns the last run's test score. Errors: ConfigError without a run, DataError where one cannot be read."""
+        for key in typed():
+            if key not in (*COUNTS, *PLAIN) and not key.startswith("hydra."):
+                raise ConfigError(f"{key}: task=evaluate takes it from the run's own config.yaml; what can be said here: {', '.join(COUNTS)}")
         if not cfg.runs:
             raise ConfigError("runs=[]: task=evaluate needs a run directory; write runs=[outputs/DATE/TIME-NAME]")
         console, score = Console(), None
@@ -35,9 +39,10 @@ class Evaluate:
         if pointer is None or not (directory / "config.yaml").is_file():
             raise DataError(f"runs=[{directory}]: not a run with weights in it; it must hold config.yaml and checkpoints/")
         saved = OmegaConf.load(directory / "config.yaml")
-        typed = {text.partition("=")[0] for text in launch.overrides()}
-        for key in FROM_COMMAND_LINE:
-            if key in typed or key == "device":
+        if "data" in typed() and cfg.data._target_ != saved.data._target_:
+            raise ConfigError(f"data={launch.choice('data')}: the run in {directory} was trained on other data, and is scored on its own")
+        for key in COUNTS:
+            if key in typed() or key == "device":
                 OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
         run = build.run(saved)
         model = run.averaging.evaluated(run.model)
@@ -54,3 +59,8 @@ class Evaluate:
         console.say(f"{directory} ({pointer} weights)")
         console.say(table)
         return list(scores["test"].values())[-1]
+
+
+def typed() -> set[str]:
+    """The keys on the command line."""
+    return {text.partition("=")[0] for text in launch.overrides()}

@@ -2,6 +2,7 @@
 
 import copy
 import statistics
+import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,11 @@ from trainer.checkpoint import Checkpoints
 from trainer.console import Console, figures
 from trainer.curves import Curves
 from trainer.device import describe
-from trainer.errors import Diverged, Interrupted
+from trainer.errors import Diverged, Interrupted, UserError
 from trainer.loop import Outcome, Run, fit
 from trainer.tally import SCORE
 
+ENDED = ("finished", "stopped")  # as it should
 SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # the others only when they differ
 
 
@@ -44,16 +46,27 @@ class Train:
         except KeyboardInterrupt:
             summary["status"] = "interrupted"
             raise
+        except Exception:
+            console.record(traceback.format_exc())
+            raise
         finally:
             rundir.summarize(directory, summary)
             curves.close()
-        figure.draw(curves.rows, SCORE[run.data.task], directory / "curves.png")
+            figure.draw(curves.rows, SCORE[run.data.task], directory / "curves.png", "" if summary["status"] in ENDED else summary["status"])
         farewell(console, summary, run, directory)
-        if outcome.status == "diverged":
-            raise Diverged(f"the loss stopped being a number before update {outcome.now.step}; nearest: a smaller optimizer.lr, reg=grad_clip, warmup=linear")
-        if outcome.status == "interrupted":
-            raise Interrupted(f"interrupted after {outcome.now.step} updates", outcome.signal)
+        if problem := complaint(outcome):
+            console.record(str(problem))
+            raise problem
         return (summary["best"] or {}).get(run.monitor)
+
+
+def complaint(outcome: Outcome) -> UserError | None:
+    """What to tell of a run that did not end as it should."""
+    if outcome.status == "diverged":
+        return Diverged(f"the loss stopped being a number before update {outcome.now.step}; nearest: a smaller optimizer.lr, reg=grad_clip, warmup=linear")
+    if outcome.status == "interrupted":
+        return Interrupted(f"interrupted after {outcome.now.step} updates", outcome.signal)
+    return None
 
 
 def results(run: Run, outcome: Outcome, curves: Curves, checkpoints: Checkpoints) -> dict:
@@ -62,7 +75,7 @@ def results(run: Run, outcome: Outcome, curves: Curves, checkpoints: Checkpoints
     checkpoints.write("last", last, outcome.now)
     pointer = "best" if checkpoints.best else "last"
     test = None
-    if outcome.status in ("finished", "stopped"):
+    if outcome.status in ENDED:
         best = copy.deepcopy(last)
         best.load_state_dict(checkpoint.load(checkpoints.folder, pointer, run.device))
         test = run.score(best, run.test)
