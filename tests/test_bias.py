@@ -1,0 +1,109 @@
+"""Initialisers of biases: the values, and the loss that a model without weights begins with."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from trainer.init.bias import Constant, Marginal, Zero
+from trainer.loss import BinaryCrossEntropy, CrossEntropy, MeanSquaredError
+from trainer.norm import Batch
+
+IMAGES = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+
+
+def net(outputs, bias=True):
+    return nn.Sequential(nn.Linear(5, 6, bias), Batch()(6), nn.ReLU(), nn.Linear(6, 7, bias), nn.ReLU(), nn.Linear(7, outputs))
+
+
+def filled(outputs, bias=True):
+    model = net(outputs, bias)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.fill_(0.5)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("rule", "hidden", "head"),
+    [(Zero(), 0.0, [0.0] * 3), (Constant(), 0.1, [0.0] * 3), (Constant(value=-2.0, head=3.0), -2.0, [3.0] * 3), (Marginal(), 0.0, None)],
+)
+def test_a_rule_sets_the_biases_of_dense_layers_and_nothing_else(rule, hidden, head):
+    model, targets = filled(3), torch.eye(3)
+    rule(model, IMAGES, targets, nn.ReLU)
+    head = [math.log(1 / 3)] * 3 if head is None else head  # three classes alike
+    for layer, value in ((model[0], [hidden] * 6), (model[3], [hidden] * 7), (model[5], head)):
+        assert layer.bias.tolist() == pytest.approx(value, rel=1e-6)  # float32
+    assert all((layer.weight == 0.5).all() for layer in (model[0], model[3], model[5])) and (model[1].bias == 0.5).all()
+
+
+def start(targets, criterion):
+    """The mean loss over the targets of a model whose last weights are 0."""
+    model = net(targets.shape[1])
+    nn.init.zeros_(model[5].weight)
+    Marginal()(model, IMAGES, targets, nn.ReLU)
+    return criterion(model(torch.randn(len(targets), 5)), targets).mean().item()
+
+
+def test_marginal_begins_a_classifier_at_the_entropy_of_its_labels():
+    targets = torch.eye(3)[[0] * 70 + [1] * 25 + [2] * 5]
+    entropy = -(0.7 * math.log(0.7) + 0.25 * math.log(0.25) + 0.05 * math.log(0.05))
+    assert start(targets, CrossEntropy()) == pytest.approx(entropy, rel=1e-5)  # float32 sums of 100 terms
+
+
+def test_marginal_begins_a_binary_task_at_the_binary_entropy():
+    targets = torch.tensor([[1.0]] * 10 + [[0.0]] * 90)
+    entropy = -(0.1 * math.log(0.1) + 0.9 * math.log(0.9))
+    assert start(targets, BinaryCrossEntropy()) == pytest.approx(entropy, rel=1e-5)
+
+
+def test_marginal_begins_a_regression_at_the_variance():
+    values = np.random.default_rng(0).normal(5, 3, (200, 1))
+    assert start(torch.from_numpy(values).float(), MeanSquaredError()) == pytest.approx(values.var(), rel=1e-5)
+
+
+def test_marginal_takes_values_of_two_columns_by_column():
+    model, values = net(2), torch.tensor([[1.0, 10.0], [4.0, 20.0]])
+    Marginal()(model, IMAGES, values, nn.ReLU)
+    assert model[5].bias.tolist() == [2.5, 15.0]
+
+
+@pytest.mark.parametrize(
+    ("targets", "expected"),
+    [
+        (torch.eye(3)[[0, 0, 0, 1]], [math.log(3 / 4), math.log(1 / 4), math.log(1 / 8)]),  # a class that does not occur: half of one in four
+        (torch.ones(4, 1), [math.log(7)]),  # p = 7/8
+        (torch.zeros(4, 1), [-math.log(7)]),
+    ],
+)
+def test_marginal_counts_what_does_not_occur_as_half_a_sample(targets, expected):
+    model = net(targets.shape[1])
+    Marginal()(model, IMAGES, targets, nn.ReLU)
+    assert model[5].bias.tolist() == pytest.approx(expected, rel=1e-6)
+
+
+def test_constant_says_that_no_hidden_layer_has_a_bias():
+    with pytest.raises(ValueError, match="norms took them away; nearest: bias=zero, norm=none"):
+        Constant()(net(3, bias=False), IMAGES, torch.eye(3), nn.ReLU)
+    with pytest.raises(ValueError, match="no hidden layer; nearest: bias=zero"):
+        Constant()(nn.Linear(5, 3), IMAGES, torch.eye(3), nn.ReLU)
+
+
+def test_marginal_says_that_the_last_layer_has_no_bias():
+    with pytest.raises(ValueError, match="nearest: bias=zero"):
+        Marginal()(nn.Linear(5, 3, bias=False), IMAGES, torch.eye(3), nn.ReLU)
+
+
+def test_zero_takes_layers_without_a_bias():
+    model = filled(3, bias=False)
+    Zero()(model, IMAGES, torch.eye(3), nn.ReLU)
+    assert not model[5].bias.any()
+
+
+@pytest.mark.parametrize("field", ["value", "head"])
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_constant_refuses_what_is_no_number(field, bad):
+    with pytest.raises(ValueError, match=f"{field} must be in"):
+        Constant(**{field: bad})

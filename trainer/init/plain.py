@@ -1,0 +1,164 @@
+"""Initialisers of weights that do not ask for a layer's shape. All leave biases and norm layers alone."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainer.errors import require
+from trainer.gain import Act
+from trainer.layers import producers, weight_of
+
+FINITE = "in (-inf, inf)"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Default:
+    """Leave what torch drew when the layers were made: Uniform(-r, r), r = 1 / sqrt(fan_in)."""
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        pass
+
+
+@dataclass(frozen=True, kw_only=True)
+class Zeros:
+    """w = 0. Units of a layer receive the same gradient and never become different."""
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        for layer in producers(model):
+            weight_of(layer).zero_()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ones:
+    """w = 1. Units of a layer receive the same gradient and never become different."""
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        for layer in producers(model):
+            weight_of(layer).fill_(1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Constant:
+    """w = value. Units of a layer receive the same gradient and never become different.
+
+    Args:
+        value: of every weight, any finite number.
+    Errors: ValueError.
+    """
+
+    value: float = 0.01
+
+    def __post_init__(self) -> None:
+        require(FINITE, value=self.value)
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        for layer in producers(model):
+            weight_of(layer).fill_(self.value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SmallNormal:
+    """w ~ N(0, std^2), std small: the signal dies out in deep nets.
+
+    Args:
+        std: standard deviation, > 0. cs231n: 0.01 (also written N(0, 0.01): the deviation is meant, not the variance).
+    Errors: ValueError.
+    """
+
+    std: float = 0.01
+
+    def __post_init__(self) -> None:
+        require("> 0", std=self.std)
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        for layer in producers(model):
+            nn.init.normal_(weight_of(layer), std=self.std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LargeNormal:
+    """w ~ N(0, std^2), std large for wide layers: with 4096 inputs tanh saturates. (Keras' alias `normal` is the same draw.)
+
+    Args:
+        std: standard deviation, > 0. cs231n: 0.05.
+    Errors: ValueError.
+    """
+
+    std: float = 0.05
+
+    def __post_init__(self) -> None:
+        require("> 0", std=self.std)
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        for layer in producers(model):
+            nn.init.normal_(weight_of(layer), std=self.std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Normal:
+    """w ~ N(mean, std^2).
+
+    Args:
+        mean: any finite number. Lectures and Keras: 0.
+        std: standard deviation, > 0. The lectures' unit normal: 1 (Keras' alias `normal`: 0.05, which is large_normal).
+    Errors: ValueError.
+    """
+
+    mean: float = 0.0
+    std: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(FINITE, mean=self.mean)
+        require("> 0", std=self.std)
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        for layer in producers(model):
+            nn.init.normal_(weight_of(layer), self.mean, self.std)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Uniform:
+    """w ~ Uniform(low, high), of mean (low + high) / 2 and variance (high - low)^2 / 12.
+
+    Args:
+        low, high: any finite numbers, low < high. Keras: -0.05 and 0.05.
+    Errors: ValueError.
+    """
+
+    low: float = -0.05
+    high: float = 0.05
+
+    def __post_init__(self) -> None:
+        require(FINITE, low=self.low, high=self.high)
+        if self.low >= self.high:
+            raise ValueError(f"low must be < high, got low={self.low} and high={self.high}")
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        for layer in producers(model):
+            nn.init.uniform_(weight_of(layer), self.low, self.high)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TruncatedNormal:
+    """w ~ N(mean, std^2), drawn again where it lies more than two deviations from the mean.
+
+    Args:
+        mean: any finite number. Keras: 0.
+        std: standard deviation before the cut, > 0; what is left has 0.8796 std. Keras: 0.05.
+    Errors: ValueError.
+    """
+
+    mean: float = 0.0
+    std: float = 0.05
+
+    def __post_init__(self) -> None:
+        require(FINITE, mean=self.mean)
+        require("> 0", std=self.std)
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        for layer in producers(model):
+            nn.init.trunc_normal_(weight_of(layer), self.mean, self.std, self.mean - 2 * self.std, self.mean + 2 * self.std)

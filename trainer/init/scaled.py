@@ -1,0 +1,209 @@
+"""Initialisers of weights whose spread follows from how many inputs a unit sums. All leave biases and norm layers alone.
+
+The fans of a convolution count its kernel's area and the channels of one group.
+"""
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from trainer.errors import require, require_one_of
+from trainer.gain import Act, factor, gain, require_gain
+from trainer.layers import fans, producers, weight_of
+
+TRUNCATED = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))  # deviation of a normal cut at two: 0.8796
+
+
+@dataclass(frozen=True, kw_only=True)
+class FanInUniform:
+    """w ~ Uniform(-r, r), r = 1 / sqrt(fan_in): torch's own draw.
+
+    Its variance is 1 / (3 fan_in): each linear layer divides the deviation of the signal by sqrt(3).
+    """
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        for layer in producers(model):
+            bound = fans(layer)[0] ** -0.5
+            nn.init.uniform_(weight_of(layer), -bound, bound)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auto:
+    """w ~ N(0, g^2 / fan_in), g the gain of what enters the layer: its input is data in the first, the activation in all others.
+
+    A unit y = sum_i w_i x_i of independent weights of mean 0 has Var(y) = fan_in Var(w) E[x^2]. Standardised data has E[x^2] = 1, so
+    that g = 1 keeps it. Behind an activation x = f(y'), with y' standard normal, E[x^2] = E[f(z)^2] = 1 / g^2, so that every layer's
+    output has variance 1 again. Layers without an activation before them, other than the first, are given too much by this.
+
+    Source: He et al., 2015, arXiv:1502.01852, eq. (10), there for ReLU with g = sqrt(2). Differs from the paper: any activation.
+    """
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        entering, later = 1.0, gain(act)
+        for layer in producers(model):
+            nn.init.normal_(weight_of(layer), std=entering / math.sqrt(fans(layer)[0]))
+            entering = later
+
+
+@dataclass(frozen=True, kw_only=True)
+class LecunNormal:
+    """w ~ N(0, gain^2 / fan_in) (LeCun et al., 1998): keeps the variance of linear units; for SELU.
+
+    Args:
+        gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: 1.
+    Errors: ValueError.
+    Source: LeCun et al., Efficient BackProp, 1998, eq. (16). Differs from the paper: no.
+    """
+
+    gain: float | str = 1.0
+
+    def __post_init__(self) -> None:
+        require_gain(self.gain)
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        scale = factor(self.gain, act)
+        for layer in producers(model):
+            nn.init.normal_(weight_of(layer), std=scale / math.sqrt(fans(layer)[0]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LecunUniform:
+    """w ~ Uniform(-r, r), r = gain sqrt(3 / fan_in), of variance gain^2 / fan_in (LeCun et al., 1998).
+
+    Args:
+        gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: 1.
+    Errors: ValueError.
+    Source: LeCun et al., Efficient BackProp, 1998, eq. (16). Differs from the paper: it leaves the distribution open.
+    """
+
+    gain: float | str = 1.0
+
+    def __post_init__(self) -> None:
+        require_gain(self.gain)
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        scale = factor(self.gain, act)
+        for layer in producers(model):
+            bound = scale * math.sqrt(3 / fans(layer)[0])
+            nn.init.uniform_(weight_of(layer), -bound, bound)
+
+
+@dataclass(frozen=True, kw_only=True)
+class XavierNormal:
+    """w ~ N(0, gain^2 2 / (fan_in + fan_out)) (Glorot & Bengio, 2010): between keeping signals and keeping gradients; for tanh.
+
+    Args:
+        gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: 1.
+    Errors: ValueError.
+    Source: Glorot & Bengio, 2010, eq. (12). Differs from the paper: normal where it draws from the uniform distribution.
+    """
+
+    gain: float | str = 1.0
+
+    def __post_init__(self) -> None:
+        require_gain(self.gain)
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        scale = factor(self.gain, act)
+        for layer in producers(model):
+            nn.init.normal_(weight_of(layer), std=scale * math.sqrt(2 / sum(fans(layer))))
+
+
+@dataclass(frozen=True, kw_only=True)
+class XavierUniform:
+    """w ~ Uniform(-r, r), r = gain sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio, 2010).
+
+    Args:
+        gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: 1.
+    Errors: ValueError. Source: Glorot & Bengio, 2010, eq. (16). Differs from the paper: no.
+    """
+
+    gain: float | str = 1.0
+
+    def __post_init__(self) -> None:
+        require_gain(self.gain)
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        scale = factor(self.gain, act)
+        for layer in producers(model):
+            bound = scale * math.sqrt(6 / sum(fans(layer)))
+            nn.init.uniform_(weight_of(layer), -bound, bound)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeNormal:
+    """w ~ N(0, gain^2 / fan_in) (He et al., 2015): keeps the mean square behind ReLU.
+
+    Args:
+        gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: sqrt(2), ReLU's, here the float nearest to it.
+    Errors: ValueError.
+    Source: He et al., 2015, arXiv:1502.01852, eq. (10). Differs from the paper: no.
+    """
+
+    gain: float | str = 1.4142135623730951
+
+    def __post_init__(self) -> None:
+        require_gain(self.gain)
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        scale = factor(self.gain, act)
+        for layer in producers(model):
+            nn.init.normal_(weight_of(layer), std=scale / math.sqrt(fans(layer)[0]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeUniform:
+    """w ~ Uniform(-r, r), r = gain sqrt(3 / fan_in), of variance gain^2 / fan_in (He et al., 2015).
+
+    Args:
+        gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: sqrt(2), so that r = sqrt(6 / fan_in).
+    Errors: ValueError.
+    Source: He et al., 2015, arXiv:1502.01852, eq. (10). Differs from the paper: uniform where it draws from the normal distribution.
+    """
+
+    gain: float | str = 1.4142135623730951
+
+    def __post_init__(self) -> None:
+        require_gain(self.gain)
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        scale = factor(self.gain, act)
+        for layer in producers(model):
+            bound = scale * math.sqrt(3 / fans(layer)[0])
+            nn.init.uniform_(weight_of(layer), -bound, bound)
+
+
+@dataclass(frozen=True, kw_only=True)
+class VarianceScaling:
+    """Weights of mean 0 and variance scale / fan (as Keras 3 has it; He et al., 2015, and Glorot & Bengio, 2010, are cases of it).
+
+    Args:
+        scale: > 0. Keras: 1.
+        mode: which fan: fan_in, fan_out or fan_avg, the mean of both. Keras: fan_in.
+        distribution: normal, truncated_normal (cut at two deviations and widened by 1 / 0.8796, so that the variance behind the
+            cut is the formula's), or uniform. Keras: truncated_normal.
+    Errors: ValueError. Differs from Keras: its untruncated_normal is `normal` here; groups count in fan_out.
+    """
+
+    scale: float = 1.0
+    mode: str = "fan_in"
+    distribution: str = "truncated_normal"
+
+    def __post_init__(self) -> None:
+        require("> 0", scale=self.scale)
+        require_one_of("fan_in", "fan_out", "fan_avg", mode=self.mode)
+        require_one_of("normal", "truncated_normal", "uniform", distribution=self.distribution)
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        for layer in producers(model):
+            inputs, outputs = fans(layer)
+            fan = {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2}[self.mode]
+            std, weight = math.sqrt(self.scale / fan), weight_of(layer)
+            if self.distribution == "normal":
+                nn.init.normal_(weight, std=std)
+            elif self.distribution == "uniform":
+                nn.init.uniform_(weight, -math.sqrt(3) * std, math.sqrt(3) * std)
+            else:
+                std /= TRUNCATED
+                nn.init.trunc_normal_(weight, 0, std, -2 * std, 2 * std)

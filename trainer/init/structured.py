@@ -1,0 +1,84 @@
+"""Initialisers that set a layer's weights as a whole: orthogonal, identity, Dirac. All leave biases and norm layers alone."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainer.gain import Act, factor, require_gain
+from trainer.layers import producers, weight_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Orthogonal:
+    """W = gain Q, Q a random (semi-)orthogonal matrix (Saxe et al., 2014): W W^T = gain^2 I, or W^T W = gain^2 I where rows are more.
+
+    Q comes from the QR decomposition of normal draws, with R's diagonal made positive. A convolution is the matrix
+    (outputs, inputs x kernel area), one for each of its groups.
+
+    Args:
+        gain: factor, > 0, or act for the gain of the activation. Saxe: 1 for linear nets, above it for others.
+    Errors: ValueError. Source: arXiv:1312.6120, section 3. Differs from the paper: no.
+    """
+
+    gain: float | str = "act"
+
+    def __post_init__(self) -> None:
+        require_gain(self.gain)
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        scale = factor(self.gain, act)
+        for layer in producers(model):
+            for block in weight_of(layer).chunk(getattr(layer, "groups", 1)):
+                nn.init.orthogonal_(block, scale)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Identity:
+    """W = I in the hidden dense layers (Le et al., 2015); the first and the last layer, whose shapes the data sets, keep torch's draw.
+
+    Errors: ValueError where a hidden layer is not square or is a convolution, and where there is none.
+    Source: arXiv:1504.00941, section 3. Differs from the paper: layers of a feed-forward net instead of a recurrent one.
+    """
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        hidden = list(producers(model))[1:-1]
+        if not hidden:
+            raise ValueError("needs layers between the first and the last, the model has none; nearest: model=mlp, init=orthogonal")
+        for layer in hidden:
+            if not isinstance(layer, nn.Linear):
+                raise ValueError("is for dense layers, the model has hidden convolutions; nearest: init=dirac")
+            if layer.in_features != layer.out_features:
+                shape = f"{layer.in_features} inputs and {layer.out_features} outputs"
+                raise ValueError(f"needs square hidden layers, one has {shape}; nearest: hidden layers of one width, init=orthogonal")
+        for layer in hidden:
+            nn.init.eye_(weight_of(layer))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dirac:
+    """Convolutions pass their input on: in each group the filter i is 1 at the centre of channel i, else 0 (Zagoruyko & Komodakis, 2017).
+
+    Filters beyond the number of channels keep torch's draw, since a filter of zeros would be dead under ReLU; so do dense layers.
+
+    Errors: ValueError without convolutions, and for kernels with an even side, which have no centre.
+    Source: DiracNets, arXiv:1706.00388, section 2. Differs from the paper: the identity is only the start, not kept beside the weights.
+    """
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        convolutions = [layer for layer in producers(model) if not isinstance(layer, nn.Linear)]
+        if not convolutions:
+            raise ValueError("is for convolutions, the model has none; nearest: init=identity, init=orthogonal")
+        for layer in convolutions:
+            if not all(side % 2 for side in layer.kernel_size):
+                size = " x ".join(map(str, layer.kernel_size))
+                raise ValueError(f"needs kernels with a centre, one is {size}; nearest: odd kernels, init=orthogonal")
+        for layer in convolutions:
+            centre = tuple(side // 2 for side in layer.kernel_size)
+            for block in weight_of(layer).chunk(layer.groups):
+                for channel in range(min(block.shape[:2])):
+                    block[channel].zero_()
+                    block[(channel, channel, *centre)] = 1
