@@ -16,7 +16,7 @@ CLOCK = Clock(total_steps=20, steps_per_epoch=5)
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(3, 4), Batch(4), nn.Linear(4, 2)).double()
+    return nn.Sequential(nn.Linear(3, 4), Batch()(4), nn.Linear(4, 2)).double()
 
 
 def walk(model, averaging, steps=20):

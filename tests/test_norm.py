@@ -6,7 +6,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.norm import Batch, Layer
+from trainer.norm import Batch, Group, Instance, Layer, NoNorm, Rms
 
 SHAPES = [(6, 5), (6, 5, 7), (6, 5, 4, 3), (6, 5, 2, 3, 2)]
 ROUNDING = {"rtol": 1e-10, "atol": 1e-12}  # float64; kernels add in another order than NumPy
@@ -32,7 +32,7 @@ def per_channel(values, rank):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_batch_in_training_uses_the_batchs_mean_and_biased_variance(shape, draws):
-    norm, x = Batch(5, eps=0.01), draws.normal(2, 3, shape)
+    norm, x = Batch(eps=0.01)(5), draws.normal(2, 3, shape)
     gamma, beta = (per_channel(values, len(shape)) for values in learned(norm, draws))
     over = (0, *range(2, len(shape)))
     expected = gamma * (x - x.mean(over, keepdims=True)) / np.sqrt(x.var(over, keepdims=True) + 0.01) + beta
@@ -41,7 +41,7 @@ def test_batch_in_training_uses_the_batchs_mean_and_biased_variance(shape, draws
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_batch_in_evaluation_uses_running_averages_with_the_unbiased_variance(shape, draws):
-    norm, over = Batch(5, momentum=0.3), (0, *range(2, len(shape)))
+    norm, over = Batch(momentum=0.3)(5), (0, *range(2, len(shape)))
     gamma, beta = (per_channel(values, len(shape)) for values in learned(norm, draws))
     mean, var = np.zeros(5), np.ones(5)
     for _ in range(3):
@@ -59,7 +59,7 @@ def test_batch_in_evaluation_uses_running_averages_with_the_unbiased_variance(sh
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize(("theirs", "shape"), [(nn.BatchNorm1d, (6, 5)), (nn.BatchNorm1d, (6, 5, 7)), (nn.BatchNorm2d, (6, 5, 4, 3))])
 def test_batch_is_torchs_batch_norm(theirs, shape, affine):
-    ours, theirs = Batch(5, eps=1e-3, momentum=0.2, affine=affine), theirs(5, eps=1e-3, momentum=0.2, affine=affine)
+    ours, theirs = Batch(eps=1e-3, momentum=0.2, affine=affine)(5), theirs(5, eps=1e-3, momentum=0.2, affine=affine)
     for seed in range(3):
         x = torch.randn(shape, generator=torch.Generator().manual_seed(seed)).add_(1)
         assert torch.equal(ours(x), theirs(x))  # the same kernel
@@ -70,16 +70,17 @@ def test_batch_is_torchs_batch_norm(theirs, shape, affine):
 
 def test_batch_refuses_to_average_one_value_a_channel_in_training_only():
     with pytest.raises(ValueError, match="more than 1 value per channel"):
-        Batch(5)(torch.zeros(1, 5))
-    assert Batch(5).eval()(torch.zeros(1, 5)).shape == (1, 5)
+        Batch()(5)(torch.zeros(1, 5))
+    assert Batch()(5).eval()(torch.zeros(1, 5)).shape == (1, 5)
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("shape", SHAPES)
-def test_layer_uses_each_samples_own_mean_and_biased_variance(shape, training, draws):
-    norm, x = Layer(5, eps=0.01), draws.normal(2, 3, shape)
+@pytest.mark.parametrize(("make", "shape", "first"), [(Layer, shape, 1) for shape in SHAPES] + [(Instance, shape, 2) for shape in SHAPES[1:]])
+def test_layer_and_instance_use_each_samples_own_mean_and_biased_variance(make, shape, first, training, draws):
+    """Over everything but the sample, and over everything but the sample and the channel."""
+    norm, x = make(eps=0.01)(5), draws.normal(2, 3, shape)
     gamma, beta = (per_channel(values, len(shape)) for values in learned(norm, draws))
-    over = tuple(range(1, len(shape)))
+    over = tuple(range(first, len(shape)))
     expected = gamma * (x - x.mean(over, keepdims=True)) / np.sqrt(x.var(over, keepdims=True) + 0.01) + beta
     assert_close(norm.train(training)(torch.from_numpy(x)), torch.from_numpy(expected), **ROUNDING)
 
@@ -87,7 +88,7 @@ def test_layer_uses_each_samples_own_mean_and_biased_variance(shape, training, d
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_layer_is_torchs_layer_norm(shape, affine, draws):
-    ours, theirs = Layer(5, eps=1e-3, affine=affine).double(), nn.LayerNorm(shape[1:], eps=1e-3, elementwise_affine=affine).double()
+    ours, theirs = Layer(eps=1e-3, affine=affine)(5).double(), nn.LayerNorm(shape[1:], eps=1e-3, elementwise_affine=affine).double()
     if affine:
         gamma, beta = learned(ours, draws)
         with torch.no_grad():
@@ -100,10 +101,65 @@ def test_layer_is_torchs_layer_norm(shape, affine, draws):
 def test_layer_takes_a_batch_of_one():
     x = torch.tensor([[1.0, 2.0, 3.0]])
     root = (2 / 3 + 1e-5) ** -0.5
-    assert_close(Layer(3)(x), torch.tensor([[-root, 0.0, root]]))
+    assert_close(Layer()(3)(x), torch.tensor([[-root, 0.0, root]]))
 
 
-@pytest.mark.parametrize("norm", [Batch, Layer])
+@pytest.mark.parametrize("norm", [Batch, Layer, Instance, Group, Rms])
 def test_a_fresh_norm_is_scale_one_and_shift_zero(norm):
-    assert (norm(3).weight.tolist(), norm(3).bias.tolist()) == ([1, 1, 1], [0, 0, 0])
-    assert list(norm(3, affine=False).parameters()) == []
+    assert (norm()(3).weight.tolist(), norm()(3).bias.tolist()) == ([1, 1, 1], [0, 0, 0])
+    assert list(norm(affine=False)(3).parameters()) == []
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_instance_is_torchs_instance_norm_and_refuses_tables(training):
+    ours, theirs, x = Instance(eps=1e-3)(5).train(training), nn.InstanceNorm2d(5, eps=1e-3), torch.randn(6, 5, 4, 3)
+    assert_close(ours(x), theirs(x))
+    with pytest.raises(ValueError, match="norm=instance: leaves one value to average"):
+        ours(torch.zeros(6, 5))
+
+
+@pytest.mark.parametrize(("channels", "asked", "groups"), [(64, 32, 32), (128, 32, 32), (16, 32, 8), (120, 32, 30), (6, 2, 2), (6, 4, 3), (7, 4, 1), (1, 32, 1)])
+def test_group_takes_the_number_asked_or_the_next_smaller_that_divides(channels, asked, groups, draws):
+    norm, x = Group(groups=asked, eps=0.01)(channels).double(), draws.normal(2, 3, (6, channels, 4))
+    parts = x.reshape(6, groups, -1)
+    expected = (parts - parts.mean(2, keepdims=True)) / np.sqrt(parts.var(2, keepdims=True) + 0.01)
+    assert norm.num_groups == groups
+    assert_close(norm(torch.from_numpy(x)), torch.from_numpy(expected.reshape(x.shape)), **ROUNDING)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_rms_divides_each_sample_by_its_root_mean_square(shape, training, draws):
+    norm, x = Rms(eps=0.01)(5), draws.normal(2, 3, shape)
+    gamma, beta = (per_channel(values, len(shape)) for values in learned(norm, draws))
+    over = tuple(range(1, len(shape)))
+    expected = gamma * x / np.sqrt((x**2).mean(over, keepdims=True) + 0.01) + beta
+    assert_close(norm.train(training)(torch.from_numpy(x)), torch.from_numpy(expected), **ROUNDING)
+
+
+def test_batch_with_gamma_and_beta_of_the_batch_is_the_identity(draws):
+    """gamma = sqrt(var + eps), beta = mean undo it (Ioffe & Szegedy, section 3), exactly so with eps."""
+    norm, x = Batch()(5).double(), torch.from_numpy(draws.normal(2, 3, (6, 5, 4)))
+    with torch.no_grad():
+        norm.weight.copy_((x.var((0, 2), correction=0) + 1e-5).sqrt())
+        norm.bias.copy_(x.mean((0, 2)))
+    assert_close(norm(x), x, **ROUNDING)
+
+
+def test_the_gradient_through_batch_norm_never_only_shifts_or_scales(draws):
+    """Backward through the statistics leaves nothing along a constant or along x - mean itself, but for eps."""
+    x = torch.from_numpy(draws.normal(2, 3, (50, 5))).requires_grad_()
+    (Batch(eps=1e-12)(5).double()(x) * torch.from_numpy(draws.normal(size=(50, 5)))).sum().backward()
+    centred = (x - x.mean(0)).detach()
+    assert_close(x.grad.sum(0), torch.zeros(5, dtype=torch.float64), rtol=0, atol=1e-10)
+    assert_close((x.grad * centred).sum(0), torch.zeros(5, dtype=torch.float64), rtol=0, atol=1e-10)
+
+
+def test_no_norm_is_the_identity():
+    assert isinstance(NoNorm()(5), nn.Identity)
+
+
+@pytest.mark.parametrize("norm", [Batch, Layer, Instance, Group, Rms])
+def test_a_place_that_does_not_exist_is_refused(norm):
+    with pytest.raises(ValueError, match="place must be one of before_act, after_act, got behind"):
+        norm(place="behind")

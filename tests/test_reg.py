@@ -25,7 +25,7 @@ NOW = Clock(total_steps=10, steps_per_epoch=5)
 @pytest.fixture
 def model():
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(2, 4, 3), Batch(4), nn.Flatten(), nn.Linear(16, 5), nn.Linear(5, 3))
+    return nn.Sequential(nn.Conv2d(2, 4, 3), Batch()(4), nn.Flatten(), nn.Linear(16, 5), nn.Linear(5, 3))
 
 
 def matrices(model):

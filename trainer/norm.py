@@ -1,50 +1,217 @@
-"""Normalisation layers that take tables (B, D) and images (B, C, H, W) alike."""
+"""Normalisation layers that take tables (B, D) and images (B, C, H, W) alike: each class makes the layer for so many channels.
+
+All have two fields in common. `place` says where the kit puts the layer: before the activation, as the papers have it, or
+after it. `on_input` puts one more before the first layer of the model.
+"""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trainer.errors import require, require_one_of
 
-class Batch(_BatchNorm):
+PLACES = ("before_act", "after_act")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoNorm:
+    """Leave the values as they are."""
+
+    def __call__(self, channels: int) -> nn.Module:
+        return nn.Identity()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
     """Normalise each channel over the batch and the image (Ioffe & Szegedy, 2015).
 
     y = gamma (x - mean) / sqrt(var + eps) + beta, with the batch's mean and biased variance in training and their
-    running averages in evaluation; the running variance is the unbiased one.
+    running averages in evaluation; the running variance is the unbiased one. The averages tend to the data set's statistics.
 
     Args:
-        channels: C, or D for tables.
-        eps: added to the variance, > 0. torch: 1e-5.
-        momentum: weight of the newest batch in the running averages, in (0, 1]. torch: 0.1 (Keras writes 1 minus it: 0.9).
+        eps: added to the variance, > 0. torch: 1e-5 (Keras: 1e-3).
+        momentum: weight of the newest batch in the running averages, in (0, 1]. torch: 0.1. Keras names the weight of the
+            past: its momentum=0.99 is 0.01 here.
         affine: learn gamma and beta.
+        place: before_act or after_act. Paper: before.
+        on_input: normalise the model's input as well.
     Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError in training when one value a channel is left to average.
     Source: arXiv:1502.03167, algorithm 1. Differs from the paper: no.
     """
 
-    def __init__(self, channels: int, *, eps: float = 1e-5, momentum: float = 0.1, affine: bool = True) -> None:
-        super().__init__(channels, eps=eps, momentum=momentum, affine=affine)
+    eps: float = 1e-5
+    momentum: float = 0.1
+    affine: bool = True
+    place: str = "before_act"
+    on_input: bool = False
+
+    def __post_init__(self) -> None:
+        require("> 0", eps=self.eps)
+        require("in (0, 1]", momentum=self.momentum)
+        require_one_of(*PLACES, place=self.place)
+
+    def __call__(self, channels: int) -> nn.Module:
+        return BatchNorm(channels, self.eps, self.momentum, self.affine)
+
+
+class BatchNorm(_BatchNorm):
+    """torch's batch norm for inputs of any rank."""
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any rank will do: batch_norm keeps dimension 1 and averages over the others."""
+        """Any will do: batch_norm keeps dimension 1 and averages over the others."""
 
 
-class Layer(nn.Module):
+@dataclass(frozen=True, kw_only=True)
+class Layer:
     """Normalise each sample over its own channels and pixels (Ba et al., 2016).
 
     y = gamma (x - mean) / sqrt(var + eps) + beta, mean and biased variance over all but the first dimension,
     gamma and beta one a channel; the same in training and evaluation.
 
     Args:
-        channels: C, or D for tables.
         eps: added to the variance, > 0. torch: 1e-5.
         affine: learn gamma and beta.
-    Shapes: (B, C, ...) -> (B, C, ...). Source: arXiv:1607.06450, eq. (3). Differs from the paper: no.
+        place: before_act or after_act. Paper: before.
+        on_input: normalise the model's input as well.
+    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError.
+    Source: arXiv:1607.06450, eq. (3). Differs from the paper: no.
     """
 
-    def __init__(self, channels: int, *, eps: float = 1e-5, affine: bool = True) -> None:
+    eps: float = 1e-5
+    affine: bool = True
+    place: str = "before_act"
+    on_input: bool = False
+
+    def __post_init__(self) -> None:
+        require("> 0", eps=self.eps)
+        require_one_of(*PLACES, place=self.place)
+
+    def __call__(self, channels: int) -> nn.Module:
+        return GroupNorm(1, channels, self.eps, self.affine, "layer")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Instance:
+    """Normalise each channel of each sample over its own pixels (Ulyanov et al., 2016).
+
+    y = gamma (x - mean) / sqrt(var + eps) + beta, mean and biased variance over height and width; the same in training and
+    evaluation.
+
+    Args:
+        eps: added to the variance, > 0. torch: 1e-5.
+        affine: learn gamma and beta.
+        place: before_act or after_act. Paper: before.
+        on_input: normalise the model's input as well.
+    Shapes: (B, C, H, W) -> (B, C, H, W). Errors: ValueError, also where one value a channel is left, as in tables.
+    Source: arXiv:1607.08022, eq. (2). Differs from the paper: no.
+    """
+
+    eps: float = 1e-5
+    affine: bool = True
+    place: str = "before_act"
+    on_input: bool = False
+
+    def __post_init__(self) -> None:
+        require("> 0", eps=self.eps)
+        require_one_of(*PLACES, place=self.place)
+
+    def __call__(self, channels: int) -> nn.Module:
+        return GroupNorm(channels, channels, self.eps, self.affine, "instance")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Group:
+    """Normalise each sample over groups of channels and their pixels (Wu & He, 2018).
+
+    y = gamma (x - mean) / sqrt(var + eps) + beta, mean and biased variance over the C / groups channels of a group and the
+    image, gamma and beta one a channel; the same in training and evaluation.
+
+    Args:
+        groups: G, >= 1. Paper: 32. Where G does not divide C, or leaves one channel a group, the largest number below that does neither.
+        eps: added to the variance, > 0. torch: 1e-5.
+        affine: learn gamma and beta.
+        place: before_act or after_act. Paper: before.
+        on_input: normalise the model's input as well.
+    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError.
+    Source: arXiv:1803.08494, eq. (7). Differs from the paper: fewer groups where 32 do not fit (the paper's layers all have 64 m channels).
+    """
+
+    groups: int = 32
+    eps: float = 1e-5
+    affine: bool = True
+    place: str = "before_act"
+    on_input: bool = False
+
+    def __post_init__(self) -> None:
+        require(">= 1", groups=self.groups)
+        require("> 0", eps=self.eps)
+        require_one_of(*PLACES, place=self.place)
+
+    def __call__(self, channels: int) -> nn.Module:
+        most = min(self.groups, max(1, channels // 2))
+        groups = max(count for count in range(1, most + 1) if channels % count == 0)
+        return GroupNorm(groups, channels, self.eps, self.affine, "group")
+
+
+class GroupNorm(nn.GroupNorm):
+    """torch's group norm, which refuses a single value a group in evaluation as well and says whose it is.
+
+    A single value normalised by itself is 0, whatever the input.
+    """
+
+    def __init__(self, groups: int, channels: int, eps: float, affine: bool, name: str) -> None:
+        super().__init__(groups, channels, eps, affine)
+        self.name = name
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.numel() == len(x) * self.num_groups:
+            raise ValueError(f"norm={self.name}: leaves one value to average in a layer that gives {tuple(x.shape[1:])}; nearest: norm=batch, norm=rms")
+        return super().forward(x)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rms:
+    """Divide each sample by its own root mean square (Zhang & Sennrich, 2019).
+
+    y = gamma x / sqrt(mean(x^2) + eps) + beta, the mean over all but the first dimension, gamma and beta one a channel; the
+    same in training and evaluation. The mean is not taken away.
+
+    Args:
+        eps: added to the mean square, > 0. Keras: 1e-6.
+        affine: learn gamma and beta (the paper's bias stands behind the division too).
+        place: before_act or after_act. Paper: before.
+        on_input: normalise the model's input as well.
+    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError.
+    Source: arXiv:1910.07467, eq. (2) and (4). Differs from the paper: eps, which it leaves out.
+    """
+
+    eps: float = 1e-6
+    affine: bool = True
+    place: str = "before_act"
+    on_input: bool = False
+
+    def __post_init__(self) -> None:
+        require("> 0", eps=self.eps)
+        require_one_of(*PLACES, place=self.place)
+
+    def __call__(self, channels: int) -> nn.Module:
+        return RmsNorm(channels, self.eps, self.affine)
+
+
+class RmsNorm(nn.Module):
+    """gamma x / rms(x) + beta, for inputs of any rank (torch.nn.RMSNorm wants their last dimensions)."""
+
+    def __init__(self, channels: int, eps: float, affine: bool) -> None:
         super().__init__()
         self.eps = eps
         self.weight = nn.Parameter(torch.ones(channels)) if affine else None
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
-        return torch.group_norm(x, 1, self.weight, self.bias, self.eps)
+        x = nn.functional.rms_norm(x, x.shape[1:], eps=self.eps)
+        if self.weight is None:
+            return x
+        shape = (-1, *[1] * (x.dim() - 2))
+        return torch.addcmul(self.bias.view(shape), x, self.weight.view(shape))

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from trainer.errors import require
+from trainer.layers import producers
 
 
 class DroppedWeight(nn.Module):
@@ -39,7 +40,6 @@ class DropConnect:
         require("in [0, 1)", p=self.p)
 
     def __call__(self, model: nn.Module) -> nn.Module:
-        layers = [module for module in model.modules() if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd))]
-        for layer in layers[:-1]:
+        for layer in list(producers(model))[:-1]:
             parametrize.register_parametrization(layer, "weight", DroppedWeight(self.p))
         return model

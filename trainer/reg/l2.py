@@ -25,5 +25,5 @@ class L2:
         require(">= 0", strength=self.strength)
 
     def __call__(self, model: nn.Module, images: Tensor, outputs: Tensor, targets: Tensor) -> Tensor:
-        weights = [weight for weight in model.parameters() if weight.dim() > 1]
+        weights = [weight for weight in model.parameters() if weight.dim() > 1 and weight.requires_grad]
         return self.strength / 2 * torch.stack(torch._foreach_norm(weights)).square().sum()

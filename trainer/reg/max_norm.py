@@ -26,5 +26,5 @@ class MaxNorm:
     @torch.no_grad()
     def __call__(self, model: nn.Module, now: Clock) -> None:
         for weight in model.parameters():
-            if weight.dim() > 1:
+            if weight.dim() > 1 and weight.requires_grad:
                 weight.renorm_(p=2, dim=0, maxnorm=self.limit)

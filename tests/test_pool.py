@@ -1,0 +1,49 @@
+"""Fractional pooling: the windows of the paper's sequences, random in training and still in evaluation."""
+
+import itertools
+import math
+
+import pytest
+import torch
+
+from trainer.pool import Fractional
+
+
+def windows(inputs, outputs, kernel, u):
+    """Where windows begin (Graham, 2014, section 2): a_i = floor(alpha (i + u)) - floor(alpha u), the last at the image's end."""
+    alpha = (inputs - kernel) / (outputs - 1) if outputs > 1 else 0.0
+    return [int((i + u) * alpha) - int(u * alpha) for i in range(outputs - 1)] + [inputs - kernel]
+
+
+@pytest.mark.parametrize(("side", "ratio", "out"), [(8, 0.7071, 5), (5, 0.7071, 3), (3, 0.7071, 2), (2, 0.7071, 1), (1, 0.7071, 1), (9, 0.5, 4), (10, 0.9, 9)])
+def test_a_side_shrinks_by_the_ratio(side, ratio, out):
+    assert Fractional(ratio=ratio)(torch.rand(2, 3, side, side)).shape == (2, 3, out, out)
+
+
+def test_in_evaluation_the_windows_are_those_of_one_half():
+    x = torch.rand(2, 3, 11, 8)
+    rows, columns = windows(11, 7, 2, 0.5), windows(8, 5, 2, 0.5)
+    expected = torch.stack([x[:, :, r : r + 2, c : c + 2].amax((2, 3)) for r, c in itertools.product(rows, columns)], 2).view(2, 3, 7, 5)
+    pool = Fractional().eval()
+    assert torch.equal(pool(x), expected) and torch.equal(pool(x), pool(x))
+
+
+def test_in_training_the_windows_are_drawn_anew_and_lie_where_some_u_puts_them():
+    torch.manual_seed(0)
+    x = torch.arange(11.0).view(1, 1, 1, 11).expand(200, 1, 11, 11).contiguous()  # the largest of a window is its last column
+    seen = {tuple(row.int().tolist()) for row in Fractional()(x)[:, 0, 0]}
+    possible = {tuple(begin + 1 for begin in windows(11, 7, 2, u / 1000)) for u in range(1000)}
+    assert len(seen) > 1 and seen <= possible
+
+
+def test_random_draws_in_evaluation_too_where_asked():
+    pool, x = Fractional().eval(), torch.rand(1, 1, 11, 11)
+    pool.random = True
+    torch.manual_seed(0)
+    assert not torch.equal(pool(x), pool(x))
+
+
+@pytest.mark.parametrize("field", [{"ratio": 1.0}, {"ratio": 0.4}, {"kernel_size": 1}, {"ratio": math.nan}])
+def test_numbers_out_of_range_are_refused(field):
+    with pytest.raises(ValueError, match="must be"):
+        Fractional(**field)
