@@ -6,6 +6,7 @@ from torch import nn
 
 from trainer.errors import require
 from trainer.kit import Kit
+from trainer.model.parts import average_part, pooling, require_image_shape
 
 
 class Cnn(nn.Sequential):
@@ -17,16 +18,11 @@ class Cnn(nn.Sequential):
     """
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, channels: Sequence[int] = (32, 64, 128)) -> None:
-        if len(input_shape) != 3:
-            raise ValueError(f"needs images (C, H, W), the data has shape {tuple(input_shape)}; nearest: model=mlp, model=linear")
+        require_image_shape(input_shape)
+        require(">= 1", channels=min(channels, default=1))
+        layers, shape = [], tuple(input_shape)
         for width in channels:
-            require(">= 1", channels=width)
-        widths = [input_shape[0], *channels]
-        side = min(input_shape[1:])
-        layers: list[nn.Module] = []
-        for inputs, width in zip(widths, widths[1:]):
-            layers += kit.conv(inputs, width)
-            if side >= 2:
-                layers.append(kit.pool())
-                side //= 2
-        super().__init__(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), *kit.drop(), kit.head(widths[-1], outputs))
+            layers += kit.conv(shape[0], width)
+            pool, shape = pooling(kit, (width, *shape[1:]))
+            layers += pool
+        super().__init__(*layers, *average_part(kit, shape[0], outputs))

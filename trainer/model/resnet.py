@@ -1,0 +1,118 @@
+"""Residual networks: the nets for CIFAR and for ImageNet of He et al., and wide ones with pre-activation."""
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from trainer.errors import require
+from trainer.kit import Kit
+from trainer.layers import Residual
+from trainer.model.parts import average_part, require_image_shape, residual_blocks
+
+
+class CifarResNet(nn.Sequential):
+    """A residual net without a single parameter in its shortcuts (He et al., 2016).
+
+    A 3x3 convolution of 16 channels, then three stages of n blocks of two 3x3 convolutions with 16, 32 and 64 channels; the second and the
+    third stage begin with stride 2, where the shortcut takes every other pixel and zeros for the new channels (option A).
+    The average over the image, one dense layer. With norm=batch and 10 classes 0.27 million parameters at depth 20, 0.85 at 56.
+
+    Args:
+        depth: layers with weights, 6n + 2, >= 8. Paper: 20, 32, 44, 56, 110.
+    Shapes: (B, C, H, W) -> (B, K); the kit's pooling has no place in it. Errors: ValueError on another depth, or inputs that are not images.
+    Source: arXiv:1512.03385, section 4.2. Differs from the paper: no; with maxout a 1x1 convolution stands before the activation of a sum.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, depth: int) -> None:
+        require_image_shape(input_shape)
+        blocks = residual_blocks(depth, 2)
+        layers, inputs = [*kit.conv(input_shape[0], 16)], 16
+        for width in (16, 32, 64):
+            for _ in range(blocks):
+                shortcut = nn.Identity() if width == inputs else every_other_pixel(width - inputs)
+                layers.append(basic_block(kit, inputs, width, 1 if width == inputs else 2, shortcut))
+                inputs = width
+        super().__init__(*layers, *average_part(kit, inputs, outputs))
+
+
+class ResNet(nn.Sequential):
+    """A residual net for photographs (He et al., 2016): stages of 64, 128, 256 and 512 channels, blocks of two 3x3 convolutions.
+
+    Images of side above 64 begin with a 7x7 convolution of stride 2 and a 3x3 max pooling of stride 2, smaller ones with a 3x3 convolution.
+    Every stage but the first has stride 2; there a 1x1 convolution stands in the shortcut (option B). With blocks [2,2,2,2], norm=batch and
+    1000 classes at 3x224x224 11,689,512 parameters, as torchvision's.
+
+    Args:
+        blocks: of each stage, one to four stages, each >= 1. Paper: [2,2,2,2] is ResNet-18, [3,4,6,3] ResNet-34.
+    Shapes: (B, C, H, W) -> (B, K); the kit's pooling has no place in it. Errors: ValueError, also on inputs that are not images.
+    Source: arXiv:1512.03385, table 1. Differs from the paper: the beginning for small images; with maxout a 1x1 convolution stands before
+        the activation of a sum.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, blocks: Sequence[int] = (2, 2, 2, 2)) -> None:
+        require_image_shape(input_shape)
+        require(">= 1", blocks=min(blocks, default=0))
+        if len(blocks) > 4:
+            raise ValueError(f"blocks must name four stages at most, got {len(blocks)}")
+        large = min(input_shape[1:]) > 64
+        stem = [*kit.conv(input_shape[0], 64, 7, 2), nn.MaxPool2d(3, 2, 1)] if large else kit.conv(input_shape[0], 64)
+        layers, inputs = [*stem], 64
+        for width, count in zip((64, 128, 256, 512), blocks):
+            for _ in range(count):
+                stride = 1 if width == inputs else 2
+                shortcut = nn.Identity() if width == inputs else kit.conv(inputs, width, 1, stride, act=False)
+                layers.append(basic_block(kit, inputs, width, stride, shortcut))
+                inputs = width
+        super().__init__(*layers, *average_part(kit, inputs, outputs))
+
+
+class WideResNet(nn.Sequential):
+    """A wide residual net with pre-activation (Zagoruyko & Komodakis, 2016): WRN-depth-widen.
+
+    A 3x3 convolution of 16 channels, three stages of n blocks with 16, 32 and 64 times `widen` channels, norm and activation, the average
+    over the image, one dense layer. A block: norm, activation, 3x3 convolution, norm, activation, drop, 3x3 convolution, added
+    to the shortcut. Where the channels change (and from the second stage on the stride is 2) the shortcut is a 1x1 convolution, and the
+    first norm and activation stand before both ways. WRN-16-4 with norm=batch and 10 classes: 2.75 million parameters.
+
+    Args:
+        depth: layers with weights, the 1x1 ones left out, 6n + 4, >= 10. Paper: 16 to 40.
+        widen: factor on the channels, >= 1. Paper: 1 to 12.
+    Shapes: (B, C, H, W) -> (B, K); the kit's pooling has no place in it. Errors: ValueError on another depth, or inputs that are not images.
+    Source: arXiv:1605.07146, table 1 and section 2.4 (dropout). Differs from the paper: no.
+    """
+
+    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, depth: int = 16, widen: int = 4) -> None:
+        require_image_shape(input_shape)
+        require(">= 1", widen=widen)
+        blocks = residual_blocks(depth, 4)
+        layers, inputs = [bare_conv(kit, input_shape[0], 16)], 16
+        for stage, width in enumerate((16 * widen, 32 * widen, 64 * widen)):
+            for block in range(blocks):
+                layers.append(wide_block(kit, inputs, width, 2 if stage and not block else 1))
+                inputs = width
+        super().__init__(*layers, *kit.preact(inputs), nn.AdaptiveAvgPool2d(1), nn.Flatten(), kit.head(inputs, outputs))
+
+
+def basic_block(kit: Kit, inputs: int, outputs: int, stride: int, shortcut: nn.Module) -> Residual:
+    """act(convolutions(x) + shortcut(x)), the stride in the first of two: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
+    branch = nn.Sequential(*kit.conv(inputs, outputs, 3, stride), *kit.conv(outputs, outputs, act=False))
+    return Residual(branch, shortcut, kit.activation(outputs))
+
+
+def wide_block(kit: Kit, inputs: int, outputs: int, stride: int) -> nn.Module:
+    """convolutions(act(x)) + x, or convolutions(a) + projection(a), a = act(x), where channels or stride change."""
+    preact = kit.preact(inputs)
+    branch = nn.Sequential(*kit.conv(inputs, outputs, 3, stride), *kit.drop(), bare_conv(kit, outputs, outputs))
+    if inputs == outputs and stride == 1:
+        return Residual(nn.Sequential(*preact, *branch), nn.Identity(), nn.Identity())
+    return nn.Sequential(*preact, Residual(branch, bare_conv(kit, inputs, outputs, 1, stride), nn.Identity()))
+
+
+def bare_conv(kit: Kit, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+    """A convolution whose norm and activation stand elsewhere: in front of the next one. A bias only where the run has no norm."""
+    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=isinstance(kit.norm(outputs), nn.Identity))
+
+
+def every_other_pixel(channels: int) -> nn.Sequential:
+    """Option A: pixels 0, 2, 4, ... of rows and columns, and so many channels of zeros behind the others."""
+    return nn.Sequential(nn.AvgPool2d(1, 2), nn.ZeroPad3d((0, 0, 0, 0, 0, channels)))
