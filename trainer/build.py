@@ -1,9 +1,7 @@
 """From configuration to objects: the only file that does this, and the one that decides what `_target_` may name."""
 
-import copy
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from importlib import import_module
 
 import torch
@@ -21,11 +19,12 @@ from trainer.errors import ConfigError
 from trainer.kit import Kit
 from trainer.launch import choice
 from trainer.loop import Run, Slots
+from trainer.rehearsal import explained, rehearse, word
 from trainer.rng import derive, seed_default
 from trainer.tally import SCORE
 
 LIBRARIES = ("trainer", "torch", "torchvision")
-KINDS = {"model": nn.Module, "act": nn.Module, "norm": nn.Module, "pool": nn.Module, "reg.layer": nn.Module, "optimizer": torch.optim.Optimizer}
+KINDS = {"model": nn.Module, "act": nn.Module, "pool": nn.Module, "reg.layer": nn.Module, "optimizer": torch.optim.Optimizer}
 HOMES = {"bias": "init", "warmup": "sched"}  # groups whose classes stand in another group's file
 
 
@@ -66,20 +65,6 @@ def node(cfg: DictConfig, path: str) -> Callable:
             raise ConfigError(f"{word(path)}: {error}") from error
 
     return build
-
-
-def word(path: str) -> str:
-    """A part of the configuration as the user chose it: `model=cnn`, `reg.loss.l2`."""
-    return f"{path}={choice(path)}" if choice(path) else path
-
-
-@contextmanager
-def explained(path: str) -> Iterator[None]:
-    """What a technique says against its numbers or its input, with its name before it."""
-    try:
-        yield
-    except ValueError as error:
-        raise ConfigError(f"{word(path)}: {error}") from error
 
 
 def nested(here: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
@@ -220,17 +205,34 @@ def make_clock(cfg: DictConfig, samples: int, batch_size: int) -> Clock:
 def make_model(cfg: DictConfig, data: Splits, train: Loader, chosen: Slots, where: torch.device) -> nn.Module:
     """Layers, then the model slot, then weights and biases, each from a seed of its own; on the device."""
     act = node(cfg, "act")
-    kit = Kit(act=act, norm=node(cfg, "norm"), pool=node(cfg, "pool"), drops=chosen.layer)
+    kit = Kit(act=act, norm=node(cfg, "norm")(), pool=node(cfg, "pool"), drops=chosen.layer)
     cpu = torch.device("cpu")
     seed_default(cpu, derive(cfg.seed, "model"))
-    model = node(cfg, "model")(data.input_shape, data.outputs, kit)
+    network = node(cfg, "model")(data.input_shape, data.outputs, kit)
+    model = kit.entrance(network, data.input_shape[0])
     for change in chosen.model:
         model = change(model)
     model.to(where)
-    batch = train.batch(torch.arange(min(len(train), 256), device=where))
+    rng = torch.Generator(where)
+    rng.manual_seed(derive(cfg.seed, "init batch"))
+    images, _ = train.batch(torch.randperm(len(train), generator=rng, device=where)[:256])
+    for module in model.modules():
+        if hasattr(module, "look_at"):
+            module.look_at(images)  # layers that are computed from data rather than learned
+    if getattr(network, "pretrained", False):
+        return untouched(model)
     for name in ("init", "bias"):
         seed_default(where, derive(cfg.seed, name))
-        node(cfg, name)()(model, *batch, act)
+        with explained(name):
+            node(cfg, name)()(model, images, train.targets, act)
+    return model
+
+
+def untouched(model: nn.Module) -> nn.Module:
+    """A model that brings its weights along. Errors: ConfigError where a word asks for others."""
+    for name in ("init", "bias"):
+        if choice(name) not in (None, conf.defaults()[name]):
+            raise ConfigError(f"{name}={choice(name)}: would overwrite the pretrained weights of model={choice('model')}; nearest: {name}={conf.defaults()[name]}")
     return model
 
 
@@ -248,32 +250,3 @@ def monitor(cfg: DictConfig, data: Splits) -> str:
     if not len(data.val) and (cfg.reg.get("stop") or choice("sched") == "plateau"):
         raise ConfigError("data.val_share=0: early stopping and plateau watch a validation split; give it a share")
     return score if cfg.monitor == "auto" else cfg.monitor
-
-
-@torch.no_grad()
-def rehearse(parts: Run, cfg: DictConfig) -> None:
-    """Send two samples down the path of a batch, so that what does not fit speaks up before a run directory is made."""
-    rng = torch.Generator(parts.device)
-    rng.manual_seed(0)
-    images, targets = parts.train.batch(torch.arange(min(2, len(parts.train)), device=parts.device))
-    names = [*(f"aug={name}" for name in cfg.aug), *(f"reg={name}" for name in cfg.reg.get("batch", {}))]
-    for name, transform in zip(names, (*parts.aug, *parts.slots.batch)):
-        with explained(name):
-            images, targets = transform(images, targets, rng)
-    model = copy.deepcopy(parts.model).eval()
-    try:
-        outputs = model(images)
-    except (RuntimeError, ValueError) as error:
-        raise ConfigError(f"model={choice('model')}: cannot take data={choice('data')} of shape {parts.data.input_shape} ({str(error).splitlines()[0]})") from error
-    if outputs.shape != targets.shape:
-        raise ConfigError(f"model={choice('model')}: gives {tuple(outputs.shape)} where the targets are {tuple(targets.shape)}")
-    last = len(parts.train) % parts.batch_size
-    if 1 in (parts.batch_size, last) and not (parts.drop_last and parts.batch_size > 1):
-        try:
-            model.train()(images[:1])
-        except ValueError:
-            what = "every batch" if parts.batch_size == 1 else f"the last batch of an epoch ({len(parts.train)} samples)"
-            raise ConfigError(
-                f"batch_size={parts.batch_size}: {what} holds one sample, and norm={choice('norm')} needs two or more; nearest: "
-                + ("batch_size=2" if parts.batch_size == 1 else f"batch_size={parts.batch_size + 1}, drop_last=true")
-            ) from None

@@ -3,14 +3,16 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 from trainer import build, checkpoint, launch
 from trainer.console import Console
 from trainer.errors import ConfigError, DataError
+from trainer.fold import fold
 
-COUNTS = ("device", "threads", "eval_batch_size", "precision", "compile", "data.root")  # what the command line decides; the run, the rest
+COUNTS = ("device", "threads", "eval_batch_size", "precision", "compile", "data.root", "norm.fold")  # what the command line decides; the run, the rest
 PLAIN = ("task", "runs", "output", "allow", "data")
 
 
@@ -42,7 +44,7 @@ class Evaluate:
         if "data" in typed() and cfg.data._target_ != saved.data._target_:
             raise ConfigError(f"data={launch.choice('data')}: the run in {directory} was trained on other data, and is scored on its own")
         for key in COUNTS:
-            if key in typed() or key == "device":
+            if (key in typed() or key == "device") and key != "norm.fold":
                 OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
         run = build.run(saved)
         model = run.averaging.evaluated(run.model)
@@ -50,6 +52,9 @@ class Evaluate:
             model.load_state_dict(checkpoint.load(folder, pointer, run.device))
         except Exception as error:  # torch and pickle raise many kinds for a damaged file
             raise DataError(f"runs=[{directory}]: its {pointer} weights cannot be read ({str(error).splitlines()[0]})") from None
+        if cfg.norm.fold:
+            model, count = fold(model, run.train.batch(torch.arange(2, device=run.device))[0])
+            console.say(f"{count} batch norms folded into the layers before them" if count else "norm.fold: no batch norm stands directly behind a layer")
         scores = {name: run.score(model, loader) for name, loader in (("train", run.train), ("val", run.val), ("test", run.test)) if len(loader)}
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for heading in ("split", *scores["test"]):

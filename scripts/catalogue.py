@@ -1,0 +1,59 @@
+"""Write docs/catalogue.md: every option of every group with its formula or meaning, its keys and their defaults, and its source.
+
+    python scripts/catalogue.py
+
+All of it comes from the comments of conf/ and the docstrings of the classes; a test holds the page to them.
+"""
+
+import re
+from pathlib import Path
+
+import yaml
+
+from trainer import build, conf
+
+PAGE = Path(__file__).parent.parent / "docs" / "catalogue.md"
+HEAD = """# The catalogue
+
+Every option of every decision, made by `python scripts/catalogue.py` from the comments of `conf/` and the docstrings of the classes.
+"""
+
+
+def page() -> str:
+    return HEAD + "".join(f"\n## {group}\n\n| option | what it is | keys and defaults | source |\n| --- | --- | --- | --- |\n{rows(group)}" for group in conf.groups())
+
+
+def rows(group: str) -> str:
+    lines = []
+    for option in conf.options(group):
+        path = conf.file(group, option)
+        keys = ", ".join(f"`{key.path.removeprefix(f'{group}.')}={conf.short(key.default)}`" for key in conf.keys(path, group).values())
+        lines.append(f"| `{option}` | {cell(conf.headline(path))} | {keys} | {cell(source(group, path))} |\n")
+    return "".join(lines)
+
+
+def source(group: str, path: Path) -> str:
+    """The docstring's source, or the library a class comes from."""
+    found = re.search(r"_target_: (\S+)", path.read_text())
+    if found is None:
+        return ""
+    if not found[1].startswith("trainer."):
+        return f"`{found[1]}`"
+    docstring = build.locate(found[1], group, home(path, group), build.LIBRARIES).__doc__ or ""
+    words = re.search(r"Source: (.+?)(?: Differs| Called|\n\n|$)", " ".join(docstring.split()))
+    return words[1].rstrip(".") if words else f"`{found[1]}`"
+
+
+def home(path: Path, group: str) -> str:
+    """Where the node of an option stands in the configuration: a regulariser's below its slot."""
+    slot = next(iter(yaml.safe_load(path.read_text())))
+    return f"{group}.{slot}" if group == "reg" else group
+
+
+def cell(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+if __name__ == "__main__":
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(page())
