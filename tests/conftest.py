@@ -58,6 +58,7 @@ def run_in_process(tmp_path, monkeypatch, capsys):
             code = 0
         except SystemExit as end:
             code = end.code or 0
+        conf.more.clear()
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 
