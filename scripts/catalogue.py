@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from trainer import build, conf
+from trainer import conf, targets
 
 PAGE = Path(__file__).parent.parent / "docs" / "catalogue.md"
 HEAD = """# The catalogue
@@ -39,7 +39,7 @@ def source(group: str, path: Path) -> str:
         return ""
     if not found[1].startswith("trainer."):
         return f"`{found[1]}`"
-    docstring = build.locate(found[1], group, home(path, group), build.LIBRARIES).__doc__ or ""
+    docstring = targets.locate(found[1], group, home(path, group), targets.LIBRARIES).__doc__ or ""
     words = re.search(r"Source: (.+?)(?: Differs| Called|\n\n|$)", " ".join(docstring.split()))
     return words[1].rstrip(".") if words else f"`{found[1]}`"
 

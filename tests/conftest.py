@@ -45,6 +45,31 @@ def composed():
 
 
 @pytest.fixture
+def fitted(composed, tmp_path):
+    """Build a run from words, change parts of it, train it; returns the run and its curves."""
+    from dataclasses import replace
+
+    from trainer import build
+    from trainer.checkpoint import Checkpoints
+    from trainer.console import Console
+    from trainer.curves import Curves
+    from trainer.loop import fit
+
+    count = iter(range(100))
+
+    def run(*words: str, **changes: object):
+        parts = replace(build.run(composed(*words)), **changes)
+        folder = tmp_path / str(next(count))
+        folder.mkdir()
+        curves = Curves(folder, parts.data.task)
+        fit(parts, curves, Checkpoints(folder, parts.monitor), Console())
+        curves.close()
+        return parts, curves
+
+    return run
+
+
+@pytest.fixture
 def run_in_process(tmp_path, monkeypatch, capsys):
     """Call `main` in this process, in an empty folder: (exit code, standard output, standard error). Torch is imported only once."""
     from trainer import cli

@@ -1,12 +1,10 @@
-"""From configuration to objects: the only file that does this, and the one that decides what `_target_` may name."""
+"""From configuration to objects: the only file that does this."""
 
 import inspect
-from collections.abc import Callable, Iterator
-from importlib import import_module
+from collections.abc import Callable
 
 import torch
 import yaml
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
@@ -18,25 +16,19 @@ from trainer.data.splits import Splits
 from trainer.errors import ConfigError
 from trainer.kit import Kit
 from trainer.launch import choice
+from trainer.layers import decayed
 from trainer.loop import Run, Slots
 from trainer.rehearsal import explained, rehearse, word
 from trainer.rng import derive, seed_default
 from trainer.tally import SCORE
+from trainer.targets import LIBRARIES, allowed, locate, nested
 
-LIBRARIES = ("trainer", "torch", "torchvision")
-KINDS = {"model": nn.Module, "act": nn.Module, "pool": nn.Module, "reg.layer": nn.Module, "optimizer": torch.optim.Optimizer}
-HOMES = {"bias": "init", "warmup": "sched"}  # groups whose classes stand in another group's file
+OF_THE_RUN = ("optimizer.scale_lr", "optimizer.base_batch")  # keys of config.yaml that stand among an option's own
 
 
 def task(cfg: DictConfig) -> object:
     """The job to do, with its `run(cfg)`."""
     return node(cfg, "task")()
-
-
-def allowed(overrides: list[str]) -> tuple[str, ...]:
-    """Packages that `_target_` may name: ours, and those of `allow=[...]` on the command line. Never a file's word."""
-    typed = [OverridesParser.create().parse_override(text) for text in overrides if text.startswith("allow=")]
-    return (*LIBRARIES, *(package for override in typed for package in override.value()))
 
 
 def node(cfg: DictConfig, path: str) -> Callable:
@@ -51,6 +43,9 @@ def node(cfg: DictConfig, path: str) -> Callable:
     for place, inner in nested(here, path):
         locate(inner._target_, place, path, libraries)
     known = locate(here._target_, path, path, libraries)
+    here = OmegaConf.create({key: value for key, value in OmegaConf.to_container(here, resolve=True).items() if f"{path}.{key}" not in OF_THE_RUN})
+    for _, inner in nested(here, path):
+        inner["_partial_"] = True  # what a technique wraps is its own to make
     keys = [key for key in here if not key.startswith("_")]
     fields = inspect.signature(known).parameters
     for key in keys:
@@ -65,58 +60,6 @@ def node(cfg: DictConfig, path: str) -> Callable:
             raise ConfigError(f"{word(path)}: {error}") from error
 
     return build
-
-
-def nested(here: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
-    """Every node below that names a target of its own, in mappings and lists."""
-    children = here.items_ex(resolve=True) if isinstance(here, DictConfig) else enumerate(here)
-    for key, child in children:
-        if OmegaConf.is_config(child):
-            if isinstance(child, DictConfig) and "_target_" in child:
-                yield f"{path}.{key}", child
-            yield from nested(child, f"{path}.{key}")
-
-
-def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> type:
-    """The class a `_target_` names, if it is of the kind its group allows.
-
-    By object, not by name: a class of torch's reached by whatever path must be a module or an optimizer as the group says, and
-    a technique must be defined in the group's own file of trainer/ or in an allowed package.
-    Errors: ConfigError.
-    """
-    where = f"{place}._target_={target}"
-    if not isinstance(target, str) or target.partition(".")[0] not in libraries:
-        raise ConfigError(f"{where}: outside the allowed libraries ({', '.join(libraries)}); allow=[PACKAGE] on the command line adds one of your own")
-    parts = target.split(".")
-    try:
-        found = import_module(parts[0])
-    except ImportError as error:
-        raise ConfigError(f"{where}: {parts[0]} cannot be imported ({error}); install it, or put its folder on PYTHONPATH") from error
-    for end, part in enumerate(parts[1:], start=2):
-        if not hasattr(found, part):
-            try:
-                import_module(".".join(parts[:end]))
-            except ImportError:
-                pass
-        found = getattr(found, part, None)
-    if not isinstance(found, type):
-        raise ConfigError(f"{where}: no class of that name")
-    home, kind = home_of(group), kind_of(group)
-    root = found.__module__.partition(".")[0]
-    if kind is not None and not issubclass(found, kind):
-        raise ConfigError(f"{where}: must be a {kind.__module__.partition('.')[0]} {kind.__name__}, as {group} needs")
-    if root not in libraries or (root in LIBRARIES and kind is None and not f"{found.__module__}.".startswith(f"{home}.")):
-        raise ConfigError(f"{where}: must be a class of {home}, or of a package of yours in allow=[...]")
-    return found
-
-
-def kind_of(group: str) -> type | None:
-    return next((kind for name, kind in KINDS.items() if f"{group}.".startswith(f"{name}.")), None)
-
-
-def home_of(group: str) -> str:
-    first = group.partition(".")[0]
-    return f"trainer.{HOMES.get(first, first)}"
 
 
 def slots(cfg: DictConfig, task_kind: str) -> Slots:
@@ -168,7 +111,7 @@ def run(cfg: DictConfig) -> Run:
         model=model,
         forward=torch.compile(model) if cfg.compile else model,
         criterion=criterion,
-        optimizer=make_optimizer(cfg, model),
+        optimizer=make_optimizer(cfg, model, batch_size * cfg.accumulate),
         sched=node(cfg, "warmup")()(base_sched),
         observe=getattr(base_sched, "observe", None),
         sampler=node(cfg, "sampler")(),
@@ -236,10 +179,19 @@ def untouched(model: nn.Module) -> nn.Module:
     return model
 
 
-def make_optimizer(cfg: DictConfig, model: nn.Module) -> torch.optim.Optimizer:
-    optimizer = node(cfg, "optimizer")([parameter for parameter in model.parameters() if parameter.requires_grad])
+def make_optimizer(cfg: DictConfig, model: nn.Module, update: int) -> torch.optim.Optimizer:
+    """The optimizer over the weights that decay and those that do not, at the rate for `update` samples a step."""
+    decays = {id(weight) for weight in decayed(model)}
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    groups = [{"params": [weight for weight in weights if id(weight) in decays]}, {"params": [weight for weight in weights if id(weight) not in decays]}]
+    if "weight_decay" in cfg.optimizer:
+        groups[1]["weight_decay"] = 0.0
+    optimizer = node(cfg, "optimizer")([group for group in groups if group["params"]])
+    if hasattr(optimizer, "watch"):
+        optimizer.watch(model)  # methods that need more of a layer than its gradient
+    scale = update / cfg.optimizer.base_batch if cfg.optimizer.scale_lr == "linear" else 1.0
     for group in optimizer.param_groups:
-        group["base_lr"] = group["lr"]
+        group["base_lr"] = group["lr"] = group["lr"] * scale
     return optimizer
 
 

@@ -132,17 +132,34 @@ def overrides(path: Path) -> list[str]:
     """The options of other groups that an option chooses along with itself, as they are typed."""
     entries = (yaml.safe_load(path.read_text()) or {}).get("defaults", [])
     chosen = [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
-    return [f"{group.removeprefix('override ').lstrip('/')}={short(option)}" for group, option in chosen]
+    return [f"{group.removeprefix('override ').lstrip('/').replace('@', '.')}={short(option)}" for group, option in chosen]
+
+
+def holders(group: str) -> set[str]:
+    """Keys at which options of a group hold another option of it (a defaults list with `/optimizer@base`): `optimizer.base`."""
+    return {key for option in options(group) for key in held(group, option)}
+
+
+def held(group: str, option: str) -> list[str]:
+    """Keys of one option that hold another of its group."""
+    found = re.findall(rf"^  - /{group}@(\w+):", file(group, option).read_text(), re.MULTILINE)
+    return [f"{group}.{key}" for key in found]
+
+
+def stands_alone(path: Path) -> bool:
+    """Whether an option says nothing of other groups, so that another one can hold it."""
+    return not re.search(r"^# @package _global_", path.read_text(), re.MULTILINE)
 
 
 def rules(cfg: Mapping, choices: Mapping[str, str | None]) -> dict[str, Key]:
-    """The keys of everything chosen, by full path."""
-    chosen = [(group, option) for group, option in choices.items() if isinstance(option, str)]
+    """The keys of everything chosen, by full path; `choices` as in launch."""
+    chosen = [(place, option) for place, option in choices.items() if isinstance(option, str)]
     chosen += [("reg", name) for slot in cfg["reg"].values() for name in slot] + [("aug", name) for name in cfg["aug"]]
     found = keys(folder() / "config.yaml")
-    for group, option in chosen:
-        if file(group, option).is_file():
-            found |= {path: key for path, key in keys(file(group, option), group).items() if path not in found}
+    for place, option in chosen:
+        path = file(place.partition(".")[0], option)
+        if path.is_file():
+            found |= {name: key for name, key in keys(path, place).items() if name not in found}
     return found
 
 
@@ -150,8 +167,7 @@ def keys(path: Path, group: str = "") -> dict[str, Key]:
     """Every key that a YAML file sets, by its full path in the configuration."""
     source = path.read_text()
     lines = source.splitlines()
-    whole = re.search(r"^# @package _global_", source, re.MULTILINE)
-    prefix = "" if whole or not group else f"{group}."
+    prefix = f"{group}." if group and stands_alone(path) else ""
     found: dict[str, Key] = {}
 
     def walk(node: yaml.MappingNode, prefix: str) -> None:

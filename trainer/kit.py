@@ -12,7 +12,8 @@ class Kit:
         act: () -> activation. One with `pieces` (maxout) makes one value of so many.
         norm: (channels) -> normalisation, with `place` and `on_input` where it is one; one that makes nn.Identity means none.
         pool: () -> downsampling of (B, C, H, W) by its stride.
-        drops: each () -> a layer behind the hidden dense layers and before a convolutional net's head (reg's `layer` slot), in order.
+        drops: each () -> a layer behind the hidden dense layers and before a convolutional net's head (reg's `layer` slot), in order;
+            one with `on_maps` stands behind the activations of convolutions instead.
     """
 
     def __init__(
@@ -29,8 +30,12 @@ class Kit:
         self.norm_follows_act = getattr(norm, "place", "before_act") == "after_act"
 
     def drop(self) -> nn.Sequential:
-        """The dropping layers of the run, none or several."""
-        return nn.Sequential(*(drop() for drop in self.drops))
+        """The run's dropping layers for vectors (B, D), none or several."""
+        return nn.Sequential(*(layer for layer in (drop() for drop in self.drops) if not hasattr(layer, "on_maps")))
+
+    def drop_maps(self) -> nn.Sequential:
+        """The run's dropping layers for images (B, C, H, W), none or several."""
+        return nn.Sequential(*(layer for layer in (drop() for drop in self.drops) if hasattr(layer, "on_maps")))
 
     def dense(self, inputs: int, outputs: int) -> nn.Sequential:
         """Dense layer, norm, activation, drop: (B, inputs) -> (B, outputs)."""
@@ -39,7 +44,7 @@ class Kit:
     def conv(
         self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, padding: int | None = None, groups: int = 1, act: bool = True
     ) -> nn.Sequential:
-        """Convolution, norm, activation: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride), unless padding (half the kernel) says otherwise.
+        """Convolution, norm, activation, drop of maps: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride), unless padding (half the kernel) says otherwise.
 
         With `act=False` the activation is left out, for what is added to a shortcut.
         """
@@ -48,7 +53,8 @@ class Kit:
         def producer(width: int, bias: bool) -> nn.Module:
             return nn.Conv2d(inputs, width, kernel, stride, padding, groups=groups, bias=bias)
 
-        return block(*self._parts(producer, outputs, self.act() if act else nn.Identity()))
+        parts = self._parts(producer, outputs, self.act() if act else nn.Identity())
+        return block(*parts, *(self.drop_maps() if act else ()))
 
     def activation(self, channels: int) -> nn.Module:
         """An activation that stands behind no layer of its own: (B, C, H, W) -> (B, C, H, W). One with pieces brings a 1x1 convolution."""

@@ -1,5 +1,6 @@
 """What Hydra knows of the run it launched: the words typed and chosen, and the sweep it belongs to."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -12,8 +13,13 @@ def overrides() -> list[str]:
 
 
 def choices() -> dict[str, str | None]:
-    """The option of every group that takes one."""
-    return {group: option for group, option in HydraConfig.get().runtime.choices.items() if "/" not in group} if HydraConfig.initialized() else {}
+    """The option of every group that takes one, and of every key that holds one, as `optimizer.base`."""
+    return named(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
+
+
+def named(choices: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Hydra's own names made plain: `optimizer@optimizer.base` is `optimizer.base`; its own groups left out."""
+    return {group.rpartition("@")[2]: option for group, option in choices.items() if "/" not in group}
 
 
 def choice(group: str) -> str | None:

@@ -18,6 +18,11 @@ def weight_of(producer: nn.Module) -> Tensor:
     return parametrized.weight.original if parametrized and "weight" in parametrized else producer.weight
 
 
+def decayed(model: nn.Module) -> list[nn.Parameter]:
+    """The trainable weights that penalties and decay act on: matrices and kernels. Not biases, scales of norms, slopes of PReLU."""
+    return [weight for weight in model.parameters() if weight.dim() > 1 and weight.requires_grad]
+
+
 def fans(producer: nn.Module) -> tuple[int, int]:
     """How many inputs a unit sums and how many units an input enters: kernel area x channels / groups for a convolution."""
     weight = weight_of(producer)  # (outputs, inputs / groups, *kernel)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -46,7 +46,7 @@ class Run:
     optimizer: torch.optim.Optimizer
     sched: Callable[[Clock], float]  # with its warm-up
     observe: Callable[[float], None] | None  # the schedule's, if it has memory
-    sampler: Callable[[int, Tensor, torch.Generator], Tensor]
+    sampler: Callable[[int, Tensor, Tensor, torch.Generator], Tensor]
     aug: Sequence[Callable]
     slots: Slots
     averaging: object
@@ -63,6 +63,18 @@ class Run:
     log_steps: int
     monitor: str
     history: list[dict[str, float]] = field(default_factory=list)
+
+    @contextmanager
+    def evaluated(self) -> Iterator[nn.Module]:
+        """The model to score and to keep: averaged where that was asked for, at the optimizer's point of evaluation where it has one."""
+        between = hasattr(self.optimizer, "eval")  # it trains at one point and means another
+        if between:
+            self.optimizer.eval()
+        try:
+            yield self.averaging.evaluated(self.model, self.train)
+        finally:
+            if between:
+                self.optimizer.train()
 
     def score(self, model: nn.Module, split: Loader) -> dict[str, float]:
         return evaluate(model, split, self.criterion, self.data.task, self.eval_batch_size, self.autocast)
@@ -84,7 +96,11 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) ->
     rng = torch.Generator(run.device)
     transforms = (*run.aug, *slots.batch)
     transforms_seed, layers_seed = derive(run.seed, "transforms"), derive(run.seed, "layers")
-    updates = batches(run)
+    losses = torch.zeros(len(run.train), device=run.device)  # of each sample, when it was last seen; for samplers that ask
+    updates = batches(run, losses)
+    uses_losses = getattr(run.sampler, "uses_losses", False)
+    befores = [edit.before for edit in slots.weights if hasattr(edit, "before")]
+    create_graph = getattr(optimizer, "create_graph", False)  # second-order methods differentiate the gradient
     status, done = "finished", run.clock
     model.train()
 
@@ -97,7 +113,7 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) ->
             scoring = (step + 1) % run.eval_steps == 0 or step + 1 == run.clock.total_steps
             logging = (step + 1) % run.log_steps == 0 or step + 1 == run.clock.total_steps
 
-            parts = next(updates)  # on the device; one part unless gradients are accumulated
+            indices, parts = next(updates)  # on the device; one part unless gradients are accumulated
             if transforms:
                 rng.manual_seed(transforms_seed + step)
                 for transform in transforms:
@@ -118,7 +134,7 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) ->
                     mean = torch.full_like(losses, 1 / count)  # over all parts of the update
                     penalties = [penalty(model, images, outputs, targets) * (len(targets) / count) for penalty in slots.loss]
                     # The gradient of losses.dot(mean) + sum(penalties); a node for the dot product would cost 15 us.
-                    torch.autograd.backward([losses, *penalties], [mean, *[None] * len(penalties)])
+                    torch.autograd.backward([losses, *penalties], [mean, *[None] * len(penalties)], create_graph=create_graph)
                     for part in (losses.detach().dot(mean), *penalties):
                         total = part.detach() if total is None else total + part.detach()
                     seen.append((losses.detach(), outputs.detach(), targets))
@@ -130,12 +146,17 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) ->
 
             if logging:
                 curves.before_step(weights)
+            for prepare in befores:
+                prepare(model, now)
             optimizer.step(closure)
             for edit in slots.weights:
                 edit(model, now)
             averaging.update(model, now)
             for part in seen[: len(parts)]:  # later ones are an optimizer's further looks at the same batch
                 curves.add(*part)
+            if uses_losses:
+                for which, part in zip(indices, seen):
+                    losses[which] = part[0]
             done = run.clock.at(step + 1, now.lr)
             bar.advance(done)
 
@@ -150,11 +171,11 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) ->
                 if not math.isfinite(train_scores["loss"]):
                     status = "diverged"
                     break
-                scored = averaging.evaluated(model)
-                scores = run.score(scored, run.val)
+                with run.evaluated() as scored:
+                    scores = run.score(scored, run.val)
+                    checkpoints.consider(scored, done, scores)
                 curves.scored("val", done, scores)
                 run.history.append({"step": done.step, "epoch": done.epoch, **scores})
-                checkpoints.consider(scored, done, scores)
                 console.scored(done, run.epochs, train_scores, scores)
                 if run.observe:
                     run.observe(scores["loss"])
@@ -167,15 +188,15 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) ->
     return Outcome(status, done, signals.number)
 
 
-def batches(run: Run) -> Iterator[list[tuple[Tensor, Tensor]]]:
-    """The batches of each update, epoch after epoch, in the order that (seed, epoch) gives."""
+def batches(run: Run, losses: Tensor) -> Iterator[tuple[Sequence[Tensor], list[tuple[Tensor, Tensor]]]]:
+    """Indices and batches of each update, epoch after epoch, in the order that (seed, epoch) and the samples' losses give."""
     rng = torch.Generator(run.device)
-    losses = torch.zeros(len(run.train), device=run.device)
     for epoch in range(run.epochs):
         rng.manual_seed(derive(run.seed, "order", epoch))
-        order = run.sampler(epoch, losses, rng)
+        order = run.sampler(epoch, run.train.targets, losses, rng)
         if run.drop_last:
             order = order[: len(order) - len(order) % (run.batch_size * run.accumulate)]
         parts = order.split(run.batch_size)
         for first in range(0, len(parts), run.accumulate):
-            yield [run.train.batch(indices) for indices in parts[first : first + run.accumulate]]
+            update = parts[first : first + run.accumulate]
+            yield update, [run.train.batch(indices) for indices in update]

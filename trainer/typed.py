@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainer import conf, rundir
+from trainer import conf, launch, rundir
 from trainer.errors import ConfigError, closest, nearest
 
 SEVERAL = ("reg", "aug")  # groups that take a list of options
@@ -35,12 +35,14 @@ def check(arguments: list[str]) -> list[str]:
             raise ConfigError(f"{override.input_line}: several values make a sweep; {both}for a run of each write train -m {override.input_line}")
         check_key(override)
         check_options(override)
+    overrides = [OverridesParser.create().parse_override(in_hydras_words(override)) for override in overrides]
+    flags.overrides[:], typed = [override.input_line for override in overrides], set(flags.overrides)
     for combination in combinations(overrides):
         check_values(combination)
     if flags.multirun and not flags.cfg and "hydra.sweep.dir" not in {override.key_or_group for override in overrides}:
         flags.overrides.append(f"hydra.sweep.dir='{sweep_folder(overrides)}'")
     # Hydra's own parser wants the flags on one side of the decisions.
-    return [*(text for text in arguments if text not in flags.overrides), *flags.overrides]
+    return [*(text for text in arguments if text not in typed), *flags.overrides]
 
 
 def words() -> list[str]:
@@ -91,15 +93,16 @@ def everything() -> list[tuple[str, str]]:
 
 
 def check_options(override: Override) -> None:
-    """A group takes the names of its files; `reg` and `aug` take several of them."""
-    group = override.key_or_group
-    if group not in conf.groups():
+    """A group takes the names of its files, and so does a key that holds one of them; `reg` and `aug` take several."""
+    group, held = override.key_or_group, holds(override)
+    if not held and group not in conf.groups():
         return
+    place, group = group, held or group
     if override.is_delete():
         raise ConfigError(f"{override.input_line}: a decision cannot be taken away, only changed; train --help {group} lists its options")
-    known = conf.options(group)
+    known = [name for name in conf.options(group) if not held or conf.stands_alone(conf.file(group, name))]
     for value in values(override):
-        if value is None and conf.defaults().get(group, "") is None:
+        if value is None and conf.defaults().get(place, "") is None:
             continue
         if isinstance(value, list) and group not in SEVERAL:
             raise ConfigError(f"{override.input_line}: {group} takes one option, not a list; all: {', '.join(known)}")
@@ -108,8 +111,22 @@ def check_options(override: Override) -> None:
                 nothing = next((f"{group}={option}" for option in NOTHING if option in known), f"{group}=[]" if group in SEVERAL else None)
                 hint = f"; to go without write {nothing}" if nothing else ""
                 raise ConfigError(f"{override.input_line}: {group} must be one of {', '.join(known)}{hint}")
+            if held and name not in known and name in conf.options(group):
+                raise ConfigError(f"{override.input_line}: {name} decides more than the {group} and cannot stand inside another; all: {', '.join(known)}")
             if name not in known:
                 raise ConfigError(f"{override.input_line}: no such {group} as {name}; {closest(name, known)}")
+
+
+def holds(override: Override) -> str | None:
+    """The group whose options a key like `optimizer.base` takes; None for any other key."""
+    group = override.key_or_group.partition(".")[0]
+    return group if group in conf.groups() and override.key_or_group in conf.holders(group) else None
+
+
+def in_hydras_words(override: Override) -> str:
+    """`optimizer.base=adam`, where a technique holds another, is `optimizer@optimizer.base=adam` to Hydra."""
+    group = holds(override)
+    return f"{group}@{override.input_line}" if group else override.input_line
 
 
 def values(override: Override) -> Iterator[object]:
@@ -151,7 +168,7 @@ def check_values(texts: Sequence[str]) -> None:
             if later and not override.key_or_group.startswith("hydra."):
                 check_path(cfg, override)
         cfg = composed([*search, *texts])
-    rules = conf.rules(cfg, cfg.hydra.runtime.choices)
+    rules = conf.rules(cfg, launch.named(cfg.hydra.runtime.choices))
     for path, key in rules.items():
         try:
             value = OmegaConf.select(cfg, path, throw_on_missing=True)
@@ -166,6 +183,9 @@ def composed(texts: Sequence[str]) -> DictConfig:
     try:
         return compose("config", list(texts), return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
+        if unheld := re.match(r"Could not override '(\w+)@([\w.]+)'", str(error)):
+            holding = [option for option in conf.options(unheld[1]) if conf.held(unheld[1], option)]
+            raise ConfigError(f"{unheld[2]}: the chosen {unheld[1]} holds no other; those that do: {', '.join(holding)}") from None
         reason = " ".join(line for line in str(error).splitlines() if "+" not in line and line.strip())
         raise ConfigError(reason) from None
 

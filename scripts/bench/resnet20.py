@@ -67,7 +67,7 @@ def built(batch_size: int, epochs: int) -> Run:
     clock = Clock(total_steps=8 * epochs, steps_per_epoch=8)
     return replace(
         build.run(cfg),
-        data=data, train=train, val=val, test=test, model=model, forward=model, optimizer=build.make_optimizer(cfg, model), clock=clock, batch_size=batch_size,
+        data=data, train=train, val=val, test=test, model=model, forward=model, optimizer=build.make_optimizer(cfg, model, batch_size), clock=clock, batch_size=batch_size,
     )  # fmt: skip
 
 

@@ -24,7 +24,7 @@ class Turns:
         self.times: dict[str, list[float]] = {name: [] for name in ("runner", *peers)}
         self._left = None
 
-    def __call__(self, epoch: int, losses: Tensor, rng: torch.Generator) -> Tensor:
+    def __call__(self, epoch: int, targets: Tensor, losses: Tensor, rng: torch.Generator) -> Tensor:
         if self._left is not None:
             self.times["runner"].append(time.perf_counter() - self._left)
         for name, peer in self.peers.items():

@@ -47,7 +47,7 @@ class Evaluate:
             if (key in typed() or key == "device") and key != "norm.fold":
                 OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
         run = build.run(saved)
-        model = run.averaging.evaluated(run.model)
+        model = run.model
         try:
             model.load_state_dict(checkpoint.load(folder, pointer, run.device))
         except Exception as error:  # torch and pickle raise many kinds for a damaged file

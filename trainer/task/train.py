@@ -16,6 +16,7 @@ from trainer.console import Console, figures
 from trainer.curves import Curves
 from trainer.device import describe
 from trainer.errors import Diverged, Interrupted, UserError
+from trainer.layers import decayed
 from trainer.loop import Outcome, Run, fit
 from trainer.tally import SCORE
 
@@ -35,6 +36,7 @@ class Train:
         rundir.describe(directory, cfg, typed)
         console = Console(directory / "run.log")
         console.decisions(decisions(cfg), facts(run))
+        console.record(weights(run.model))
         curves = Curves(directory, run.data.task)
         curves.decisions(OmegaConf.to_yaml(cfg), typed, first_batch(run))
         checkpoints = Checkpoints(directory, run.monitor)
@@ -42,7 +44,7 @@ class Train:
         try:
             outcome = fit(run, curves, checkpoints, console)
             summary |= {"status": outcome.status, **results(run, outcome, curves, checkpoints)}
-            curves.hparams(settings(cfg), measures(summary))
+            curves.hparams(settings(cfg, run), measures(summary))
         except KeyboardInterrupt:
             summary["status"] = "interrupted"
             raise
@@ -71,13 +73,12 @@ def complaint(outcome: Outcome) -> UserError | None:
 
 def results(run: Run, outcome: Outcome, curves: Curves, checkpoints: Checkpoints) -> dict:
     """Keep the last weights, score the best ones on the test split, and say what the run came to."""
-    last = run.averaging.evaluated(run.model)
-    checkpoints.write("last", last, outcome.now)
-    pointer = "best" if checkpoints.best else "last"
+    with run.evaluated() as last:
+        checkpoints.write("last", last, outcome.now)
+        best = copy.deepcopy(last)
     test = None
     if outcome.status in ENDED:
-        best = copy.deepcopy(last)
-        best.load_state_dict(checkpoint.load(checkpoints.folder, pointer, run.device))
+        best.load_state_dict(checkpoint.load(checkpoints.folder, "best" if checkpoints.best else "last", run.device))
         test = run.score(best, run.test)
         curves.scored("test", outcome.now, test)
     rates = [row["throughput"] for row in curves.rows if row["split"] == "train"]
@@ -99,6 +100,14 @@ def parameters(model: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
+def weights(model: torch.nn.Module) -> str:
+    """Which weights penalties and decay act on, and which they leave alone."""
+    decays = {id(weight) for weight in decayed(model)}
+    names = [(name, id(weight) in decays) for name, weight in model.named_parameters() if weight.requires_grad]
+    lists = (", ".join(name for name, decay in names if decay is wanted) or "none" for wanted in (True, False))
+    return "weights that decay, where something does: {}\nand those that never do: {}".format(*lists)
+
+
 def first_batch(run: Run) -> torch.Tensor | None:
     """Images of the training split as the preprocessing leaves them, for TensorBoard; None for tables."""
     images, _ = run.train.batch(torch.arange(min(32, len(run.train)), device=run.device))
@@ -108,9 +117,10 @@ def first_batch(run: Run) -> torch.Tensor | None:
 def decisions(cfg: DictConfig) -> Iterator[tuple[str, str, str, bool]]:
     """Group, option, its keys, and whether any of it differs from what the defaults say; groups left at nothing are left out."""
     choices = launch.choices() | {"reg": ", ".join(name for slot in cfg.reg.values() for name in slot), "aug": ", ".join(cfg.aug)}
-    usual, keys = conf.defaults() | {"reg": "", "aug": ""}, conf.rules(cfg, launch.choices())
-    for group in sorted(choices, key=lambda name: (name not in SHOWN, SHOWN.index(name) if name in SHOWN else name)):
-        own = {path: OmegaConf.select(cfg, path) for path in keys if path.startswith(f"{group}.")}
+    usual, keys, common = conf.defaults() | {"reg": "", "aug": ""}, conf.rules(cfg, launch.choices()), conf.keys(conf.folder() / "config.yaml")
+    for group in sorted(choices, key=place):
+        own = {path: OmegaConf.select(cfg, path) for path in keys if owner(path, choices) == group}
+        own = {path: value for path, value in own.items() if path not in common or value != keys[path].default}
         differs = choices[group] != usual.get(group) or any(value != keys[path].default for path, value in own.items())
         if choices[group] and (group in SHOWN or differs):
             yield group, choices[group], shown(own, group), differs
@@ -118,6 +128,17 @@ def decisions(cfg: DictConfig) -> Iterator[tuple[str, str, str, bool]]:
     changed = {path: value for path, value in own.items() if value != keys[path].default}
     brief = {path: own[path] for path in ("epochs", "batch_size", "seed")} | changed
     yield "run", "", shown(brief, ""), bool(changed)
+
+
+def place(group: str) -> tuple[int, str]:
+    """Where a row stands: the groups that are always shown first, what one of them holds behind it."""
+    first = group.partition(".")[0]
+    return SHOWN.index(first) if first in SHOWN else len(SHOWN), group
+
+
+def owner(path: str, choices: dict[str, str | None]) -> str | None:
+    """The group, or the key that holds an option, which a key belongs to: the longest of the names that it starts with."""
+    return max((place for place in choices if path.startswith(f"{place}.")), key=len, default=None)
 
 
 def shown(values: dict[str, object], group: str) -> str:
@@ -133,13 +154,13 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "device", describe(run.device)
 
 
-def settings(cfg: DictConfig) -> dict[str, str | float | bool]:
+def settings(cfg: DictConfig, run: Run) -> dict[str, str | float | bool]:
     """The HParams row: the same keys in every run, never None."""
     chosen = {group: launch.choice(group) or "none" for group in conf.groups() if group not in ("reg", "aug")}
     chosen |= {"reg": "+".join(name for slot in cfg.reg.values() for name in slot) or "none", "aug": "+".join(cfg.aug) or "none"}
-    numbers = {path: cfg[path] for path in conf.keys(conf.folder() / "config.yaml") if path not in ("output", "runs", "allow", "threads")}
+    numbers = {path: OmegaConf.select(cfg, path) for path in conf.keys(conf.folder() / "config.yaml") if path not in ("output", "runs", "allow", "threads")}
     typed = " ".join(text for text in launch.overrides() if not text.startswith(("hydra.", "output="))) or "(defaults)"
-    return {**chosen, **numbers, "batch_size": str(cfg.batch_size), "lr": float(cfg.optimizer.lr), "overrides": typed}
+    return {**chosen, **numbers, "batch_size": str(cfg.batch_size), "lr": run.optimizer.param_groups[0]["base_lr"], "overrides": typed}
 
 
 def measures(summary: dict) -> dict[str, float]:
