@@ -13,7 +13,7 @@ GROUND = {"errors", "clock", "rng", "conf", "eventfile", "layers", "gain"}  # wh
 FLOORS = {
     1: {"data", "model", "kit", "fold", "retrofit", "preprocess", "device", "tally", "launch", "rundir", "figure"},
     2: {"loop", "evaluate", "checkpoint", "curves", "console", "signals"},
-    3: {"build", "rehearsal", "targets"},
+    3: {"build", "rehearsal", "targets", "lints"},
     4: {"task"},
     5: {"cli", "typed", "usage", "__main__"},
 }

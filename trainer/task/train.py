@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from trainer import build, checkpoint, conf, figure, launch, rundir
+from trainer import build, checkpoint, conf, figure, launch, lints, rundir
 from trainer.checkpoint import Checkpoints
 from trainer.console import Console, figures
 from trainer.curves import Curves
@@ -36,6 +36,8 @@ class Train:
         rundir.describe(directory, cfg, typed)
         console = Console(directory / "run.log")
         console.decisions(decisions(cfg), facts(run))
+        for line in lints.advice(cfg, run):
+            console.say(f"note: {line}")
         console.record(weights(run.model))
         curves = Curves(directory, run.data.task)
         curves.decisions(OmegaConf.to_yaml(cfg), typed, first_batch(run))
