@@ -8,20 +8,11 @@ A sample of the step is an epoch of eight updates of each loop; one of the forwa
 import argparse
 import statistics
 import time
-from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
-from turns import race
-
-from trainer import build, conf
-from trainer.clock import Clock
-from trainer.data.loader import Loader
-from trainer.data.splits import Split, Splits
-from trainer.loop import Run, Slots
+from turns import on_random_images, plain_loop, race, tell
 
 
 class Block(nn.Module):
@@ -53,39 +44,6 @@ def by_hand() -> nn.Module:
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 10))
 
 
-def built(batch_size: int, epochs: int) -> Run:
-    """A run of model=resnet20 norm=batch on random bytes in place of the digits."""
-    random = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (8 * batch_size, 3, 32, 32), generator=random, dtype=torch.uint8)
-    split = Split(images, F.one_hot(torch.randint(0, 10, (len(images),), generator=random), 10).float())
-    data = Splits(train=split, val=Split(images[:0], split.targets[:0]), test=split, task="classification")
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
-        cfg = compose("config", ["model=resnet20", "norm=batch", "data.val_share=0", "device=cpu", f"epochs={epochs}", f"batch_size={batch_size}"])
-    cpu = torch.device("cpu")
-    train, val, test = (Loader(part, build.node(cfg, "preprocess")().fit(images), cpu) for part in (data.train, data.val, data.test))
-    model = build.make_model(cfg, data, train, Slots(), cpu)
-    clock = Clock(total_steps=8 * epochs, steps_per_epoch=8)
-    return replace(
-        build.run(cfg),
-        data=data, train=train, val=val, test=test, model=model, forward=model, optimizer=build.make_optimizer(cfg, model, batch_size), clock=clock, batch_size=batch_size,
-    )  # fmt: skip
-
-
-def loop(run: Run) -> Callable[[], None]:
-    """An epoch of the hand-written loop, with its own copy of the kit's net."""
-    images, labels, model = run.train.images, run.train.targets.argmax(1), by_hand()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
-
-    def epoch() -> None:
-        for indices in torch.randperm(len(images)).split(run.batch_size):
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(images[indices]), labels[indices])
-            loss.backward()
-            optimizer.step()
-
-    return epoch
-
-
 def working(model: nn.Module) -> int:
     """Modules without children, but for what the net by hand calls as functions: activations and the shortcuts' pixels and zeros."""
     functions = nn.Identity | nn.ReLU | nn.AvgPool2d | nn.ZeroPad3d
@@ -110,13 +68,15 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=20)
     parser.add_argument("--batch-size", type=int, default=64)
     arguments = parser.parse_args()
-    run = built(arguments.batch_size, arguments.samples + 2)
+    run = on_random_images((3, 32, 32), 8, arguments.samples + 2, arguments.batch_size, "model=resnet20", "norm=batch")
     hand = by_hand()
     print("layers    kit", working(run.model), "  by hand", working(hand))
     times = forward_times({"kit": run.model, "by hand": hand}, run.train.images[: arguments.batch_size], arguments.samples)
     ratio = statistics.median(a / b for a, b in zip(times["kit"], times["by hand"]))
     print(f"forward   kit / by hand = {ratio:.3f}   ({statistics.median(times['kit']) / 4 * 1e3:.1f} ms a batch)")
-    race("step", run, {"bare loop": loop(run)}, group=1)
+    model = by_hand()
+    peer = plain_loop(run, model, torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9))
+    tell("step", race(run, {"bare loop": peer}, group=1))
 
 
 if __name__ == "__main__":

@@ -8,38 +8,19 @@ A sample is ten epochs of each.
 """
 
 import argparse
-from collections.abc import Callable
 
 import torch
-import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from torch import nn
-from turns import race
+from turns import plain_loop, race, tell
 
 from trainer import build, conf
-from trainer.loop import Run
 
 DEFAULTS = ["model=mlp", "device=cpu", "data.val_share=0"]
 OPTIMIZERS = {
     "momentum": lambda weights, fused: torch.optim.SGD(weights, lr=0.05, momentum=0.9, fused=fused),
     "adam": lambda weights, fused: torch.optim.Adam(weights, lr=0.001, fused=fused),
 }
-
-
-def bare(run: Run, optimizer_name: str, fused: bool | None) -> Callable[[], None]:
-    """An epoch of the hand-written loop on the runner's own data."""
-    images, labels = run.train.images.flatten(1), run.train.targets.argmax(1)
-    model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
-    optimizer = OPTIMIZERS[optimizer_name](model.parameters(), fused)
-
-    def epoch() -> None:
-        for indices in torch.randperm(len(images)).split(64):
-            optimizer.zero_grad()
-            loss = F.cross_entropy(model(images[indices]), labels[indices])
-            loss.backward()
-            optimizer.step()
-
-    return epoch
 
 
 def main() -> None:
@@ -50,7 +31,11 @@ def main() -> None:
     for name in OPTIMIZERS:
         with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
             run = build.run(compose("config", [*DEFAULTS, f"optimizer={name}", f"epochs={arguments.epochs}", *arguments.overrides]))
-        race(name, run, {"bare loop": bare(run, name, None), "bare loop, fused": bare(run, name, True)}, group=10)
+        peers = {}
+        for title, fused in (("bare loop", None), ("bare loop, fused", True)):
+            model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
+            peers[title] = plain_loop(run, model, OPTIMIZERS[name](model.parameters(), fused))
+        tell(name, race(run, peers, group=10))
 
 
 if __name__ == "__main__":

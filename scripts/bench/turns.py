@@ -1,4 +1,7 @@
-"""Epochs of the runner and of hand-written loops in turn within one process, so that all meet the same moods of the machine."""
+"""Epochs of the runner and of hand-written loops in turn within one process, so that all meet the same moods of the machine.
+
+Also the runs to time: any words on random images of any shape.
+"""
 
 import statistics
 import tempfile
@@ -8,11 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from hydra import compose, initialize_config_dir
+from torch import Tensor, nn
 
+from trainer import build, conf
 from trainer.checkpoint import Checkpoints
+from trainer.clock import Clock
 from trainer.console import Console
 from trainer.curves import Curves
+from trainer.data.loader import Loader
+from trainer.data.splits import Split, Splits
 from trainer.loop import Run, fit
 
 
@@ -35,8 +44,42 @@ class Turns:
         return torch.randperm(len(losses), generator=rng)
 
 
-def race(title: str, run: Run, peers: dict[str, Callable[[], None]], group: int) -> None:
-    """Print the median seconds a step of each, `group` epochs a sample, and the median of the runner's ratio to it."""
+def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size: int, *words: str) -> Run:
+    """A run of the words on random bytes in place of the digits, so many steps an epoch, without a validation split."""
+    random = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (steps * batch_size, *shape), generator=random, dtype=torch.uint8)
+    split = Split(images, F.one_hot(torch.randint(0, 10, (len(images),), generator=random), 10).float())
+    data = Splits(train=split, val=Split(images[:0], split.targets[:0]), test=split, task="classification")
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
+        cfg = compose("config", ["data.val_share=0", "device=cpu", *words, f"epochs={epochs}", f"batch_size={batch_size}"])
+        digits = build.run(compose("config", ["data.val_share=0", "device=cpu", "model=linear", f"epochs={epochs}"]))
+    chosen, cpu = build.slots(cfg, data.task), torch.device("cpu")
+    train, val, test = (Loader(part, build.node(cfg, "preprocess")().fit(images), cpu) for part in (data.train, data.val, data.test))
+    model = build.make_model(cfg, data, train, chosen, cpu)
+    return replace(
+        digits,
+        data=data, train=train, val=val, test=test, model=model, forward=model, slots=chosen, batch_size=batch_size,
+        optimizer=build.make_optimizer(cfg, model, batch_size), averaging=build.node(cfg, "averaging")(model),
+        clock=Clock(total_steps=steps * epochs, steps_per_epoch=steps), eval_steps=steps,
+    )  # fmt: skip
+
+
+def plain_loop(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
+    """An epoch of the loop an expert writes without a library, on the run's own data: hard labels, no metric, no logging."""
+    images, labels = run.train.images, run.train.targets.argmax(1)
+
+    def epoch() -> None:
+        for indices in torch.randperm(len(images)).split(run.batch_size):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(images[indices]), labels[indices])
+            loss.backward()
+            optimizer.step()
+
+    return epoch
+
+
+def race(run: Run, peers: dict[str, Callable[[], None]], group: int) -> dict[str, tuple[float, float]]:
+    """Median seconds a step of each, `group` epochs a sample, and the median of the runner's ratio to it."""
     turns = Turns(peers)
     with tempfile.TemporaryDirectory() as folder:
         curves = Curves(Path(folder), run.data.task)
@@ -44,6 +87,9 @@ def race(title: str, run: Run, peers: dict[str, Callable[[], None]], group: int)
         curves.close()
     steps = group * run.clock.steps_per_epoch
     samples = {peer: [sum(times[at : at + group]) / steps for at in range(group, len(times) - group + 1, group)] for peer, times in turns.times.items()}
-    for peer, times in samples.items():
-        ratio = statistics.median(a / b for a, b in zip(samples["runner"], times))
-        print(f"{title:9s} {peer:18s} {statistics.median(times) * 1e6:8.0f} us a step   runner / this = {ratio:.3f}")
+    return {peer: (statistics.median(times), statistics.median(a / b for a, b in zip(samples["runner"], times))) for peer, times in samples.items()}
+
+
+def tell(title: str, results: dict[str, tuple[float, float]]) -> None:
+    for peer, (seconds, ratio) in results.items():
+        print(f"{title:9s} {peer:18s} {seconds * 1e6:8.0f} us a step   runner / this = {ratio:.3f}")
