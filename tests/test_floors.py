@@ -9,10 +9,10 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "trainer"
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.read_text())
 
-GROUND = {"errors", "clock", "rng", "conf", "eventfile", "layers", "gain"}  # what techniques may stand on
+GROUND = {"errors", "clock", "rng", "conf", "eventfile", "layers", "gain", "warp"}  # what techniques may stand on
 FLOORS = {
-    1: {"data", "model", "kit", "fold", "retrofit", "preprocess", "device", "tally", "launch", "rundir", "figure"},
-    2: {"loop", "evaluate", "checkpoint", "curves", "console", "signals"},
+    1: {"data", "model", "kit", "fold", "retrofit", "preprocess", "device", "tally", "launch", "rundir", "figure", "checkpoint", "resume"},
+    2: {"loop", "evaluate", "curves", "console", "signals", "state"},
     3: {"build", "rehearsal", "targets", "lints"},
     4: {"task"},
     5: {"cli", "typed", "usage", "__main__"},
@@ -62,7 +62,7 @@ def test_only_build_turns_configuration_into_objects(path):
     assert ("import_module(" in source) == (path == Path("targets.py"))
 
 
-@pytest.mark.parametrize("path", [Path("cli.py"), Path("typed.py"), Path("usage.py"), Path("conf.py"), Path("errors.py"), Path("clock.py"), Path("rundir.py")], ids=str)
+@pytest.mark.parametrize("path", [Path("cli.py"), Path("typed.py"), Path("usage.py"), Path("conf.py"), Path("errors.py"), Path("clock.py"), Path("rundir.py"), Path("resume.py")], ids=str)
 def test_what_runs_before_torch_does_not_import_it(path):
     top = ast.parse((PACKAGE / path).read_text()).body
     names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}

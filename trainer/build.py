@@ -17,7 +17,7 @@ from trainer.errors import ConfigError
 from trainer.kit import Kit
 from trainer.launch import choice
 from trainer.layers import decayed
-from trainer.loop import Run, Slots
+from trainer.loop import Memory, Run, Slots
 from trainer.rehearsal import explained, rehearse, word
 from trainer.rng import derive, seed_default
 from trainer.tally import SCORE
@@ -113,7 +113,7 @@ def run(cfg: DictConfig) -> Run:
         criterion=criterion,
         optimizer=make_optimizer(cfg, model, batch_size * cfg.accumulate),
         sched=node(cfg, "warmup")()(base_sched),
-        observe=getattr(base_sched, "observe", None),
+        plateau=base_sched if hasattr(base_sched, "observe") else None,
         sampler=node(cfg, "sampler")(),
         aug=[fits(node(cfg, f"aug.{name}")(), "aug", name, data.task) for name in cfg.aug],
         slots=chosen,
@@ -129,7 +129,10 @@ def run(cfg: DictConfig) -> Run:
         eval_batch_size=cfg.eval_batch_size,
         eval_steps=clock.steps(cfg.eval_every),
         log_steps=cfg.log_every,
+        save_steps=None if cfg.save_every.endswith("min") else clock.steps(cfg.save_every),
+        save_seconds=60 * float(cfg.save_every.removesuffix("min")) if cfg.save_every.endswith("min") else 0.0,
         monitor=monitor(cfg, data),
+        memory=Memory(losses=torch.zeros(len(train), device=where)),
     )
     rehearse(parts, cfg)
     return parts

@@ -1,48 +1,66 @@
-"""The best weights of a run, kept on disk."""
+"""Checkpoints: files of a run that are there whole or not at all, and that a reader can tell good from bad."""
 
+import io
 import math
 import os
+import re
+import tempfile
+from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from trainer.clock import Clock
+from trainer.errors import DataError
+
+NEWEST = 2  # kept beside the best
 
 
 class Checkpoints:
-    """`checkpoints/step-N.pt` with the pointers `best` and `last`, text files that hold a name.
+    """`checkpoints/step-N.pt`, beside each its SHA-256, and the pointers `best` and `last`, text files that hold a name.
+
+    A checkpoint counts once its digest stands beside it; a pointer is moved after that. Every file is written under another
+    name, brought to the disk and renamed, so that a process or a machine that dies leaves the older ones as they were.
 
     Args:
         directory: the run's.
         monitor: what is best: loss (small), accuracy or r2 (large); equal scores are decided by the loss.
+        best: the record of the best so far, of a run that goes on.
     """
 
-    def __init__(self, directory: Path, monitor: str) -> None:
+    def __init__(self, directory: Path, monitor: str, best: dict[str, float] | None = None) -> None:
         self.folder = directory / "checkpoints"
         self.monitor = monitor
-        self.best: dict[str, float] | None = None
+        self.best = best
 
-    def consider(self, model: nn.Module, now: Clock, scores: dict[str, float]) -> bool:
-        """Keep the weights of the model that was scored, if it is the best so far. A loss that is not finite never is."""
+    def better(self, now: Clock, scores: dict[str, float]) -> bool:
+        """Take a scoring; whether it is the best so far. A loss that is not finite never is."""
         record = {"step": now.step, "epoch": now.epoch, **scores}
         if not math.isfinite(scores["loss"]) or (self.best and self._rank(record) >= self._rank(self.best)):
             return False
         self.best = record
-        self.write("best", model, now)
         return True
 
-    def write(self, pointer: str, model: nn.Module, now: Clock) -> None:
-        """Write the model's weights and let `pointer` name them; a file that no pointer names any more is removed."""
+    def save(self, state: dict, best: bool = False) -> None:
+        """Write a state, whose `step` names the file, and let `last` and, where it is one, `best` name it. Errors: OSError."""
         self.folder.mkdir(exist_ok=True)
-        name = f"step-{now.step}.pt"
-        if not (self.folder / name).exists():
-            replace(self.folder / name, lambda temporary: torch.save({"weights": model.state_dict(), "step": now.step}, temporary))
-        replace(self.folder / pointer, lambda temporary: temporary.write_text(name))
-        named = {path.read_text() for path in (self.folder / "best", self.folder / "last") if path.exists()}
-        for path in self.folder.glob("step-*.pt"):
+        path = self.folder / f"step-{state['step']}.pt"
+        if not is_whole(path):
+            payload = io.BytesIO()
+            torch.save(state, payload)
+            write(path, payload.getbuffer())
+            write(digest_path(path), f"{sha256(payload.getbuffer()).hexdigest()}\n".encode())
+        for pointer in ("last", *(["best"] if best else [])):
+            write(self.folder / pointer, path.name.encode())
+        self._prune()
+
+    def _prune(self) -> None:
+        named = {(self.folder / pointer).read_text().strip() for pointer in ("best", "last") if (self.folder / pointer).exists()}
+        for path in list(newest_first(self.folder))[NEWEST:]:
             if path.name not in named:
+                digest_path(path).unlink(missing_ok=True)
                 path.unlink()
 
     def _rank(self, scores: dict[str, float]) -> tuple[float, float]:
@@ -50,16 +68,70 @@ class Checkpoints:
         return sign * scores[self.monitor], scores["loss"]
 
 
-def replace(path: Path, write) -> None:
-    """Write to a temporary name beside `path` and move it there, so that no reader meets half a file."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    write(temporary)
-    os.replace(temporary, path)
+def write(path: Path, payload: bytes | memoryview) -> None:
+    """Put a file in its place whole: a temporary one of its own beside it, to the disk, renamed, the folder to the disk."""
+    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
 
-def load(folder: Path, pointer: str, device: torch.device) -> dict[str, Tensor]:
-    """The weights that a pointer in a run's checkpoints/ names. Tensors only: nothing in the file is executed."""
-    return torch.load(folder / (folder / pointer).read_text().strip(), map_location=device, weights_only=True)["weights"]
+def digest_path(path: Path) -> Path:
+    return path.with_name(f"{path.name}.sha256")
+
+
+def newest_first(folder: Path) -> Iterator[Path]:
+    """The checkpoints of a folder, whole or not, by their step."""
+    numbered = {path: re.fullmatch(r"step-(\d+)\.pt", path.name) for path in folder.glob("step-*.pt")}
+    yield from sorted((path for path, match in numbered.items() if match), key=lambda path: -int(numbered[path][1]))
+
+
+def is_whole(path: Path) -> bool:
+    return complaint(path) is None
+
+
+def complaint(path: Path) -> str | None:
+    """Why a checkpoint cannot be trusted; None where it is what was written."""
+    try:
+        payload = path.read_bytes()
+    except OSError as error:
+        return f"cannot be read ({error.strerror})"
+    try:
+        written = digest_path(path).read_text().strip()
+    except OSError:
+        return "was not finished: its digest is missing"
+    return None if sha256(payload).hexdigest() == written else "is damaged: its digest does not match"
+
+
+def load(path: Path, device: torch.device) -> dict:
+    """A checkpoint's state: tensors, numbers, words, lists and dicts; nothing in the file is executed. Errors: DataError."""
+    if why := complaint(path):
+        raise DataError(f"{path}: {why}")
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except Exception as error:  # torch and pickle raise many kinds
+        raise DataError(f"{path}: cannot be read as a checkpoint ({str(error).splitlines()[0]})") from None
+
+
+def pointed(folder: Path, *pointers: str) -> Path | None:
+    """The file that the first pointer there is names; only a checkpoint of the same folder counts."""
+    for pointer in pointers:
+        if (folder / pointer).is_file():
+            name = (folder / pointer).read_text().strip()
+            return folder / name if re.fullmatch(r"step-\d+\.pt", name) else None
+    return None
 
 
 def digest(model: nn.Module) -> str:

@@ -39,6 +39,8 @@ class Key:
         numbered = re.search(r"or (\w+):N", self.comment)
         if numbered and re.fullmatch(rf"{numbered[1]}:\d+", str(value)):
             return None
+        if "or minutes" in self.comment and re.fullmatch(r"\d+(\.\d+)?min", str(value)):
+            return None
         if "a length" in self.comment:
             return length_complaint(value)
         if isinstance(self.default, list):

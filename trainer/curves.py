@@ -11,6 +11,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams, image, scalar, text
 
+from trainer.checkpoint import write
 from trainer.clock import Clock
 from trainer.eventfile import EventFile
 from trainer.tally import Tally
@@ -38,6 +39,7 @@ class Curves:
         self._file = (directory / "metrics.jsonl").open("a")
         self._start = self._last = time.perf_counter()
         self._weights: list[Tensor] = []
+        self._resumed_at: int | None = None
 
     @torch.no_grad()
     def before_step(self, weights: Sequence[Tensor]) -> None:
@@ -107,6 +109,24 @@ class Curves:
     def seconds(self) -> float:
         return time.perf_counter() - self._start
 
+    def state_dict(self) -> dict:
+        """What is gathered but not yet written, and the time."""
+        self.flush()
+        return {"tally": self._tally.state_dict(), "since_scoring": self._since_scoring, "seconds": self.seconds}
+
+    def load_state_dict(self, state: dict, now: Clock) -> None:
+        """Go on after the update `now`: later lines of metrics.jsonl are dropped, later points of TensorBoard are told to be void."""
+        self._tally.load_state_dict(state["tally"])
+        self._since_scoring = list(state["since_scoring"])
+        self._last = time.perf_counter()
+        self._start = self._last - state["seconds"]
+        self._file.close()
+        path = self.directory / "metrics.jsonl"
+        self.rows = [row for row in read_rows(path) if row["step"] <= now.step and row["split"] != "test"]
+        write(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
+        self._file = path.open("a")
+        self._resumed_at = now.step
+
     def flush(self) -> None:
         self._file.flush()
         for writer in self._writers.values():
@@ -128,8 +148,19 @@ class Curves:
 
     def _writer(self, split: str) -> EventFile:
         if split not in self._writers:
-            self._writers[split] = EventFile(self.directory / split)
+            self._writers[split] = EventFile(self.directory / split, self._resumed_at)
         return self._writers[split]
+
+
+def read_rows(path: Path) -> list[dict]:
+    """The rows of a metrics.jsonl; a line that a dying process left unfinished is none."""
+    rows = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows
 
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:

@@ -10,7 +10,7 @@ import time
 from itertools import count
 from pathlib import Path
 
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
@@ -18,14 +18,22 @@ _numbers = count()
 
 
 class EventFile:
-    """One events.out.tfevents file in a folder of its own, which is made. Errors: OSError, at the call that meets it."""
+    """One events.out.tfevents file in a folder of its own, which is made.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: receives the file.
+        after: the step that a run goes on from; points of other files in the folder that lie behind it are void. None for a new run.
+    Errors: OSError, at the call that meets it.
+    """
+
+    def __init__(self, folder: Path, after: int | None = None) -> None:
         folder.mkdir(exist_ok=True)
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
         self._file = (folder / name).open("xb")
         self._records = RecordWriter(self._file)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if after is not None:
+            self._write(Event(wall_time=time.time(), step=after + 1, session_log=SessionLog(status=SessionLog.START)))
 
     def add(self, summary: Summary, step: int) -> None:
         self._write(Event(wall_time=time.time(), step=step, summary=summary))

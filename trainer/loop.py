@@ -1,6 +1,7 @@
 """The training loop: the path of a batch, top to bottom, in one function."""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
@@ -32,6 +33,23 @@ class Slots:
     stop: Sequence[Callable] = ()
 
 
+@dataclass(kw_only=True)
+class Memory:
+    """What a run has become besides its weights.
+
+    Args:
+        step: updates done.
+        history: scorings of the validation split, oldest first.
+        losses: of each training sample when it was last seen, for samplers that ask.
+        order: of the samples in the present epoch.
+    """
+
+    losses: Tensor
+    step: int = 0
+    order: Tensor | None = None
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Run:
     """Everything a run is made of, built and checked."""
@@ -45,7 +63,7 @@ class Run:
     criterion: Callable[[Tensor, Tensor], Tensor]
     optimizer: torch.optim.Optimizer
     sched: Callable[[Clock], float]  # with its warm-up
-    observe: Callable[[float], None] | None  # the schedule's, if it has memory
+    plateau: object | None  # the schedule without its warm-up, if it has memory: observe(loss), state_dict()
     sampler: Callable[[int, Tensor, Tensor, torch.Generator], Tensor]
     aug: Sequence[Callable]
     slots: Slots
@@ -61,8 +79,14 @@ class Run:
     eval_batch_size: int
     eval_steps: int
     log_steps: int
+    save_steps: int | None
+    save_seconds: float
     monitor: str
-    history: list[dict[str, float]] = field(default_factory=list)
+    memory: Memory
+
+    @property
+    def uses_losses(self) -> bool:
+        return getattr(self.sampler, "uses_losses", False)
 
     @contextmanager
     def evaluated(self) -> Iterator[nn.Module]:
@@ -89,29 +113,34 @@ class Outcome:
     signal: int = 0
 
 
-def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) -> Outcome:
-    """Train `run.model` in place."""
-    model, forward, optimizer, slots, averaging = run.model, run.forward, run.optimizer, run.slots, run.averaging
+def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console, save: Callable[..., None] = lambda *ignored: None) -> Outcome:
+    """Train `run.model` in place, from where `run.memory` stands.
+
+    Args:
+        save: takes the time, the weights that were just scored or None, and whether they are the best so far.
+    """
+    model, forward, optimizer, slots, averaging, memory = run.model, run.forward, run.optimizer, run.slots, run.averaging, run.memory
     weights = list(model.parameters())
     rng = torch.Generator(run.device)
     transforms = (*run.aug, *slots.batch)
     transforms_seed, layers_seed = derive(run.seed, "transforms"), derive(run.seed, "layers")
-    losses = torch.zeros(len(run.train), device=run.device)  # of each sample, when it was last seen; for samplers that ask
-    updates = batches(run, losses)
-    uses_losses = getattr(run.sampler, "uses_losses", False)
+    updates = batches(run)
+    uses_losses = run.uses_losses
     befores = [edit.before for edit in slots.weights if hasattr(edit, "before")]
     create_graph = getattr(optimizer, "create_graph", False)  # second-order methods differentiate the gradient
-    status, done = "finished", run.clock
+    status, done = "finished", run.clock.at(memory.step)
+    saved = time.monotonic()
     model.train()
 
     with Signals() as signals, console.progress(run.clock.total_steps, run.epochs) as bar:
-        for step in range(run.clock.total_steps):
+        for step in range(memory.step, run.clock.total_steps):
             multiplier = run.sched(run.clock.at(step))
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * multiplier
             now = run.clock.at(step, optimizer.param_groups[0]["lr"])
             scoring = (step + 1) % run.eval_steps == 0 or step + 1 == run.clock.total_steps
             logging = (step + 1) % run.log_steps == 0 or step + 1 == run.clock.total_steps
+            kept, best = None, False  # weights that were scored
 
             indices, parts = next(updates)  # on the device; one part unless gradients are accumulated
             if transforms:
@@ -156,8 +185,9 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) ->
                 curves.add(*part)
             if uses_losses:
                 for which, part in zip(indices, seen):
-                    losses[which] = part[0]
+                    memory.losses[which] = part[0]
             done = run.clock.at(step + 1, now.lr)
+            memory.step = done.step
             bar.advance(done)
 
             if logging:
@@ -173,30 +203,40 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console) ->
                     break
                 with run.evaluated() as scored:
                     scores = run.score(scored, run.val)
-                    checkpoints.consider(scored, done, scores)
+                    if best := checkpoints.better(done, scores):
+                        kept = {name: value.clone() for name, value in scored.state_dict().items()}
                 curves.scored("val", done, scores)
-                run.history.append({"step": done.step, "epoch": done.epoch, **scores})
+                memory.history.append({"step": done.step, "epoch": done.epoch, **scores})
                 console.scored(done, run.epochs, train_scores, scores)
-                if run.observe:
-                    run.observe(scores["loss"])
-                if any(stop(run.history) for stop in slots.stop):
+                if run.plateau:
+                    run.plateau.observe(scores["loss"])
+                if any(stop(memory.history) for stop in slots.stop):
                     status = "stopped"
-                    break
             if signals.number:
                 status = "interrupted"
+            due = (step + 1) % run.save_steps == 0 if run.save_steps else time.monotonic() - saved >= run.save_seconds
+            if best or due or status == "interrupted":
+                save(done, kept, best)
+                saved = time.monotonic()
+            if status != "finished":
                 break
     return Outcome(status, done, signals.number)
 
 
-def batches(run: Run, losses: Tensor) -> Iterator[tuple[Sequence[Tensor], list[tuple[Tensor, Tensor]]]]:
-    """Indices and batches of each update, epoch after epoch, in the order that (seed, epoch) and the samples' losses give."""
+def batches(run: Run) -> Iterator[tuple[Sequence[Tensor], list[tuple[Tensor, Tensor]]]]:
+    """Indices and batches of each update that is left, in the order that (seed, epoch) and the samples' losses give."""
     rng = torch.Generator(run.device)
-    for epoch in range(run.epochs):
+    memory = run.memory
+    first_epoch, done = divmod(memory.step, run.clock.steps_per_epoch)
+    for epoch in range(first_epoch, run.epochs):
         rng.manual_seed(derive(run.seed, "order", epoch))
-        order = run.sampler(epoch, run.train.targets, losses, rng)
+        if memory.order is None or not done:  # else the run was taken up within an epoch whose order stands
+            memory.order = run.sampler(epoch, run.train.targets, memory.losses, rng)
+        order = memory.order
         if run.drop_last:
             order = order[: len(order) - len(order) % (run.batch_size * run.accumulate)]
-        parts = order.split(run.batch_size)
+        parts = order.split(run.batch_size)[done * run.accumulate :]
+        done = 0
         for first in range(0, len(parts), run.accumulate):
             update = parts[first : first + run.accumulate]
             yield update, [run.train.batch(indices) for indices in update]

@@ -4,11 +4,13 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from importlib.metadata import version
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.errors import MachineError
@@ -60,10 +62,22 @@ def create(output: Path, overrides: Sequence[str], sweep: Path | None = None, ex
     return unique(output / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}-{slug(overrides)}")
 
 
+@contextmanager
+def claimed(directory: Path) -> Iterator[None]:
+    """Hold a run's directory for this process; a process that dies lets go of it. Errors: MachineError where another one holds it."""
+    lock = FileLock(directory / ".lock")
+    try:
+        with lock.acquire(timeout=0):
+            yield
+    except Timeout:
+        raise MachineError(f"{directory}: another process is writing to this run; wait for it or end it") from None
+
+
 def describe(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Write what the run is: config.yaml and overrides.txt."""
-    (directory / "config.yaml").write_text(OmegaConf.to_yaml(cfg))
-    (directory / "overrides.txt").write_text("".join(f"{text}\n" for text in overrides))
+    own = {key: value for key, value in OmegaConf.to_container(cfg).items() if key != "resume"}
+    (directory / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(own)))
+    (directory / "overrides.txt").write_text("".join(f"{text}\n" for text in overrides if not text.startswith("resume.")))
 
 
 def summarize(directory: Path, summary: dict) -> None:

@@ -56,6 +56,14 @@ class Tally:
         self._count, self._sums = 0, 0.0
         return numbers
 
+    def state_dict(self) -> dict[str, float | Tensor]:
+        if self._pending:
+            self._fold()
+        return {"count": self._count, "sums": self._sums}
+
+    def load_state_dict(self, state: dict[str, float | Tensor]) -> None:
+        self._count, self._sums = state["count"], state["sums"]
+
     def means(self, numbers: Sequence[float]) -> dict[str, float]:
         """`loss` and the score that the numbers of one or more `take` mean."""
         count, loss, *rest = numbers

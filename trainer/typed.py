@@ -13,7 +13,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainer import conf, launch, rundir
+from trainer import conf, launch, resume, rundir
 from trainer.errors import ConfigError, closest, nearest
 
 SEVERAL = ("reg", "aug")  # groups that take a list of options
@@ -28,6 +28,8 @@ def check(arguments: list[str]) -> list[str]:
         raise ConfigError(unknown_flag(unknown[0], arguments))
     if flags.shell_completion or flags.hydra_help:
         return arguments
+    typed = set(flags.overrides)
+    flags.overrides[:] = resume.expand(flags.overrides)
     overrides = [parse(text, flags.overrides[place + 1 :]) for place, text in enumerate(flags.overrides)]
     for override in overrides:
         if override.is_sweep_override() and not flags.multirun:
@@ -36,7 +38,7 @@ def check(arguments: list[str]) -> list[str]:
         check_key(override)
         check_options(override)
     overrides = [OverridesParser.create().parse_override(in_hydras_words(override)) for override in overrides]
-    flags.overrides[:], typed = [override.input_line for override in overrides], set(flags.overrides)
+    flags.overrides[:] = [override.input_line for override in overrides]
     for combination in combinations(overrides):
         check_values(combination)
     if flags.multirun and not flags.cfg and "hydra.sweep.dir" not in {override.key_or_group for override in overrides}:
@@ -47,7 +49,8 @@ def check(arguments: list[str]) -> list[str]:
 
 def words() -> list[str]:
     """Everything that may stand first in a key."""
-    return sorted({*conf.groups(), *conf.keys(conf.folder() / "config.yaml"), *SEVERAL})
+    keys = conf.keys(conf.folder() / "config.yaml")
+    return sorted({*conf.groups(), *keys, *(key.partition(".")[0] for key in keys), *SEVERAL})
 
 
 def unknown_flag(flag: str, arguments: Sequence[str]) -> str:

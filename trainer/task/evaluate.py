@@ -37,8 +37,8 @@ class Evaluate:
 
     def _score(self, directory: Path, cfg: DictConfig, console: Console) -> float:
         folder = directory / "checkpoints"
-        pointer = next((name for name in ("best", "last") if (folder / name).is_file()), None)
-        if pointer is None or not (directory / "config.yaml").is_file():
+        path = checkpoint.pointed(folder, "best", "last")
+        if path is None or not (directory / "config.yaml").is_file():
             raise DataError(f"runs=[{directory}]: not a run with weights in it; it must hold config.yaml and checkpoints/")
         saved = OmegaConf.load(directory / "config.yaml")
         if "data" in typed() and cfg.data._target_ != saved.data._target_:
@@ -49,9 +49,9 @@ class Evaluate:
         run = build.run(saved)
         model = run.model
         try:
-            model.load_state_dict(checkpoint.load(folder, pointer, run.device))
-        except Exception as error:  # torch and pickle raise many kinds for a damaged file
-            raise DataError(f"runs=[{directory}]: its {pointer} weights cannot be read ({str(error).splitlines()[0]})") from None
+            model.load_state_dict(checkpoint.load(path, run.device)["weights"])
+        except (RuntimeError, KeyError) as error:
+            raise DataError(f"runs=[{directory}]: its weights do not fit its configuration ({str(error).splitlines()[0]})") from None
         if cfg.norm.fold:
             model, count = fold(model, run.train.batch(torch.arange(2, device=run.device))[0])
             console.say(f"{count} batch norms folded into the layers before them" if count else "norm.fold: no batch norm stands directly behind a layer")
@@ -61,7 +61,7 @@ class Evaluate:
             table.add_column(heading)
         for name, values in scores.items():
             table.add_row(name, *(f"{value:.4f}" for value in values.values()))
-        console.say(f"{directory} ({pointer} weights)")
+        console.say(f"{directory} ({'best' if (folder / 'best').is_file() else 'last'} weights)")
         console.say(table)
         return list(scores["test"].values())[-1]
 

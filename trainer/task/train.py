@@ -1,26 +1,28 @@
 """task=train: train a model and score its best weights."""
 
 import copy
+import json
 import statistics
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from trainer import build, checkpoint, conf, figure, launch, lints, rundir
+from trainer import build, checkpoint, conf, figure, launch, lints, resume, rundir
 from trainer.checkpoint import Checkpoints
+from trainer.clock import Clock
 from trainer.console import Console, figures
 from trainer.curves import Curves
 from trainer.device import describe
-from trainer.errors import Diverged, Interrupted, UserError
+from trainer.errors import DataError, Diverged, Interrupted, UserError
 from trainer.layers import decayed
 from trainer.loop import Outcome, Run, fit
+from trainer.state import capture, restore
 from trainer.tally import SCORE
 
-ENDED = ("finished", "stopped")  # as it should
 SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # the others only when they differ
 
 
@@ -30,22 +32,41 @@ class Train:
 
     def run(self, cfg: DictConfig) -> float | None:
         """Returns the best validation score, which is what a search goes by. Errors: UserError."""
+        directory = Path(cfg.resume.run) if cfg.resume.run else None
+        changed = resume.changes(directory, cfg) if directory else {}
+        resume.require_allowed(changed, cfg.resume.allow)
+        if directory and resume.status(directory) in resume.ENDED and "epochs" not in changed:
+            return nothing_left(directory, cfg.monitor)
         run = build.run(cfg)
         typed = launch.overrides()
-        directory = rundir.create(Path(cfg.output), typed, launch.sweep(), launch.exact_directory())
-        rundir.describe(directory, cfg, typed)
+        directory = directory or rundir.create(Path(cfg.output), typed, launch.sweep(), launch.exact_directory())
+        with rundir.claimed(directory):
+            return self._train(cfg, run, directory, typed, changed)
+
+    def _train(self, cfg: DictConfig, run: Run, directory: Path, typed: list[str], changed: dict) -> float | None:
+        """In a directory that is this process's alone."""
+        state, skipped = newest(directory, run.device) if cfg.resume.run else (None, [])
         console = Console(directory / "run.log")
         console.decisions(decisions(cfg), facts(run))
-        for line in lints.advice(cfg, run):
+        for line in (*skipped, *lints.advice(cfg, run)):
             console.say(f"note: {line}")
-        console.record(weights(run.model))
         curves = Curves(directory, run.data.task)
-        curves.decisions(OmegaConf.to_yaml(cfg), typed, first_batch(run))
-        checkpoints = Checkpoints(directory, run.monitor)
+        checkpoints = Checkpoints(directory, run.monitor, state["best"] if state else None)
+        if state:
+            restore(run, curves, state, set(changed))
+            console.say(resumed(run, changed))
+        rundir.describe(directory, cfg, typed)
+        console.record(weights(run.model))
+        if not state:
+            curves.decisions(OmegaConf.to_yaml(cfg), typed, first_batch(run))
+
+        def save(now: Clock, scored: dict | None, best: bool) -> None:
+            checkpoints.save(capture(run, curves, checkpoints, now, scored), best)
+
         summary = {"status": "failed", "seed": cfg.seed, "device": describe(run.device), "versions": rundir.versions()}
         try:
-            outcome = fit(run, curves, checkpoints, console)
-            summary |= {"status": outcome.status, **results(run, outcome, curves, checkpoints)}
+            outcome = fit(run, curves, checkpoints, console, save)
+            summary |= {"status": outcome.status, **results(run, outcome, curves, checkpoints, save)}
             curves.hparams(settings(cfg, run), measures(summary))
         except KeyboardInterrupt:
             summary["status"] = "interrupted"
@@ -56,12 +77,40 @@ class Train:
         finally:
             rundir.summarize(directory, summary)
             curves.close()
-            figure.draw(curves.rows, SCORE[run.data.task], directory / "curves.png", "" if summary["status"] in ENDED else summary["status"])
+            figure.draw(curves.rows, SCORE[run.data.task], directory / "curves.png", "" if summary["status"] in resume.ENDED else summary["status"])
         farewell(console, summary, run, directory)
         if problem := complaint(outcome):
             console.record(str(problem))
             raise problem
         return (summary["best"] or {}).get(run.monitor)
+
+
+def newest(directory: Path, device: torch.device) -> tuple[dict | None, list[str]]:
+    """The state of the newest checkpoint that is whole, None where there is none, and what was passed over, with why."""
+    skipped = []
+    for path in checkpoint.newest_first(directory / "checkpoints"):
+        try:
+            return checkpoint.load(path, device), skipped
+        except DataError as error:
+            skipped.append(f"passed over: {error}")
+    return None, [*skipped, f"{directory}: no checkpoint to go on from; it begins anew"]
+
+
+def resumed(run: Run, changed: dict) -> str:
+    """What to tell of a run that goes on."""
+    at = f"resumed after update {run.memory.step:,} of {run.clock.total_steps:,}"
+    told = [f"{path} was {conf.short(before)}, is {conf.short(now)}" for path, (before, now) in changed.items()]
+    if "epochs" in changed:
+        told.append("the schedule now spans the new length, so that its rates differ from the first part's")
+    return "; ".join([at, *told])
+
+
+def nothing_left(directory: Path, monitor: str) -> float | None:
+    """A finished run has nothing to resume."""
+    summary = json.loads((directory / "summary.json").read_text())
+    Console().say(f"{directory}: {summary['status']} already after {summary['steps']:,} updates; nothing to do. epochs=+N adds N epochs.")
+    best = summary["best"] or {}
+    return best.get("accuracy" if monitor == "auto" and "accuracy" in best else "r2" if monitor == "auto" else monitor)
 
 
 def complaint(outcome: Outcome) -> UserError | None:
@@ -73,14 +122,15 @@ def complaint(outcome: Outcome) -> UserError | None:
     return None
 
 
-def results(run: Run, outcome: Outcome, curves: Curves, checkpoints: Checkpoints) -> dict:
+def results(run: Run, outcome: Outcome, curves: Curves, checkpoints: Checkpoints, save: Callable[..., None]) -> dict:
     """Keep the last weights, score the best ones on the test split, and say what the run came to."""
-    with run.evaluated() as last:
-        checkpoints.write("last", last, outcome.now)
-        best = copy.deepcopy(last)
+    with run.evaluated() as scored:
+        last = {name: value.clone() for name, value in scored.state_dict().items()}
     test = None
-    if outcome.status in ENDED:
-        best.load_state_dict(checkpoint.load(checkpoints.folder, "best" if checkpoints.best else "last", run.device))
+    if outcome.status in resume.ENDED:
+        save(outcome.now, last, False)
+        best = copy.deepcopy(run.model)
+        best.load_state_dict(checkpoint.load(checkpoint.pointed(checkpoints.folder, "best", "last"), run.device)["weights"])
         test = run.score(best, run.test)
         curves.scored("test", outcome.now, test)
     rates = [row["throughput"] for row in curves.rows if row["split"] == "train"]
@@ -160,7 +210,7 @@ def settings(cfg: DictConfig, run: Run) -> dict[str, str | float | bool]:
     """The HParams row: the same keys in every run, never None."""
     chosen = {group: launch.choice(group) or "none" for group in conf.groups() if group not in ("reg", "aug")}
     chosen |= {"reg": "+".join(name for slot in cfg.reg.values() for name in slot) or "none", "aug": "+".join(cfg.aug) or "none"}
-    numbers = {path: OmegaConf.select(cfg, path) for path in conf.keys(conf.folder() / "config.yaml") if path not in ("output", "runs", "allow", "threads")}
+    numbers = {path: OmegaConf.select(cfg, path) for path in conf.keys(conf.folder() / "config.yaml") if not path.startswith(("output", "runs", "allow", "threads", "resume"))}
     typed = " ".join(text for text in launch.overrides() if not text.startswith(("hydra.", "output="))) or "(defaults)"
     return {**chosen, **numbers, "batch_size": str(cfg.batch_size), "lr": run.optimizer.param_groups[0]["base_lr"], "overrides": typed}
 

@@ -1,0 +1,98 @@
+"""Going on with a run: which one, with which words, and what has changed since. Reads the run's own files; builds nothing from them."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import yaml
+from omegaconf import DictConfig, OmegaConf
+
+from trainer import conf
+from trainer.errors import ConfigError, DataError
+
+ENDED = ("finished", "stopped")  # as a run should
+OWN = ("resume.", "hydra.", "output", "allow", "runs", "task")  # words of this command, not of the run
+HARMLESS = ("output", "resume", "allow", "runs", "device", "threads", "workers", "residency", "log_every", "save_every", "eval_batch_size", "epochs")
+
+
+def expand(texts: Sequence[str]) -> list[str]:
+    """The words of a command that resumes, with those of the run before them; what is typed now wins.
+
+    `resume=auto` without a run to take up is left out: a new run begins. Errors: ConfigError, DataError.
+    """
+    named = {text.partition("=")[0]: text.partition("=")[2] for text in texts}
+    wanted = named.get("resume", named.get("resume.run"))
+    more = named.get("epochs", "").startswith("+")
+    if wanted is None:
+        if more:
+            raise ConfigError(f"epochs={named['epochs']}: epochs can only be added to a run that is resumed; write resume=RUN epochs={named['epochs']}")
+        return list(texts)
+    own = [text for text in texts if text.partition("=")[0] not in ("resume", "resume.run")]
+    directory = newest_unfinished(own, Path(named.get("output", "outputs"))) if wanted == "auto" else Path(wanted.strip("'\""))
+    if directory is None:
+        return own
+    before = overrides(directory)
+    if more:
+        own = [f"epochs={saved_config(directory)['epochs'] + int(named['epochs'])}" if text.startswith("epochs=") else text for text in own]
+    typed = {text.partition("=")[0] for text in own}
+    kept = [text for text in before if text.partition("=")[0] not in typed and not text.startswith(OWN)]
+    return [*kept, *own, f"resume.run='{directory}'"]
+
+
+def newest_unfinished(texts: Sequence[str], output: Path) -> Path | None:
+    """The run that was begun last with the same words and has not ended as it should."""
+    wanted = sorted(text for text in texts if not text.startswith((*HARMLESS, "hydra.")))
+    for file in sorted(output.glob("*/*/overrides.txt"), key=lambda file: file.stat().st_mtime, reverse=True):
+        same = sorted(text for text in overrides(file.parent) if not text.startswith((*HARMLESS, "hydra."))) == wanted
+        if same and status(file.parent) not in ENDED:
+            return file.parent
+    return None
+
+
+def overrides(directory: Path) -> list[str]:
+    try:
+        return (directory / "overrides.txt").read_text().splitlines()
+    except OSError:
+        raise DataError(f"resume={directory}: not a run's directory; it must hold overrides.txt, config.yaml and checkpoints/") from None
+
+
+def status(directory: Path) -> str | None:
+    """How the run ended; None where it never came to say."""
+    try:
+        return json.loads((directory / "summary.json").read_text())["status"]
+    except (OSError, ValueError, KeyError):
+        return None
+
+
+def saved_config(directory: Path) -> dict:
+    """config.yaml as plain values. Errors: DataError."""
+    try:
+        saved = yaml.safe_load((directory / "config.yaml").read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"resume={directory}: its config.yaml cannot be read ({str(error).splitlines()[0]})") from None
+    if not isinstance(saved, dict) or not isinstance(saved.get("epochs"), int):
+        raise DataError(f"resume={directory}: its config.yaml is not that of a run")
+    return saved
+
+
+def changes(directory: Path, cfg: DictConfig) -> dict[str, tuple[object, object]]:
+    """Keys whose value is another than the run had, with both values; what belongs to the command and not to the run left out."""
+    before, now = (dict(flat(node)) for node in (saved_config(directory), OmegaConf.to_container(cfg)))
+    paths = [path for path in {**before, **now} if not path.startswith(("resume.", "output", "allow", "runs", "task."))]
+    return {path: (before.get(path), now.get(path)) for path in paths if before.get(path) != now.get(path)}
+
+
+def flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def require_allowed(changed: dict[str, tuple[object, object]], allowed: Sequence[str]) -> None:
+    """Errors: ConfigError where a key that shapes the run is another and nobody allowed it."""
+    blocked = [path for path in changed if path.partition(".")[0] not in HARMLESS and not any(f"{path}.".startswith(f"{key}.") for key in allowed)]
+    if blocked:
+        shown = ", ".join(f"{path} was {conf.short(changed[path][0])}, is {conf.short(changed[path][1])}" for path in blocked[:5])
+        raise ConfigError(f"resume: another configuration makes another run: {shown}\nwrite resume.allow=[{','.join(blocked)}] to go on all the same")

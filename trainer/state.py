@@ -1,0 +1,94 @@
+"""All that a run has become, as tensors, numbers, words, lists and dicts; and a run built anew brought back to it."""
+
+from collections.abc import Mapping
+from hashlib import sha256
+
+import torch
+from torch import Tensor
+
+from trainer.checkpoint import Checkpoints
+from trainer.clock import Clock
+from trainer.curves import Curves
+from trainer.errors import DataError
+from trainer.loop import Run
+
+SAMPLES = 256  # of each split, whose pixels the fingerprint looks at
+
+
+def capture(run: Run, curves: Curves, checkpoints: Checkpoints, now: Clock, weights: Mapping[str, Tensor] | None) -> dict:
+    """The state after the update `now`.
+
+    Args:
+        weights: those that were scored, where they were; else the model's own stand for them.
+    """
+    model = run.model.state_dict()
+    memory = run.memory
+    state = {
+        "step": now.step,
+        "weights": model if weights is None else weights,
+        "model": model,
+        "averaging": run.averaging.state_dict() if hasattr(run.averaging, "state_dict") else {},
+        "optimizer": run.optimizer.state_dict(),
+        "sched": run.plateau.state_dict() if run.plateau else {},
+        "history": memory.history,
+        "losses": memory.losses if run.uses_losses else None,
+        "order": memory.order if run.uses_losses else None,
+        "best": checkpoints.best,
+        "curves": curves.state_dict(),
+        "data": fingerprint(run),
+        "torch": torch.__version__.partition("+")[0],
+    }
+    return plain(state)
+
+
+def plain(value: object) -> object:
+    """Dicts of every kind as dict, tuples as lists."""
+    if isinstance(value, Mapping):
+        return {key: plain(child) for key, child in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(child) for child in value]
+    return value.detach() if isinstance(value, Tensor) else value
+
+
+def restore(run: Run, curves: Curves, state: dict, changed: set[str] = frozenset()) -> None:
+    """Bring a run that was just built to a captured state.
+
+    Args:
+        changed: keys of the configuration that the user wants otherwise from here on.
+    Errors: DataError where the state is of another run.
+    """
+    if state["data"] != fingerprint(run):
+        raise DataError("the data is not what the run was trained on: its samples or labels have changed since; nothing was done")
+    wanted = [dict(group) for group in run.optimizer.param_groups]
+    try:
+        run.model.load_state_dict(state["model"])
+        if state["averaging"]:
+            run.averaging.load_state_dict(state["averaging"])
+        run.optimizer.load_state_dict(state["optimizer"])
+    except (RuntimeError, ValueError, KeyError) as error:
+        raise DataError(f"the checkpoint does not fit the configuration ({str(error).splitlines()[0]})") from None
+    for group, new in zip(run.optimizer.param_groups, wanted):
+        names = {key.rpartition(".")[2] for key in changed if key.startswith("optimizer.")}
+        names |= {"base_lr"} if names & {"lr", "scale_lr", "base_batch"} else set()
+        group.update({name: new[name] for name in names if name in new})
+    if run.plateau:
+        run.plateau.load_state_dict(state["sched"])
+    memory = run.memory
+    memory.step = state["step"]
+    memory.history[:] = state["history"]
+    if run.uses_losses:
+        memory.losses.copy_(state["losses"])
+        memory.order = state["order"]
+    curves.load_state_dict(state["curves"], run.clock.at(memory.step))
+
+
+def fingerprint(run: Run) -> str:
+    """A digest of the data as the run meets it: all targets, and the pixels of some samples of each split."""
+    total = sha256()
+    for split in (run.train, run.val, run.test):
+        total.update(f"{len(split)} {run.data.input_shape}".encode())
+        if len(split):
+            some = torch.linspace(0, len(split) - 1, min(SAMPLES, len(split)), device=run.device).long()
+            for tensor in (split.targets, split.batch(some)[0]):
+                total.update(tensor.cpu().contiguous().numpy().tobytes())
+    return total.hexdigest()
