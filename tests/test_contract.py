@@ -10,8 +10,8 @@ from trainer import build, conf, targets
 from trainer.clock import Clock
 
 COUNTS = {
-    "act": 17, "aug": 3, "averaging": 2, "bias": 3, "data": 8, "experiment": 1, "init": 25, "loss": 4, "model": 17, "norm": 6,
-    "optimizer": 6, "pool": 3, "preprocess": 4, "reg": 7, "sampler": 2, "sched": 4, "task": 2, "warmup": 2,
+    "act": 17, "aug": 20, "averaging": 3, "bias": 3, "data": 17, "experiment": 1, "init": 25, "loss": 4, "model": 17, "norm": 6,
+    "optimizer": 29, "pool": 3, "preprocess": 10, "reg": 16, "sampler": 5, "sched": 13, "task": 3, "tta": 6, "warmup": 2,
 }  # fmt: skip
 OPTIONS = [(group, option) for group in conf.groups() for option in conf.options(group)]
 TECHNIQUES = [(group, option) for group, option in OPTIONS if group not in ("experiment", "task")]
@@ -81,7 +81,7 @@ def test_every_technique_has_an_option():
     package = Path(build.__file__).parent
     rooms = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0].removesuffix(".py") in (*conf.groups(), "data")]
     helpers = {"trainer.data.splits.Split", "trainer.data.splits.Splits", "trainer.data.loader.Loader", "trainer.preprocess.Affine", "trainer.reg.dropconnect.DroppedWeight"}
-    helpers |= {"trainer.norm.BatchNorm", "trainer.norm.GroupNorm", "trainer.norm.RmsNorm", "trainer.init.fixup.Shift", "trainer.init.fixup.Scale"}
+    helpers |= {"trainer.norm.BatchNorm", "trainer.norm.GroupNorm", "trainer.norm.RmsNorm", "trainer.task.preview.Plan", "trainer.init.fixup.Shift", "trainer.init.fixup.Scale"}
     for path in rooms:
         module = ".".join(["trainer", *path.relative_to(package).with_suffix("").parts])
         classes = {f"{module}.{node.name}" for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)}
@@ -98,7 +98,7 @@ def test_a_rule_in_a_yaml_is_the_rule_of_the_class(group, option):
     keys = {key.path.rpartition(".")[2]: key for key in conf.keys(conf.file(group, option), group).values() if "." in key.path}
     for name, key in keys.items():
         for bad in (-1.0, 0.0, 1.0, 2.0, "nonsense"):
-            good_type = isinstance(bad, str) == isinstance(key.default, str)
+            good_type = isinstance(bad, str) == isinstance(key.default, str) and not isinstance(key.default, list)
             if good_type and key.complaint(type(key.default)(bad)) is not None:
                 with pytest.raises(ValueError):
                     known(**{name: type(key.default)(bad)})

@@ -41,8 +41,6 @@ class Key:
             return None
         if "or minutes" in self.comment and re.fullmatch(r"\d+(\.\d+)?min", str(value)):
             return None
-        if "a length" in self.comment:
-            return length_complaint(value)
         if isinstance(self.default, list):
             if not isinstance(value, list):
                 return f"must be a list; write {self.path}=[{short(value)}]"
@@ -65,6 +63,8 @@ class Key:
         return found[0] if found else None
 
     def _single(self, value: object, sample: object, words: list[str]) -> str | None:
+        if "a length" in self.comment:
+            return length_complaint(value)
         rule = self.rule()
         either = f", or {' or '.join(words)}" if words and rule else ""
         if isinstance(sample, bool):

@@ -15,6 +15,8 @@ EXAMPLES = {
     "train optimizer.lr=0.01 epochs=20": "change a number of one",
     "train reg=[l2,dropout] aug=[crop,flip]": "these two take several options",
     "train -m optimizer=sgd,adam seed=0,1,2": "a grid of runs",
+    "train task=preview sched=cosine warmup=linear": "draw the learning rate, train nothing",
+    "train resume=outputs/DATE/TIME...": "go on where a run stopped",
     "train task=evaluate runs=[outputs/DATE/TIME...]": "score a finished run again",
     "train --cfg job optimizer=adam": "show the configuration, run nothing",
     "train --help optimizer": "the options of a group",
