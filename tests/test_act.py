@@ -6,6 +6,8 @@ from fractions import Fraction
 import numpy as np
 import pytest
 import torch
+from conftest import only_run
+from omegaconf import OmegaConf
 from scipy.special import erf
 
 from trainer import build, conf
@@ -125,3 +127,20 @@ def test_a_learned_slope_is_no_weight_to_the_l2_penalty(composed):
     penalty = run.slots.loss[0](run.model, None, None, None)
     slopes = [weight for name, weight in run.model.named_parameters() if weight.numel() == 1]
     assert len(slopes) == 2 and torch.autograd.grad(penalty, slopes, allow_unused=True) == (None, None)
+
+
+@pytest.mark.parametrize("name", conf.options("act"))
+def test_the_configuration_a_run_keeps_gives_the_same_activation_back(name, composed):
+    cfg = composed(f"act={name}")
+    again = OmegaConf.create(OmegaConf.to_yaml(cfg))
+    assert repr(build.node(again, "act")()) == repr(build.node(cfg, "act")())
+    assert "pieces=3" in repr(Maxout(pieces=3))  # what a run prints of its model
+
+
+def test_the_file_of_a_finished_run_gives_its_activation_back(run_in_process, tmp_path):
+    code, _, errors = run_in_process("model=mlp", "act=leaky_relu", "act.negative_slope=0.2", "epochs=1", "threads=1")
+    assert code == 0, errors
+    kept = OmegaConf.load(only_run(tmp_path) / "config.yaml")
+    act = build.node(kept, "act")()
+    assert type(act) is torch.nn.LeakyReLU and act.negative_slope == 0.2
+    assert sum(type(part) is torch.nn.LeakyReLU for part in build.run(kept).model.modules()) == 2

@@ -1,18 +1,23 @@
-"""Augmentations: what was drawn is read off the output, the output is derived from it in NumPy, and the draws are held against
-their distribution."""
+"""Augmentations: what every one keeps, then those that move whole pixels: what was drawn is read off the output, the output is
+derived from it in NumPy, and the draws are held against their distribution."""
 
 import numpy as np
 import pytest
 import torch
+import yaml
 from scipy import stats
-from torch.testing import assert_close
 
+from trainer import conf, targets
+from trainer.aug.affine import Rotate
+from trainer.aug.blend import Mixup
+from trainer.aug.color import ColorJitter, PcaColor
 from trainer.aug.crop import Crop
 from trainer.aug.flip import Flip
-from trainer.aug.mixup import Mixup, beta
+from trainer.clock import Clock
 
 # Statistical tests have a fixed seed and fail by chance for one seed in 10,000.
 UNLIKELY = 1e-4
+EPOCHS = Clock(total_steps=40, steps_per_epoch=10)
 
 
 def rng(seed=0):
@@ -24,30 +29,80 @@ def numbered(count, channels=2, height=5, width=7):
     return torch.arange(1.0, count * channels * height * width + 1).view(count, channels, height, width), torch.eye(count)
 
 
-ALL = [Flip(), Crop(padding=2), Crop(padding=2, mode="reflect"), Crop(padding=2, mode="replicate"), Mixup()]
+def made(option):
+    """An option with the numbers of its YAML."""
+    ((_, node),) = yaml.safe_load(conf.file("aug", option).read_text()).items()
+    known = targets.locate(node.pop("_target_"), f"aug.{option}", f"aug.{option}", targets.LIBRARIES)
+    return known(**node)
 
 
-@pytest.mark.parametrize("transform", ALL)
+VARIANTS = [Crop(padding=2), Crop(padding=2, mode="reflect"), Crop(padding=2, mode="replicate")]
+ALL = [made(option) for option in conf.options("aug")] + VARIANTS
+TABLES_TOO = ("Mixup", "Noise")
+
+
+@pytest.mark.parametrize("transform", ALL, ids=repr)
 def test_draws_come_from_the_rng_alone(transform):
     images, targets = numbered(40)
+    torch.manual_seed(3)
+    before = torch.get_rng_state()
     first, again, other = (transform(images, targets, rng(seed)) for seed in (1, 1, 2))
     assert all(torch.equal(a, b) for a, b in zip(first, again))
     assert not torch.equal(first[0], other[0])
+    assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("transform", ALL)
+@pytest.mark.parametrize("transform", ALL, ids=repr)
 def test_the_batch_that_came_in_is_not_written_over(transform):
     images, targets = numbered(6)
     transform(images, targets, rng())
     assert torch.equal(images, numbered(6)[0]) and torch.equal(targets, torch.eye(6))
 
 
-@pytest.mark.parametrize("transform", ALL)
-@pytest.mark.parametrize(("count", "channels"), [(1, 1), (1, 3), (4, 1)])
+@pytest.mark.parametrize("transform", ALL, ids=repr)
+@pytest.mark.parametrize(("count", "channels"), [(1, 1), (1, 3), (4, 1), (3, 5)])
 def test_shapes_stay_also_for_one_sample_or_one_channel(transform, count, channels):
     images, targets = numbered(count, channels)
     out, out_targets = transform(images, targets, rng())
     assert (out.shape, out_targets.shape, out.dtype) == (images.shape, targets.shape, images.dtype)
+    assert out.isfinite().all()
+
+
+@pytest.mark.parametrize("transform", ALL, ids=repr)
+def test_smoothed_targets_stay_distributions(transform):
+    images, targets = numbered(50)
+    _, out = transform(images, 0.9 * targets + 0.1 / 50, rng())
+    assert (out.sum(1) - 1).abs().max() < 1e-5 and out.min() >= 0  # sums of 50 float32
+
+
+@pytest.mark.parametrize("transform", ALL, ids=repr)
+def test_the_layout_in_memory_does_not_matter(transform):
+    images, targets = numbered(8, 3)
+    plain = transform(images, targets, rng())[0]
+    across = transform(images.contiguous(memory_format=torch.channels_last), targets, rng())[0]
+    assert torch.allclose(across, plain, rtol=1e-4, atol=1e-3)  # sums of pixels up to 840, in another order
+
+
+@pytest.mark.parametrize("transform", [one for one in ALL if type(one).__name__ not in TABLES_TOO], ids=repr)
+def test_image_augmentations_refuse_tables(transform):
+    with pytest.raises(ValueError, match=r"needs images \(B, C, H, W\), got a batch of shape \(4, 3\)"):
+        transform(torch.zeros(4, 3), torch.eye(4), rng())
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("transform", ALL, ids=repr)
+def test_nothing_waits_for_the_device(transform):
+    cuda = torch.device("cuda")
+    images, targets = (part.to(cuda) for part in numbered(40, 3))
+    stream = torch.Generator(cuda)
+    transform(images, targets, stream)  # constants are copied there once
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        out, _ = transform(images, targets, stream)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+    assert out.device.type == "cuda"
 
 
 @pytest.mark.parametrize("p", [0.0, 0.3, 1.0])
@@ -58,6 +113,29 @@ def test_flip_mirrors_whole_images_left_to_right_at_the_rate_p(p):
     mirrored = (after == before[..., ::-1]).all((1, 2, 3))
     assert ((after == before).all((1, 2, 3)) ^ mirrored).all() and same is targets
     assert stats.binomtest(int(mirrored.sum()), 4000, p).pvalue > UNLIKELY
+
+
+def mirrored_in(flip, epoch, images):
+    flip.begin(EPOCHS.at(10 * epoch + 7))
+    out = flip(images, torch.eye(len(images)), rng(epoch))[0]
+    mirrored = (out == images.flip(3)).all((1, 2, 3))
+    assert (mirrored ^ (out == images).all((1, 2, 3))).all()
+    return mirrored
+
+
+def test_flip_alternates_between_epochs_whatever_the_order():
+    images = torch.randint(0, 256, (4000, 1, 3, 4), generator=rng()) / 255
+    flip = Flip(alternating=True)
+    first = mirrored_in(flip, 0, images)
+    assert stats.binomtest(int(first.sum()), 4000, 0.5).pvalue > UNLIKELY
+    for epoch in (1, 2, 3):
+        order = torch.randperm(4000, generator=rng(epoch))
+        assert torch.equal(mirrored_in(flip, epoch, images[order]), first[order] ^ (epoch % 2 == 1))
+
+
+def test_flip_cannot_alternate_without_the_epoch():
+    with pytest.raises(ValueError, match="alternating must be told the epoch"):
+        Flip(alternating=True)(*numbered(2), rng())
 
 
 def offsets(images, out, padding, mode):
@@ -98,62 +176,6 @@ def test_crop_refuses_to_reflect_more_than_the_image_has():
         Crop(padding=5, mode="reflect")(images, targets, rng())
 
 
-@pytest.mark.parametrize("alpha", [0.2, 1.0, 8.0])
-def test_mixup_blends_images_and_targets_by_the_same_share_of_a_partner(alpha):
-    images, targets = numbered(64)
-    out, blended = Mixup(alpha=alpha)(images, targets, rng())
-    partners, before, shares = [], images.double().numpy(), blended.double().numpy()
-    for i in range(64):
-        others = [j for j in range(64) if j != i and shares[i, j] > 0]
-        assert len(others) <= 1 and shares[i].sum() == pytest.approx(1, abs=1e-6)  # l and 1 - l in float32
-        partners += others
-        expected = sum(shares[i, j] * before[j] for j in {i, *others})
-        assert_close(out[i].double().numpy(), expected, rtol=1e-5, atol=1e-2)  # l in float32 is known to 1e-7, pixels reach 4480
-    assert len(set(partners)) == len(partners) > 32  # a permutation; few samples meet themselves or a share of exactly 1
-
-
-def test_mixup_takes_tables():
-    table = torch.tensor([[0.0, 10.0], [1.0, 20.0], [2.0, 30.0]])
-    out, targets = Mixup(alpha=1.0)(table, torch.eye(3), rng())
-    assert_close(out, targets @ table)
-
-
-def test_mixup_of_a_single_sample_changes_nothing():
-    images, targets = numbered(1, 1)
-    out, same = Mixup()(images, targets, rng())
-    assert torch.equal(out, images) and torch.equal(same, targets)
-
-
-@pytest.mark.parametrize("alpha", [0.1, 0.2, 1.0, 4.0])
-def test_mixups_share_is_beta_distributed(alpha):
-    shares = beta(alpha, 20_000, torch.device("cpu"), rng())
-    # Ten bins of 5% and one of the upper half, where float32 runs out of digits: one draw of 20 at alpha = 0.1 is 1 - 1e-8 or nearer.
-    counts = np.histogram(stats.beta(alpha, alpha).cdf(shares.double().numpy()), bins=[*np.linspace(0, 0.5, 11), 1])[0]
-    assert stats.chisquare(counts, [1000] * 10 + [10_000]).pvalue > UNLIKELY
-    # The mean is 1/2 and the variance 1 / (4 (2 alpha + 1)); five deviations of each.
-    variance = 1 / (4 * (2 * alpha + 1))
-    assert abs(shares.double().mean() - 0.5) < 5 * (variance / 20_000) ** 0.5
-    assert abs(shares.double().var() / variance - 1) < 5 * ((stats.beta(alpha, alpha).stats("k") + 2) / 20_000) ** 0.5
-
-
-@pytest.mark.parametrize("alpha", [1e-6, 1e-3, 1e4])
-def test_extreme_alphas_give_shares_between_0_and_1(alpha):
-    shares = beta(alpha, 10_000, torch.device("cpu"), rng())
-    assert ((0 <= shares) & (shares <= 1)).all()
-    assert abs(shares.double().mean() - 0.5) < 5 * (0.25 / 10_000) ** 0.5  # no Beta(alpha, alpha) spreads wider than a coin
-
-
-def test_mixup_draws_a_share_for_each_sample():
-    _, targets = Mixup(alpha=1.0)(*numbered(200, 1, 1, 1), rng())
-    assert len(targets.diagonal().unique()) > 190  # ties: only samples that meet themselves
-
-
-@pytest.mark.parametrize("transform", [Flip(), Crop()])
-def test_image_augmentations_refuse_tables(transform):
-    with pytest.raises(ValueError, match=r"needs images \(B, C, H, W\), got a batch of shape \(4, 3\)"):
-        transform(torch.zeros(4, 3), torch.eye(4), rng())
-
-
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -161,6 +183,12 @@ def test_image_augmentations_refuse_tables(transform):
         (lambda: Crop(padding=0), "padding must be >= 1, got 0"),
         (lambda: Crop(mode="wrap"), "mode must be one of constant, reflect, replicate, got wrap"),
         (lambda: Mixup(alpha=0.0), "alpha must be > 0, got 0.0"),
+        (lambda: Rotate(degrees=181.0), r"degrees must be in \[0, 180\], got 181.0"),
+        (lambda: ColorJitter(hue=0.6), r"hue must be in \[0, 0.5\], got 0.6"),
+        (lambda: PcaColor(std=0.0), "std must be > 0, got 0.0"),
+        (lambda: made("random_erasing").__class__(least=0.5), "most must be >= least = 0.5, got 0.4"),
+        (lambda: made("randaugment").__class__(operations=["rotate", "twist"]), "operations must be one of identity, .* got twist"),
+        (lambda: made("trivial_augment").__class__(operations=[]), "operations must name at least one, got none"),
     ],
 )
 def test_numbers_out_of_range_are_refused(make, message):

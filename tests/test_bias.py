@@ -5,8 +5,11 @@ import math
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
+from trainer import build
+from trainer.errors import ConfigError
 from trainer.init.bias import Constant, Marginal, Zero
 from trainer.loss import BinaryCrossEntropy, CrossEntropy, MeanSquaredError
 from trainer.norm import Batch
@@ -107,3 +110,55 @@ def test_zero_takes_layers_without_a_bias():
 def test_constant_refuses_what_is_no_number(field, bad):
     with pytest.raises(ValueError, match=f"{field} must be in"):
         Constant(**{field: bad})
+
+
+@pytest.fixture
+def unbalanced(tmp_path):
+    """A folder of grey images of three classes, 40, 8 and 2 of them to train on."""
+    draws = np.random.default_rng(0)
+    for part in ("train", "test"):
+        for name, count in (("a", 40), ("b", 8), ("c", 2)):
+            folder = tmp_path / part / name
+            folder.mkdir(parents=True)
+            for number in range(count):
+                Image.fromarray(draws.integers(0, 256, (8, 8), dtype=np.uint8)).save(folder / f"{number}.png")
+    return tmp_path
+
+
+def entropy(counts):
+    return -sum(count / sum(counts) * math.log(count / sum(counts)) for count in counts)
+
+
+@pytest.mark.parametrize(("init", "tolerance"), [("zeros", 1e-5), ("small_normal", 0.01)])  # float32; outputs of 0.01 sqrt(16) x about 0.02
+def test_marginal_begins_a_run_on_unbalanced_images_at_the_entropy_of_its_labels(init, tolerance, unbalanced, composed):
+    data = ("data=image_folder", f"data.root={unbalanced}", "data.val_share=0", "batch_size=full")
+    words = (*data, "model=mlp", "model.hidden=[16]", f"init={init}", "threads=1")
+    losses = {bias: first_loss(build.run(composed(*words, f"bias={bias}"))) for bias in ("marginal", "zero")}
+    assert losses["marginal"] == pytest.approx(entropy([40, 8, 2]), rel=tolerance)  # 0.60
+    assert losses["zero"] == pytest.approx(math.log(3), rel=tolerance)  # what bias=zero begins with: 1.10
+
+
+def test_marginal_begins_a_run_on_a_table_at_the_entropy_of_its_labels(composed):
+    run = build.run(composed("data=breast_cancer", "model=mlp", "init=zeros", "bias=marginal", "threads=1"))
+    targets = run.train.targets
+    counts = targets.sum(0).tolist() if targets.shape[1] > 1 else [targets.sum().item(), len(targets) - targets.sum().item()]
+    assert first_loss(run) == pytest.approx(entropy(counts), rel=1e-5)
+    assert sorted(counts)[0] < 0.4 * sum(counts)
+
+
+def first_loss(run):
+    images, targets = run.train.batch(torch.arange(len(run.train)))
+    with torch.no_grad():
+        return run.criterion(run.model(images), targets).mean().item()
+
+
+@pytest.mark.parametrize("words", [(), ("norm=batch", "norm.place=after_act")])
+def test_constant_reaches_the_hidden_layers_of_a_run(words, composed):
+    run = build.run(composed("model=mlp", "bias=constant", "bias.value=0.25", "threads=1", *words))
+    *hidden, head = [layer for layer in run.model.modules() if isinstance(layer, nn.Linear)]
+    assert len(hidden) == 2 and all((layer.bias == 0.25).all() for layer in hidden) and not head.bias.any()
+
+
+def test_constant_says_in_a_run_that_norms_took_the_biases_away(composed):
+    with pytest.raises(ConfigError, match="^bias.*norms took them away; nearest: bias=zero, norm=none$"):
+        build.run(composed("model=mlp", "norm=batch", "bias=constant", "threads=1"))

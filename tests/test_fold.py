@@ -44,3 +44,12 @@ def test_a_layer_and_its_norm_become_one_matrix_and_one_shift():
     shrink = norm.weight / (norm.running_var + 1e-5).sqrt()
     torch.testing.assert_close(merged.weight, linear.weight * shrink[:, None])
     torch.testing.assert_close(merged.bias, (linear.bias - norm.running_mean) * shrink + norm.bias)
+
+
+def test_a_model_in_training_is_folded_as_it_is_in_evaluation():
+    model = nn.Sequential(nn.Linear(3, 4), Batch()(4), nn.Dropout(0.5), nn.Linear(4, 2))
+    images = torch.randn(20, 3)
+    expected = trained(model, images)(images)
+    folded, count = fold(model.train(), images)
+    assert count == 1 and model.training and not folded.training
+    torch.testing.assert_close(folded(images), expected)

@@ -2,19 +2,11 @@
 
 import pytest
 import torch
+from nets import dropout, make_kit
 from torch import nn
 
 from trainer.act import Maxout
-from trainer.kit import Kit
-from trainer.norm import Batch, BatchNorm, GroupNorm, Layer, NoNorm, RmsNorm, Rms
-
-
-def make_kit(norm=NoNorm(), drops=(), act=nn.ReLU):
-    return Kit(act=act, norm=norm, pool=lambda: nn.MaxPool2d(2, 2), drops=drops)
-
-
-def dropout():
-    return nn.Dropout(0.5)
+from trainer.norm import Batch, BatchNorm, GroupNorm, Layer, Rms, RmsNorm
 
 
 def kinds(block):
@@ -62,8 +54,10 @@ def test_an_activation_of_pieces_gets_a_layer_that_much_wider(place, width):
 
 
 def test_an_activation_of_pieces_by_itself_brings_its_own_layer():
-    kit = make_kit(act=lambda: Maxout(pieces=3))
-    assert kit.activation(4)(torch.rand(2, 4, 5, 5)).shape == (2, 4, 5, 5)
+    for pieces in (2, 3):
+        layer, act = make_kit(act=lambda: Maxout(pieces=pieces)).activation(4)
+        assert layer.weight.shape == (4 * pieces, 4, 1, 1) and act.pieces == pieces
+        assert act(layer(torch.rand(2, 4, 5, 5))).shape == (2, 4, 5, 5)
     assert isinstance(make_kit().activation(4), nn.ReLU)
 
 

@@ -17,11 +17,15 @@ SAID = [
     ("act=selu", "act=selu with init=default"),
     ("norm=batch batch_size=4", "norm=batch with batch_size=4"),
     ("model=linear reg=dropout", "reg=dropout: model=linear has no layer of the kind"),
+    ("tta=flip", "tta=flip without aug=flip"),
+    ("preprocess=whiten_zca", "preprocess=whiten_zca on images"),
+    ("preprocess=minmax act=tanh", "preprocess=minmax with act=tanh"),
     ("model=mlp reg=spatial_dropout", "reg=spatial_dropout: model=mlp has no layer of the kind"),
 ]
 UNSAID = [
     "", "optimizer=lbfgs model=linear", "optimizer=adam reg=[l2,dropout] model=mlp", "act=selu init=lecun_normal reg=alpha_dropout model=mlp",
     "model=linear act=sigmoid", "act=tanh init=xavier_normal norm=batch", "optimizer=adamw", "reg=spatial_dropout", "optimizer.lr=0.5",
+    "tta=flip aug=[flip]", "data=iris preprocess=whiten_pca",
 ]  # fmt: skip
 
 

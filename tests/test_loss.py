@@ -9,6 +9,7 @@ from torch.testing import assert_close
 
 from trainer.loss import BinaryCrossEntropy, CrossEntropy, Hinge, MeanSquaredError
 
+EVERY = [CrossEntropy(), BinaryCrossEntropy(), MeanSquaredError(), MeanSquaredError(reduction="sum"), Hinge()]
 EXACT = {"rtol": 1e-12, "atol": 1e-12}  # a few dozen float64 operations
 
 
@@ -32,9 +33,9 @@ def hard(labels):
     return F.one_hot(labels, 4).double()
 
 
-@pytest.mark.parametrize("criterion", [CrossEntropy(), BinaryCrossEntropy(), MeanSquaredError(), Hinge()])
+@pytest.mark.parametrize("criterion", EVERY)
 def test_every_loss_gives_one_number_a_sample(criterion, outputs, hard):
-    assert criterion(outputs, hard).shape == (7,)
+    assert criterion(outputs, hard).shape == (7,) and (criterion(outputs, hard) >= 0).all()
 
 
 def test_cross_entropy_by_hand():
@@ -70,6 +71,64 @@ def test_mean_squared_error_averages_the_outputs_of_a_sample(outputs, soft):
     assert MeanSquaredError()(torch.tensor([[1.0, 5.0]]), torch.tensor([[0.0, 2.0]])).tolist() == [5.0]
 
 
+def test_mean_squared_error_sums_the_outputs_where_asked(outputs, soft):
+    """The lectures' ||o - t||^2 with gradient 2 (o - t), of which the mean is a K-th."""
+    losses = MeanSquaredError(reduction="sum")(outputs, soft)
+    assert_close(losses, (outputs - soft).norm(dim=1) ** 2, **EXACT)
+    losses.sum().backward()
+    assert_close(outputs.grad, 2 * (outputs.detach() - soft), **EXACT)
+    assert_close(MeanSquaredError()(outputs, soft) * 4, losses, **EXACT)
+
+
+def test_gradient_of_the_mean_squared_error_is_twice_the_error_over_the_number_of_outputs(outputs, soft):
+    MeanSquaredError()(outputs, soft).sum().backward()
+    assert_close(outputs.grad, (outputs.detach() - soft) / 2, **EXACT)
+
+
+@pytest.mark.parametrize("reduction", ["none", "Sum", ""])
+def test_mean_squared_error_refuses_other_reductions(reduction):
+    with pytest.raises(ValueError, match=f"reduction must be one of mean, sum, got {reduction}"):
+        MeanSquaredError(reduction=reduction)
+
+
+@pytest.mark.parametrize("criterion", [CrossEntropy(), BinaryCrossEntropy()])
+def test_a_step_down_the_gradient_lifts_the_true_logit_and_lowers_the_others(criterion, outputs, hard):
+    criterion(outputs, hard).sum().backward()
+    assert torch.equal(outputs.grad < 0, hard.bool())
+
+
+def test_both_cross_entropies_are_one_for_two_classes(outputs, soft):
+    """The sigmoid of a difference of logits is the softmax of the two."""
+    pair, p = outputs.detach()[:, :2], soft[:, :1]
+    assert_close(BinaryCrossEntropy()(pair[:, :1] - pair[:, 1:], p), CrossEntropy()(pair, torch.cat([p, 1 - p], 1)), **EXACT)
+
+
+@pytest.mark.parametrize("criterion", EVERY)
+def test_a_loss_of_mixed_or_smoothed_labels_is_that_mix_of_the_labels_losses(criterion, outputs, soft):
+    """True of all that are linear in the targets; the squared error also pays the spread of the labels, which no output can change."""
+    alone = torch.stack([criterion(outputs, F.one_hot(torch.full((7,), k), 4).double()) for k in range(4)], 1)
+    spread = (1 - soft.square().sum(1)) / (1 if criterion == MeanSquaredError(reduction="sum") else 4) if isinstance(criterion, MeanSquaredError) else 0
+    assert_close(criterion(outputs, soft), (soft * alone).sum(1) - spread, **EXACT)
+
+
+@pytest.mark.parametrize("criterion", EVERY)
+def test_the_mean_over_a_batch_is_the_empirical_risk_however_it_is_cut(criterion, outputs, soft):
+    parts = [criterion(outputs[first : first + 3], soft[first : first + 3]) for first in (0, 3, 6)]
+    assert_close(sum(part.sum() for part in parts) / 7, criterion(outputs, soft).mean(), **EXACT)
+
+
+@pytest.mark.parametrize("criterion", EVERY)
+def test_outputs_of_a_bf16_forward_pass_give_float32_losses_and_gradients(criterion, hard):
+    torch.manual_seed(0)
+    layer, images = torch.nn.Linear(5, 4), torch.randn(7, 5)
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs = layer(images)
+    losses = criterion(outputs.float(), hard.float())
+    losses.mean().backward()
+    assert outputs.dtype == torch.bfloat16 and losses.dtype == torch.float32 and layer.weight.grad.abs().max() > 0
+    assert_close(losses.double(), criterion(outputs.detach().double(), hard), rtol=1e-5, atol=1e-6)  # float32 operations on the same bf16 numbers
+
+
 def test_hinge_by_hand():
     outputs = torch.tensor([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]], dtype=torch.float64)  # the example of cs231n
     assert_close(Hinge()(outputs, torch.eye(3, dtype=torch.float64)), torch.tensor([2.9, 0.0, 12.9], dtype=torch.float64), **EXACT)
@@ -80,6 +139,18 @@ def test_hinge_is_the_sum_over_wrong_classes(margin, outputs, hard, labels):
     expected = [sum(max(0.0, row[j] - row[y] + margin) for j in range(4) if j != y) for row, y in zip(outputs.tolist(), labels.tolist())]
     assert_close(Hinge(margin=margin)(outputs, hard), torch.tensor(expected, dtype=torch.float64), **EXACT)
     assert_close(Hinge(margin=margin)(outputs, hard), 4 * F.multi_margin_loss(outputs, labels, margin=margin, reduction="none"), **EXACT)
+
+
+@pytest.mark.parametrize("margin", [0.5, 1.0])
+def test_gradient_of_the_hinge_counts_the_classes_within_the_margin(margin, outputs, hard, labels):
+    Hinge(margin=margin)(outputs, hard).sum().backward()
+    expected = torch.zeros(7, 4, dtype=torch.float64)
+    for sample, (row, y) in enumerate(zip(outputs.tolist(), labels.tolist())):
+        for j in range(4):
+            if j != y and row[j] - row[y] + margin > 0:
+                expected[sample, j] += 1
+                expected[sample, y] -= 1
+    assert_close(outputs.grad, expected, **EXACT)
 
 
 def test_hinge_weighs_the_classes_of_soft_targets(outputs, soft):

@@ -6,6 +6,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
+from trainer import build
+from trainer.errors import ConfigError
 from trainer.norm import Batch, Group, Instance, Layer, NoNorm, Rms
 
 SHAPES = [(6, 5), (6, 5, 7), (6, 5, 4, 3), (6, 5, 2, 3, 2)]
@@ -163,3 +165,65 @@ def test_no_norm_is_the_identity():
 def test_a_place_that_does_not_exist_is_refused(norm):
     with pytest.raises(ValueError, match="place must be one of before_act, after_act, got behind"):
         norm(place="behind")
+
+
+@pytest.mark.parametrize(("norm", "shape"), [(Layer(), (3, 2)), (Instance(), (3, 5, 1, 2)), (Group(), (3, 64)), (Group(groups=2), (3, 4, 1))])
+def test_two_values_that_become_1_and_minus_1_whatever_they_are_are_refused(norm, shape):
+    with pytest.raises(ValueError, match=r"leaves two values \(they become 1 and -1\) to average in a layer that gives \("):
+        norm(shape[1])(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(
+    ("norm", "shape", "nearest"),
+    [
+        (Group(), (3, 64), "norm.groups=16, norm=batch, norm=rms"),  # 32 groups of 2; 16 is the most of 3 or more
+        (Group(), (3, 6), "norm.groups=2, norm=batch, norm=rms"),
+        (Group(), (3, 2), "norm=batch, norm=rms"),
+        (Layer(), (3, 1), "norm=batch"),  # of one value a root mean square leaves the sign alone
+        (Rms(), (3, 1), "norm=batch"),
+        (Instance(), (3, 5, 1, 1), "norm=batch, norm=rms"),
+    ],
+)
+def test_too_few_values_to_average_are_refused_with_what_would_do(norm, shape, nearest):
+    for training in (True, False):
+        with pytest.raises(ValueError, match=f"; nearest: {nearest}$"):
+            norm(shape[1]).train(training)(torch.zeros(shape))
+
+
+@pytest.mark.parametrize(("norm", "shape"), [(Group(), (3, 96)), (Layer(), (3, 3)), (Instance(), (3, 5, 1, 3)), (Rms(), (3, 2))])
+def test_three_values_or_two_of_rms_let_a_gradient_through(norm, shape, draws):
+    x = torch.from_numpy(draws.normal(size=shape)).requires_grad_()
+    (norm(shape[1]).double()(x) * torch.from_numpy(draws.normal(size=shape))).sum().backward()
+    assert (x.grad.flatten(1).norm(dim=1) > 1e-3).all()  # of order 1; of two values, or the sign of one, it is of order eps
+
+
+def test_the_mean_and_the_spread_behind_batch_norm_are_beta_and_gamma_whatever_came_in(draws):
+    norm = Batch(eps=1e-12)(5)
+    gamma, beta = learned(norm, draws)
+    for _ in range(3):
+        out = norm(torch.from_numpy(draws.normal(draws.normal(), 1 + draws.random(), (40, 5, 3)))).detach().numpy()
+        np.testing.assert_allclose(out.mean((0, 2)), beta, rtol=1e-9, atol=1e-12)  # float64
+        np.testing.assert_allclose(out.std((0, 2)), abs(gamma), rtol=1e-9)  # eps against variances above 1
+
+
+def test_scoring_a_run_twice_gives_the_same_and_moves_no_running_average(composed):
+    run = build.run(composed("model=cnn", "model.channels=[8]", "norm=batch", "threads=1"))
+    run.model.train()
+    run.model(run.train.batch(torch.arange(64))[0])  # averages that are not those of a fresh norm
+    before = {name: value.clone() for name, value in run.model.state_dict().items()}
+    first, second = run.score(run.model, run.val), run.score(run.model, run.val)
+    assert first == second
+    assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
+    assert run.model.training
+
+
+def test_a_training_batch_of_one_is_refused_before_the_run(composed):
+    with pytest.raises(ConfigError, match="batch_size=1: every batch holds one sample, .*norm.* needs two or more; nearest: batch_size=2"):
+        build.run(composed("model=mlp", "norm=batch", "batch_size=1", "threads=1"))
+
+
+@pytest.mark.parametrize("norm", [Batch, Layer, Instance, Group, Rms])
+def test_numbers_out_of_range_are_refused(norm):
+    for fields in [{"eps": 0.0}] + [{"momentum": 0.0}, {"momentum": 1.1}] * (norm is Batch) + [{"groups": 0}] * (norm is Group):
+        with pytest.raises(ValueError, match=f"{next(iter(fields))} must be"):
+            norm(**fields)

@@ -20,12 +20,18 @@ def test_a_side_shrinks_by_the_ratio(side, ratio, out):
     assert Fractional(ratio=ratio)(torch.rand(2, 3, side, side)).shape == (2, 3, out, out)
 
 
-def test_in_evaluation_the_windows_are_those_of_one_half():
-    x = torch.rand(2, 3, 11, 8)
-    rows, columns = windows(11, 7, 2, 0.5), windows(8, 5, 2, 0.5)
-    expected = torch.stack([x[:, :, r : r + 2, c : c + 2].amax((2, 3)) for r, c in itertools.product(rows, columns)], 2).view(2, 3, 7, 5)
+@pytest.mark.parametrize(("height", "width", "out"), [(11, 8, (7, 5)), (16, 9, (11, 6))])
+def test_in_evaluation_the_windows_are_those_of_one_half(height, width, out):
+    x = torch.rand(2, 3, height, width)
+    rows, columns = windows(height, out[0], 2, 0.5), windows(width, out[1], 2, 0.5)
+    expected = torch.stack([x[:, :, r : r + 2, c : c + 2].amax((2, 3)) for r, c in itertools.product(rows, columns)], 2).view(2, 3, *out)
     pool = Fractional().eval()
     assert torch.equal(pool(x), expected) and torch.equal(pool(x), pool(x))
+
+
+def test_windows_that_are_wide_for_the_ratio_leave_fewer_of_them():
+    """9 in a side of 10, but only 10 - 4 + 1 = 7 places where a window of 4 can begin."""
+    assert Fractional(kernel_size=4, ratio=0.9)(torch.rand(2, 3, 10, 10)).shape == (2, 3, 7, 7)
 
 
 def test_in_training_the_windows_are_drawn_anew_and_lie_where_some_u_puts_them():

@@ -6,11 +6,17 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from conftest import only_run
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from trainer import build, checkpoint
+from trainer.tta import MultiScale
 
 SHORT = ("model=mlp", "epochs=3")
 
@@ -108,6 +114,25 @@ def test_evaluate_scores_a_finished_run_again(finished, train):
     assert done.returncode == 0, done.stderr
     told = json.loads((run / "summary.json").read_text())
     assert f"test {told['test']['loss']:.4f} {told['test']['accuracy']:.4f}" in " ".join(done.stdout.split())
+
+
+def test_views_are_averaged_by_evaluate_and_by_a_run_that_asks_for_them(finished, run_in_process, composed):
+    run, _ = finished
+    code, shown, _ = run_in_process("task=evaluate", f"runs=[{run}]", "tta=multi_scale", "tta.scales=[0.75,1.25]")
+    assert code == 0
+    built = build.run(OmegaConf.load(run / "config.yaml"))
+    built.model.load_state_dict(checkpoint.load(checkpoint.pointed(run / "checkpoints", "best"), built.device)["weights"])
+    built.model.eval()
+    with torch.no_grad():
+        outputs = MultiScale(scales=(0.75, 1.25))(built.model, built.test.images)
+    loss = F.nll_loss(outputs.softmax(2).mean(0).log(), built.test.targets.argmax(1)).item()
+    assert f"test {loss:.4f}" in " ".join(shown.split())
+    code, _, _ = run_in_process("model=cnn", "model.channels=[8]", "epochs=1", "tta=flip")
+    with_views = json.loads((only_run(Path.cwd()) / "summary.json").read_text())["test"]
+    code, shown, _ = run_in_process("task=evaluate", f"runs=[{only_run(Path.cwd())}]")
+    assert f"test {with_views['loss']:.4f}" in " ".join(shown.split())  # the run's own views
+    code, shown, _ = run_in_process("task=evaluate", f"runs=[{only_run(Path.cwd())}]", "tta=none")
+    assert f"test {with_views['loss']:.4f}" not in " ".join(shown.split())
 
 
 @pytest.mark.parametrize(

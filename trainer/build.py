@@ -7,7 +7,7 @@ import torch
 import yaml
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
+from torch import Tensor, nn
 
 from trainer import conf, device, launch
 from trainer.clock import Clock
@@ -96,7 +96,8 @@ def run(cfg: DictConfig) -> Run:
         data: Splits = node(cfg, "data")().load()
     with explained("preprocess"):
         apply = node(cfg, "preprocess")().fit(data.train.images)
-    train, val, test = (Loader(split, apply, where) for split in (data.train, data.val, data.test))
+    splits = (data.train, data.val, data.test)
+    train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
     batch_size = len(train) if cfg.batch_size == "full" else cfg.batch_size
     clock = make_clock(cfg, len(train), batch_size)
     chosen = slots(cfg, data.task)
@@ -114,10 +115,11 @@ def run(cfg: DictConfig) -> Run:
         optimizer=make_optimizer(cfg, model, batch_size * cfg.accumulate),
         sched=node(cfg, "warmup")()(base_sched),
         plateau=base_sched if hasattr(base_sched, "observe") else None,
-        sampler=node(cfg, "sampler")(),
-        aug=[fits(node(cfg, f"aug.{name}")(), "aug", name, data.task) for name in cfg.aug],
+        sampler=fits(node(cfg, "sampler")(), "sampler", choice("sampler"), data.task),
+        aug=augmentations(cfg, data, train),
         slots=chosen,
         averaging=node(cfg, "averaging")(model),
+        tta=node(cfg, "tta")(),
         clock=clock,
         device=where,
         autocast=device.autocast(where, cfg.precision),
@@ -152,16 +154,15 @@ def make_model(cfg: DictConfig, data: Splits, train: Loader, chosen: Slots, wher
     """Layers, then the model slot, then weights and biases, each from a seed of its own; on the device."""
     act = node(cfg, "act")
     kit = Kit(act=act, norm=node(cfg, "norm")(), pool=node(cfg, "pool"), drops=chosen.layer)
-    cpu = torch.device("cpu")
-    seed_default(cpu, derive(cfg.seed, "model"))
-    network = node(cfg, "model")(data.input_shape, data.outputs, kit)
-    model = kit.entrance(network, data.input_shape[0])
-    for change in chosen.model:
-        model = change(model)
+    images = some(train, cfg.seed)
+    shape = tuple(images.shape[1:])  # as the preprocessing leaves it
+    seed_default(torch.device("cpu"), derive(cfg.seed, "model"))
+    network = node(cfg, "model")(shape, data.outputs, kit)
+    model = kit.entrance(network, shape[0])
+    for name, change in zip(cfg.reg.get("model", {}), chosen.model):
+        with explained(f"reg={name}"):
+            model = change(model)
     model.to(where)
-    rng = torch.Generator(where)
-    rng.manual_seed(derive(cfg.seed, "init batch"))
-    images, _ = train.batch(torch.randperm(len(train), generator=rng, device=where)[:256])
     for module in model.modules():
         if hasattr(module, "look_at"):
             module.look_at(images)  # layers that are computed from data rather than learned
@@ -172,6 +173,23 @@ def make_model(cfg: DictConfig, data: Splits, train: Loader, chosen: Slots, wher
         with explained(name):
             node(cfg, name)()(model, images, train.targets, act)
     return model
+
+
+def some(train: Loader, seed: int) -> Tensor:
+    """A random batch of the training split, for what is fitted to it once: up to 256 samples."""
+    rng = torch.Generator(train.targets.device)
+    rng.manual_seed(derive(seed, "init batch"))
+    return train.batch(torch.randperm(len(train), generator=rng, device=rng.device)[:256])[0]
+
+
+def augmentations(cfg: DictConfig, data: Splits, train: Loader) -> list[Callable]:
+    """In the order given; those that go by the data's colours have seen some."""
+    made = [fits(node(cfg, f"aug.{name}")(), "aug", name, data.task) for name in cfg.aug]
+    for name, transform in zip(cfg.aug, made):
+        if hasattr(transform, "look_at"):
+            with explained(f"aug={name}"):
+                transform.look_at(some(train, cfg.seed))
+    return made
 
 
 def untouched(model: nn.Module) -> nn.Module:

@@ -72,6 +72,20 @@ def saturation(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
         yield f"init={init} with act={act}: its factor 2 makes up for the half that ReLU cuts off; nearest: init=xavier_{init[3:]}, init=auto"
 
 
+def unseen_views(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
+    mirrors = chosen["tta"] in ("flip", "ten_crop") or (chosen["tta"] == "multi_scale" and cfg.tta.mirror)
+    if mirrors and "flip" not in cfg.aug:
+        yield f"tta={chosen['tta']} without aug=flip: the model has never seen a mirrored image; nearest: aug=[flip]"
+
+
+def inputs(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
+    whitens = chosen["preprocess"] in ("whiten_pca", "whiten_zca")
+    if whitens and len(run.data.input_shape) == 3:
+        yield f"preprocess={chosen['preprocess']} on images: it lifts the noise of fine detail to the strength of the rest; nearest: channel_standardize"
+    if chosen["preprocess"] in ("none", "minmax") and chosen["act"] in BOUNDED:
+        yield f"preprocess={chosen['preprocess']} with act={chosen['act']}: inputs that are not centred push its units to one side; nearest: standardize"
+
+
 def small_batches(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
     if chosen["norm"] == "batch" and run.batch_size < 8:
         yield f"norm=batch with batch_size={run.batch_size}: means over so few samples are noise; nearest: norm=group, a larger batch_size"
@@ -86,4 +100,5 @@ def without_effect(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
 
 LINTS: tuple[Callable[[DictConfig, Run, dict], Iterator[str]], ...] = (
     curvature_of_noise, rate, penalty, without_effect, saturation, decay_twice, self_normalising, small_batches,
+    unseen_views, inputs,
 )  # fmt: skip

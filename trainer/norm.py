@@ -4,6 +4,7 @@ All have two fields in common. `place` says where the kit puts the layer: before
 after it. `on_input` puts one more before the first layer of the model.
 """
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -12,7 +13,22 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.errors import require, require_one_of
 
-PLACES = ("before_act", "after_act")
+
+def check(eps: float, place: str) -> None:
+    """Hold the fields that the norms share to their rules. Errors: ValueError."""
+    require("> 0", eps=eps)
+    require_one_of("before_act", "after_act", place=place)
+
+
+def require_values(name: str, x: Tensor, groups: int, least: int) -> None:
+    """Hold what a norm averages over in each sample to a number of values. Errors: ValueError."""
+    total = math.prod(x.shape[1:])
+    if total // groups < least:
+        fewer = max((count for count in range(1, groups) if x.shape[1] % count == 0 and total // count >= least), default=None)
+        nearest = [f"norm.groups={fewer}"] if name == "group" and fewer else []
+        nearest += ["norm=batch"] if total == 1 else ["norm=batch", "norm=rms"]
+        few = "one value" if total == groups else "two values (they become 1 and -1)"
+        raise ValueError(f"norm={name}: leaves {few} to average in a layer that gives {tuple(x.shape[1:])}; nearest: {', '.join(nearest)}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +64,8 @@ class Batch:
     on_input: bool = False
 
     def __post_init__(self) -> None:
-        require("> 0", eps=self.eps)
+        check(self.eps, self.place)
         require("in (0, 1]", momentum=self.momentum)
-        require_one_of(*PLACES, place=self.place)
 
     def __call__(self, channels: int) -> nn.Module:
         return BatchNorm(channels, self.eps, self.momentum, self.affine)
@@ -75,7 +90,7 @@ class Layer:
         affine: learn gamma and beta.
         place: before_act or after_act. Paper: before.
         on_input: normalise the model's input as well.
-    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError.
+    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError, also where a sample has two values or fewer.
     Source: arXiv:1607.06450, eq. (3). Differs from the paper: no.
     """
 
@@ -85,8 +100,7 @@ class Layer:
     on_input: bool = False
 
     def __post_init__(self) -> None:
-        require("> 0", eps=self.eps)
-        require_one_of(*PLACES, place=self.place)
+        check(self.eps, self.place)
 
     def __call__(self, channels: int) -> nn.Module:
         return GroupNorm(1, channels, self.eps, self.affine, "layer")
@@ -104,7 +118,7 @@ class Instance:
         affine: learn gamma and beta.
         place: before_act or after_act. Paper: before.
         on_input: normalise the model's input as well.
-    Shapes: (B, C, H, W) -> (B, C, H, W). Errors: ValueError, also where one value a channel is left, as in tables.
+    Shapes: (B, C, H, W) -> (B, C, H, W). Errors: ValueError, also where two values a channel are left or fewer, as in tables.
     Source: arXiv:1607.08022, eq. (2). Differs from the paper: no.
     """
 
@@ -114,8 +128,7 @@ class Instance:
     on_input: bool = False
 
     def __post_init__(self) -> None:
-        require("> 0", eps=self.eps)
-        require_one_of(*PLACES, place=self.place)
+        check(self.eps, self.place)
 
     def __call__(self, channels: int) -> nn.Module:
         return GroupNorm(channels, channels, self.eps, self.affine, "instance")
@@ -134,7 +147,7 @@ class Group:
         affine: learn gamma and beta.
         place: before_act or after_act. Paper: before.
         on_input: normalise the model's input as well.
-    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError.
+    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError, also where two values a group are left or fewer, as in tables of 64 units.
     Source: arXiv:1803.08494, eq. (7). Differs from the paper: fewer groups where 32 do not fit (the paper's layers all have 64 m channels).
     """
 
@@ -145,9 +158,8 @@ class Group:
     on_input: bool = False
 
     def __post_init__(self) -> None:
+        check(self.eps, self.place)
         require(">= 1", groups=self.groups)
-        require("> 0", eps=self.eps)
-        require_one_of(*PLACES, place=self.place)
 
     def __call__(self, channels: int) -> nn.Module:
         most = min(self.groups, max(1, channels // 2))
@@ -156,9 +168,9 @@ class Group:
 
 
 class GroupNorm(nn.GroupNorm):
-    """torch's group norm, which refuses a single value a group in evaluation as well and says whose it is.
+    """torch's group norm, which refuses groups of one value or two, in evaluation as well, and says whose they are.
 
-    A single value normalised by itself is 0, whatever the input.
+    A single value normalised by itself is 0 and two are 1 and -1, whatever the input: nothing below would learn.
     """
 
     def __init__(self, groups: int, channels: int, eps: float, affine: bool, name: str) -> None:
@@ -166,8 +178,7 @@ class GroupNorm(nn.GroupNorm):
         self.name = name
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.numel() == len(x) * self.num_groups:
-            raise ValueError(f"norm={self.name}: leaves one value to average in a layer that gives {tuple(x.shape[1:])}; nearest: norm=batch, norm=rms")
+        require_values(self.name, x, self.num_groups, 3)
         return super().forward(x)
 
 
@@ -183,7 +194,7 @@ class Rms:
         affine: learn gamma and beta (the paper's bias stands behind the division too).
         place: before_act or after_act. Paper: before.
         on_input: normalise the model's input as well.
-    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError.
+    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError, also where a sample has one value, of which only the sign would be left.
     Source: arXiv:1910.07467, eq. (2) and (4). Differs from the paper: eps, which it leaves out.
     """
 
@@ -193,8 +204,7 @@ class Rms:
     on_input: bool = False
 
     def __post_init__(self) -> None:
-        require("> 0", eps=self.eps)
-        require_one_of(*PLACES, place=self.place)
+        check(self.eps, self.place)
 
     def __call__(self, channels: int) -> nn.Module:
         return RmsNorm(channels, self.eps, self.affine)
@@ -210,6 +220,7 @@ class RmsNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
 
     def forward(self, x: Tensor) -> Tensor:
+        require_values("rms", x, 1, 2)
         x = nn.functional.rms_norm(x, x.shape[1:], eps=self.eps)
         if self.weight is None:
             return x

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from trainer.errors import ConfigError
 from trainer.launch import choice
 from trainer.loop import Run
+from trainer.tally import SCORE
 
 
 def word(path: str) -> str:
@@ -43,6 +44,12 @@ def rehearse(parts: Run, cfg: DictConfig) -> None:
         raise ConfigError(f"model={choice('model')}: cannot take data={choice('data')} of shape {parts.data.input_shape} ({str(error).splitlines()[0]})") from error
     if outputs.shape != targets.shape:
         raise ConfigError(f"model={choice('model')}: gives {tuple(outputs.shape)} where the targets are {tuple(targets.shape)}")
+    scoring = {"step": 1, "epoch": 1, "loss": 1.0, SCORE[parts.data.task]: 0.0}
+    for name, stop in zip(cfg.reg.get("stop", {}), parts.slots.stop):
+        with explained(f"reg={name}"):
+            stop([scoring])
+    with explained("tta"):
+        parts.tta(model, images)
     last = len(parts.train) % parts.batch_size
     if 1 in (parts.batch_size, last) and not (parts.drop_last and parts.batch_size > 1):
         try:

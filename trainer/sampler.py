@@ -1,19 +1,24 @@
-"""The order of the samples in an epoch: `(epoch, losses (N,), rng) -> indices (N,)` on the losses' device.
+"""The order of the samples in an epoch: `(epoch, targets (N, K), losses (N,), rng) -> indices (N,)` on the losses' device.
 
-`losses` holds each training sample's most recent loss, 0 before its first.
+A sampler with `uses_losses` gets each training sample's most recent loss, 0 before its first; others get zeros. The order follows from
+these alone and the rng is seeded for each epoch, so that a resumed run goes on in the same order.
 """
 
+import math
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from trainer.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shuffle:
     """A new random permutation in every epoch: each sample once."""
 
-    def __call__(self, epoch: int, losses: Tensor, rng: torch.Generator) -> Tensor:
+    def __call__(self, epoch: int, targets: Tensor, losses: Tensor, rng: torch.Generator) -> Tensor:
         return torch.randperm(len(losses), generator=rng, device=losses.device)
 
 
@@ -21,5 +26,73 @@ class Shuffle:
 class Sequential:
     """0, 1, ..., N - 1 in every epoch."""
 
-    def __call__(self, epoch: int, losses: Tensor, rng: torch.Generator) -> Tensor:
+    def __call__(self, epoch: int, targets: Tensor, losses: Tensor, rng: torch.Generator) -> Tensor:
         return torch.arange(len(losses), device=losses.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replacement:
+    """N independent draws, each sample with probability 1 / N: the sampling that the theory of SGD assumes (Robbins & Monro, 1951).
+
+    An epoch leaves out about 1 / e = 37 % of the samples and holds others several times.
+    """
+
+    def __call__(self, epoch: int, targets: Tensor, losses: Tensor, rng: torch.Generator) -> Tensor:
+        return torch.randint(len(losses), losses.shape, generator=rng, device=losses.device)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Balanced:
+    """N independent draws: a class, each of the C that occur with probability 1 / C, then one of its samples, each alike.
+
+    So all classes are equally frequent in expectation, in every batch, however rare some are in the set; samples of
+    rare classes come several times an epoch.
+
+    Shapes: targets (N, K) one-hot, or (N, 1) of 0 and 1.
+    """
+
+    tasks: ClassVar = ("classification", "binary")
+
+    def __call__(self, epoch: int, targets: Tensor, losses: Tensor, rng: torch.Generator) -> Tensor:
+        labels = targets.argmax(1) if targets.shape[1] > 1 else (targets[:, 0] > 0.5).long()
+        by_class = labels.argsort(stable=True)
+        counts = labels.bincount()
+        starts, counts = (counts.cumsum(0) - counts)[counts > 0], counts[counts > 0]
+        classes = torch.randint(len(counts), labels.shape, generator=rng, device=labels.device)
+        places = (torch.rand(labels.shape, generator=rng, device=labels.device) * counts[classes]).long()
+        return by_class[starts[classes] + places]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardExamples:
+    """N independent draws that prefer samples whose recent loss is large, but no outliers (after Schaul et al., 2016, and others).
+
+    p_i = uniform / N + (1 - uniform) c_i / sum of c, c_i = min(l_i, the loss that a share `cap` of the samples does not exceed). In epoch 0
+    each sample comes once, in random order, so that all have a loss; a sample whose loss is no finite number counts like the largest.
+    The mean over such batches is no longer the mean over the set: it is tilted to the hard samples on purpose, not corrected.
+
+    Args:
+        cap: quantile of the losses above which all count alike, as the largest may be wrong labels, in (0, 1].
+        uniform: share of the draws that take every sample alike, so that none is forgotten, in [0, 1].
+    Errors: ValueError. Source: arXiv:1511.05952, section 3.3, with alpha = 1. Differs from the paper: samples of a data set in place
+    of an agent's experience, the cap, the uniform share in place of a constant, no weights that undo the tilt.
+    """
+
+    uses_losses: ClassVar = True
+    cap: float = 0.9
+    uniform: float = 0.5
+
+    def __post_init__(self) -> None:
+        require("in (0, 1]", cap=self.cap)
+        require("in [0, 1]", uniform=self.uniform)
+
+    def __call__(self, epoch: int, targets: Tensor, losses: Tensor, rng: torch.Generator) -> Tensor:
+        if epoch == 0:
+            return torch.randperm(len(losses), generator=rng, device=losses.device)
+        known = losses.isfinite()
+        losses = losses.where(known, losses.where(known, 0).max()).clamp(min=0)
+        capped = losses.clamp(max=losses.kthvalue(math.ceil(self.cap * len(losses))).values)
+        total = capped.sum()
+        hard = (capped / total).where(total > 0, 1 / len(losses))
+        chances = self.uniform / len(losses) + (1 - self.uniform) * hard
+        return torch.multinomial(chances, len(losses), replacement=True, generator=rng)

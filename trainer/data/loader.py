@@ -1,42 +1,108 @@
-"""Batches of a split that lives on the device."""
+"""Batches of a split, from wherever its samples live: on the device, in the host's memory, or in files that processes decode."""
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 
+import torch
 from torch import Tensor, device
 
+from trainer.data.ahead import Crew, ahead
+from trainer.data.capacity import cores, free_bytes
+from trainer.data.files import Rows, read, whole
 from trainer.data.splits import Split
+from trainer.errors import require, require_one_of
 from trainer.preprocess import Apply
 
 CONVERTED_LIMIT = 256 * 2**20  # bytes up to which a split is preprocessed once and kept as floats
+SHARE = 0.5  # of the free memory that a split may take
 
 
 class Loader:
-    """A split on the device, preprocessed: once and for all where it is small, batch by batch where it is large and uint8.
-
-    Either way gives the same numbers.
+    """A split, preprocessed: once and for all where it is small and on the device, else batch by batch. All ways give the same numbers.
 
     Args:
         split: the samples, on any device.
         apply: what the preprocessing has fitted.
         target_device: where the batches are wanted.
+        residency: where the samples live: device; host (gathered by a thread, a few batches ahead); stream (read by worker processes);
+            or auto, the first of them that has room.
+        workers: processes for stream, >= 1, or auto for one a core.
+    Errors: ValueError.
     """
 
-    def __init__(self, split: Split, apply: Apply, target_device: device) -> None:
-        self.images = split.images.to(target_device)
-        self.targets = split.targets.to(target_device)
-        self.apply = apply
-        if self.images.is_floating_point() or self.images.numel() * 4 <= CONVERTED_LIMIT:
-            self.images, self.apply = apply(self.images), None
+    def __init__(self, split: Split, apply: Apply, target_device: device, residency: str = "auto", workers: int | str = "auto") -> None:
+        require_one_of("auto", "device", "host", "stream", residency=residency)
+        if workers != "auto":
+            require(">= 1", workers=workers)
+        self.residency = with_room(split.images, target_device) if residency == "auto" else residency
+        self.images, self.targets, self.apply = split.images, split.targets.to(target_device), apply
+        self.device = target_device
+        if self.residency == "device":
+            self.images = whole(self.images, target_device)
+            if self.images.is_floating_point() or self.images.numel() * 4 <= CONVERTED_LIMIT:
+                self.images, self.apply = apply(self.images), None
+        elif self.residency == "host" and isinstance(self.images, Rows) and not isinstance(self.images.source, Tensor):
+            self.images = whole(self.images, torch.device("cpu"))
+        self._crew = Crew(self.images, cores() if workers == "auto" else workers)
+        self._stream = torch.cuda.Stream(target_device) if target_device.type == "cuda" else None  # for copies beside the computing
 
     def __len__(self) -> int:
-        return len(self.images)
+        return len(self.targets)
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The samples of `indices` (B,), which are on the device."""
-        images = self.images.index_select(0, indices)
+        """The samples of `indices` (B,), which are on the device; at once, so for a few batches here and there."""
+        if self.residency == "device":
+            images = self.images.index_select(0, indices)
+        else:
+            images = read(self.images, indices.cpu()).to(self.device)
         return self.apply(images) if self.apply else images, self.targets.index_select(0, indices)
+
+    def batches(self, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
+        """The samples of each of `parts`, which are on the device: those of an epoch, say. The next ones are fetched meanwhile."""
+        if self.residency == "device":
+            yield from map(self.batch, parts)
+            return
+        numbers = [part.cpu() for part in parts] if self.device.type == "cpu" else torch.cat(list(parts)).cpu().split([len(part) for part in parts])
+        source = self._crew.read(numbers) if self.residency == "stream" else map(self._gather, numbers)
+        with closing(ahead(map(self._send, source))) as arriving:
+            for indices, (images, copied) in zip(parts, arriving):
+                if copied is not None:
+                    copied.wait()  # the computing waits for the copy, not this program
+                    images.record_stream(torch.cuda.current_stream(self.device))
+                ready = self.apply(images)
+                if ready.untyped_storage().data_ptr() == images.untyped_storage().data_ptr():
+                    ready = ready.clone()  # the workers' memory, which they will use again
+                yield ready, self.targets.index_select(0, indices)
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """All samples in the order of the set, `size` at a time."""
+        if self.residency != "device":
+            yield from self.batches(torch.arange(len(self), device=self.device).split(size))
+            return
         for images, targets in zip(self.images.split(size), self.targets.split(size)):
             yield self.apply(images) if self.apply else images, targets
+
+    def _gather(self, numbers: Tensor) -> Tensor:
+        """Images in the host's memory; where a GPU fetches them, in memory that it can reach."""
+        if self._stream is None or not isinstance(self.images, Tensor):
+            return read(self.images, numbers)
+        shape = (len(numbers), *self.images.shape[1:])
+        return torch.index_select(self.images, 0, numbers, out=torch.empty(shape, dtype=self.images.dtype, pin_memory=True))
+
+    def _send(self, images: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
+        """Start the copy to the device; the event says when it is done, where it goes on by itself."""
+        if self._stream is None:
+            return images.to(self.device), None
+        with torch.cuda.stream(self._stream):
+            pinned = images if images.is_pinned() else images.pin_memory()
+            return pinned.to(self.device, non_blocking=True), self._stream.record_event()
+
+
+def with_room(images: Tensor | Rows, target_device: device) -> str:
+    """The first of device, host and stream where the images fit into the free memory; arrays on the disk count as host."""
+    size = math.prod(images.shape) * (2 * images.element_size() if isinstance(images, Tensor) and images.is_floating_point() else 1)
+    if size <= SHARE * free_bytes(target_device):
+        return "device"
+    on_disk_as_array = isinstance(images, Tensor) or isinstance(images.source, Tensor)
+    return "host" if on_disk_as_array or size <= SHARE * free_bytes(torch.device("cpu")) else "stream"

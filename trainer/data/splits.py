@@ -1,25 +1,43 @@
 """What a data set gives: three splits of inputs and targets, and what they mean."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.data.files import Rows, read
 from trainer.errors import DataError
+
+SAMPLED = 512 * 2**20  # bytes of images from which a preprocessing takes its statistics; larger splits give a sample of that size
 
 
 @dataclass(frozen=True)
 class Split:
-    """Inputs (N, C, H, W), uint8 or floats in [0, 1], or (N, D) floats; targets (N, K) floats."""
+    """Inputs (N, C, H, W), uint8 or floats in [0, 1], or (N, D) floats; targets (N, K) floats.
 
-    images: Tensor
+    Images that are not in memory are Rows: they have a length and a shape, and are read by number.
+    """
+
+    images: Tensor | Rows
     targets: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
+
+    def sample(self) -> Tensor:
+        """Images to fit a preprocessing on: all where they are up to 512 MiB as bytes, else so many at random, always the same ones.
+
+        Which they are follows from the number and the shape of the images alone, not from where they lie.
+        """
+        count = max(SAMPLED // max(math.prod(self.images.shape[1:]), 1), 1)
+        if count < len(self):
+            random = torch.Generator().manual_seed(0)
+            return read(self.images, torch.randperm(len(self), generator=random)[:count].sort().values)
+        return self.images if isinstance(self.images, Tensor) else read(self.images, torch.arange(len(self)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +48,7 @@ class Splits:
         train, val, test: the samples; val is empty where the user keeps none.
         task: classification (one-hot targets), binary (K = 1, targets 0 or 1) or regression.
         classes: their names, empty for regression.
+        notes: what the user should be told of the data, one line each.
     """
 
     train: Split
@@ -37,6 +56,7 @@ class Splits:
     test: Split
     task: str
     classes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -75,6 +95,19 @@ def hold_out(groups: Sequence[int] | Tensor, share: float, seed: int) -> tuple[T
             count = min(max(count, 1), len(members) - 1)
         held[random.permutation(members)[:count]] = True
     return torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
+
+
+def halved(data: Splits, half: str) -> Splits:
+    """The samples of the first half of the classes (`a`) or of the others (`b`), or all of them; the middle class goes to b."""
+    if half == "all":
+        return data
+    columns = slice(None, data.outputs // 2) if half == "a" else slice(data.outputs // 2, None)
+
+    def part(split: Split) -> Split:
+        kept = split.targets[:, columns].sum(1).nonzero().flatten()
+        return Split(split.images[kept], split.targets[kept, columns])
+
+    return replace(data, train=part(data.train), val=part(data.val), test=part(data.test), classes=data.classes[columns])
 
 
 def take(images: Tensor, targets: Tensor, indices: Tensor) -> Split:

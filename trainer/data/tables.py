@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from trainer.data.splits import Split, Splits, hold_out, one_hot, take
-from trainer.errors import require
+from trainer.data.splits import Split, Splits, halved, hold_out, one_hot, take
+from trainer.errors import require, require_one_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,24 +21,27 @@ class Digits:
         val_share: of all samples, in [0, 1).
         test_share: of all samples, in (0, 1).
         split_seed: >= 0.
+        half: which classes: all, a (0 to 4) or b (5 to 9), the two tasks of a transfer (Yosinski et al., 2014, arXiv:1411.1792).
     Errors: ValueError.
     """
 
     val_share: float = 0.1
     test_share: float = 0.2
     split_seed: int = 0
+    half: str = "all"
 
     def load(self) -> Splits:
         from sklearn.datasets import load_digits
 
+        require_one_of("all", "a", "b", half=self.half)
         bunch = load_digits()
         images = torch.from_numpy(bunch.images).float().div(16).unsqueeze(1)
-        return by_class(self, images, bunch, "data=digits")
+        return halved(by_class(self, images, bunch, "data=digits"), self.half)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Iris:
-    """150 flowers, 4 lengths in cm, 3 species. Fields as in Digits."""
+    """150 flowers, 4 lengths in cm, 3 species. Fields as in Digits, without half."""
 
     val_share: float = 0.2
     test_share: float = 0.2
@@ -52,8 +55,50 @@ class Iris:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wine:
+    """178 wines, 13 chemical measurements, 3 growers. Fields as in Digits, without half."""
+
+    val_share: float = 0.15
+    test_share: float = 0.2
+    split_seed: int = 0
+
+    def load(self) -> Splits:
+        from sklearn.datasets import load_wine
+
+        bunch = load_wine()
+        return by_class(self, torch.from_numpy(bunch.data).float(), bunch, "data=wine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photos:
+    """Two colour photographs of 427 x 640 pixels, a temple in China and a flower, cut into square tiles: which of the two is it?
+
+    The tiles do not overlap and start at the upper left; what is left over at the right and below is not used.
+
+    Args:
+        size: height and width of a tile in pixels, in [16, 200]; 64 gives 60 tiles of each photograph.
+        val_share, test_share, split_seed: as in Digits.
+    Shapes: images (3, size, size), uint8. Errors: ValueError.
+    """
+
+    size: int = 64
+    val_share: float = 0.15
+    test_share: float = 0.2
+    split_seed: int = 0
+
+    def load(self) -> Splits:
+        from sklearn.datasets import load_sample_images
+
+        require("in [16, 200]", size=self.size)
+        tiles = [tiled(torch.tensor(photo).permute(2, 0, 1), self.size) for photo in load_sample_images().images]
+        labels = torch.repeat_interleave(torch.arange(2), len(tiles[0]))
+        train, val, test = split(self, torch.cat(tiles), one_hot(labels, 2, "data=photos"), labels)
+        return Splits(train=train, val=val, test=test, task="classification", classes=("china", "flower"))
+
+
+@dataclass(frozen=True, kw_only=True)
 class BreastCancer:
-    """569 biopsies, 30 features; binary, 1 is benign (as in scikit-learn). Fields as in Digits."""
+    """569 biopsies, 30 features; binary, 1 is benign (as in scikit-learn). Fields as in Digits, without half."""
 
     val_share: float = 0.15
     test_share: float = 0.2
@@ -73,7 +118,7 @@ class Diabetes:
     """442 patients, 10 features; regression of the disease's progression after a year.
 
     Targets are standardised by the training split's mean and deviation, so that a loss of 1 is what the mean would score.
-    Fields as in Digits.
+    Fields as in Digits, without half.
     """
 
     val_share: float = 0.15
@@ -96,6 +141,12 @@ def by_class(shares, images: Tensor, bunch, source: str) -> Splits:
     classes = tuple(map(str, bunch.target_names))
     train, val, test = split(shares, images, one_hot(labels, len(classes), source), labels)
     return Splits(train=train, val=val, test=test, task="classification", classes=classes)
+
+
+def tiled(photo: Tensor, size: int) -> Tensor:
+    """A photograph (C, H, W) as tiles (N, C, size, size), row by row."""
+    tiles = photo.unfold(1, size, size).unfold(2, size, size)  # (C, rows, columns, size, size)
+    return tiles.permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
 
 
 def split(shares, images: Tensor, targets: Tensor, groups: Tensor) -> tuple[Split, Split, Split]:

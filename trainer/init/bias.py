@@ -1,5 +1,6 @@
 """Initialisers of biases: `(model, images, targets, act) -> None`, once, after the weights. Norm layers keep their own."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -9,15 +10,18 @@ from trainer.errors import require
 from trainer.layers import producers
 
 
+def biases(layers: Iterable[nn.Module]) -> list[Tensor]:
+    return [layer.bias for layer in layers if layer.bias is not None]
+
+
 @dataclass(frozen=True, kw_only=True)
 class Zero:
     """b = 0 in every dense layer and convolution."""
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act) -> None:
-        for layer in producers(model):
-            if layer.bias is not None:
-                layer.bias.zero_()
+        for bias in biases(producers(model)):
+            bias.zero_()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,11 +43,11 @@ class Constant:
     @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act) -> None:
         *hidden, last = producers(model)
-        biases = [layer.bias for layer in hidden if layer.bias is not None]
-        if not biases:
+        found = biases(hidden)
+        if not found:
             why = "the norms took them away" if hidden else "the model has no hidden layer"
             raise ValueError(f"needs hidden layers with a bias, {why}; nearest: bias=zero, norm=none")
-        for bias in biases:
+        for bias in found:
             bias.fill_(self.value)
         if last.bias is not None:
             last.bias.fill_(self.head)
@@ -66,9 +70,8 @@ class Marginal:
         layers = list(producers(model))
         if layers[-1].bias is None:
             raise ValueError("needs a last layer with a bias, the model's has none; nearest: bias=zero")
-        for layer in layers:
-            if layer.bias is not None:
-                layer.bias.zero_()
+        for bias in biases(layers):
+            bias.zero_()
         layers[-1].bias.copy_(marginal(targets))
 
 

@@ -20,7 +20,7 @@ class Fixup:
     layer and activation of a branch and before the activation behind the sum, and one factor, 1 at first, ends each branch.
 
     Errors: ValueError without residual blocks, and with norm layers.
-    Source: arXiv:1901.09321, section 3. Differs from the paper: biases of the layers themselves stay; layers outside the branches
+    Source: arXiv:1901.09321, the three rules of Fixup. Differs from the paper: biases of the layers themselves stay; layers outside the branches
     get no scalars.
     """
 

@@ -36,6 +36,31 @@ def along_channels(values: Tensor, output: Tensor) -> Tensor:
     return values.view(-1, *[1] * (output.dim() - 2))
 
 
+def rescale(model: nn.Module, images: Tensor, std_of: Callable[[Tensor], Tensor | None]) -> None:
+    """Divide each layer's weight, in the order of execution, by what `std_of` says of its outputs on the images, their bias left out.
+
+    One value for the layer, one a channel, or None to leave it; the layers above see the outputs that the divided weight gives.
+    A layer that stands in several places is divided where it comes first.
+    """
+    seen = set()
+
+    def divide(layer: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
+        if layer in seen:
+            return None
+        seen.add(layer)
+        bias = 0 if layer.bias is None else along_channels(layer.bias, output)
+        signal = output - bias
+        std = std_of(signal)
+        if std is None:
+            return None
+        weight = weight_of(layer)
+        weight.div_(std.view(-1, *[1] * (weight.dim() - 1)))
+        return signal / along_channels(std, output) + bias
+
+    with watched(model, divide):
+        model(images)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Lsuv:
     """Orthonormal weights, then each layer in the order of execution scaled to outputs of variance 1 (Mishkin & Matas, 2016).
@@ -60,21 +85,12 @@ class Lsuv:
         for layer in producers(model):
             for block in weight_of(layer).chunk(getattr(layer, "groups", 1)):
                 nn.init.orthogonal_(block)
-        seen = set()
 
-        def rescale(layer: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
-            bias = 0 if layer.bias is None else along_channels(layer.bias, output)
-            signal = output - bias
+        def std_of(signal: Tensor) -> Tensor | None:
             std = signal.std()
-            done = layer in seen or not std > 1e-6 * signal.abs().max() or abs(std.square() - 1) <= self.tolerance
-            seen.add(layer)
-            if done:
-                return None
-            weight_of(layer).div_(std)
-            return signal / std + bias
+            return None if not std > 1e-6 * signal.abs().max() or abs(std.square() - 1) <= self.tolerance else std
 
-        with watched(model, rescale):
-            model(images)
+        rescale(model, images, std_of)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,23 +123,13 @@ class DataDependent:
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         for layer in producers(model):
             nn.init.normal_(weight_of(layer))
-        seen = set()
 
-        def rescale(layer: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
-            if layer in seen:
-                return None
-            seen.add(layer)
-            bias = 0 if layer.bias is None else along_channels(layer.bias, output)
-            signal = output - bias
+        def std_of(signal: Tensor) -> Tensor:
             columns = signal.transpose(0, 1).flatten(1)
             std = columns.std(1)
-            std = torch.where(std > 1e-6 * columns.abs().amax(1), std, 1.0)
-            weight = weight_of(layer)
-            weight.div_(std.view(-1, *[1] * (weight.dim() - 1)))
-            return signal / along_channels(std, output) + bias
+            return torch.where(std > 1e-6 * columns.abs().amax(1), std, 1.0)
 
-        with watched(model, rescale):
-            model(images)
+        rescale(model, images, std_of)
         weights = [weight_of(layer) for layer in producers(model)]
         if len(weights) > 1 and is_chain(model):
             with watched(model, lambda layer, inputs, output: None):
@@ -158,7 +164,7 @@ class RandomWalk:
     the outputs. Where the drift follows g at less than a quarter of its rate in a plain net (norms), or there
     are fewer than two hidden layers, the start is kept.
 
-    Shapes: images (N, ...). Source: arXiv:1412.6558, section 3, eq. (8) and (10) with the fits for ReLU. Differs from the paper:
+    Shapes: images (N, ...). Source: arXiv:1412.6558, the optimal scales of linear and of ReLU layers. Differs from the paper:
     g is measured on the model's own draws and images.
     """
 

@@ -1,5 +1,6 @@
 """Initialisers of weights that do not ask for a layer's shape. All leave biases and norm layers alone."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -10,6 +11,13 @@ from trainer.gain import Act
 from trainer.layers import producers, weight_of
 
 FINITE = "in (-inf, inf)"
+
+
+@torch.no_grad()
+def fill(model: nn.Module, rule: Callable[[Tensor], object]) -> None:
+    """The weights of every layer by one rule, which changes them in place."""
+    for layer in producers(model):
+        rule(weight_of(layer))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,20 +32,16 @@ class Default:
 class Zeros:
     """w = 0. Units of a layer receive the same gradient and never become different."""
 
-    @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        for layer in producers(model):
-            weight_of(layer).zero_()
+        fill(model, nn.init.zeros_)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ones:
     """w = 1. Units of a layer receive the same gradient and never become different."""
 
-    @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        for layer in producers(model):
-            weight_of(layer).fill_(1)
+        fill(model, nn.init.ones_)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +58,8 @@ class Constant:
     def __post_init__(self) -> None:
         require(FINITE, value=self.value)
 
-    @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        for layer in producers(model):
-            weight_of(layer).fill_(self.value)
+        fill(model, lambda weight: weight.fill_(self.value))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,8 +77,7 @@ class SmallNormal:
         require("> 0", std=self.std)
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        for layer in producers(model):
-            nn.init.normal_(weight_of(layer), std=self.std)
+        fill(model, lambda weight: weight.normal_(0, self.std))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +95,7 @@ class LargeNormal:
         require("> 0", std=self.std)
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        for layer in producers(model):
-            nn.init.normal_(weight_of(layer), std=self.std)
+        fill(model, lambda weight: weight.normal_(0, self.std))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,8 +116,7 @@ class Normal:
         require("> 0", std=self.std)
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        for layer in producers(model):
-            nn.init.normal_(weight_of(layer), self.mean, self.std)
+        fill(model, lambda weight: weight.normal_(self.mean, self.std))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,8 +137,7 @@ class Uniform:
             raise ValueError(f"low must be < high, got low={self.low} and high={self.high}")
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        for layer in producers(model):
-            nn.init.uniform_(weight_of(layer), self.low, self.high)
+        fill(model, lambda weight: weight.uniform_(self.low, self.high))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -160,5 +158,5 @@ class TruncatedNormal:
         require("> 0", std=self.std)
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        for layer in producers(model):
-            nn.init.trunc_normal_(weight_of(layer), self.mean, self.std, self.mean - 2 * self.std, self.mean + 2 * self.std)
+        low, high = self.mean - 2 * self.std, self.mean + 2 * self.std
+        fill(model, lambda weight: nn.init.trunc_normal_(weight, self.mean, self.std, low, high))

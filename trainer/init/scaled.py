@@ -4,6 +4,7 @@ The fans of a convolution count its kernel's area and the channels of one group.
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import Tensor, nn
@@ -15,6 +16,28 @@ from trainer.layers import fans, producers, weight_of
 TRUNCATED = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))  # deviation of a normal cut at two: 0.8796
 
 
+def normal(weight: Tensor, std: float) -> None:
+    nn.init.normal_(weight, std=std)
+
+
+def uniform(weight: Tensor, std: float) -> None:
+    """Of deviation std: within sqrt(3) std."""
+    bound = math.sqrt(3) * std
+    nn.init.uniform_(weight, -bound, bound)
+
+
+def truncated_normal(weight: Tensor, std: float) -> None:
+    """Cut at two deviations, wide enough to have the deviation std behind the cut."""
+    std /= TRUNCATED
+    nn.init.trunc_normal_(weight, 0, std, -2 * std, 2 * std)
+
+
+def draw(model: nn.Module, shape: Callable[[Tensor, float], None], std_of: Callable[[int, int], float]) -> None:
+    """The weights of every layer from a distribution of mean 0 and the deviation that its fans (inputs, outputs) ask for."""
+    for layer in producers(model):
+        shape(weight_of(layer), std_of(*fans(layer)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class FanInUniform:
     """w ~ Uniform(-r, r), r = 1 / sqrt(fan_in): torch's own draw.
@@ -23,9 +46,7 @@ class FanInUniform:
     """
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        for layer in producers(model):
-            bound = fans(layer)[0] ** -0.5
-            nn.init.uniform_(weight_of(layer), -bound, bound)
+        draw(model, uniform, lambda inputs, outputs: 1 / math.sqrt(3 * inputs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +63,7 @@ class Auto:
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         entering, later = 1.0, gain(act)
         for layer in producers(model):
-            nn.init.normal_(weight_of(layer), std=entering / math.sqrt(fans(layer)[0]))
+            normal(weight_of(layer), entering / math.sqrt(fans(layer)[0]))
             entering = later
 
 
@@ -53,7 +74,7 @@ class LecunNormal:
     Args:
         gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: 1.
     Errors: ValueError.
-    Source: LeCun et al., Efficient BackProp, 1998, eq. (16). Differs from the paper: no.
+    Source: LeCun et al., Efficient BackProp, 1998, section "Initializing the weights". Differs from the paper: no.
     """
 
     gain: float | str = 1.0
@@ -63,8 +84,7 @@ class LecunNormal:
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         scale = factor(self.gain, act)
-        for layer in producers(model):
-            nn.init.normal_(weight_of(layer), std=scale / math.sqrt(fans(layer)[0]))
+        draw(model, normal, lambda inputs, outputs: scale / math.sqrt(inputs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +94,7 @@ class LecunUniform:
     Args:
         gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: 1.
     Errors: ValueError.
-    Source: LeCun et al., Efficient BackProp, 1998, eq. (16). Differs from the paper: it leaves the distribution open.
+    Source: LeCun et al., Efficient BackProp, 1998, section "Initializing the weights". Differs from the paper: it leaves the distribution open.
     """
 
     gain: float | str = 1.0
@@ -84,9 +104,7 @@ class LecunUniform:
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         scale = factor(self.gain, act)
-        for layer in producers(model):
-            bound = scale * math.sqrt(3 / fans(layer)[0])
-            nn.init.uniform_(weight_of(layer), -bound, bound)
+        draw(model, uniform, lambda inputs, outputs: scale / math.sqrt(inputs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,8 +124,7 @@ class XavierNormal:
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         scale = factor(self.gain, act)
-        for layer in producers(model):
-            nn.init.normal_(weight_of(layer), std=scale * math.sqrt(2 / sum(fans(layer))))
+        draw(model, normal, lambda inputs, outputs: scale * math.sqrt(2 / (inputs + outputs)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +143,7 @@ class XavierUniform:
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         scale = factor(self.gain, act)
-        for layer in producers(model):
-            bound = scale * math.sqrt(6 / sum(fans(layer)))
-            nn.init.uniform_(weight_of(layer), -bound, bound)
+        draw(model, uniform, lambda inputs, outputs: scale * math.sqrt(2 / (inputs + outputs)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,8 +163,7 @@ class HeNormal:
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         scale = factor(self.gain, act)
-        for layer in producers(model):
-            nn.init.normal_(weight_of(layer), std=scale / math.sqrt(fans(layer)[0]))
+        draw(model, normal, lambda inputs, outputs: scale / math.sqrt(inputs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,9 +183,7 @@ class HeUniform:
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         scale = factor(self.gain, act)
-        for layer in producers(model):
-            bound = scale * math.sqrt(3 / fans(layer)[0])
-            nn.init.uniform_(weight_of(layer), -bound, bound)
+        draw(model, uniform, lambda inputs, outputs: scale / math.sqrt(inputs))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,14 +208,9 @@ class VarianceScaling:
         require_one_of("normal", "truncated_normal", "uniform", distribution=self.distribution)
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        for layer in producers(model):
-            inputs, outputs = fans(layer)
-            fan = {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2}[self.mode]
-            std, weight = math.sqrt(self.scale / fan), weight_of(layer)
-            if self.distribution == "normal":
-                nn.init.normal_(weight, std=std)
-            elif self.distribution == "uniform":
-                nn.init.uniform_(weight, -math.sqrt(3) * std, math.sqrt(3) * std)
-            else:
-                std /= TRUNCATED
-                nn.init.trunc_normal_(weight, 0, std, -2 * std, 2 * std)
+        shape = {"normal": normal, "truncated_normal": truncated_normal, "uniform": uniform}[self.distribution]
+
+        def std(inputs: int, outputs: int) -> float:
+            return math.sqrt(self.scale / {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2}[self.mode])
+
+        draw(model, shape, std)

@@ -18,7 +18,7 @@ class Orthogonal:
 
     Args:
         gain: factor, > 0, or act for the gain of the activation. Saxe: 1 for linear nets, above it for others.
-    Errors: ValueError. Source: arXiv:1312.6120, section 3. Differs from the paper: no.
+    Errors: ValueError. Source: arXiv:1312.6120, section 3, and 4 for the gain. Differs from the paper: no.
     """
 
     gain: float | str = "act"
@@ -39,7 +39,7 @@ class Identity:
     """W = I in the hidden dense layers (Le et al., 2015); the first and the last layer, whose shapes the data sets, keep torch's draw.
 
     Errors: ValueError where a hidden layer is not square or is a convolution, and where there is none.
-    Source: arXiv:1504.00941, section 3. Differs from the paper: layers of a feed-forward net instead of a recurrent one.
+    Source: arXiv:1504.00941. Differs from the paper: layers of a feed-forward net instead of a recurrent one.
     """
 
     @torch.no_grad()
@@ -52,7 +52,8 @@ class Identity:
                 raise ValueError("is for dense layers, the model has hidden convolutions; nearest: init=dirac")
             if layer.in_features != layer.out_features:
                 shape = f"{layer.in_features} inputs and {layer.out_features} outputs"
-                raise ValueError(f"needs square hidden layers, one has {shape}; nearest: hidden layers of one width, init=orthogonal")
+                nearest = "hidden layers of one width" if getattr(act(), "pieces", 1) == 1 else "act=relu"
+                raise ValueError(f"needs square hidden layers, one has {shape}; nearest: {nearest}, init=orthogonal")
         for layer in hidden:
             nn.init.eye_(weight_of(layer))
 
@@ -64,7 +65,7 @@ class Dirac:
     Filters beyond the number of channels keep torch's draw, since a filter of zeros would be dead under ReLU; so do dense layers.
 
     Errors: ValueError without convolutions, and for kernels with an even side, which have no centre.
-    Source: DiracNets, arXiv:1706.00388, section 2. Differs from the paper: the identity is only the start, not kept beside the weights.
+    Source: DiracNets, arXiv:1706.00388 (its Dirac parameterization). Differs from the paper: the identity is only the start, not kept beside the weights.
     """
 
     @torch.no_grad()

@@ -25,7 +25,7 @@ class FastCnn(nn.Module):
         eps: added to the eigenvalues, > 0. Paper's program: 5e-4.
         scale: factor on the outputs, > 0. Paper: 1/9.
     Shapes: (B, C, H, W) -> (B, K). Errors: ValueError on inputs that are not images of 2x2 pixels or more.
-    Source: arXiv:2404.00498, section 3; myrtle.ai/learn/how-to-train-your-resnet. Differs from the paper: the head has a bias; the
+    Source: arXiv:2404.00498, sections 3.1 and 3.2; myrtle.ai/learn/how-to-train-your-resnet. Differs from the paper: the head has a bias; the
         maximum is over the whole map, 3x3 of it there; biases learn at the pace of the weights.
     """
 

@@ -1,42 +1,57 @@
 """The wide teacher and the thin student of FitNets."""
 
 from collections.abc import Sequence
+from itertools import cycle
 
 from torch import nn
 
 from trainer.errors import require
 from trainer.kit import Kit
-from trainer.model.parts import dense_part, pooling, require_image_shape
+from trainer.model.parts import after, dense_part, pooling, require_image_shape
 
 
 class FitNet(nn.Sequential):
-    """3x3 convolutions, poolings behind some of them, a dense layer (Romero et al., 2015); meant for act=maxout.
+    """Convolutions, poolings behind some of them, a dense layer (Romero et al., 2015); meant for act=maxout.
 
-    The teacher is wide and shallow: 96, 192, 192 channels, a pooling behind each. The student, FitNet 4, is thin and deep: 17 convolutions
-    of 32 to 128 channels, poolings behind the 5th and the 11th and, as none stands behind the 17th, the maximum over the image there;
-    2.5 million parameters with maxout and 10 classes.
+    The teacher is wide and shallow, the maxout net of Goodfellow et al. (2013): 96, 192, 192 channels with kernels of 8x8, 8x8 and 5x5, a
+    pooling behind each. The student, FitNet 4, is thin and deep: 17 convolutions of 3x3 with 32 to 128 channels, poolings behind the 5th
+    and the 11th and, as none stands behind the 17th, the maximum over the image there; 2.5 million parameters with maxout and 10 classes.
 
     Args:
         channels: of each convolution, each >= 1.
+        kernels: side of each convolution's kernel, or one for all, each >= 1; images are padded by half of it.
         pools: numbers of the convolutions, from 1, behind which a pooling stands while the image lasts.
         hidden: units of the dense layer, >= 1. Paper: 500.
     Shapes: (B, C, H, W) -> (B, K). Errors: ValueError, also on inputs that are not images.
-    Source: arXiv:1412.6550 and the authors' configuration cifar10_fitnet19. Differs from the paper: one number of maxout pieces for
-        all layers (the paper has 2, and 5 in the dense layer); 3x3 convolutions and the kit's pooling in the teacher too, where
-        the maxout net it is taken from has larger ones.
+    Source: arXiv:1412.6550 and the authors' configuration cifar10_fitnet19; for the teacher arXiv:1302.4389 and its authors' configuration
+        cifar10. Differs from the papers: one number of maxout pieces for all layers (they have 2, and 5 in the dense layer); the kit's
+        pooling in the teacher, where theirs overlap (4x4 with stride 2, 4x4 with stride 2, 2x2), and half of every kernel as padding
+        (theirs: 4, 3, 3).
     """
 
     def __init__(
-        self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, channels: Sequence[int], pools: Sequence[int], hidden: int = 500
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        kit: Kit,
+        *,
+        channels: Sequence[int],
+        kernels: Sequence[int],
+        pools: Sequence[int],
+        hidden: int = 500,
     ) -> None:
         require_image_shape(input_shape)
-        require(">= 1", channels=min(channels, default=0), hidden=hidden)
+        require(">= 1", channels=min(channels, default=0), kernels=min(kernels, default=0), hidden=hidden)
+        if len(kernels) not in (1, len(channels)):
+            each = f"one for each of the {len(channels)} convolutions"
+            raise ValueError(f"kernels must be one for all or {each}, got {len(kernels)}; nearest: model.kernels=[3]")
         for number in pools:
             require(f"in [1, {len(channels)}]", pools=number)
         layers, shape = [], tuple(input_shape)
-        for number, width in enumerate(channels, start=1):
-            layers += kit.conv(shape[0], width)
-            shape = (width, *shape[1:])
+        for number, (width, side) in enumerate(zip(channels, cycle(kernels)), start=1):
+            conv = kit.conv(shape[0], width, side)
+            shape = after(conv, shape)
+            layers += conv
             if number in pools:
                 pool, shape = pooling(kit, shape)
                 layers += pool

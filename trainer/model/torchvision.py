@@ -11,6 +11,7 @@ from torchvision import models
 from trainer.errors import DataError, closest, require_one_of
 from trainer.kit import Kit
 from trainer.layers import producers
+from trainer.model.parts import require_image_shape
 from trainer.retrofit import HIDDEN, replace_act, replace_drop, replace_norm, swap, trial
 
 SMALL = 64  # pixels: the longer side up to which stem=auto is stem=small
@@ -54,8 +55,7 @@ class Torchvision(nn.Sequential):
     ) -> None:
         require_one_of("auto", "small", "original", stem=stem)
         require_one_of("original", "kit", act=act, norm=norm, drop=drop)
-        if len(input_shape) != 3:
-            raise ValueError(f"needs images (C, H, W), the data has shape {tuple(input_shape)}; nearest: model=mlp, model=linear")
+        require_image_shape(input_shape)
         if name not in BUILDERS:
             raise ValueError(f"model.name={name}: torchvision has no such classifier; {closest(name, list(BUILDERS))}")
         refuse_silence(kit, act, norm, drop)

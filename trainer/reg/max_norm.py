@@ -7,6 +7,7 @@ from torch import nn
 
 from trainer.clock import Clock
 from trainer.errors import require
+from trainer.layers import decayed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +26,5 @@ class MaxNorm:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, now: Clock) -> None:
-        for weight in model.parameters():
-            if weight.dim() > 1 and weight.requires_grad:
-                weight.renorm_(p=2, dim=0, maxnorm=self.limit)
+        for weight in decayed(model):
+            weight.renorm_(p=2, dim=0, maxnorm=self.limit)

@@ -12,7 +12,7 @@ from trainer.console import Console
 from trainer.errors import ConfigError, DataError
 from trainer.fold import fold
 
-COUNTS = ("device", "threads", "eval_batch_size", "precision", "compile", "data.root", "norm.fold")  # what the command line decides; the run, the rest
+COUNTS = ("device", "threads", "eval_batch_size", "precision", "compile", "data.root", "norm.fold", "tta", "residency", "workers")  # what the command line decides; the run, the rest
 PLAIN = ("task", "runs", "output", "allow", "data")
 
 
@@ -26,7 +26,7 @@ class Evaluate:
     def run(self, cfg: DictConfig) -> float | None:
         """Returns the last run's test score. Errors: ConfigError without a run, DataError where one cannot be read."""
         for key in typed():
-            if key not in (*COUNTS, *PLAIN) and not key.startswith("hydra."):
+            if key not in (*COUNTS, *PLAIN) and not key.startswith(("hydra.", "tta.")):
                 raise ConfigError(f"{key}: task=evaluate takes it from the run's own config.yaml; what can be said here: {', '.join(COUNTS)}")
         if not cfg.runs:
             raise ConfigError("runs=[]: task=evaluate needs a run directory; write runs=[outputs/DATE/TIME-NAME]")
@@ -43,9 +43,9 @@ class Evaluate:
         saved = OmegaConf.load(directory / "config.yaml")
         if "data" in typed() and cfg.data._target_ != saved.data._target_:
             raise ConfigError(f"data={launch.choice('data')}: the run in {directory} was trained on other data, and is scored on its own")
-        for key in COUNTS:
-            if (key in typed() or key == "device") and key != "norm.fold":
-                OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
+        said = {*typed(), *(key.partition(".")[0] for key in typed()), "device"} - {"norm.fold"}
+        for key in said & {*COUNTS}:
+            OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False)
         run = build.run(saved)
         model = run.model
         try:
@@ -55,7 +55,7 @@ class Evaluate:
         if cfg.norm.fold:
             model, count = fold(model, run.train.batch(torch.arange(2, device=run.device))[0])
             console.say(f"{count} batch norms folded into the layers before them" if count else "norm.fold: no batch norm stands directly behind a layer")
-        scores = {name: run.score(model, loader) for name, loader in (("train", run.train), ("val", run.val), ("test", run.test)) if len(loader)}
+        scores = {name: run.score(model, loader, run.tta) for name, loader in (("train", run.train), ("val", run.val), ("test", run.test)) if len(loader)}
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for heading in ("split", *scores["test"]):
             table.add_column(heading)

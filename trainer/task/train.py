@@ -120,7 +120,7 @@ def results(run: Run, outcome: Outcome, curves: Curves, checkpoints: Checkpoints
         save(outcome.now, last, False)
         best = copy.deepcopy(run.model)
         best.load_state_dict(checkpoint.load(checkpoint.pointed(checkpoints.folder, "best", "last"), run.device)["weights"])
-        test = run.score(best, run.test)
+        test = run.score(best, run.test, run.tta)
         curves.scored("test", outcome.now, test)
     rates = [row["throughput"] for row in curves.rows if row["split"] == "train"]
     return {

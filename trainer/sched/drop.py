@@ -1,24 +1,11 @@
-"""Learning-rate schedules: `(now: Clock) -> multiplier`, pure functions of the time; and warm-ups, which wrap one.
-
-The loop writes lr = base_lr * multiplier. At step 0 and without a warm-up the multiplier is exactly 1.
-"""
+"""Learning-rate schedules that hold a rate and then drop it: at set times, or when the validation loss says so."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.clock import Clock, parse_length
 from trainer.errors import require
-
-Sched = Callable[[Clock], float]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Constant:
-    """multiplier = 1."""
-
-    def __call__(self, now: Clock) -> float:
-        return 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,23 +30,25 @@ class Step:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Cosine:
-    """Anneal along half a cosine (Loshchilov & Hutter, 2017).
-
-    multiplier = floor + (1 - floor) (1 + cos(pi t / T)) / 2
+class MultiStep:
+    """Drop the rate at given times (He et al., 2015): multiplier = gamma^(number of milestones reached).
 
     Args:
-        floor: multiplier at the end of the run, in [0, 1). Paper: 0.
-    Errors: ValueError. Source: arXiv:1608.03983, eq. (5). Differs from the paper: no restarts.
+        milestones: times of the drops, each a length from the start; in any order. ResNet on CIFAR-10: 32,000 and 48,000 of 64,000 updates.
+        gamma: factor of each drop, in (0, 1]. ResNet: 0.1.
+    Errors: ValueError. Source: arXiv:1512.03385, section 4.2. Differs from the paper: no.
     """
 
-    floor: float = 0.0
+    milestones: Sequence[str] = ("50%", "75%")
+    gamma: float = 0.1
 
     def __post_init__(self) -> None:
-        require("in [0, 1)", floor=self.floor)
+        for milestone in self.milestones:
+            parse_length(milestone)
+        require("in (0, 1]", gamma=self.gamma)
 
     def __call__(self, now: Clock) -> float:
-        return self.floor + (1 - self.floor) * (1 + math.cos(math.pi * now.progress)) / 2
+        return self.gamma ** sum([now.step >= now.steps(milestone) for milestone in self.milestones])
 
 
 @dataclass(kw_only=True)
@@ -110,39 +99,3 @@ class Plateau:
 
     def load_state_dict(self, state: dict[str, float]) -> None:
         self._multiplier, self._best, self._bad, self._resting = (state[key] for key in ("multiplier", "best", "bad", "resting"))
-
-
-@dataclass(frozen=True, kw_only=True)
-class NoWarmup:
-    """The schedule as it is."""
-
-    def __call__(self, sched: Sched) -> Sched:
-        return sched
-
-
-@dataclass(frozen=True, kw_only=True)
-class LinearWarmup:
-    """Raise the rate in a straight line (Goyal et al., 2017): multiplier = sched(t) (start + (1 - start) min(1, (t + 1) / W)).
-
-    The first update already moves (its ramp is 1 / W above start), and update W is the first at the full schedule.
-    The schedule keeps its own time, so that drops fall where they would without a warm-up.
-
-    Args:
-        length: W, a length. cs231n: 5000st.
-        start: multiplier the rise starts from, in [0, 1). Paper: 1 / workers.
-    Errors: ValueError. Source: arXiv:1706.02677, section 2.2.
-    """
-
-    length: str = "5%"
-    start: float = 0.0
-
-    def __post_init__(self) -> None:
-        parse_length(self.length)
-        require("in [0, 1)", start=self.start)
-
-    def __call__(self, sched: Sched) -> Sched:
-        def warmed(now: Clock) -> float:
-            ramp = min(1.0, (now.step + 1) / now.steps(self.length))
-            return sched(now) * (self.start + (1 - self.start) * ramp)
-
-        return warmed

@@ -1,0 +1,127 @@
+"""Augmentation of CIFAR-10-shaped images in batches, beside torchvision's transforms of one image at a time behind a DataLoader.
+
+    python scripts/bench/aug.py [--threads 2] [--batch 256] [--images 5120] [--rounds 5] [NAME ...]
+
+A name is one of the lines below, or words of aug= joined by commas (flip,cutout). Ours take random bytes that live in memory
+through the run's own loader and its preprocessing. Theirs are tensors in uint8 through a DataLoader, torchvision.transforms v1 and
+v2, in this process and in two workers that stay alive. All take turns, so that they meet the same moods of the machine; printed are
+images a second, the median of the rounds, and the ratio to the fastest of theirs.
+"""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from hydra import compose, initialize_config_dir
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+from torchvision import transforms as v1
+from torchvision.transforms import v2
+
+from trainer import build, conf
+from trainer.data.loader import Loader
+from trainer.data.splits import Split
+from trainer.warp import fused
+
+MEAN, DEVIATION = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
+LONG_ENOUGH = 0.3  # seconds of epochs a sample
+FLIPS = ("crop,flip", lambda v: [v.RandomCrop(32, padding=4), v.RandomHorizontalFlip()])
+LINES: dict[str, tuple[str, Callable]] = {  # ours, theirs from a module of transforms
+    "normalise alone": ("", lambda v: []),
+    "crop + flip": FLIPS,
+    "affine": ("rotate,stretch,shear,translate", lambda v: [v.RandomAffine(15, (0.1, 0.1), (0.83, 1.2), (-10, 10, -10, 10), v2.InterpolationMode.BILINEAR)]),
+    "resized crop": ("resized_crop", lambda v: [v.RandomResizedCrop(32, antialias=False)]),
+    "color jitter": ("color_jitter", lambda v: [v.ColorJitter(0.4, 0.4, 0.4, 0.1)]),
+    "perspective": ("perspective", lambda v: [v.RandomPerspective(0.5, 1.0)]),
+    "random erasing": ("random_erasing", lambda v: [v.RandomErasing(0.5, (0.02, 0.4), (0.3, 3.3))]),
+    "randaugment": ("randaugment", lambda v: [v.RandAugment(2, 9)]),
+    "trivial augment": ("trivial_augment", lambda v: [v.TrivialAugmentWide()]),
+}
+
+
+class Resident(Dataset):
+    """Images in memory, one at a time."""
+
+    def __init__(self, images: torch.Tensor, transform: Callable) -> None:
+        self.images = images
+        self.transform = transform
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return self.transform(self.images[index])
+
+
+def ours(words: str, images: torch.Tensor, batch: int) -> Callable[[], int]:
+    """An epoch through the run's loader and the augmentations of the words, with their numbers as in conf/."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
+        cfg = compose("config", [f"aug=[{words}]"])
+    cpu, rng = torch.device("cpu"), torch.Generator()
+    loader = Loader(Split(images, torch.zeros(len(images), 10)), build.node(cfg, "preprocess")().fit(images), cpu)
+    loader.images, loader.apply = images, build.node(cfg, "preprocess")().fit(images)  # from bytes, as where a set is too large to be kept as floats
+    transforms = fused([build.node(cfg, f"aug.{name}")() for name in cfg.aug])
+    for transform in transforms:
+        if hasattr(transform, "look_at"):
+            transform.look_at(loader.batch(torch.arange(256))[0])
+
+    def epoch() -> int:
+        for indices in torch.randperm(len(images)).split(batch):
+            out, targets = loader.batch(indices)
+            for transform in transforms:
+                out, targets = transform(out, targets, rng)
+        return len(images)
+
+    return epoch
+
+
+def theirs(make: Callable, module, workers: int, images: torch.Tensor, batch: int) -> Callable[[], int]:
+    """An epoch of a DataLoader with persistent workers; v1 converts as v2 does."""
+    convert = [v2.ToDtype(torch.float32, scale=True)] if module is v2 else [v1.ConvertImageDtype(torch.float32)]
+    chain = nn.Sequential(*[part for part in (*make(module), *convert, module.Normalize(MEAN, DEVIATION))])
+    loader = DataLoader(Resident(images, chain), batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    return lambda: sum(len(part) for part in loader)
+
+
+def speeds(epochs: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
+    """Images a second of each, in turn; the first round, which starts workers, is left out."""
+    times: dict[str, list[float]] = {name: [] for name in epochs}
+    for _ in range(rounds + 1):
+        for name, epoch in epochs.items():
+            start, count = time.perf_counter(), 0
+            while time.perf_counter() - start < LONG_ENOUGH:
+                count += epoch()
+            times[name].append(count / (time.perf_counter() - start))
+    return {name: statistics.median(values[1:]) for name, values in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--images", type=int, default=5120)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("names", nargs="*")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    images = torch.randint(0, 256, (arguments.images, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    for name in arguments.names or LINES:
+        words, make = LINES.get(name, (name, None))
+        epochs = {"ours": ours(words, images, arguments.batch)}
+        if make:
+            epochs |= {
+                f"{title}, {workers} workers": theirs(make, module, workers, images, arguments.batch)
+                for title, module in (("v1", v1), ("v2", v2))
+                for workers in (0, 2)
+            }
+        measured = speeds(epochs, arguments.rounds)
+        mine, others = measured.pop("ours"), measured
+        best = max(others, key=others.get, default=None)
+        beside = f"   best of torchvision ({best}) {others[best]:8.0f}   ratio {mine / others[best]:5.1f}" if best else ""
+        print(f"{name:18s} ours {mine:8.0f} images/s{beside}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,337 @@
+"""Folders of images, written here, and their cache."""
+
+import os
+import re
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from trainer.data.cache import reserved
+from trainer.data.files import Rows, decoded
+from trainer.data.image_folder import ImageFolder
+from trainer.errors import DataError
+
+
+@pytest.fixture(autouse=True)
+def caches(tmp_path_factory, monkeypatch):
+    """The user's cache folder, empty."""
+    folder = tmp_path_factory.mktemp("caches")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder / "trainer"
+
+
+@pytest.fixture
+def pictures():
+    return np.random.default_rng(0).integers(0, 256, (20, 6, 4, 3), dtype=np.uint8)
+
+
+@pytest.fixture
+def root(tmp_path, pictures):
+    """ROOT/train/{ant,bee}, 5 and 10 images, and ROOT/test/{ant,bee}, 2 and 3; in this order those of `pictures`."""
+    arriving = iter(pictures)
+    for part, name, count in (("train", "ant", 5), ("train", "bee", 10), ("test", "ant", 2), ("test", "bee", 3)):
+        (tmp_path / part / name).mkdir(parents=True)
+        for number in range(count):
+            Image.fromarray(next(arriving)).save(tmp_path / part / name / f"{number:02}.png")
+    return tmp_path
+
+
+def test_image_folder_reads_every_pixel_and_takes_classes_from_folders(root, pictures):
+    (root / "train" / "ant" / "notes.txt").write_text("no image")
+    (root / "train" / ".cache").mkdir()
+    data = ImageFolder(root=str(root), val_share=0.0).load()
+    assert (data.classes, data.task, data.input_shape) == (("ant", "bee"), "classification", (3, 6, 4))
+    assert torch.equal(data.train.images, torch.from_numpy(pictures[:15]).permute(0, 3, 1, 2))
+    assert torch.equal(data.test.images, torch.from_numpy(pictures[15:]).permute(0, 3, 1, 2))
+    assert data.train.targets.argmax(1).tolist() == [0] * 5 + [1] * 10 and data.test.targets.tolist() == [[1, 0]] * 2 + [[0, 1]] * 3
+    assert len(data.val) == 0
+
+
+def test_image_folder_holds_out_by_class_where_there_is_no_val_folder(root):
+    data = ImageFolder(root=str(root), val_share=0.2).load()
+    assert (data.train.targets.sum(0).tolist(), data.val.targets.sum(0).tolist()) == ([4, 8], [1, 2])
+
+
+def test_image_folder_takes_a_val_folder_whole(root, pictures):
+    (root / "val" / "bee").mkdir(parents=True)
+    Image.fromarray(pictures[0]).save(root / "val" / "bee" / "x.png")
+    data = ImageFolder(root=str(root), val_share=0.2).load()
+    assert (len(data.train), data.val.targets.tolist()) == (15, [[0, 1]])
+
+
+def test_grey_images_have_one_channel(root, pictures):
+    for path in root.rglob("*.png"):
+        Image.fromarray(pictures[0, :, :, 0]).save(path)
+    data = ImageFolder(root=str(root)).load()
+    assert data.input_shape == (1, 6, 4) and (data.test.images == torch.from_numpy(pictures[0, :, :, 0])).all()
+
+
+def test_one_coloured_image_makes_all_coloured(root, pictures):
+    for path in root.glob("train/*/*.png"):
+        Image.fromarray(pictures[0, :, :, 0]).save(path)
+    data = ImageFolder(root=str(root)).load()
+    assert data.input_shape == (3, 6, 4) and (data.train.images == torch.from_numpy(pictures[0, :, :, 0])).all()
+
+
+def test_size_resizes_images_of_any_size(root):
+    Image.new("RGB", (9, 30), (10, 20, 30)).save(root / "train" / "ant" / "00.png")
+    data = ImageFolder(root=str(root), size=5, val_share=0.0).load()
+    assert data.input_shape == (3, 5, 5)
+    assert (data.train.images[0] == torch.tensor([10, 20, 30]).view(3, 1, 1)).all()  # one colour stays that colour
+
+
+def test_images_that_differ_in_size_need_a_size(root):
+    Image.new("RGB", (9, 30)).save(root / "train" / "bee" / "03.png")
+    with pytest.raises(DataError, match="00.png has 4x6 pixels, .*bee/03.png has 9x30; data.size=N"):
+        ImageFolder(root=str(root)).load()
+
+
+def empty(folder):
+    for path in folder.iterdir():
+        path.unlink()
+
+
+def truncate(path):
+    path.write_bytes(path.read_bytes()[:90])
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lambda root: (root / "train").rename(root / "training"), "train: no such folder"),
+        (lambda root: (root / "test").rename(root / "testing"), "test: no such folder"),
+        (lambda root: (root / "test" / "ant").rename(root / "test" / "aunt"), "test/aunt: a class that train/ does not have; it has ant"),
+        (lambda root: empty(root / "train" / "bee"), "train/bee: no images in it"),
+        (lambda root: [empty(root / "test" / name) for name in ("ant", "bee")], "test: no images in its class folders"),
+        (lambda root: (root / "test" / "ant" / "01.png").write_bytes(b"not a picture"), "test/ant/01.png: not an image that can be read"),
+        (lambda root: truncate(root / "train" / "bee" / "02.png"), "train/bee/02.png: not an image that can be read"),
+    ],
+)
+def test_image_folder_names_what_is_wrong(break_it, message, root):
+    break_it(root)
+    with pytest.raises(DataError, match=message):
+        ImageFolder(root=str(root)).load()
+
+
+def test_image_folder_without_a_root_says_so(tmp_path):
+    with pytest.raises(DataError, match="data.root=.*nowhere: no such folder"):
+        ImageFolder(root=str(tmp_path / "nowhere")).load()
+
+
+def test_a_train_folder_without_classes_is_refused(tmp_path):
+    (tmp_path / "train").mkdir()
+    with pytest.raises(DataError, match="train: no class folders in it"):
+        ImageFolder(root=str(tmp_path)).load()
+
+
+def rewritten(path):
+    """Other bytes in a file, which from outside looks as it did."""
+    before = path.stat()
+    path.write_bytes(bytes(before.st_size))
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def one(folder, ending):
+    (found,) = folder.glob(f"*{ending}")
+    return found
+
+
+def test_the_second_start_reads_no_image(root, pictures, caches):
+    ImageFolder(root=str(root), val_share=0.0).load()
+    for path in root.rglob("*.png"):
+        rewritten(path)
+    data = ImageFolder(root=str(root), val_share=0.0).load()
+    assert torch.equal(data.train.images, torch.from_numpy(pictures[:15]).permute(0, 3, 1, 2)) and data.notes == ()
+    held = ImageFolder(root=str(root), val_share=0.2).load()  # another split of the same images
+    assert len(held.val) == 3 and len(list(caches.glob("*.npy"))) == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: os.utime(root / "train" / "ant" / "00.png", ns=(0, 0)),
+        lambda root: (root / "train" / "ant" / "00.png").write_bytes(b"longer" * 1000),
+        lambda root: (root / "train" / "ant" / "00.png").rename(root / "train" / "ant" / "another.png"),
+        lambda root: (root / "train" / "ant" / "00.png").rename(root / "train" / "bee" / "00a.png"),
+    ],
+)
+def test_a_folder_that_has_changed_is_decoded_anew(change, root):
+    ImageFolder(root=str(root)).load()
+    for path in root.rglob("*.png"):
+        rewritten(path)
+    change(root)
+    with pytest.raises(DataError, match="not an image that can be read"):
+        ImageFolder(root=str(root)).load()
+
+
+def test_another_size_is_another_entry_of_the_cache(root):
+    assert ImageFolder(root=str(root)).load().input_shape == (3, 6, 4)
+    assert ImageFolder(root=str(root), size=5).load().input_shape == (3, 5, 5)
+
+
+def test_the_cache_can_stand_elsewhere(root, tmp_path_factory, caches):
+    folder = tmp_path_factory.mktemp("own") / "deep" / "er"
+    ImageFolder(root=str(root), cache=str(folder)).load()
+    assert one(folder, ".npy").stat().st_size > 20 * 6 * 4 * 3 and not caches.exists()
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda caches: cut(one(caches, ".npy")),
+        lambda caches: one(caches, ".npy").write_bytes(b"nothing of numpy's"),
+        lambda caches: one(caches, ".npy").write_bytes(b""),
+        lambda caches: np.save(one(caches, ".npy"), np.zeros((20, 3, 4, 6), np.uint8)),
+        lambda caches: np.save(one(caches, ".npy"), np.zeros((19, 3, 6, 4), np.uint8)),
+        lambda caches: np.save(one(caches, ".npy"), np.zeros((20, 3, 6, 4), np.float32)),
+        lambda caches: one(caches, ".npy").unlink(),
+        lambda caches: one(caches, ".json").unlink(),
+        lambda caches: one(caches, ".json").write_text('{"shape": [3, 6'),
+        lambda caches: one(caches, ".json").write_text("[]"),
+        lambda caches: one(caches, ".npy").rename(one(caches, ".npy").with_suffix(".colour")),  # as a killed process leaves it
+    ],
+)
+def test_a_damaged_or_half_made_cache_is_made_anew(harm, root, pictures, caches):
+    for _ in range(2):
+        data = ImageFolder(root=str(root), val_share=0.0).load()
+        assert torch.equal(data.train.images, torch.from_numpy(pictures[:15]).permute(0, 3, 1, 2))
+        assert not list(caches.glob("*.colour"))
+        harm(caches)
+
+
+def test_two_that_start_at_once_make_one_cache(root, caches):
+    both = threading.Barrier(2)
+
+    def start(_):
+        both.wait(20)
+        return ImageFolder(root=str(root)).load().test.images
+
+    with ThreadPoolExecutor(2) as threads:
+        first, second = threads.map(start, range(2))
+    assert torch.equal(first, second)
+    assert sorted(path.suffix for path in caches.iterdir()) == [".json", ".lock", ".npy"]
+
+
+def test_without_a_place_for_the_cache_the_images_are_decoded_into_memory(root, pictures):
+    for path in root.rglob("*.png"):
+        Image.fromarray(pictures[0, :, :, 0]).save(path)  # grey ones, whose channels the array has room for three times
+    data = ImageFolder(root=str(root), cache=str(root / "train" / "ant" / "00.png")).load()
+    assert data.input_shape == (1, 6, 4) and (data.test.images == torch.from_numpy(pictures[0, :, :, 0])).all()
+    (note,) = data.notes
+    assert re.match(r"data.cache=.*00.png: .* cannot take the decoded images \(.+\); data.cache=DIR names another folder; .* at every start", note)
+
+
+def test_without_a_place_and_memory_they_stay_files(root, monkeypatch):
+    monkeypatch.setattr("trainer.data.image_folder.SHARE", 0.0)
+    data = ImageFolder(root=str(root), cache=str(root / "train" / "ant" / "00.png")).load()
+    assert isinstance(data.train.images, Rows) and data.notes[0].endswith("decoded in every epoch")
+
+
+def test_room_for_the_cache_is_taken_before_it_is_filled(tmp_path):
+    pixels = reserved(tmp_path / "x", (1000, 3, 100, 100))
+    assert pixels.shape == (1000, 3, 100, 100) and (tmp_path / "x").stat().st_blocks * 512 >= 30_000_000
+
+
+def test_cache_none_keeps_no_pixels_but_remembers_what_it_saw(root, pictures, caches):
+    first, second = (ImageFolder(root=str(root), cache="none", val_share=0.2).load() for _ in range(2))
+    assert [path.suffix for path in caches.iterdir()] == [".json"]
+    kept = ImageFolder(root=str(root), val_share=0.2).load()
+    for data in (first, second):
+        for part, other in ((data.train, kept.train), (data.val, kept.val), (data.test, kept.test)):
+            assert isinstance(part.images, Rows) and (len(part), part.images.shape) == (len(other), tuple(other.images.shape))
+            assert torch.equal(part.sample(), other.images) and torch.equal(part.targets, other.targets)
+    for path in root.rglob("*.png"):
+        rewritten(path)
+    again = ImageFolder(root=str(root), cache="none").load()  # what it saw stands in the cache
+    with pytest.raises(DataError, match="ant/0..png: cannot be read any more"):
+        again.train.sample()
+
+
+def test_a_file_that_has_changed_its_size_meanwhile_is_an_error(root, pictures):
+    data = ImageFolder(root=str(root), cache="none", val_share=0.0).load()
+    Image.new("RGB", (9, 30)).save(root / "train" / "ant" / "01.png")
+    with pytest.raises(DataError, match="ant/01.png: has 9x30 pixels now; the run began with 4x6"):
+        data.train.sample()
+    assert torch.equal(data.train.images.read(torch.tensor([2, 0]))[0], torch.from_numpy(pictures[2]).permute(2, 0, 1))
+
+
+@pytest.fixture
+def with_bad(root):
+    """The folder with two files that are no images, one at the very start."""
+    (root / "train" / "ant" / "00.png").write_bytes(b"no picture")
+    truncate(root / "test" / "bee" / "01.png")
+    return root
+
+
+@pytest.mark.parametrize("cache", ["auto", "none"])
+def test_bad_files_are_left_out_and_counted(cache, with_bad, pictures):
+    for _ in range(2):
+        data = ImageFolder(root=str(with_bad), on_error="skip", val_share=0.0, cache=cache).load()
+        good = [number for number in range(20) if number not in (0, 18)]
+        assert torch.equal(data.train.sample(), torch.from_numpy(pictures[1:15]).permute(0, 3, 1, 2))
+        assert torch.equal(data.test.sample(), torch.from_numpy(pictures[[15, 16, 17, 19]]).permute(0, 3, 1, 2)) and len(good) == 18
+        assert data.train.targets.argmax(1).tolist() == [0] * 4 + [1] * 10 and data.test.targets.argmax(1).tolist() == [0, 0, 1, 1]
+        (note,) = data.notes
+        assert re.fullmatch(r"data.on_error=skip: left out 2 of 20 files: .*ant/00.png, .*bee/01.png", note)
+
+
+def test_bad_files_stop_the_run_with_their_number_also_from_the_cache(with_bad):
+    for on_error in ("stop", "skip", "stop"):
+        if on_error == "skip":
+            ImageFolder(root=str(with_bad), on_error="skip").load()
+            continue
+        with pytest.raises(DataError, match=r"ant/00.png: not an image that can be read \(.+\) \(2 such files of 20\); .*data.on_error=skip"):
+            ImageFolder(root=str(with_bad)).load()
+
+
+def test_only_the_first_few_bad_files_are_named(root):
+    for path in (root / "train" / "bee").iterdir():
+        if path.name != "09.png":
+            path.write_bytes(b"no picture")
+    (note,) = ImageFolder(root=str(root), on_error="skip").load().notes
+    assert note.startswith("data.on_error=skip: left out 9 of 20 files: ") and note.count("bee/") == 3 and note.endswith(", ...")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        ("train/bee/*", "train: no image that can be read of bee"),
+        ("test/*/*", "test: no image that can be read$"),
+        ("*/*/*", "all 20 files"),
+    ],
+)
+def test_what_is_left_must_be_enough(spoil, message, root):
+    for path in root.glob(spoil):
+        path.write_bytes(b"no picture")
+    for size in (None, 5):
+        with pytest.raises(DataError, match=message):
+            ImageFolder(root=str(root), on_error="skip", size=size).load()
+
+
+def test_a_link_to_nowhere_is_a_bad_file(root):
+    (root / "train" / "ant" / "00.png").unlink()
+    (root / "train" / "ant" / "00.png").symlink_to(root / "gone.png")
+    with pytest.raises(DataError, match="ant/00.png: not an image that can be read"):
+        ImageFolder(root=str(root)).load()
+
+
+def test_a_large_jpeg_is_shrunk_while_it_is_decoded_and_looks_the_same(tmp_path):
+    wave = np.sin(np.linspace(0, 6, 480))[:, None] * np.cos(np.linspace(0, 5, 640))
+    Image.fromarray(np.stack([128 + 100 * wave, 128 - 60 * wave, 90 + 30 * wave], 2).astype(np.uint8)).save(tmp_path / "x.jpg", quality=95)
+    with Image.open(tmp_path / "x.jpg") as image:
+        expected = np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
+    found = decoded(str(tmp_path / "x.jpg"), 32)
+    assert found.shape == (32, 32, 3) and abs(found - expected).max() <= 3  # levels of 255: two ways to average a smooth picture
+
+
+def test_on_error_is_stop_or_skip(root):
+    with pytest.raises(ValueError, match="on_error must be one of stop, skip, got go"):
+        ImageFolder(root=str(root), on_error="go").load()

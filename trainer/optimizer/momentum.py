@@ -1,0 +1,40 @@
+"""Momentum as torch has it, with the option to raise it in stages."""
+
+import torch
+
+from trainer.errors import require
+
+
+class Momentum(torch.optim.SGD):
+    """SGD with heavy-ball momentum, the rate outside the velocity: v = m v + g, w -= lr v (Polyak, 1964).
+
+    With `anneal` the momentum rises in stages (Sutskever et al., 2013, eq. 5): in update t from 0
+    m_t = min(1 - 2^(-1 - log2(floor(t / anneal) + 1)), momentum), which is 1/2, 3/4, 5/6, 7/8, ... up to `momentum`.
+
+    Args:
+        lr: learning rate, > 0.
+        momentum: m, share of the velocity kept, in [0, 1). Paper: 0.9 to 0.999.
+        dampening: share of the new gradient left out of the velocity, in [0, 1). Paper: 0.
+        anneal: updates of a stage, >= 0; 0 keeps the momentum where it is. Paper: 250.
+        fused: one kernel for all weights.
+    Errors: ValueError. Source: Sutskever et al., ICML 2013, section 3. Differs from the paper: torch's form, whose velocity does not
+    hold the rate (see optimizer=momentum_velocity).
+    """
+
+    def __init__(self, params, *, lr: float = 0.05, momentum: float = 0.9, dampening: float = 0.0, anneal: int = 0, fused: bool = True) -> None:
+        require("> 0", lr=lr)
+        require("in [0, 1)", momentum=momentum, dampening=dampening)
+        require(">= 0", anneal=anneal)
+        super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, fused=fused)
+        if anneal:
+            for group in self.param_groups:
+                group |= {"anneal": anneal, "final_momentum": momentum, "step": 0}  # in the groups, so that checkpoints hold it
+            self.register_step_pre_hook(annealed)
+
+
+def annealed(optimizer: torch.optim.Optimizer, arguments: tuple, more: dict) -> None:
+    """Set the momentum of the update that follows; 2^(-1 - log2 s) is 1 / (2 s)."""
+    for group in optimizer.param_groups:
+        stage = group["step"] // group["anneal"] + 1
+        group["momentum"] = min(1 - 1 / (2 * stage), group["final_momentum"])
+        group["step"] += 1

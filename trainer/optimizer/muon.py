@@ -1,0 +1,129 @@
+"""Muon, and AdamW for what is no hidden matrix."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from trainer.errors import require
+
+COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, chosen by Jordan for the slope at 0
+
+
+class Muon(Optimizer):
+    """Momentum made orthogonal (Jordan et al., 2024), and AdamW (Loshchilov & Hutter, 2019) for the rest.
+
+    Hidden matrices:  b = m b + (1 - m) g,  u = (1 - m) g + m b (or b without nesterov),
+        w = w - lr (weight_decay w + sqrt(max(1, rows / columns)) orthogonal(u))
+    where orthogonal(U S V^T) is nearly U V^T, by ns_steps of a Newton-Schulz iteration. Kernels of convolutions are matrices with
+    one row a channel of the output. Biases, norm scales and the last matrix, which gives the outputs, go to AdamW with a rate of
+    their own; a model of one layer is all AdamW's.
+
+    Args:
+        params: weights, or groups of them, in the model's order.
+        lr: learning rate of the matrices, > 0. Jordan: 0.02.
+        momentum: m, in [0, 1). Jordan: 0.95.
+        nesterov: step by the momentum one step ahead. Jordan: yes.
+        ns_steps: Newton-Schulz iterations, >= 1. Jordan: 5.
+        weight_decay: share of the rate by which weights shrink a step, >= 0, in both parts. Jordan: 0.
+        adamw_lr: learning rate of the rest, > 0. Jordan: 3e-4.
+        adamw_betas: AdamW's decay of the mean and of the mean square, each in [0, 1). Jordan: 0.9 and 0.95.
+        adamw_eps: added to AdamW's root, > 0. Jordan: 1e-10.
+    Errors: ValueError. Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
+    Differs from the source: bfloat16 in the iteration on CUDA devices only; the first layer counts as hidden.
+    """
+
+    def __init__(
+        self,
+        params,
+        *,
+        lr: float = 0.02,
+        momentum: float = 0.95,
+        nesterov: bool = True,
+        ns_steps: int = 5,
+        weight_decay: float = 0.0,
+        adamw_lr: float = 3e-4,
+        adamw_betas: tuple[float, float] = (0.9, 0.95),
+        adamw_eps: float = 1e-10,
+    ) -> None:
+        require("> 0", lr=lr, adamw_lr=adamw_lr, adamw_eps=adamw_eps)
+        require("in [0, 1)", momentum=momentum)
+        require(">= 1", ns_steps=ns_steps)
+        require(">= 0", weight_decay=weight_decay)
+        for beta in adamw_betas:
+            require("in [0, 1)", adamw_betas=beta)
+        self.momentum, self.nesterov, self.ns_steps = momentum, nesterov, ns_steps
+        self.betas, self.eps = adamw_betas, adamw_eps
+        super().__init__(parted(params, lr, adamw_lr), {"weight_decay": weight_decay, "step": 0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        with torch.enable_grad():
+            loss = closure()
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if weights:
+                group["step"] += 1
+                updates = self._orthogonal(weights) if group["orthogonal"] else self._adaptive(weights, group["step"])
+                torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+                torch._foreach_add_(weights, updates, alpha=-group["lr"])
+        return loss
+
+    def _orthogonal(self, weights: list[Tensor]) -> list[Tensor]:
+        grads = [weight.grad for weight in weights]
+        means = self._kept("momentum", weights)
+        torch._foreach_lerp_(means, grads, 1 - self.momentum)
+        ahead = torch._foreach_lerp(grads, means, self.momentum) if self.nesterov else means
+        matrices = [each.flatten(1) for each in ahead]
+        updates: list[Tensor] = [None] * len(weights)
+        for shape in {matrix.shape: None for matrix in matrices}:  # matrices of one size go through the iteration together
+            alike = [index for index, matrix in enumerate(matrices) if matrix.shape == shape]
+            scale = max(1, shape[0] / shape[1]) ** 0.5
+            for index, update in zip(alike, orthogonalized(torch.stack([matrices[index] for index in alike]), self.ns_steps)):
+                updates[index] = update.to(weights[index].dtype).view_as(weights[index]) * scale
+        return updates
+
+    def _adaptive(self, weights: list[Tensor], step: int) -> list[Tensor]:
+        grads = [weight.grad for weight in weights]
+        means, squares = self._kept("mean", weights), self._kept("square", weights)
+        torch._foreach_lerp_(means, grads, 1 - self.betas[0])
+        torch._foreach_lerp_(squares, torch._foreach_mul(grads, grads), 1 - self.betas[1])
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, 1 - self.betas[1] ** step))
+        torch._foreach_add_(roots, self.eps)
+        return torch._foreach_div(torch._foreach_div(means, 1 - self.betas[0] ** step), roots)
+
+    def _kept(self, name: str, weights: list[Tensor]) -> list[Tensor]:
+        for weight in weights:
+            if name not in self.state[weight]:
+                self.state[weight][name] = torch.zeros_like(weight)
+        return [self.state[weight][name] for weight in weights]
+
+
+def parted(params, lr: float, adamw_lr: float) -> list[dict]:
+    """Groups for the hidden matrices and for the rest; keys that a group brings along stay with its weights."""
+    params = list(params)
+    groups = params if isinstance(params[0], dict) else [{"params": params}]
+    groups = [{**group, "params": list(group["params"])} for group in groups]
+    matrices = [weight for group in groups for weight in group["params"] if weight.dim() > 1]
+    hidden = {id(weight) for weight in matrices[:-1]}
+    found = []
+    for group in groups:
+        for orthogonal, rate in ((True, lr), (False, adamw_lr)):
+            chosen = [weight for weight in group["params"] if (id(weight) in hidden) == orthogonal]
+            if chosen:
+                found.append({"lr": rate, **group, "params": chosen, "orthogonal": orthogonal})
+    return found
+
+
+def orthogonalized(matrices: Tensor, steps: int) -> Tensor:
+    """U S V^T -> nearly U V^T for a batch of matrices (N, rows, columns): x = a x + (b x x^T + c (x x^T)^2) x, from norm 1."""
+    a, b, c = COEFFICIENTS
+    x = matrices.bfloat16() if matrices.is_cuda else matrices
+    tall = x.shape[1] > x.shape[2]
+    x = x.mT if tall else x
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(steps):
+        gram = x @ x.mT
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.mT if tall else x

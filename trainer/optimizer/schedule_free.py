@@ -1,0 +1,83 @@
+"""AdamW that needs no schedule."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from trainer.errors import require
+
+
+class ScheduleFree(Optimizer):
+    """Schedule-free AdamW: averaging in place of a falling rate (Defazio et al., 2024).
+
+    The gradient g is taken at y, the step from z, and x, the weighted mean of all z, is what to evaluate:
+        v = beta2 v + (1 - beta2) g^2
+        z = z - lr (g / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay y)
+        x = (1 - c) x + c z,  c = lr_t^2 / (lr_1^2 + ... + lr_t^2)
+        y = (1 - beta1) z + beta1 x
+    Train with sched=constant; a warm-up helps, and its steps weigh less in the mean. Batch-norm statistics are those at y.
+
+    Args:
+        params: weights, or groups of them.
+        lr: learning rate, > 0. The paper's code: 2.5e-3.
+        betas: share of x in y, and decay of the mean square, each in (0, 1). Paper: 0.9 and 0.999.
+        eps: added to the root, > 0. Paper: 1e-8.
+        weight_decay: at y, >= 0. Paper: tuned.
+    Errors: ValueError. Source: arXiv:2405.15682, eq. (2) to (4) and algorithm 1. Differs from the paper: the bias of v is taken
+    out under the root, as in Adam, not in lr and so in c.
+    """
+
+    def __init__(self, params, *, lr: float = 2.5e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0) -> None:
+        require("> 0", lr=lr, eps=eps)
+        require(">= 0", weight_decay=weight_decay)
+        for beta in betas:
+            require("in (0, 1)", betas=beta)
+        self.betas, self.eps = betas, eps
+        super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "step": 0, "lr_squares": 0.0})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+        with torch.enable_grad():
+            loss = closure()
+        for group in self.param_groups:
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if weights and group["lr"] > 0:
+                self._step(group, weights)
+        return loss
+
+    def _step(self, group: dict, weights: list[Tensor]) -> None:
+        (beta1, beta2), lr = self.betas, group["lr"]
+        for weight in weights:
+            if not self.state[weight]:
+                self.state[weight].update(z=weight.clone(), square=torch.zeros_like(weight))
+        zs, squares = ([self.state[weight][name] for weight in weights] for name in ("z", "square"))
+        group["step"] += 1
+        group["lr_squares"] += lr**2
+        c = lr**2 / group["lr_squares"]
+        grads = [weight.grad for weight in weights]
+        torch._foreach_lerp_(squares, torch._foreach_mul(grads, grads), 1 - beta2)
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, 1 - beta2 ** group["step"]))
+        torch._foreach_add_(roots, self.eps)
+        steps = torch._foreach_div(grads, roots)
+        if group["weight_decay"]:
+            torch._foreach_add_(steps, weights, alpha=group["weight_decay"])
+        # y of the new x and z, without x: what a regulariser did to the weights stays.
+        torch._foreach_lerp_(weights, zs, c)
+        torch._foreach_add_(weights, steps, alpha=lr * (beta1 * (1 - c) - 1))
+        torch._foreach_add_(zs, steps, alpha=-lr)
+
+    @torch.no_grad()
+    def eval(self) -> None:
+        """Put x where y stands; y is kept, so that evaluation changes nothing."""
+        for weight, state in self.state.items():
+            if "y" not in state:
+                state["y"] = weight.clone()
+                weight.lerp_(state["z"], 1 - 1 / self.betas[0])
+
+    @torch.no_grad()
+    def train(self) -> None:
+        for weight, state in self.state.items():
+            if "y" in state:
+                weight.copy_(state.pop("y"))

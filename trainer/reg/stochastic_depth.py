@@ -1,0 +1,52 @@
+"""Dropping residual blocks."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from trainer.errors import require
+from trainer.layers import Residual
+
+
+class SurvivingResidual(Residual):
+    """A residual block whose branch is left out of a training step with probability 1 - survival."""
+
+    def __init__(self, block: Residual, survival: float) -> None:
+        super().__init__(block.branch, block.shortcut, block.after)
+        self.survival = survival
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training:
+            return self.after(self.survival * self.branch(x) + self.shortcut(x))
+        if self.survival == 1 or torch.rand(()) < self.survival:  # drawn on the CPU: nothing waits for a device
+            return super().forward(x)
+        # Not computed, yet b = 0 gives its weights a gradient of zeros and not none, on which optimizers would differ.
+        ends = [weight.flatten()[0] for weight in self.branch.parameters()]
+        return self.after(self.shortcut(x) + 0 * torch.stack(ends).sum())
+
+
+@dataclass(frozen=True, kw_only=True)
+class StochasticDepth:
+    """Leave out residual branches at random in training, deep ones more often (Huang et al., 2016).
+
+    Block l of L: after(b_l branch(x) + shortcut(x)), b_l ~ Bernoulli(s_l) once a batch, s_l = 1 - l / L (1 - survival);
+    in evaluation b_l is its mean, s_l. What is left out is not computed: at 0.5, a quarter of the branches.
+
+    Args:
+        survival: probability that the last block's branch is kept, in (0, 1]. Paper: 0.5.
+    Errors: ValueError, also without residual blocks. Source: arXiv:1603.09382, section 3. Differs from the paper: no.
+    """
+
+    survival: float = 0.5
+
+    def __post_init__(self) -> None:
+        require("in (0, 1]", survival=self.survival)
+
+    def __call__(self, model: nn.Module) -> nn.Module:
+        blocks = [(name, module) for name, module in model.named_modules() if isinstance(module, Residual)]
+        if not blocks:
+            raise ValueError("is for residual nets, the model has no residual block; nearest: model=resnet20, model=wide_resnet")
+        for depth, (name, block) in enumerate(blocks, start=1):
+            model.set_submodule(name, SurvivingResidual(block, 1 - depth / len(blocks) * (1 - self.survival)))
+        return model

@@ -1,0 +1,41 @@
+"""Decay of the weights themselves, beside the optimizer."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from trainer.clock import Clock
+from trainer.errors import require
+from trainer.layers import decayed
+
+
+@dataclass(kw_only=True)
+class WeightDecay:
+    """Decoupled weight decay (Loshchilov & Hutter, 2019): w' = w - lr strength w + (the optimizer's own update), whatever the optimizer.
+
+    With plain SGD that is the L2 penalty of the same strength; with momentum or adaptive rates it is not: the decay of a weight does not
+    depend on the history or the size of its gradient. It acts on matrices and kernels: no biases, no scales of norms. What is remembered
+    between `before` and the call, within one step, is the decay lr strength w.
+
+    Args:
+        strength: lambda, >= 0. torch's AdamW: 0.01.
+    Errors: ValueError. Source: arXiv:1711.05101, algorithms 1 and 2, in torch's scaling: their eta alpha is the step's lr.
+    Differs from the paper: no.
+    """
+
+    strength: float = 0.01
+
+    def __post_init__(self) -> None:
+        require(">= 0", strength=self.strength)
+
+    @torch.no_grad()
+    def before(self, model: nn.Module, now: Clock) -> None:
+        """Take the decay from the weights that the step starts from."""
+        weights = decayed(model)
+        self._pending = weights, torch._foreach_mul(weights, now.lr * self.strength)
+
+    @torch.no_grad()
+    def __call__(self, model: nn.Module, now: Clock) -> None:
+        torch._foreach_sub_(*self._pending)
+        del self._pending
