@@ -116,7 +116,11 @@ def test_every_pair_of_options_stands_in_a_row():
 @pytest.mark.parametrize("row", SENSIBLE, ids="-".join)
 def test_a_sensible_cross_trains(row, cross):
     act, init, norm, model = row
-    run = cross(*row)
+    try:
+        run = cross(*row)
+    except ConfigError as error:
+        assert "the fresh model's outputs are no numbers; nearest: " in str(error) and any(may(*row) for may in OVERFLOWS)
+        return
     images, targets = run.train.batch(torch.arange(16))
     weights = [weight for weight in run.model.parameters() if weight.requires_grad]
     before = [weight.detach().clone() for weight in weights]
@@ -152,4 +156,4 @@ def test_a_senseless_cross_says_why_in_one_line_with_a_word_that_helps(row, cros
 def test_a_net_that_overflows_ends_with_advice(run_in_process):
     """e^e^e^...: the crossing's rows of act=exponential that are no numbers, as a user meets them."""
     code, _, errors = run_in_process("model=mlp", "act=exponential", "init=he_normal", "epochs=1", "threads=1")
-    assert code == 5 and "nearest: " in errors.strip().splitlines()[-1]
+    assert code == 2 and "nearest: " in errors.strip().splitlines()[-1]

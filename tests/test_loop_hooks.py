@@ -83,6 +83,22 @@ def test_a_weights_edit_may_look_before_the_step(fitted):
     assert {rate for _, _, rate, _ in seen} == {0.1}
 
 
+def test_of_a_sample_that_comes_twice_in_a_batch_the_larger_loss_is_kept(fitted):
+    class Twice:
+        uses_losses = True
+
+        def __call__(self, epoch, targets, losses, rng):
+            return torch.zeros(len(losses), dtype=torch.long)
+
+    def grow(images, targets, rng):  # the same sample, looked at with ever wronger targets
+        return images, targets * torch.arange(1.0, len(targets) + 1).unsqueeze(1)
+
+    run, _ = fitted(*WORDS, "epochs=1", "optimizer.lr=1e-30", "batch_size=full", sampler=Twice(), aug=[grow])
+    with torch.no_grad():
+        one = -(run.model(run.train.images[:1]).log_softmax(1) * run.train.targets[:1]).sum()
+    torch.testing.assert_close(run.memory.losses[0], one * len(run.train), rtol=1e-5, atol=0)  # float32
+
+
 @pytest.mark.parametrize("asks", [True, False])
 def test_a_sampler_that_asks_is_told_each_samples_last_loss(fitted, asks):
     told = []

@@ -67,7 +67,7 @@ class Swa:
     The first weights taken are those after `start`, then those after every further `every`: a = (a n + w) / (n + 1). Before the first the
     model itself is scored. What is scored later has the statistics of its batch norms computed anew, in one pass over the training split
     without augmentation, as those of no single model fit the mean; each scoring takes that much longer.
-    It is made for a learning rate that stays high, or rises and falls, between the times: sched=constant, cyclical.
+    It is made for a learning rate that stays high, or rises and falls, between the times: sched=constant, sched=cosine_restarts.
 
     Args:
         start: when the first weights are taken, a length. Paper: 75 % of the run.

@@ -56,6 +56,10 @@ class Kit:
         parts = self._parts(producer, outputs, self.act() if act else nn.Identity())
         return block(*parts, *(self.drop_maps() if act else ()))
 
+    def bare_conv(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
+        """A convolution whose norm and activation stand in front of the next one; a bias only where the run has no norm."""
+        return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=isinstance(self.norm(outputs), nn.Identity))
+
     def activation(self, channels: int) -> nn.Module:
         """An activation that stands behind no layer of its own: (B, C, H, W) -> (B, C, H, W). One with pieces brings a 1x1 convolution."""
         act = self.act()

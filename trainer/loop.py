@@ -195,7 +195,7 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console, sa
                 curves.add(*part)
             if uses_losses:
                 for which, part in zip(indices, seen):
-                    memory.losses[which] = part[0]
+                    memory.losses.scatter_reduce_(0, which, part[0], "amax", include_self=False)  # a sample drawn twice keeps the larger
             done = run.clock.at(step + 1, now.lr)
             memory.step = done.step
             bar.advance(done)

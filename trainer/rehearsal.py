@@ -42,6 +42,9 @@ def rehearse(parts: Run, cfg: DictConfig) -> None:
         outputs = model(images)
     except (RuntimeError, ValueError) as error:
         raise ConfigError(f"model={choice('model')}: cannot take data={choice('data')} of shape {parts.data.input_shape} ({str(error).splitlines()[0]})") from error
+    if not outputs.isfinite().all() and not model.train()(images).isfinite().all():  # fresh running statistics alone may overflow
+        raise ConfigError(f"act={choice('act')} with init={choice('init')}: the fresh model's outputs are no numbers; nearest: norm=batch, init=auto, act=relu")
+    model.eval()
     if outputs.shape != targets.shape:
         raise ConfigError(f"model={choice('model')}: gives {tuple(outputs.shape)} where the targets are {tuple(targets.shape)}")
     scoring = {"step": 1, "epoch": 1, "loss": 1.0, SCORE[parts.data.task]: 0.0}

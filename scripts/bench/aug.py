@@ -25,13 +25,14 @@ from trainer.data.loader import Loader
 from trainer.data.splits import Split
 from trainer.warp import fused
 
+BILINEAR = v2.InterpolationMode.BILINEAR
 MEAN, DEVIATION = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
 LONG_ENOUGH = 0.3  # seconds of epochs a sample
 FLIPS = ("crop,flip", lambda v: [v.RandomCrop(32, padding=4), v.RandomHorizontalFlip()])
 LINES: dict[str, tuple[str, Callable]] = {  # ours, theirs from a module of transforms
     "normalise alone": ("", lambda v: []),
     "crop + flip": FLIPS,
-    "affine": ("rotate,stretch,shear,translate", lambda v: [v.RandomAffine(15, (0.1, 0.1), (0.83, 1.2), (-10, 10, -10, 10), v2.InterpolationMode.BILINEAR)]),
+    "affine": ("rotate,stretch,shear,translate", lambda v: [v.RandomAffine(15, (0.1, 0.1), (0.83, 1.2), (-10, 10, -10, 10), BILINEAR)]),
     "resized crop": ("resized_crop", lambda v: [v.RandomResizedCrop(32, antialias=False)]),
     "color jitter": ("color_jitter", lambda v: [v.ColorJitter(0.4, 0.4, 0.4, 0.1)]),
     "perspective": ("perspective", lambda v: [v.RandomPerspective(0.5, 1.0)]),

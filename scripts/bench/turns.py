@@ -22,7 +22,7 @@ from trainer.console import Console
 from trainer.curves import Curves
 from trainer.data.loader import Loader
 from trainer.data.splits import Split, Splits
-from trainer.loop import Run, fit
+from trainer.loop import Memory, Run, fit
 
 
 class Turns:
@@ -60,7 +60,7 @@ def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size
         digits,
         data=data, train=train, val=val, test=test, model=model, forward=model, slots=chosen, batch_size=batch_size,
         optimizer=build.make_optimizer(cfg, model, batch_size), averaging=build.node(cfg, "averaging")(model),
-        clock=Clock(total_steps=steps * epochs, steps_per_epoch=steps), eval_steps=steps,
+        clock=Clock(total_steps=steps * epochs, steps_per_epoch=steps), eval_steps=steps, memory=Memory(losses=torch.zeros(len(train))),
     )  # fmt: skip
 
 

@@ -85,7 +85,7 @@ class WideResNet(nn.Sequential):
         require_image_shape(input_shape)
         require(">= 1", widen=widen)
         blocks = residual_blocks(depth, 4)
-        layers, inputs = [bare_conv(kit, input_shape[0], 16)], 16
+        layers, inputs = [kit.bare_conv(input_shape[0], 16)], 16
         for stage, width in enumerate((16 * widen, 32 * widen, 64 * widen)):
             for block in range(blocks):
                 layers.append(wide_block(kit, inputs, width, 2 if stage and not block else 1))
@@ -102,15 +102,10 @@ def basic_block(kit: Kit, inputs: int, outputs: int, stride: int, shortcut: nn.M
 def wide_block(kit: Kit, inputs: int, outputs: int, stride: int) -> nn.Module:
     """convolutions(act(x)) + x, or convolutions(a) + projection(a), a = act(x), where channels or stride change."""
     preact = kit.preact(inputs)
-    branch = nn.Sequential(*kit.conv(inputs, outputs, 3, stride), *kit.drop(), bare_conv(kit, outputs, outputs))
+    branch = nn.Sequential(*kit.conv(inputs, outputs, 3, stride), *kit.drop(), kit.bare_conv(outputs, outputs))
     if inputs == outputs and stride == 1:
         return Residual(nn.Sequential(*preact, *branch), nn.Identity(), nn.Identity())
-    return nn.Sequential(*preact, Residual(branch, bare_conv(kit, inputs, outputs, 1, stride), nn.Identity()))
-
-
-def bare_conv(kit: Kit, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
-    """A convolution whose norm and activation stand elsewhere: in front of the next one. A bias only where the run has no norm."""
-    return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=isinstance(kit.norm(outputs), nn.Identity))
+    return nn.Sequential(*preact, Residual(branch, kit.bare_conv(inputs, outputs, 1, stride), nn.Identity()))
 
 
 def every_other_pixel(channels: int) -> nn.Sequential:

@@ -31,7 +31,7 @@ class Kfac(Optimizer):
         kl_clip: bound on lr^2 u^T F u, the change of the outputs' distribution in a step, > 0. Ba et al.: tuned.
         update_every: steps between two updates of the factors, >= 1.
         invert_every: steps between two inversions, >= 1. Paper: 20.
-    Errors: ValueError. Source: arXiv:1503.05671, sections 3, 5 and 6.3; arXiv:1602.01407, eq. (31) and (32);
+    Errors: ValueError. Source: arXiv:1503.05671, sections 3, 5 and 6.3; arXiv:1602.01407;
     Ba, Grosse & Martens, "Distributed second-order optimization using Kronecker-factored approximations", 2017 (kl_clip).
     Differs from the papers: g by the targets of the batch (the empirical Fisher matrix), not by targets drawn from the outputs;
     fixed damping; momentum in place of the exact quadratic's.

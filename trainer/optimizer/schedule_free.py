@@ -25,7 +25,7 @@ class ScheduleFree(Optimizer):
         betas: share of x in y, and decay of the mean square, each in (0, 1). Paper: 0.9 and 0.999.
         eps: added to the root, > 0. Paper: 1e-8.
         weight_decay: at y, >= 0. Paper: tuned.
-    Errors: ValueError. Source: arXiv:2405.15682, eq. (2) to (4) and algorithm 1. Differs from the paper: the bias of v is taken
+    Errors: ValueError. Source: arXiv:2405.15682, algorithm 1. Differs from the paper: the bias of v is taken
     out under the root, as in Adam, not in lr and so in c.
     """
 

@@ -28,7 +28,7 @@ class Lookahead(Optimizer):
         k: steps of the base between two of the slow weights, >= 1. Paper: 5.
         alpha: step size of the slow weights, in (0, 1]. Paper: 0.5.
     Errors: ValueError. Source: arXiv:1907.08610, algorithm 1. Differs from the paper: no; the base keeps its momentum when
-    the fast weights go back, as in the paper's experiments on images.
+    the fast weights go back.
     """
 
     def __init__(self, params, base: Callable[..., Optimizer], *, lr: float | None = None, k: int = 5, alpha: float = 0.5) -> None:
@@ -153,7 +153,8 @@ class Sam(Optimizer):
         require("> 0", rho=rho)
         adopt(self, params, base, lr)
         if self.create_graph:
-            raise ValueError(f"base={type(self.base).__name__.lower()} needs second derivatives, which SAM's second pass would mix; nearest: optimizer.base=momentum")
+            name = type(self.base).__name__.lower()
+            raise ValueError(f"base={name} needs second derivatives, which SAM's second pass would mix; nearest: optimizer.base=momentum")
         self.rho = rho
         for name in ("eval", "train", "watch"):
             setattr(self, name, partial(tell, self.base, name))
