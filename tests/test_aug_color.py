@@ -1,17 +1,15 @@
-"""Colours: the factors are drawn again from the same stream, and the formulas are worked out in NumPy or by torchvision and PIL."""
+"""Colours: the factors are drawn again from the same stream, and the formulas are worked out in NumPy or by torchvision."""
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image, ImageEnhance, ImageOps
-from scipy import ndimage, stats
+from scipy import stats
 from scipy.spatial.transform import Rotation
 from test_aug import UNLIKELY, rng
 from torch.testing import assert_close
 from torchvision.transforms import functional as vision
 
 from trainer.aug.color import ColorJitter, Noise, PcaColor, turn
-from trainer.aug.policy import OPERATIONS, RandAugment, TrivialAugment
 
 SHIFT, SCALE = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1), torch.tensor([0.25, 0.2, 0.3]).view(3, 1, 1)
 
@@ -120,131 +118,3 @@ def test_noise_is_normal_and_differs_from_pixel_to_pixel():
     added = (Noise(std=0.3)(images, None, rng())[0] - images).double().flatten().numpy()
     assert stats.kstest(added, stats.norm(0, 0.3).cdf).pvalue > UNLIKELY
     assert len(np.unique(added)) > 1900
-
-
-def photographs(count=6):
-    """Smooth coloured pictures in whole 255ths, of little contrast and none alike, (N, 3, 40, 40) uint8."""
-    noise = np.random.default_rng(0).random((count, 3, 40, 40))
-    smooth = ndimage.gaussian_filter(noise, (0, 0, 3, 3), mode="wrap")
-    return torch.from_numpy((20 + 2000 * (smooth - smooth.min()) * np.array([1, 0.8, 0.6]).reshape(3, 1, 1)).clip(0, 255).astype(np.uint8))
-
-
-def pils(operation):
-    """The operation on a picture (3, H, W) by PIL."""
-    return lambda picture: torch.from_numpy(np.asarray(operation(Image.fromarray(picture.permute(1, 2, 0).numpy())))).permute(2, 0, 1)
-
-
-def enhanced(kind, amount):
-    return [pils(lambda image, factor=factor: kind(image).enhance(factor)) for factor in (1 + amount, 1 - amount)]
-
-
-def moved(amount, matrix):
-    """Both signs of an affine map by SciPy: matrix(amount) takes centred x and y of the output to those of the input."""
-
-    def one(sign):
-        def apply(picture):
-            y, x = np.mgrid[:40, :40] - 19.5
-            to_x, to_y = np.einsum("ij,jhw->ihw", matrix(sign * amount), [x, y, np.ones_like(x)])[:2]
-            values = standardised(picture / 255).double().numpy()  # the fill is 0 here, not black
-            back = torch.from_numpy(np.stack([ndimage.map_coordinates(plane, [to_y + 19.5, to_x + 19.5], order=1, mode="grid-constant") for plane in values]))
-            return (back * SCALE + SHIFT) * 255
-
-        return apply
-
-    return [one(1), one(-1)]
-
-
-def turned(angle):
-    return np.array([[np.cos(angle), -np.sin(angle), 0], [np.sin(angle), np.cos(angle), 0]])
-
-
-AT_12 = [  # of 30: 0.4 of the reach
-    ("identity", [lambda picture: picture], 0),
-    ("auto_contrast", [pils(ImageOps.autocontrast)], 1),
-    ("equalize", [pils(ImageOps.equalize)], 0),
-    ("solarize", [pils(lambda image: ImageOps.solarize(image, 153))], 0),  # 255 * 0.6
-    ("posterize", [pils(lambda image: ImageOps.posterize(image, 6))], 0),  # 8 - 1.6 bits
-    ("color", enhanced(ImageEnhance.Color, 0.36), 1.5),
-    ("contrast", enhanced(ImageEnhance.Contrast, 0.36), 1.5),
-    ("brightness", enhanced(ImageEnhance.Brightness, 0.36), 1),
-    ("sharpness", enhanced(ImageEnhance.Sharpness, 0.36), 1.5),
-    ("rotate", moved(np.radians(12), turned), 0.01),
-    ("shear_x", moved(0.12, lambda amount: np.array([[1, amount, 0], [0, 1, 0]])), 0.01),
-    ("shear_y", moved(0.12, lambda amount: np.array([[1, 0, 0], [amount, 1, 0]])), 0.01),
-    ("translate_x", moved(0.18 * 40, lambda amount: np.array([[1, 0, amount], [0, 1, 0]])), 0.01),
-    ("translate_y", moved(0.18 * 40, lambda amount: np.array([[1, 0, 0], [0, 1, amount]])), 0.01),
-]
-
-
-def test_every_operation_has_a_reference():
-    assert tuple(sorted(word for word, _, _ in AT_12)) == tuple(sorted(OPERATIONS))
-
-
-@pytest.mark.parametrize(("word", "references", "atol"), AT_12, ids=[word for word, _, _ in AT_12])
-def test_an_operation_is_pils_or_scipys_of_either_sign(word, references, atol):
-    """PIL rounds down to whole 255ths, Contrast and Color also on the way; colours that are not moved go through float32 and back."""
-    pictures = photographs()
-    transform = knowing(RandAugment(operations=[word], count=1, magnitude=12.0))
-    out = transform(standardised(pictures / 255), None, rng(3))[0]
-    values, used = (out * SCALE + SHIFT) * 255, set()
-    for picture, ours in zip(pictures, values):
-        distances = [(reference(picture).double().clamp(0, 255) - ours.double()).abs().max().item() for reference in references]
-        assert min(distances) <= atol + 1e-3
-        used.add(int(np.argmin(distances)))
-    assert used == set(range(len(references)))
-
-
-def test_equalize_leaves_what_has_one_level_and_auto_contrast_too():
-    images = torch.full((2, 3, 8, 8), 0.3)
-    images[1, 1] = 0.7
-    for word in ("equalize", "auto_contrast"):
-        transform = knowing(RandAugment(operations=[word], count=1))
-        assert_close(transform(standardised(images), None, rng())[0], standardised(images), rtol=0, atol=1e-6)
-
-
-def test_each_operation_is_drawn_as_often():
-    images = torch.full((6000, 3, 4, 4), 0.8)
-    transform = knowing(RandAugment(operations=["identity", "solarize", "posterize", "brightness"], count=1, magnitude=15.0))
-    values = (transform(standardised(images), None, rng())[0] * SCALE + SHIFT)[:, 0, 0, 0]
-    # 0.8 is 204 of 255: inverted it is 51; without its two lowest bits 204 again, so posterize looks like identity.
-    inverted, bright, dark = (int((values - value).abs().lt(1e-4).sum()) for value in (0.2, 1.0, 0.8 * 0.55))
-    assert stats.chisquare([inverted, bright, dark, 6000 - inverted - bright - dark], [1500, 750, 750, 3000]).pvalue > UNLIKELY
-
-
-def test_randaugment_draws_anew_for_each_of_its_operations():
-    images = torch.full((4000, 3, 4, 4), 0.25)
-    transform = knowing(RandAugment(operations=["brightness"], count=3, magnitude=15.0))
-    values = (transform(standardised(images), None, rng())[0] * SCALE + SHIFT)[:, 0, 0, 0] / 0.25
-    counts = [int((values - 1.45**ups * 0.55 ** (3 - ups)).abs().lt(1e-3).sum()) for ups in range(4)]
-    assert sum(counts) == 4000 and stats.chisquare(counts, [500, 1500, 1500, 500]).pvalue > UNLIKELY
-
-
-def test_trivial_augment_draws_levels_from_0_to_30_and_signs():
-    images = torch.full((6000, 3, 2, 2), 0.4)
-    out = knowing(TrivialAugment(operations=["brightness"]))(standardised(images), None, rng())[0]
-    levels = ((out * SCALE + SHIFT)[:, 0, 0, 0].double().numpy() / 0.4 - 1) / 0.99 * 30
-    assert np.abs(levels - levels.round()).max() < 1e-3
-    counts = np.bincount(levels.round().astype(int) + 30, minlength=61)
-    assert stats.chisquare(counts, [6000 / 62 * (2 if level == 30 else 1) for level in range(61)]).pvalue > UNLIKELY
-
-
-@pytest.mark.parametrize(("word", "largest"), [("translate_x", 40.0), ("shear_x", 0.99 * 19.5)])
-def test_trivial_augment_moves_as_far_as_its_wide_ranges(word, largest):
-    """A white picture on a black ground fades where nothing came in: how far it went is the share that is empty."""
-    images = torch.ones(3000, 1, 40, 40)
-    transform = TrivialAugment(operations=[word])
-    transform.look_at(torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1))
-    empty = 40 - transform(images, None, rng())[0][:, 0, 0].sum(1).double().numpy()  # in the first row, 19.5 above the middle
-    assert empty.max() == pytest.approx(largest, abs=0.51)  # half a pixel fades at the edge
-    assert stats.kstest(empty / largest, stats.uniform(-0.02, 1.04).cdf).statistic < 0.05  # 31 even steps
-
-
-def test_trivial_augment_turns_up_to_135_degrees():
-    x = torch.arange(40.0).sub(19.5).expand(40, 40)
-    images = torch.stack([x, x.T]).expand(3000, 2, 40, 40)
-    transform = TrivialAugment(operations=["rotate"])
-    transform.look_at(torch.tensor([-20.0, 20.0]).view(2, 1, 1, 1).expand(2, 2, 1, 1))
-    out = transform(images, None, rng())[0].double().numpy()
-    x, y = (out[:, channel, 19, 20:24].mean(1) - out[:, channel, 19, 16:20].mean(1) for channel in (0, 1))
-    steps = np.degrees(np.arctan2(y, x)) / 4.5  # 135 / 30
-    assert np.abs(steps - steps.round()).max() < 1e-3 and abs(steps).max().round() == 30

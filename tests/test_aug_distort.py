@@ -19,15 +19,15 @@ def looked_at(transform, count=300, height=21, width=25):
 
 
 def test_lens_looks_at_r_times_1_plus_k_r_squared():
-    x, y = positions(21, 25)
-    radii = (x**2 + y**2) / (10.5**2 + 12.5**2)  # in half diagonals, squared
-    at_x, at_y, sure = looked_at(Lens(strength=0.3), 2000)
-    k = (at_x[:, 10, 17] / x[10, 17] - 1) / radii[10, 17]
+    x, y = positions(11, 31)
+    radii = (x**2 + y**2) / (5.5**2 + 15.5**2)  # in half diagonals, squared
+    at_x, at_y, sure = looked_at(Lens(strength=0.3), 2000, 11, 31)
+    k = (at_x[:, 5, 22] / 7 - 1) / radii[5, 22]
     assert_uniform(k, -0.3, 0.3)
     bent = 1 + k[:, None, None] * radii
-    # k comes from a place 5 pixels from the middle, where float32's 2e-6 pixels are 1e-5 of k; at the rim that is 1e-4 pixels.
+    # k comes from a place 7 pixels from the middle, where float32's 2e-6 pixels are 1e-5 of k; at the rim that is 1e-4 pixels.
     assert np.abs((at_x - x * bent)[sure]).max() < 1e-3 and np.abs((at_y - y * bent)[sure]).max() < 1e-3
-    assert sure.mean() > 0.7
+    assert sure.mean() > 0.6
 
 
 @pytest.mark.parametrize(("alpha", "sigma"), [(12.0, 2.0), (3.0, 0.4), (34.0, 4.0)])

@@ -193,19 +193,25 @@ def windows(transform, height, width):
     return matrices[:, 1, 1] * height, matrices[:, 0, 0] * width, matrices[:, 1, 2], matrices[:, 0, 2]
 
 
-def test_resized_crop_cuts_windows_that_fit_with_the_papers_areas():
-    heights, widths, y, x = windows(ResizedCrop(), 20, 30)
+@pytest.mark.parametrize(("height", "width"), [(20, 30), (30, 20)])
+def test_resized_crop_cuts_windows_that_fit_with_the_papers_areas(height, width):
+    heights, widths, y, x = windows(ResizedCrop(), height, width)
     draws, expected = np.random.default_rng(0), []
     while len(expected) < 4000:
         area, ratio = draws.uniform(0.08, 1) * 600, np.exp(draws.uniform(-np.log(4 / 3), np.log(4 / 3)))
-        if np.sqrt(area * ratio) <= 20 and np.sqrt(area / ratio) <= 30:
+        if np.sqrt(area * ratio) <= height and np.sqrt(area / ratio) <= width:
             expected.append((np.sqrt(area * ratio), np.sqrt(area / ratio)))
     for ours, theirs in zip((heights, widths, heights * widths), (*np.array(expected).T, np.prod(expected, 1))):
         assert stats.ks_2samp(ours, theirs).pvalue > UNLIKELY
-    for size, sizes, offset in ((20, heights, y), (30, widths, x)):
+    for size, sizes, offset in ((height, heights, y), (width, widths, x)):
         assert (abs(offset) + sizes / 2 <= size / 2 + 1e-4).all()  # float32 of 15 pixels
         assert_uniform(offset / (size - sizes), -0.5, 0.5)
     assert_unrelated(x, y)
+
+
+def test_resized_crop_does_not_fade_at_the_edge_of_the_image():
+    images = torch.ones(50, 1, 6, 6)
+    assert_close(ResizedCrop()(images, None, rng())[0], images)
 
 
 def test_resized_crop_of_square_windows_is_uniform_in_area():

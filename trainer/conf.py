@@ -65,6 +65,8 @@ class Key:
     def _single(self, value: object, sample: object, words: list[str]) -> str | None:
         if "a length" in self.comment:
             return length_complaint(value)
+        if isinstance(value, str) and value in words:
+            return None
         rule = self.rule()
         either = f", or {' or '.join(words)}" if words and rule else ""
         if isinstance(sample, bool):

@@ -127,6 +127,7 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console, sa
     weights = list(model.parameters())
     rng = torch.Generator(run.device)
     transforms = fused((*run.aug, *slots.batch))
+    begins = [transform.begin for transform in transforms if hasattr(transform, "begin")]  # those that go by the time
     transforms_seed, layers_seed = derive(run.seed, "transforms"), derive(run.seed, "layers")
     updates = batches(run)
     uses_losses = run.uses_losses
@@ -153,6 +154,8 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console, sa
             indices, parts = next(updates)  # on the device; one part unless gradients are accumulated
             if transforms:
                 rng.manual_seed(transforms_seed + step)
+                for begin in begins:
+                    begin(now)
                 for transform in transforms:
                     parts = [transform(images, targets, rng) for images, targets in parts]
             count = sum([len(targets) for _, targets in parts])

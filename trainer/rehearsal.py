@@ -36,6 +36,8 @@ def rehearse(parts: Run, cfg: DictConfig) -> None:
     names = [*(f"aug={name}" for name in cfg.aug), *(f"reg={name}" for name in cfg.reg.get("batch", {}))]
     for name, transform in zip(names, (*parts.aug, *parts.slots.batch)):
         with explained(name):
+            if hasattr(transform, "begin"):
+                transform.begin(parts.clock)
             images, targets = transform(images, targets, rng)
     model = copy.deepcopy(parts.model).eval()
     try:

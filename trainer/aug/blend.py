@@ -74,7 +74,7 @@ class Cutout:
 
     Args:
         side: of the square, as share of the image's shorter side, in (0, 1]. Paper: 16 of 32 pixels on CIFAR-10, 0.5.
-    Shapes: images (B, C, H, W). Errors: ValueError. Source: arXiv:1708.04552, section 3.2. Differs from the paper: no.
+    Shapes: images (B, C, H, W). Errors: ValueError. Source: arXiv:1708.04552. Differs from the paper: no.
     """
 
     side: float = 0.5

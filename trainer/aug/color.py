@@ -25,7 +25,7 @@ class ColorJitter:
         contrast: the same for c, >= 0. Usual: 0.4.
         saturation: the same for s, >= 0. Usual: 0.4.
         hue: a ~ U(-hue, hue) of a full turn, in [0, 0.5]. Usual: 0 to 0.1.
-    Shapes: images (B, C, H, W). Errors: ValueError. Source: Howard, arXiv:1312.5402, section 2 (without hue).
+    Shapes: images (B, C, H, W). Errors: ValueError. Source: Howard, arXiv:1312.5402 (without hue).
     Differs from the paper: a fixed order (without cuts in between the first three can change places), hue.
     """
 

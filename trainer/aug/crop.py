@@ -31,7 +31,7 @@ class Crop:
         count, channels, height, width = images.shape
         if self.mode == "reflect" and self.padding >= min(height, width):
             raise ValueError(f"padding must be < {min(height, width)} to reflect images of {height}x{width}, got {self.padding}")
-        pixels = F.pad(images, [self.padding] * 4, self.mode).contiguous().flatten()
+        pixels = F.pad(images, [self.padding] * 4, self.mode).flatten()
         line = width + 2 * self.padding
         plane = line * (height + 2 * self.padding)
         tops, lefts = torch.randint(0, 2 * self.padding + 1, (2, count, 1, 1), generator=rng, device=images.device)

@@ -22,7 +22,7 @@ class Flip:
         p: probability of mirroring an image, in [0, 1]. Usual: 0.5.
         alternating: every other epoch in place of at random; p does not count then.
     Shapes: images (B, C, H, W). Errors: ValueError, also where `alternating` is asked for and `begin` was never called.
-    Source: arXiv:2404.00498, section 3.6, for `alternating`. Differs from the paper: hashes the image, not its index.
+    Source: arXiv:2404.00498, for `alternating`. Differs from the paper: hashes the image, not its index.
     """
 
     p: float = 0.5

@@ -32,8 +32,8 @@ class RandAugment:
         operations: drawn from, each as likely; words of OPERATIONS. Paper: all 14.
         count: operations an image (N in the paper), >= 1. Paper: 2 on ImageNet, 3 on CIFAR-10.
         magnitude: of all of them (M in the paper), in [0, 30]. Paper: 9 for ResNet-50 on ImageNet, 5 on CIFAR-10.
-    Shapes: images (B, C, H, W). Errors: ValueError. Source: arXiv:1909.13719, section 3 and figure 2, with the ranges of
-    AutoAugment (arXiv:1805.09501, table 6). Differs from the paper: bilinear, and fills with the mean of standardised images.
+    Shapes: images (B, C, H, W). Errors: ValueError. Source: arXiv:1909.13719, with the ranges of AutoAugment
+    (arXiv:1805.09501). Differs from the paper: bilinear, and fills with the mean of standardised images.
     """
 
     operations: Sequence[str] = OPERATIONS
@@ -69,7 +69,7 @@ class TrivialAugment:
 
     Args:
         operations: drawn from, each as likely; words of OPERATIONS. Paper: all 14.
-    Shapes: images (B, C, H, W). Errors: ValueError. Source: arXiv:2103.10158, algorithm 1, with the wide ranges of table 8.
+    Shapes: images (B, C, H, W). Errors: ValueError. Source: arXiv:2103.10158, with its wide ranges.
     Differs from the paper: bilinear, fills with the mean of standardised images, and shifts by the side (there 32 pixels, of 32 on CIFAR).
     """
 
@@ -152,7 +152,7 @@ def equalize(pixels: Tensor, amounts: Tensor) -> Tensor:
     levels = (pixels.clamp(0, 1) * 255).round().long().flatten(2)
     counts = pixels.new_zeros(*levels.shape[:2], 256).scatter_add_(2, levels, torch.ones_like(levels, dtype=pixels.dtype))
     step = ((levels.shape[2] - counts.gather(2, levels.amax(2, keepdim=True))) / 255).floor()  # of all but the brightest level
-    table = (((step / 2).floor() + counts.cumsum(2) - counts) / step.clamp(min=1)).floor().clamp(max=255) / 255
+    table = ((step / 2 + counts.cumsum(2) - counts) / step.clamp(min=1)).floor().clamp(max=255) / 255
     return torch.where((step > 0).unsqueeze(3), table.gather(2, levels).view(pixels.shape), pixels)
 
 
