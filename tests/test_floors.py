@@ -13,7 +13,7 @@ GROUND = {"errors", "clock", "rng", "conf", "eventfile", "layers", "gain", "warp
 FLOORS = {
     1: {"data", "model", "kit", "fold", "retrofit", "preprocess", "device", "tally", "launch", "rundir", "figure", "checkpoint", "resume"},
     2: {"loop", "evaluate", "curves", "console", "signals", "state"},
-    3: {"build", "rehearsal", "targets", "lints", "report", "compare"},
+    3: {"build", "rehearsal", "targets", "lints", "report", "compare", "sheet"},
     4: {"task"},
     5: {"cli", "typed", "usage", "__main__"},
 }

@@ -113,7 +113,7 @@ def test_what_is_printed_and_written(run_in_process, tmp_path):
     header = picture(tmp_path).read_bytes()[:24]
     assert header[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", header[16:]) == (990, 495)  # 9 x 4.5 inches of 110 dots
     folder = picture(tmp_path).parent
-    assert {path.name for path in folder.iterdir()} == {"config.yaml", "overrides.txt", "preview-learning-rate.png"}
+    assert {path.name.partition(".tfevents")[0] for path in folder.iterdir()} == {"config.yaml", "overrides.txt", "events.out", "preview-images.png", "preview-learning-rate.png"}
     assert str(picture(tmp_path).relative_to(tmp_path)) in out
 
 

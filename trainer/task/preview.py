@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 from rich.text import Text
 from torch import nn
 
-from trainer import build, launch, rundir
+from trainer import build, launch, rundir, sheet
 from trainer.clock import Clock
 from trainer.console import Console
 from trainer.data.splits import Splits
@@ -21,23 +21,29 @@ HEIGHT = 18  # lines of the chart in the terminal
 
 @dataclass(frozen=True, kw_only=True)
 class Preview:
-    """Draw what a run would do, in the terminal and as PNG in a directory of its own; no model is built and nothing trained.
+    """Draw what a run would do in a directory of its own; no model is built and nothing trained.
 
-    So far: the learning rate at every update.
+    The learning rate at every update, in the terminal and as PNG; training images with draws of the augmentations and their labels,
+    as PNG and for TensorBoard, where the data are images.
     """
 
     def run(self, cfg: DictConfig) -> None:
         """Errors: UserError, before anything is written."""
         with explained("data"):
             data: Splits = build.node(cfg, "data")().load()
-        plan = plan_of(cfg, len(data.train))
+        plan, pictures = plan_of(cfg, len(data.train)), sheet.sheet_of(cfg, data)
         directory = rundir.create(Path(cfg.output), launch.overrides(), launch.sweep(), launch.exact_directory())
         rundir.describe(directory, cfg, launch.overrides())
         console = Console()
         picture = directory / "preview-learning-rate.png"
         draw(plan, picture)
         show(plan, console)
-        console.say(f"\nThe picture is {picture.relative_to(Path.cwd()) if picture.is_relative_to(Path.cwd()) else picture}")
+        drawn = [picture]
+        if pictures:
+            drawn.append(sheet.draw(pictures, [*cfg.aug, *cfg.reg.get("batch", {})], directory))
+        console.say()
+        for path in drawn:
+            console.say(f"Look at it: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 
 @dataclass(frozen=True, kw_only=True)

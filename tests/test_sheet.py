@@ -1,0 +1,56 @@
+"""The preview's pictures: real colours, honest labels, the augmentations as training would draw them."""
+
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from trainer import build, sheet
+from trainer.data.splits import Split, Splits
+
+
+def made(composed, *words):
+    cfg = composed(*words)
+    data = build.node(cfg, "data")().load()
+    return sheet.sheet_of(cfg, data), data
+
+
+def test_the_first_of_each_row_is_a_training_image_in_its_own_colours(composed):
+    pictures, data = made(composed, "data=photos", "aug=[color_jitter]")
+    assert pictures.pictures.shape == (6, 7, *data.input_shape[1:], 3)
+    originals = {image.permute(1, 2, 0).numpy().tobytes() for image in data.train.images}
+    back = (pictures.pictures[:, 0] * 255).round().byte()  # preprocessing and back costs less than half a grey level
+    assert all(picture.contiguous().numpy().tobytes() in originals for picture in back)
+
+
+def test_each_view_is_a_draw_of_its_own_and_the_same_in_every_call(composed):
+    first, _ = made(composed, "aug=[rotate]")
+    again, _ = made(composed, "aug=[rotate]")
+    assert torch.equal(first.pictures, again.pictures)
+    assert len({first.pictures[0, view].numpy().tobytes() for view in range(7)}) == 7
+    plain, _ = made(composed)
+    assert all(torch.equal(plain.pictures[:, 0], plain.pictures[:, view]) for view in range(7))
+
+
+def test_labels_are_the_shares_of_the_two_largest_classes():
+    empty = Split(torch.zeros(1, 1, 2, 2), torch.zeros(1, 3))
+    data = Splits(train=empty, val=empty, test=empty, task="classification", classes=("cat", "dog", "owl"))
+    assert sheet.label(torch.tensor([0.0, 1.0, 0.0]), data) == "dog"
+    assert sheet.label(torch.tensor([0.3, 0.0, 0.7]), data) == "owl 0.70\ncat 0.30"
+    binary = Splits(train=empty, val=empty, test=empty, task="binary", classes=("bad", "good"))
+    assert sheet.label(torch.tensor([0.25]), binary) == "bad 0.75\ngood 0.25" and sheet.label(torch.tensor([1.0]), binary) == "good"
+    numbers = Splits(train=empty, val=empty, test=empty, task="regression")
+    assert sheet.label(torch.tensor([1.23456]), numbers) == "1.23"
+
+
+def test_tables_have_no_pictures(composed):
+    assert made(composed, "data=iris", "model=mlp")[0] is None
+
+
+def test_the_sheet_is_drawn_to_a_file_and_for_tensorboard(run_in_process, tmp_path):
+    code, out, errors = run_in_process("task=preview", "aug=[mixup]", "reg=label_smoothing", "epochs=2")
+    assert code == 0, errors
+    (picture,) = tmp_path.glob("outputs/*/*/preview-images.png")
+    assert picture.read_bytes()[:4] == b"\x89PNG" and "preview-images.png" in out
+    events = EventAccumulator(str(picture.parent))
+    events.Reload()
+    (image,) = events.Images("preview")
+    assert image.width > 500 and image.height > 500
