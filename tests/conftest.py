@@ -77,7 +77,8 @@ def run_in_process(tmp_path, monkeypatch, capsys):
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
-        cli.jobs.clear()
+        for past in (cli.jobs, cli.failed, cli.sweeps):
+            past.clear()
         try:
             cli.main()
             code = 0

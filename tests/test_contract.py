@@ -11,7 +11,7 @@ from trainer.clock import Clock
 
 COUNTS = {
     "act": 17, "aug": 20, "averaging": 3, "bias": 3, "data": 17, "experiment": 1, "init": 25, "loss": 4, "model": 17, "norm": 6,
-    "optimizer": 29, "pool": 3, "preprocess": 10, "reg": 16, "sampler": 5, "sched": 13, "task": 3, "tta": 6, "warmup": 2,
+    "optimizer": 29, "pool": 3, "preprocess": 10, "reg": 16, "sampler": 5, "sched": 13, "task": 4, "tta": 6, "warmup": 2,
 }  # fmt: skip
 OPTIONS = [(group, option) for group in conf.groups() for option in conf.options(group)]
 TECHNIQUES = [(group, option) for group, option in OPTIONS if group not in ("experiment", "task")]

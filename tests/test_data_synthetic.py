@@ -22,6 +22,8 @@ def test_the_seed_decides_and_the_shares_hold(kind):
     first, again, other = (kind(split_seed=seed, samples=600, val_share=0.25, test_share=0.1).load() for seed in (0, 0, 1))
     assert torch.equal(first.train.images, again.train.images) and torch.equal(first.test.targets, again.test.targets)
     assert not torch.equal(first.train.images, other.train.images)
+    (rows, _), (others, _) = everything(first), everything(other)
+    assert not np.array_equal(np.sort(rows, 0), np.sort(others, 0))  # other samples, not only another division of the same
     total = len(first.train) + len(first.val) + len(first.test)
     assert total == 600 and abs(len(first.val) - 150) <= 3 and abs(len(first.test) - 60) <= 3  # rounded class by class
     assert first.train.images.dtype == first.train.targets.dtype == torch.float32

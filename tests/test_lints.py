@@ -19,13 +19,18 @@ SAID = [
     ("model=linear reg=dropout", "reg=dropout: model=linear has no layer of the kind"),
     ("tta=flip", "tta=flip without aug=flip"),
     ("preprocess=whiten_zca", "preprocess=whiten_zca on images"),
+    ("preprocess=pca", "preprocess=pca with model=cnn"),
+    ("model=linear act=tanh", "act=tanh: model=linear has no place for it"),
+    ("model=linear norm=batch", "norm=batch: model=linear has no place for it"),
+    ("model=mlp pool=avg", "pool=avg: model=mlp has no place for it"),
+    ("optimizer=schedule_free sched=cosine", "its average stands in for a schedule"),
     ("preprocess=minmax act=tanh", "preprocess=minmax with act=tanh"),
     ("model=mlp reg=spatial_dropout", "reg=spatial_dropout: model=mlp has no layer of the kind"),
 ]
 UNSAID = [
     "", "optimizer=lbfgs model=linear", "optimizer=adam reg=[l2,dropout] model=mlp", "act=selu init=lecun_normal reg=alpha_dropout model=mlp",
-    "model=linear act=sigmoid", "act=tanh init=xavier_normal norm=batch", "optimizer=adamw", "reg=spatial_dropout", "optimizer.lr=0.5",
-    "tta=flip aug=[flip]", "data=iris preprocess=whiten_pca",
+    "act=linear", "act=maxout norm=group pool=fractional", "model=resnet20 norm=rms act=prelu", "act=tanh init=xavier_normal norm=batch", "optimizer=adamw", "reg=spatial_dropout", "optimizer.lr=0.5",
+    "tta=flip aug=[flip]", "data=iris preprocess=whiten_pca", "model=mlp preprocess=pca",
 ]  # fmt: skip
 
 

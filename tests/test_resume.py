@@ -14,11 +14,12 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import only_run
-from trainer import build, checkpoint
+from trainer import build, checkpoint, report
+from trainer import resume as resume_words
 from trainer.checkpoint import Checkpoints, digest
 from trainer.console import Console
 from trainer.curves import Curves
-from trainer.errors import DataError
+from trainer.errors import ConfigError, DataError
 from trainer.loop import fit
 from trainer.state import capture, restore
 
@@ -167,7 +168,7 @@ def test_a_finished_run_has_nothing_to_resume_and_epochs_can_be_added(killed):
     assert done.returncode == 0 and "nothing to do" in done.stdout and (run / "metrics.jsonl").read_bytes() == before
     done = resume(folder, f"resume={run}", "epochs=+2")
     assert done.returncode == 0, done.stderr
-    assert "epochs was 40, is 42" in done.stdout and "schedule now spans" in done.stdout
+    assert "epochs was 40, is 42" in done.stdout and "schedule" not in done.stdout  # a constant one stays what it is
     assert json.loads((run / "summary.json").read_text())["epochs"] == 42
 
 
@@ -212,3 +213,16 @@ def test_a_second_writer_is_refused_and_a_dead_one_holds_nothing(tmp_path):
 def test_what_cannot_be_resumed_is_explained(words, code, said, run_in_process, tmp_path):
     exit_code, _, errors = run_in_process(*words)
     assert exit_code == code and said in errors and "Traceback" not in errors and not list(Path(tmp_path).iterdir())
+
+
+def test_a_schedule_that_is_stretched_by_more_epochs_is_told(composed):
+    changed = {"epochs": (2, 4)}
+    assert "the schedule now spans the new length" in report.resumed(build.run(composed(*SMALL, "sched=cosine")), changed)
+    assert "schedule" not in report.resumed(build.run(composed(*SMALL, "sched=constant")), changed)
+
+
+def test_fewer_epochs_than_the_run_had_need_a_word():
+    resume_words.require_allowed({"epochs": (10, 20)}, [])
+    with pytest.raises(ConfigError, match="epochs was 20, is 10"):
+        resume_words.require_allowed({"epochs": (20, 10)}, [])
+    resume_words.require_allowed({"epochs": (20, 10)}, ["epochs"])

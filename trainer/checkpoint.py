@@ -4,7 +4,6 @@ import io
 import math
 import os
 import re
-import tempfile
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -14,6 +13,7 @@ from torch import nn
 
 from trainer.clock import Clock
 from trainer.errors import DataError
+from trainer.untrusted import printable
 
 NEWEST = 2  # kept beside the best
 
@@ -34,6 +34,7 @@ class Checkpoints:
         self.folder = directory / "checkpoints"
         self.monitor = monitor
         self.best = best
+        self._written: set[Path] = set()
 
     def better(self, now: Clock, scores: dict[str, float]) -> bool:
         """Take a scoring; whether it is the best so far. A loss that is not finite never is."""
@@ -47,16 +48,19 @@ class Checkpoints:
         """Write a state, whose `step` names the file, and let `last` and, where it is one, `best` name it. Errors: OSError."""
         self.folder.mkdir(exist_ok=True)
         path = self.folder / f"step-{state['step']}.pt"
-        if not is_whole(path):
+        if path not in self._written or not is_whole(path):  # what another process left there counts for nothing
             payload = io.BytesIO()
             torch.save(state, payload)
             write(path, payload.getbuffer())
             write(digest_path(path), f"{sha256(payload.getbuffer()).hexdigest()}\n".encode())
+            self._written.add(path)
         for pointer in ("last", *(["best"] if best else [])):
             write(self.folder / pointer, path.name.encode())
         self._prune()
 
     def _prune(self) -> None:
+        for left in self.folder.glob(".*"):
+            left.unlink(missing_ok=True)  # by a process that died while it wrote; this one writes nothing now
         named = {(self.folder / pointer).read_text().strip() for pointer in ("best", "last") if (self.folder / pointer).exists()}
         for path in list(newest_first(self.folder))[NEWEST:]:
             if path.name not in named:
@@ -70,15 +74,15 @@ class Checkpoints:
 
 def write(path: Path, payload: bytes | memoryview) -> None:
     """Put a file in its place whole: a temporary one of its own beside it, to the disk, renamed, the folder to the disk."""
-    handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # tempfile's would be closed to whom the umask lets in
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("wb") as file:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
         raise
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
@@ -120,9 +124,12 @@ def load(path: Path, device: torch.device) -> dict:
     if why := complaint(path):
         raise DataError(f"{path}: {why}")
     try:
-        return torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch and pickle raise many kinds
-        raise DataError(f"{path}: cannot be read as a checkpoint ({str(error).splitlines()[0]})") from None
+        raise DataError(f"{printable(path)}: cannot be read as a checkpoint ({printable(str(error).partition(chr(10))[0])})") from None
+    if not isinstance(state, dict) or not isinstance(state.get("step"), int) or not isinstance(state.get("weights"), dict):
+        raise DataError(f"{printable(path)}: is not a checkpoint of a run")
+    return state
 
 
 def pointed(folder: Path, *pointers: str) -> Path | None:

@@ -4,12 +4,15 @@ import os
 import sys
 import traceback
 from importlib.metadata import version
+from pathlib import Path
 
 from omegaconf import DictConfig
 
 from trainer.errors import Interrupted, UserError
 
 jobs: list[UserError | None] = []  # how each job of this process ended
+failed: list[tuple[list[str], str]] = []  # the words of those that failed, and why
+sweeps: set[Path] = set()  # folders of the sweep that they belong to
 
 
 def main() -> None:
@@ -32,10 +35,12 @@ def main() -> None:
         report(error)
         sys.exit(error.code)
     except KeyboardInterrupt:
+        answer()
         if jobs and jobs[-1]:
             sys.exit(jobs[-1].code)
         print("train: interrupted", file=sys.stderr, flush=True)
         sys.exit(130)
+    answer()
     failures = [error for error in jobs if error]
     if failures:
         if len(jobs) > 1:
@@ -52,15 +57,27 @@ def hand_over() -> None:
     hydra.main(version_base="1.3", config_path=str(conf.folder()), config_name="config")(job)()
 
 
+def answer() -> None:
+    """Rank the runs of a sweep, however it ended."""
+    for folder in sweeps:
+        from trainer.compare import answer
+
+        answer.rank(folder, failed)
+    sweeps.clear()
+
+
 def job(cfg: DictConfig) -> float | None:
     """One run. A user's error ends it with a message and lets a sweep go on; a signal ends the sweep as well."""
-    from trainer import build
+    from trainer import build, launch
 
     jobs.append(None)
+    if folder := launch.sweep():
+        sweeps.add(folder)
     try:
         return build.task(cfg).run(cfg)
     except UserError as error:
         jobs[-1] = error
+        failed.append((launch.overrides(), str(error)))
         report(error)
         if isinstance(error, Interrupted):
             raise KeyboardInterrupt from None

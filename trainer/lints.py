@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from omegaconf import DictConfig
+from torch import nn
 
 from trainer import conf, launch
 from trainer.loop import Run
@@ -72,6 +73,20 @@ def saturation(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
         yield f"init={init} with act={act}: its factor 2 makes up for the half that ReLU cuts off; nearest: init=xavier_{init[3:]}, init=auto"
 
 
+def unused(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
+    kinds = {kind.__name__ for module in run.model.modules() for kind in type(module).__mro__}
+    for group in ("act", "pool"):
+        if chosen[group] != conf.defaults()[group] and cfg[group]._target_.rpartition(".")[2] not in kinds | {"Identity"}:
+            yield f"{group}={chosen[group]}: model={chosen['model']} has no place for it, so that it does nothing; nearest: model=cnn"
+    if chosen["norm"] != "none" and not any("Norm" in kind for kind in kinds):
+        yield f"norm={chosen['norm']}: model={chosen['model']} has no place for it, so that it does nothing; nearest: model=mlp, model=cnn"
+
+
+def own_schedule(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
+    if chosen["optimizer"] == "schedule_free" and chosen["sched"] != "constant":
+        yield f"optimizer=schedule_free with sched={chosen['sched']}: its average stands in for a schedule; nearest: sched=constant"
+
+
 def unseen_views(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
     mirrors = chosen["tta"] in ("flip", "ten_crop") or (chosen["tta"] == "multi_scale" and cfg.tta.mirror)
     if mirrors and "flip" not in cfg.aug:
@@ -79,9 +94,10 @@ def unseen_views(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
 
 
 def inputs(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
-    whitens = chosen["preprocess"] in ("whiten_pca", "whiten_zca")
-    if whitens and len(run.data.input_shape) == 3:
+    if chosen["preprocess"] == "whiten_zca" and len(run.data.input_shape) == 3:
         yield f"preprocess={chosen['preprocess']} on images: it lifts the noise of fine detail to the strength of the rest; nearest: channel_standardize"
+    if chosen["preprocess"] in ("pca", "whiten_pca") and any(isinstance(module, nn.Conv2d) for module in run.model.modules()):
+        yield f"preprocess={chosen['preprocess']} with model={chosen['model']}: components side by side are no neighbours, as pixels are; nearest: model=mlp"
     if chosen["preprocess"] in ("none", "minmax") and chosen["act"] in BOUNDED:
         yield f"preprocess={chosen['preprocess']} with act={chosen['act']}: inputs that are not centred push its units to one side; nearest: standardize"
 
@@ -100,5 +116,5 @@ def without_effect(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
 
 LINTS: tuple[Callable[[DictConfig, Run, dict], Iterator[str]], ...] = (
     curvature_of_noise, rate, penalty, without_effect, saturation, decay_twice, self_normalising, small_batches,
-    unseen_views, inputs,
+    unseen_views, inputs, unused, own_schedule,
 )  # fmt: skip

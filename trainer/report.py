@@ -20,7 +20,7 @@ def resumed(run: Run, changed: dict) -> str:
     """What to tell of a run that goes on."""
     at = f"resumed after update {run.memory.step:,} of {run.clock.total_steps:,}"
     told = [f"{path} was {conf.short(before)}, is {conf.short(now)}" for path, (before, now) in changed.items()]
-    if "epochs" in changed:
+    if "epochs" in changed and len({run.sched(run.clock.at(run.clock.total_steps * tenth // 10)) for tenth in range(10)}) > 1:
         told.append("the schedule now spans the new length, so that its rates differ from the first part's")
     return "; ".join([at, *told])
 
@@ -95,8 +95,9 @@ def measures(summary: dict) -> dict[str, float]:
 
 def farewell(console: Console, summary: dict, run: Run, directory: Path) -> None:
     """The last lines: figures, where the run is, how to look at it."""
+    rate = f" ({summary['images_per_second']:,.0f} samples/s)" if summary["images_per_second"] else ""
     console.say()
-    console.say(f"{summary['status']} after {summary['steps']:,} updates in {summary['seconds']:.1f} s ({summary['images_per_second'] or 0:,.0f} samples/s)")
+    console.say(f"{summary['status']} after {summary['steps']:,} updates in {summary['seconds']:.1f} s{rate}")
     final = {key: value for key, value in (summary["final"]["val"] or {}).items() if key in ("loss", SCORE[run.data.task])}
     if final:
         console.say(f"  final  val   {figures(final)}")

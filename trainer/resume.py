@@ -1,17 +1,19 @@
 """Going on with a run: which one, with which words, and what has changed since. Reads the run's own files; builds nothing from them."""
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import yaml
 from omegaconf import DictConfig, OmegaConf
 
 from trainer import conf
 from trainer.errors import ConfigError, DataError
+from trainer.untrusted import calls_a_function, leaves, printable, quoted, read_yaml, unquoted
 
 ENDED = ("finished", "stopped")  # as a run should
-OWN = ("resume.", "hydra.", "output", "allow", "runs", "task")  # words of this command, not of the run
+OWN = ("resume", "hydra", "output", "allow", "runs", "task")  # words of this command, not of the run
+WORD = re.compile(r"[ ~+]*['\"]?([A-Za-z_]\w*)[\w./@]*[^=]*(=.*)?", re.DOTALL)
 HARMLESS = ("output", "resume", "allow", "runs", "device", "threads", "workers", "residency", "log_every", "save_every", "eval_batch_size", "epochs")
 
 
@@ -28,50 +30,61 @@ def expand(texts: Sequence[str]) -> list[str]:
             raise ConfigError(f"epochs={named['epochs']}: epochs can only be added to a run that is resumed; write resume=RUN epochs={named['epochs']}")
         return list(texts)
     own = [text for text in texts if text.partition("=")[0] not in ("resume", "resume.run")]
-    directory = newest_unfinished(own, Path(named.get("output", "outputs"))) if wanted == "auto" else Path(wanted.strip("'\""))
+    directory = newest_unfinished(own, Path(unquoted(named.get("output", "outputs")))) if wanted == "auto" else Path(unquoted(wanted))
     if directory is None:
         return own
     before = overrides(directory)
     if more:
         own = [f"epochs={saved_config(directory)['epochs'] + int(named['epochs'])}" if text.startswith("epochs=") else text for text in own]
     typed = {text.partition("=")[0] for text in own}
-    kept = [text for text in before if text.partition("=")[0] not in typed and not text.startswith(OWN)]
-    return [*kept, *own, f"resume.run='{directory}'"]
+    kept = [text for text in before if text.partition("=")[0] not in typed and WORD.fullmatch(text)[1] not in OWN]
+    return [*kept, *own, f"resume.run={quoted(directory)}"]
 
 
 def newest_unfinished(texts: Sequence[str], output: Path) -> Path | None:
     """The run that was begun last with the same words and has not ended as it should."""
     wanted = sorted(text for text in texts if not text.startswith((*HARMLESS, "hydra.")))
     for file in sorted(output.glob("*/*/overrides.txt"), key=lambda file: file.stat().st_mtime, reverse=True):
-        same = sorted(text for text in overrides(file.parent) if not text.startswith((*HARMLESS, "hydra."))) == wanted
+        try:
+            same = sorted(text for text in overrides(file.parent) if not text.startswith((*HARMLESS, "hydra."))) == wanted
+        except DataError:
+            continue
         if same and status(file.parent) not in ENDED:
             return file.parent
     return None
 
 
 def overrides(directory: Path) -> list[str]:
+    """The words of a run, one a line. Errors: DataError where there are none, or one that no run writes."""
     try:
-        return (directory / "overrides.txt").read_text().splitlines()
-    except OSError:
-        raise DataError(f"resume={directory}: not a run's directory; it must hold overrides.txt, config.yaml and checkpoints/") from None
+        lines = [line for line in (directory / "overrides.txt").read_bytes().decode("utf-8").split("\n") if line]
+    except (OSError, ValueError):
+        raise DataError(f"resume={printable(directory)}: not a run's directory; it must hold overrides.txt, config.yaml and checkpoints/") from None
+    for line in lines:
+        if not WORD.fullmatch(line) or printable(line) != line or calls_a_function(line):
+            raise DataError(f"resume={printable(directory)}: its overrides.txt holds what no run writes ({printable(line)[:80]})")
+    return lines
 
 
 def status(directory: Path) -> str | None:
     """How the run ended; None where it never came to say."""
     try:
-        return json.loads((directory / "summary.json").read_text())["status"]
-    except (OSError, ValueError, KeyError):
+        told = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
         return None
+    return told.get("status") if isinstance(told, dict) else None
 
 
-def saved_config(directory: Path) -> dict:
-    """config.yaml as plain values. Errors: DataError."""
-    try:
-        saved = yaml.safe_load((directory / "config.yaml").read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"resume={directory}: its config.yaml cannot be read ({str(error).splitlines()[0]})") from None
-    if not isinstance(saved, dict) or not isinstance(saved.get("epochs"), int):
-        raise DataError(f"resume={directory}: its config.yaml is not that of a run")
+def saved_config(directory: Path, word: str = "resume") -> dict:
+    """config.yaml as plain values, references to other keys among them, and nothing that could do more. Errors: DataError."""
+    saved = read_yaml(directory / "config.yaml")
+    groups = [group for group, option in conf.defaults().items() if isinstance(option, str)]
+    whole = isinstance(saved, dict) and isinstance(saved.get("epochs"), int) and all(isinstance(saved.get(group), dict) for group in groups)
+    if not whole:
+        raise DataError(f"{word}={printable(directory)}: its config.yaml is not that of a run")
+    for path, value in leaves(saved):
+        if calls_a_function(str(value)):
+            raise DataError(f"{word}={printable(directory)}: its config.yaml takes {printable(path)} from the environment or a function, which no run's may")
     return saved
 
 
@@ -92,7 +105,13 @@ def flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 def require_allowed(changed: dict[str, tuple[object, object]], allowed: Sequence[str]) -> None:
     """Errors: ConfigError where a key that shapes the run is another and nobody allowed it."""
-    blocked = [path for path in changed if path.partition(".")[0] not in HARMLESS and not any(f"{path}.".startswith(f"{key}.") for key in allowed)]
+    shorter = "epochs" in changed and changed["epochs"][1] < changed["epochs"][0]  # longer is harmless
+    harmless = [key for key in HARMLESS if key != "epochs" or not shorter]
+    blocked = [path for path in changed if path.partition(".")[0] not in harmless and not any(f"{path}.".startswith(f"{key}.") for key in allowed)]
     if blocked:
-        shown = ", ".join(f"{path} was {conf.short(changed[path][0])}, is {conf.short(changed[path][1])}" for path in blocked[:5])
-        raise ConfigError(f"resume: another configuration makes another run: {shown}\nwrite resume.allow=[{','.join(blocked)}] to go on all the same")
+        shown = ", ".join(f"{printable(path)} was {one_line(changed[path][0])}, is {one_line(changed[path][1])}" for path in blocked[:5])
+        raise ConfigError(f"resume: another configuration makes another run: {shown}\nwrite resume.allow=[{printable(','.join(blocked))}] to go on all the same")
+
+
+def one_line(value: object) -> str:
+    return printable(conf.short(value)).replace("\n", " ")[:80]

@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.errors import MachineError
+from trainer.untrusted import printable
 
 SLUG_LENGTH = 100
 
@@ -24,7 +25,7 @@ def slug(overrides: Sequence[str]) -> str:
     `optimizer=adam reg=[l2,dropout]` becomes `optimizer-adam+reg-l2-dropout`: no sign that a shell, a file system or Hydra's
     grammar minds, so that a run's directory can be typed as a value.
     """
-    shown = [text for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device=", "allow="))]
+    shown = [text for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device=", "allow=", "threads=", "workers=", "residency=", "log_every=", "save_every="))]
     safe = "+".join(re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-") for text in shown)
     return safe[:SLUG_LENGTH].strip("-.+") or "defaults"
 
@@ -45,7 +46,9 @@ def unique(parent: Path, name: str) -> Path:
             except FileExistsError:
                 number += 1
     except OSError as error:
-        raise MachineError(f"output={parent}: the run's folder cannot be made there ({error.strerror}); output=DIR names another place") from None
+        raise MachineError(f"output={printable(parent)}: the run's folder cannot be made there ({error.strerror}); output=DIR names another place") from None
+    except ValueError:
+        raise MachineError(f"output={printable(parent)}: no file system has such a name; output=DIR names another place") from None
 
 
 def create(output: Path, overrides: Sequence[str], sweep: Path | None = None, exact: Path | None = None) -> Path:
@@ -67,25 +70,35 @@ def claimed(directory: Path) -> Iterator[None]:
     """Hold a run's directory for this process; a process that dies lets go of it. Errors: MachineError where another one holds it."""
     lock = FileLock(directory / ".lock")
     try:
-        with lock.acquire(timeout=0):
-            yield
+        lock.acquire(timeout=0)
     except Timeout:
-        raise MachineError(f"{directory}: another process is writing to this run; wait for it or end it") from None
+        raise MachineError(f"{printable(directory)}: another process is writing to this run; wait for it or end it") from None
+    except (OSError, NotImplementedError) as error:
+        raise MachineError(f"{printable(directory)}: cannot be written to ({getattr(error, 'strerror', None) or error})") from None
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def describe(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Write what the run is: config.yaml and overrides.txt."""
+    """Write what the run is: config.yaml and overrides.txt, each whole or not at all."""
     own = {key: value for key, value in OmegaConf.to_container(cfg).items() if key != "resume"}
-    (directory / "config.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create(own)))
-    (directory / "overrides.txt").write_text("".join(f"{text}\n" for text in overrides if not text.startswith("resume.")))
+    put(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(own)))
+    put(directory / "overrides.txt", "".join(f"{text}\n" for text in overrides if not text.startswith("resume.")))  # last: it makes the folder a run's
 
 
 def summarize(directory: Path, summary: dict) -> None:
-    """Write summary.json, whole or not at all. Not-a-number has no place in JSON and becomes null."""
+    """Write summary.json. Not-a-number has no place in JSON and becomes null."""
     plain = json.loads(json.dumps(summary), parse_constant=lambda name: None)
-    temporary = directory / ".summary.json"
-    temporary.write_text(json.dumps(plain, indent=2) + "\n")
-    temporary.replace(directory / "summary.json")
+    put(directory / "summary.json", json.dumps(plain, indent=2) + "\n")
+
+
+def put(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = path.with_name(f".{path.name}")
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
 
 
 def versions() -> dict[str, str]:

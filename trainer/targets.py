@@ -8,10 +8,13 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
+from trainer import untrusted
 from trainer.errors import ConfigError
 
 LIBRARIES = ("trainer", "torch", "torchvision", "pytorch_optimizer")
 KINDS = {"model": nn.Module, "act": nn.Module, "pool": nn.Module, "reg.layer": nn.Module, "optimizer": torch.optim.Optimizer}
+FROM = {nn.Module: ("torch.nn.modules.", "torchvision.models.", "torchvision.ops."), torch.optim.Optimizer: ("torch.optim.", "pytorch_optimizer.")}
+IMPORTED = ("trainer.", *(place for places in FROM.values() for place in places))  # of ours and our libraries' modules; others have effects when imported
 HOMES = {"bias": "init", "warmup": "sched"}  # groups whose classes stand in another group's file
 
 
@@ -22,9 +25,16 @@ def allowed(overrides: list[str]) -> tuple[str, ...]:
 
 
 def nested(here: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
-    """Every node below that names a target of its own, in mappings and lists."""
-    children = here.items_ex(resolve=True) if isinstance(here, DictConfig) else enumerate(here)
-    for key, child in children:
+    """Every node below that names a target of its own, in mappings and lists.
+
+    Errors: ConfigError where a value is not what it was when it is looked at again: one that a function makes, or a reference
+    that only a second reading would see.
+    """
+    for key in here if isinstance(here, DictConfig) else range(len(here)):
+        untrusted.require_no_functions(str(here._get_node(key)), f"{path}.{key}")
+        child = here[key]
+        if isinstance(child, str) and "${" in child:
+            raise ConfigError(f"{path}.{key}: holds a reference inside a reference; write the value itself")
         if OmegaConf.is_config(child):
             if isinstance(child, DictConfig) and "_target_" in child:
                 yield f"{path}.{key}", child
@@ -38,7 +48,7 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
     a technique must be defined in the group's own file of trainer/ or in an allowed package.
     Errors: ConfigError.
     """
-    where = f"{place}._target_={target}"
+    where = untrusted.printable(f"{place}._target_={target}")
     if not isinstance(target, str) or target.partition(".")[0] not in libraries:
         raise ConfigError(f"{where}: outside the allowed libraries ({', '.join(libraries)}); allow=[PACKAGE] on the command line adds one of your own")
     parts = target.split(".")
@@ -47,9 +57,12 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
     except ImportError as error:
         raise ConfigError(f"{where}: {parts[0]} cannot be imported ({error}); install it, or put its folder on PYTHONPATH") from error
     for end, part in enumerate(parts[1:], start=2):
-        if not hasattr(found, part):
+        if part.startswith("_"):
+            raise ConfigError(f"{where}: no class of that name")  # trainer.__main__ would run when it is imported
+        dotted = ".".join(parts[:end])
+        if not hasattr(found, part) and (parts[0] not in LIBRARIES or f"{dotted}.".startswith(IMPORTED)):
             try:
-                import_module(".".join(parts[:end]))
+                import_module(dotted)
             except ImportError:
                 pass
         found = getattr(found, part, None)
@@ -59,8 +72,9 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
     root = found.__module__.partition(".")[0]
     if kind is not None and not issubclass(found, kind):
         raise ConfigError(f"{where}: must be a {kind.__module__.partition('.')[0]} {kind.__name__}, as {group} needs")
-    if root not in libraries or (root in LIBRARIES and kind is None and not f"{found.__module__}.".startswith(f"{home}.")):
-        raise ConfigError(f"{where}: must be a class of {home}, or of a package of yours in allow=[...]")
+    places = (f"{home}.", *FROM.get(kind, ())) if root in LIBRARIES else (f"{root}.",)
+    if root not in libraries or not f"{found.__module__}.".startswith(places):
+        raise ConfigError(f"{where}: must be a class of {home}{''.join(f', {place[:-1]}' for place in FROM.get(kind, ()))}, or of a package of yours in allow=[...]")
     return found
 
 

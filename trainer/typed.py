@@ -13,8 +13,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainer import conf, launch, resume, rundir
+from trainer import conf, launch, resume, rundir, untrusted
 from trainer.errors import ConfigError, closest, nearest
+from trainer.untrusted import quoted
 
 SEVERAL = ("reg", "aug")  # groups that take a list of options
 NOTHING = ("none", "constant", "default")  # options that stand for doing nothing
@@ -25,9 +26,12 @@ def check(arguments: list[str]) -> list[str]:
     flags, unknown = get_args_parser().parse_known_intermixed_args(arguments)
     conf.more[:] = [Path(flags.config_dir).absolute()] if flags.config_dir else []
     if unknown:
-        raise ConfigError(unknown_flag(unknown[0], arguments))
+        raise ConfigError(untrusted.printable(unknown_flag(unknown[0], arguments)))
+    untrusted.require_known_flags(flags)
     if flags.shell_completion or flags.hydra_help:
         return arguments
+    for text in flags.overrides:
+        untrusted.require_one_line(text)
     typed = set(flags.overrides)
     flags.overrides[:] = resume.expand(flags.overrides)
     overrides = [parse(text, flags.overrides[place + 1 :]) for place, text in enumerate(flags.overrides)]
@@ -35,14 +39,17 @@ def check(arguments: list[str]) -> list[str]:
         if override.is_sweep_override() and not flags.multirun:
             both = f"for all of them in one run write {override.key_or_group}=[{override.input_line.partition('=')[2]}]; " if override.key_or_group in SEVERAL else ""
             raise ConfigError(f"{override.input_line}: several values make a sweep; {both}for a run of each write train -m {override.input_line}")
+        untrusted.require_known_hydra_word(override.key_or_group, override.input_line)
+        untrusted.require_no_functions(override.input_line, override.key_or_group)
         check_key(override)
         check_options(override)
+        check_runs(override)
     overrides = [OverridesParser.create().parse_override(in_hydras_words(override)) for override in overrides]
     flags.overrides[:] = [override.input_line for override in overrides]
     for combination in combinations(overrides):
         check_values(combination)
     if flags.multirun and not flags.cfg and "hydra.sweep.dir" not in {override.key_or_group for override in overrides}:
-        flags.overrides.append(f"hydra.sweep.dir='{sweep_folder(overrides)}'")
+        flags.overrides.append(f"hydra.sweep.dir={quoted(sweep_folder(overrides))}")
     # Hydra's own parser wants the flags on one side of the decisions.
     return [*(text for text in arguments if text not in typed), *flags.overrides]
 
@@ -56,7 +63,7 @@ def words() -> list[str]:
 def unknown_flag(flag: str, arguments: Sequence[str]) -> str:
     name, _, value = flag.lstrip("-").replace("-", "_").partition("=")
     meant = name if name in words() else next(iter(nearest(name, words(), 1)), None)
-    if meant is None:
+    if meant is None or len(name) == 1:
         return f"{flag}: no such flag; decisions are written KEY=VALUE, and train --help lists them"
     value = value or next(iter(arguments[arguments.index(flag) + 1 :]), "VALUE")
     return f"{flag}: decisions are written without dashes; write {meant}={value}"
@@ -67,7 +74,10 @@ def parse(text: str, following: Sequence[str]) -> Override:
     if whole := spaced(text, following):
         raise ConfigError(f"{whole}: a decision is one word, without spaces; write {whole.replace(' ', '')}")
     if "=" not in text and not text.startswith("~"):
-        key = text if text in words() else next(iter(nearest(text, words(), 1)), text)
+        owners = [group for group in conf.groups() if text in conf.options(group)]
+        if owners and text not in words():
+            raise ConfigError(f"{text}: decisions are written KEY=VALUE; write {' or '.join(f'{group}={text}' for group in owners)}")
+        key = text if text in words() else next(iter(nearest(text, words(), 1)), "KEY")
         value = following[0] if following and "=" not in following[0] else "VALUE"
         raise ConfigError(f"{text}: decisions are written KEY=VALUE; write {key}={value}")
     try:
@@ -78,7 +88,8 @@ def parse(text: str, following: Sequence[str]) -> Override:
 
 def spaced(text: str, following: Sequence[str]) -> str | None:
     """`epochs = 3` or `reg=[l2, dropout]`, put together from what the shell has taken apart; None where nothing is spaced out."""
-    found = re.match(r"[\w./@]+ *= *(\[[^\]]*\]|[^\s=\[]+(?=\s|$))", " ".join([text, *following]))
+    unquoted = re.sub(r"(['\"])(\\.|(?!\1).)*\1", "''", " ".join([text, *following]))  # what stands in quotes may have spaces
+    found = re.match(r"[\w./@]+ *= *(\[[^\]]*\]|[^\s=\[]+(?=\s|$))", unquoted)
     return found[0] if found and " " in found[0] else None
 
 
@@ -126,6 +137,14 @@ def holds(override: Override) -> str | None:
     return group if group in conf.groups() and override.key_or_group in conf.holders(group) else None
 
 
+def check_runs(override: Override) -> None:
+    """The configurations of runs that a task reads are looked at before anything else reads them. Errors: DataError."""
+    for value in values(override) if override.key_or_group == "runs" else ():
+        for directory in value if isinstance(value, list) else ():
+            if (Path(str(directory)) / "config.yaml").is_file():
+                resume.saved_config(Path(str(directory)), "runs")
+
+
 def in_hydras_words(override: Override) -> str:
     """`optimizer.base=adam`, where a technique holds another, is `optimizer@optimizer.base=adam` to Hydra."""
     group = holds(override)
@@ -158,11 +177,11 @@ def combinations(overrides: Sequence[Override]) -> Iterator[list[str]]:
 
 def check_values(texts: Sequence[str]) -> None:
     """Compose the decisions, then hold each key and value against the YAML that lists it. Errors: ConfigError."""
-    search = [f"hydra.searchpath=[{','.join(f'file://{place}' for place in conf.more)}]"] if conf.more else []
+    search = [f"hydra.searchpath=[{','.join(quoted(f'file://{place}') for place in conf.more)}]"] if conf.more else []
     parser = OverridesParser.create()
     overrides = [parser.parse_override(text) for text in texts]
     is_value = [
-        override.key_or_group not in conf.groups() and not override.is_add() and not override.is_force_add() and not override.is_delete()
+        override.key_or_group not in conf.groups() and not override.key_or_group.startswith("hydra/") and not override.is_add() and not override.is_force_add() and not override.is_delete()
         for override in overrides
     ]
     with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
@@ -171,6 +190,10 @@ def check_values(texts: Sequence[str]) -> None:
             if later and not override.key_or_group.startswith("hydra."):
                 check_path(cfg, override)
         cfg = composed([*search, *texts])
+    plain = OmegaConf.to_container(cfg)
+    untrusted.require_safe_hydra(plain.pop("hydra"))
+    for path, value in untrusted.leaves(plain):
+        untrusted.require_no_functions(str(value), path)  # of a file below --config-dir
     rules = conf.rules(cfg, launch.named(cfg.hydra.runtime.choices))
     for path, key in rules.items():
         try:
@@ -210,7 +233,10 @@ def check_path(cfg: DictConfig, override: Override) -> None:
     elif chosen:
         hint = f"{group}={chosen} has no keys"
     else:
-        hint = f"choose the option first, as {group}=[{(owners or conf.options(group))[0]}]"
+        option = (owners or conf.options(group))[0]
+        paths = [name for name in conf.keys(conf.file(group, option), group) if name.endswith(f".{key}")]
+        value = override.input_line.partition("=")[2]
+        hint = f"choose the option first, as {group}=[{option}]{''.join(f' {path}={value}' for path in paths[:1])}"
     others = f"; {key} is a key of {', '.join(f'{group}={owner}' for owner in owners)}" if owners and chosen else ""
     raise ConfigError(f"{override.input_line}: no such key; {hint}{others}")
 

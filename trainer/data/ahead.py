@@ -1,5 +1,6 @@
 """Fetching batches before they are asked for: by a thread, and by processes."""
 
+import atexit
 import math
 import multiprocessing
 import signal
@@ -70,7 +71,7 @@ class Crew:
                 yield reader.places[place, :count]
         except (RuntimeError, EOFError, OSError) as error:  # as found by its absence, or half way through its last message
             why = str(error).partition("\n")[0] or type(error).__name__
-            raise DataError(f"workers={self.workers}: a process that reads images has died ({why}); most likely memory ran out: fewer workers, a smaller batch_size or data.size needs less") from None
+            raise DataError(f"workers={self.workers}: a process that reads images has died ({why}); most likely memory ran out (in a container also /dev/shm): fewer workers, a smaller batch_size or data.size needs less") from None
         finally:
             if sys.exc_info()[0] in (None, GeneratorExit):
                 self._idle.append((reader, orders, loader))
@@ -121,9 +122,12 @@ def undisturbed(worker: int) -> None:
 
 def started(loader: DataLoader) -> Iterator:
     """The loader's iterator, without the handler it sets for dead children, which would raise wherever the program happens to be."""
-    if threading.current_thread() is not threading.main_thread():
-        return iter(loader)
+    others = set(multiprocessing.active_children())
+    main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGCHLD)
     arriving = iter(loader)
-    signal.signal(signal.SIGCHLD, before)
+    if main:
+        signal.signal(signal.SIGCHLD, before)
+    for worker in set(multiprocessing.active_children()) - others:
+        atexit.register(worker.kill)  # a program that ends in the middle of an epoch asks with SIGTERM, which they do not hear
     return arriving

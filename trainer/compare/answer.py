@@ -1,0 +1,161 @@
+"""What a comparison says: a table in the terminal; ranking.csv, ranking.md and ranking.png. No torch here."""
+
+import csv
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from rich.table import Table
+from rich.text import Text
+
+from trainer.compare import figure
+from trainer.compare.ranking import FIGURES, MISSING, Ranking, Setting, ranked, seconds
+from trainer.compare.record import Record, clean, is_run, not_begun, read, text
+from trainer.console import Console
+
+EXPLAINED = ("diverged", "failed", "interrupted")  # the last line of the log says why
+SEEDS = 6  # as many are listed in a table, more are counted
+MEASURES = (("mean", Setting.mean), ("std", Setting.deviation))
+
+
+def rank(sweep: Path, failed: Sequence[tuple[Sequence[str], str]] = ()) -> int:
+    """The answer of a sweep: print which settings were best, and leave the same in its folder.
+
+    Args:
+        sweep: the folder that holds its runs.
+        failed: the jobs known to have ended in an error, as their words and the error's message: one that left no directory gets a row as well.
+    Returns:
+        how many of the sweep's jobs did not end as they should.
+    """
+    records = [read(path) for path in sorted(sweep.iterdir()) if is_run(path)] if sweep.is_dir() else []
+    began = [own(record.words) for record in records]
+    like = next((record for record in records if record.values), None)
+    records += [not_begun(words, message, like) for words, message in failed if own(words) not in began]
+    ranking = ranked(records)
+    if ranking.scored:
+        say(ranking, Console())
+        write(ranking, sweep)
+        Console().say(f"\nThe same is in {short(sweep)}: ranking.csv, ranking.md, ranking.png")
+    return sum(not job.ended for job in ranking.jobs)
+
+
+def own(words: Sequence[str]) -> list[str]:
+    """The words of a job as its overrides.txt has them, in an order of their own."""
+    return sorted(word for word in words if word and not word.startswith("resume."))
+
+
+def short(path: Path) -> str:
+    """A path from here, where it lies below."""
+    return clean(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+
+
+def say(ranking: Ranking, console: Console) -> None:
+    """The table, what did not end as it should, and what was left out. Where it is too wide the final scores are left out."""
+    found = as_rich([*table(ranking)], left=len(ranking.columns) + 1)
+    wide = console.terminal.options.update(width=10_000)
+    if console.terminal.measure(found, options=wide).maximum > console.terminal.width:
+        found = as_rich([*table(ranking, FIGURES[:2])], left=len(ranking.columns) + 1)
+    console.say()
+    console.say(f"{counted('setting', len(ranking.settings))}, {counted('run', len(ranking.jobs))}, ranked by {ranking.by}")
+    console.say(found)
+    for line in remarks(ranking):
+        console.say(line)
+
+
+def counted(word: str, count: int) -> str:
+    return f"{count} {word}{'' if count == 1 else 's'}"
+
+
+def as_rich(rows: Sequence[Sequence[str]], left: int) -> Table:
+    """Headings and rows; the first `left` columns and the last one are words, the others figures. The first row is the best."""
+    head, *rows = rows
+    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for place, name in enumerate(head):
+        words = place < left or place == len(head) - 1
+        made.add_column(Text(name), justify="left" if words else "right", no_wrap=not words, overflow="fold")
+    for place, row in enumerate(rows):
+        made.add_row(*map(Text, row), style="bold" if place == 0 else None)
+    return made
+
+
+def table(ranking: Ranking, wanted: Sequence[tuple[str, str]] = FIGURES) -> Iterator[list[str]]:
+    """Headings, then a row a setting, as text; of the wanted scorings those that any run has."""
+    kinds = [(when, word) for when, word in wanted if any(setting.mean(when, ranking.metric) is not None for setting in ranking.settings)]
+    yield ["", *map(clean, ranking.columns), *(f"{word} {ranking.metric}" for _, word in kinds), "seeds", "status"]
+    for place, setting in enumerate(ranking.settings, start=1):
+        yield [str(place), *setting.cells.values(), *(spread(setting, when, ranking.metric) for when, _ in kinds), seeds(setting), setting.status]
+
+
+def spread(setting: Setting, when: str, metric: str) -> str:
+    """`0.9833 +/- 0.0021`, the mean alone for one seed."""
+    mean, deviation = setting.mean(when, metric), setting.deviation(when, metric)
+    return MISSING if mean is None else brief(mean) if deviation is None else f"{brief(mean)} +/- {brief(deviation)}"
+
+
+def brief(value: float) -> str:
+    return f"{value:.4f}" if value == 0 or 0.001 <= abs(value) < 1e4 else f"{value:.2e}"
+
+
+def seeds(setting: Setting) -> str:
+    return ",".join(setting.seeds) if len(setting.seeds) <= SEEDS else f"{len(setting.seeds)} of them"
+
+
+def remarks(ranking: Ranking) -> Iterator[str]:
+    """A line on each run that did not end as it should, with its log, and on what was left out."""
+    for setting in ranking.settings:
+        for job, seed in zip(setting.jobs, setting.seeds):
+            if not job.ended:
+                yield f"{clean(job.status)}: {setting.label} seed={seed}: {reason(job)}"
+    yield from ranking.notes
+
+
+def reason(job: Record) -> str:
+    """Why a run did not end, as far as is known, and where to read more."""
+    log = job.path / "run.log" if job.path else None
+    if log is None:
+        return clean(job.message)
+    lines = [line.strip() for line in text(log).splitlines() if line.strip()] if job.status in EXPLAINED else []
+    said = clean(job.message or (lines[-1] if lines else ""))
+    return f"{said[:200]} ({short(log)})" if said else short(log)
+
+
+def write(ranking: Ranking, folder: Path) -> None:
+    """ranking.csv with every figure in full, ranking.md and ranking.png."""
+    write_csv([*figures(ranking)], folder / "ranking.csv")
+    (folder / "ranking.md").write_text("\n".join(markdown(ranking)) + "\n", encoding="utf-8")
+    figure.draw(ranking, folder / "ranking.png")
+
+
+def write_csv(rows: Sequence[Sequence[object]], path: Path) -> None:
+    with path.open("w", newline="", encoding="utf-8") as file:
+        csv.writer(file, lineterminator="\n").writerows(rows)
+
+
+def figures(ranking: Ranking) -> Iterator[list[object]]:
+    """Headings, then a row a setting: numbers in full, what the seeds have each in their order, joined by semicolons."""
+    kinds = [(when, metric) for when, _ in FIGURES for metric in ranking.metrics]
+    names = [f"{'val_' if when != 'test' else ''}{when}_{metric}_{measure}" for when, metric in kinds for measure, _ in MEASURES]
+    yield ["rank", *map(clean, ranking.columns), "runs", "ended", *names, "seconds_mean", "seeds", "status", "directories"]
+    for place, setting in enumerate(ranking.settings, start=1):
+        numbers = [measure(setting, when, metric) for when, metric in kinds for _, measure in MEASURES]
+        lists = (setting.seeds, [clean(job.status) for job in setting.jobs], [clean(job.path or MISSING) for job in setting.jobs])
+        ended = sum(job.ended for job in setting.jobs)
+        yield [place, *setting.cells.values(), len(setting.jobs), ended, *numbers, seconds(setting), *map(";".join, lists)]
+
+
+def markdown(ranking: Ranking) -> Iterator[str]:
+    head, *rows = table(ranking)
+    yield f"Ranked by {ranking.by}; mean +/- standard deviation of the sample over the seeds.\n"
+    yield from markdown_table(head, rows)
+    yield ""
+    yield from (f"- {escaped(line)}" for line in remarks(ranking))
+    yield "\n![The ranking and the curves behind it](ranking.png)"
+
+
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    for row in (head, ["---"] * len(head), *rows):
+        yield f"| {' | '.join(map(escaped, row))} |"
+
+
+def escaped(words: str) -> str:
+    """Text that Markdown shows as it is."""
+    return "".join(f"\\{letter}" if letter in "\\|`*<[" else letter for letter in words)
