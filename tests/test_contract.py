@@ -80,7 +80,7 @@ def test_every_technique_has_an_option():
     named = {node["_target_"] for group, option in OPTIONS if group != "experiment" for _, node in nodes(group, option)}
     package = Path(build.__file__).parent
     rooms = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0].removesuffix(".py") in (*conf.groups(), "data")]
-    helpers = {"trainer.preprocess.Affine", "trainer.preprocess.Projection", "trainer.reg.dropconnect.DroppedWeight", "trainer.reg.penalties.Size", "trainer.reg.stochastic_depth.SurvivingResidual"}
+    helpers = {"trainer.model.resnet.EveryOtherPixel", "trainer.preprocess.Affine", "trainer.preprocess.Projection", "trainer.reg.dropconnect.DroppedWeight", "trainer.reg.penalties.Size", "trainer.reg.stochastic_depth.SurvivingResidual"}
     helpers |= {"trainer.norm.BatchNorm", "trainer.norm.GroupNorm", "trainer.norm.RmsNorm", "trainer.task.preview.Plan", "trainer.init.fixup.Shift", "trainer.init.fixup.Scale"}
     for path in rooms:
         module = ".".join(["trainer", *path.relative_to(package).with_suffix("").parts])

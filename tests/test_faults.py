@@ -15,7 +15,7 @@ import pytest
 from conftest import only_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from trainer import checkpoint, resume, rundir
+from trainer import checkpoint, cli, resume, rundir
 from trainer.errors import ConfigError, DataError, MachineError
 from trainer.untrusted import quoted, unquoted
 
@@ -25,8 +25,14 @@ NAMES = ["caf\u00e9 \u732b \U0001f600", "it's", 'a"b', "a b", "a,b", "a=b", "[x]
 
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("honest")
-    subprocess.run([sys.executable, "-m", "trainer", *SMALL], cwd=folder, check=True, capture_output=True, timeout=120)
+    folder, before = tmp_path_factory.mktemp("honest"), (sys.argv, os.getcwd())
+    os.chdir(folder)
+    sys.argv = ["train", *SMALL]
+    try:
+        cli.main()
+    finally:
+        sys.argv = before[0]
+        os.chdir(before[1])
     return only_run(folder)
 
 
@@ -127,12 +133,18 @@ def test_the_lock_is_let_go_when_the_work_within_fails(tmp_path):
         pass
 
 
-def stranger(folder, *words, **how):
-    """`train` without a home, a language, a friendly umask, or the superuser's right to write where the mode says no."""
+def stranger(folder, *words):
+    """`train` without a home, a language and a friendly umask."""
     gone = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR")
     plain = {name: value for name, value in os.environ.items() if name not in gone}
     strict = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
-    return subprocess.run([sys.executable, "-m", "trainer", *words], cwd=folder, env={**plain, **strict}, capture_output=True, text=True, timeout=120, umask=0o077, preexec_fn=give_up_rights, **how)
+    return subprocess.run([sys.executable, "-m", "trainer", *words], cwd=folder, env={**plain, **strict}, capture_output=True, text=True, timeout=120, umask=0o077)
+
+
+def without_rights(code, *arguments):
+    """What a program that may not pass over modes says last."""
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], preexec_fn=give_up_rights, capture_output=True, text=True, timeout=60)
+    return done.stderr.splitlines()[-1]
 
 
 def give_up_rights():
@@ -165,17 +177,17 @@ def test_no_home_no_language_and_a_strict_umask_are_fine(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_explained(shut):
-    done = stranger(shut.parent, *SMALL, "output=shut")
-    assert done.returncode == 4 and done.stderr.splitlines()[-1].startswith("train: output=shut") and "Permission denied" in done.stderr and "Traceback" not in done.stderr
+    told = without_rights("import sys\nfrom pathlib import Path\nfrom trainer import rundir\nrundir.create(Path(sys.argv[1]), [])", shut)
+    assert told.startswith("trainer.errors.MachineError: output=") and "cannot be made there (Permission denied)" in told
 
 
 def test_a_run_that_cannot_be_written_is_explained(shut, unfinished):
     for path in unfinished.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
     unfinished.chmod(0o555)
-    done = stranger(shut.parent, f"resume={unfinished}")
+    told = without_rights(HOLD, unfinished)
     unfinished.chmod(0o755)
-    assert done.returncode == 4 and "cannot be written to (Permission denied)" in done.stderr and "Traceback" not in done.stderr, done.stderr
+    assert told.startswith("trainer.errors.MachineError: ") and "cannot be written to (Permission denied)" in told
 
 
 @pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
@@ -187,6 +199,13 @@ def test_files_are_open_to_whom_the_umask_lets_in(mask, mode, tmp_path):
     finally:
         os.umask(before)
     assert {(tmp_path / name).stat().st_mode & 0o777 for name in "ab"} == {mode}
+
+
+def test_a_small_file_is_replaced_and_not_written_over(tmp_path):
+    rundir.put(tmp_path / "a", "old")
+    os.link(tmp_path / "a", tmp_path / "same")  # whoever reads the file meanwhile has the old one, whole
+    rundir.put(tmp_path / "a", "new")
+    assert (tmp_path / "a").read_text() == "new" and (tmp_path / "same").read_text() == "old" and len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.parametrize("place", ["/proc/x", "/dev/null/x", "x" * 300, "/dev/full"])

@@ -9,7 +9,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from trainer.layers import Residual
-from trainer.model.resnet import CifarResNet, ResNet, WideResNet, every_other_pixel
+from trainer.model.resnet import CifarResNet, ResNet, WideResNet, EveryOtherPixel
 from trainer.norm import Batch
 
 
@@ -23,9 +23,9 @@ def test_resnet18_is_torchvisions(shape):
     assert_close(copied(ours, theirs)(images), ours(images), **SUMS)
 
 
-def test_option_a_takes_every_other_pixel_and_zero_channels():
+def test_option_a_takes_EveryOtherPixel_and_zero_channels():
     x = torch.arange(2 * 3 * 5 * 4.0).view(2, 3, 5, 4)
-    y = every_other_pixel(2)(x)
+    y = EveryOtherPixel(2)(x)
     assert y.shape == (2, 5, 3, 2) and torch.equal(y[:, :3], x[:, :, ::2, ::2]) and not y[:, 3:].any()
 
 

@@ -23,7 +23,7 @@ import yaml
 from conftest import only_run
 from omegaconf import OmegaConf
 
-from trainer import build, checkpoint, resume, rundir, typed, untrusted
+from trainer import build, checkpoint, cli, resume, rundir, typed, untrusted
 from trainer.errors import ConfigError, DataError
 
 SMALL = ("model=mlp", "model.hidden=[8]", "epochs=1", "batch_size=500", "threads=1", "device=cpu")
@@ -33,8 +33,14 @@ TOUCH = "open('marker','w').close()"
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory):
     """A finished run, to be copied and tampered with."""
-    folder = tmp_path_factory.mktemp("honest")
-    subprocess.run([sys.executable, "-m", "trainer", *SMALL], cwd=folder, check=True, capture_output=True, timeout=120)
+    folder, before = tmp_path_factory.mktemp("honest"), (sys.argv, os.getcwd())
+    os.chdir(folder)
+    sys.argv = ["train", *SMALL]
+    try:
+        cli.main()
+    finally:
+        sys.argv = before[0]
+        os.chdir(before[1])
     return only_run(folder)
 
 
@@ -365,6 +371,11 @@ def test_a_line_of_a_runs_words_cannot_do_more_than_a_word(name, tampered, run_i
     (tmp_path / "planted.py").write_text(f"{TOUCH}\nimport torch\nclass Slow(torch.optim.SGD): pass\n")
     text = (tampered / "overrides.txt").read_text()
     (tampered / "overrides.txt").write_text(f"{text}{LINES[name]}\noptimizer._target_=planted.Slow\n")
+    try:
+        kept = resume.expand([f"resume={tampered}"])
+        assert [word for word in kept if re.search("allow|(?<!@)hydra|task=|output=|^-", word)] == [], kept
+    except DataError:
+        pass  # refused as a whole
     code, _, errors = run_in_process(f"resume={tampered}")
     assert not (tmp_path / "marker").exists() and code in (2, 3) and "Traceback" not in errors, errors
     assert not (tmp_path / "elsewhere").exists()
@@ -396,11 +407,14 @@ YAMLS = {
 }  # fmt: skip
 
 
+MISSHAPEN = ("a list", "a word", "nothing")
+
+
 @pytest.mark.parametrize("name", YAMLS)
 def test_yaml_that_does_more_than_say_values_is_refused(name, tmp_path, monkeypatch):
     arranged(monkeypatch, tmp_path)
     (tmp_path / "config.yaml").write_text(YAMLS[name])
-    with pytest.raises(DataError) as caught:
+    with pytest.raises(DataError, match="cannot be read|not that of a run" if name in MISSHAPEN else "cannot be read") as caught:
         resume.saved_config(tmp_path)
     assert len(str(caught.value)) < 300 and not (tmp_path / "marker").exists() and "planted" not in sys.modules
 
@@ -448,7 +462,12 @@ def test_a_function_is_seen_in_words_and_in_a_runs_files(value, tampered, monkey
         build.node(OmegaConf.create({"sched": {"_target_": HONEST["sched"], "floor": {"deeper": [value]}}}), "sched")
 
 
-@pytest.mark.parametrize("where", ["typed", "words", "config, resumed", "config, evaluated", "folder"])
+def test_a_reference_that_only_a_second_reading_would_see_is_refused():
+    with pytest.raises(ConfigError, match="holds a reference inside a reference"):
+        build.node(OmegaConf.create({"seed": 0, "sched": {"_target_": HONEST["sched"], "floor": "\\${seed}"}}), "sched")
+
+
+@pytest.mark.parametrize("where", ["typed", "words", "config, resumed", "config, evaluated", "folder", "recipe"])
 def test_a_value_from_the_environment_is_never_shown_nor_saved(where, tampered, run_in_process, tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "hunter2")
     value = "${oc.env:SECRET}"
@@ -460,11 +479,15 @@ def test_a_value_from_the_environment_is_never_shown_nor_saved(where, tampered, 
     elif where.startswith("config"):
         change(tampered, lambda saved: saved["optimizer"].update(lr=value))
         result = run_in_process(f"resume={tampered}") if "resumed" in where else run_in_process("task=evaluate", f"runs=[{tampered}]")
+    elif where == "recipe":
+        (tmp_path / "mine" / "experiment").mkdir(parents=True)
+        (tmp_path / "mine" / "experiment" / "own.yaml").write_text(f"# @package _global_\n# Own.\nepochs: {value}\n")
+        result = run_in_process(*(word for word in SMALL if "epochs" not in word), "--config-dir", "mine", "experiment=own")
     else:
         (tmp_path / "mine" / "optimizer").mkdir(parents=True)
         (tmp_path / "mine" / "optimizer" / "own.yaml").write_text(f"# Own.\n_target_: torch.optim.SGD\nlr: {value} # rate\n")
         result = run_in_process(*SMALL, "--config-dir", "mine", "optimizer=own")
-    refused(result, tmp_path, 2 if where in ("typed", "folder") else 3)
+    refused(result, tmp_path, 2 if where in ("typed", "folder", "recipe") else 3)
     assert not any(b"hunter2" in path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()) and "hunter2" not in str(result)
 
 

@@ -78,8 +78,6 @@ def require_known_hydra_word(key: str, text: str) -> None:
         return
     if key not in HYDRA_WORDS and not (key.startswith(HYDRA_TREES) and "_target_" not in key):
         raise ConfigError(f"{text}: not a word of Hydra's that train takes; {closest(key, [*HYDRA_WORDS, 'hydra.launcher', 'hydra.sweeper'])}")
-    if key.startswith(HYDRA_TREES) and "${" in text:
-        raise ConfigError(f"{text}: a launcher and a sweeper take plain values, no references; write the value itself")
 
 
 def require_safe_hydra(settings: dict) -> None:
@@ -128,7 +126,7 @@ def read_yaml(path: Path) -> object:
             raise yaml.YAMLError(f"larger than {MOST_BYTES:,} bytes")
         depth = 0
         for event in yaml.parse(source, Loader=yaml.SafeLoader):
-            if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            if getattr(event, "anchor", None) is not None:  # an alias has one as well
                 raise yaml.YAMLError("anchors and aliases are not taken")
             if getattr(event, "tag", None) is not None:
                 raise yaml.YAMLError(f"tags are not taken: {event.tag}")

@@ -3,6 +3,8 @@
 import atexit
 import math
 import multiprocessing
+import multiprocessing.connection
+import os
 import signal
 import sys
 import threading
@@ -115,9 +117,19 @@ def shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
 
 
 def undisturbed(worker: int) -> None:
-    """Signals are for the program that trains, which ends its workers when it has done what they ask."""
+    """What a worker does first. Signals are for the program that trains, which ends its workers when it has done what they ask.
+
+    Torch's worker sees every 5 s whether its parent is another, and so misses one that died before the worker first looked.
+    """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
+    threading.Thread(target=end_with, args=(multiprocessing.parent_process().sentinel,), daemon=True).start()
+
+
+def end_with(sentinel: int) -> None:
+    """End this process as soon as the one behind the sentinel has ended."""
+    multiprocessing.connection.wait([sentinel])
+    os._exit(1)
 
 
 def started(loader: DataLoader) -> Iterator:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from trainer.errors import require
 from trainer.kit import Kit
@@ -29,7 +30,7 @@ class CifarResNet(nn.Sequential):
         layers, inputs = [*kit.conv(input_shape[0], 16)], 16
         for width in (16, 32, 64):
             for _ in range(blocks):
-                shortcut = nn.Identity() if width == inputs else every_other_pixel(width - inputs)
+                shortcut = nn.Identity() if width == inputs else EveryOtherPixel(width - inputs)
                 layers.append(basic_block(kit, inputs, width, 1 if width == inputs else 2, shortcut))
                 inputs = width
         super().__init__(*layers, *average_part(kit, inputs, outputs))
@@ -108,6 +109,20 @@ def wide_block(kit: Kit, inputs: int, outputs: int, stride: int) -> nn.Module:
     return nn.Sequential(*preact, Residual(branch, kit.bare_conv(inputs, outputs, 1, stride), nn.Identity()))
 
 
-def every_other_pixel(channels: int) -> nn.Sequential:
-    """Option A: pixels 0, 2, 4, ... of rows and columns, and so many channels of zeros behind the others."""
-    return nn.Sequential(nn.AvgPool2d(1, 2), nn.ZeroPad3d((0, 0, 0, 0, 0, channels)))
+class EveryOtherPixel(nn.Module):
+    """Option A of a shortcut: pixels 0, 2, 4, ... of rows and columns, and channels of zeros behind the others.
+
+    Args:
+        channels: of zeros, >= 0.
+    Shapes: (B, C, H, W) -> (B, C + channels, ceil(H / 2), ceil(W / 2)).
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.channels))
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}"
