@@ -51,8 +51,10 @@ def add_size(weights: Sequence[Tensor], squares: float, absolutes: float) -> Ten
         norms = torch.stack(torch._foreach_norm(weights))
         total = squares / 2 * norms.dot(norms)
     if absolutes:
-        torch._foreach_add_(grads, torch._foreach_sign(weights), alpha=absolutes)
-        total = total + absolutes * torch.stack(torch._foreach_norm(weights, 1)).sum()
+        signs = torch._foreach_sign(weights)
+        torch._foreach_add_(grads, signs, alpha=absolutes)
+        sums = [weight.flatten().dot(sign.flatten()) for weight, sign in zip(weights, signs)]  # a fifth of the time of the L1 norm
+        total = total + absolutes * torch.stack(sums).sum()
     return total
 
 
