@@ -114,6 +114,12 @@ def begun(folder: Path) -> set[Path]:
     return {file.parent for file in folder.glob("outputs/*/*/overrides.txt")}
 
 
+def results(run: Path) -> list:
+    """What must not depend on how often a run was killed: its weights, and the scores of what they were averaged to."""
+    told = json.loads((run / "summary.json").read_text())
+    return [told[key] for key in ("weights_sha256", "best", "test", "steps")]
+
+
 def kill(folder: Path, kills: int, seed: int) -> int:
     """Returns the number of things that went wrong, having told of them."""
     with contextlib.redirect_stdout(io.StringIO()):
@@ -123,7 +129,7 @@ def kill(folder: Path, kills: int, seed: int) -> int:
     os.waitpid(child(folder / "whole", WORDS, None), 0)
     usual = time.monotonic() - started
     (summary,) = (folder / "whole").glob("outputs/*/*/summary.json")
-    wanted = json.loads(summary.read_text())["weights_sha256"]
+    wanted = results(summary.parent)
     draw, done, writing, wrong = random.Random(seed), 0, 0, {"unreadable": set(), "not resumed": set(), "different": set()}
     ended: set[Path] = set()
     while done < kills or begun(folder) - ended:
@@ -140,7 +146,7 @@ def kill(folder: Path, kills: int, seed: int) -> int:
                 wrong["unreadable"].add(f"{run.name}: {why}")
             if resume.status(run) == "finished":
                 ended.add(run)
-                if json.loads((run / "summary.json").read_text())["weights_sha256"] != wanted:
+                if results(run) != wanted:
                     wrong["different"].add(run.name)
             elif done >= kills and not killed:
                 ended.add(run)

@@ -15,7 +15,7 @@ COUNTS = {
 }  # fmt: skip
 OPTIONS = [(group, option) for group in conf.groups() for option in conf.options(group)]
 TECHNIQUES = [(group, option) for group, option in OPTIONS if group not in ("experiment", "task")]
-OFFLINE = ("digits", "iris", "breast_cancer", "diabetes")
+OFFLINE = ("digits", "iris", "wine", "breast_cancer", "diabetes", "photos", "polynomial", "spirals", "gaussians", "height_weight")
 
 
 def nodes(group: str, option: str):

@@ -161,6 +161,7 @@ def test_workers_stay_for_the_next_epoch_and_hear_no_signal(split):
     loader = Loader(split("files"), lambda images: images.float(), CPU, residency="stream", workers=2)
     before = len(workers())
     expected = collect(loader.batches(PARTS))
+    assert collect(loader.batches(())) == []
     crew = {worker.pid for worker in workers()}
     assert len(crew) == before + 2
     for pid in crew:
@@ -234,7 +235,10 @@ def test_auto_takes_the_first_place_with_room(split, monkeypatch):
     assert {kind: with_room(images, CPU) for kind, images in places.items()} == {"memory": "host", "disk": "host", "files": "stream", "table": "host"}
 
 
-@pytest.mark.parametrize(("fields", "message"), [({"residency": "gpu"}, "residency must be one of auto, device, host, stream, got gpu"), ({"workers": 0}, "workers must be >= 1, got 0")])
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [({"residency": "gpu"}, "residency must be one of auto, device, host, stream, got gpu"), ({"workers": 0}, "workers must be >= 1, got 0")],
+)
 def test_words_and_numbers_out_of_range_are_refused(fields, message, split):
     with pytest.raises(ValueError, match=message):
         Loader(split("memory"), lambda images: images, CPU, **fields)

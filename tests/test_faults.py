@@ -255,7 +255,7 @@ FILES = {
     "nothing but its words": lambda run: [shutil.rmtree(path) if path.is_dir() else path.unlink() for path in run.iterdir() if path.name not in ("overrides.txt", "config.yaml")],
     "no metrics": lambda run: (run / "metrics.jsonl").unlink(),
     "metrics cut off": lambda run: (run / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes()[:-7]),
-    "a pointer to nothing": lambda run: (run / "checkpoints" / "last").write_text("step-999.pt"),
+    "pointers to nothing": lambda run: [(run / "checkpoints" / name).write_text("step-999.pt") for name in ("best", "last")],
     "checkpoints of no length": lambda run: [path.write_bytes(b"") for path in (run / "checkpoints").glob("*.pt")],
     "files of a process that died": lambda run: [(run / "checkpoints" / ".step-4.pt.1").write_bytes(b"x"), (run / ".summary.json").write_text("{")],
 }  # fmt: skip
@@ -269,6 +269,19 @@ def test_a_run_with_damage_behind_its_words_goes_on_to_the_same_end(name, unfini
     told, wanted = (json.loads((run / "summary.json").read_text()) for run in (unfinished, honest))
     assert told["status"] == "finished" and told["weights_sha256"] == wanted["weights_sha256"] and told["test"] == wanted["test"]
     assert not list((unfinished / "checkpoints").glob(".*"))
+
+
+def test_a_process_that_died_before_it_moved_the_pointer_is_helped_out(tmp_path):
+    import torch
+
+    first = checkpoint.Checkpoints(tmp_path, "loss")
+    for step in (1, 2):
+        first.save({"step": step, "weights": {"w": torch.full((1,), float(step))}}, best=True)
+    (first.folder / "best").write_text("step-1.pt")  # as it was before the last write of the process
+    again = checkpoint.Checkpoints(tmp_path, "loss", {"step": 2, "loss": 0.5})
+    assert checkpoint.pointed(again.folder, "best").name == "step-2.pt"
+    checkpoint.Checkpoints(tmp_path, "loss", {"step": 9, "loss": 0.5})  # a checkpoint that is not there is nothing to point at
+    assert checkpoint.pointed(again.folder, "best").name == "step-2.pt"
 
 
 def test_what_another_process_left_under_a_checkpoints_name_is_written_anew(tmp_path):

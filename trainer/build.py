@@ -95,7 +95,7 @@ def run(cfg: DictConfig) -> Run:
     with explained("data"):
         data: Splits = node(cfg, "data")().load()
     with explained("preprocess"):
-        apply = node(cfg, "preprocess")().fit(data.train.images)
+        apply = node(cfg, "preprocess")().fit(data.train.sample())
     splits = (data.train, data.val, data.test)
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
     batch_size = len(train) if cfg.batch_size == "full" else cfg.batch_size

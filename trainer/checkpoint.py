@@ -35,6 +35,8 @@ class Checkpoints:
         self.monitor = monitor
         self.best = best
         self._written: set[Path] = set()
+        if best and is_whole(kept := self.folder / f"step-{best['step']}.pt"):
+            write(self.folder / "best", kept.name.encode())  # a process may die between its best checkpoint and the pointer to it
 
     def better(self, now: Clock, scores: dict[str, float]) -> bool:
         """Take a scoring; whether it is the best so far. A loss that is not finite never is."""

@@ -32,7 +32,7 @@ class Sheet:
 def sheet_of(cfg: DictConfig, data: Splits) -> Sheet | None:
     """The pictures that the decisions give; None where the samples are no images. Errors: ConfigError."""
     with explained("preprocess"):
-        apply = build.node(cfg, "preprocess")().fit(data.train.images)
+        apply = build.node(cfg, "preprocess")().fit(data.train.sample())
     train = Loader(data.train, apply, torch.device("cpu"))
     rng = torch.Generator()
     rng.manual_seed(derive(cfg.seed, "preview"))

@@ -73,7 +73,10 @@ class Crew:
                 yield reader.places[place, :count]
         except (RuntimeError, EOFError, OSError) as error:  # as found by its absence, or half way through its last message
             why = str(error).partition("\n")[0] or type(error).__name__
-            raise DataError(f"workers={self.workers}: a process that reads images has died ({why}); most likely memory ran out (in a container also /dev/shm): fewer workers, a smaller batch_size or data.size needs less") from None
+            raise DataError(
+                f"workers={self.workers}: a process that reads images has died ({why}); most likely memory ran out "
+                "(in a container also /dev/shm): fewer workers, a smaller batch_size or data.size needs less"
+            ) from None
         finally:
             if sys.exc_info()[0] in (None, GeneratorExit):
                 self._idle.append((reader, orders, loader))

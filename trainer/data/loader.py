@@ -62,6 +62,7 @@ class Loader:
         """The samples of each of `parts`, which are on the device: those of an epoch, say. The next ones are fetched meanwhile."""
         if self.residency == "device":
             yield from map(self.batch, parts)
+        if self.residency == "device" or not len(parts):
             return
         numbers = [part.cpu() for part in parts] if self.device.type == "cpu" else torch.cat(list(parts)).cpu().split([len(part) for part in parts])
         source = self._crew.read(numbers) if self.residency == "stream" else map(self._gather, numbers)

@@ -46,7 +46,7 @@ class Train:
         state, skipped = newest(directory, run.device) if cfg.resume.run else (None, [])
         console = Console(directory / "run.log")
         console.decisions(report.decisions(cfg), report.facts(run))
-        for line in (*skipped, *lints.advice(cfg, run)):
+        for line in (*skipped, *run.data.notes, *lints.advice(cfg, run)):
             console.say(f"note: {line}")
         curves = Curves(directory, run.data.task)
         checkpoints = Checkpoints(directory, run.monitor, state["best"] if state else None)
