@@ -14,8 +14,9 @@ from pathlib import Path
 import pytest
 from conftest import only_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from payloads import trained, unfinished_copy
 
-from trainer import checkpoint, cli, resume, rundir
+from trainer import checkpoint, resume, rundir
 from trainer.errors import ConfigError, DataError, MachineError
 from trainer.untrusted import quoted, unquoted
 
@@ -25,23 +26,12 @@ NAMES = ["caf\u00e9 \u732b \U0001f600", "it's", 'a"b', "a b", "a,b", "a=b", "[x]
 
 @pytest.fixture(scope="module")
 def honest(tmp_path_factory):
-    folder, before = tmp_path_factory.mktemp("honest"), (sys.argv, os.getcwd())
-    os.chdir(folder)
-    sys.argv = ["train", *SMALL]
-    try:
-        cli.main()
-    finally:
-        sys.argv = before[0]
-        os.chdir(before[1])
-    return only_run(folder)
+    return trained(tmp_path_factory.mktemp("honest"), SMALL)
 
 
 @pytest.fixture
 def unfinished(honest, tmp_path):
-    """A run that never came to say how it ended."""
-    shutil.copytree(honest, tmp_path / "run")
-    (tmp_path / "run" / "summary.json").unlink()
-    return tmp_path / "run"
+    return unfinished_copy(honest, tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -86,6 +86,13 @@ def saved_config(directory: Path, word: str = "resume") -> dict:
         if calls_a_function(str(value)):
             raise DataError(f"{word}={printable(directory)}: its config.yaml takes {printable(path)} from the environment or a function, which no run's may")
     return saved
+
+
+def look_at(lists: Iterable[object]) -> None:
+    """The configurations of the runs that a task reads, before anything else reads them. Errors: DataError."""
+    for directory in (Path(str(each)) for runs in lists if isinstance(runs, list) for each in runs):
+        if (directory / "config.yaml").is_file():
+            saved_config(directory, "runs")
 
 
 def changes(directory: Path, cfg: DictConfig) -> dict[str, tuple[object, object]]:

@@ -43,7 +43,8 @@ def check(arguments: list[str]) -> list[str]:
         untrusted.require_no_functions(override.input_line, override.key_or_group)
         check_key(override)
         check_options(override)
-        check_runs(override)
+        if override.key_or_group == "runs":
+            resume.look_at(values(override))
     overrides = [OverridesParser.create().parse_override(in_hydras_words(override)) for override in overrides]
     flags.overrides[:] = [override.input_line for override in overrides]
     for combination in combinations(overrides):
@@ -137,14 +138,6 @@ def holds(override: Override) -> str | None:
     return group if group in conf.groups() and override.key_or_group in conf.holders(group) else None
 
 
-def check_runs(override: Override) -> None:
-    """The configurations of runs that a task reads are looked at before anything else reads them. Errors: DataError."""
-    for value in values(override) if override.key_or_group == "runs" else ():
-        for directory in value if isinstance(value, list) else ():
-            if (Path(str(directory)) / "config.yaml").is_file():
-                resume.saved_config(Path(str(directory)), "runs")
-
-
 def in_hydras_words(override: Override) -> str:
     """`optimizer.base=adam`, where a technique holds another, is `optimizer@optimizer.base=adam` to Hydra."""
     group = holds(override)
@@ -190,10 +183,7 @@ def check_values(texts: Sequence[str]) -> None:
             if later and not override.key_or_group.startswith("hydra."):
                 check_path(cfg, override)
         cfg = composed([*search, *texts])
-    plain = OmegaConf.to_container(cfg)
-    untrusted.require_safe_hydra(plain.pop("hydra"))
-    for path, value in untrusted.leaves(plain):
-        untrusted.require_no_functions(str(value), path)  # of a file below --config-dir
+    untrusted.require_plain(OmegaConf.to_container(cfg))
     rules = conf.rules(cfg, launch.named(cfg.hydra.runtime.choices))
     for path, key in rules.items():
         try:

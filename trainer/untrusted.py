@@ -80,6 +80,13 @@ def require_known_hydra_word(key: str, text: str) -> None:
         raise ConfigError(f"{text}: not a word of Hydra's that train takes; {closest(key, [*HYDRA_WORDS, 'hydra.launcher', 'hydra.sweeper'])}")
 
 
+def require_plain(composed: dict) -> None:
+    """The whole configuration, unresolved, with Hydra's part of it: what files below --config-dir have put in. Errors: ConfigError."""
+    require_safe_hydra(composed["hydra"])
+    for path, value in leaves({key: value for key, value in composed.items() if key != "hydra"}):
+        require_no_functions(str(value), path)
+
+
 def require_safe_hydra(settings: dict) -> None:
     """Hold Hydra's composed settings to what they are without a user: no callbacks, no logging, only installed launchers and sweepers.
 
