@@ -51,14 +51,15 @@ def closest(word: str, words: Sequence[str]) -> str:
     return f"nearest: {', '.join(near)}" if near else f"all: {', '.join(words)}"
 
 
-def require(rule: str, **fields: float) -> None:
-    """Hold fields to a rule written as in the YAML comments: `> 0`, `>= 1`, `in [0, 1)`.
+def require(rule: str, **fields: float | Sequence[float]) -> None:
+    """Hold fields, or each number of one, to a rule written as in the YAML comments: `> 0`, `>= 1`, `in [0, 1)`.
 
     Errors: ValueError, "alpha must be > 0, got -1.0".
     """
     for name, value in fields.items():
-        if not satisfies(rule, value):
-            raise ValueError(f"{name} must be {rule}, got {value}")
+        for number in value if isinstance(value, list | tuple) else (value,):
+            if not satisfies(rule, number):
+                raise ValueError(f"{name} must be {rule}, got {number}")
 
 
 def require_one_of(*words: str, **fields: str) -> None:

@@ -14,12 +14,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from trainer.errors import require, require_one_of
 
 
-def check(eps: float, place: str) -> None:
-    """Hold the fields that the norms share to their rules. Errors: ValueError."""
-    require("> 0", eps=eps)
-    require_one_of("before_act", "after_act", place=place)
-
-
 def require_values(name: str, x: Tensor, groups: int, least: int) -> None:
     """Hold what a norm averages over in each sample to a number of values. Errors: ValueError."""
     total = math.prod(x.shape[1:])
@@ -32,6 +26,28 @@ def require_values(name: str, x: Tensor, groups: int, least: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Norm:
+    """What all norms can be told.
+
+    Args:
+        eps: added to the variance, > 0. torch: 1e-5 (Keras: 1e-3).
+        affine: learn gamma and beta.
+        place: before_act or after_act. Papers: before.
+        on_input: normalise the model's input as well.
+    Errors: ValueError.
+    """
+
+    eps: float = 1e-5
+    affine: bool = True
+    place: str = "before_act"
+    on_input: bool = False
+
+    def __post_init__(self) -> None:
+        require("> 0", eps=self.eps)
+        require_one_of("before_act", "after_act", place=self.place)
+
+
+@dataclass(frozen=True, kw_only=True)
 class NoNorm:
     """Leave the values as they are."""
 
@@ -40,7 +56,7 @@ class NoNorm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Batch:
+class Batch(Norm):
     """Normalise each channel over the batch and the image (Ioffe & Szegedy, 2015).
 
     y = gamma (x - mean) / sqrt(var + eps) + beta, with the batch's mean and biased variance in training and their
@@ -50,21 +66,15 @@ class Batch:
         eps: added to the variance, > 0. torch: 1e-5 (Keras: 1e-3).
         momentum: weight of the newest batch in the running averages, in (0, 1]. torch: 0.1. Keras names the weight of the
             past: its momentum=0.99 is 0.01 here.
-        affine: learn gamma and beta.
-        place: before_act or after_act. Paper: before.
-        on_input: normalise the model's input as well.
+        affine, place, on_input: as in Norm.
     Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError in training when one value a channel is left to average.
     Source: arXiv:1502.03167, algorithm 1. Differs from the paper: no.
     """
 
-    eps: float = 1e-5
     momentum: float = 0.1
-    affine: bool = True
-    place: str = "before_act"
-    on_input: bool = False
 
     def __post_init__(self) -> None:
-        check(self.eps, self.place)
+        super().__post_init__()
         require("in (0, 1]", momentum=self.momentum)
 
     def __call__(self, channels: int) -> nn.Module:
@@ -79,63 +89,41 @@ class BatchNorm(_BatchNorm):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Layer:
+class Layer(Norm):
     """Normalise each sample over its own channels and pixels (Ba et al., 2016).
 
     y = gamma (x - mean) / sqrt(var + eps) + beta, mean and biased variance over all but the first dimension,
     gamma and beta one a channel; the same in training and evaluation.
 
     Args:
-        eps: added to the variance, > 0. torch: 1e-5.
-        affine: learn gamma and beta.
-        place: before_act or after_act. Paper: before.
-        on_input: normalise the model's input as well.
+        eps, affine, place, on_input: as in Norm.
     Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError, also where a sample has two values or fewer.
     Source: arXiv:1607.06450, eq. (3). Differs from the paper: no.
     """
-
-    eps: float = 1e-5
-    affine: bool = True
-    place: str = "before_act"
-    on_input: bool = False
-
-    def __post_init__(self) -> None:
-        check(self.eps, self.place)
 
     def __call__(self, channels: int) -> nn.Module:
         return GroupNorm(1, channels, self.eps, self.affine, "layer")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Instance:
+class Instance(Norm):
     """Normalise each channel of each sample over its own pixels (Ulyanov et al., 2016).
 
     y = gamma (x - mean) / sqrt(var + eps) + beta, mean and biased variance over height and width; the same in training and
     evaluation.
 
     Args:
-        eps: added to the variance, > 0. torch: 1e-5.
-        affine: learn gamma and beta.
-        place: before_act or after_act. Paper: before.
-        on_input: normalise the model's input as well.
+        eps, affine, place, on_input: as in Norm.
     Shapes: (B, C, H, W) -> (B, C, H, W). Errors: ValueError, also where two values a channel are left or fewer, as in tables.
     Source: arXiv:1607.08022, eq. (2). Differs from the paper: no.
     """
-
-    eps: float = 1e-5
-    affine: bool = True
-    place: str = "before_act"
-    on_input: bool = False
-
-    def __post_init__(self) -> None:
-        check(self.eps, self.place)
 
     def __call__(self, channels: int) -> nn.Module:
         return GroupNorm(channels, channels, self.eps, self.affine, "instance")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Group:
+class Group(Norm):
     """Normalise each sample over groups of channels and their pixels (Wu & He, 2018).
 
     y = gamma (x - mean) / sqrt(var + eps) + beta, mean and biased variance over the C / groups channels of a group and the
@@ -143,22 +131,15 @@ class Group:
 
     Args:
         groups: G, >= 1. Paper: 32. Where G does not divide C, or leaves one channel a group, the largest number below that does neither.
-        eps: added to the variance, > 0. torch: 1e-5.
-        affine: learn gamma and beta.
-        place: before_act or after_act. Paper: before.
-        on_input: normalise the model's input as well.
+        eps, affine, place, on_input: as in Norm.
     Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError, also where two values a group are left or fewer, as in tables of 64 units.
     Source: arXiv:1803.08494, eq. (7). Differs from the paper: fewer groups where 32 do not fit (the paper's layers all have 64 m channels).
     """
 
     groups: int = 32
-    eps: float = 1e-5
-    affine: bool = True
-    place: str = "before_act"
-    on_input: bool = False
 
     def __post_init__(self) -> None:
-        check(self.eps, self.place)
+        super().__post_init__()
         require(">= 1", groups=self.groups)
 
     def __call__(self, channels: int) -> nn.Module:
@@ -183,7 +164,7 @@ class GroupNorm(nn.GroupNorm):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rms:
+class Rms(Norm):
     """Divide each sample by its own root mean square (Zhang & Sennrich, 2019).
 
     y = gamma x / sqrt(mean(x^2) + eps) + beta, the mean over all but the first dimension, gamma and beta one a channel; the
@@ -192,19 +173,12 @@ class Rms:
     Args:
         eps: added to the mean square, > 0. Keras: 1e-6.
         affine: learn gamma and beta (the paper's bias stands behind the division too).
-        place: before_act or after_act. Paper: before.
-        on_input: normalise the model's input as well.
+        place, on_input: as in Norm.
     Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError, also where a sample has one value, of which only the sign would be left.
     Source: arXiv:1910.07467, eq. (2) and (4). Differs from the paper: eps, which it leaves out.
     """
 
     eps: float = 1e-6
-    affine: bool = True
-    place: str = "before_act"
-    on_input: bool = False
-
-    def __post_init__(self) -> None:
-        check(self.eps, self.place)
 
     def __call__(self, channels: int) -> nn.Module:
         return RmsNorm(channels, self.eps, self.affine)

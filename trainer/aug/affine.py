@@ -11,103 +11,105 @@ from trainer.warp import PADDING, box_sizes, product, rotation, scaling, shearin
 
 
 @dataclass(frozen=True, kw_only=True)
-class Translate:
+class Warp:
+    """One warp of each image, by the matrices (B, 2, 3) that a technique draws.
+
+    Args:
+        mode: what comes in from outside: constant (0, the mean of standardised images), reflect, or replicate.
+    Shapes: images (B, C, H, W). Errors: ValueError.
+    """
+
+    mode: str = "constant"
+
+    def __post_init__(self) -> None:
+        require_one_of(*PADDING, mode=self.mode)
+
+    def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        return warped([self], images, rng), targets
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translate(Warp):
     """Move each image by (x, y) pixels, x ~ U(-share W, share W), y ~ U(-share H, share H); also by parts of a pixel.
 
     Args:
         share: largest shift as share of the side, in [0, 1]. Usual: 0.1.
-        mode: what comes in from outside: constant (0, the mean of standardised images), reflect, or replicate.
+        mode: as in Warp.
     Shapes: images (B, C, H, W). Errors: ValueError.
     """
 
     share: float = 0.1
-    mode: str = "constant"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("in [0, 1]", share=self.share)
-        require_one_of(*PADDING, mode=self.mode)
 
     def matrices(self, images: Tensor, rng: torch.Generator) -> Tensor:
         return shifts(self.share, images, rng)
 
-    def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        return warped([self], images, rng), targets
-
 
 @dataclass(frozen=True, kw_only=True)
-class Rotate:
+class Rotate(Warp):
     """Turn each image about its centre by an angle ~ U(-degrees, degrees).
 
     Args:
         degrees: largest angle, in [0, 180]. Usual: 15.
-        mode: what comes in from outside: constant (0, the mean of standardised images), reflect, or replicate.
+        mode: as in Warp.
     Shapes: images (B, C, H, W). Errors: ValueError.
     """
 
     degrees: float = 15.0
-    mode: str = "constant"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("in [0, 180]", degrees=self.degrees)
-        require_one_of(*PADDING, mode=self.mode)
 
     def matrices(self, images: Tensor, rng: torch.Generator) -> Tensor:
         return rotation(angles(self.degrees, images, rng))
 
-    def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        return warped([self], images, rng), targets
-
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch:
+class Stretch(Warp):
     """Make each image r times as wide and s times as high about its centre, log r and log s ~ U(-log ratio, log ratio).
 
     Args:
         ratio: largest factor, and 1 / ratio the smallest, >= 1. Usual: 1.2.
-        mode: what comes in from outside: constant (0, the mean of standardised images), reflect, or replicate.
+        mode: as in Warp.
     Shapes: images (B, C, H, W). Errors: ValueError.
     """
 
     ratio: float = 1.2
-    mode: str = "constant"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require(">= 1", ratio=self.ratio)
-        require_one_of(*PADDING, mode=self.mode)
 
     def matrices(self, images: Tensor, rng: torch.Generator) -> Tensor:
         return scaling(factors(self.ratio, images, rng), factors(self.ratio, images, rng))
 
-    def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        return warped([self], images, rng), targets
-
 
 @dataclass(frozen=True, kw_only=True)
-class Shear:
+class Shear(Warp):
     """Slant each image along its rows by tan(a) and then along its columns by tan(b), a and b ~ U(-degrees, degrees).
 
     Args:
         degrees: largest angle, in [0, 90). Usual: 10.
-        mode: what comes in from outside: constant (0, the mean of standardised images), reflect, or replicate.
+        mode: as in Warp.
     Shapes: images (B, C, H, W). Errors: ValueError.
     """
 
     degrees: float = 10.0
-    mode: str = "constant"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("in [0, 90)", degrees=self.degrees)
-        require_one_of(*PADDING, mode=self.mode)
 
     def matrices(self, images: Tensor, rng: torch.Generator) -> Tensor:
         return slants(self.degrees, images, rng)
 
-    def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        return warped([self], images, rng), targets
-
 
 @dataclass(frozen=True, kw_only=True)
-class Affine:
+class Affine(Warp):
     """Slant, scale, turn and move each image, in this order and in one warp; both sides are scaled alike.
 
     Args:
@@ -115,7 +117,7 @@ class Affine:
         share: largest shift as share of the side, in [0, 1]. Usual: 0.1.
         ratio: largest scale, and 1 / ratio the smallest, >= 1. Usual: 1.2.
         shear: largest slant along rows and along columns in degrees, in [0, 90). Usual: 10.
-        mode: what comes in from outside: constant (0, the mean of standardised images), reflect, or replicate.
+        mode: as in Warp.
     Shapes: images (B, C, H, W). Errors: ValueError.
     """
 
@@ -123,26 +125,22 @@ class Affine:
     share: float = 0.1
     ratio: float = 1.2
     shear: float = 10.0
-    mode: str = "constant"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("in [0, 180]", degrees=self.degrees)
         require("in [0, 1]", share=self.share)
         require(">= 1", ratio=self.ratio)
         require("in [0, 90)", shear=self.shear)
-        require_one_of(*PADDING, mode=self.mode)
 
     def matrices(self, images: Tensor, rng: torch.Generator) -> Tensor:
         scale = factors(self.ratio, images, rng)
         turned = product(product(slants(self.shear, images, rng), scaling(scale, scale)), rotation(angles(self.degrees, images, rng)))
         return product(turned, shifts(self.share, images, rng))
 
-    def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        return warped([self], images, rng), targets
-
 
 @dataclass(frozen=True, kw_only=True)
-class ResizedCrop:
+class ResizedCrop(Warp):
     """Cut a window of random area and proportions at a random place and stretch it to the old size (Szegedy et al., 2015).
 
     area ~ U(floor, 1) of the image, log(height / width) ~ U(-log ratio, log ratio), drawn again until the window fits; every
@@ -161,18 +159,15 @@ class ResizedCrop:
     mode: str = "replicate"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("in (0, 1]", floor=self.floor)
         require(">= 1", ratio=self.ratio)
-        require_one_of(*PADDING, mode=self.mode)
 
     def matrices(self, images: Tensor, rng: torch.Generator) -> Tensor:
         (height, width), count = images.shape[2:], len(images)
         heights, widths = box_sizes((self.floor, 1.0), self.ratio, images, rng)
         x, y = (uniform(-0.5, 0.5, count, images, rng) * (size - sizes) for size, sizes in ((width, widths), (height, heights)))
         return product(shifting(x, y), scaling(width / widths, height / heights))
-
-    def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-        return warped([self], images, rng), targets
 
 
 def angles(degrees: float, images: Tensor, rng: torch.Generator) -> Tensor:

@@ -4,19 +4,44 @@ The samples follow `split_seed`, as does which of them are held out, so that eve
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.data.splits import Splits, one_hot
-from trainer.data.tables import split
+from trainer.data.splits import Splits
+from trainer.data.tables import HeldOut
 from trainer.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
-class Polynomial:
+class Drawn(HeldOut):
+    """Samples that a generator draws.
+
+    Args:
+        samples: in all three splits, >= 100.
+        val_share, test_share, split_seed: as in HeldOut.
+    Errors: ValueError.
+    """
+
+    samples: int = 1000
+
+    def __post_init__(self) -> None:
+        require(">= 100", samples=self.samples)
+        require(">= 0", split_seed=self.split_seed)
+
+    def random(self) -> np.random.Generator:
+        """Numbers for the samples, apart from those that hold_out draws from the same seed."""
+        return np.random.default_rng([self.split_seed, 1])
+
+    def in_classes(self, points: np.ndarray, labels: np.ndarray, classes: Sequence[str]) -> Splits:
+        return self.classified(floats(points), torch.from_numpy(labels), classes, "made by formula")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Polynomial(Drawn):
     """A noisy polynomial of one variable: regression.
 
     x is uniform in [-1, 1]; y = T(x) + noise e, where T(x) = cos(degree arccos x) is Chebyshev's polynomial of that degree, which
@@ -26,32 +51,27 @@ class Polynomial:
         degree: in [1, 20].
         noise: deviation of what is added, >= 0.
         samples: in all three splits, >= 100.
-        val_share, test_share, split_seed: as in Digits.
+        val_share, test_share, split_seed: as in HeldOut.
     Shapes: (1,) to (1,). Errors: ValueError.
     """
 
     degree: int = 3
     noise: float = 0.1
-    samples: int = 1000
-    val_share: float = 0.15
-    test_share: float = 0.2
-    split_seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("in [1, 20]", degree=self.degree)
         require(">= 0", noise=self.noise)
-        require(">= 100", samples=self.samples)
 
     def load(self) -> Splits:
-        random = generator(self.split_seed)
+        random = self.random()
         x = random.uniform(-1, 1, (self.samples, 1))
         y = np.cos(self.degree * np.arccos(x)) + self.noise * random.standard_normal(x.shape)
-        train, val, test = split(self, floats(x), floats(y), torch.zeros(self.samples))
-        return Splits(train=train, val=val, test=test, task="regression")
+        return self.regression(floats(x), floats(y))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Spirals:
+class Spirals(Drawn):
     """Interlocking spiral arms in the plane: classification that no line can do (two arms: Lang & Witbrock, 1988).
 
     A point of arm k is r (cos a, sin a) with a = 2 pi (k / arms + turns r) + noise e, r uniform in [0, 1], e normal with deviation 1.
@@ -61,7 +81,7 @@ class Spirals:
         turns: how often an arm winds around the centre, > 0; the more, the harder.
         noise: deviation of the angle in radians, >= 0.
         samples: in all three splits, >= 100; equally many of each arm, but for a remainder.
-        val_share, test_share, split_seed: as in Digits.
+        val_share, test_share, split_seed: as in HeldOut.
     Shapes: (2,). Errors: ValueError.
     Source: Proceedings of the 1988 Connectionist Models Summer School. Differs from the paper: random points, any number of arms.
     """
@@ -69,28 +89,24 @@ class Spirals:
     arms: int = 3
     turns: float = 1.0
     noise: float = 0.1
-    samples: int = 1000
-    val_share: float = 0.15
-    test_share: float = 0.2
-    split_seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("in [2, 10]", arms=self.arms)
         require("> 0", turns=self.turns)
         require(">= 0", noise=self.noise)
-        require(">= 100", samples=self.samples)
 
     def load(self) -> Splits:
-        random = generator(self.split_seed)
+        random = self.random()
         labels = np.arange(self.samples) % self.arms
         radius = random.uniform(0, 1, self.samples)
         angle = 2 * math.pi * (labels / self.arms + self.turns * radius) + self.noise * random.standard_normal(self.samples)
         points = radius * np.stack([np.cos(angle), np.sin(angle)])
-        return classified(self, points.T, labels, tuple(f"arm {k}" for k in range(self.arms)))
+        return self.in_classes(points.T, labels, tuple(f"arm {k}" for k in range(self.arms)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class Gaussians:
+class Gaussians(Drawn):
     """A mixture of normal clouds: classification whose best rule is known.
 
     A sample of class k is m_k + e: m_k = shift + separation (cos 2 pi k / K, sin 2 pi k / K) in the first two features and shift in the
@@ -104,7 +120,7 @@ class Gaussians:
         shift: added to every feature, in (-1e9, 1e9); a large one makes all inputs positive.
         imbalance: samples of the largest class over those of the smallest, >= 1; 1 makes all alike. Each keeps at least 3.
         samples: in all three splits, about, >= 100.
-        val_share, test_share, split_seed: as in Digits.
+        val_share, test_share, split_seed: as in HeldOut.
     Shapes: (features,). Errors: ValueError.
     Source of the imbalance: Cui et al., 2019, arXiv:1901.05555.
     """
@@ -114,21 +130,17 @@ class Gaussians:
     separation: float = 2.0
     shift: float = 0.0
     imbalance: float = 1.0
-    samples: int = 1000
-    val_share: float = 0.15
-    test_share: float = 0.2
-    split_seed: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("in [2, 10]", classes=self.classes)
         require(">= 2", features=self.features)
         require(">= 0", separation=self.separation)
         require(">= 1", imbalance=self.imbalance)
-        require(">= 100", samples=self.samples)
         require("in (-1e9, 1e9)", shift=self.shift)
 
     def load(self) -> Splits:
-        random = generator(self.split_seed)
+        random = self.random()
         k = np.arange(self.classes)
         weights = self.imbalance ** (-k / (self.classes - 1))
         counts = np.maximum(3, np.round(self.samples * weights / weights.sum())).astype(int)
@@ -136,11 +148,11 @@ class Gaussians:
         points = self.shift + random.standard_normal((len(labels), self.features))
         angle = 2 * math.pi * labels / self.classes
         points[:, :2] += self.separation * np.stack([np.cos(angle), np.sin(angle)], 1)
-        return classified(self, points, labels, tuple(f"cloud {k}" for k in range(self.classes)))
+        return self.in_classes(points, labels, tuple(f"cloud {k}" for k in range(self.classes)))
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeightWeight:
+class HeightWeight(Drawn):
     """People by height in metres and weight in kilograms: two features whose scales are 50 times apart.
 
     Height is uniform in [1.5, 2.0] m, the body-mass index in [16, 32] kg/m^2, weight = index height^2. The classes are those of the
@@ -149,36 +161,16 @@ class HeightWeight:
 
     Args:
         samples: in all three splits, >= 100.
-        val_share, test_share, split_seed: as in Digits.
+        val_share, test_share, split_seed: as in HeldOut.
     Shapes: (2,). Errors: ValueError.
     """
 
-    samples: int = 1000
-    val_share: float = 0.15
-    test_share: float = 0.2
-    split_seed: int = 0
-
-    def __post_init__(self) -> None:
-        require(">= 100", samples=self.samples)
-
     def load(self) -> Splits:
-        random = generator(self.split_seed)
+        random = self.random()
         height, index = random.uniform(1.5, 2.0, self.samples), random.uniform(16, 32, self.samples)
         labels = np.digitize(index, [18.5, 25])
-        return classified(self, np.stack([height, index * height**2], 1), labels, ("underweight", "normal", "overweight"))
-
-
-def generator(seed: int) -> np.random.Generator:
-    """Random numbers for the samples, apart from those that hold_out draws from the same seed."""
-    require(">= 0", split_seed=seed)
-    return np.random.default_rng([seed, 1])
+        return self.in_classes(np.stack([height, index * height**2], 1), labels, ("underweight", "normal", "overweight"))
 
 
 def floats(values: np.ndarray) -> Tensor:
     return torch.from_numpy(values).float()
-
-
-def classified(shares, points: np.ndarray, labels: np.ndarray, classes: tuple[str, ...]) -> Splits:
-    targets = one_hot(torch.from_numpy(labels), len(classes), "made by formula")
-    train, val, test = split(shares, floats(points), targets, torch.from_numpy(labels))
-    return Splits(train=train, val=val, test=test, task="classification", classes=classes)

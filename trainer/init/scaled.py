@@ -68,7 +68,26 @@ class Auto:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LecunNormal:
+class Scaled:
+    """Weights of mean 0 drawn by `shape`, of the deviation that `std` makes of the gain and the fans.
+
+    Args:
+        gain: factor on the deviation, > 0, or act for the gain of the activation.
+    Errors: ValueError.
+    """
+
+    gain: float | str = 1.0
+
+    def __post_init__(self) -> None:
+        require_gain(self.gain)
+
+    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+        scale = factor(self.gain, act)
+        draw(model, self.shape, lambda inputs, outputs: self.std(scale, inputs, outputs))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LecunNormal(Scaled):
     """w ~ N(0, gain^2 / fan_in) (LeCun et al., 1998): keeps the variance of linear units; for SELU.
 
     Args:
@@ -77,18 +96,14 @@ class LecunNormal:
     Source: LeCun et al., Efficient BackProp, 1998, section "Initializing the weights". Differs from the paper: no.
     """
 
-    gain: float | str = 1.0
+    shape = staticmethod(normal)
 
-    def __post_init__(self) -> None:
-        require_gain(self.gain)
-
-    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        scale = factor(self.gain, act)
-        draw(model, normal, lambda inputs, outputs: scale / math.sqrt(inputs))
+    def std(self, scale: float, inputs: int, outputs: int) -> float:
+        return scale / math.sqrt(inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
-class LecunUniform:
+class LecunUniform(Scaled):
     """w ~ Uniform(-r, r), r = gain sqrt(3 / fan_in), of variance gain^2 / fan_in (LeCun et al., 1998).
 
     Args:
@@ -97,18 +112,14 @@ class LecunUniform:
     Source: LeCun et al., Efficient BackProp, 1998, section "Initializing the weights". Differs from the paper: it leaves the distribution open.
     """
 
-    gain: float | str = 1.0
+    shape = staticmethod(uniform)
 
-    def __post_init__(self) -> None:
-        require_gain(self.gain)
-
-    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        scale = factor(self.gain, act)
-        draw(model, uniform, lambda inputs, outputs: scale / math.sqrt(inputs))
+    def std(self, scale: float, inputs: int, outputs: int) -> float:
+        return scale / math.sqrt(inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
-class XavierNormal:
+class XavierNormal(Scaled):
     """w ~ N(0, gain^2 2 / (fan_in + fan_out)) (Glorot & Bengio, 2010): between keeping signals and keeping gradients; for tanh.
 
     Args:
@@ -117,18 +128,14 @@ class XavierNormal:
     Source: Glorot & Bengio, 2010, eq. (12). Differs from the paper: normal where it draws from the uniform distribution.
     """
 
-    gain: float | str = 1.0
+    shape = staticmethod(normal)
 
-    def __post_init__(self) -> None:
-        require_gain(self.gain)
-
-    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        scale = factor(self.gain, act)
-        draw(model, normal, lambda inputs, outputs: scale * math.sqrt(2 / (inputs + outputs)))
+    def std(self, scale: float, inputs: int, outputs: int) -> float:
+        return scale * math.sqrt(2 / (inputs + outputs))
 
 
 @dataclass(frozen=True, kw_only=True)
-class XavierUniform:
+class XavierUniform(Scaled):
     """w ~ Uniform(-r, r), r = gain sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio, 2010).
 
     Args:
@@ -136,18 +143,14 @@ class XavierUniform:
     Errors: ValueError. Source: Glorot & Bengio, 2010, eq. (16). Differs from the paper: no.
     """
 
-    gain: float | str = 1.0
+    shape = staticmethod(uniform)
 
-    def __post_init__(self) -> None:
-        require_gain(self.gain)
-
-    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        scale = factor(self.gain, act)
-        draw(model, uniform, lambda inputs, outputs: scale * math.sqrt(2 / (inputs + outputs)))
+    def std(self, scale: float, inputs: int, outputs: int) -> float:
+        return scale * math.sqrt(2 / (inputs + outputs))
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeNormal:
+class HeNormal(Scaled):
     """w ~ N(0, gain^2 / fan_in) (He et al., 2015): keeps the mean square behind ReLU.
 
     Args:
@@ -157,17 +160,14 @@ class HeNormal:
     """
 
     gain: float | str = 1.4142135623730951
+    shape = staticmethod(normal)
 
-    def __post_init__(self) -> None:
-        require_gain(self.gain)
-
-    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        scale = factor(self.gain, act)
-        draw(model, normal, lambda inputs, outputs: scale / math.sqrt(inputs))
+    def std(self, scale: float, inputs: int, outputs: int) -> float:
+        return scale / math.sqrt(inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
-class HeUniform:
+class HeUniform(Scaled):
     """w ~ Uniform(-r, r), r = gain sqrt(3 / fan_in), of variance gain^2 / fan_in (He et al., 2015).
 
     Args:
@@ -177,13 +177,10 @@ class HeUniform:
     """
 
     gain: float | str = 1.4142135623730951
+    shape = staticmethod(uniform)
 
-    def __post_init__(self) -> None:
-        require_gain(self.gain)
-
-    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        scale = factor(self.gain, act)
-        draw(model, uniform, lambda inputs, outputs: scale / math.sqrt(inputs))
+    def std(self, scale: float, inputs: int, outputs: int) -> float:
+        return scale / math.sqrt(inputs)
 
 
 @dataclass(frozen=True, kw_only=True)

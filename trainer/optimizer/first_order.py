@@ -1,13 +1,10 @@
 """First-order methods that torch does not have, written with torch._foreach so that a step is a few kernels over all weights."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from trainer.descent import FirstOrder
 from trainer.errors import require
-
-Closure = Callable[[], Tensor]
 
 
 def gathered(optimizer: torch.optim.Optimizer, group: dict, *names: str) -> list[list[Tensor]]:
@@ -32,7 +29,7 @@ def ratios(weights: list[Tensor], denominators: Tensor) -> list[Tensor]:
     return list(torch.where((norms > 0) & (denominators > 0), norms / denominators, 1.0).unbind())
 
 
-class MomentumVelocity(torch.optim.Optimizer):
+class MomentumVelocity(FirstOrder):
     """SGD with heavy-ball momentum, the rate inside the velocity: v = m v - lr g, w += v (Sutskever et al., 2013).
 
     At a constant rate the weights are those of v = m v + g, w -= lr v; where the rate changes they differ, for this velocity keeps
@@ -49,20 +46,15 @@ class MomentumVelocity(torch.optim.Optimizer):
         require("in [0, 1)", momentum=momentum)
         super().__init__(params, {"lr": lr, "momentum": momentum})
 
-    @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> Tensor | None:
-        with torch.enable_grad():
-            loss = closure() if closure else None
-        for group in self.param_groups:
-            weights, grads, velocities = gathered(self, group, "velocity")
-            if weights:
-                torch._foreach_mul_(velocities, group["momentum"])
-                torch._foreach_add_(velocities, grads, alpha=-group["lr"])
-                torch._foreach_add_(weights, velocities)
-        return loss
+    def _move(self, group: dict) -> None:
+        weights, grads, velocities = gathered(self, group, "velocity")
+        if weights:
+            torch._foreach_mul_(velocities, group["momentum"])
+            torch._foreach_add_(velocities, grads, alpha=-group["lr"])
+            torch._foreach_add_(weights, velocities)
 
 
-class AdamUncorrected(torch.optim.Optimizer):
+class AdamUncorrected(FirstOrder):
     """Adam without the correction of its means for having started at 0 (the "almost Adam" of the cs231n lectures).
 
     m = beta1 m + (1 - beta1) g;  v = beta2 v + (1 - beta2) g^2;  w -= lr m / (sqrt(v) + eps)
@@ -78,25 +70,19 @@ class AdamUncorrected(torch.optim.Optimizer):
 
     def __init__(self, params, *, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-7) -> None:
         require("> 0", lr=lr, eps=eps)
-        for beta in betas:
-            require("in [0, 1)", betas=beta)
+        require("in [0, 1)", betas=betas)
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps})
 
-    @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> Tensor | None:
-        with torch.enable_grad():
-            loss = closure() if closure else None
-        for group in self.param_groups:
-            weights, grads, means, squares = gathered(self, group, "mean", "square")
-            if weights:
-                track(means, squares, grads, group["betas"])
-                roots = torch._foreach_sqrt(squares)
-                torch._foreach_add_(roots, group["eps"])
-                torch._foreach_addcdiv_(weights, means, roots, -group["lr"])
-        return loss
+    def _move(self, group: dict) -> None:
+        weights, grads, means, squares = gathered(self, group, "mean", "square")
+        if weights:
+            track(means, squares, grads, group["betas"])
+            roots = torch._foreach_sqrt(squares)
+            torch._foreach_add_(roots, group["eps"])
+            torch._foreach_addcdiv_(weights, means, roots, -group["lr"])
 
 
-class Lars(torch.optim.Optimizer):
+class Lars(FirstOrder):
     """Momentum whose rate follows, tensor by tensor, the norm of the weights over that of the gradient (You et al., 2017).
 
     ratio = coefficient |w| / (|g| + weight_decay |w|);  v = m v + lr ratio (g + weight_decay w);  w -= v
@@ -116,25 +102,20 @@ class Lars(torch.optim.Optimizer):
         require(">= 0", weight_decay=weight_decay)
         super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "coefficient": coefficient})
 
-    @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> Tensor | None:
-        with torch.enable_grad():
-            loss = closure() if closure else None
-        for group in self.param_groups:
-            weights, grads, velocities = gathered(self, group, "velocity")
-            if weights:
-                decay = group["weight_decay"]
-                norms = torch.stack(torch._foreach_norm(weights))
-                denominators = (torch.stack(torch._foreach_norm(grads)) + decay * norms) / group["coefficient"]
-                steps = torch._foreach_add(grads, weights, alpha=decay)
-                torch._foreach_mul_(steps, ratios(weights, denominators))
-                torch._foreach_mul_(velocities, group["momentum"])
-                torch._foreach_add_(velocities, steps, alpha=group["lr"])
-                torch._foreach_sub_(weights, velocities)
-        return loss
+    def _move(self, group: dict) -> None:
+        weights, grads, velocities = gathered(self, group, "velocity")
+        if weights:
+            decay = group["weight_decay"]
+            norms = torch.stack(torch._foreach_norm(weights))
+            denominators = (torch.stack(torch._foreach_norm(grads)) + decay * norms) / group["coefficient"]
+            steps = torch._foreach_add(grads, weights, alpha=decay)
+            torch._foreach_mul_(steps, ratios(weights, denominators))
+            torch._foreach_mul_(velocities, group["momentum"])
+            torch._foreach_add_(velocities, steps, alpha=group["lr"])
+            torch._foreach_sub_(weights, velocities)
 
 
-class Lamb(torch.optim.Optimizer):
+class Lamb(FirstOrder):
     """Adam with decay, each tensor's step brought to the norm of its weights (You et al., 2020).
 
     r = (m / (1 - beta1^t)) / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay w;  w -= lr (|w| / |r|) r,  m and v as in Adam
@@ -153,32 +134,26 @@ class Lamb(torch.optim.Optimizer):
     ) -> None:
         require("> 0", lr=lr, eps=eps)
         require(">= 0", weight_decay=weight_decay)
-        for beta in betas:
-            require("in [0, 1)", betas=beta)
+        require("in [0, 1)", betas=betas)
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "step": 0})
 
-    @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> Tensor | None:
-        with torch.enable_grad():
-            loss = closure() if closure else None
-        for group in self.param_groups:
-            group["step"] += 1
-            weights, grads, means, squares = gathered(self, group, "mean", "square")
-            if weights:
-                track(means, squares, grads, group["betas"])
-                first, second = (1 - beta ** group["step"] for beta in group["betas"])
-                roots = torch._foreach_sqrt(squares)
-                torch._foreach_div_(roots, second**0.5)
-                torch._foreach_add_(roots, group["eps"])
-                torch._foreach_mul_(roots, first)
-                steps = torch._foreach_div(means, roots)
-                torch._foreach_add_(steps, weights, alpha=group["weight_decay"])
-                torch._foreach_mul_(steps, ratios(weights, torch.stack(torch._foreach_norm(steps))))
-                torch._foreach_add_(weights, steps, alpha=-group["lr"])
-        return loss
+    def _move(self, group: dict) -> None:
+        group["step"] += 1
+        weights, grads, means, squares = gathered(self, group, "mean", "square")
+        if weights:
+            track(means, squares, grads, group["betas"])
+            first, second = (1 - beta ** group["step"] for beta in group["betas"])
+            roots = torch._foreach_sqrt(squares)
+            torch._foreach_div_(roots, second**0.5)
+            torch._foreach_add_(roots, group["eps"])
+            torch._foreach_mul_(roots, first)
+            steps = torch._foreach_div(means, roots)
+            torch._foreach_add_(steps, weights, alpha=group["weight_decay"])
+            torch._foreach_mul_(steps, ratios(weights, torch.stack(torch._foreach_norm(steps))))
+            torch._foreach_add_(weights, steps, alpha=-group["lr"])
 
 
-class Ftrl(torch.optim.Optimizer):
+class Ftrl(FirstOrder):
     """Follow the proximally regularised leader, with a rate for each weight (McMahan et al., 2013).
 
     n += g^2;  c' = (beta + sqrt(n)) / lr;  z += g - (c' - c) w;  c = c';  w = -(z - clip(z, -l1, l1)) / (c + l2)
@@ -198,31 +173,26 @@ class Ftrl(torch.optim.Optimizer):
         require(">= 0", l1_strength=l1_strength, l2_strength=l2_strength)
         super().__init__(params, {"lr": lr, "beta": beta, "l1_strength": l1_strength, "l2_strength": l2_strength})
 
-    @torch.no_grad()
-    def step(self, closure: Closure | None = None) -> Tensor | None:
-        with torch.enable_grad():
-            loss = closure() if closure else None
-        for group in self.param_groups:
-            if group["lr"] == 0:
-                continue  # an infinite curvature: nothing moves
-            new = [weight for weight in group["params"] if weight.grad is not None and weight not in self.state]
-            weights, grads, squares, curvatures, leaders = gathered(self, group, "square_sum", "curvature", "z")
-            for weight in new:
-                self.state[weight]["curvature"].fill_(group["beta"] / group["lr"])
-                self.state[weight]["z"].copy_(weight * (-group["beta"] / group["lr"]))
-            if weights:
-                torch._foreach_addcmul_(squares, grads, grads)
-                grown = torch._foreach_sqrt(squares)
-                torch._foreach_add_(grown, group["beta"])
-                torch._foreach_div_(grown, group["lr"])
-                torch._foreach_sub_(curvatures, grown)
-                torch._foreach_addcmul_(leaders, curvatures, weights)
-                torch._foreach_add_(leaders, grads)
-                torch._foreach_copy_(curvatures, grown)
-                torch._foreach_add_(grown, group["l2_strength"])
-                kept = torch._foreach_clamp_min(leaders, -group["l1_strength"])
-                torch._foreach_clamp_max_(kept, group["l1_strength"])
-                torch._foreach_sub_(kept, leaders)
-                torch._foreach_div_(kept, grown)
-                torch._foreach_copy_(weights, kept)
-        return loss
+    def _move(self, group: dict) -> None:
+        if group["lr"] == 0:
+            return  # an infinite curvature: nothing moves
+        new = [weight for weight in group["params"] if weight.grad is not None and weight not in self.state]
+        weights, grads, squares, curvatures, leaders = gathered(self, group, "square_sum", "curvature", "z")
+        for weight in new:
+            self.state[weight]["curvature"].fill_(group["beta"] / group["lr"])
+            self.state[weight]["z"].copy_(weight * (-group["beta"] / group["lr"]))
+        if weights:
+            torch._foreach_addcmul_(squares, grads, grads)
+            grown = torch._foreach_sqrt(squares)
+            torch._foreach_add_(grown, group["beta"])
+            torch._foreach_div_(grown, group["lr"])
+            torch._foreach_sub_(curvatures, grown)
+            torch._foreach_addcmul_(leaders, curvatures, weights)
+            torch._foreach_add_(leaders, grads)
+            torch._foreach_copy_(curvatures, grown)
+            torch._foreach_add_(grown, group["l2_strength"])
+            kept = torch._foreach_clamp_min(leaders, -group["l1_strength"])
+            torch._foreach_clamp_max_(kept, group["l1_strength"])
+            torch._foreach_sub_(kept, leaders)
+            torch._foreach_div_(kept, grown)
+            torch._foreach_copy_(weights, kept)

@@ -1,12 +1,11 @@
 """K-FAC: the natural gradient, layer by layer, with the Fisher matrix of each as a Kronecker product."""
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from trainer.descent import Closure, evaluated
 from trainer.errors import require
 from trainer.layers import producers, weight_of
 
@@ -73,11 +72,10 @@ class Kfac(Optimizer):
             layer.register_forward_hook(look)
 
     @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+    def step(self, closure: Closure) -> Tensor:
         step = self.param_groups[0]["step"]
         self.seen, self.looking = {}, step % self.update_every == 0
-        with torch.enable_grad():
-            loss = closure()
+        loss = evaluated(closure)
         self.looking = False
         for layer, seen in self.seen.items():
             self._average(layer, seen)

@@ -1,17 +1,15 @@
 """Muon, and AdamW for what is no hidden matrix."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
+from trainer.descent import FirstOrder
 from trainer.errors import require
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, chosen by Jordan for the slope at 0
 
 
-class Muon(Optimizer):
+class Muon(FirstOrder):
     """Momentum made orthogonal (Jordan et al., 2024), and AdamW (Loshchilov & Hutter, 2019) for the rest.
 
     Hidden matrices:  b = m b + (1 - m) g,  u = (1 - m) g + m b (or b without nesterov),
@@ -51,24 +49,18 @@ class Muon(Optimizer):
         require("in [0, 1)", momentum=momentum)
         require(">= 1", ns_steps=ns_steps)
         require(">= 0", weight_decay=weight_decay)
-        for beta in adamw_betas:
-            require("in [0, 1)", adamw_betas=beta)
+        require("in [0, 1)", adamw_betas=adamw_betas)
         self.momentum, self.nesterov, self.ns_steps = momentum, nesterov, ns_steps
         self.betas, self.eps = adamw_betas, adamw_eps
         super().__init__(parted(params, lr, adamw_lr), {"weight_decay": weight_decay, "step": 0})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor]) -> Tensor:
-        with torch.enable_grad():
-            loss = closure()
-        for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if weights:
-                group["step"] += 1
-                updates = self._orthogonal(weights) if group["orthogonal"] else self._adaptive(weights, group["step"])
-                torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-                torch._foreach_add_(weights, updates, alpha=-group["lr"])
-        return loss
+    def _move(self, group: dict) -> None:
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        if weights:
+            group["step"] += 1
+            updates = self._orthogonal(weights) if group["orthogonal"] else self._adaptive(weights, group["step"])
+            torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
+            torch._foreach_add_(weights, updates, alpha=-group["lr"])
 
     def _orthogonal(self, weights: list[Tensor]) -> list[Tensor]:
         grads = [weight.grad for weight in weights]

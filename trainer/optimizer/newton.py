@@ -2,15 +2,13 @@
 
 import math
 import warnings
-from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from trainer.descent import Closure, evaluated, weights_of
 from trainer.errors import require
-
-Closure = Callable[[], Tensor]
 
 
 class Newton(Optimizer):
@@ -164,18 +162,13 @@ def require_small(need: str, limit: int, optimizer: Optimizer) -> None:
         raise ValueError(f"{need} of N x N numbers: at most {limit} parameters, the model has {count}; nearest: optimizer=lbfgs, model=linear")
 
 
-def weights_of(optimizer: Optimizer) -> list[Tensor]:
-    return [weight for group in optimizer.param_groups for weight in group["params"]]
-
-
 def flat_grad(weights: list[Tensor]) -> Tensor:
     return torch.cat([(torch.zeros_like(weight) if weight.grad is None else weight.grad).flatten() for weight in weights])
 
 
 def look(closure: Closure, weights: list[Tensor]) -> tuple[Tensor, Tensor]:
     """Loss and gradient where the weights stand."""
-    with torch.enable_grad():
-        loss = closure()
+    loss = evaluated(closure)
     return loss.detach(), flat_grad(weights).detach()
 
 

@@ -1,15 +1,12 @@
 """AdamW that needs no schedule."""
 
-from collections.abc import Callable
-
 import torch
-from torch import Tensor
-from torch.optim import Optimizer
 
+from trainer.descent import FirstOrder
 from trainer.errors import require
 
 
-class ScheduleFree(Optimizer):
+class ScheduleFree(FirstOrder):
     """Schedule-free AdamW: averaging in place of a falling rate (Defazio et al., 2024).
 
     The gradient g is taken at y, the step from z, and x, the weighted mean of all z, is what to evaluate:
@@ -32,23 +29,15 @@ class ScheduleFree(Optimizer):
     def __init__(self, params, *, lr: float = 2.5e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0) -> None:
         require("> 0", lr=lr, eps=eps)
         require(">= 0", weight_decay=weight_decay)
-        for beta in betas:
-            require("in (0, 1)", betas=beta)
+        require("in (0, 1)", betas=betas)
         self.betas, self.eps = betas, eps
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "step": 0, "lr_squares": 0.0})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor]) -> Tensor:
-        with torch.enable_grad():
-            loss = closure()
-        for group in self.param_groups:
-            weights = [weight for weight in group["params"] if weight.grad is not None]
-            if weights and group["lr"] > 0:
-                self._step(group, weights)
-        return loss
-
-    def _step(self, group: dict, weights: list[Tensor]) -> None:
+    def _move(self, group: dict) -> None:
         (beta1, beta2), lr = self.betas, group["lr"]
+        weights = [weight for weight in group["params"] if weight.grad is not None]
+        if not weights or lr == 0:
+            return
         for weight in weights:
             if not self.state[weight]:
                 self.state[weight].update(z=weight.clone(), square=torch.zeros_like(weight))

@@ -1,15 +1,13 @@
 """Shampoo."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
+from trainer.descent import FirstOrder
 from trainer.errors import require
 
 
-class Shampoo(Optimizer):
+class Shampoo(FirstOrder):
     """A preconditioner for each dimension of a tensor (Gupta, Koren & Singer, 2018).
 
     For a gradient of order k, with G_i the gradient unfolded along dimension i:
@@ -36,19 +34,14 @@ class Shampoo(Optimizer):
         self.momentum, self.eps, self.update_every, self.max_size = momentum, eps, update_every, max_size
         super().__init__(params, {"lr": lr})
 
-    @torch.no_grad()
-    def step(self, closure: Callable[[], Tensor]) -> Tensor:
-        with torch.enable_grad():
-            loss = closure()
-        for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    state = self.state[weight]
-                    if not state:
-                        state.update(step=0, velocity=torch.zeros_like(weight))
-                    state["velocity"].mul_(self.momentum).add_(self._preconditioned(weight))
-                    weight.add_(state["velocity"], alpha=-group["lr"])
-        return loss
+    def _move(self, group: dict) -> None:
+        for weight in group["params"]:
+            if weight.grad is not None:
+                state = self.state[weight]
+                if not state:
+                    state.update(step=0, velocity=torch.zeros_like(weight))
+                state["velocity"].mul_(self.momentum).add_(self._preconditioned(weight))
+                weight.add_(state["velocity"], alpha=-group["lr"])
 
     def _preconditioned(self, weight: Tensor) -> Tensor:
         state, grad = self.state[weight], weight.grad

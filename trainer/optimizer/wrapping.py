@@ -11,9 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
+from trainer.descent import Closure, evaluated, weights_of
 from trainer.errors import require
-
-Closure = Callable[[], Tensor]
 
 
 class Lookahead(Optimizer):
@@ -109,8 +108,7 @@ class Ranger(Optimizer):
         centralize: bool = True,
     ) -> None:
         require("> 0", lr=lr, eps=eps)
-        for beta in betas:
-            require("in [0, 1)", betas=beta)
+        require("in [0, 1)", betas=betas)
         require(">= 0", weight_decay=weight_decay)
         fast = partial(torch.optim.RAdam, betas=tuple(betas), eps=eps, weight_decay=weight_decay, decoupled_weight_decay=True)
         adopt(self, params, partial(Lookahead, base=fast, k=k, alpha=alpha), lr)
@@ -203,12 +201,3 @@ def tell(base: Optimizer, method: str, *arguments: object) -> None:
     """Pass on what not every base listens to."""
     if hasattr(base, method):
         getattr(base, method)(*arguments)
-
-
-def evaluated(closure: Closure) -> Tensor:
-    with torch.enable_grad():
-        return closure()
-
-
-def weights_of(optimizer: Optimizer) -> list[Tensor]:
-    return [weight for group in optimizer.param_groups for weight in group["params"]]
