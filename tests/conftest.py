@@ -1,6 +1,7 @@
 """What several files of tests need: the command line in a process of its own, and the configuration composed in this one."""
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from trainer import conf
+
+
+SMALL = ("model=mlp", "model.hidden=[8]", "epochs=2", "batch_size=500", "threads=1", "device=cpu")
 
 
 @pytest.fixture
@@ -95,3 +99,29 @@ def only_run(folder: Path) -> Path:
     """The one run directory below `outputs`."""
     (found,) = (folder / "outputs").glob("*/*/summary.json")
     return found.parent
+
+
+@pytest.fixture(scope="session")
+def honest(tmp_path_factory):
+    """A finished run of SMALL, to copy and not to change."""
+    from trainer import cli
+
+    folder = tmp_path_factory.mktemp("honest")
+    before = sys.argv, os.getcwd()
+    os.chdir(folder)
+    sys.argv = ["train", *SMALL]
+    cli.jobs.clear()
+    try:
+        cli.main()
+    finally:
+        sys.argv = before[0]
+        os.chdir(before[1])
+    return only_run(folder)
+
+
+@pytest.fixture
+def unfinished(honest, tmp_path):
+    """A copy of that run in the test's folder, as if it had never come to say how it ended."""
+    shutil.copytree(honest, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    return tmp_path / "run"

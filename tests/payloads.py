@@ -2,39 +2,15 @@
 
 import io
 import os
-import shutil
 import sys
 from hashlib import sha256
 
 import torch
 import yaml
-from conftest import only_run
 
-from trainer import checkpoint, cli
+from trainer import checkpoint
 
-SMALL = ("model=mlp", "model.hidden=[8]", "epochs=1", "batch_size=500", "threads=1", "device=cpu")
 TOUCH = "open('marker','w').close()"
-
-
-def trained(folder, words):
-    """A finished run."""
-    before = sys.argv, os.getcwd()
-    os.chdir(folder)
-    sys.argv = ["train", *words]
-    cli.jobs.clear()
-    try:
-        cli.main()
-    finally:
-        sys.argv = before[0]
-        os.chdir(before[1])
-    return only_run(folder)
-
-
-def unfinished_copy(run, folder):
-    """The same run, as if it had never come to say how it ended."""
-    shutil.copytree(run, folder / "run")
-    (folder / "run" / "summary.json").unlink()
-    return folder / "run"
 
 
 def refused(result, folder, code, *said):

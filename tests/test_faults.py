@@ -12,26 +12,14 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
-from conftest import only_run
+from conftest import SMALL, only_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from payloads import trained, unfinished_copy
 
-from trainer import checkpoint, resume, rundir
+from trainer import checkpoint, durable, resume, rundir
 from trainer.errors import ConfigError, DataError, MachineError
 from trainer.untrusted import quoted, unquoted
 
-SMALL = ("model=mlp", "model.hidden=[8]", "epochs=2", "batch_size=500", "threads=1", "device=cpu")
 NAMES = ["caf\u00e9 \u732b \U0001f600", "it's", 'a"b', "a b", "a,b", "a=b", "[x]", "{x}", "a$b", "${x}", "$", "a%20b", "#a", "(a", "~a", "a\\", "a\\'b", "a:b", "*", "-a", "null", "1", "a;b", "&"]
-
-
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("honest"), SMALL)
-
-
-@pytest.fixture
-def unfinished(honest, tmp_path):
-    return unfinished_copy(honest, tmp_path)
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
@@ -184,17 +172,16 @@ def test_a_run_that_cannot_be_written_is_explained(shut, unfinished):
 def test_files_are_open_to_whom_the_umask_lets_in(mask, mode, tmp_path):
     before = os.umask(mask)
     try:
-        checkpoint.write(tmp_path / "a", b"x")
-        rundir.put(tmp_path / "b", "x")
+        durable.write(tmp_path / "a", b"x")
     finally:
         os.umask(before)
-    assert {(tmp_path / name).stat().st_mode & 0o777 for name in "ab"} == {mode}
+    assert (tmp_path / "a").stat().st_mode & 0o777 == mode
 
 
 def test_a_small_file_is_replaced_and_not_written_over(tmp_path):
-    rundir.put(tmp_path / "a", "old")
+    durable.write(tmp_path / "a", b"old")
     os.link(tmp_path / "a", tmp_path / "same")  # whoever reads the file meanwhile has the old one, whole
-    rundir.put(tmp_path / "a", "new")
+    durable.write(tmp_path / "a", b"new")
     assert (tmp_path / "a").read_text() == "new" and (tmp_path / "same").read_text() == "old" and len(list(tmp_path.iterdir())) == 2
 
 

@@ -4,8 +4,9 @@ import re
 import sys
 
 import pytest
+from conftest import SMALL
 from omegaconf import OmegaConf
-from payloads import CALL, HONEST, HYDRA, SMALL, TARGETS, arranged, refused
+from payloads import CALL, HONEST, HYDRA, TARGETS, arranged, refused
 
 from trainer import build, typed, untrusted
 from trainer.errors import ConfigError

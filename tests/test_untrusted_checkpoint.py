@@ -12,22 +12,10 @@ from functools import partial
 
 import pytest
 import torch
-from payloads import SMALL, TOUCH, Reduced, arranged, put, saved, trained, unfinished_copy
+from payloads import TOUCH, Reduced, arranged, put, saved
 
 from trainer import checkpoint
 from trainer.errors import DataError
-
-
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("honest"), SMALL)
-
-
-@pytest.fixture
-def tampered(honest, tmp_path):
-    """A copy of a finished run, made unfinished, in the folder where markers would lie."""
-    return unfinished_copy(honest, tmp_path)
-
 
 PICKLES = {
     "system": Reduced(os.system, "touch marker"),
@@ -103,9 +91,9 @@ def test_other_files_are_no_checkpoints(kind, tmp_path):
 
 
 @pytest.mark.parametrize("job", ["resume", "evaluate"])
-def test_a_run_whose_checkpoints_hold_a_payload_runs_nothing(job, tampered, run_in_process, tmp_path):
-    for path in checkpoint.newest_first(tampered / "checkpoints"):
+def test_a_run_whose_checkpoints_hold_a_payload_runs_nothing(job, unfinished, run_in_process, tmp_path):
+    for path in checkpoint.newest_first(unfinished / "checkpoints"):
         put(path, saved({"step": 1, "weights": {"w": PICKLES["system"]}}))
-    code, said, errors = run_in_process(f"resume={tampered}") if job == "resume" else run_in_process("task=evaluate", f"runs=[{tampered}]")
+    code, said, errors = run_in_process(f"resume={unfinished}") if job == "resume" else run_in_process("task=evaluate", f"runs=[{unfinished}]")
     assert not (tmp_path / "marker").exists() and "cannot be read as a checkpoint" in (said + errors).replace("\n", "")
     assert code == (0 if job == "resume" else 3)  # without a checkpoint that can be read a run begins anew, from its words

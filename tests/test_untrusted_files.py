@@ -5,37 +5,26 @@ import sys
 
 import pytest
 import yaml
-from conftest import only_run
+from conftest import SMALL, only_run
 from omegaconf import OmegaConf
-from payloads import HONEST, HYDRA, SMALL, TARGETS, TOUCH, arranged, change, refused, trained, unfinished_copy
+from payloads import HONEST, HYDRA, TARGETS, TOUCH, arranged, change, refused
 
 from trainer import build, checkpoint, resume, rundir, typed, untrusted
 from trainer.errors import ConfigError, DataError
 
 
-@pytest.fixture(scope="module")
-def honest(tmp_path_factory):
-    return trained(tmp_path_factory.mktemp("honest"), SMALL)
-
-
-@pytest.fixture
-def tampered(honest, tmp_path):
-    """A copy of a finished run, made unfinished, in the folder where markers would lie."""
-    return unfinished_copy(honest, tmp_path)
-
-
 @pytest.mark.parametrize("name", ["aliased in the standard library", "a pickle", "this program again"])
 @pytest.mark.parametrize("job", ["resume", "evaluate"])
-def test_a_target_in_a_run_from_elsewhere_is_refused(job, name, tampered, run_in_process, tmp_path, monkeypatch):
+def test_a_target_in_a_run_from_elsewhere_is_refused(job, name, unfinished, run_in_process, tmp_path, monkeypatch):
     arranged(monkeypatch, tmp_path)
     target, argument = TARGETS[name]
     if job == "resume":
-        with (tampered / "overrides.txt").open("a") as file:
+        with (unfinished / "overrides.txt").open("a") as file:
             file.write(f"sched._target_={target}\n+sched._args_=[{untrusted.quoted(argument)}]\n")
-        refused(run_in_process(f"resume={tampered}"), tmp_path, 2, target)
+        refused(run_in_process(f"resume={unfinished}"), tmp_path, 2, target)
     else:
-        change(tampered, lambda saved: saved["sched"].update(_target_=target, _args_=[argument]))
-        refused(run_in_process("task=evaluate", f"runs=[{tampered}]"), tmp_path, 2, target)
+        change(unfinished, lambda saved: saved["sched"].update(_target_=target, _args_=[argument]))
+        refused(run_in_process("task=evaluate", f"runs=[{unfinished}]"), tmp_path, 2, target)
 
 
 LINES = {
@@ -60,17 +49,17 @@ LINES = {
 
 
 @pytest.mark.parametrize("name", LINES)
-def test_a_line_of_a_runs_words_cannot_do_more_than_a_word(name, tampered, run_in_process, tmp_path, monkeypatch):
+def test_a_line_of_a_runs_words_cannot_do_more_than_a_word(name, unfinished, run_in_process, tmp_path, monkeypatch):
     arranged(monkeypatch, tmp_path)
     (tmp_path / "planted.py").write_text(f"{TOUCH}\nimport torch\nclass Slow(torch.optim.SGD): pass\n")
-    text = (tampered / "overrides.txt").read_text()
-    (tampered / "overrides.txt").write_text(f"{text}{LINES[name]}\noptimizer._target_=planted.Slow\n")
+    text = (unfinished / "overrides.txt").read_text()
+    (unfinished / "overrides.txt").write_text(f"{text}{LINES[name]}\noptimizer._target_=planted.Slow\n")
     try:
-        kept = resume.expand([f"resume={tampered}"])
+        kept = resume.expand([f"resume={unfinished}"])
         assert [word for word in kept if re.search("allow|(?<!@)hydra|task=|output=|^-", word)] == [], kept
     except DataError:
         pass  # refused as a whole
-    code, _, errors = run_in_process(f"resume={tampered}")
+    code, _, errors = run_in_process(f"resume={unfinished}")
     assert not (tmp_path / "marker").exists() and code in (2, 3) and "Traceback" not in errors, errors
     assert not (tmp_path / "elsewhere").exists()
 
@@ -115,10 +104,10 @@ def test_yaml_that_does_more_than_say_values_is_refused(name, tmp_path, monkeypa
 
 @pytest.mark.parametrize("job", ["resume", "evaluate"])
 @pytest.mark.parametrize("name", ["object", "alias bomb", "deep"])
-def test_a_run_with_such_a_configuration_is_refused(name, job, tampered, run_in_process, tmp_path, monkeypatch):
+def test_a_run_with_such_a_configuration_is_refused(name, job, unfinished, run_in_process, tmp_path, monkeypatch):
     arranged(monkeypatch, tmp_path)
-    (tampered / "config.yaml").write_text(YAMLS[name])
-    words = (f"resume={tampered}",) if job == "resume" else ("task=evaluate", f"runs=[{tampered}]")
+    (unfinished / "config.yaml").write_text(YAMLS[name])
+    words = (f"resume={unfinished}",) if job == "resume" else ("task=evaluate", f"runs=[{unfinished}]")
     refused(run_in_process(*words), tmp_path, 3)
 
 
@@ -142,16 +131,16 @@ FUNCTIONS = [
 
 
 @pytest.mark.parametrize("value", FUNCTIONS)
-def test_a_function_is_seen_in_words_and_in_a_runs_files(value, tampered, monkeypatch):
+def test_a_function_is_seen_in_words_and_in_a_runs_files(value, unfinished, monkeypatch):
     monkeypatch.setenv("SECRET", "hunter2")
     with pytest.raises(ConfigError, match="from the environment or a function|cannot be read as KEY=VALUE"):
         typed.check([*SMALL, f"optimizer.lr={value}"])
-    change(tampered, lambda saved: saved["optimizer"].update(lr=[value]))
+    change(unfinished, lambda saved: saved["optimizer"].update(lr=[value]))
     with pytest.raises(DataError, match="from the environment or a function"):
-        resume.saved_config(tampered)
-    (tampered / "overrides.txt").write_text(f"model=mlp\noptimizer.lr={value}\n")
+        resume.saved_config(unfinished)
+    (unfinished / "overrides.txt").write_text(f"model=mlp\noptimizer.lr={value}\n")
     with pytest.raises(DataError, match="overrides.txt holds what no run writes"):
-        resume.expand([f"resume={tampered}"])
+        resume.expand([f"resume={unfinished}"])
     with pytest.raises(ConfigError, match="from the environment or a function|reference inside a reference"):
         build.node(OmegaConf.create({"sched": {"_target_": HONEST["sched"], "floor": {"deeper": [value]}}}), "sched")
 
@@ -162,17 +151,17 @@ def test_a_reference_that_only_a_second_reading_would_see_is_refused():
 
 
 @pytest.mark.parametrize("where", ["typed", "words", "config, resumed", "config, evaluated", "folder", "recipe"])
-def test_a_value_from_the_environment_is_never_shown_nor_saved(where, tampered, run_in_process, tmp_path, monkeypatch):
+def test_a_value_from_the_environment_is_never_shown_nor_saved(where, unfinished, run_in_process, tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "hunter2")
     value = "${oc.env:SECRET}"
     if where == "typed":
         result = run_in_process(*SMALL, f"optimizer.lr={value}")
     elif where == "words":
-        (tampered / "overrides.txt").write_text(f"model=mlp\noptimizer.lr={value}\n")
-        result = run_in_process(f"resume={tampered}")
+        (unfinished / "overrides.txt").write_text(f"model=mlp\noptimizer.lr={value}\n")
+        result = run_in_process(f"resume={unfinished}")
     elif where.startswith("config"):
-        change(tampered, lambda saved: saved["optimizer"].update(lr=value))
-        result = run_in_process(f"resume={tampered}") if "resumed" in where else run_in_process("task=evaluate", f"runs=[{tampered}]")
+        change(unfinished, lambda saved: saved["optimizer"].update(lr=value))
+        result = run_in_process(f"resume={unfinished}") if "resumed" in where else run_in_process("task=evaluate", f"runs=[{unfinished}]")
     elif where == "recipe":
         (tmp_path / "mine" / "experiment").mkdir(parents=True)
         (tmp_path / "mine" / "experiment" / "own.yaml").write_text(f"# @package _global_\n# Own.\nepochs: {value}\n")
@@ -202,7 +191,7 @@ SIGNS = "\x1b\r\x08\x07\x9b\u202e\u2028\udcff"
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
-def test_control_characters_of_a_name_are_not_printed(name, tmp_path, tampered):
+def test_control_characters_of_a_name_are_not_printed(name, tmp_path, unfinished):
     assert not set(untrusted.printable(name)) & set(SIGNS)
     assert untrusted.printable("plain [bold]text[/bold]\tand caf\u00e9 \u732b\n") == "plain [bold]text[/bold]\tand caf\u00e9 \u732b\n"
 
@@ -213,20 +202,20 @@ def test_control_characters_of_a_name_are_not_printed(name, tmp_path, tampered):
         return str(caught.value)
 
     assert "without control characters" in says(ConfigError, f"resume={name}")
-    (tampered / "overrides.txt").write_bytes(f"model=mlp\nseed={name}\n".encode("utf-8", "surrogateescape"))
-    says(DataError, f"resume={tampered}")
+    (unfinished / "overrides.txt").write_bytes(f"model=mlp\nseed={name}\n".encode("utf-8", "surrogateescape"))
+    says(DataError, f"resume={unfinished}")
     if "\udcff" not in name:  # which YAML cannot hold
-        change(tampered, lambda saved: saved.update({name: name}))
-        differ = resume.changes(tampered, OmegaConf.create({"epochs": 1}))
+        change(unfinished, lambda saved: saved.update({name: name}))
+        differ = resume.changes(unfinished, OmegaConf.create({"epochs": 1}))
         with pytest.raises(ConfigError, match="another configuration") as caught:
             resume.require_allowed({key: value for key, value in differ.items() if key == name}, [])
         assert not set(str(caught.value)) & set(SIGNS)
 
 
 @pytest.mark.parametrize("text", ["{", "[]", "3", '"x"', "{}", '{"status": ["finished"]}', "[" * 100_000, "\0"])
-def test_a_summary_that_is_none_is_that_of_an_unfinished_run(text, tampered):
-    (tampered / "summary.json").write_text(text)
-    assert resume.status(tampered) not in resume.ENDED
+def test_a_summary_that_is_none_is_that_of_an_unfinished_run(text, unfinished):
+    (unfinished / "summary.json").write_text(text)
+    assert resume.status(unfinished) not in resume.ENDED
 
 
 @pytest.mark.parametrize("text", ["../../elsewhere.pt", "/etc/passwd", "step-1.pt\nstep-2.pt", "step-1.pt/../../x", "\0", "", "step-\u0661.pt"])

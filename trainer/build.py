@@ -102,7 +102,9 @@ def run(cfg: DictConfig) -> Run:
     clock = make_clock(cfg, len(train), batch_size)
     chosen = slots(cfg, data.task)
     criterion = fits(node(cfg, "loss")(), "loss", choice("loss"), data.task)
-    model = make_model(cfg, data, train, chosen, where)
+    images = some(train, cfg.seed)
+    model = make_model(cfg, data, train, images, chosen, where)
+    save_steps, save_seconds = saving(cfg.save_every, clock)
     base_sched = node(cfg, "sched")()
     parts = Run(
         data=data,
@@ -116,7 +118,7 @@ def run(cfg: DictConfig) -> Run:
         sched=node(cfg, "warmup")()(base_sched),
         plateau=base_sched if hasattr(base_sched, "observe") else None,
         sampler=fits(node(cfg, "sampler")(), "sampler", choice("sampler"), data.task),
-        aug=augmentations(cfg, data, train),
+        aug=augmentations(cfg, data.task, images),
         slots=chosen,
         averaging=node(cfg, "averaging")(model),
         tta=node(cfg, "tta")(),
@@ -131,8 +133,8 @@ def run(cfg: DictConfig) -> Run:
         eval_batch_size=cfg.eval_batch_size,
         eval_steps=clock.steps(cfg.eval_every),
         log_steps=cfg.log_every,
-        save_steps=None if cfg.save_every.endswith("min") else clock.steps(cfg.save_every),
-        save_seconds=60 * float(cfg.save_every.removesuffix("min")) if cfg.save_every.endswith("min") else 0.0,
+        save_steps=save_steps,
+        save_seconds=save_seconds,
         monitor=monitor(cfg, data),
         memory=Memory(losses=torch.zeros(len(train), device=where)),
     )
@@ -150,11 +152,21 @@ def make_clock(cfg: DictConfig, samples: int, batch_size: int) -> Clock:
     return Clock(total_steps=steps * cfg.epochs, steps_per_epoch=steps)
 
 
-def make_model(cfg: DictConfig, data: Splits, train: Loader, chosen: Slots, where: torch.device) -> nn.Module:
-    """Layers, then the model slot, then weights and biases, each from a seed of its own; on the device."""
+def saving(every: str, clock: Clock) -> tuple[int | None, float]:
+    """Updates between two checkpoints, or None and the seconds."""
+    if every.endswith("min"):
+        return None, 60 * float(every.removesuffix("min"))
+    return clock.steps(every), 0.0
+
+
+def make_model(cfg: DictConfig, data: Splits, train: Loader, images: Tensor, chosen: Slots, where: torch.device) -> nn.Module:
+    """Layers, then the model slot, then weights and biases, each from a seed of its own; on the device.
+
+    Args:
+        images: some of the training split, for what is fitted to them.
+    """
     act = node(cfg, "act")
     kit = Kit(act=act, norm=node(cfg, "norm")(), pool=node(cfg, "pool"), drops=chosen.layer)
-    images = some(train, cfg.seed)
     shape = tuple(images.shape[1:])  # as the preprocessing leaves it
     seed_default(torch.device("cpu"), derive(cfg.seed, "model"))
     network = node(cfg, "model")(shape, data.outputs, kit)
@@ -182,13 +194,13 @@ def some(train: Loader, seed: int) -> Tensor:
     return train.batch(torch.randperm(len(train), generator=rng, device=rng.device)[:256])[0]
 
 
-def augmentations(cfg: DictConfig, data: Splits, train: Loader) -> list[Callable]:
+def augmentations(cfg: DictConfig, task_kind: str, images: Tensor) -> list[Callable]:
     """In the order given; those that go by the data's colours have seen some."""
-    made = [fits(node(cfg, f"aug.{name}")(), "aug", name, data.task) for name in cfg.aug]
+    made = [fits(node(cfg, f"aug.{name}")(), "aug", name, task_kind) for name in cfg.aug]
     for name, transform in zip(cfg.aug, made):
         if hasattr(transform, "look_at"):
             with explained(f"aug={name}"):
-                transform.look_at(some(train, cfg.seed))
+                transform.look_at(images)
     return made
 
 
@@ -202,9 +214,8 @@ def untouched(model: nn.Module) -> nn.Module:
 
 def make_optimizer(cfg: DictConfig, model: nn.Module, update: int) -> torch.optim.Optimizer:
     """The optimizer over the weights that decay and those that do not, at the rate for `update` samples a step."""
-    decays = {id(weight) for weight in decayed(model)}
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    groups = [{"params": [weight for weight in weights if id(weight) in decays]}, {"params": [weight for weight in weights if id(weight) not in decays]}]
+    weights, decays = [weight for weight in model.parameters() if weight.requires_grad], {*decayed(model)}
+    groups = [{"params": [weight for weight in weights if weight in decays]}, {"params": [weight for weight in weights if weight not in decays]}]
     if "weight_decay" in cfg.optimizer:
         groups[1]["weight_decay"] = 0.0
     optimizer = node(cfg, "optimizer")([group for group in groups if group["params"]])

@@ -2,7 +2,6 @@
 
 import io
 import math
-import os
 import re
 from collections.abc import Iterator
 from hashlib import sha256
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from trainer.clock import Clock
+from trainer.durable import write
 from trainer.errors import DataError
 from trainer.untrusted import printable
 
@@ -74,26 +74,6 @@ class Checkpoints:
         return sign * scores[self.monitor], scores["loss"]
 
 
-def write(path: Path, payload: bytes | memoryview) -> None:
-    """Put a file in its place whole: a temporary one of its own beside it, to the disk, renamed, the folder to the disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # tempfile's would be closed to whom the umask lets in
-    try:
-        with temporary.open("wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
-
-
 def digest_path(path: Path) -> Path:
     return path.with_name(f"{path.name}.sha256")
 
@@ -105,28 +85,32 @@ def newest_first(folder: Path) -> Iterator[Path]:
 
 
 def is_whole(path: Path) -> bool:
-    return complaint(path) is None
+    try:
+        return bool(payload_of(path))
+    except DataError:
+        return False
 
 
-def complaint(path: Path) -> str | None:
-    """Why a checkpoint cannot be trusted; None where it is what was written."""
+def payload_of(path: Path) -> bytes:
+    """A checkpoint's bytes, if they are those that were written. Errors: DataError."""
     try:
         payload = path.read_bytes()
     except OSError as error:
-        return f"cannot be read ({error.strerror})"
+        raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from None
     try:
         written = digest_path(path).read_text().strip()
     except OSError:
-        return "was not finished: its digest is missing"
-    return None if sha256(payload).hexdigest() == written else "is damaged: its digest does not match"
+        raise DataError(f"{printable(path)}: was not finished: its digest is missing") from None
+    if sha256(payload).hexdigest() != written:
+        raise DataError(f"{printable(path)}: is damaged: its digest does not match")
+    return payload
 
 
 def load(path: Path, device: torch.device) -> dict:
     """A checkpoint's state: tensors, numbers, words, lists and dicts; nothing in the file is executed. Errors: DataError."""
-    if why := complaint(path):
-        raise DataError(f"{path}: {why}")
+    payload = payload_of(path)
     try:
-        state = torch.load(path, map_location=device, weights_only=True)
+        state = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
     except Exception as error:  # torch and pickle raise many kinds
         raise DataError(f"{printable(path)}: cannot be read as a checkpoint ({printable(str(error).partition(chr(10))[0])})") from None
     if not isinstance(state, dict) or not isinstance(state.get("step"), int) or not isinstance(state.get("weights"), dict):

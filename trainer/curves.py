@@ -11,8 +11,9 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams, image, scalar, text
 
-from trainer.checkpoint import write
+from trainer import rundir
 from trainer.clock import Clock
+from trainer.durable import write
 from trainer.eventfile import EventFile
 from trainer.tally import Tally
 
@@ -122,7 +123,7 @@ class Curves:
         self._start = self._last - state["seconds"]
         self._file.close()
         path = self.directory / "metrics.jsonl"
-        self.rows = [row for row in read_rows(path) if row["step"] <= now.step and row["split"] != "test"]
+        self.rows = [row for row in rundir.rows(self.directory) if row["step"] <= now.step and row["split"] != "test"]
         write(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
         self._file = path.open("a")
         self._resumed_at = now.step
@@ -150,17 +151,6 @@ class Curves:
         if split not in self._writers:
             self._writers[split] = EventFile(self.directory / split, self._resumed_at)
         return self._writers[split]
-
-
-def read_rows(path: Path) -> list[dict]:
-    """The rows of a metrics.jsonl; a line that a dying process left unfinished is none."""
-    rows = []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            rows.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return rows
 
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:

@@ -13,6 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
+from trainer.durable import write
 from trainer.errors import MachineError
 from trainer.untrusted import printable
 
@@ -84,21 +85,29 @@ def claimed(directory: Path) -> Iterator[None]:
 def describe(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Write what the run is: config.yaml and overrides.txt, each whole or not at all."""
     own = {key: value for key, value in OmegaConf.to_container(cfg).items() if key != "resume"}
-    put(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(own)))
-    put(directory / "overrides.txt", "".join(f"{text}\n" for text in overrides if not text.startswith("resume.")))  # last: it makes the folder a run's
+    write(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(own)).encode())
+    write(directory / "overrides.txt", "".join(f"{text}\n" for text in overrides if not text.startswith("resume.")).encode())  # last: it makes the folder a run's
 
 
 def summarize(directory: Path, summary: dict) -> None:
     """Write summary.json. Not-a-number has no place in JSON and becomes null."""
     plain = json.loads(json.dumps(summary), parse_constant=lambda name: None)
-    put(directory / "summary.json", json.dumps(plain, indent=2) + "\n")
+    write(directory / "summary.json", f"{json.dumps(plain, indent=2)}\n".encode())
 
 
-def put(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = path.with_name(f".{path.name}")
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+def rows(directory: Path) -> Iterator[dict]:
+    """Those of a run's metrics.jsonl; a line that is cut off, being written, or anything else, is none."""
+    try:
+        lines = (directory / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return
+    for line in lines:
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(row, dict):
+            yield row
 
 
 def versions() -> dict[str, str]:

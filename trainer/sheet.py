@@ -40,7 +40,7 @@ def sheet_of(cfg: DictConfig, data: Splits) -> Sheet | None:
     images, targets = train.batch(chosen)
     if images.dim() != 4:
         return None
-    transforms = fused((*build.augmentations(cfg, data, train), *build.slots(cfg, data.task).batch))
+    transforms = fused((*build.augmentations(cfg, data.task, build.some(train, cfg.seed)), *build.slots(cfg, data.task).batch))
     clock = build.make_clock(cfg, len(train), len(train) if cfg.batch_size == "full" else cfg.batch_size)
     columns = [(images, targets)]
     for view in range(VIEWS):

@@ -1,8 +1,6 @@
 """All that a run has become, as tensors, numbers, words, lists and dicts; and a run built anew brought back to it."""
 
 from collections.abc import Mapping
-from hashlib import sha256
-
 import torch
 from torch import Tensor
 
@@ -11,8 +9,6 @@ from trainer.clock import Clock
 from trainer.curves import Curves
 from trainer.errors import DataError
 from trainer.loop import Run
-
-SAMPLES = 256  # of each split, whose pixels the fingerprint looks at
 
 
 def capture(run: Run, curves: Curves, checkpoints: Checkpoints, now: Clock, weights: Mapping[str, Tensor] | None) -> dict:
@@ -35,7 +31,7 @@ def capture(run: Run, curves: Curves, checkpoints: Checkpoints, now: Clock, weig
         "order": memory.order if run.uses_losses else None,
         "best": checkpoints.best,
         "curves": curves.state_dict(),
-        "data": fingerprint(run),
+        "data": fingerprints(run),
         "torch": torch.__version__.partition("+")[0],
     }
     return plain(state)
@@ -57,7 +53,7 @@ def restore(run: Run, curves: Curves, state: dict, changed: set[str] = frozenset
         changed: keys of the configuration that the user wants otherwise from here on.
     Errors: DataError where the state is of another run.
     """
-    if state["data"] != fingerprint(run):
+    if state["data"] != fingerprints(run):
         raise DataError("the data is not what the run was trained on: its samples or labels have changed since; nothing was done")
     wanted = [dict(group) for group in run.optimizer.param_groups]
     try:
@@ -82,13 +78,6 @@ def restore(run: Run, curves: Curves, state: dict, changed: set[str] = frozenset
     curves.load_state_dict(state["curves"], run.clock.at(memory.step))
 
 
-def fingerprint(run: Run) -> str:
-    """A digest of the data as the run meets it: all targets, and the pixels of some samples of each split."""
-    total = sha256()
-    for split in (run.train, run.val, run.test):
-        total.update(f"{len(split)} {run.data.input_shape}".encode())
-        if len(split):
-            some = torch.linspace(0, len(split) - 1, min(SAMPLES, len(split)), device=run.device).long()
-            for tensor in (split.targets, split.batch(some)[0]):
-                total.update(tensor.cpu().contiguous().numpy().tobytes())
-    return total.hexdigest()
+def fingerprints(run: Run) -> list[str]:
+    """Of the data as the run meets it, split by split."""
+    return [split.fingerprint for split in (run.train, run.val, run.test)]

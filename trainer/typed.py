@@ -209,7 +209,7 @@ def composed(texts: Sequence[str]) -> DictConfig:
 def check_path(cfg: DictConfig, override: Override) -> None:
     """A value's whole key must be in the configuration already. Errors: ConfigError with the nearest full keys."""
     typed = override.key_or_group
-    known = sorted(name for name in leaves(cfg) if not name.startswith("hydra."))
+    known = sorted(path for path, _ in resume.flat(OmegaConf.to_container(cfg)) if not path.startswith("hydra.") and not path.endswith("_target_"))
     if any(name == typed or name.startswith(f"{typed}.") for name in known):
         return
     if typed.endswith("._target_") and OmegaConf.select(cfg, typed) is not None:
@@ -229,16 +229,6 @@ def check_path(cfg: DictConfig, override: Override) -> None:
         hint = f"choose the option first, as {group}=[{option}]{''.join(f' {path}={value}' for path in paths[:1])}"
     others = f"; {key} is a key of {', '.join(f'{group}={owner}' for owner in owners)}" if owners and chosen else ""
     raise ConfigError(f"{override.input_line}: no such key; {hint}{others}")
-
-
-def leaves(node: DictConfig, prefix: str = "") -> Iterator[str]:
-    """Full keys of everything that is not a mapping, `_target_` left out."""
-    for name in node:
-        child = node._get_node(name)
-        if isinstance(child, DictConfig):
-            yield from leaves(child, f"{prefix}{name}.")
-        elif name != "_target_":
-            yield f"{prefix}{name}"
 
 
 def sweep_folder(overrides: Sequence[Override]) -> Path:

@@ -55,7 +55,7 @@ def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size
         digits = build.run(compose("config", ["data.val_share=0", "device=cpu", "model=linear", f"epochs={epochs}"]))
     chosen, cpu = build.slots(cfg, data.task), torch.device("cpu")
     train, val, test = (Loader(part, build.node(cfg, "preprocess")().fit(images), cpu) for part in (data.train, data.val, data.test))
-    model = build.make_model(cfg, data, train, chosen, cpu)
+    model = build.make_model(cfg, data, train, build.some(train, cfg.seed), chosen, cpu)
     return replace(
         digits,
         data=data, train=train, val=val, test=test, model=model, forward=model, slots=chosen, batch_size=batch_size,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trainer import conf
+from trainer import conf, rundir
 from trainer.compare.options import SEVERAL, joined, options_of, parsed, typed
 from trainer.errors import DataError, nearest
 from trainer.resume import ENDED, flat
@@ -147,7 +147,7 @@ def read(directory: Path) -> Record:
         status = "running"
     elif not isinstance(status, str):
         status = "unfinished"
-    rows = list(read_rows(directory / "metrics.jsonl"))
+    rows = [row for row in rundir.rows(directory) if number(row.get("epoch")) is not None]
     options = dict(options_of(config, words))
     values = {key: value for key, value in flat(config) if not key.endswith("_target_")}
     return Record(path=directory, words=words, options=options, values=values, status=status, summary=summary, rows=rows)
@@ -178,17 +178,6 @@ def mapping(path: Path) -> dict:
     except (DataError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
-
-
-def read_rows(path: Path) -> Iterator[dict]:
-    """The rows of a metrics.jsonl; a line that is cut off, or being written, is none."""
-    for line in text(path).splitlines():
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if isinstance(row, dict) and number(row.get("epoch")) is not None:
-            yield row
 
 
 def modified(path: Path) -> float:

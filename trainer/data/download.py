@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 PAUSES = (0.5, 2.0)  # seconds before each further attempt
 SILENCE = 5.0  # seconds without an answer that count as none
 PATIENCE = 20.0  # seconds after which a failure is final, however few attempts were made
@@ -35,18 +37,16 @@ def fetch(get: Callable[[], object]) -> object:
 def alone(path: Path) -> Iterator[None]:
     """While entered, no other process on this machine is inside for the same path; it waits for the one that is.
 
-    The system lets go of the lock when its holder ends, however that happens. Errors: OSError where the file cannot be made.
+    A process that dies lets go of the lock. Errors: OSError where the file cannot be made.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as handle:
-        try:
-            from fcntl import LOCK_EX, LOCK_NB, flock
-        except ImportError:  # Windows: without a lock both do the work, and the last one's files stay
-            yield
-            return
-        try:
-            flock(handle, LOCK_EX | LOCK_NB)
-        except BlockingIOError:
-            print(f"waiting for another process that prepares {path.parent}", file=sys.stderr)
-            flock(handle, LOCK_EX)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"waiting for another process that prepares {path.parent}", file=sys.stderr)
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from functools import cached_property
+from hashlib import sha256
 
 import torch
 from torch import Tensor, device
@@ -15,6 +17,7 @@ from trainer.errors import require, require_one_of
 from trainer.preprocess import Apply
 
 CONVERTED_LIMIT = 256 * 2**20  # bytes up to which a split is preprocessed once and kept as floats
+LOOKED_AT = 256  # samples whose pixels the fingerprint holds
 SHARE = 0.5  # of the free memory that a split may take
 
 
@@ -49,6 +52,16 @@ class Loader:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """A digest of all targets, and of some samples as the preprocessing leaves them."""
+        total = sha256(f"{len(self)} {tuple(self.images.shape[1:])}".encode())
+        if len(self):
+            some = torch.linspace(0, len(self) - 1, min(LOOKED_AT, len(self)), device=self.device).long()
+            for tensor in (self.targets, self.batch(some)[0]):
+                total.update(tensor.cpu().contiguous().numpy().tobytes())
+        return total.hexdigest()
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
         """The samples of `indices` (B,), which are on the device; at once, so for a few batches here and there."""

@@ -7,7 +7,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
-from trainer import build, checkpoint, launch
+from trainer import build, checkpoint, launch, resume
 from trainer.console import Console
 from trainer.errors import ConfigError, DataError
 from trainer.fold import fold
@@ -40,7 +40,7 @@ class Evaluate:
         path = checkpoint.pointed(folder, "best", "last")
         if path is None or not (directory / "config.yaml").is_file():
             raise DataError(f"runs=[{directory}]: not a run with weights in it; it must hold config.yaml and checkpoints/")
-        saved = OmegaConf.load(directory / "config.yaml")
+        saved = OmegaConf.create(resume.saved_config(directory, "runs"))
         if "data" in typed() and cfg.data._target_ != saved.data._target_:
             raise ConfigError(f"data={launch.choice('data')}: the run in {directory} was trained on other data, and is scored on its own")
         said = {*typed(), *(key.partition(".")[0] for key in typed()), "device"} - {"norm.fold"}
