@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_data_folder import caches, pictures, root  # noqa: F401 (fixtures)
 
 from trainer.data.cache import reserved
 from trainer.data.download import alone

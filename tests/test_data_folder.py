@@ -12,30 +12,6 @@ from trainer.data.image_folder import ImageFolder
 from trainer.errors import DataError
 
 
-@pytest.fixture(autouse=True)
-def caches(tmp_path_factory, monkeypatch):
-    """The user's cache folder, empty."""
-    folder = tmp_path_factory.mktemp("caches")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
-    return folder / "trainer"
-
-
-@pytest.fixture
-def pictures():
-    return np.random.default_rng(0).integers(0, 256, (20, 6, 4, 3), dtype=np.uint8)
-
-
-@pytest.fixture
-def root(tmp_path, pictures):
-    """ROOT/train/{ant,bee}, 5 and 10 images, and ROOT/test/{ant,bee}, 2 and 3; in this order those of `pictures`."""
-    arriving = iter(pictures)
-    for part, name, count in (("train", "ant", 5), ("train", "bee", 10), ("test", "ant", 2), ("test", "bee", 3)):
-        (tmp_path / part / name).mkdir(parents=True)
-        for number in range(count):
-            Image.fromarray(next(arriving)).save(tmp_path / part / name / f"{number:02}.png")
-    return tmp_path
-
-
 def test_image_folder_reads_every_pixel_and_takes_classes_from_folders(root, pictures):
     (root / "train" / "ant" / "notes.txt").write_text("no image")
     (root / "train" / ".cache").mkdir()
