@@ -81,6 +81,7 @@ def test_every_technique_has_an_option():
     package = Path(build.__file__).parent
     rooms = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0].removesuffix(".py") in (*conf.groups(), "data")]
     helpers = {"trainer.model.resnet.EveryOtherPixel", "trainer.preprocess.Affine", "trainer.preprocess.Projection", "trainer.reg.dropconnect.DroppedWeight", "trainer.reg.penalties.Size", "trainer.reg.stochastic_depth.SurvivingResidual"}
+    helpers |= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.scaled.Scaled"}  # what a family shares
     helpers |= {"trainer.norm.BatchNorm", "trainer.norm.GroupNorm", "trainer.norm.RmsNorm", "trainer.task.preview.Plan", "trainer.init.fixup.Shift", "trainer.init.fixup.Scale"}
     for path in rooms:
         module = ".".join(["trainer", *path.relative_to(package).with_suffix("").parts])

@@ -12,8 +12,8 @@ FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if pa
 GROUND = {"errors", "clock", "rng", "conf", "eventfile", "layers", "gain", "warp", "descent", "durable"}  # what techniques may stand on
 FLOORS = {
     1: {"data", "model", "kit", "fold", "retrofit", "preprocess", "device", "tally", "launch", "rundir", "figure", "checkpoint", "resume"},
-    2: {"loop", "evaluate", "curves", "console", "signals", "state"},
-    3: {"build", "rehearsal", "targets", "lints", "report", "compare", "sheet"},
+    2: {"loop", "run", "evaluate", "curves", "console", "signals", "state"},
+    3: {"build", "rehearsal", "targets", "lints", "report", "rescue", "training", "compare", "sheet"},
     4: {"task"},
     5: {"cli", "typed", "usage", "__main__"},
 }

@@ -138,7 +138,8 @@ def test_the_average_since_the_last_scoring_spans_the_log_points_between(tmp_pat
         if step < 2:
             curves.before_step([torch.ones(1)])
             curves.log([torch.ones(1)], now.at(step + 1))
-    assert curves.before_scoring(now.at(3)) == {"loss": 4.0, "accuracy": 1.0}  # 24 over six samples
+    curves.before_scoring(now.at(3))
+    assert curves.since_scoring() == {"loss": 4.0, "accuracy": 1.0}  # 24 over six samples
     assert [row["loss"] for row in curves.rows] == pytest.approx([1.5, 3.0, 6.0])
     curves.close()
 

@@ -6,8 +6,8 @@ from torch import nn
 
 from trainer import build
 from trainer.kit import Kit
-from trainer.loop import Slots
 from trainer.norm import NoNorm
+from trainer.run import Slots
 
 WORDS = ("model=mlp", "model.hidden=[16]", "epochs=2", "sampler=sequential", "threads=1", "optimizer=sgd")
 

@@ -17,9 +17,9 @@ from trainer.errors import ConfigError
 from trainer.kit import Kit
 from trainer.launch import choice
 from trainer.layers import decayed
-from trainer.loop import Memory, Run, Slots
 from trainer.rehearsal import explained, rehearse, word
 from trainer.rng import derive, seed_default
+from trainer.run import Memory, Run, Slots
 from trainer.tally import SCORE
 from trainer.targets import LIBRARIES, allowed, locate, nested
 
@@ -135,6 +135,7 @@ def run(cfg: DictConfig) -> Run:
         log_steps=cfg.log_every,
         save_steps=save_steps,
         save_seconds=save_seconds,
+        skips=cfg.on_nan == "skip",
         monitor=monitor(cfg, data),
         memory=Memory(losses=torch.zeros(len(train), device=where)),
     )

@@ -3,7 +3,7 @@
 import io
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from trainer.clock import Clock
 from trainer.durable import write
-from trainer.errors import DataError
+from trainer.errors import DataError, MachineError
 from trainer.untrusted import printable
 
 NEWEST = 2  # kept beside the best
@@ -28,15 +28,21 @@ class Checkpoints:
         directory: the run's.
         monitor: what is best: loss (small), accuracy or r2 (large); equal scores are decided by the loss.
         best: the record of the best so far, of a run that goes on.
+    Errors: MachineError where that cannot be pointed at.
     """
 
     def __init__(self, directory: Path, monitor: str, best: dict[str, float] | None = None) -> None:
         self.folder = directory / "checkpoints"
         self.monitor = monitor
         self.best = best
+        self.failed = False  # the newest attempt; the next that succeeds mends it
         self._written: set[Path] = set()
+        self._kept: tuple[Path, io.BytesIO] | None = None  # the best, where the disk did not take it
         if best and is_whole(kept := self.folder / f"step-{best['step']}.pt"):
-            write(self.folder / "best", kept.name.encode())  # a process may die between its best checkpoint and the pointer to it
+            try:
+                write(self.folder / "best", kept.name.encode())  # a process may die between its best checkpoint and the pointer to it
+            except OSError as error:
+                raise MachineError(f"{printable(self.folder / 'best')}: cannot be written ({error.strerror}); make room and resume it again") from None
 
     def better(self, now: Clock, scores: dict[str, float]) -> bool:
         """Take a scoring; whether it is the best so far. A loss that is not finite never is."""
@@ -47,16 +53,48 @@ class Checkpoints:
         return True
 
     def save(self, state: dict, best: bool = False) -> None:
-        """Write a state, whose `step` names the file, and let `last` and, where it is one, `best` name it. Errors: OSError."""
+        """Write a state, whose `step` names the file, and let `last` and, where it is one, `best` name it.
+
+        Errors: OSError, with the older ones as they were. A best one that the disk does not take stays in memory, and is written
+        before any later one: a run that goes on from a checkpoint finds the best of its time beside it.
+        """
+        self.failed = True
+        path, payload = self.folder / f"step-{state['step']}.pt", io.BytesIO()
+        torch.save(state, payload)
+        if best:
+            self._kept = path, payload
+        if self._kept:
+            self._put(*self._kept, ("last", "best"))
+            self._kept = None
+        if not best:
+            self._put(path, payload, ("last",))
+        self.failed = False
+
+    def best_weights(self, device: torch.device) -> dict[str, torch.Tensor]:
+        """Of the best checkpoint, wherever it is; of the last where none was scored. Errors: DataError where there is none that is whole."""
+        if self._kept:
+            self._kept[1].seek(0)
+            return torch.load(self._kept[1], map_location=device, weights_only=True)["weights"]
+        path = pointed(self.folder, "best", "last")
+        if path is None:
+            raise DataError(f"{printable(self.folder)}: no checkpoint is there")
+        return load(path, device)["weights"]
+
+    def newest(self) -> Path | None:
+        """The newest that is whole."""
+        return next(filter(is_whole, newest_first(self.folder)), None)
+
+    def _put(self, path: Path, payload: io.BytesIO, pointers: Sequence[str]) -> None:
         self.folder.mkdir(exist_ok=True)
-        path = self.folder / f"step-{state['step']}.pt"
         if path not in self._written or not is_whole(path):  # what another process left there counts for nothing
-            payload = io.BytesIO()
-            torch.save(state, payload)
-            write(path, payload.getbuffer())
-            write(digest_path(path), f"{sha256(payload.getbuffer()).hexdigest()}\n".encode())
+            try:
+                write(path, payload.getbuffer())
+                write(digest_path(path), f"{sha256(payload.getbuffer()).hexdigest()}\n".encode())
+            except OSError:
+                path.unlink(missing_ok=True)  # it would count for nothing, and take the room of the next
+                raise
             self._written.add(path)
-        for pointer in ("last", *(["best"] if best else [])):
+        for pointer in pointers:
             write(self.folder / pointer, path.name.encode())
         self._prune()
 
@@ -72,6 +110,13 @@ class Checkpoints:
     def _rank(self, scores: dict[str, float]) -> tuple[float, float]:
         sign = 1 if self.monitor == "loss" else -1
         return sign * scores[self.monitor], scores["loss"]
+
+
+def export(model: nn.Module, path: Path) -> None:
+    """Weights and buffers under the model's own names, in the format of the safetensors library: for use elsewhere."""
+    from safetensors.torch import save
+
+    write(path, save({name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}))
 
 
 def digest_path(path: Path) -> Path:

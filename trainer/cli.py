@@ -27,10 +27,11 @@ def main() -> None:
         if "--version" in arguments:
             print(f"train {version('trainer')}")
             return
-        from trainer import typed
+        from trainer import signals, typed
 
-        sys.argv[1:] = typed.check(arguments)
-        hand_over()
+        with signals.ending_in_words():
+            sys.argv[1:] = typed.check(arguments)
+            hand_over()
     except UserError as error:
         report(error)
         sys.exit(error.code)

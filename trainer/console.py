@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,35 +11,79 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
 from trainer.clock import Clock
+from trainer.durable import Appended
+from trainer.untrusted import printable
 
 LOG_WIDTH = 120
+
+
+class Log:
+    """run.log, as rich writes to it. A disk that is full ends nothing: `warn` is told once, and every flush tries again."""
+
+    def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
+        self._path = path
+        self._warn = warn
+        self._told = False
+        self._lines = Appended(path, self._failed)
+
+    @property
+    def whole(self) -> bool:
+        return self._lines.whole
+
+    def write(self, text: str) -> None:
+        self._lines.write(text.encode())
+
+    def flush(self) -> None:
+        self._lines.flush()
+
+    def _failed(self, error: OSError) -> None:
+        if not self._told:
+            self._told = True
+            self._warn(f"warning: {printable(self._path)}: incomplete from here on ({error.strerror}); training goes on")
 
 
 class Console:
     """The terminal and, where a run has a directory, its run.log.
 
-    On a terminal a progress bar stands below the lines; elsewhere there are only the lines, one a scoring.
+    On a terminal a progress bar stands below the lines; elsewhere there are only the lines, one a scoring. What one of the
+    two cannot be told, because a disk is full, the other is, with a warning.
     """
 
     def __init__(self, log: Path | None = None) -> None:
         self.terminal = rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
-        self._log = rich.console.Console(file=log.open("a"), width=LOG_WIDTH, highlight=False) if log else None
+        self._file = Log(log, self._tell_terminal) if log else None
+        self._log = rich.console.Console(file=self._file, width=LOG_WIDTH, highlight=False) if log else None
+        self._told = False
+
+    @property
+    def incomplete(self) -> list[str]:
+        """run.log, where the disk does not hold all of it."""
+        return ["run.log"] if self._file is not None and not self._file.whole else []
 
     def say(self, what: object = "") -> None:
         """Print a line or a table; square brackets in text are text."""
-        for out in (self.terminal, self._log):
-            if out is not None:
-                out.print(what, markup=False, soft_wrap=isinstance(what, str))
+        self._tell_terminal(what)
+        if self._log is not None:
+            self._log.print(what, markup=False, soft_wrap=isinstance(what, str))
 
     def record(self, text: str) -> None:
         """Write to run.log alone what the terminal is told elsewhere."""
         if self._log is not None:
             self._log.print(text, markup=False, soft_wrap=True)
-            self.flush()
 
     def flush(self) -> None:
-        if self._log is not None:
-            self._log.file.flush()
+        if self._file is not None:
+            self._file.flush()
+
+    def _tell_terminal(self, what: object) -> None:
+        try:
+            self.terminal.print(what, markup=False, soft_wrap=isinstance(what, str))
+        except OSError as error:  # the output may be a file, on the same disk
+            if self._file is None:
+                raise
+            if not self._told:
+                self._told = True
+                self._file.write(f"warning: the output is incomplete from here on ({error.strerror}); training goes on\n")
 
     def decisions(self, rows: Iterable[tuple[str, str, str, bool]], facts: Iterable[tuple[str, str]]) -> None:
         """The table at the start: (group, option, settings, differs from the defaults) and facts about the run."""
@@ -91,6 +135,6 @@ class Bar:
         self._progress.update(self._task, completed=now.step, **fields)
 
 
-def figures(scores: dict[str, float]) -> str:
-    """`loss 0.1234  accuracy 0.9800`."""
-    return "  ".join(f"{name} {value:.4f}" if abs(value) < 1e4 else f"{name} {value:.3e}" for name, value in scores.items())
+def figures(scores: dict[str, float | None]) -> str:
+    """`loss 0.1234  accuracy 0.9800`; None stands for what was no number."""
+    return "  ".join(f"{name} {'nan' if value is None else f'{value:.4f}' if abs(value) < 1e4 else f'{value:.3e}'}" for name, value in scores.items())

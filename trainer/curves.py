@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -13,9 +13,11 @@ from torch.utils.tensorboard.summary import hparams, image, scalar, text
 
 from trainer import rundir
 from trainer.clock import Clock
-from trainer.durable import write
+from trainer.durable import Appended, write
+from trainer.errors import MachineError
 from trainer.eventfile import EventFile
 from trainer.tally import Tally
+from trainer.untrusted import printable
 
 
 class Curves:
@@ -25,19 +27,25 @@ class Curves:
     score under the same tags, so that TensorBoard draws them on one chart. metrics.jsonl holds one object a line: `val` and
     `test` one a scoring; `train` one a log point and a scoring, averaged over the updates since its last line.
 
+    A disk that is full ends nothing: it is told once of metrics.jsonl and once of TensorBoard, what could not be written is
+    tried again at every scoring and every checkpoint, and `rows` has all points at any time.
+
     Args:
         directory: the run's.
         task: of the data; names the score.
+        warn: takes the line that tells of it.
     """
 
-    def __init__(self, directory: Path, task: str) -> None:
+    def __init__(self, directory: Path, task: str, warn: Callable[[str], None] = print) -> None:
         self.directory = directory
         self.rows: list[dict] = []
+        self._warn = warn
+        self._told: set[str] = set()
         self._tally = Tally(task)
         self._since_scoring: list[float] = []
         self._grad_norm = torch.tensor(math.nan)
         self._writers: dict[str, EventFile] = {}
-        self._file = (directory / "metrics.jsonl").open("a")
+        self._file = Appended(directory / "metrics.jsonl", self._metrics_failed)
         self._start = self._last = time.perf_counter()
         self._weights: list[Tensor] = []
         self._resumed_at: int | None = None
@@ -63,12 +71,15 @@ class Curves:
         grad_norm, update_ratio = torch.stack([self._grad_norm, ratio]).tolist()  # host sync: the device catches up here, so that the clock tells the truth
         return self._train_point(now, grad_norm=grad_norm, update_ratio=update_ratio)
 
-    def before_scoring(self, now: Clock) -> dict[str, float]:
-        """Training loss and score averaged since the last scoring; what no log point has written yet is written."""
+    def before_scoring(self, now: Clock) -> None:
+        """What no log point has written yet is written."""
         if not self._tally.empty:
             self._train_point(now)
-        means, self._since_scoring = self._tally.means(self._since_scoring), []
-        return means
+
+    def since_scoring(self) -> dict[str, float]:
+        """Training loss and score averaged since this was last asked; empty where no update was kept."""
+        numbers, self._since_scoring = self._since_scoring, []
+        return self._tally.means(numbers) if numbers else {}
 
     def _train_point(self, now: Clock, **measured: float) -> dict[str, float]:
         numbers = self._tally.take()  # host sync
@@ -101,7 +112,8 @@ class Curves:
 
     def hparams(self, settings: dict[str, str | float | bool], metrics: dict[str, float]) -> None:
         """At the end: the row of the HParams tab, in the run's own event file."""
-        for summary in hparams(settings, dict.fromkeys(metrics, 0.0)):
+        _, *row = hparams(settings, {})  # TensorBoard takes the columns of the first run that names some; from none it gathers them itself
+        for summary in row:
             self._writer("").add(summary, 0)
         for name, value in metrics.items():
             self._writer("").add(scalar(name, value), 0)
@@ -116,40 +128,75 @@ class Curves:
         return {"tally": self._tally.state_dict(), "since_scoring": self._since_scoring, "seconds": self.seconds}
 
     def load_state_dict(self, state: dict, now: Clock) -> None:
-        """Go on after the update `now`: later lines of metrics.jsonl are dropped, later points of TensorBoard are told to be void."""
+        """Go on after the update `now`: later lines of metrics.jsonl are dropped, later points of TensorBoard are told to be void.
+
+        Errors: MachineError where metrics.jsonl cannot be written anew.
+        """
         self._tally.load_state_dict(state["tally"])
         self._since_scoring = list(state["since_scoring"])
         self._last = time.perf_counter()
         self._start = self._last - state["seconds"]
-        self._file.close()
+        self._go_back([row for row in self.rows or rundir.rows(self.directory) if row["step"] <= now.step and row["split"] != "test"], now.step)
+
+    def begin_anew(self) -> None:
+        """Drop what an earlier part of the run has left. Errors: MachineError."""
+        self._go_back([], 0)
+
+    def _go_back(self, rows: list[dict], step: int) -> None:
         path = self.directory / "metrics.jsonl"
-        self.rows = [row for row in rundir.rows(self.directory) if row["step"] <= now.step and row["split"] != "test"]
-        write(path, "".join(json.dumps(row) + "\n" for row in self.rows).encode())
-        self._file = path.open("a")
-        self._resumed_at = now.step
+        self.close()
+        self._writers.clear()
+        try:
+            write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        except OSError as error:
+            raise MachineError(f"{printable(path)}: cannot be written ({error.strerror}); make room and resume the run again") from None
+        self.rows, self._resumed_at = rows, step
+        self._file = Appended(path, self._metrics_failed)
 
     def flush(self) -> None:
-        self._file.flush()
-        for writer in self._writers.values():
-            writer.flush()
+        for file in self._files():
+            file.flush()
 
     def close(self) -> None:
-        self._file.close()
-        for writer in self._writers.values():
-            writer.close()
+        for file in self._files():
+            file.close()
+
+    @property
+    def incomplete(self) -> list[str]:
+        """What the disk does not hold all of: metrics.jsonl, TensorBoard."""
+        metrics, *events = (file.whole for file in self._files())
+        return [name for name, whole in (("metrics.jsonl", metrics), ("TensorBoard", all(events))) if not whole]
+
+    def _files(self) -> Iterator[Appended | EventFile]:
+        yield self._file
+        yield from self._writers.values()
+
+    def _tell(self, what: str, files: Iterable[Appended | EventFile], error: OSError) -> None:
+        """Warn of a kind of file once: from the first update of which something waits, else from the last one, before what ends a run."""
+        if what not in self._told:
+            self._told.add(what)
+            since = min((file.since for file in files if file.since is not None), default=self.rows[-1]["step"] if self.rows else 0)
+            self._warn(f"warning: {printable(self.directory)}: {what} incomplete from update {since:,} on ({error.strerror}); training goes on")
+
+    def _metrics_failed(self, error: OSError) -> None:
+        self._tell("metrics.jsonl is", [self._file], error)
+
+    def _events_failed(self, error: OSError) -> None:
+        self._tell("the TensorBoard curves are", self._writers.values(), error)
 
     def _row(self, split: str, now: Clock, values: dict[str, float]) -> None:
         row = {"step": now.step, "epoch": round(now.step / now.steps_per_epoch, 4), "split": split, "lr": now.lr, "seconds": round(self.seconds, 4)}
         row |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         self.rows.append(row)
-        self._file.write(json.dumps(row) + "\n")
+        self._file.step = now.step
+        self._file.write(f"{json.dumps(row)}\n".encode())
 
     def _scalars(self, split: str, now: Clock, values: dict[str, float]) -> None:
         self._writer(split).add(Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()]), now.step)
 
     def _writer(self, split: str) -> EventFile:
         if split not in self._writers:
-            self._writers[split] = EventFile(self.directory / split, self._resumed_at)
+            self._writers[split] = EventFile(self.directory / split, self._resumed_at, self._events_failed)
         return self._writers[split]
 
 

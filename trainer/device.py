@@ -8,7 +8,6 @@ import torch
 
 from trainer.errors import ConfigError, MachineError
 
-
 ALL_THREADS = torch.get_num_threads()  # before anyone sets another number
 
 
@@ -40,6 +39,11 @@ def autocast(device: torch.device, precision: str) -> Callable[[], contextlib.Ab
     if precision == "bf16":
         return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext
+
+
+def out_of_memory(error: Exception) -> bool:
+    """Whether an exception says that there was no room: CUDA's, Python's or that of torch on the CPU."""
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def describe(device: torch.device) -> str:

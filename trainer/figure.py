@@ -1,7 +1,10 @@
 """curves.png: what a run looked like."""
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
+
+from trainer.durable import write
 
 SHARE = 20  # the moving average spans a twentieth of the points: a few dozen are drawn as they are
 
@@ -12,8 +15,9 @@ def draw(rows: Sequence[dict], score: str, path: Path, note: str = "") -> None:
     Args:
         rows: of metrics.jsonl.
         score: accuracy or r2.
-        path: of the PNG.
+        path: of the PNG, which is written whole or not at all.
         note: what to say above it, where the run did not end as it should.
+    Errors: OSError.
     """
     from matplotlib.figure import Figure  # 0.6 s
 
@@ -47,7 +51,9 @@ def draw(rows: Sequence[dict], score: str, path: Path, note: str = "") -> None:
         axes.grid(alpha=0.3)
     if note:
         sheet.suptitle(note, color="tab:red")
-    sheet.savefig(path, dpi=110)
+    picture = io.BytesIO()
+    sheet.savefig(picture, format="png", dpi=110)
+    write(path, picture.getbuffer())
 
 
 def moving_average(values: Sequence[float]) -> list[float]:

@@ -6,7 +6,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from trainer import conf, launch
-from trainer.loop import Run
+from trainer.run import Run
 
 MOST = 3
 QUASI_NEWTON = ("lbfgs", "bfgs", "newton")

@@ -1,10 +1,8 @@
 """The training loop: the path of a batch, top to bottom, in one function."""
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
-from dataclasses import dataclass, field
+from contextlib import closing
 
 import torch
 from torch import Tensor, nn
@@ -13,115 +11,31 @@ from trainer.checkpoint import Checkpoints
 from trainer.clock import Clock
 from trainer.console import Console
 from trainer.curves import Curves
-from trainer.data.loader import Loader
-from trainer.data.splits import Splits
-from trainer.evaluate import evaluate
+from trainer.errors import Interrupted
 from trainer.layers import decayed
 from trainer.rng import derive, seed_default
+from trainer.run import Outcome, Run
 from trainer.signals import Signals
 from trainer.warp import fused
 
-
-@dataclass(frozen=True, kw_only=True)
-class Slots:
-    """Where regularisers act; each list in the order the user gave."""
-
-    layer: Sequence[Callable] = ()
-    model: Sequence[Callable] = ()
-    batch: Sequence[Callable] = ()
-    loss: Sequence[Callable] = ()
-    gradient: Sequence[Callable] = ()
-    weights: Sequence[Callable] = ()
-    stop: Sequence[Callable] = ()
+MOST_SKIPPED = 10  # updates in a row; then the run has diverged
+MOST_UNSEEN = 1000  # losses that wait to be looked at
 
 
-@dataclass(kw_only=True)
-class Memory:
-    """What a run has become besides its weights.
-
-    Args:
-        step: updates done.
-        history: scorings of the validation split, oldest first.
-        losses: of each training sample when it was last seen, for samplers that ask.
-        order: of the samples in the present epoch.
-    """
-
-    losses: Tensor
-    step: int = 0
-    order: Tensor | None = None
-    history: list[dict[str, float]] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Run:
-    """Everything a run is made of, built and checked."""
-
-    data: Splits
-    train: Loader
-    val: Loader
-    test: Loader
-    model: nn.Module
-    forward: nn.Module  # the model, compiled where asked
-    criterion: Callable[[Tensor, Tensor], Tensor]
-    optimizer: torch.optim.Optimizer
-    sched: Callable[[Clock], float]  # with its warm-up
-    plateau: object | None  # the schedule without its warm-up, if it has memory: observe(loss), state_dict()
-    sampler: Callable[[int, Tensor, Tensor, torch.Generator], Tensor]
-    aug: Sequence[Callable]
-    slots: Slots
-    averaging: object
-    tta: Callable[[nn.Module, Tensor], Tensor]
-    clock: Clock
-    device: torch.device
-    autocast: Callable[[], AbstractContextManager]
-    seed: int
-    epochs: int
-    batch_size: int
-    accumulate: int
-    drop_last: bool
-    eval_batch_size: int
-    eval_steps: int
-    log_steps: int
-    save_steps: int | None
-    save_seconds: float
-    monitor: str
-    memory: Memory
-
-    @property
-    def uses_losses(self) -> bool:
-        return getattr(self.sampler, "uses_losses", False)
-
-    @contextmanager
-    def evaluated(self) -> Iterator[nn.Module]:
-        """The model to score and to keep: averaged where that was asked for, at the optimizer's point of evaluation where it has one."""
-        between = hasattr(self.optimizer, "eval")  # it trains at one point and means another
-        if between:
-            self.optimizer.eval()
-        try:
-            yield self.averaging.evaluated(self.model, self.train)
-        finally:
-            if between:
-                self.optimizer.train()
-
-    def score(self, model: nn.Module, split: Loader, views: Callable | None = None) -> dict[str, float]:
-        seed_default(self.device, derive(self.seed, "views"))
-        return evaluate(model, split, self.criterion, self.data.task, self.eval_batch_size, self.autocast, views)
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a run ended: finished, stopped (early), diverged or interrupted (by a signal), and when."""
-
-    status: str
-    now: Clock
-    signal: int = 0
-
-
-def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console, save: Callable[..., None] = lambda *ignored: None) -> Outcome:
+def fit(
+    run: Run,
+    curves: Curves,
+    checkpoints: Checkpoints,
+    console: Console,
+    save: Callable[..., None] = lambda *ignored: None,
+    until: int | None = None,
+) -> Outcome:
     """Train `run.model` in place, from where `run.memory` stands.
 
     Args:
         save: takes the time, the weights that were just scored or None, and whether they are the best so far.
+        until: the last update; None for that of the run.
+    Errors: Interrupted where a signal comes in the first update.
     """
     model, forward, optimizer, slots, averaging, memory = run.model, run.forward, run.optimizer, run.slots, run.averaging, run.memory
     weights = list(model.parameters())
@@ -137,12 +51,33 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console, sa
     closed = [penalty for penalty in slots.loss if hasattr(penalty, "add_gradient") and not create_graph]
     others = [penalty for penalty in slots.loss if penalty not in closed]
     decays = decayed(model)
-    status, done = "finished", run.clock.at(memory.step)
+    first, last = memory.step, run.clock.total_steps if until is None else until
+    status, done, bad = "finished", run.clock.at(first), 0
+    unseen: list[Tensor] = []  # losses of the updates since they were last held to be numbers; on the device
+    skipped, in_a_row = 0, 0
     saved = time.monotonic()
-    model.train()
 
+    def score(now: Clock) -> tuple[dict[str, Tensor], bool, bool]:
+        """Score the validation split: the weights that were scored, whether they are the best so far, whether it is time to stop."""
+        curves.before_scoring(now)
+        with signals.at_once(), run.evaluated() as scored:
+            scores = run.score(scored, run.val)
+            kept = {name: value.clone() for name, value in scored.state_dict().items()}
+        best = checkpoints.better(now, scores)
+        curves.scored("val", now, scores)
+        memory.history.append({"step": now.step, "epoch": now.epoch, **scores})
+        console.scored(now, run.epochs, curves.since_scoring(), scores)
+        if run.plateau:
+            run.plateau.observe(scores["loss"])
+        return kept, best, any([stop(memory.history) for stop in slots.stop])
+
+    model.train()
     with Signals() as signals, closing(updates), console.progress(run.clock.total_steps, run.epochs) as bar:
-        for step in range(memory.step, run.clock.total_steps):
+        if owes_a_scoring(run):
+            kept, best, enough = score(done)
+            status = "stopped" if enough else status
+            save(done, kept if best else None, best)
+        for step in range(first, first if status == "stopped" else last):
             multiplier = run.sched(run.clock.at(step))
             for group in optimizer.param_groups:
                 group["lr"] = group["base_lr"] * multiplier
@@ -184,16 +119,26 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console, sa
                     curves.measure_gradient(weights)
                 for edit in slots.gradient:
                     edit(model, now)
+                if len(seen) == len(parts):
+                    unseen.append(total)
                 return total
 
             if logging:
                 curves.before_step(weights)
             for prepare in befores:
                 prepare(model, now)
-            optimizer.step(closure)
-            for edit in slots.weights:
-                edit(model, now)
-            averaging.update(model, now)
+            with signals.at_once(when=step == first):  # it may compile for minutes, and nothing is lost
+                look = first_look(model, closure) if run.skips else closure
+                if look:
+                    optimizer.step(look)
+            if look:
+                for edit in slots.weights:
+                    edit(model, now)
+                averaging.update(model, now)
+            else:
+                seen.clear()
+                unseen.pop()
+            skipped, in_a_row = skipped + (look is None), in_a_row + 1 if look is None else 0
             for part in seen[: len(parts)]:  # later ones are an optimizer's further looks at the same batch
                 curves.add(*part)
             if uses_losses:
@@ -203,37 +148,56 @@ def fit(run: Run, curves: Curves, checkpoints: Checkpoints, console: Console, sa
             memory.step = done.step
             bar.advance(done)
 
-            if logging:
+            due = (step + 1) % run.save_steps == 0 if run.save_steps else time.monotonic() - saved >= run.save_seconds
+            if logging and look:
                 point = curves.log(weights, done)
                 bar.advance(done, point)
-                if not math.isfinite(point["loss"]):
-                    status = "diverged"
-                    break
-            if scoring and len(run.val):
-                train_scores = curves.before_scoring(done)
-                if not math.isfinite(train_scores["loss"]):
-                    status = "diverged"
-                    break
-                with run.evaluated() as scored:
-                    scores = run.score(scored, run.val)
-                    if best := checkpoints.better(done, scores):
-                        kept = {name: value.clone() for name, value in scored.state_dict().items()}
-                curves.scored("val", done, scores)
-                memory.history.append({"step": done.step, "epoch": done.epoch, **scores})
-                console.scored(done, run.epochs, train_scores, scores)
-                if run.plateau:
-                    run.plateau.observe(scores["loss"])
-                if any(stop(memory.history) for stop in slots.stop):
-                    status = "stopped"
+            if logging or scoring or due or signals.number or len(unseen) == MOST_UNSEEN:
+                bad = first_bad(unseen, step + 1)
+                unseen.clear()
+            if bad or in_a_row == MOST_SKIPPED:
+                status, bad = "diverged", bad or step + 1
+                break
+            if scoring and len(run.val) and not signals.number:
+                try:
+                    kept, best, enough = score(done)
+                    status = "stopped" if enough else status
+                except Interrupted:
+                    pass  # the run that goes on scores first
             if signals.number:
                 status = "interrupted"
-            due = (step + 1) % run.save_steps == 0 if run.save_steps else time.monotonic() - saved >= run.save_seconds
             if best or due or status == "interrupted":
-                save(done, kept, best)
+                save(done, kept if best else None, best)
                 saved = time.monotonic()
             if status != "finished":
                 break
-    return Outcome(status, done, signals.number)
+    return Outcome(status, done, signals.number, bad, skipped)
+
+
+def owes_a_scoring(run: Run) -> bool:
+    """Whether a signal came while the split was scored after the last update, or just before."""
+    step, history = run.memory.step, run.memory.history
+    due = step and (step % run.eval_steps == 0 or step == run.clock.total_steps)
+    return bool(due and len(run.val) and not (history and history[-1]["step"] == step))
+
+
+def first_look(model: nn.Module, closure: Callable[[], Tensor]) -> Callable[[], Tensor] | None:
+    """The closure with its first look already taken, or None where loss or gradient is not finite; then buffers are as they were."""
+    before = [buffer.clone() for buffer in model.buffers()]  # a batch norm would never forget
+    with torch.enable_grad():
+        taken = [closure()]
+    grads = [weight.grad for weight in model.parameters() if weight.grad is not None]
+    if bool(torch.stack([taken[0], *torch._foreach_norm(grads)]).isfinite().all()):  # host sync
+        return lambda: taken.pop() if taken else closure()
+    for buffer, kept in zip(model.buffers(), before):
+        buffer.copy_(kept)
+    return None
+
+
+def first_bad(losses: Sequence[Tensor], last: int) -> int:
+    """The first update whose loss is no number, of those up to the update `last`; 0 where all are."""
+    finite = torch.stack(losses).isfinite().tolist() if losses else []  # host sync
+    return last - len(finite) + finite.index(False) + 1 if False in finite else 0
 
 
 def batches(run: Run) -> Iterator[tuple[Sequence[Tensor], list[tuple[Tensor, Tensor]]]]:

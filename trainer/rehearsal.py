@@ -9,7 +9,7 @@ from omegaconf import DictConfig
 
 from trainer.errors import ConfigError
 from trainer.launch import choice
-from trainer.loop import Run
+from trainer.run import Run
 from trainer.tally import SCORE
 
 

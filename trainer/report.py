@@ -10,7 +10,7 @@ from trainer import conf, launch
 from trainer.console import Console, figures
 from trainer.device import describe
 from trainer.layers import decayed
-from trainer.loop import Run
+from trainer.run import Run
 from trainer.tally import SCORE
 
 SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # the others only when they differ
@@ -77,12 +77,13 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
     yield "device", describe(run.device)
 
 
-def settings(cfg: DictConfig, run: Run) -> dict[str, str | float | bool]:
+def settings(cfg: DictConfig, run: Run) -> dict[str, str | float]:
     """The HParams row: the same keys in every run, never None."""
     chosen = {group: launch.choice(group) or "none" for group in conf.groups() if group not in ("reg", "aug")}
     chosen |= {"reg": "+".join(name for slot in cfg.reg.values() for name in slot) or "none", "aug": "+".join(cfg.aug) or "none"}
     numbers = {path: OmegaConf.select(cfg, path) for path in conf.keys(conf.folder() / "config.yaml") if not path.startswith(("output", "runs", "allow", "threads", "resume"))}
     typed = " ".join(text for text in launch.overrides() if not text.startswith(("hydra.", "output="))) or "(defaults)"
+    numbers = {path: conf.short(value) if isinstance(value, bool) else value for path, value in numbers.items()}  # else TensorBoard shows 0.0000
     return {**chosen, **numbers, "batch_size": str(cfg.batch_size), "lr": run.optimizer.param_groups[0]["base_lr"], "overrides": typed}
 
 
@@ -108,6 +109,8 @@ def farewell(console: Console, summary: dict, run: Run, directory: Path) -> None
         console.say(f"  {'best' if best else 'last'}   test  {figures(summary['test'])}")
     if summary["zeros"] > 0.001 * summary["parameters"]:
         console.say(f"  {summary['zeros']:,} of {summary['parameters']:,} parameters are exactly 0")
+    if summary["incomplete"]:
+        console.say(f"  the disk did not take all: {', '.join(summary['incomplete'])}")
     shown = directory.relative_to(Path.cwd()) if directory.is_relative_to(Path.cwd()) else directory
     console.say(f"\nThe run is in {shown}")
     console.say(f"Look at it:   {shown / 'curves.png'}")

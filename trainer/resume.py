@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from hashlib import sha256
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -14,7 +15,7 @@ from trainer.untrusted import calls_a_function, leaves, printable, quoted, read_
 ENDED = ("finished", "stopped")  # as a run should
 OWN = ("resume", "hydra", "output", "allow", "runs", "task")  # words of this command, not of the run
 WORD = re.compile(r"[ ~+]*['\"]?([A-Za-z_]\w*)[\w./@]*[^=]*(=.*)?", re.DOTALL)
-HARMLESS = ("output", "resume", "allow", "runs", "device", "threads", "workers", "residency", "log_every", "save_every", "eval_batch_size", "epochs")
+HARMLESS = ("output", "resume", "allow", "runs", "device", "threads", "workers", "residency", "log_every", "save_every", "eval_batch_size", "epochs", "on_nan", "on_oom")
 
 
 def expand(texts: Sequence[str]) -> list[str]:
@@ -66,13 +67,25 @@ def overrides(directory: Path) -> list[str]:
     return lines
 
 
-def status(directory: Path) -> str | None:
-    """How the run ended; None where it never came to say."""
+def summary(directory: Path) -> dict:
+    """summary.json; empty where there is none that can be read."""
     try:
         told = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
-        return None
-    return told.get("status") if isinstance(told, dict) else None
+        return {}
+    return told if isinstance(told, dict) else {}
+
+
+def status(directory: Path) -> str | None:
+    """How the run ended; None where it never came to say."""
+    return summary(directory).get("status")
+
+
+def ended(directory: Path) -> dict | None:
+    """The summary of a run that ended as it should; None for another, or where it does not say what a run's does."""
+    told = summary(directory)
+    whole = isinstance(told.get("steps"), int) and isinstance(told.get("best", 0), dict | None)
+    return told if whole and told.get("status") in ENDED else None
 
 
 def saved_config(directory: Path, word: str = "resume") -> dict:
@@ -100,6 +113,12 @@ def changes(directory: Path, cfg: DictConfig) -> dict[str, tuple[object, object]
     before, now = (dict(flat(node)) for node in (saved_config(directory), OmegaConf.to_container(cfg)))
     paths = [path for path in {**before, **now} if not path.startswith(("resume.", "output", "allow", "runs", "task."))]
     return {path: (before.get(path), now.get(path)) for path in paths if before.get(path) != now.get(path)}
+
+
+def digest(cfg: DictConfig) -> str:
+    """SHA-256 of the keys that shape a run."""
+    shaping = [f"{path}={value!r}" for path, value in flat(OmegaConf.to_container(cfg)) if path.partition(".")[0] not in (*HARMLESS, "task")]
+    return sha256("\n".join(sorted(shaping)).encode()).hexdigest()
 
 
 def flat(node: dict, prefix: str = "") -> Iterator[tuple[str, object]]:

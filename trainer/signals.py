@@ -2,6 +2,26 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from trainer.errors import Interrupted
+
+
+@contextmanager
+def ending_in_words() -> Iterator[None]:
+    """While entered, SIGTERM raises Interrupted, so that the program ends as it does after SIGINT, with code 143."""
+
+    def end(number: int, frame: object) -> None:
+        raise Interrupted("ended by a signal", number)
+
+    main = threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGTERM, end) if main else None
+    try:
+        yield
+    finally:
+        if main:
+            signal.signal(signal.SIGTERM, before)
 
 
 class Signals:
@@ -9,6 +29,7 @@ class Signals:
 
     def __init__(self) -> None:
         self.number = 0
+        self._at_once = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Signals":
@@ -21,7 +42,18 @@ class Signals:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
+    @contextmanager
+    def at_once(self, *, when: bool = True) -> Iterator[None]:
+        """While entered, a signal raises Interrupted: for what may take long and may be lost."""
+        self._at_once = when
+        try:
+            yield
+        finally:
+            self._at_once = False
+
     def _note(self, number: int, frame: object) -> None:
         if self.number and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number
+        if self._at_once:
+            raise Interrupted("interrupted; what was not in a checkpoint is done again when the run goes on", number)

@@ -1,6 +1,7 @@
 """All that a run has become, as tensors, numbers, words, lists and dicts; and a run built anew brought back to it."""
 
 from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
@@ -8,7 +9,8 @@ from trainer.checkpoint import Checkpoints
 from trainer.clock import Clock
 from trainer.curves import Curves
 from trainer.errors import DataError
-from trainer.loop import Run
+from trainer.run import Run
+from trainer.untrusted import printable
 
 
 def capture(run: Run, curves: Curves, checkpoints: Checkpoints, now: Clock, weights: Mapping[str, Tensor] | None) -> dict:
@@ -53,29 +55,29 @@ def restore(run: Run, curves: Curves, state: dict, changed: set[str] = frozenset
         changed: keys of the configuration that the user wants otherwise from here on.
     Errors: DataError where the state is of another run.
     """
-    if state["data"] != fingerprints(run):
-        raise DataError("the data is not what the run was trained on: its samples or labels have changed since; nothing was done")
-    wanted = [dict(group) for group in run.optimizer.param_groups]
     try:
+        if state["data"] != fingerprints(run):
+            raise DataError("the data is not what the run was trained on: its samples or labels have changed since; nothing was done")
+        wanted = [dict(group) for group in run.optimizer.param_groups]
         run.model.load_state_dict(state["model"])
         if state["averaging"]:
             run.averaging.load_state_dict(state["averaging"])
         run.optimizer.load_state_dict(state["optimizer"])
-    except (RuntimeError, ValueError, KeyError) as error:
-        raise DataError(f"the checkpoint does not fit the configuration ({str(error).splitlines()[0]})") from None
-    for group, new in zip(run.optimizer.param_groups, wanted):
-        names = {key.rpartition(".")[2] for key in changed if key.startswith("optimizer.")}
-        names |= {"base_lr"} if names & {"lr", "scale_lr", "base_batch"} else set()
-        group.update({name: new[name] for name in names if name in new})
-    if run.plateau:
-        run.plateau.load_state_dict(state["sched"])
-    memory = run.memory
-    memory.step = state["step"]
-    memory.history[:] = state["history"]
-    if run.uses_losses:
-        memory.losses.copy_(state["losses"])
+        for group, new in zip(run.optimizer.param_groups, wanted):
+            names = {key.rpartition(".")[2] for key in changed if key.startswith("optimizer.")}
+            names |= {"base_lr"} if names & {"lr", "scale_lr", "base_batch"} else set()
+            group.update({name: new[name] for name in names if name in new})
+        if run.plateau:
+            run.plateau.load_state_dict(state["sched"])
+        memory = run.memory
+        memory.step = state["step"]
+        memory.history[:] = state["history"]
         memory.order = state["order"]
-    curves.load_state_dict(state["curves"], run.clock.at(memory.step))
+        if run.uses_losses:
+            memory.losses.copy_(state["losses"])
+        curves.load_state_dict(state["curves"], run.clock.at(memory.step))
+    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"the checkpoint does not fit the configuration ({printable(str(error).partition(chr(10))[0])})") from None
 
 
 def fingerprints(run: Run) -> list[str]:

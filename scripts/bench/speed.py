@@ -22,7 +22,8 @@ from trainer.checkpoint import Checkpoints
 from trainer.console import Console
 from trainer.curves import Curves
 from trainer.errors import ConfigError
-from trainer.loop import Run, fit
+from trainer.loop import fit
+from trainer.run import Run
 
 SHAPE = (1, 28, 28)
 NAIVE = {

@@ -22,7 +22,8 @@ from trainer.console import Console
 from trainer.curves import Curves
 from trainer.data.loader import Loader
 from trainer.data.splits import Split, Splits
-from trainer.loop import Memory, Run, fit
+from trainer.loop import fit
+from trainer.run import Memory, Run
 
 
 class Turns:
