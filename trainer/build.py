@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import yaml
@@ -19,6 +20,7 @@ from trainer.launch import choice
 from trainer.layers import decayed
 from trainer.rehearsal import explained, rehearse, word
 from trainer.rng import derive, seed_default
+from trainer.search import halving
 from trainer.run import Memory, Run, Slots
 from trainer.tally import SCORE
 from trainer.targets import LIBRARIES, allowed, locate, nested
@@ -100,7 +102,9 @@ def run(cfg: DictConfig) -> Run:
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
     batch_size = len(train) if cfg.batch_size == "full" else cfg.batch_size
     clock = make_clock(cfg, len(train), batch_size)
+    watched = monitor(cfg, data)
     chosen = slots(cfg, data.task)
+    chosen = replace(chosen, stop=[*chosen.stop, *halving.stops(watched, cfg.epochs)])
     criterion = fits(node(cfg, "loss")(), "loss", choice("loss"), data.task)
     images = some(train, cfg.seed)
     model = make_model(cfg, data, train, images, chosen, where)
@@ -136,7 +140,7 @@ def run(cfg: DictConfig) -> Run:
         save_steps=save_steps,
         save_seconds=save_seconds,
         skips=cfg.on_nan == "skip",
-        monitor=monitor(cfg, data),
+        monitor=watched,
         memory=Memory(losses=torch.zeros(len(train), device=where)),
     )
     rehearse(parts, cfg)

@@ -28,7 +28,9 @@ def main() -> None:
             print(f"train {version('trainer')}")
             return
         from trainer import signals, typed
+        from trainer.search import sweeper
 
+        sweeper.register()
         with signals.ending_in_words():
             sys.argv[1:] = typed.check(arguments)
             hand_over()

@@ -104,7 +104,7 @@ def short(value: object) -> str:
 
 
 def groups() -> list[str]:
-    return sorted(path.name for path in folder().iterdir() if path.is_dir() and not path.name.startswith((".", "_")))
+    return sorted(path.name for path in folder().iterdir() if path.is_dir() and any(path.glob("*.yaml")))
 
 
 def options(group: str) -> list[str]:

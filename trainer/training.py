@@ -70,7 +70,8 @@ class Training:
         summary = {"status": "failed", "seed": self.cfg.seed, "device": machine.describe(self.run.device), "versions": rundir.versions()}
         try:
             outcome = self.fit()
-            summary |= {"status": outcome.status, **self.results(outcome), "verdicts": self.verdicts}
+            said = [stop.verdict for stop in self.run.slots.stop if getattr(stop, "verdict", "")]
+            summary |= {"status": outcome.status, **self.results(outcome), "verdicts": [*self.verdicts, *said]}
             self.curves.hparams(report.settings(self.cfg, self.run), report.measures(summary))
         except (KeyboardInterrupt, Interrupted):
             summary["status"] = "interrupted"

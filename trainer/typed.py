@@ -8,13 +8,14 @@ from pathlib import Path
 from hydra import compose, initialize_config_dir
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, Override
+from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer import conf, launch, resume, rundir, untrusted
 from trainer.errors import ConfigError, closest, nearest
+from trainer.search import sweeper
 from trainer.untrusted import quoted
 
 SEVERAL = ("reg", "aug")  # groups that take a list of options
@@ -47,6 +48,8 @@ def check(arguments: list[str]) -> list[str]:
             resume.look_at(values(override))
     overrides = [OverridesParser.create().parse_override(in_hydras_words(override)) for override in overrides]
     flags.overrides[:] = [override.input_line for override in overrides]
+    if flags.multirun:
+        sweeper.look_at(overrides)
     for combination in combinations(overrides):
         check_values(combination)
     if flags.multirun and not flags.cfg and "hydra.sweep.dir" not in {override.key_or_group for override in overrides}:
@@ -145,12 +148,19 @@ def in_hydras_words(override: Override) -> str:
 
 
 def values(override: Override) -> Iterator[object]:
-    """The values of an override: one, or each that it sweeps, as plain Python. A glob and a search interval have none to look at."""
+    """The values of an override: one, or each that it sweeps, as plain Python."""
     if not override.is_sweep_override():
         yield override.value()
-    elif override.is_discrete_sweep() and not isinstance(override.value(), Glob):
-        for text in override.sweep_string_iterator():
-            yield OverridesParser.create().parse_override(f"{override.key_or_group}={text}").value()
+    for text in swept(override):
+        yield OverridesParser.create().parse_override(f"{override.key_or_group}={text}").value()
+
+
+def swept(override: Override) -> list[str]:
+    """What an override sweeps over, as it would be typed: of a search interval its ends; a glob has nothing to look at."""
+    sweep = override.value()
+    if isinstance(sweep, IntervalSweep):
+        return [str(sweep.start), str(sweep.end)]
+    return list(override.sweep_string_iterator()) if override.is_discrete_sweep() and not isinstance(sweep, Glob) else []
 
 
 def combinations(overrides: Sequence[Override]) -> Iterator[list[str]]:
@@ -159,8 +169,8 @@ def combinations(overrides: Sequence[Override]) -> Iterator[list[str]]:
     for override in overrides:
         if not override.is_sweep_override():
             choices.append([override.input_line])
-        elif override.is_discrete_sweep() and not isinstance(override.value(), Glob):
-            choices.append([f"{override.get_key_element()}={text}" for text in override.sweep_string_iterator()])
+        elif texts := swept(override):
+            choices.append([f"{override.get_key_element()}={text}" for text in texts])
     first = [texts[0] for texts in choices]
     yield first
     for place, texts in enumerate(choices):
@@ -184,6 +194,7 @@ def check_values(texts: Sequence[str]) -> None:
                 check_path(cfg, override)
         cfg = composed([*search, *texts])
     untrusted.require_plain(OmegaConf.to_container(cfg))
+    sweeper.check(cfg.hydra.sweeper)
     rules = conf.rules(cfg, launch.named(cfg.hydra.runtime.choices))
     for path, key in rules.items():
         try:

@@ -13,7 +13,7 @@ from trainer.errors import ConfigError, DataError, closest
 
 MOST_BYTES, MOST_LEVELS = 1_000_000, 50  # of a run's config.yaml; ours have 5 kB and 4 levels
 FUNCTIONS = ("now",)  # in ${name:...}; all others can reach the environment or make new configuration
-BASIC = ("hydra._internal.core_plugins.basic_launcher.BasicLauncher", "hydra._internal.core_plugins.basic_sweeper.BasicSweeper")
+BASIC = ("hydra._internal.core_plugins.basic_launcher.BasicLauncher", "hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "hydra_plugins.trainer.OptunaSweeper")
 LOGGING = {"version": 1, "root": {"level": "ERROR"}, "disable_existing_loggers": True}  # Hydra's `disabled`
 HIDDEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"  # control, direction, half a character
 SAMPLER = r"optuna\.samplers\.\w+Sampler"

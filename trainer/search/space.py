@@ -1,0 +1,59 @@
+"""What a search may propose, from words in Hydra's own grammar."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+
+from trainer import conf
+from trainer.errors import ConfigError
+
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
+WIDE = 100  # an interval whose ends differ by as much is mostly meant by its powers of ten
+
+
+def spaces(overrides: Sequence[Override]) -> "dict[str, BaseDistribution]":
+    """By key, in the order typed. Errors: ConfigError where a bound is no bound, or where there is no space at all."""
+    found = {override.get_key_element(): space(override) for override in overrides if override.is_sweep_override()}
+    if not found:
+        examples = "'optimizer.lr=tag(log,interval(1e-4,1e-1))' or model=mlp,cnn"
+        raise ConfigError(f"hydra/sweeper=optuna: nothing to search over; write a space, as {examples}")
+    return found
+
+
+def space(override: Override) -> "BaseDistribution":
+    """What a word searches over: numbers of an interval or a range, evenly or (log) by their powers; or choices, as they were typed.
+
+    Errors: ConfigError.
+    """
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    sweep, line = override.value(), override.input_line
+    if not isinstance(sweep, IntervalSweep | RangeSweep):
+        return CategoricalDistribution(list(dict.fromkeys(override.sweep_string_iterator())))
+    if unknown := sweep.tags - {"log"}:
+        raise ConfigError(f"{line}: no such tag as {', '.join(sorted(unknown))}; the only one is log")
+    if isinstance(sweep, IntervalSweep):
+        low, high, step = sweep.start, sweep.end, None
+    else:
+        numbers = sorted(sweep.range()) or [sweep.start, sweep.stop]
+        low, high, step = numbers[0], numbers[-1], abs(sweep.step)
+    if low >= high:
+        raise ConfigError(f"{line}: from {conf.short(low)} to {conf.short(high)} there is nothing; the smaller bound comes first")
+    if "log" in sweep.tags and low <= 0:
+        raise ConfigError(f"{line}: a logarithm needs bounds > 0, got {conf.short(low)}")
+    if "log" in sweep.tags and step not in (None, 1):
+        raise ConfigError(f"{line}: a logarithmic scale has no steps of {step}; write an interval")
+    if isinstance(low, int) and isinstance(high, int):
+        return IntDistribution(low, high, step=step or 1, log="log" in sweep.tags)
+    return FloatDistribution(low, high, step=None if "log" in sweep.tags else step, log="log" in sweep.tags)
+
+
+def advice(spaces: Mapping[str, "BaseDistribution"]) -> Iterator[str]:
+    """A line on each interval that is mostly meant by its powers of ten."""
+    for key, wide in spaces.items():
+        if not getattr(wide, "log", True) and 0 < wide.low * WIDE <= wide.high:
+            powers = f"'{key}=tag(log,interval({conf.short(wide.low)},{conf.short(wide.high)}))'"
+            yield f"note: {key} is searched evenly, 9 of 10 times above {conf.short(wide.high / 10)}; by powers of ten as {powers}"

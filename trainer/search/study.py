@@ -1,0 +1,132 @@
+"""A search's memory: the study in its database, what it proposes, and what it came to."""
+
+import re
+import shlex
+import sys
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import yaml
+from hydra.core.utils import JobReturn
+
+from trainer import resume
+from trainer.console import Console
+from trainer.durable import write
+from trainer.errors import ConfigError, MachineError, UserError
+from trainer.untrusted import printable, quoted
+
+if TYPE_CHECKING:
+    from optuna import Study
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Optuna without its log and its warnings about what is experimental."""
+    from optuna import logging
+
+    logging.set_verbosity(logging.ERROR)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def proposing(sampler: str, seed: int, number: int) -> object:
+    """A sampler for one trial, from (seed, number) alone; what is running already counts, so that jobs at the same time differ."""
+    from numpy.random import SeedSequence
+    from optuna.samplers import RandomSampler, TPESampler
+
+    makers = {"tpe": lambda seed: TPESampler(seed=seed, constant_liar=True), "random": lambda seed: RandomSampler(seed=seed)}
+    with quiet():
+        return makers[sampler](int(SeedSequence([seed, number]).generate_state(1)[0]))
+
+
+def opened(storage: str | None, folder: Path, name: str, direction: str) -> "Study":
+    """The study in its database, made where it is new. Errors: MachineError, without the password of its URL."""
+    import optuna
+
+    url = storage or f"sqlite:///{folder / 'study.db'}"
+    try:
+        with quiet():
+            patient = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}  # it lets one process write at a time
+            database = optuna.storages.RDBStorage(url, engine_kwargs=patient)
+            return optuna.create_study(storage=database, study_name=name, direction=direction, load_if_exists=True)
+    except Exception as error:  # each driver has its own
+        raise MachineError(f"hydra.sweeper.storage={masked(url)}: cannot be opened ({masked(str(error).partition(chr(10))[0])})") from None
+
+
+def masked(text: str) -> str:
+    return printable(re.sub(r"(password=)[^&\s]*", r"\1***", re.sub(r"(://[^:/\s]*:)[^\s]*@", r"\1***@", text)))
+
+
+def require_same(study: "Study", lines: Sequence[str]) -> None:
+    """Hold a study that is there already to the words it was begun with, but for those that change no score. Errors: ConfigError."""
+    asked = sorted(line for line in lines if line.partition("=")[0] not in resume.HARMLESS or line.startswith("epochs="))
+    known = study.user_attrs.get("asked")
+    if known is None and not study.get_trials(deepcopy=False):
+        study.set_user_attr("asked", asked)
+    elif known != asked:
+        raise ConfigError(
+            f"hydra.sweeper.study_name={study.study_name}: was begun with other words: {printable(' '.join(known or ['(none)']))}\n"
+            "hydra.sweep.dir=DIR names another folder, hydra.sweeper.study_name=NAME another study in the same database"
+        )
+
+
+def cut_off(folder: Path, words: Sequence[str]) -> list[str]:
+    """The word that resumes the run of the same words in a sweep's folder, where there is one."""
+    same = [path.parent for path in sorted(folder.glob("*/overrides.txt")) if path.read_text(encoding="utf-8").splitlines() == list(words)]
+    return [f"resume.run={quoted(path)}" for path in sorted(same, key=lambda path: resume.status(path) in resume.ENDED)[:1]]
+
+
+def tell(study: "Study", number: int, returned: JobReturn) -> None:
+    """Write down what a run came to: its best validation score; failed where it has none; pruned where it was ended early."""
+    from optuna.trial import TrialState
+
+    value = returned._return_value  # the property raises where the job did
+    if isinstance(value, Exception):
+        print(f"train: trial {number} failed: {type(value).__name__}: {printable(value)}", file=sys.stderr, flush=True)
+    if not isinstance(value, int | float):
+        study.tell(number, state=TrialState.FAIL)
+    elif study.get_trials(deepcopy=False)[number].user_attrs.get("pruned"):
+        study.tell(number, state=TrialState.PRUNED)
+    else:
+        study.tell(number, value)
+
+
+def answer(study: "Study", folder: Path, words: Callable[..., list[str]], monitor: str) -> None:
+    """Print the best words, write best.yaml and the plots. Errors: UserError where no run has a score."""
+    from optuna.trial import TrialState
+
+    states = Counter(trial.state for trial in study.get_trials(deepcopy=False))
+    ended = {state.name.lower(): states[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)}
+    if not ended["complete"]:
+        raise UserError(f"none of the search's {sum(ended.values())} runs ended with a score; their run.log says why: {printable(folder)}")
+    best = study.best_trial
+    told = {"value": best.value, "monitor": monitor, "trial": best.number, "words": words(best), "trials": ended}
+    write(folder / "best.yaml", yaml.safe_dump(told, sort_keys=False).encode())
+    score = f"validation {'score' if monitor == 'auto' else monitor}"
+    draw(study, folder, score)
+    Console().say(f"\nbest of {sum(ended.values())} trials, {score} {best.value:.4f}: train {printable(shlex.join(words(best)))}")
+
+
+def draw(study: "Study", folder: Path, score: str) -> None:
+    """search_history.png, search_slice.png and, where there is something to compare, search_importance.png."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+    from optuna.visualization import matplotlib as plots
+
+    plain = {"history": plots.plot_optimization_history, "slice": plots.plot_slice}
+    values = {trial.value for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"}
+    compared = {"importance": plots.plot_param_importances} if len(study.best_params) > 1 and len(values) > 1 else {}
+    for name, plot in {**plain, **compared}.items():
+        with quiet():
+            axes = plot(study, target_name=score)
+            figure = getattr(axes, "figure", None) or axes.flat[0].figure
+            figure.set_size_inches(4 + 3 * len(study.best_params), 5)
+            figure.savefig(folder / f"search_{name}.png", dpi=110, bbox_inches="tight")
+        pyplot.close(figure)

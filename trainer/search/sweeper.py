@@ -1,0 +1,134 @@
+"""hydra/sweeper=optuna: a search instead of a grid. Optuna is imported only where one is asked for; no torch here."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig
+
+from trainer import conf, rundir
+from trainer.console import Console
+from trainer.errors import ConfigError, MachineError, UserError, closest
+from trainer.search import study as studies
+from trainer.search.space import advice, spaces
+from trainer.untrusted import printable
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+    from optuna.distributions import BaseDistribution
+    from optuna.trial import FrozenTrial
+
+TARGET = "hydra_plugins.trainer.OptunaSweeper"  # Hydra makes no plugin whose name begins otherwise
+
+
+@dataclass(kw_only=True)
+class OptunaSweeper(Sweeper):
+    """Run `n_trials` settings from the spaces that words give, each proposed by what the ones before came to.
+
+    The study in the database is the only state: the same command with the same hydra.sweep.dir goes on with it, and a run that was
+    cut off is resumed. Proposals come from (seed, number of trials), so that going on changes none.
+
+    Args: the keys of conf/hydra/sweeper/optuna.yaml. Errors: as one line and an exit code, before anything is written.
+    """
+
+    n_trials: int
+    n_jobs: int
+    sampler: str
+    seed: int
+    pruner: str
+    min_epochs: int
+    reduction_factor: int
+    storage: str | None
+    study_name: str
+    trial: int | None
+
+    def setup(self, *, hydra_context, task_function, config: DictConfig) -> None:
+        self.monitor = config.monitor
+        self.folder = Path(config.hydra.sweep.dir).absolute()
+        self.parser = OverridesParser.create(hydra_context.config_loader)
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> None:
+        try:
+            overrides = self.parser.parse_overrides(arguments)
+            known = spaces(overrides)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise MachineError(f"hydra.sweep.dir={printable(self.folder)}: cannot be made ({error.strerror})") from None
+            with rundir.claimed(self.folder):
+                self._search(overrides, known)
+        except UserError as error:  # Hydra would show a traceback
+            print(f"train: {error}", file=sys.stderr, flush=True)
+            raise SystemExit(error.code) from None
+
+    def _search(self, overrides: Sequence[Override], known: Mapping[str, "BaseDistribution"]) -> None:
+        study = studies.opened(self.storage, self.folder, self.study_name, "minimize" if self.monitor == "loss" else "maximize")
+        studies.require_same(study, [override.input_line for override in overrides])
+        for line in advice(known):
+            Console().say(line)
+
+        def words(trial: "Trial | FrozenTrial") -> list[str]:
+            keys = [(override.get_key_element(), override.input_line) for override in overrides]
+            return [f"{key}={conf.short(trial.params[key])}" if key in known else line for key, line in keys]
+
+        while batch := self._next(study, known):
+            own = [f"hydra.sweeper.trial={trial._trial_id}" for trial in batch]
+            jobs = [[*words(trial), *studies.cut_off(self.folder, words(trial)), number] for trial, number in zip(batch, own)]
+            for trial, returned in zip(batch, self.launcher.launch(jobs, initial_job_idx=batch[0].number)):
+                studies.tell(study, trial.number, returned)
+        studies.answer(study, self.folder, words, self.monitor)
+
+    def _next(self, study: "Study", known: Mapping[str, "BaseDistribution"]) -> "list[Trial | FrozenTrial]":
+        """Trials of this sweep that a process which died has left, with their settings, then new ones; none when `n_trials` have ended."""
+        trials = study.get_trials(deepcopy=False)
+        missing = min(self.n_jobs, self.n_trials - sum(trial.state.is_finished() for trial in trials))
+        here = [trial for trial in trials if not trial.state.is_finished() and trial.user_attrs.get("sweep") == str(self.folder)]
+        batch = [trial for trial in here if {*trial.params} == {*known}][: max(0, missing)]
+        while len(batch) < missing:
+            study.sampler = studies.proposing(self.sampler, self.seed, len(study.get_trials(deepcopy=False)))
+            batch.append(study.ask(dict(known)))
+            batch[-1].set_user_attr("sweep", str(self.folder))
+        return batch
+
+
+def register() -> None:
+    """Make the sweeper known to Hydra; to be called before anything is composed."""
+    Plugins.instance().class_name_to_class[TARGET] = OptunaSweeper
+
+
+def look_at(overrides: Sequence[Override]) -> None:
+    """The words of a sweep, before anything is composed. Errors: ConfigError."""
+    if all(override.input_line != "hydra/sweeper=optuna" for override in overrides):
+        for override in overrides:
+            if override.is_interval_sweep():
+                hint = "write range(...), or search it: train -m hydra/sweeper=optuna"
+                raise ConfigError(f"{override.input_line}: an interval has no end of values; {hint}")
+        return
+    if find_spec("optuna") is None:
+        raise ConfigError("hydra/sweeper=optuna: needs Optuna; pip install 'trainer[optuna]'")
+    known = keys()
+    for override in overrides:
+        if override.key_or_group.startswith("hydra.sweeper.") and override.key_or_group not in known:
+            raise ConfigError(f"{override.key_or_group}: no such key; {closest(override.key_or_group, [*known])}")
+    spaces(overrides)
+
+
+def check(settings: Mapping) -> None:
+    """Hold the composed node `hydra.sweeper`, where it is ours, to the YAML that lists its keys. Errors: ConfigError."""
+    if settings.get("_target_") == TARGET:
+        for path, key in keys().items():
+            value = settings[path.rpartition(".")[2]]
+            if why := key.complaint(value):
+                raise ConfigError(f"{path}={conf.short(value)}: {why} ({path}: {key.meaning()})")
+
+
+def keys() -> dict[str, conf.Key]:
+    return conf.keys(conf.folder() / "hydra" / "sweeper" / "optuna.yaml", "hydra.sweeper")
