@@ -109,8 +109,6 @@ def run_in_process(tmp_path, monkeypatch, capsys):
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
-        for past in (cli.jobs, cli.failed, cli.sweeps):
-            past.clear()
         try:
             cli.main()
             code = 0
@@ -138,7 +136,6 @@ def honest(tmp_path_factory):
     before = sys.argv, os.getcwd()
     os.chdir(folder)
     sys.argv = ["train", *SMALL]
-    cli.jobs.clear()
     try:
         cli.main()
     finally:

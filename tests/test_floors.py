@@ -13,7 +13,7 @@ GROUND = {"errors", "clock", "rng", "conf", "eventfile", "layers", "gain", "warp
 FLOORS = {
     1: {"data", "model", "kit", "fold", "retrofit", "preprocess", "device", "tally", "launch", "rundir", "figure", "checkpoint", "resume"},
     2: {"loop", "run", "evaluate", "curves", "console", "signals", "state"},
-    3: {"build", "rehearsal", "targets", "lints", "report", "rescue", "training", "compare", "sheet", "search"},
+    3: {"build", "rehearsal", "targets", "lints", "report", "rescue", "training", "compare", "sheet", "search", "sweep"},
     4: {"task"},
     5: {"cli", "typed", "usage", "__main__"},
 }

@@ -3,12 +3,11 @@
 import contextlib
 import io
 import json
-import os
 import re
 import shlex
-import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -108,8 +107,6 @@ def searched(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors):
         patch.chdir(folder)
         patch.setattr(sys, "argv", ["train", *SEARCH, RATES, "optimizer=sgd,momentum", "hydra.sweeper.n_trials=3"])
-        for past in (cli.jobs, cli.failed, cli.sweeps):
-            past.clear()
         cli.main()
     return folder / "s", said.getvalue(), errors.getvalue()
 
@@ -148,17 +145,16 @@ def test_going_on_proposes_what_an_undisturbed_search_would(searched, run_in_pro
 def test_a_killed_search_takes_up_the_run_that_was_cut_off(run_in_process, tmp_path):
     words = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.sampler=random", *SMALL[:2], *SMALL[4:]]
     words += ["batch_size=100", "epochs=16", "save_every=2ep", RATES]
-    killed, begun = [sys.executable, "-m", "trainer", *words, "hydra.sweep.dir=killed"], 0
-    process = subprocess.Popen(killed, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    for line in process.stdout:
-        begun += line.startswith("epoch  6/16")
-        if begun == 2:
-            break
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate()
+    killed = [sys.executable, "-m", "trainer", *words, "hydra.sweep.dir=killed"]
+    process = subprocess.Popen(killed, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
+    while sum('"epoch": 6.0, "split": "val"' in rows.read_text() for rows in (tmp_path / "killed").glob("*/metrics.jsonl")) < 2:
+        assert process.poll() is None
+        time.sleep(0.005)
+    process.kill()
+    process.wait()
     assert [trial.state.name for trial in study(tmp_path / "killed").trials] == ["COMPLETE", "RUNNING"]
     code, said, _ = run_in_process(*words, "hydra.sweep.dir=killed")
-    assert code == 0 and int(re.search(r"resumed after update (\d+)", said)[1]) >= 4 * 13  # updates, 13 an epoch
+    assert code == 0 and int(max(re.findall(r"resumed after update (\d+)", "".join(log.read_text() for log in (tmp_path / "killed").glob("*/run.log"))), default=0)) >= 4 * 13  # updates, 13 an epoch
     values = [trial.value for trial in study(tmp_path / "killed").trials]  # neither of them begun a second time
     assert sorted(values) == sorted(told["best"]["accuracy"] for told in runs(tmp_path / "killed").values()) and len(values) == 2
 

@@ -38,8 +38,8 @@ def test_a_target_that_stands_deeper_is_refused(place, run_in_process, tmp_path)
 
 
 def test_a_target_in_a_sweep_is_refused_wherever_it_stands(run_in_process, tmp_path):
-    code, _, errors = run_in_process(*SMALL, "-m", "optimizer=sgd", "optimizer._target_=torch.optim.SGD,logging.os.system", "+optimizer._args_=[[touch marker]]")
-    assert code == 2 and "logging.os.system" in errors and not list(tmp_path.rglob("marker"))
+    code, said, _ = run_in_process(*SMALL, "-m", "optimizer=sgd", "optimizer._target_=torch.optim.SGD,logging.os.system", "+optimizer._args_=[[touch marker]]")
+    assert code == 2 and "optimizer._target_=logging.os.system: " in said and not list(tmp_path.rglob("marker"))
 
 
 def test_a_kind_is_not_enough_a_class_must_come_from_where_such_classes_are_made(run_in_process, tmp_path):

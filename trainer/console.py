@@ -47,10 +47,14 @@ class Console:
 
     On a terminal a progress bar stands below the lines; elsewhere there are only the lines, one a scoring. What one of the
     two cannot be told, because a disk is full, the other is, with a warning.
+
+    Args:
+        log: run.log; None for none.
+        silent: leave the terminal alone: something else speaks there.
     """
 
-    def __init__(self, log: Path | None = None) -> None:
-        self.terminal = rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH)
+    def __init__(self, log: Path | None = None, silent: bool = False) -> None:
+        self.terminal = rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH, quiet=silent)
         self._file = Log(log, self._tell_terminal) if log else None
         self._log = rich.console.Console(file=self._file, width=LOG_WIDTH, highlight=False) if log else None
         self._told = False

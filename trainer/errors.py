@@ -1,8 +1,12 @@
 """What can go wrong at a user's hand, each with its exit code, and the checks that techniques share."""
 
 import difflib
+import os
 import re
-from collections.abc import Iterable, Sequence
+import sys
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class UserError(Exception):
@@ -35,6 +39,23 @@ class Interrupted(UserError):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.code = 128 + signal_number
+
+
+def report(error: UserError) -> None:
+    """One or two lines on standard error; the traceback only where HYDRA_FULL_ERROR=1 asks for it."""
+    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+        traceback.print_exception(error)
+    print(f"train: {error}", file=sys.stderr, flush=True)
+
+
+@contextmanager
+def ending_the_program() -> Iterator[None]:
+    """While entered, a user's error is told and ends the program with its code. Hydra, which would show a traceback, lets that pass."""
+    try:
+        yield
+    except UserError as error:
+        report(error)
+        raise SystemExit(error.code) from None
 
 
 def nearest(word: str, words: Iterable[str], most: int = 3) -> list[str]:

@@ -1,10 +1,30 @@
 """What Hydra knows of the run it launched: the words typed and chosen, and the sweep it belongs to."""
 
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, flag_override
+
+from trainer.errors import ConfigError, closest
+
+
+LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray", "ray_aws": "ray"}  # and the extra that brings each
+PACKAGES = {"joblib": "hydra_joblib_launcher", "slurm": "hydra_submitit_launcher", "ray": "hydra_ray_launcher"}
+
+
+def require_installed(key: str, text: str) -> None:
+    """Errors: ConfigError for a launcher that there is none of, or whose package is missing."""
+    if key != "hydra/launcher":
+        return
+    name = text.partition("=")[2]
+    if name not in (*LAUNCHERS, "basic"):
+        raise ConfigError(f"{text}: no such launcher; {closest(name, [*LAUNCHERS, 'basic'])}")
+    extra = LAUNCHERS.get(name)
+    if extra and find_spec(f"hydra_plugins.{PACKAGES[extra]}") is None:
+        raise ConfigError(f"{text}: is not installed; pip install 'trainer[{extra}]'")
 
 
 def overrides() -> list[str]:
@@ -30,6 +50,12 @@ def sweep() -> Path | None:
     """The sweep's folder, None for a single run."""
     settings = HydraConfig.get()
     return Path(settings.sweep.dir) if settings.mode == RunMode.MULTIRUN else None
+
+
+def without_hydra(cfg: DictConfig) -> DictConfig:
+    """A composed configuration as a run gets it: Hydra's own part left out."""
+    with flag_override(cfg, ["readonly", "struct"], False):
+        return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
 
 
 def exact_directory() -> Path | None:

@@ -49,8 +49,7 @@ def began(cfg: DictConfig, directory: Path, bad: int) -> str:
     run = build.run(cfg)
     run = replace(run, forward=run.model)  # hooks of a compiled model are not heard
     with TemporaryDirectory() as folder:
-        curves, checkpoints, silent = Curves(Path(folder), run.data.task), Checkpoints(Path(folder), run.monitor), Console()
-        silent.terminal.quiet = True
+        curves, checkpoints, silent = Curves(Path(folder), run.data.task), Checkpoints(Path(folder), run.monitor), Console(silent=True)
         state, _ = newest(directory, run.device, before=bad)
         if state:
             restore(run, curves, state)

@@ -13,9 +13,10 @@ from trainer.errors import ConfigError, DataError
 from trainer.untrusted import calls_a_function, leaves, printable, quoted, read_yaml, unquoted
 
 ENDED = ("finished", "stopped")  # as a run should
-OWN = ("resume", "hydra", "output", "allow", "runs", "task")  # words of this command, not of the run
+OWN = ("resume", "hydra", "output", "allow", "runs", "task", "sweep")  # words of this command, not of the run
+TOLERANT = ("compare",)  # tasks that show text of a run and make nothing of it
 WORD = re.compile(r"[ ~+]*['\"]?([A-Za-z_]\w*)[\w./@]*[^=]*(=.*)?", re.DOTALL)
-HARMLESS = ("output", "resume", "allow", "runs", "device", "threads", "workers", "residency", "log_every", "save_every", "eval_batch_size", "epochs", "on_nan", "on_oom")
+HARMLESS = ("output", "resume", "allow", "runs", "device", "threads", "workers", "residency", "log_every", "save_every", "eval_batch_size", "epochs", "on_nan", "on_oom", "sweep")
 
 
 def expand(texts: Sequence[str]) -> list[str]:
@@ -88,6 +89,12 @@ def ended(directory: Path) -> dict | None:
     return told if whole and told.get("status") in ENDED else None
 
 
+def best_score(told: dict, monitor: str) -> float | None:
+    """What a finished run returns, from its summary."""
+    best = told.get("best") or {}
+    return best.get(next((name for name in ("accuracy", "r2") if name in best), "loss") if monitor == "auto" else monitor)
+
+
 def saved_config(directory: Path, word: str = "resume") -> dict:
     """config.yaml as plain values, references to other keys among them, and nothing that could do more. Errors: DataError."""
     saved = read_yaml(directory / "config.yaml")
@@ -101,8 +108,13 @@ def saved_config(directory: Path, word: str = "resume") -> dict:
     return saved
 
 
-def look_at(lists: Iterable[object]) -> None:
-    """The configurations of the runs that a task reads, before anything else reads them. Errors: DataError."""
+def look_at(lists: Iterable[object], task: str | None) -> None:
+    """The configurations of the runs that a task reads, before anything else reads them.
+
+    Errors: DataError, unless the task takes a run as far as it can be read.
+    """
+    if task in TOLERANT:
+        return
     for directory in (Path(str(each)) for runs in lists if isinstance(runs, list) for each in runs):
         if (directory / "config.yaml").is_file():
             saved_config(directory, "runs")
@@ -111,7 +123,7 @@ def look_at(lists: Iterable[object]) -> None:
 def changes(directory: Path, cfg: DictConfig) -> dict[str, tuple[object, object]]:
     """Keys whose value is another than the run had, with both values; what belongs to the command and not to the run left out."""
     before, now = (dict(flat(node)) for node in (saved_config(directory), OmegaConf.to_container(cfg)))
-    paths = [path for path in {**before, **now} if not path.startswith(("resume.", "output", "allow", "runs", "task."))]
+    paths = [path for path in {**before, **now} if not path.startswith(("resume.", "sweep.", "output", "allow", "runs", "task."))]
     return {path: (before.get(path), now.get(path)) for path in paths if before.get(path) != now.get(path)}
 
 

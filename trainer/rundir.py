@@ -26,7 +26,8 @@ def slug(overrides: Sequence[str]) -> str:
     `optimizer=adam reg=[l2,dropout]` becomes `optimizer-adam+reg-l2-dropout`: no sign that a shell, a file system or Hydra's
     grammar minds, so that a run's directory can be typed as a value.
     """
-    shown = [text for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device=", "allow=", "threads=", "workers=", "residency=", "log_every=", "save_every="))]
+    shown = [text for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device=", "allow=", "threads=", "workers=", "residency=", "log_every=", "save_every=", "sweep."))]
+    shown = [re.sub(r"(?<=\de)\+(?=\d)", "", text) for text in shown]  # 1e+30 is 1e30, not 1e-30
     safe = "+".join(re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-") for text in shown)
     return safe[:SLUG_LENGTH].strip("-.+") or "defaults"
 
@@ -84,9 +85,9 @@ def claimed(directory: Path) -> Iterator[None]:
 
 def describe(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Write what the run is: config.yaml and overrides.txt, each whole or not at all."""
-    own = {key: value for key, value in OmegaConf.to_container(cfg).items() if key != "resume"}
+    own = {key: value for key, value in OmegaConf.to_container(cfg).items() if key not in ("resume", "sweep")}
     write(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(own)).encode())
-    write(directory / "overrides.txt", "".join(f"{text}\n" for text in overrides if not text.startswith("resume.")).encode())  # last: it makes the folder a run's
+    write(directory / "overrides.txt", "".join(f"{text}\n" for text in overrides if not text.startswith(("resume.", "sweep."))).encode())  # last: it makes the folder a run's
 
 
 def summarize(directory: Path, summary: dict) -> None:

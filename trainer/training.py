@@ -9,7 +9,7 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from trainer import build, checkpoint, figure, lints, report, rescue, resume, rundir
+from trainer import build, checkpoint, figure, launch, lints, report, rescue, resume, rundir
 from trainer import device as machine
 from trainer.checkpoint import Checkpoints
 from trainer.clock import Clock
@@ -45,7 +45,8 @@ class Training:
         if not cfg.resume.run:
             describe(directory, cfg, typed)
         state, skipped = rescue.newest(directory, run.device) if cfg.resume.run else (None, [])
-        self.console = Console(directory / "run.log")
+        begun = (directory / "run.log").exists()
+        self.console = Console(directory / "run.log", silent=launch.sweep() is not None)
         self.console.decisions(report.decisions(cfg), report.facts(run))
         for line in (*skipped, *run.data.notes, *lints.advice(cfg, run)):
             self.console.say(f"note: {line}")
@@ -54,7 +55,7 @@ class Training:
         if state:
             restore(run, self.curves, state, set(changed))
             self.console.say(report.resumed(run, changed))
-        elif cfg.resume.run:
+        elif begun:
             self.curves.begin_anew()
             self.console.say(f"note: {directory}: no checkpoint to go on from; it begins anew")
         if cfg.resume.run:

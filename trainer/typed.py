@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
@@ -16,6 +17,7 @@ from omegaconf.errors import OmegaConfBaseException
 from trainer import conf, launch, resume, rundir, untrusted
 from trainer.errors import ConfigError, closest, nearest
 from trainer.search import sweeper
+from trainer.sweep import jobs
 from trainer.untrusted import quoted
 
 SEVERAL = ("reg", "aug")  # groups that take a list of options
@@ -41,15 +43,18 @@ def check(arguments: list[str]) -> list[str]:
             both = f"for all of them in one run write {override.key_or_group}=[{override.input_line.partition('=')[2]}]; " if override.key_or_group in SEVERAL else ""
             raise ConfigError(f"{override.input_line}: several values make a sweep; {both}for a run of each write train -m {override.input_line}")
         untrusted.require_known_hydra_word(override.key_or_group, override.input_line)
+        launch.require_installed(override.key_or_group, override.input_line)
         untrusted.require_no_functions(override.input_line, override.key_or_group)
         check_key(override)
         check_options(override)
         if override.key_or_group == "runs":
-            resume.look_at(values(override))
+            resume.look_at(values(override), next((word.partition("=")[2] for word in flags.overrides if word.startswith("task=")), None))
     overrides = [OverridesParser.create().parse_override(in_hydras_words(override)) for override in overrides]
     flags.overrides[:] = [override.input_line for override in overrides]
     if flags.multirun:
         sweeper.look_at(overrides)
+        if all(override.key_or_group != "hydra/sweeper" for override in overrides):
+            jobs.require_different(BasicSweeper.split_arguments(overrides, None)[0])
     for combination in combinations(overrides):
         check_values(combination)
     if flags.multirun and not flags.cfg and "hydra.sweep.dir" not in {override.key_or_group for override in overrides}:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import yaml
@@ -13,7 +14,8 @@ from trainer.errors import ConfigError, DataError, closest
 
 MOST_BYTES, MOST_LEVELS = 1_000_000, 50  # of a run's config.yaml; ours have 5 kB and 4 levels
 FUNCTIONS = ("now",)  # in ${name:...}; all others can reach the environment or make new configuration
-BASIC = ("hydra._internal.core_plugins.basic_launcher.BasicLauncher", "hydra._internal.core_plugins.basic_sweeper.BasicSweeper", "hydra_plugins.trainer.OptunaSweeper")
+BASIC = ("hydra._internal.core_plugins.basic_launcher.BasicLauncher", "hydra_plugins.trainer.GridSweeper", "hydra_plugins.trainer.OptunaSweeper")
+SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is 10 times as fast
 LOGGING = {"version": 1, "root": {"level": "ERROR"}, "disable_existing_loggers": True}  # Hydra's `disabled`
 HIDDEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"  # control, direction, half a character
 SAMPLER = r"optuna\.samplers\.\w+Sampler"
@@ -125,22 +127,37 @@ def leaves(node: object, path: str = "") -> Iterator[tuple[str, object]]:
 
 
 def read_yaml(path: Path) -> object:
-    """A YAML file as plain values: no tags, no aliases, of limited size and depth. Errors: DataError."""
+    """A YAML file as plain values: no tags, no aliases, of limited size and depth, in one pass. Errors: DataError."""
     try:
         with path.open("rb") as file:
             source = file.read(MOST_BYTES + 1)
         if len(source) > MOST_BYTES:
             raise yaml.YAMLError(f"larger than {MOST_BYTES:,} bytes")
-        depth = 0
-        for event in yaml.parse(source, Loader=yaml.SafeLoader):
+        open_nodes: list[list] = [[]]
+        for event in yaml.parse(source, Loader=SafeLoader):
             if getattr(event, "anchor", None) is not None:  # an alias has one as well
                 raise yaml.YAMLError("anchors and aliases are not taken")
             if getattr(event, "tag", None) is not None:
                 raise yaml.YAMLError(f"tags are not taken: {event.tag}")
-            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
-            if depth > MOST_LEVELS:
-                raise yaml.YAMLError(f"nested deeper than {MOST_LEVELS} levels")
-        return yaml.safe_load(source)
-    except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: dates and numbers that are none
+            if isinstance(event, yaml.ScalarEvent):
+                open_nodes[-1].append(scalar(event.value, event.implicit[0]))
+            elif isinstance(event, yaml.CollectionStartEvent):
+                open_nodes.append([])
+                if len(open_nodes) > MOST_LEVELS + 1:
+                    raise yaml.YAMLError(f"nested deeper than {MOST_LEVELS} levels")
+            elif isinstance(event, yaml.CollectionEndEvent):
+                node = open_nodes.pop()
+                open_nodes[-1].append(dict(zip(node[::2], node[1::2])) if isinstance(event, yaml.MappingEndEvent) else node)
+        if len(open_nodes[0]) > 1:
+            raise yaml.YAMLError("holds more than one document")
+        return open_nodes[0][0] if open_nodes[0] else None
+    except (OSError, yaml.YAMLError, ValueError, TypeError) as error:  # ValueError: dates and numbers that are none; TypeError: a key that is a list
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise DataError(f"{printable(path)}: cannot be read ({printable(reason)})") from None
+
+
+@lru_cache(maxsize=10_000)
+def scalar(text: str, plain: bool) -> object:
+    """What stands for a word or a number, in quotes or plain, as PyYAML's safe loader reads it. Errors: yaml.YAMLError, ValueError."""
+    loader = yaml.SafeLoader("")
+    return loader.construct_object(yaml.ScalarNode(loader.resolve(yaml.ScalarNode, text, (plain, not plain)), text))

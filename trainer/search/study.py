@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import sys
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -17,7 +16,7 @@ from trainer import resume
 from trainer.console import Console
 from trainer.durable import write
 from trainer.errors import ConfigError, MachineError, UserError
-from trainer.untrusted import printable, quoted
+from trainer.untrusted import printable
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -75,19 +74,11 @@ def require_same(study: "Study", lines: Sequence[str]) -> None:
         )
 
 
-def cut_off(folder: Path, words: Sequence[str]) -> list[str]:
-    """The word that resumes the run of the same words in a sweep's folder, where there is one."""
-    same = [path.parent for path in sorted(folder.glob("*/overrides.txt")) if path.read_text(encoding="utf-8").splitlines() == list(words)]
-    return [f"resume.run={quoted(path)}" for path in sorted(same, key=lambda path: resume.status(path) in resume.ENDED)[:1]]
-
-
 def tell(study: "Study", number: int, returned: JobReturn) -> None:
     """Write down what a run came to: its best validation score; failed where it has none; pruned where it was ended early."""
     from optuna.trial import TrialState
 
     value = returned._return_value  # the property raises where the job did
-    if isinstance(value, Exception):
-        print(f"train: trial {number} failed: {type(value).__name__}: {printable(value)}", file=sys.stderr, flush=True)
     if not isinstance(value, int | float):
         study.tell(number, state=TrialState.FAIL)
     elif study.get_trials(deepcopy=False)[number].user_attrs.get("pruned"):

@@ -1,6 +1,5 @@
 """hydra/sweeper=optuna: a search instead of a grid. Optuna is imported only where one is asked for; no torch here."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -13,12 +12,14 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
-from trainer import conf, rundir
+from trainer import conf, launch, rundir
 from trainer.console import Console
-from trainer.errors import ConfigError, MachineError, UserError, closest
+from trainer.errors import ConfigError, closest, ending_the_program
 from trainer.search import study as studies
 from trainer.search.space import advice, spaces
-from trainer.untrusted import printable
+from trainer.sweep import jobs, slots
+from trainer.sweep.jobs import Job
+from trainer.sweep.view import View
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -50,24 +51,23 @@ class OptunaSweeper(Sweeper):
     trial: int | None
 
     def setup(self, *, hydra_context, task_function, config: DictConfig) -> None:
+        self.config = config
         self.monitor = config.monitor
         self.folder = Path(config.hydra.sweep.dir).absolute()
-        self.parser = OverridesParser.create(hydra_context.config_loader)
+        self.loader = hydra_context.config_loader
+        slots.share(config.hydra.launcher)
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
-        try:
-            overrides = self.parser.parse_overrides(arguments)
+        with ending_the_program():
+            if not jobs.trains(self.config):
+                raise ConfigError("hydra/sweeper=optuna: searches for settings of a run; task=train is the only task with a score")
+            if self.config.sweep.dry_run:
+                raise ConfigError("sweep.dry_run=true: a search does not know its jobs before it runs; leave hydra/sweeper=optuna out to try a grid")
+            overrides = OverridesParser.create(self.loader).parse_overrides(arguments)
             known = spaces(overrides)
-            try:
-                self.folder.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise MachineError(f"hydra.sweep.dir={printable(self.folder)}: cannot be made ({error.strerror})") from None
-            with rundir.claimed(self.folder):
+            with rundir.claimed(jobs.made(self.folder)):
                 self._search(overrides, known)
-        except UserError as error:  # Hydra would show a traceback
-            print(f"train: {error}", file=sys.stderr, flush=True)
-            raise SystemExit(error.code) from None
 
     def _search(self, overrides: Sequence[Override], known: Mapping[str, "BaseDistribution"]) -> None:
         study = studies.opened(self.storage, self.folder, self.study_name, "minimize" if self.monitor == "loss" else "maximize")
@@ -79,12 +79,22 @@ class OptunaSweeper(Sweeper):
             keys = [(override.get_key_element(), override.input_line) for override in overrides]
             return [f"{key}={conf.short(trial.params[key])}" if key in known else line for key, line in keys]
 
-        while batch := self._next(study, known):
-            own = [f"hydra.sweeper.trial={trial._trial_id}" for trial in batch]
-            jobs = [[*words(trial), *studies.cut_off(self.folder, words(trial)), number] for trial, number in zip(batch, own)]
-            for trial, returned in zip(batch, self.launcher.launch(jobs, initial_job_idx=batch[0].number)):
-                studies.tell(study, trial.number, returned)
+        jobs.begin(self.folder)
+        try:
+            with View(self.folder, self.n_trials) as view:
+                while batch := self._next(study, known):
+                    prepared = [self._prepared(words(trial), known) for trial in batch]
+                    view.jobs.extend(prepared)
+                    launched = [[*job.words, f"hydra.sweeper.trial={trial._trial_id}"] for job, trial in zip(prepared, batch)]
+                    for trial, returned in zip(batch, self.launcher.launch(launched, initial_job_idx=batch[0].number)):
+                        studies.tell(study, trial.number, returned)
+        finally:
+            jobs.conclude(self.folder)
         studies.answer(study, self.folder, words, self.monitor)
+
+    def _prepared(self, words: Sequence[str], known: Mapping[str, "BaseDistribution"]) -> Job:
+        varying = [word for word in words if word.partition("=")[0] in known]
+        return jobs.prepare(self.folder, words, varying, lambda: launch.without_hydra(self.loader.load_sweep_config(self.config, list(words))))
 
     def _next(self, study: "Study", known: Mapping[str, "BaseDistribution"]) -> "list[Trial | FrozenTrial]":
         """Trials of this sweep that a process which died has left, with their settings, then new ones; none when `n_trials` have ended."""
@@ -97,11 +107,6 @@ class OptunaSweeper(Sweeper):
             batch.append(study.ask(dict(known)))
             batch[-1].set_user_attr("sweep", str(self.folder))
         return batch
-
-
-def register() -> None:
-    """Make the sweeper known to Hydra; to be called before anything is composed."""
-    Plugins.instance().class_name_to_class[TARGET] = OptunaSweeper
 
 
 def look_at(overrides: Sequence[Override]) -> None:

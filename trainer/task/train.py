@@ -31,5 +31,4 @@ class Train:
 def nothing_left(directory: Path, summary: dict, monitor: str) -> float | None:
     """A finished run has nothing to resume."""
     Console().say(f"{directory}: {summary['status']} already after {summary['steps']:,} updates; nothing to do. epochs=+N adds N epochs.")
-    best = summary["best"] or {}
-    return best.get("accuracy" if monitor == "auto" and "accuracy" in best else "r2" if monitor == "auto" else monitor)
+    return resume.best_score(summary, monitor)

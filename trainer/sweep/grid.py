@@ -1,0 +1,92 @@
+"""hydra/sweeper=grid, what `train -m` does by itself: every combination of the values, as jobs whose state is their directories."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig
+
+from trainer import launch, resume, rundir
+from trainer.errors import UserError, ending_the_program
+from trainer.sweep import jobs, slots
+from trainer.sweep.jobs import Job
+from trainer.sweep.view import View
+
+
+@dataclass(kw_only=True)
+class GridSweeper(Sweeper):
+    """Launch the jobs of a grid that have not ended, whatever the launcher, and say what came out.
+
+    All jobs are composed and written down before the first one starts, so that a change of a YAML meanwhile changes none. The same
+    command with the same hydra.sweep.dir goes on: jobs that ended are left as they are, others are resumed or begun.
+
+    Errors: UserError.
+    """
+
+    def setup(self, *, hydra_context, task_function, config: DictConfig) -> None:
+        self.config = config
+        self.loader = hydra_context.config_loader
+        self.folder = Path(config.hydra.sweep.dir)
+        slots.share(config.hydra.launcher)
+        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+
+    def sweep(self, arguments: list[str]) -> None:
+        with ending_the_program():
+            self._sweep(arguments)
+
+    def _sweep(self, arguments: list[str]) -> None:
+        overrides = OverridesParser.create(self.loader).parse_overrides(arguments)
+        (found,) = BasicSweeper.split_arguments(overrides, None)
+        if not jobs.trains(self.config):
+            for returned in self.launcher.launch(found, initial_job_idx=0):
+                _ = returned.return_value  # raises what the job raised
+            return
+        if self.config.sweep.dry_run:
+            from trainer.sweep import rehearsal
+
+            rehearsal.show(self.loader, self.config, found)
+            return
+        with rundir.claimed(jobs.made(self.folder)):
+            self._launch(found, [override for override in overrides if override.is_sweep_override()])
+
+    def _launch(self, found: Sequence[Sequence[str]], swept: Sequence[Override]) -> None:
+        jobs.of_this_sweep(self.folder, found)
+        keys = {override.get_key_element() for override in swept}
+        prepared = []
+        for words in found:
+            varying = [word for word in words if word.partition("=")[0] in keys] or words
+            prepared.append(jobs.prepare(self.folder, words, varying, lambda words=words: self._composed(words)))
+        jobs.begin(self.folder)
+        try:
+            with View(self.folder, len(prepared), prepared):
+                for _ in range(1 + retries(self.config.sweep.on_error)):
+                    if left := [job for job in prepared if not job.ended]:
+                        for returned in self.launcher.launch([list(job.words) for job in left], initial_job_idx=0):
+                            _ = returned.return_value
+        finally:
+            jobs.conclude(self.folder)
+        require_ended(prepared)
+
+    def _composed(self, words: Sequence[str]) -> DictConfig:
+        cfg = self.loader.load_sweep_config(self.config, list(words))
+        return launch.without_hydra(cfg)
+
+
+def retries(on_error: str) -> int:
+    return int(on_error.removeprefix("retry:")) if on_error.startswith("retry:") else 0
+
+
+def require_ended(prepared: Sequence[Job]) -> None:
+    """Errors: UserError with the exit code of the first job that failed, and how many did."""
+    told = [resume.summary(job.directory) for job in prepared if not job.ended]
+    failed = [summary for summary in told if summary]
+    if failed:
+        others = f"; {len(told) - len(failed)} were not begun" if len(told) > len(failed) else ""
+        error = UserError(f"{len(failed)} of {len(prepared)} runs failed{others}, the first with: {failed[0].get('error')}")
+        error.code = code if isinstance(code := failed[0].get("code"), int) else 1
+        raise error

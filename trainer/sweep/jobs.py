@@ -1,0 +1,175 @@
+"""The jobs of a sweep: each is a directory in the sweep's folder, made before the first one starts; every process reads there what to do.
+
+No torch here.
+"""
+
+import itertools
+import json
+import os
+import signal
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from trainer import launch, resume, rundir
+from trainer.errors import ConfigError, DataError, Interrupted, UserError, report
+from trainer.sweep import slots
+from trainer.untrusted import printable
+
+TRAIN = "trainer.task.train.Train"
+STOP = ".stop"  # made by the first job that fails under sweep.on_error=stop, and by one that a signal has ended
+FREE = (*(key for key in resume.HARMLESS if key != "epochs"), "resume", "sweep", "hydra")  # words that make no other job
+
+
+@dataclass(frozen=True)
+class Job:
+    """The words of a job, and its directory."""
+
+    words: tuple[str, ...]
+    directory: Path
+
+    @property
+    def ended(self) -> bool:
+        return resume.ended(self.directory) is not None
+
+
+process: list[int] = []  # that of the sweep, which a signal to one of its jobs ends as well
+
+
+def trains(cfg: DictConfig) -> bool:
+    """Whether a configuration is that of a run; other tasks leave nothing that a sweep could go on with."""
+    return cfg.task.get("_target_") == TRAIN
+
+
+def made(folder: Path) -> Path:
+    """Errors: MachineError where the sweep's folder cannot be made."""
+    return folder if folder.is_dir() else rundir.unique(folder.parent, folder.name)
+
+
+def begin(folder: Path) -> None:
+    """What the process of a sweep does before its jobs are launched."""
+    process[:] = [os.getpid()]
+    (folder / STOP).unlink(missing_ok=True)
+
+
+def require_different(found: Sequence[Sequence[str]]) -> None:
+    """Errors: ConfigError where two jobs are the same."""
+    for one, other in itertools.pairwise(sorted(map(identity, found))):
+        if one == other:
+            raise ConfigError(f"-m: two jobs of the grid are the same: {printable(' '.join(one))}; name each value once")
+
+
+def identity(words: Sequence[str]) -> tuple[str, ...]:
+    """The words that decide what a job is, in an order of their own."""
+    return tuple(sorted(word for word in words if word.partition("=")[0].lstrip("+~").partition(".")[0] not in FREE))
+
+
+def known(folder: Path) -> dict[tuple[str, ...], Path]:
+    """The directories of a sweep's jobs, by what the jobs are."""
+    found = {}
+    for file in sorted(folder.glob("*/overrides.txt")):
+        try:
+            found[identity(resume.overrides(file.parent))] = file.parent
+        except DataError:
+            continue  # not one that a sweep wrote
+    return found
+
+
+def prepare(folder: Path, words: Sequence[str], varying: Sequence[str], compose: Callable[[], DictConfig]) -> Job:
+    """The job's directory, made and given its configuration for good where it is new; named by the words that vary.
+
+    Errors: MachineError where it cannot be made.
+    """
+    directory = known(folder).get(identity(words))
+    if directory is None:
+        directory = rundir.unique(folder, rundir.slug(varying))
+        rundir.describe(directory, compose(), words)
+    return Job(tuple(words), directory)
+
+
+def of_this_sweep(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
+    """Errors: ConfigError where a folder holds jobs that are none of these."""
+    wanted = {identity(words) for words in jobs}
+    for found in known(folder):
+        if found not in wanted:
+            raise ConfigError(
+                f"hydra.sweep.dir={printable(folder)}: holds another sweep, whose jobs are none of this one's: {printable(' '.join(found))[:200]}\n"
+                "repeat that sweep's own words to go on with it, or leave hydra.sweep.dir out for a new folder"
+            )
+
+
+def frozen(cfg: DictConfig, directory: Path) -> DictConfig:
+    """The configuration that the job was given when the sweep began, but for what belongs to this command. Errors: DataError."""
+    own = {key: OmegaConf.to_container(cfg)[key] for key in FREE if key in cfg}
+    return OmegaConf.create({**resume.saved_config(directory), **own, "resume": {"run": str(directory), "allow": []}})
+
+
+def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | None:
+    """A job of a sweep, in whatever process: nothing where it has ended already, else from where it stands.
+
+    Errors leave a word in its directory and end no other job; a signal lets no other job begin, and ends the sweep's own process (SystemExit).
+    """
+    folder, words = launch.sweep(), launch.overrides()
+    folder.mkdir(parents=True, exist_ok=True)
+    job = prepare(folder, words, words, lambda: cfg)
+    told = resume.ended(job.directory)
+    if told is not None:
+        return resume.best_score(told, cfg.monitor)
+    if (folder / STOP).exists():
+        return None
+    (job.directory / "summary.json").unlink(missing_ok=True)  # of an attempt that failed
+    interrupted = False
+    try:
+        own = frozen(cfg, job.directory)
+        with slots.device(folder, own.device) as device:
+            own.device = device
+            return run(own)
+    except (UserError, KeyboardInterrupt) as error:
+        error = error if isinstance(error, UserError) else Interrupted("interrupted", signal.SIGINT)
+        interrupted, code = isinstance(error, Interrupted), error.code
+        note(job.directory, str(error), code)
+        if interrupted:
+            report(error)
+    except Exception:
+        code = 1
+        note(job.directory, traceback.format_exc(), code)
+    if interrupted or cfg.sweep.on_error == "stop":
+        (folder / STOP).touch()
+    if interrupted and os.getpid() in process:
+        raise SystemExit(code)
+    return None
+
+
+def note(directory: Path, error: str, code: int) -> None:
+    """Leave in a job's directory why it ended: in summary.json and, where it does not stand there, in run.log."""
+    rundir.summarize(directory, {"status": "failed", **resume.summary(directory), "error": error.strip().splitlines()[-1], "code": code})
+    log = directory / "run.log"
+    if error.strip() not in (log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""):
+        with log.open("a", encoding="utf-8") as file:
+            file.write(f"{error.strip()}\n")
+
+
+def conclude(folder: Path) -> None:
+    """Rank what the jobs came to, however the sweep ended."""
+    from trainer.compare import answer
+
+    answer.rank(folder)
+
+
+def last_row(directory: Path) -> dict:
+    """The newest scoring of the validation split; empty where there is none."""
+    try:
+        lines = (directory / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return {}
+    for line in reversed(lines):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and row.get("split") == "val":
+            return row
+    return {}

@@ -1,0 +1,129 @@
+"""What a sweep says while it runs: a live table on a terminal, a line for each job that ends elsewhere; read from the jobs' directories."""
+
+import threading
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from trainer import resume
+from trainer.compare.answer import counted, short
+from trainer.console import Console, figures
+from trainer.sweep import jobs
+from trainer.sweep.jobs import Job
+from trainer.untrusted import printable
+
+EVERY = 0.5  # seconds between looks
+SHOWN = 12  # rows of jobs that wait or have ended well; those that run or failed are all shown
+FAILED = ("failed", "diverged", "interrupted")
+
+
+class View:
+    """While entered, the jobs are looked at twice a second, from a thread of its own.
+
+    Args:
+        folder: the sweep's.
+        count: of its jobs, in the end.
+        prepared: those that are known, those that ended before among them; more may be added to `jobs`.
+    """
+
+    def __init__(self, folder: Path, count: int, prepared: Sequence[Job] = ()) -> None:
+        self.folder, self.count = folder, count
+        self.jobs = list(prepared)
+        self.before = [job for job in prepared if job.ended]
+        self.console = Console()
+        self.told: set[Path] = {job.directory for job in self.before}
+        self._live: Live | None = None
+        self._begun = time.time()
+        self._ends: list[float] = []
+        self._over = threading.Event()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> "View":
+        already = f", {len(self.before)} of them ended before" if self.before else ""
+        self.console.say(f"{counted('job', self.count)}{already}, in {short(self.folder)}")
+        if self.console.terminal.is_terminal and len(self.before) < self.count:
+            self._live = self._stack.enter_context(Live(self.table(), console=self.console.terminal, auto_refresh=False, transient=True))
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.look()
+        self._stack.close()
+
+    def _watch(self) -> None:
+        while not self._over.wait(EVERY):
+            self.look()
+
+    def look(self) -> None:
+        """Tell of every job that has ended since the last look, and draw the table anew."""
+        for job in [*self.jobs]:
+            told = resume.summary(job.directory)
+            if job.directory in self.told or told.get("status") is None:
+                continue
+            if told["status"] in FAILED and "error" not in told and not self._over.is_set():
+                continue  # why is still being looked for
+            self.told.add(job.directory)
+            self._ends.append(time.monotonic())
+            self.console.say(self.line(job, told))
+        if self._live:
+            self._live.update(self.table(), refresh=True)
+
+    def line(self, job: Job, told: dict) -> str:
+        """`[3/18] optimizer=adam seed=1: finished, best accuracy 0.9889, 4.2 s; 50 s left`, or why it failed and where to read more."""
+        head = f"[{len(self.told)}/{self.count}] {label(job)}: {printable(told['status'])}"
+        if told["status"] in FAILED:
+            return f"{head}: {printable(told.get('error', ''))} ({short(job.directory / 'run.log')})"
+        best = {name: value for name, value in (told.get("best") or {}).items() if name in ("loss", "accuracy", "r2")}
+        left = self.left()
+        return f"{head}, best {figures(best)}, {told.get('seconds') or 0:.1f} s{f'; {clock(left)} left' if left else ''}"
+
+    def left(self) -> float:
+        """Seconds until the sweep ends, if the others end as often as the last ones did; 0 where two have not yet ended."""
+        waiting, ends = self.count - len(self.told), self._ends
+        return waiting * (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else 0.0
+
+    def table(self) -> Table:
+        """Jobs that run or failed, then as many others as there is room for."""
+        left = self.left()
+        title = f"{len(self.told)} of {counted('job', self.count)} ended" + (f", {clock(left)} left" if left else "")
+        shown = Table("", "job", "status", "epoch", "best", box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left")
+        rows = [(number, job, *self.state(job)) for number, job in enumerate([*self.jobs], start=1)]
+        urgent = [row for row in rows if row[2] in ("running", *FAILED)]
+        others = [row for row in rows if row not in urgent]
+        ended, waiting = ([row for row in others if (row[2] != "waits") is wanted] for wanted in (True, False))
+        chosen = sorted([*urgent, *ended[-SHOWN // 2 :], *waiting[: SHOWN // 2]])
+        for number, job, status, epoch, best in chosen:
+            shown.add_row(str(number), Text(label(job)), status, epoch, best, style="red" if status in FAILED else "bold" if status == "running" else None)
+        if len(chosen) < len(rows):
+            shown.add_row("", f"and {len(rows) - len(chosen)} more", "", "", "")
+        return shown
+
+    def state(self, job: Job) -> tuple[str, str, str]:
+        """Status, epoch and best figure of a job."""
+        told, row = resume.summary(job.directory), jobs.last_row(job.directory)
+        status = told.get("status")
+        if not isinstance(status, str):
+            log = job.directory / "run.log"
+            status = "running" if log.exists() and log.stat().st_mtime >= self._begun - 1 else "waits"
+        best = told.get("best") if isinstance(told.get("best"), dict) else row
+        score = next((f"{name} {best[name]:.4f}" for name in ("accuracy", "r2", "loss") if isinstance(best.get(name), float)), "")
+        return status, f"{row['epoch']:g}" if isinstance(row.get("epoch"), int | float) else "", score
+
+
+def label(job: Job) -> str:
+    """What the sweep calls a job: its directory's name in words."""
+    return printable(job.directory.name)
+
+
+def clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {rest} s" if minutes else f"{rest} s"
