@@ -27,6 +27,19 @@ def caches(tmp_path_factory, monkeypatch):
 
 
 @pytest.fixture
+def package(tmp_path, monkeypatch):
+    """Make a module of techniques of one's own, new in each test: its name, from its source."""
+
+    def made(source: str) -> str:
+        name = f"mine_{abs(hash((tmp_path, source)))}"
+        (tmp_path / f"{name}.py").write_text(source)
+        monkeypatch.syspath_prepend(str(tmp_path))
+        return name
+
+    return made
+
+
+@pytest.fixture
 def pictures():
     import numpy as np
 

@@ -76,12 +76,8 @@ class Data:
 
 
 @pytest.fixture
-def mine(tmp_path, monkeypatch):
-    """A package of techniques, new in each test."""
-    name = f"mine_{abs(hash(tmp_path))}"
-    (tmp_path / f"{name}.py").write_text(TECHNIQUES)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return name
+def mine(package):
+    return package(TECHNIQUES)
 
 
 def weights(run):
@@ -167,8 +163,8 @@ def test_a_rollback_without_an_end_ends(mine, run_in_process, tmp_path):
 WIDE = ("model=mlp", "model.hidden=[30000]", "optimizer=sgd", "epochs=1", "batch_size=1200", "data.val_share=0", "eval_batch_size=50", "threads=1", "device=cpu")
 
 
-def test_a_batch_that_does_not_fit_is_explained(mine, train):
-    done = train(*WIDE, f"sched._target_={mine}.Tight", "+sched.mib=150", f"allow=[{mine}]", PYTHONPATH=str(train_folder(mine)))
+def test_a_batch_that_does_not_fit_is_explained(mine, train, tmp_path):
+    done = train(*WIDE, f"sched._target_={mine}.Tight", "+sched.mib=150", f"allow=[{mine}]", PYTHONPATH=str(tmp_path))
     assert done.returncode == 4, done.stderr
     (line,) = done.stderr.strip().splitlines()
     assert line.startswith("train: batch_size=1200: does not fit into the memory of cpu (peak ") and "batch_size=600 accumulate=2 (the same updates), on_oom=halve" in line
@@ -176,7 +172,7 @@ def test_a_batch_that_does_not_fit_is_explained(mine, train):
 
 def test_halved_batches_give_the_same_updates(mine, train, tmp_path):
     """1,200 samples need 144 MB an activation, 400 need 48; the weights are those of a run that began with what was found."""
-    done = train(*WIDE, "on_oom=halve", f"sched._target_={mine}.Tight", "+sched.mib=400", f"allow=[{mine}]", PYTHONPATH=str(train_folder(mine)))
+    done = train(*WIDE, "on_oom=halve", f"sched._target_={mine}.Tight", "+sched.mib=400", f"allow=[{mine}]", PYTHONPATH=str(tmp_path))
     assert done.returncode == 0, done.stderr
     batch, accumulate = re.findall(r"going on after update 0 with batch_size=(\d+) accumulate=(\d+)", done.stdout)[-1]
     assert int(batch) * int(accumulate) == 1200 and int(accumulate) > 1
@@ -185,13 +181,6 @@ def test_halved_batches_give_the_same_updates(mine, train, tmp_path):
     assert train(*WIDE, f"batch_size={batch}", f"accumulate={accumulate}").returncode == 0
     one, other = (json.loads((run / "summary.json").read_text())["weights_sha256"] for run in (tmp_path / "halved", only_run(tmp_path)))
     assert one == other
-
-
-def train_folder(name):
-    import sys
-    from pathlib import Path
-
-    return next(Path(place) for place in sys.path if (Path(place) / f"{name}.py").is_file())
 
 
 @pytest.mark.parametrize("error, wanted", [(MemoryError(), True), (torch.OutOfMemoryError("CUDA out of memory"), True), (RuntimeError("shapes differ"), False)])

@@ -53,11 +53,8 @@ def told(folder):
 
 
 @pytest.fixture
-def mine(tmp_path, monkeypatch):
-    name = f"mine_{abs(hash(tmp_path))}"
-    (tmp_path / f"{name}.py").write_text(TECHNIQUES)
-    monkeypatch.syspath_prepend(str(tmp_path))
-    return name
+def mine(package):
+    return package(TECHNIQUES)
 
 
 @pytest.fixture(scope="module")

@@ -52,6 +52,11 @@ def sweep() -> Path | None:
     return Path(settings.sweep.dir) if settings.mode == RunMode.MULTIRUN else None
 
 
+def name() -> str:
+    """What the sweep calls this job: its directory's name."""
+    return HydraConfig.get().job.name
+
+
 def without_hydra(cfg: DictConfig) -> DictConfig:
     """A composed configuration as a run gets it: Hydra's own part left out."""
     with flag_override(cfg, ["readonly", "struct"], False):

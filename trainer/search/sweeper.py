@@ -85,7 +85,7 @@ class OptunaSweeper(Sweeper):
                 while batch := self._next(study, known):
                     prepared = [self._prepared(words(trial), known) for trial in batch]
                     view.jobs.extend(prepared)
-                    launched = [[*job.words, f"hydra.sweeper.trial={trial._trial_id}"] for job, trial in zip(prepared, batch)]
+                    launched = [[*job.launched, f"hydra.sweeper.trial={trial._trial_id}"] for job, trial in zip(prepared, batch)]
                     for trial, returned in zip(batch, self.launcher.launch(launched, initial_job_idx=batch[0].number)):
                         studies.tell(study, trial.number, returned)
         finally:

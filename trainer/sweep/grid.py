@@ -1,6 +1,7 @@
 """hydra/sweeper=grid, what `train -m` does by itself: every combination of the values, as jobs whose state is their directories."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,24 +50,26 @@ class GridSweeper(Sweeper):
         if self.config.sweep.dry_run:
             from trainer.sweep import rehearsal
 
+            with suppress(OSError):
+                self.folder.rmdir()  # it is there for nothing
             rehearsal.show(self.loader, self.config, found)
             return
         with rundir.claimed(jobs.made(self.folder)):
             self._launch(found, [override for override in overrides if override.is_sweep_override()])
 
     def _launch(self, found: Sequence[Sequence[str]], swept: Sequence[Override]) -> None:
-        jobs.of_this_sweep(self.folder, found)
+        there = jobs.of_this_sweep(self.folder, found)
         keys = {override.get_key_element() for override in swept}
         prepared = []
         for words in found:
             varying = [word for word in words if word.partition("=")[0] in keys] or words
-            prepared.append(jobs.prepare(self.folder, words, varying, lambda words=words: self._composed(words)))
+            prepared.append(jobs.prepare(self.folder, words, varying, lambda words=words: self._composed(words), there))
         jobs.begin(self.folder)
         try:
             with View(self.folder, len(prepared), prepared):
                 for _ in range(1 + retries(self.config.sweep.on_error)):
                     if left := [job for job in prepared if not job.ended]:
-                        for returned in self.launcher.launch([list(job.words) for job in left], initial_job_idx=0):
+                        for returned in self.launcher.launch([job.launched for job in left], initial_job_idx=0):
                             _ = returned.return_value
         finally:
             jobs.conclude(self.folder)

@@ -4,7 +4,6 @@ No torch here.
 """
 
 import itertools
-import json
 import os
 import signal
 import traceback
@@ -30,6 +29,11 @@ class Job:
 
     words: tuple[str, ...]
     directory: Path
+
+    @property
+    def launched(self) -> list[str]:
+        """Its words, and where it finds its directory."""
+        return [*self.words, f"hydra.job.name={self.directory.name}"]
 
     @property
     def ended(self) -> bool:
@@ -78,32 +82,40 @@ def known(folder: Path) -> dict[tuple[str, ...], Path]:
     return found
 
 
-def prepare(folder: Path, words: Sequence[str], varying: Sequence[str], compose: Callable[[], DictConfig]) -> Job:
+def prepare(
+    folder: Path, words: Sequence[str], varying: Sequence[str], compose: Callable[[], DictConfig], among: dict[tuple[str, ...], Path] | None = None
+) -> Job:
     """The job's directory, made and given its configuration for good where it is new; named by the words that vary.
 
+    Args:
+        compose: gives the configuration.
+        among: directories that are there already, where the caller has looked.
     Errors: MachineError where it cannot be made.
     """
-    directory = known(folder).get(identity(words))
+    directory = (known(folder) if among is None else among).get(identity(words))
     if directory is None:
-        directory = rundir.unique(folder, rundir.slug(varying))
+        directory = folder / rundir.slug(varying)
+        if not directory.is_dir() or (directory / "overrides.txt").exists():  # else a process has died that had just made it
+            directory = rundir.unique(folder, directory.name)
         rundir.describe(directory, compose(), words)
     return Job(tuple(words), directory)
 
 
-def of_this_sweep(folder: Path, jobs: Sequence[Sequence[str]]) -> None:
-    """Errors: ConfigError where a folder holds jobs that are none of these."""
-    wanted = {identity(words) for words in jobs}
-    for found in known(folder):
+def of_this_sweep(folder: Path, jobs: Sequence[Sequence[str]]) -> dict[tuple[str, ...], Path]:
+    """The jobs that a folder holds already. Errors: ConfigError where one is none of these."""
+    wanted, there = {identity(words) for words in jobs}, known(folder)
+    for found in there:
         if found not in wanted:
             raise ConfigError(
                 f"hydra.sweep.dir={printable(folder)}: holds another sweep, whose jobs are none of this one's: {printable(' '.join(found))[:200]}\n"
                 "repeat that sweep's own words to go on with it, or leave hydra.sweep.dir out for a new folder"
             )
+    return there
 
 
 def frozen(cfg: DictConfig, directory: Path) -> DictConfig:
     """The configuration that the job was given when the sweep began, but for what belongs to this command. Errors: DataError."""
-    own = {key: OmegaConf.to_container(cfg)[key] for key in FREE if key in cfg}
+    own = {key: value for key, value in OmegaConf.to_container(cfg).items() if key in FREE}
     return OmegaConf.create({**resume.saved_config(directory), **own, "resume": {"run": str(directory), "allow": []}})
 
 
@@ -114,7 +126,8 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
     """
     folder, words = launch.sweep(), launch.overrides()
     folder.mkdir(parents=True, exist_ok=True)
-    job = prepare(folder, words, words, lambda: cfg)
+    prepared = folder / launch.name()
+    job = Job(tuple(words), prepared) if (prepared / "overrides.txt").is_file() else prepare(folder, words, words, lambda: cfg)
     told = resume.ended(job.directory)
     if told is not None:
         return resume.best_score(told, cfg.monitor)
@@ -157,19 +170,3 @@ def conclude(folder: Path) -> None:
     from trainer.compare import answer
 
     answer.rank(folder)
-
-
-def last_row(directory: Path) -> dict:
-    """The newest scoring of the validation split; empty where there is none."""
-    try:
-        lines = (directory / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return {}
-    for line in reversed(lines):
-        try:
-            row = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(row, dict) and row.get("split") == "val":
-            return row
-    return {}

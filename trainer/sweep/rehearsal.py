@@ -39,7 +39,7 @@ def show(loader, config: DictConfig, found: Sequence[Sequence[str]]) -> None:
             table.add_row(str(number), shown, "", "", Text(printable(error)), style="red")
             continue
         total += seconds
-        table.add_row(str(number), shown, f"{report.parameters(run.model):,}", f"{run.clock.total_steps:,}", clock(seconds))
+        table.add_row(str(number), shown, f"{report.parameters(run.model):,}", f"{run.clock.total_steps:,}", f"{seconds:.1f} s" if seconds < 10 else clock(seconds))
     console.say(table)
     console.say(f"{len(found)} jobs, about {clock(total)} one after the other; nothing was begun")
     if wrong:

@@ -10,10 +10,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trainer import resume
+from trainer import resume, rundir
 from trainer.compare.answer import counted, short
 from trainer.console import Console, figures
-from trainer.sweep import jobs
 from trainer.sweep.jobs import Job
 from trainer.untrusted import printable
 
@@ -108,14 +107,14 @@ class View:
 
     def state(self, job: Job) -> tuple[str, str, str]:
         """Status, epoch and best figure of a job."""
-        told, row = resume.summary(job.directory), jobs.last_row(job.directory)
+        told, rows = resume.summary(job.directory), [row for row in rundir.rows(job.directory) if row.get("split") == "val"]
         status = told.get("status")
         if not isinstance(status, str):
             log = job.directory / "run.log"
             status = "running" if log.exists() and log.stat().st_mtime >= self._begun - 1 else "waits"
-        best = told.get("best") if isinstance(told.get("best"), dict) else row
-        score = next((f"{name} {best[name]:.4f}" for name in ("accuracy", "r2", "loss") if isinstance(best.get(name), float)), "")
-        return status, f"{row['epoch']:g}" if isinstance(row.get("epoch"), int | float) else "", score
+        found = ((name, [row[name] for row in rows if isinstance(row.get(name), int | float)]) for name in ("accuracy", "r2", "loss"))
+        best = next((f"{name} {min(values) if name == 'loss' else max(values):.4f}" for name, values in found if values), "")
+        return status, f"{rows[-1]['epoch']:g}" if rows and isinstance(rows[-1].get("epoch"), int | float) else "", best
 
 
 def label(job: Job) -> str:

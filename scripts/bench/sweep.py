@@ -1,0 +1,71 @@
+"""What a sweep costs: jobs in one process against as many processes, and joblib's processes against one after the other.
+
+    python scripts/bench/sweep.py [--jobs 20] [--long 8] [--seconds 10]
+
+First: short jobs on digits in one sweep, the same as commands of their own, and one of them within this process as the time that
+must be spent; the rest of the sweep's time, less one start and what Hydra takes to compose each job, is overhead.
+Then: `--long` jobs of about `--seconds` each, in turn and by joblib with as many processes as there are cores, one thread a job.
+"""
+
+import argparse
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+SHORT = ("model=mlp", "epochs=8", "threads=1", "device=cpu")
+
+
+def timed(arguments: list[str], folder: str) -> float:
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-m", "trainer", *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    return time.perf_counter() - start
+
+
+def seconds(folder: str, name: str) -> float:
+    """What the jobs of a sweep say they took, from the first update to the last score."""
+    import json
+
+    return sum(json.loads(path.read_text())["seconds"] for path in Path(folder, name).glob("*/summary.json"))
+
+
+def composing(count: int) -> float:
+    """What Hydra takes to compose a job, by itself."""
+    from hydra import compose, initialize_config_dir
+
+    from trainer import conf
+
+    with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
+        compose("config", [*SHORT], return_hydra_config=True)
+        start = time.perf_counter()
+        for seed in range(count):
+            compose("config", [*SHORT, f"seed={seed}"], return_hydra_config=True)
+        return (time.perf_counter() - start) / count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=20)
+    parser.add_argument("--long", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=10.0)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        count = arguments.jobs
+        one = timed(["-m", *SHORT, f"seed=range({count})", "hydra.sweep.dir=one"], folder)
+        single = timed(["-m", *SHORT, "seed=0", "hydra.sweep.dir=single"], folder)
+        apart = sum(timed([*SHORT, f"seed={seed}"], folder) for seed in range(count))
+        working = (seconds(folder, "one") - seconds(folder, "single")) / (count - 1)
+        each, compose = (one - single) / (count - 1), composing(count)
+        print(f"{count} jobs of {working:.2f} s: one process {one:.1f} s, {count} processes {apart:.1f} s: {apart / one:.1f} times")
+        print(f"a job more takes {each * 1e3:.0f} ms: {working * 1e3:.0f} of training, {compose * 1e3:.0f} for Hydra to compose it, {(each - working - compose) * 1e3:.0f} of overhead")
+        epochs = max(1, round(8 * arguments.seconds / working))
+        words = ["-m", *SHORT, f"epochs={epochs}", f"seed=range({arguments.long})"]
+        turn = timed([*words, "hydra.sweep.dir=turn"], folder)
+        beside = timed([*words, "hydra.sweep.dir=beside", "hydra/launcher=joblib"], folder)
+        print(f"{arguments.long} jobs of {seconds(folder, 'turn') / arguments.long:.1f} s: in turn {turn:.0f} s, joblib {beside:.0f} s on {os.cpu_count()} cores: {turn / beside:.2f} times")
+
+
+if __name__ == "__main__":
+    main()
