@@ -227,10 +227,10 @@ def test_words_of_the_machine_make_no_other_job():
 
 def test_jobs_are_found_by_what_they_are(tmp_path):
     cfg = OmegaConf.create({"seed": 1})
-    one = jobs.prepare(tmp_path, ["model=mlp", "seed=1"], ["seed=1"], lambda: cfg)
-    again = jobs.prepare(tmp_path, ["seed=1", "threads=1", "model=mlp"], ["seed=1"], lambda: pytest.fail("composed again"))
+    one = jobs.prepare(tmp_path, ["model=mlp", "seed=1"], ["seed=1"], lambda name: cfg)
+    again = jobs.prepare(tmp_path, ["seed=1", "threads=1", "model=mlp"], ["seed=1"], lambda name: pytest.fail("composed again"))
     assert one.directory == again.directory == tmp_path / "seed-1"
-    assert jobs.prepare(tmp_path, ["seed=1", "model=cnn"], ["seed=1"], lambda: cfg).directory == tmp_path / "seed-1-2"
+    assert jobs.prepare(tmp_path, ["seed=1", "model=cnn"], ["seed=1"], lambda name: cfg).directory == tmp_path / "seed-1-2"
     with pytest.raises(ConfigError, match="holds another sweep"):
         jobs.of_this_sweep(tmp_path, [["model=mlp", "seed=1"]])
 

@@ -125,8 +125,13 @@ def headline(path: Path) -> str:
 
 def defaults() -> dict[str, str | list[str] | None]:
     """The option that each group takes when the user says nothing."""
+    return dict(_defaults(folder()))
+
+
+@cache
+def _defaults(place: Path) -> dict[str, str | list[str] | None]:
     chosen = {}
-    for entry in yaml.safe_load((folder() / "config.yaml").read_text())["defaults"]:
+    for entry in yaml.safe_load((place / "config.yaml").read_text())["defaults"]:
         if isinstance(entry, dict):
             chosen |= {group: option for group, option in entry.items() if not group.startswith("override ")}
     return chosen
@@ -169,6 +174,11 @@ def rules(cfg: Mapping, choices: Mapping[str, str | None]) -> dict[str, Key]:
 
 def keys(path: Path, group: str = "") -> dict[str, Key]:
     """Every key that a YAML file sets, by its full path in the configuration."""
+    return dict(_keys(path, group, path.stat().st_mtime_ns))
+
+
+@cache
+def _keys(path: Path, group: str, written: int) -> dict[str, Key]:
     source = path.read_text()
     lines = source.splitlines()
     prefix = f"{group}." if group and stands_alone(path) else ""

@@ -33,6 +33,14 @@ class Diverged(UserError):
     code = 5
 
 
+class Asked(KeyboardInterrupt):
+    """A signal on its way to whoever puts it into words: no Exception, which libraries catch wherever they try something out."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__()
+        self.number = number
+
+
 class Interrupted(UserError):
     """Ended by a signal; `code` is 128 + its number."""
 

@@ -7,6 +7,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 
@@ -111,13 +112,14 @@ def rows(directory: Path) -> Iterator[dict]:
             yield row
 
 
+@cache
 def versions() -> dict[str, str]:
     """Of Python, the libraries that compute, and this project; with its git revision where it runs from a clone."""
     known = {name: version(name) for name in ("trainer", "torch", "torchvision", "hydra-core", "omegaconf", "numpy")}
     home = Path(__file__).parent.parent
     if (home / ".git").exists():
         try:
-            asked = subprocess.run(["git", "-C", home, "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5)
+            asked = subprocess.run(["git", "-C", str(home), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5)
             known["git"] = asked.stdout.strip()
         except (OSError, subprocess.TimeoutExpired):
             pass  # no git on this machine: the version stands alone

@@ -5,7 +5,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trainer.errors import Interrupted
+from trainer.errors import Asked, Interrupted
 
 
 @contextmanager
@@ -13,12 +13,14 @@ def ending_in_words() -> Iterator[None]:
     """While entered, SIGTERM raises Interrupted, so that the program ends as it does after SIGINT, with code 143."""
 
     def end(number: int, frame: object) -> None:
-        raise Interrupted("ended by a signal", number)
+        raise Asked(number)
 
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, end) if main else None
     try:
         yield
+    except Asked as asked:
+        raise Interrupted("ended by a signal", asked.number) from None
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)
@@ -48,6 +50,8 @@ class Signals:
         self._at_once = when
         try:
             yield
+        except Asked as asked:
+            raise Interrupted("interrupted; what was not in a checkpoint is done again when the run goes on", asked.number) from None
         finally:
             self._at_once = False
 
@@ -56,4 +60,4 @@ class Signals:
             raise KeyboardInterrupt
         self.number = number
         if self._at_once:
-            raise Interrupted("interrupted; what was not in a checkpoint is done again when the run goes on", number)
+            raise Asked(number)

@@ -58,7 +58,7 @@ class Training:
         elif begun:
             self.curves.begin_anew()
             self.console.say(f"note: {directory}: no checkpoint to go on from; it begins anew")
-        if cfg.resume.run:
+        if begun:
             describe(directory, cfg, typed)
         self.console.record(report.weights(run.model))
         if not state:

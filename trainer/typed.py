@@ -55,8 +55,15 @@ def check(arguments: list[str]) -> list[str]:
         sweeper.look_at(overrides)
         if all(override.key_or_group != "hydra/sweeper" for override in overrides):
             jobs.require_different(BasicSweeper.split_arguments(overrides, None)[0])
-    for combination in combinations(overrides):
-        check_values(combination)
+    first, *others = combinations(overrides)
+    rules = check_values(first)
+    for combination in others:
+        (changed,) = (text for text, before in zip(combination, first) if text != before)
+        override = OverridesParser.create().parse_override(changed)
+        if override.key_or_group in rules and "${" not in changed:  # another number makes no other configuration
+            require_rule(rules[override.key_or_group], override.value())
+        else:
+            check_values(combination)
     if flags.multirun and not flags.cfg and "hydra.sweep.dir" not in {override.key_or_group for override in overrides}:
         flags.overrides.append(f"hydra.sweep.dir={quoted(sweep_folder(overrides))}")
     # Hydra's own parser wants the flags on one side of the decisions.
@@ -183,8 +190,8 @@ def combinations(overrides: Sequence[Override]) -> Iterator[list[str]]:
             yield [*first[:place], text, *first[place + 1 :]]
 
 
-def check_values(texts: Sequence[str]) -> None:
-    """Compose the decisions, then hold each key and value against the YAML that lists it. Errors: ConfigError."""
+def check_values(texts: Sequence[str]) -> dict[str, conf.Key]:
+    """Compose the decisions, then hold each key and value against the YAML that lists it; returns the keys. Errors: ConfigError."""
     search = [f"hydra.searchpath=[{','.join(quoted(f'file://{place}') for place in conf.more)}]"] if conf.more else []
     parser = OverridesParser.create()
     overrides = [parser.parse_override(text) for text in texts]
@@ -193,11 +200,14 @@ def check_values(texts: Sequence[str]) -> None:
         for override in overrides
     ]
     with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
-        cfg = composed([*search, *(text for text, later in zip(texts, is_value) if not later)])
-        for override, later in zip(overrides, is_value):
-            if later and not override.key_or_group.startswith("hydra."):
-                check_path(cfg, override)
-        cfg = composed([*search, *texts])
+        try:
+            cfg = composed([*search, *texts])
+        except ConfigError:
+            cfg = composed([*search, *(text for text, later in zip(texts, is_value) if not later)])
+            for override, later in zip(overrides, is_value):
+                if later and not override.key_or_group.startswith("hydra."):
+                    check_path(cfg, override)
+            raise
     untrusted.require_plain(OmegaConf.to_container(cfg))
     sweeper.check(cfg.hydra.sweeper)
     rules = conf.rules(cfg, launch.named(cfg.hydra.runtime.choices))
@@ -206,9 +216,14 @@ def check_values(texts: Sequence[str]) -> None:
             value = OmegaConf.select(cfg, path, throw_on_missing=True)
         except OmegaConfBaseException:
             raise ConfigError(f"{path}: needs a value ({key.comment}); write {path}=VALUE") from None
-        value = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
-        if why := key.complaint(value):
-            raise ConfigError(f"{path}={conf.short(value)}: {why} ({path}: {key.meaning()})")
+        require_rule(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+    return rules
+
+
+def require_rule(key: conf.Key, value: object) -> None:
+    """Errors: ConfigError where a value breaks the rule of its key."""
+    if why := key.complaint(value):
+        raise ConfigError(f"{key.path}={conf.short(value)}: {why} ({key.path}: {key.meaning()})")
 
 
 def composed(texts: Sequence[str]) -> DictConfig:

@@ -94,7 +94,7 @@ class OptunaSweeper(Sweeper):
 
     def _prepared(self, words: Sequence[str], known: Mapping[str, "BaseDistribution"]) -> Job:
         varying = [word for word in words if word.partition("=")[0] in known]
-        return jobs.prepare(self.folder, words, varying, lambda: launch.without_hydra(self.loader.load_sweep_config(self.config, list(words))))
+        return jobs.prepare(self.folder, words, varying, lambda name: launch.without_hydra(self.loader.load_sweep_config(self.config, list(words))))
 
     def _next(self, study: "Study", known: Mapping[str, "BaseDistribution"]) -> "list[Trial | FrozenTrial]":
         """Trials of this sweep that a process which died has left, with their settings, then new ones; none when `n_trials` have ended."""

@@ -83,12 +83,12 @@ def known(folder: Path) -> dict[tuple[str, ...], Path]:
 
 
 def prepare(
-    folder: Path, words: Sequence[str], varying: Sequence[str], compose: Callable[[], DictConfig], among: dict[tuple[str, ...], Path] | None = None
+    folder: Path, words: Sequence[str], varying: Sequence[str], compose: Callable[[str], DictConfig], among: dict[tuple[str, ...], Path] | None = None
 ) -> Job:
     """The job's directory, made and given its configuration for good where it is new; named by the words that vary.
 
     Args:
-        compose: gives the configuration.
+        compose: gives the configuration, from the name of the directory.
         among: directories that are there already, where the caller has looked.
     Errors: MachineError where it cannot be made.
     """
@@ -97,7 +97,7 @@ def prepare(
         directory = folder / rundir.slug(varying)
         if not directory.is_dir() or (directory / "overrides.txt").exists():  # else a process has died that had just made it
             directory = rundir.unique(folder, directory.name)
-        rundir.describe(directory, compose(), words)
+        rundir.describe(directory, compose(directory.name), words)
     return Job(tuple(words), directory)
 
 
@@ -127,7 +127,7 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
     folder, words = launch.sweep(), launch.overrides()
     folder.mkdir(parents=True, exist_ok=True)
     prepared = folder / launch.name()
-    job = Job(tuple(words), prepared) if (prepared / "overrides.txt").is_file() else prepare(folder, words, words, lambda: cfg)
+    job = Job(tuple(words), prepared) if (prepared / "overrides.txt").is_file() else prepare(folder, words, words, lambda name: cfg)
     told = resume.ended(job.directory)
     if told is not None:
         return resume.best_score(told, cfg.monitor)
@@ -141,7 +141,7 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
             own.device = device
             return run(own)
     except (UserError, KeyboardInterrupt) as error:
-        error = error if isinstance(error, UserError) else Interrupted("interrupted", signal.SIGINT)
+        error = error if isinstance(error, UserError) else Interrupted("interrupted", getattr(error, "number", signal.SIGINT))
         interrupted, code = isinstance(error, Interrupted), error.code
         note(job.directory, str(error), code)
         if interrupted:
