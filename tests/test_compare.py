@@ -1,6 +1,7 @@
 """Runs side by side: what varies, what the seeds came to, which is best; from directories of every age and state."""
 
 import csv
+import io
 import json
 import math
 import os
@@ -12,17 +13,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rich.console
 import yaml
 from conftest import only_run
 from filelock import FileLock
 from matplotlib.figure import Figure
 from omegaconf import OmegaConf
 
+from trainer import conf
 from trainer.compare import answer, figure
 from trainer.compare.options import options_of
 from trainer.compare.ranking import differences, ranked, varying
 from trainer.compare.record import find, read
 from trainer.errors import DataError
+from trainer.untrusted import read_yaml
 
 ADAM = {"optimizer": {"_target_": "torch.optim.Adam", "lr": 0.001, "eps": 1e-8}}
 SGD = {"optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1}}
@@ -334,13 +338,15 @@ def test_the_dots_stand_best_on_top_with_the_deviation(two):
     ranking = ranked(records(two))
     axes = Figure().subplots()
     figure.dots(axes, ranking, ranking.settings, ["red", "blue"])
-    assert [label.get_text() for label in axes.get_yticklabels()] == ["1  optimizer=sgd", "2  optimizer=adam"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["optimizer=sgd   1", "optimizer=adam   2"]
     low, high = axes.get_ylim()
     assert low > high  # the first row is the upper one
-    (bar,) = [container for container in axes.containers if container.lines[0].get_ydata()[0] == 1]
-    (segment,) = bar.lines[2][0].get_segments()
-    assert segment[:, 0] == pytest.approx([0.93 - math.sqrt(0.0013), 0.93 + math.sqrt(0.0013)])
-    assert [line.get_xdata()[0] for line in axes.lines if line.get_marker() == "D" and len(line.get_xdata())] == pytest.approx([0.7, 0.83])
+    seeds, bars, means = axes.collections
+    segment = bars.get_segments()[1]
+    assert segment[:, 0] == pytest.approx([0.93 - math.sqrt(0.0013), 0.93 + math.sqrt(0.0013)]) and list(segment[:, 1]) == [1, 1]
+    assert [list(line.get_xdata()) for line in axes.lines if line.get_marker() == "D"] == [pytest.approx([0.7, 0.83])]
+    assert sorted(map(tuple, np.round(seeds.get_offsets(), 6))) == [(0.9, 1), (0.92, 1), (0.95, 0), (0.97, 0), (0.97, 1)]
+    assert means.get_offsets().data == pytest.approx(np.array([[0.96, 0], [0.93, 1]]))
 
 
 @pytest.mark.parametrize("count", [1, 40])
@@ -371,7 +377,8 @@ def test_a_sweep_ends_in_an_answer(two, capsys):
     assert "2 finished, 1 diverged" in said and "not begun" in said
     assert "diverged: optimizer=adam optimizer.lr=0.001 seed=2: why adam-2 ended (" in said and "runs/bad/run.log)" in said
     assert "not begun: optimizer=lion optimizer.lr=0.01 seed=0: optimizer=lion: out of memory" in said
-    assert {"ranking.csv", "ranking.md", "ranking.png"} <= {path.name for path in bad.parent.iterdir()} and "ranking.csv" in lines[-1]
+    assert {"ranking.csv", "ranking.md", "ranking.png"} <= {path.name for path in bad.parent.iterdir()} and "ranking.csv" in lines[-2]
+    assert lines[-1] == f"Look at it:   tensorboard --logdir {bad.parent}"
     assert "runs/bad/run.log" in (bad.parent / "ranking.md").read_text()
 
 
@@ -440,7 +447,8 @@ def test_differences_are_all_keys_that_differ(two):
     (two[0] / "summary.json").write_text(json.dumps(summary))
     (two[4] / "summary.json").write_text(json.dumps({**summary, "versions": {"torch": "2.11"}}))
     found = list(differences(read(two[0]), read(two[4])))
-    assert found == [["optimizer", "adam", "sgd"], ["optimizer.eps", "1e-08", "-"], ["optimizer.lr", "0.001", "0.1"], ["seed", "0", "1"], ["versions.torch", "2.10", "2.11"]]
+    typed = [["optimizer", "adam", "sgd"], ["seed", "0", "1"]]
+    assert found == [*typed, ["optimizer.eps", "1e-08", "-"], ["optimizer.lr", "0.001", "0.1"], ["versions.torch", "2.10", "2.11"]]
     assert list(differences(read(two[0]), read(two[0]))) == []
 
 
@@ -450,19 +458,19 @@ def test_the_task_prints_and_writes_the_comparison(two, run_in_process, tmp_path
     (folder,) = (tmp_path / "out").glob("*/*")
     assert {path.name for path in folder.iterdir()} == {"config.yaml", "overrides.txt", "ranking.csv", "ranking.md", "ranking.png", "settings.csv"}
     assert "2 settings, 5 runs, ranked by best val accuracy" in said and f"out/{folder.parent.name}" in said
-    pair = said[said.index("What 1 and 2 differ in:") :].splitlines()
-    assert [line.split() for line in pair[1:5]] == [["1", "2"], ["optimizer", "sgd", "adam"], ["optimizer.eps", "-", "1e-08"], ["optimizer.lr", "0.1", "0.001"]]
+    pair = said[said.index("What 1 and 2 differ in (* was typed):") :].splitlines()
+    assert [line.split() for line in pair[1:5]] == [["1", "2"], ["*", "optimizer", "sgd", "adam"], ["optimizer.eps", "-", "1e-08"], ["optimizer.lr", "0.1", "0.001"]]
     rows = list(csv.reader((folder / "settings.csv").open(newline="")))
     assert rows[0] == ["key", *(str(path) for path in (two[3], two[4], *two[:3]))]
-    assert rows[1:] == [["optimizer", "sgd", "sgd", "adam", "adam", "adam"], ["optimizer.eps", "-", "-", "1e-08", "1e-08", "1e-08"],
-                        ["optimizer.lr", "0.1", "0.1", "0.001", "0.001", "0.001"], ["seed", "0", "1", "0", "1", "2"]]  # fmt: skip
+    assert rows[1:] == [["optimizer", "sgd", "sgd", "adam", "adam", "adam"], ["seed", "0", "1", "0", "1", "2"],
+                        ["optimizer.eps", "-", "-", "1e-08", "1e-08", "1e-08"], ["optimizer.lr", "0.1", "0.1", "0.001", "0.001", "0.001"]]  # fmt: skip
     assert run_in_process("task=compare", "runs=[out]")[0] == 3  # a comparison is no run
 
 
 def test_any_two_rows_can_be_held_side_by_side(written, run_in_process):
     folder = [written(f"{epochs}", val=(epochs / 10,), epochs=epochs) for epochs in (1, 2, 3)][0].parent
     said = run_in_process("task=compare", f"runs=[{folder}]", "task.between=[3,1]")[1]
-    lines = said[said.index("What 3 and 1 differ in:") :].splitlines()
+    lines = said[said.index("What 3 and 1 differ in (") :].splitlines()
     assert lines[2].split() == ["epochs", "1", "3"]
     assert "differ in" not in run_in_process("task=compare", f"runs=[{folder}/2*]")[1]
 
@@ -490,3 +498,119 @@ def test_an_answer_needs_neither_torch_nor_before_it_is_drawn_matplotlib(two):
     program = f"import sys; from pathlib import Path; from trainer.compare import answer; answer.read(Path({str(two[0])!r})); print({{'torch', 'matplotlib'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=Path(__file__).parent.parent)
     assert done.stdout == "set()\n", done.stderr
+
+
+ODD = """
+numbers: [1, -1, 012, 0x1f, 1_000, 1.5, 1.0e-3, 1e-3, 1.0e+3, .inf, -.inf, 1:30]
+words: [yes, No, true, null, ~, on, '12', "1.5", 'null', ten, 2026-01-01, '2026-01-01', "a: b", '']
+empty: {}
+nothing:
+text: |
+  two
+  lines
+folded: >-
+  one
+  line
+deep: [[1, [2, {a: {b: [c]}}]], {}]
+same: 1
+same: 2
+3: three
+"""
+
+
+def test_a_configuration_is_read_as_pyyaml_reads_it(honest, tmp_path):
+    (tmp_path / "odd.yaml").write_text(ODD)
+    for path in (tmp_path / "odd.yaml", honest / "config.yaml"):
+        expected, found = yaml.safe_load(path.read_text()), read_yaml(path)
+        assert found == expected and repr(found) == repr(expected)  # 1 is not True
+
+
+@pytest.mark.parametrize("harm", ["gone", "cut", "tagged"])
+def test_a_run_named_exactly_may_have_a_broken_configuration(harm, two, run_in_process):
+    path = two[0] / "config.yaml"
+    path.write_text("epochs: [1\n") if harm == "cut" else path.write_text("epochs: !mine 1\n") if harm == "tagged" else path.unlink()
+    code, said, errors = run_in_process("task=compare", f"runs=[{two[0]},{two[3]}]", "output=out")
+    assert (code, errors) == (0, "") and "2 settings, 2 runs" in said and "0.9000" in said and "0.9500" in said
+    code, _, errors = run_in_process("task=evaluate", f"runs=[{two[0]}]")
+    assert code == 3 and ("not a run with weights in it" if harm == "gone" else "config.yaml: cannot be read") in errors
+
+
+def test_options_that_say_the_same_are_told_by_what_brought_them(composed, tmp_path, monkeypatch):
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "own.yaml").write_text("# @package _global_\n# Own.\ndefaults:\n  - override /data: digits\n  - override /preprocess: mean_image\n")
+    monkeypatch.setattr(conf, "more", [tmp_path])
+    config = OmegaConf.to_container(composed("preprocess=mean_image"))
+    assert config == OmegaConf.to_container(composed("preprocess=center"))
+    for words, option in ((["preprocess=mean_image"], "mean_image"), (["preprocess=center"], "center"), (["experiment=own"], "mean_image"), (["experiment=own", "preprocess=center"], "center")):
+        assert dict(options_of(config, words))["preprocess"] == option
+    config = OmegaConf.to_container(composed())  # what a recipe would bring does not stand there
+    assert dict(options_of(config, ["experiment=own"]))["preprocess"] == "channel_standardize"
+
+
+def test_an_option_that_decides_more_than_its_group_is_known_by_the_rest(composed):
+    for option in ("sgd", "gd"):  # one class and the same keys; gd sets batch_size and epochs as well
+        assert dict(options_of(OmegaConf.to_container(composed(f"optimizer={option}", "optimizer.lr=0.3")), []))["optimizer"] == option
+
+
+def test_a_difference_behind_the_sixth_digit_is_one(written):
+    folders = [written(str(rate), optimizer={**SGD["optimizer"], "lr": rate}) for rate in (0.0012345678901, 0.0012345678902)]
+    ranking = ranked(records(folders))
+    assert len(ranking.settings) == 2 and ranking.notes == [] and ranking.settings[0].label == "optimizer.lr=0.00123457"
+    assert list(differences(*ranking.jobs)) == [["optimizer.lr", "0.0012345678901", "0.0012345678902"]]
+
+
+def test_the_summary_tells_of_a_run_that_ended_with_it_and_the_rows_of_one_that_went_on(written):
+    folder = written("a", val=(0.5, 0.6), test=0.4)
+    scorings = {"best": {"loss": 0.1, "accuracy": 0.9}, "final": {"val": {"loss": 0.2, "accuracy": 0.8}}, "test": {"loss": 0.3, "accuracy": 0.7}}
+    (folder / "summary.json").write_text(json.dumps({"status": "finished", **scorings}))
+    for metrics_age, expected in ((100, [0.9, 0.8, 0.7]), (300, [0.6, 0.6, 0.4])):
+        os.utime(folder / "metrics.jsonl", (metrics_age, metrics_age))
+        os.utime(folder / "summary.json", (200, 200))
+        assert [read(folder).score(when, "accuracy") for when in ("best", "final", "test")] == expected
+    (folder / "summary.json").write_text(json.dumps({"status": "diverged", **scorings}))
+    assert read(folder).score("best", "accuracy") == 0.6
+
+
+def on_terminal(ranking, width):
+    """What a terminal of this width is told."""
+    console = answer.Console()
+    console.terminal = rich.console.Console(width=width, file=io.StringIO(), highlight=False)
+    answer.say(ranking, console)
+    return console.terminal.file.getvalue()
+
+
+def test_a_long_table_is_cut_and_says_so(written, tmp_path):
+    folders = [written(str(place), val=(place / 100,), epochs=place, status="finished" if place > 40 else "diverged") for place in range(1, 76)]
+    ranking = ranked(records(folders))
+    lines = on_terminal(ranking, 120).splitlines()
+    assert lines[1] == "75 settings, 75 runs, ranked by best val accuracy"
+    assert [line.split()[:3] for line in lines[3:33]] == [[str(place), str(76 - place), f"{(76 - place) / 100:.4f}"] for place in range(1, 31)]
+    assert lines[33] == "and 45 settings more: ranking.csv has all"
+    assert len([line for line in lines if line.startswith("diverged: ")]) == 30 and lines[-1] == "and 10 lines more of this kind: ranking.md has all"
+    answer.write(ranking, tmp_path)
+    assert len(list(csv.reader((tmp_path / "ranking.csv").open(newline="")))) == 76
+    assert (tmp_path / "ranking.md").read_text().count("- diverged: ") == 40
+
+
+@pytest.mark.parametrize("width", [80, 120])
+@pytest.mark.parametrize("keys", [1, 3, 12])
+def test_no_word_of_a_table_is_cut(keys, width, written):
+    """Twelve keys of 21 letters are 250 places: more than any terminal has."""
+    names = [f"some_quite_long_key_{letter}" for letter in "abcdefghijkl"[:keys]]
+    folders = [written(f"{place}{seed}", val=(place / 10 + seed / 100,), seed=seed, optimizer={**SGD["optimizer"], **{name: place for name in names}}) for place in range(3) for seed in range(2)]
+    said = on_terminal(ranked(records(folders)), width)
+    assert max(map(len, said.splitlines())) <= width and "0.2050 +/- 0.0071" in said and "2 finished" in said
+    words = set(said.split())
+    for name in names:
+        assert f"optimizer.{name}" in words or {f"optimizer.{name}={place}" for place in range(3)} <= words
+
+
+def test_of_very_many_seeds_only_the_means_are_drawn(written):
+    folders = [written(f"{place}-{seed}", val=(0.5, 0.6), seed=seed, epochs=place) for place in range(2) for seed in range(19)]
+    ranking = ranked(records(folders))
+    counts = []
+    for settings in (ranking.settings[:1], ranking.settings):
+        axes = Figure().subplots()
+        figure.curves(axes, settings, ["red", "blue"], "accuracy")
+        counts.append(len(axes.lines))
+    assert counts == [19 + 1, 2]  # 19 and 38 runs

@@ -96,7 +96,7 @@ def trained(run_in_process, tmp_path, *words):
 # Weights of an MLP on 64 pixels in [-3, 3] are below 1 and its gradients below 10 here. A factor of 1e30 makes weights of 1e27 to 1e30,
 # so that the first layer's outputs stay below 1e33 and the second's would be beyond 3e38. An infinite factor leaves no number at once.
 @pytest.mark.parametrize(
-    "factor, found", [("1e30", r"it began in 3 \(Linear\)"), ("inf", r"update 6 had left no numbers in \S+weight")]
+    "factor, found", [("1e30", r"it began in layer 3 \(Linear\)"), ("inf", r"update 6 had left no numbers in \S+weight")]
 )
 def test_a_run_that_diverges_says_in_which_update_and_layer(factor, found, mine, run_in_process, tmp_path):
     code, _, errors = run_in_process(*SMALL, f"sched._target_={mine}.Sched", f"+sched.factors={{6: {factor}}}", f"allow=[{mine}]")

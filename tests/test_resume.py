@@ -226,3 +226,14 @@ def test_fewer_epochs_than_the_run_had_need_a_word():
     with pytest.raises(ConfigError, match="epochs was 20, is 10"):
         resume_words.require_allowed({"epochs": (20, 10)}, [])
     resume_words.require_allowed({"epochs": (20, 10)}, ["epochs"])
+
+
+def test_a_resumed_run_takes_up_no_other_optimizer_and_no_smaller_length(run_in_process, unfinished):
+    before = (unfinished / "config.yaml").read_bytes()
+    for words, said in (
+        (("optimizer=sgd", "resume.allow=[optimizer]"), "another optimizer cannot take up what the run's own has learned"),
+        (("epochs=1", "resume.allow=[epochs]"), "epochs=1: the run has done more already, 2; epochs=+N adds some"),
+    ):
+        code, _, errors = run_in_process(f"resume={unfinished}", *words)
+        assert code == 2 and said in errors, errors
+        assert (unfinished / "config.yaml").read_bytes() == before

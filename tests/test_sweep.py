@@ -166,7 +166,7 @@ def test_a_failure_is_told_at_once_and_ends_no_other_job(mine, run_in_process, t
 
 def test_a_sweep_stops_at_a_failure_where_that_is_asked_for(mine, run_in_process, tmp_path):
     code, _, errors = run_in_process(*failing(mine, 1, "seed=0,1,2", "sweep.on_error=stop"))
-    assert code == 1 and "train: 1 of 3 runs failed; 2 were not begun, the first with: RuntimeError" in errors
+    assert code == 1 and "train: 1 of 3 runs failed, the first with: RuntimeError: attempt 1 fails; 2 were not begun" in errors
     assert set(told(tmp_path / "s")) == {"seed-0"}
 
 
@@ -288,3 +288,28 @@ def test_a_second_sweep_in_the_same_folder_waits_its_turn_elsewhere(tmp_path):
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    "words, said",
+    [
+        (("sweep.dry_run=true",), "sweep.dry_run=true: is for sweeps; write train -m"),
+        (("hydra/sweeper=optuna",), "is for sweeps"),
+        (("-m", "seed=0,1", "hydra/sweeper=optun"), "no such sweeper; nearest: optuna"),
+        (("-m", "seed=0,1", "hydra.sweeper.n_trials=2"), "needs hydra/sweeper=optuna"),
+        (("-m", "seed=0,1", "hydra.launcher.n_jobs=2"), "needs a launcher"),
+        (("-m", "threads=1,2"), "threads makes no other run"),
+        (("-m", "task=evaluate", "runs=[a],[b]"), "several go into one list: runs=[a,b]"),
+        (("-m", "resume=x", "seed=0,1"), "resume=x: resumes one run, without -m"),
+        (("--config-dir", "nowhere"), "--config-dir nowhere: no such folder"),
+    ],
+)
+def test_words_of_a_sweep_in_the_wrong_place_are_explained(words, said, run_in_process, tmp_path):
+    code, _, errors = run_in_process(*words)
+    assert code == 2 and said in errors and len(errors.strip().splitlines()) == 1, errors
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_the_directory_of_a_run_is_no_folder_for_a_sweep(swept, run_in_process):
+    code, _, errors = run_in_process("-m", *SHORT, "seed=0,1", f"hydra.sweep.dir={swept[0] / 'optimizer-sgd+seed-0'}")
+    assert code == 2 and "is the directory of a run" in errors

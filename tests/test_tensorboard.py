@@ -20,6 +20,8 @@ import numpy
 import pytest
 from PIL import Image
 
+from trainer import conf
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 websocket = pytest.importorskip("websocket", reason="needs the extra: pip install -e '.[browser]'")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
@@ -207,7 +209,7 @@ def test_hparams_has_a_row_for_every_job_with_its_decisions_and_metrics(sweep):
     page.picture("hparams_all")
     table = {row[0]: dict(zip(head[2:], row[2 : len(head)])) for row in rows}
     assert set(table) == set(runs) and len(rows) == 4 and set(head[2:]) == set(boxes)
-    groups = {path.name for path in (Path(__file__).parent.parent / "conf").iterdir() if path.is_dir()}
+    groups = {*conf.groups()}
     assert groups | {"seed", "epochs", "batch_size", "lr", "overrides"} <= set(boxes) and len(groups) >= 19
     for name, run in runs.items():
         row = table[name]

@@ -69,7 +69,7 @@ def test_a_file_of_ones_own_folder_cannot_either(text, run_in_process, tmp_path)
 
 
 def test_words_that_say_where_and_how_still_count(run_in_process, tmp_path):
-    code, _, errors = run_in_process(*SMALL, "hydra.run.dir=here", "hydra/launcher=basic", "hydra.verbose=false")
+    code, _, errors = run_in_process(*SMALL, "hydra.run.dir=here", "hydra.verbose=false")
     assert code == 0, errors
     assert (tmp_path / "here" / "summary.json").is_file()
 

@@ -98,7 +98,8 @@ def farewell(console: Console, summary: dict, run: Run, directory: Path) -> None
     """The last lines: figures, where the run is, how to look at it."""
     rate = f" ({summary['images_per_second']:,.0f} samples/s)" if summary["images_per_second"] else ""
     console.say()
-    console.say(f"{summary['status']} after {summary['steps']:,} updates in {summary['seconds']:.1f} s{rate}")
+    when = f"in update {summary['diverged_in']:,}, seen after" if "diverged_in" in summary else "after"
+    console.say(f"{summary['status']} {when} {summary['steps']:,} updates in {summary['seconds']:.1f} s{rate}")
     final = {key: value for key, value in (summary["final"]["val"] or {}).items() if key in ("loss", SCORE[run.data.task])}
     if final:
         console.say(f"  final  val   {figures(final)}")

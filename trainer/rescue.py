@@ -78,7 +78,7 @@ def first_output_that_is_none(model: nn.Module) -> Iterator[list[str]]:
     handles = [model.register_forward_pre_hook(lambda module, images: look("the images, before any layer", images[0]))]
     for name, layer in model.named_modules():
         if not any(True for _ in layer.children()):
-            place = f"{name} ({type(layer).__name__})"
+            place = f"layer {name} ({type(layer).__name__})"
             handles.append(layer.register_forward_hook(lambda module, inputs, output, place=place: look(place, output)))
     try:
         yield places

@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from hashlib import sha256
 from pathlib import Path
@@ -16,6 +17,7 @@ ENDED = ("finished", "stopped")  # as a run should
 OWN = ("resume", "hydra", "output", "allow", "runs", "task", "sweep")  # words of this command, not of the run
 TOLERANT = ("compare",)  # tasks that show text of a run and make nothing of it
 WORD = re.compile(r"[ ~+]*['\"]?([A-Za-z_]\w*)[\w./@]*[^=]*(=.*)?", re.DOTALL)
+UNLIKE = ("optimizer._target_", "model._target_", "averaging._target_")  # whose state fits nothing else
 HARMLESS = ("output", "resume", "allow", "runs", "device", "threads", "workers", "residency", "log_every", "save_every", "eval_batch_size", "epochs", "on_nan", "on_oom", "sweep")
 
 
@@ -34,6 +36,7 @@ def expand(texts: Sequence[str]) -> list[str]:
     own = [text for text in texts if text.partition("=")[0] not in ("resume", "resume.run")]
     directory = newest_unfinished(own, Path(unquoted(named.get("output", "outputs")))) if wanted == "auto" else Path(unquoted(wanted))
     if directory is None:
+        print("train: note: resume=auto found no unfinished run of these words; a new one begins", file=sys.stderr)
         return own
     before = overrides(directory)
     if more:
@@ -146,6 +149,8 @@ def require_allowed(changed: dict[str, tuple[object, object]], allowed: Sequence
     shorter = "epochs" in changed and changed["epochs"][1] < changed["epochs"][0]  # longer is harmless
     harmless = [key for key in HARMLESS if key != "epochs" or not shorter]
     blocked = [path for path in changed if path.partition(".")[0] not in harmless and not any(f"{path}.".startswith(f"{key}.") for key in allowed)]
+    if others := [path.partition(".")[0] for path in changed if path in UNLIKE]:
+        raise ConfigError(f"resume: another {others[0]} cannot take up what the run's own has learned; leave {others[0]}= out, or begin a new run")
     if blocked:
         shown = ", ".join(f"{printable(path)} was {one_line(changed[path][0])}, is {one_line(changed[path][1])}" for path in blocked[:5])
         raise ConfigError(f"resume: another configuration makes another run: {shown}\nwrite resume.allow=[{printable(','.join(blocked))}] to go on all the same")

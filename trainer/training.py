@@ -16,7 +16,7 @@ from trainer.clock import Clock
 from trainer.console import Console
 from trainer.curves import Curves
 from trainer.device import out_of_memory
-from trainer.errors import Diverged, Interrupted, MachineError, UserError
+from trainer.errors import ConfigError, Diverged, Interrupted, MachineError, UserError
 from trainer.layers import decayed
 from trainer.loop import fit
 from trainer.run import Outcome, Run
@@ -53,6 +53,8 @@ class Training:
         self.curves = Curves(directory, run.data.task, self.console.say)
         self.checkpoints = Checkpoints(directory, run.monitor, state["best"] if state else None)
         if state:
+            if state["step"] > run.clock.total_steps:
+                raise ConfigError(f"epochs={cfg.epochs}: the run has done more already, {state['step'] / run.clock.steps_per_epoch:g}; epochs=+N adds some")
             restore(run, self.curves, state, set(changed))
             self.console.say(report.resumed(run, changed))
         elif begun:
@@ -179,10 +181,11 @@ class Training:
     def complaint(self, outcome: Outcome) -> UserError | None:
         """What to tell of a run that did not end as it should."""
         if outcome.status == "diverged":
+            more = ", on_nan=skip" if self.cfg.on_nan == "stop" else ""
             where = rescue.began(self.cfg, self.directory, outcome.bad)
-            return Diverged(f"the loss stopped being a number in update {outcome.bad:,}: {where}; nearest: a smaller optimizer.lr, reg=grad_clip, warmup=linear, on_nan=skip")
+            return Diverged(f"the loss stopped being a number in update {outcome.bad:,}: {where}; nearest: a smaller optimizer.lr, reg=grad_clip, warmup=linear{more}")
         if outcome.status == "interrupted":
-            return Interrupted(f"interrupted after {outcome.now.step} updates", outcome.signal)
+            return Interrupted(f"interrupted after {outcome.now.step} updates; go on with: train resume={printable(self.directory)}", outcome.signal)
         return None
 
     def results(self, outcome: Outcome) -> dict:
@@ -203,6 +206,7 @@ class Training:
             "final": {split: self.curves.last(split) for split in ("train", "val")},
             "test": test,
             "steps": outcome.now.step,
+            **({"diverged_in": outcome.bad} if outcome.bad else {}),
             "epochs": outcome.now.step / outcome.now.steps_per_epoch,
             "seconds": round(self.curves.seconds, 3),
             "images_per_second": round(statistics.median(rates), 1) if rates else None,

@@ -21,6 +21,8 @@ from trainer.sweep import jobs
 from trainer.untrusted import quoted
 
 SEVERAL = ("reg", "aug")  # groups that take a list of options
+SWEEPERS = ("grid", "optuna")
+FOR_SWEEPS = ("sweep.", "hydra/sweeper", "hydra/launcher", "hydra.sweep.", "hydra.sweeper.", "hydra.launcher.")
 NOTHING = ("none", "constant", "default")  # options that stand for doing nothing
 
 
@@ -28,6 +30,8 @@ def check(arguments: list[str]) -> list[str]:
     """Return the arguments for Hydra, or explain what is wrong with them. Errors: ConfigError."""
     flags, unknown = get_args_parser().parse_known_intermixed_args(arguments)
     conf.more[:] = [Path(flags.config_dir).absolute()] if flags.config_dir else []
+    if conf.more and not conf.more[0].is_dir():
+        raise ConfigError(f"--config-dir {untrusted.printable(flags.config_dir)}: no such folder; it holds options of your own, laid out like conf/")
     if unknown:
         raise ConfigError(untrusted.printable(unknown_flag(unknown[0], arguments)))
     untrusted.require_known_flags(flags)
@@ -36,6 +40,11 @@ def check(arguments: list[str]) -> list[str]:
     for text in flags.overrides:
         untrusted.require_one_line(text)
     typed = set(flags.overrides)
+    for text in flags.overrides:
+        if flags.multirun and text.startswith(("resume=", "resume.run=")):
+            raise ConfigError(f"{text}: resumes one run, without -m; a sweep goes on with its own words and hydra.sweep.dir=DIR")
+        if not flags.multirun and text.startswith(FOR_SWEEPS):
+            raise ConfigError(f"{text}: is for sweeps; write train -m {text} ...")
     flags.overrides[:] = resume.expand(flags.overrides)
     overrides = [parse(text, flags.overrides[place + 1 :]) for place, text in enumerate(flags.overrides)]
     for override in overrides:
@@ -52,9 +61,7 @@ def check(arguments: list[str]) -> list[str]:
     overrides = [OverridesParser.create().parse_override(in_hydras_words(override)) for override in overrides]
     flags.overrides[:] = [override.input_line for override in overrides]
     if flags.multirun:
-        sweeper.look_at(overrides)
-        if all(override.key_or_group != "hydra/sweeper" for override in overrides):
-            jobs.require_different(BasicSweeper.split_arguments(overrides, None)[0])
+        check_sweep(overrides)
     first, *others = combinations(overrides)
     rules = check_values(first)
     for combination in others:
@@ -68,6 +75,26 @@ def check(arguments: list[str]) -> list[str]:
         flags.overrides.append(f"hydra.sweep.dir={quoted(sweep_folder(overrides))}")
     # Hydra's own parser wants the flags on one side of the decisions.
     return [*(text for text in arguments if text not in typed), *flags.overrides]
+
+
+def check_sweep(overrides: Sequence[Override]) -> None:
+    """What a sweep is asked for, before anything is composed. Errors: ConfigError."""
+    words = {override.key_or_group: override for override in overrides}
+    chosen = words["hydra/sweeper"].value() if "hydra/sweeper" in words else "grid"
+    if chosen not in SWEEPERS:
+        raise ConfigError(f"hydra/sweeper={chosen}: no such sweeper; {closest(str(chosen), SWEEPERS)}")
+    if chosen == "grid" and (own := next((key for key in words if key.startswith("hydra.sweeper.")), None)):
+        raise ConfigError(f"{words[own].input_line}: the grid has no keys; it needs hydra/sweeper=optuna")
+    if "hydra/launcher" not in words and (own := next((key for key in words if key.startswith("hydra.launcher.")), None)):
+        raise ConfigError(f"{words[own].input_line}: needs a launcher, as hydra/launcher=joblib")
+    sweeper.look_at(overrides)
+    for key, override in words.items():
+        if override.is_sweep_override() and key.partition(".")[0] in jobs.FREE:
+            listed = ",".join(text.strip("[]") for text in override.sweep_string_iterator()) if override.is_discrete_sweep() else "..."
+            hint = f"several go into one list: runs=[{listed}]" if key == "runs" else "its results would be the same"
+            raise ConfigError(f"{override.input_line}: {key} makes no other run; {hint}")
+    if chosen == "grid":
+        jobs.require_different(BasicSweeper.split_arguments(overrides, None)[0])
 
 
 def words() -> list[str]:

@@ -1,9 +1,12 @@
 """What a comparison says: a table in the terminal; ranking.csv, ranking.md and ranking.png. No torch here."""
 
 import csv
+import shlex
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
@@ -13,6 +16,10 @@ from trainer.compare.record import Record, clean, is_run, not_begun, read, text
 from trainer.console import Console
 
 EXPLAINED = ("diverged", "failed", "interrupted")  # the last line of the log says why
+MOST = 30  # settings in a table, and lines of remarks
+GAP = 2  # places between columns
+# Scores, and whether the settings share a column; the fullest first.
+LAYOUTS = ((FIGURES, False), (FIGURES[:2], False), (FIGURES[:2], True), (FIGURES[:1], True))
 SEEDS = 6  # as many are listed in a table, more are counted
 MEASURES = (("mean", Setting.mean), ("std", Setting.deviation))
 
@@ -34,7 +41,7 @@ def rank(sweep: Path, failed: Sequence[tuple[Sequence[str], str]] = ()) -> int:
     if ranking.scored:
         say(ranking, Console())
         write(ranking, sweep)
-        Console().say(f"\nThe same is in {short(sweep)}: ranking.csv, ranking.md, ranking.png")
+        Console().say(f"\nThe same is in {short(sweep)}: ranking.csv, ranking.md, ranking.png\nLook at it:   tensorboard --logdir {shlex.quote(short(sweep))}")
     return sum(not job.ended for job in ranking.jobs)
 
 
@@ -49,40 +56,73 @@ def short(path: Path) -> str:
 
 
 def say(ranking: Ranking, console: Console) -> None:
-    """The table, what did not end as it should, and what was left out. Where it is too wide the final scores are left out."""
-    found = as_rich([*table(ranking)], left=len(ranking.columns) + 1)
-    wide = console.terminal.options.update(width=10_000)
-    if console.terminal.measure(found, options=wide).maximum > console.terminal.width:
-        found = as_rich([*table(ranking, FIGURES[:2])], left=len(ranking.columns) + 1)
+    """The table, what did not end as it should, and what was left out; of a long list the first 30."""
     console.say()
     console.say(f"{counted('setting', len(ranking.settings))}, {counted('run', len(ranking.jobs))}, ranked by {ranking.by}")
-    console.say(found)
-    for line in remarks(ranking):
+    console.say(fitting(ranking, console.terminal.width))
+    if len(ranking.settings) > MOST:
+        console.say(f"and {counted('setting', len(ranking.settings) - MOST)} more: ranking.csv has all")
+    lines = [*remarks(ranking)]
+    for line in lines[:MOST]:
         console.say(line)
+    if len(lines) > MOST:
+        console.say(f"and {counted('line', len(lines) - MOST)} more of this kind: ranking.md has all")
+
+
+def fitting(ranking: Ranking, width: int) -> Table:
+    """The fullest table of the best settings that is not wider than the terminal, and cuts no word.
+
+    Where a column for each key is too much, one column has all words, in lines; and there are fewer scores.
+    """
+    best = replace(ranking, settings=ranking.settings[:MOST])
+    for wanted, in_words in LAYOUTS:
+        rows = [*table(best, wanted, in_words)]
+        spare = width - sum(widths(rows)) - GAP * (len(rows[0]) - 1)
+        words = max(cell_len(word) for row in rows for word in row[1].split(" ")) if in_words else widths(rows)[1]
+        if widths(rows)[1] + min(spare, 0) >= words:
+            break
+    return as_rich(rows, left=2 if in_words else len(ranking.columns) + 1)
+
+
+def widths(rows: Sequence[Sequence[str]]) -> list[int]:
+    """Of every column, in places of a terminal."""
+    return [max(map(cell_len, column)) for column in zip(*rows)]
 
 
 def counted(word: str, count: int) -> str:
-    return f"{count} {word}{'' if count == 1 else 's'}"
+    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
-def as_rich(rows: Sequence[Sequence[str]], left: int) -> Table:
-    """Headings and rows; the first `left` columns and the last one are words, the others figures. The first row is the best."""
+def as_rich(rows: Sequence[Sequence[str]], left: int, folding: Sequence[int] = (1,)) -> Table:
+    """Headings and rows, the first of which is the best.
+
+    Args:
+        left: as many columns and the last one are words, the others figures.
+        folding: columns that may take several lines.
+    """
     head, *rows = rows
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    made = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
     for place, name in enumerate(head):
         words = place < left or place == len(head) - 1
-        made.add_column(Text(name), justify="left" if words else "right", no_wrap=not words, overflow="fold")
+        made.add_column(Text(name), justify="left" if words else "right", no_wrap=place not in folding, overflow="fold")
     for place, row in enumerate(rows):
         made.add_row(*map(Text, row), style="bold" if place == 0 else None)
     return made
 
 
-def table(ranking: Ranking, wanted: Sequence[tuple[str, str]] = FIGURES) -> Iterator[list[str]]:
-    """Headings, then a row a setting, as text; of the wanted scorings those that any run has."""
+def table(ranking: Ranking, wanted: Sequence[tuple[str, str]] = FIGURES, in_words: bool = False) -> Iterator[list[str]]:
+    """Headings, then a row a setting, as text.
+
+    Args:
+        wanted: scorings; those that any run has get a column.
+        in_words: one column with every setting's words in place of a column for each key.
+    """
     kinds = [(when, word) for when, word in wanted if any(setting.mean(when, ranking.metric) is not None for setting in ranking.settings)]
-    yield ["", *map(clean, ranking.columns), *(f"{word} {ranking.metric}" for _, word in kinds), "seeds", "status"]
+    columns = ["setting"] if in_words else [*map(clean, ranking.columns)]
+    yield ["", *columns, *(f"{word} {ranking.metric}" for _, word in kinds), "seeds", "status"]
     for place, setting in enumerate(ranking.settings, start=1):
-        yield [str(place), *setting.cells.values(), *(spread(setting, when, ranking.metric) for when, _ in kinds), seeds(setting), setting.status]
+        cells = [setting.label] if in_words else setting.shown.values()
+        yield [str(place), *cells, *(spread(setting, when, ranking.metric) for when, _ in kinds), seeds(setting), setting.status]
 
 
 def spread(setting: Setting, when: str, metric: str) -> str:

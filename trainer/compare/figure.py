@@ -8,12 +8,13 @@ from trainer.compare.ranking import FIGURES, Ranking, Setting
 from trainer.compare.record import number
 
 MOST = 30  # settings that get a line of their own
-COLOURED = 10  # the best ones; the others are grey
 LONGEST = 70  # letters of a label
+SEEDS = 36  # curves in one picture; of more, each setting has only its mean
+OTHERS = "0.75"  # grey: what is behind the best
 
 
 def draw(ranking: Ranking, path: Path) -> None:
-    """Dots above (small: a seed; large: their mean, with the standard deviation), whose colours are those of the curves below.
+    """Dots above (small: a seed; large: their mean, in a bar of one standard deviation to either side), whose colours are those of the curves below.
 
     Args:
         ranking: what to draw; of more than 30 settings the best 30.
@@ -23,8 +24,8 @@ def draw(ranking: Ranking, path: Path) -> None:
     from matplotlib.figure import Figure
 
     settings = ranking.settings[:MOST]
-    paint = colormaps["tab10"].colors
-    colors = [paint[place] if place < min(COLOURED, len(paint)) else "0.7" for place in range(len(settings))]
+    paint = [color for color in colormaps["tab10"].colors if len(set(color)) > 1]  # its grey is left to the others
+    colors = [paint[place] if place < len(paint) else OTHERS for place in range(len(settings))]
     height = 0.9 + 0.32 * len(settings)
     sheet = Figure(figsize=(11, height + 4.2), layout="constrained")
     upper, lower = sheet.subfigures(2, 1, height_ratios=[height, 4.2])
@@ -36,18 +37,23 @@ def draw(ranking: Ranking, path: Path) -> None:
 
 def dots(axes, ranking: Ranking, settings: list[Setting], colors: list) -> None:
     """A line a setting, the best on top."""
-    for place, (setting, color) in enumerate(zip(settings, colors)):
-        scores = setting.scores(ranking.when, ranking.metric)
-        axes.plot(scores, [place] * len(scores), "o", color=color, markersize=4, alpha=0.5)
-        if scores:
-            deviation = setting.deviation(ranking.when, ranking.metric)
-            axes.errorbar(statistics.fmean(scores), place, xerr=deviation, fmt="o", color=color, markersize=8, capsize=4)
-        tested = setting.mean("test", ranking.metric)
-        if tested is not None and ranking.when != "test":
-            axes.plot(tested, place, "D", markerfacecolor="none", markeredgecolor="0.2", markersize=6)
-    axes.plot([], [], "o", color="0.4", markersize=8, label=dict(FIGURES)[ranking.when])
-    if ranking.when != "test" and any(setting.mean("test", ranking.metric) is not None for setting in settings):
-        axes.plot([], [], "D", markerfacecolor="none", markeredgecolor="0.2", markersize=6, label="test")
+    when, metric = ranking.when, ranking.metric
+    seeds = [(score, place, colors[place]) for place, setting in enumerate(settings) for score in setting.scores(when, metric)]
+    known = [(setting.mean(when, metric), place, colors[place]) for place, setting in enumerate(settings)]
+    means = [dot for dot in known if dot[0] is not None]
+    tests = [(setting.mean("test", metric), place) for place, setting in enumerate(settings) if when != "test"]
+    tests = [dot for dot in tests if dot[0] is not None]
+    if seeds:
+        scores, places, paint = zip(*seeds)
+        axes.scatter(scores, places, s=20, c=paint, alpha=0.6, linewidths=0, zorder=2.5)
+        scores, places, paint = zip(*means)
+        spreads = [setting.deviation(when, metric) or 0.0 for setting in map(settings.__getitem__, places)]
+        low, high = ([score + sign * spread for score, spread in zip(scores, spreads)] for sign in (-1, 1))
+        axes.hlines(places, low, high, colors=paint, linewidths=0.9)
+        axes.scatter(scores, places, s=64, c=paint, zorder=3)
+    axes.plot([], [], "o", color="0.4", markersize=8, label=dict(FIGURES)[when])
+    if tests:
+        axes.plot(*zip(*tests), "D", markerfacecolor="none", markeredgecolor="0.2", markersize=6, label="test")
     axes.set_yticks(range(len(settings)), [label(place, setting) for place, setting in enumerate(settings, start=1)])
     axes.set_ylim(len(settings) - 0.5, -0.5)
     axes.xaxis.set_label_position("top")
@@ -62,21 +68,24 @@ def label(place: int, setting: Setting) -> str:
     """A setting's words; those of matplotlib's own language lose their meaning."""
     words = setting.label if len(setting.label) <= LONGEST else f"{setting.label[: LONGEST - 3]}..."
     state = "" if setting.ended else f" ({setting.status})"
-    return f"{place}  {words}{state}".replace("$", r"\$")
+    return f"{words}{state}   {place}".replace("$", r"\$")
 
 
 def curves(axes, settings: list[Setting], colors: list, metric: str) -> None:
     """The validation split's scorings: thin for a seed, thick for their mean where there are several; the best setting in front."""
     lowest, highest = float("inf"), 0.0
+    many = sum(len(setting.counted) for setting in settings) > SEEDS
     for place, (setting, color) in enumerate(zip(settings, colors)):
         lines = [line for job in setting.counted if (line := dict(points(job.rows, metric)))]
-        for line in lines:
-            alone = len(lines) == 1
+        alone = len(lines) == 1
+        for line in lines if alone or not many else ():
             style = {"linewidth": 1.8 if alone else 0.8, "alpha": 1.0 if alone else 0.4, "marker": "." if len(line) == 1 else None}
             axes.plot(line.keys(), line.values(), color=color, zorder=3 - place / 100, **style)
-            lowest, highest = min(lowest, *line.values()), max(highest, *line.values())
+        values = [value for line in lines for value in line.values()]
+        lowest, highest = min([lowest, *values]), max([highest, *values])
         shared = sorted(set.intersection(*map(set, lines))) if len(lines) > 1 else []
-        axes.plot(shared, [statistics.fmean(line[epoch] for line in lines) for epoch in shared], color=color, linewidth=1.8, zorder=3 - place / 100)
+        means = [statistics.fmean(line[epoch] for line in lines) for epoch in shared]
+        axes.plot(shared, means, color=color, linewidth=1.8, zorder=3 - place / 100, marker="." if len(shared) == 1 else None)
     from matplotlib.ticker import MaxNLocator
 
     if metric == "loss" and 0 < 20 * lowest < highest:

@@ -3,11 +3,13 @@
 import re
 from collections.abc import Iterator, Sequence
 from functools import cache
+from pathlib import Path
 
 import yaml
 
 from trainer import conf
 from trainer.resume import flat
+from trainer.untrusted import SafeLoader
 
 SEVERAL = ("reg", "aug")  # groups that hold several options
 
@@ -15,6 +17,7 @@ SEVERAL = ("reg", "aug")  # groups that hold several options
 def options_of(config: dict, words: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The option at each place with a `_target_`: the word typed for it, else the option whose file says the same."""
     said = typed(words)
+    brought, whole = options_brought(said), dict(flat(config))
     for group in SEVERAL:
         node = config.get(group) if isinstance(config.get(group), dict) else {}
         names = [name for slot in node.values() if isinstance(slot, dict) for name in slot] if group == "reg" else list(node)
@@ -22,7 +25,7 @@ def options_of(config: dict, words: Sequence[str]) -> Iterator[tuple[str, str]]:
         found = "+".join(map(str, names)) or "none"
         yield group, typed_order if sorted(typed_order.split("+")) == sorted(found.split("+")) else found
     for place, node in places({key: value for key, value in config.items() if key not in SEVERAL}):
-        yield place, said[place] if place in said else closest_option(place, node)
+        yield place, said[place] if place in said else closest_option(place, node, whole, brought.get(place))
 
 
 def places(node: dict, prefix: str = "") -> Iterator[tuple[str, dict]]:
@@ -33,29 +36,65 @@ def places(node: dict, prefix: str = "") -> Iterator[tuple[str, dict]]:
             yield from places(child, f"{prefix}{key}.")
 
 
-def closest_option(place: str, node: dict) -> str:
-    """The option with this `_target_` that shares most keys and values, the default one first; else the class's own name."""
+def closest_option(place: str, node: dict, whole: dict[str, object], brought: str | None) -> str:
+    """The option with this `_target_` that shares most keys and values; else the class's own name.
+
+    Args:
+        whole: the configuration, flat; an option may decide more than its own group.
+        brought: the option that the words bring to this place, which decides between options that say the same.
+    """
     group, target = place.partition(".")[0], str(node["_target_"])
-    mine, usual = dict(flat(node, f"{group}.")), conf.defaults().get(group)
-    known = {option: keys for option, (named, keys) in group_files(group).items() if named == target}
+    known = with_target(group, target, tuple(conf.more))
+    if len(known) == 1:
+        return next(iter(known))
+    mine = {**whole, **dict(flat(node, f"{group}."))}
 
     def likeness(option: str) -> tuple[int, bool]:
         same = sum(key in mine and mine[key] == value for key, value in known[option].items())
-        return 2 * same - len(known[option]), option == usual
+        return 2 * same - len(known[option]), option == brought
 
     return max(known, key=likeness, default=target.rpartition(".")[2])
 
 
 @cache
-def group_files(group: str) -> dict[str, tuple[str | None, dict[str, object]]]:
-    """The `_target_` and the keys of every option of a group."""
-    files = {option: conf.file(group, option) for option in (conf.options(group) if group in conf.groups() else ())}
+def with_target(group: str, target: str, more: tuple[Path, ...]) -> dict[str, dict[str, object]]:
+    """The options of a group that name this `_target_`, with all that they set; `more` are the folders of the user's own."""
     found = {}
-    for option, path in files.items():
-        content = yaml.safe_load(path.read_text()) or {}
-        node = content if conf.stands_alone(path) else content.get(group, {})
-        found[option] = (node.get("_target_"), {key.path: key.default for key in conf.keys(path, group).values()})
+    for option in conf.options(group) if group in conf.groups() else ():
+        path = conf.file(group, option)
+        if target in (source := path.read_text()):
+            content = yaml.load(source, Loader=SafeLoader)
+            alone = conf.stands_alone(path)
+            node = content if alone else content.get(group)
+            if isinstance(node, dict) and node.get("_target_") == target:
+                keys = flat({key: value for key, value in content.items() if key not in ("defaults", "hydra")}, f"{group}." if alone else "")
+                found[option] = {key: value for key, value in keys if not key.endswith("_target_")}
     return found
+
+
+def options_brought(said: dict[str, str]) -> dict[str, str | None]:
+    """The option of every group before the words for the group itself: by default, or brought by a data set or a recipe that was typed."""
+    usual = defaults()
+    brought = dict(usual)
+    for group in usual:
+        if group in said and group not in SEVERAL:
+            brought |= brings(group, said[group], tuple(conf.more))
+    return brought
+
+
+@cache
+def defaults() -> dict[str, str | list[str] | None]:
+    return conf.defaults()
+
+
+@cache
+def brings(group: str, option: str, more: tuple[Path, ...]) -> dict[str, str]:
+    """The options of other groups that come with an option, and those that come with them."""
+    if group not in conf.groups() or option not in conf.options(group):
+        return {}
+    own = dict(pair.split("=", 1) for pair in conf.overrides(conf.file(group, option)))
+    deeper = [brings(*pair, more) for pair in own.items() if pair[0] != group]
+    return {name: chosen for found in (*deeper, own) for name, chosen in found.items()}
 
 
 def typed(words: Sequence[str]) -> dict[str, str]:

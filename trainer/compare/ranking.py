@@ -1,12 +1,12 @@
 """Which settings vary among runs, what they came to over their seeds, and which is best. No torch here."""
 
+import re
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from trainer import conf
 from trainer.compare.options import SEVERAL, typed
-from trainer.compare.record import NOT_BEGUN, Record, clean, number
+from trainer.compare.record import NOT_BEGUN, Record, clean, exact, number
 
 OWN = ("seed", "output", "runs", "allow", "resume", "task")  # keys that make no other setting
 MISSING = "-"
@@ -19,7 +19,7 @@ class Setting:
     """One combination of the settings that vary, over its seeds.
 
     Args:
-        cells: column -> value as it is typed, `-` where the run has no such key.
+        cells: column -> value as it is typed, in full, `-` where the run has no such key.
         jobs: a run for each seed, in the order of the seeds.
     """
 
@@ -27,8 +27,13 @@ class Setting:
     jobs: tuple[Record, ...]
 
     @property
+    def shown(self) -> dict[str, str]:
+        """The cells, with six digits of a number."""
+        return {column: rounded(cell) for column, cell in self.cells.items()}
+
+    @property
     def label(self) -> str:
-        return " ".join(f"{column}={cell}" for column, cell in self.cells.items() if cell != MISSING) or "(as all)"
+        return " ".join(f"{column}={cell}" for column, cell in self.shown.items() if cell != MISSING) or "(as all)"
 
     @property
     def ended(self) -> bool:
@@ -110,7 +115,7 @@ def ranked(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
     columns = varying(records)
     groups: dict[tuple[str, ...], dict[object, list[Record]]] = {}
     for record in records:
-        cells = tuple(shown(record, column) for column in columns)
+        cells = tuple(record.cells.get(column, MISSING) for column in columns)
         groups.setdefault(cells, {}).setdefault(str(record.seed), []).append(record)
     settings, repeated = [], []
     for cells, by_seed in groups.items():
@@ -130,17 +135,22 @@ def ranked(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
     return Ranking(columns=columns, settings=sorted(settings, key=rank), metric=metric, when=when, notes=[*notes, *repeated])
 
 
+def rounded(cell: str) -> str:
+    """`0.00123456789` as `0.00123457`; everything else as it is."""
+    return f"{float(cell):g}" if re.fullmatch(r"-?\d+\.\d{6,}(e-?\d+)?", cell) else cell
+
+
 def seed_order(seed: str) -> tuple[float, str]:
     return (float(seed), seed) if seed.isdecimal() else (float("inf"), seed)
 
 
 def common_metric(records: Sequence[Record]) -> str:
     """What all can be ranked by: what they all monitor, else a score that they all have, else the loss."""
-    scored = [record for record in records if record.metrics()]
+    scored = [record for record in records if record.metrics]
     monitors = {record.monitor for record in scored}
     if len(monitors) == 1:
         return monitors.pop()
-    return next((name for name in ("accuracy", "r2") if scored and all(name in record.metrics() for record in scored)), "loss")
+    return next((name for name in ("accuracy", "r2") if scored and all(name in record.metrics for record in scored)), "loss")
 
 
 def varying(records: Sequence[Record]) -> list[str]:
@@ -149,47 +159,41 @@ def varying(records: Sequence[Record]) -> list[str]:
     A key of an option varies where two runs took the same option with another value, or where it was typed; that the keys
     of one option are not those of another goes without saying.
     """
-    configurations = [{**record.values, **record.options} for record in records]
-    order = list(dict.fromkeys(key for record in records for key in typed(record.words)))
+    order = typed_order(records)
     places = {place for record in records for place in record.options if place not in SEVERAL}
-    keys = sorted({key for configuration in configurations for key in configuration if key.partition(".")[0] not in OWN})
+    keys = sorted({key for record in records for key in record.cells})
     found = []
     for key in keys:
+        if key.partition(".")[0] in OWN or len({record.cells.get(key) for record in records}) == 1:
+            continue
         owner = max((place for place in places if key.startswith(f"{place}.")), key=len, default=None)
         by_option: dict[object, set[str]] = {}
-        for record, configuration in zip(records, configurations):
-            if key in configuration:
-                by_option.setdefault(record.options.get(owner), set()).add(cell(configuration[key]))
-        differs = len(set().union(*by_option.values())) > 1 or any(key not in configuration for configuration in configurations)
-        if any(len(cells) > 1 for cells in by_option.values()) or (key in order and differs):
+        for record in records:
+            if key in record.cells:
+                by_option.setdefault(record.options.get(owner), set()).add(record.cells[key])
+        if any(len(cells) > 1 for cells in by_option.values()) or key in order:
             found.append(key)
     return sorted(found, key=lambda key: (order.index(key) if key in order else len(order), key))
 
 
-def shown(record: Record, key: str) -> str:
-    """A key of a run as it is typed."""
-    if key in record.options:
-        return cell(record.options[key])
-    return cell(record.values[key]) if key in record.values else MISSING
-
-
-def cell(value: object) -> str:
-    return clean(conf.short(value))
+def typed_order(records: Sequence[Record]) -> list[str]:
+    """The keys that were typed for any of the runs."""
+    return list(dict.fromkeys(key for record in records for key in typed(record.words)))
 
 
 def told(record: Record) -> dict[str, str]:
     """Everything that is on record of what a run was, and what it ran on, as text."""
-    settings = {key: value for key, value in {**record.values, **record.options}.items() if key.partition(".")[0] not in OWN[1:]}
+    settings = {key: value for key, value in record.cells.items() if key.partition(".")[0] not in OWN[1:]}
     versions = record.summary.get("versions")
-    facts = {f"versions.{name}": version for name, version in versions.items()} if isinstance(versions, dict) else {}
+    facts = {f"versions.{name}": exact(version) for name, version in versions.items()} if isinstance(versions, dict) else {}
     facts |= {"machine": record.summary["device"]} if "device" in record.summary else {}
-    return {clean(key): cell(value) for key, value in {**facts, **settings}.items()}
+    return {clean(key): clean(value) for key, value in {**facts, **settings}.items()}
 
 
 def differences(*records: Record) -> Iterator[list[str]]:
-    """Every key in which any two of the runs differ, by name, with its value in each."""
-    known = [told(record) for record in records]
-    for key in sorted(set().union(*known)):
+    """Every key in which any two of the runs differ, with its value in each: those that were typed first, in their order, then by name."""
+    known, order = [told(record) for record in records], typed_order(records)
+    for key in sorted(set().union(*known), key=lambda key: (order.index(key) if key in order else len(order), key)):
         row = [facts.get(key, MISSING) for facts in known]
         if len(set(row)) > 1:
             yield [key, *row]

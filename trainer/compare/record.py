@@ -3,9 +3,11 @@
 import glob
 import json
 import math
+import os
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -32,7 +34,6 @@ class Record:
         values: every other key of its configuration.
         status: as in summary.json; or running, unfinished (it ended without a word), not begun.
         summary: of summary.json, empty where there is none.
-        rows: of metrics.jsonl, those that are whole.
         message: why it ended, where that is known from elsewhere.
     """
 
@@ -42,7 +43,6 @@ class Record:
     values: Mapping[str, object] = field(default_factory=dict)
     status: str
     summary: Mapping = field(default_factory=dict)
-    rows: Sequence[Mapping] = ()
     message: str = ""
 
     @property
@@ -59,28 +59,56 @@ class Record:
         """When it last said something, in seconds since 1970."""
         return max((modified(self.path / name) for name in FILES), default=0.0) if self.path else 0.0
 
-    @property
+    @cached_property
+    def rows(self) -> list[dict]:
+        """Of metrics.jsonl, those that are whole and say when."""
+        return [row for row in rundir.rows(self.path) if number(row.get("epoch")) is not None] if self.path else []
+
+    @cached_property
+    def settled(self) -> bool:
+        """Whether summary.json tells all: the run ended with it, and metrics.jsonl, which takes longer to read, is no younger."""
+        written = self.ended and self.path is not None and {"best", "final", "test"} <= self.summary.keys()
+        return written and modified(self.path / "metrics.jsonl") <= modified(self.path / "summary.json")
+
+    @cached_property
+    def cells(self) -> dict[str, str]:
+        """Every key and option as it is typed, with every digit."""
+        return {key: clean(exact(value)) for key, value in {**self.values, **self.options}.items()}
+
+    @cached_property
     def monitor(self) -> str:
         """What this run calls best: loss, accuracy or r2."""
         said = self.values.get("monitor", "auto")
-        return said if said in ("loss", "accuracy", "r2") else next((name for name in ("accuracy", "r2") if name in self.metrics()), "loss")
+        return said if said in ("loss", "accuracy", "r2") else next((name for name in ("accuracy", "r2") if name in self.metrics), "loss")
 
+    @cached_property
     def metrics(self) -> set[str]:
         """Which of loss, accuracy and r2 it has."""
-        scorings = [*self.rows, *(part for part in (self.summary.get("best"), self.summary.get("test")) if isinstance(part, dict))]
+        told = [part for part in (self.summary.get("best"), self.summary.get("test")) if isinstance(part, dict)]
+        scorings = told if self.settled else [*self.rows, *told]
         return {name for name in ("loss", "accuracy", "r2") if any(name in scoring for scoring in scorings)}
+
+    @cached_property
+    def _known(self) -> dict[str, Mapping]:
+        return {}
 
     def scoring(self, when: str) -> Mapping:
         """The scoring of the validation split that was `best` or `final`, or that of the `test` split; empty where there was none.
 
-        metrics.jsonl speaks where it is there: while a run goes, summary.json is missing, or tells of its earlier part.
+        Until a run has ended metrics.jsonl speaks where it is there: summary.json is missing, or tells of its earlier part.
         """
-        rows = [row for row in self.rows if row.get("split") == ("test" if when == "test" else "val")]
+        if when not in self._known:
+            self._known[when] = self._scoring(when)
+        return self._known[when]
+
+    def _scoring(self, when: str) -> Mapping:
+        known = [] if self.settled else self.rows
+        rows = [row for row in known if row.get("split") == ("test" if when == "test" else "val")]
         if when == "best":
             scored = [row for row in rows if number(row.get("loss")) is not None and number(row.get(self.monitor)) is not None]
             sign = 1 if self.monitor == "loss" else -1
             rows = [min(scored, key=lambda row: (sign * row[self.monitor], row["loss"]))] if scored else []
-        if self.rows:
+        if known:
             return rows[-1] if rows else {}
         said = self.summary.get(when)
         said = said.get("val") if when == "final" and isinstance(said, dict) else said
@@ -98,13 +126,20 @@ def number(value: object) -> float | None:
     return None if math.isnan(value) else float(value)
 
 
+def exact(value: object) -> str:
+    """A value as it is typed; a number that six digits do not give, in full."""
+    shown = conf.short(value)
+    return shown if not isinstance(value, float) or math.isnan(value) or float(shown) == value else repr(value)
+
+
 def clean(text: object) -> str:
     """Text for a terminal or a table: a character that shows nothing, or that steers, becomes its escape."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in str(text))
+    shown = str(text)
+    return shown if shown.isprintable() else "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in shown)
 
 
 def is_run(directory: Path) -> bool:
-    return any((directory / name).is_file() for name in FILES)
+    return any(os.path.isfile(f"{directory}/{name}") for name in FILES)
 
 
 def find(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
@@ -131,12 +166,21 @@ def find(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def runs_below(directory: Path) -> Iterator[Path]:
-    """The directory itself if it is a run's, else those of runs up to four levels below it, in order."""
-    if is_run(directory):
-        yield directory
-        return
-    for depth in range(1, DEPTH + 1):
-        yield from (path for path in sorted(directory.glob("/".join("*" * depth))) if path.is_dir() and is_run(path))
+    """The directory itself if it is a run's, else those of runs up to four levels below it, in order; in a run none is looked for."""
+    level = [directory]
+    for _ in range(DEPTH + 1):
+        runs = {path for path in level if is_run(path)}
+        yield from (path for path in level if path in runs)
+        level = [below for path in level if path not in runs for below in folders(path)]
+
+
+def folders(directory: Path) -> list[Path]:
+    """Those in a folder, by name; none where it cannot be looked into."""
+    try:
+        with os.scandir(directory) as entries:
+            return sorted(directory / entry.name for entry in entries if entry.is_dir())
+    except OSError:
+        return []
 
 
 def read(directory: Path) -> Record:
@@ -147,10 +191,9 @@ def read(directory: Path) -> Record:
         status = "running"
     elif not isinstance(status, str):
         status = "unfinished"
-    rows = [row for row in rundir.rows(directory) if number(row.get("epoch")) is not None]
     options = dict(options_of(config, words))
     values = {key: value for key, value in flat(config) if not key.endswith("_target_")}
-    return Record(path=directory, words=words, options=options, values=values, status=status, summary=summary, rows=rows)
+    return Record(path=directory, words=words, options=options, values=values, status=status, summary=summary)
 
 
 def not_begun(words: Sequence[str], message: str, like: Record | None) -> Record:

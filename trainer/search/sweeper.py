@@ -81,7 +81,8 @@ class OptunaSweeper(Sweeper):
 
         jobs.begin(self.folder)
         try:
-            with View(self.folder, self.n_trials) as view:
+            ended = [job for words, path in jobs.known(self.folder).items() if (job := Job(words, path)).ended]
+            with View(self.folder, self.n_trials, ended) as view:
                 while batch := self._next(study, known):
                     prepared = [self._prepared(words(trial), known) for trial in batch]
                     view.jobs.extend(prepared)

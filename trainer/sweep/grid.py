@@ -14,10 +14,12 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from trainer import launch, resume, rundir
+from trainer.console import Console
 from trainer.errors import UserError, ending_the_program
 from trainer.sweep import jobs, slots
 from trainer.sweep.jobs import Job
 from trainer.sweep.view import View
+from trainer.untrusted import printable
 
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 REMEMBERED = 200  # jobs whose configuration is kept until they begin, 0.3 MB each
@@ -81,6 +83,8 @@ class GridSweeper(Sweeper):
                             _ = returned.return_value
         finally:
             jobs.conclude(self.folder)
+            if left := sum(not job.ended for job in prepared):
+                Console().say(f"{left} of {len(prepared)} jobs have not ended as they should: the same words with hydra.sweep.dir={printable(self.folder)} try them again")
         require_ended(prepared)
 
     def _composed(self, words: Sequence[str], name: str) -> DictConfig:
@@ -105,6 +109,6 @@ def require_ended(prepared: Sequence[Job]) -> None:
     failed = [summary for summary in told if summary]
     if failed:
         others = f"; {len(told) - len(failed)} were not begun" if len(told) > len(failed) else ""
-        error = UserError(f"{len(failed)} of {len(prepared)} runs failed{others}, the first with: {failed[0].get('error')}")
+        error = UserError(f"{len(failed)} of {len(prepared)} runs failed, the first with: {failed[0].get('error')}{others}")
         error.code = code if isinstance(code := failed[0].get("code"), int) else 1
         raise error

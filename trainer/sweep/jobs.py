@@ -49,7 +49,9 @@ def trains(cfg: DictConfig) -> bool:
 
 
 def made(folder: Path) -> Path:
-    """Errors: MachineError where the sweep's folder cannot be made."""
+    """Errors: MachineError where the sweep's folder cannot be made, ConfigError where it is a run's."""
+    if (folder / "overrides.txt").exists() or (folder / "checkpoints").exists():
+        raise ConfigError(f"hydra.sweep.dir={printable(folder)}: is the directory of a run; a sweep needs a folder of its own")
     return folder if folder.is_dir() else rundir.unique(folder.parent, folder.name)
 
 
@@ -98,7 +100,10 @@ def prepare(
         if not directory.is_dir() or (directory / "overrides.txt").exists():  # else a process has died that had just made it
             directory = rundir.unique(folder, directory.name)
         rundir.describe(directory, compose(directory.name), words)
-    return Job(tuple(words), directory)
+    job = Job(tuple(words), directory)
+    if not job.ended:
+        (directory / "summary.json").unlink(missing_ok=True)  # of an attempt that failed
+    return job
 
 
 def of_this_sweep(folder: Path, jobs: Sequence[Sequence[str]]) -> dict[tuple[str, ...], Path]:
@@ -133,7 +138,7 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
         return resume.best_score(told, cfg.monitor)
     if (folder / STOP).exists():
         return None
-    (job.directory / "summary.json").unlink(missing_ok=True)  # of an attempt that failed
+    (job.directory / "summary.json").unlink(missing_ok=True)  # of an attempt in this sweep
     interrupted = False
     try:
         own = frozen(cfg, job.directory)

@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 
 from trainer import launch, rundir
 from trainer.compare import answer
-from trainer.compare.ranking import Ranking, differences, ranked
+from trainer.compare.ranking import Ranking, differences, ranked, typed_order
 from trainer.compare.record import clean, find, read
 from trainer.console import Console
 from trainer.errors import ConfigError
@@ -62,9 +62,10 @@ class Compare:
 
 
 def side_by_side(ranking: Ranking, pair: tuple[int, int], console: Console) -> None:
-    """Every key in which two rows of the table differ, by the first run of each."""
-    one, other = (ranking.settings[place - 1].jobs[0] for place in pair)
-    rows = [*differences(one, other)]
-    console.say(f"\nWhat {pair[0]} and {pair[1]} differ in{':' if rows else ': nothing that is on record'}")
+    """Every key in which two rows of the table differ, by the first run of each; what was typed comes first, marked."""
+    both = [ranking.settings[place - 1].jobs[0] for place in pair]
+    said = typed_order(both)
+    rows = [["*" if row[0] in said else "", *row] for row in differences(*both)]
+    console.say(f"\nWhat {pair[0]} and {pair[1]} differ in{' (* was typed):' if rows else ': nothing that is on record'}")
     if rows:
-        console.say(answer.as_rich([["", *map(str, pair)], *rows], left=3))
+        console.say(answer.as_rich([["", "", *map(str, pair)], *rows], left=4, folding=(2, 3)))
