@@ -51,7 +51,6 @@ def child(folder: Path, words: tuple[str, ...], told: int | None) -> int:
 def start(words: tuple[str, ...]) -> int:
     """`train` in this process; its exit code."""
     sys.argv = ["train", *words]
-    cli.jobs.clear()
     try:
         cli.main()
     except SystemExit as end:

@@ -12,6 +12,7 @@ from scipy.special import erf
 
 from trainer import build, conf
 from trainer.act import Maxout
+from trainer.node import node
 
 FORMULAS = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -36,7 +37,7 @@ SINGLE = [name for name in conf.options("act") if name != "maxout"]
 
 @pytest.fixture
 def made(composed):
-    return lambda name, *words: build.node(composed(f"act={name}", *words), "act")().double()
+    return lambda name, *words: node(composed(f"act={name}", *words), "act")().double()
 
 
 def slope(act, x):
@@ -133,7 +134,7 @@ def test_a_learned_slope_is_no_weight_to_the_l2_penalty(composed):
 def test_the_configuration_a_run_keeps_gives_the_same_activation_back(name, composed):
     cfg = composed(f"act={name}")
     again = OmegaConf.create(OmegaConf.to_yaml(cfg))
-    assert repr(build.node(again, "act")()) == repr(build.node(cfg, "act")())
+    assert repr(node(again, "act")()) == repr(node(cfg, "act")())
     assert "pieces=3" in repr(Maxout(pieces=3))  # what a run prints of its model
 
 
@@ -141,6 +142,6 @@ def test_the_file_of_a_finished_run_gives_its_activation_back(run_in_process, tm
     code, _, errors = run_in_process("model=mlp", "act=leaky_relu", "act.negative_slope=0.2", "epochs=1", "threads=1")
     assert code == 0, errors
     kept = OmegaConf.load(only_run(tmp_path) / "config.yaml")
-    act = build.node(kept, "act")()
+    act = node(kept, "act")()
     assert type(act) is torch.nn.LeakyReLU and act.negative_slope == 0.2
     assert sum(type(part) is torch.nn.LeakyReLU for part in build.run(kept).model.modules()) == 2

@@ -13,7 +13,7 @@ GROUND = {"errors", "clock", "rng", "conf", "eventfile", "layers", "gain", "warp
 FLOORS = {
     1: {"data", "model", "kit", "fold", "retrofit", "preprocess", "device", "tally", "launch", "rundir", "figure", "checkpoint", "resume"},
     2: {"loop", "run", "evaluate", "curves", "console", "signals", "state"},
-    3: {"build", "rehearsal", "targets", "lints", "report", "rescue", "training", "compare", "sheet", "search", "sweep"},
+    3: {"build", "node", "rehearsal", "targets", "lints", "report", "rescue", "training", "compare", "sheet", "search", "sweep"},
     4: {"task"},
     5: {"cli", "typed", "usage", "__main__"},
 }
@@ -58,7 +58,7 @@ def test_techniques_do_not_import_one_another(path):
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_only_build_turns_configuration_into_objects(path):
     source = (PACKAGE / path).read_text()
-    assert ("instantiate(" in source) == (path == Path("build.py"))
+    assert ("instantiate(" in source) == (path == Path("node.py"))
     assert ("import_module(" in source) == (path == Path("targets.py"))
 
 

@@ -9,7 +9,7 @@ from trainer.data.splits import Split, Splits
 
 def made(composed, *words):
     cfg = composed(*words)
-    data = build.node(cfg, "data")().load()
+    data = node.node(cfg, "data")().load()
     return sheet.sheet_of(cfg, data), data
 
 

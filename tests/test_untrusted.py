@@ -10,6 +10,7 @@ from payloads import CALL, HONEST, HYDRA, TARGETS, arranged, refused
 
 from trainer import build, typed, untrusted
 from trainer.errors import ConfigError
+from trainer.node import node
 
 
 @pytest.mark.parametrize("group", ["sched", "model", "optimizer", "task", "data"])
@@ -19,7 +20,7 @@ def test_a_target_is_refused_before_it_is_called(name, group, tmp_path, monkeypa
     target, argument = TARGETS[name]
     for here in ({"_target_": target, "_args_": [argument]}, {"_target_": HONEST[group], "deeper": {"list": [{"_target_": target, "_args_": [argument]}]}}):
         with pytest.raises(ConfigError, match=re.escape(f"_target_={target}: ")):
-            build.node(OmegaConf.create({group: here}), group)()
+            node(OmegaConf.create({group: here}), group)()
     assert not (tmp_path / "marker").exists() and "planted" not in sys.modules
 
 

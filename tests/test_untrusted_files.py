@@ -11,6 +11,7 @@ from payloads import HONEST, HYDRA, TARGETS, TOUCH, arranged, change, refused
 
 from trainer import build, checkpoint, resume, rundir, typed, untrusted
 from trainer.errors import ConfigError, DataError
+from trainer.node import node
 
 
 @pytest.mark.parametrize("name", ["aliased in the standard library", "a pickle", "this program again"])
@@ -142,12 +143,12 @@ def test_a_function_is_seen_in_words_and_in_a_runs_files(value, unfinished, monk
     with pytest.raises(DataError, match="overrides.txt holds what no run writes"):
         resume.expand([f"resume={unfinished}"])
     with pytest.raises(ConfigError, match="from the environment or a function|reference inside a reference"):
-        build.node(OmegaConf.create({"sched": {"_target_": HONEST["sched"], "floor": {"deeper": [value]}}}), "sched")
+        node(OmegaConf.create({"sched": {"_target_": HONEST["sched"], "floor": {"deeper": [value]}}}), "sched")
 
 
 def test_a_reference_that_only_a_second_reading_would_see_is_refused():
     with pytest.raises(ConfigError, match="holds a reference inside a reference"):
-        build.node(OmegaConf.create({"seed": 0, "sched": {"_target_": HONEST["sched"], "floor": "\\${seed}"}}), "sched")
+        node(OmegaConf.create({"seed": 0, "sched": {"_target_": HONEST["sched"], "floor": "\\${seed}"}}), "sched")
 
 
 @pytest.mark.parametrize("where", ["typed", "words", "config, resumed", "config, evaluated", "folder", "recipe"])

@@ -1,16 +1,14 @@
-"""From configuration to objects: the only file that does this."""
+"""From configuration to a run: what the loop takes, made from the nodes of a configuration."""
 
-import inspect
 from collections.abc import Callable
 from dataclasses import replace
 
 import torch
 import yaml
-from hydra.utils import instantiate
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from trainer import conf, device, launch
+from trainer import conf, device
 from trainer.clock import Clock
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
@@ -18,50 +16,13 @@ from trainer.errors import ConfigError
 from trainer.kit import Kit
 from trainer.launch import choice
 from trainer.layers import decayed
-from trainer.rehearsal import explained, rehearse, word
+from trainer.node import node
+from trainer.rehearsal import explained, rehearse
 from trainer.rng import derive, seed_default
-from trainer.search import halving
 from trainer.run import Memory, Run, Slots
+from trainer.search import halving
 from trainer.tally import SCORE
-from trainer.targets import LIBRARIES, allowed, locate, nested
-
-OF_THE_RUN = ("optimizer.scale_lr", "optimizer.base_batch")  # keys of config.yaml that stand among an option's own
-
-
-def task(cfg: DictConfig) -> object:
-    """The job to do, with its `run(cfg)`."""
-    return node(cfg, "task")()
-
-
-def node(cfg: DictConfig, path: str) -> Callable:
-    """What stands at a path of the configuration, as a callable that takes what the loop has and calls the class with the keys.
-
-    Errors: ConfigError where `_target_` is not of the group's kind, or a key is not one of its fields.
-    """
-    here = OmegaConf.select(cfg, path)
-    if not isinstance(here, DictConfig) or "_target_" not in here:
-        raise ConfigError(f"{path}: no _target_ in it; it must name a class")
-    libraries = allowed(launch.overrides())
-    for place, inner in nested(here, path):
-        locate(inner._target_, place, path, libraries)
-    known = locate(here._target_, path, path, libraries)
-    here = OmegaConf.create({key: value for key, value in OmegaConf.to_container(here, resolve=True).items() if f"{path}.{key}" not in OF_THE_RUN})
-    for _, inner in nested(here, path):
-        inner["_partial_"] = True  # what a technique wraps is its own to make
-    keys = [key for key in here if not key.startswith("_")]
-    fields = inspect.signature(known).parameters
-    for key in keys:
-        if key not in fields:
-            raise ConfigError(f"{path}.{key}: {known.__name__} has no field {key}; its fields: {', '.join(fields) or 'none'}")
-    made = instantiate(here, _partial_=True, _convert_="all")
-
-    def build(*arguments: object, **more: object) -> object:
-        try:
-            return made(*arguments, **more)
-        except (ValueError, TypeError) as error:
-            raise ConfigError(f"{word(path)}: {error}") from error
-
-    return build
+from trainer.targets import LIBRARIES, locate
 
 
 def slots(cfg: DictConfig, task_kind: str) -> Slots:

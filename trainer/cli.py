@@ -46,11 +46,11 @@ def hand_over() -> None:
 
 def job(cfg: DictConfig) -> float | None:
     """One run, or one job of a sweep in whatever process. Errors: SystemExit with the code of a user's error, which has been told."""
-    from trainer import build, launch
+    from trainer import launch, node
     from trainer.sweep import jobs
 
     def run(cfg: DictConfig) -> float | None:
-        return build.task(cfg).run(cfg)
+        return node.task(cfg).run(cfg)
 
     if launch.sweep() and jobs.trains(cfg):
         return jobs.work(cfg, run)

@@ -46,6 +46,11 @@ def choice(group: str) -> str | None:
     return choices().get(group)
 
 
+def word(path: str) -> str:
+    """A part of the configuration as the user chose it: `model=cnn`, `reg.loss.l2`."""
+    return f"{path}={choice(path)}" if choice(path) else path
+
+
 def sweep() -> Path | None:
     """The sweep's folder, None for a single run."""
     settings = HydraConfig.get()

@@ -8,14 +8,9 @@ import torch
 from omegaconf import DictConfig
 
 from trainer.errors import ConfigError
-from trainer.launch import choice
+from trainer.launch import choice, word
 from trainer.run import Run
 from trainer.tally import SCORE
-
-
-def word(path: str) -> str:
-    """A part of the configuration as the user chose it: `model=cnn`, `reg.loss.l2`."""
-    return f"{path}={choice(path)}" if choice(path) else path
 
 
 @contextmanager

@@ -27,7 +27,7 @@ def slug(overrides: Sequence[str]) -> str:
     `optimizer=adam reg=[l2,dropout]` becomes `optimizer-adam+reg-l2-dropout`: no sign that a shell, a file system or Hydra's
     grammar minds, so that a run's directory can be typed as a value.
     """
-    shown = [text for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device=", "allow=", "threads=", "workers=", "residency=", "log_every=", "save_every=", "sweep."))]
+    shown = [text for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device=", "allow=", "threads=", "workers=", "residency=", "log_every=", "save_every=", "sweep.", "runs="))]
     shown = [re.sub(r"(?<=\de)\+(?=\d)", "", text) for text in shown]  # 1e+30 is 1e30, not 1e-30
     safe = "+".join(re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-") for text in shown)
     return safe[:SLUG_LENGTH].strip("-.+") or "defaults"
@@ -97,18 +97,21 @@ def summarize(directory: Path, summary: dict) -> None:
     write(directory / "summary.json", f"{json.dumps(plain, indent=2)}\n".encode())
 
 
-def rows(directory: Path) -> Iterator[dict]:
-    """Those of a run's metrics.jsonl; a line that is cut off, being written, or anything else, is none."""
+def rows(directory: Path, *splits: str) -> Iterator[dict]:
+    """Those of a run's metrics.jsonl, of the given splits or of all; a line that is cut off, being written, or anything else, is none."""
+    named = [f'"{split}"' for split in splits]
     try:
         lines = (directory / "metrics.jsonl").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return
     for line in lines:
+        if named and not any(name in line for name in named):
+            continue  # not read at all: most lines of a long run are of training
         try:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict):
+        if isinstance(row, dict) and (not splits or row.get("split") in splits):
             yield row
 
 

@@ -13,6 +13,7 @@ from trainer import build
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
 from trainer.eventfile import EventFile
+from trainer.node import node
 from trainer.rehearsal import explained
 from trainer.rng import derive
 from trainer.warp import fused
@@ -32,7 +33,7 @@ class Sheet:
 def sheet_of(cfg: DictConfig, data: Splits) -> Sheet | None:
     """The pictures that the decisions give; None where the samples are no images. Errors: ConfigError."""
     with explained("preprocess"):
-        apply = build.node(cfg, "preprocess")().fit(data.train.sample())
+        apply = node(cfg, "preprocess")().fit(data.train.sample())
     train = Loader(data.train, apply, torch.device("cpu"))
     rng = torch.Generator()
     rng.manual_seed(derive(cfg.seed, "preview"))

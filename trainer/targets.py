@@ -3,17 +3,16 @@
 from collections.abc import Iterator
 from importlib import import_module
 
-import torch
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
-from torch import nn
 
 from trainer import untrusted
 from trainer.errors import ConfigError
 
 LIBRARIES = ("trainer", "torch", "torchvision", "pytorch_optimizer")
-KINDS = {"model": nn.Module, "act": nn.Module, "pool": nn.Module, "reg.layer": nn.Module, "optimizer": torch.optim.Optimizer}
-FROM = {nn.Module: ("torch.nn.modules.", "torchvision.models.", "torchvision.ops."), torch.optim.Optimizer: ("torch.optim.", "pytorch_optimizer.")}
+MODULE, OPTIMIZER = "torch.nn.Module", "torch.optim.Optimizer"  # imported where one is asked for
+KINDS = {"model": MODULE, "act": MODULE, "pool": MODULE, "reg.layer": MODULE, "optimizer": OPTIMIZER}
+FROM = {MODULE: ("torch.nn.modules.", "torchvision.models.", "torchvision.ops."), OPTIMIZER: ("torch.optim.", "pytorch_optimizer.")}
 IMPORTED = ("trainer.", *(place for places in FROM.values() for place in places))  # of ours and our libraries' modules; others have effects when imported
 HOMES = {"bias": "init", "warmup": "sched"}  # groups whose classes stand in another group's file
 
@@ -70,16 +69,21 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
         raise ConfigError(f"{where}: no class of that name")
     home, kind = home_of(group), kind_of(group)
     root = found.__module__.partition(".")[0]
-    if kind is not None and not issubclass(found, kind):
-        raise ConfigError(f"{where}: must be a {kind.__module__.partition('.')[0]} {kind.__name__}, as {group} needs")
+    if kind is not None and not issubclass(found, of_torch(kind)):
+        raise ConfigError(f"{where}: must be a torch {kind.rpartition('.')[2]}, as {group} needs")
     places = (f"{home}.", *FROM.get(kind, ())) if root in LIBRARIES else (f"{root}.",)
     if root not in libraries or not f"{found.__module__}.".startswith(places):
         raise ConfigError(f"{where}: must be a class of {home}{''.join(f', {place[:-1]}' for place in FROM.get(kind, ()))}, or of a package of yours in allow=[...]")
     return found
 
 
-def kind_of(group: str) -> type | None:
+def kind_of(group: str) -> str | None:
     return next((kind for name, kind in KINDS.items() if f"{group}.".startswith(f"{name}.")), None)
+
+
+def of_torch(name: str) -> type:
+    module, _, kind = name.rpartition(".")
+    return getattr(import_module(module), kind)
 
 
 def home_of(group: str) -> str:

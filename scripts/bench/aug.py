@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from trainer import build, conf
+from trainer import build, conf, node
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
 from trainer.warp import fused
@@ -61,9 +61,9 @@ def ours(words: str, images: torch.Tensor, batch: int) -> Callable[[], int]:
     with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
         cfg = compose("config", [f"aug=[{words}]"])
     cpu, rng = torch.device("cpu"), torch.Generator()
-    loader = Loader(Split(images, torch.zeros(len(images), 10)), build.node(cfg, "preprocess")().fit(images), cpu)
-    loader.images, loader.apply = images, build.node(cfg, "preprocess")().fit(images)  # from bytes, as where a set is too large to be kept as floats
-    transforms = fused([build.node(cfg, f"aug.{name}")() for name in cfg.aug])
+    loader = Loader(Split(images, torch.zeros(len(images), 10)), node.node(cfg, "preprocess")().fit(images), cpu)
+    loader.images, loader.apply = images, node.node(cfg, "preprocess")().fit(images)  # from bytes, as where a set is too large to be kept as floats
+    transforms = fused([node.node(cfg, f"aug.{name}")() for name in cfg.aug])
     for transform in transforms:
         if hasattr(transform, "look_at"):
             transform.look_at(loader.batch(torch.arange(256))[0])

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from trainer import build, conf
+from trainer import build, conf, node
 from trainer.checkpoint import Checkpoints
 from trainer.clock import Clock
 from trainer.console import Console
@@ -55,12 +55,12 @@ def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size
         cfg = compose("config", ["data.val_share=0", "device=cpu", *words, f"epochs={epochs}", f"batch_size={batch_size}"])
         digits = build.run(compose("config", ["data.val_share=0", "device=cpu", "model=linear", f"epochs={epochs}"]))
     chosen, cpu = build.slots(cfg, data.task), torch.device("cpu")
-    train, val, test = (Loader(part, build.node(cfg, "preprocess")().fit(images), cpu) for part in (data.train, data.val, data.test))
+    train, val, test = (Loader(part, node.node(cfg, "preprocess")().fit(images), cpu) for part in (data.train, data.val, data.test))
     model = build.make_model(cfg, data, train, build.some(train, cfg.seed), chosen, cpu)
     return replace(
         digits,
         data=data, train=train, val=val, test=test, model=model, forward=model, slots=chosen, batch_size=batch_size,
-        optimizer=build.make_optimizer(cfg, model, batch_size), averaging=build.node(cfg, "averaging")(model),
+        optimizer=build.make_optimizer(cfg, model, batch_size), averaging=node.node(cfg, "averaging")(model),
         clock=Clock(total_steps=steps * epochs, steps_per_epoch=steps), eval_steps=steps, memory=Memory(losses=torch.zeros(len(train))),
     )  # fmt: skip
 

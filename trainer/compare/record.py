@@ -61,8 +61,8 @@ class Record:
 
     @cached_property
     def rows(self) -> list[dict]:
-        """Of metrics.jsonl, those that are whole and say when."""
-        return [row for row in rundir.rows(self.path) if number(row.get("epoch")) is not None] if self.path else []
+        """The scorings of metrics.jsonl, those that are whole and say when."""
+        return [row for row in rundir.rows(self.path, "val", "test") if number(row.get("epoch")) is not None] if self.path else []
 
     @cached_property
     def settled(self) -> bool:

@@ -13,6 +13,7 @@ from trainer import build, launch, rundir, sheet
 from trainer.clock import Clock
 from trainer.console import Console
 from trainer.data.splits import Splits
+from trainer.node import node
 from trainer.rehearsal import explained
 
 SHOWN = ("optimizer", "sched", "warmup")  # the decisions behind the learning rate
@@ -30,7 +31,7 @@ class Preview:
     def run(self, cfg: DictConfig) -> None:
         """Errors: UserError, before anything is written."""
         with explained("data"):
-            data: Splits = build.node(cfg, "data")().load()
+            data: Splits = node(cfg, "data")().load()
         plan, pictures = plan_of(cfg, len(data.train)), sheet.sheet_of(cfg, data)
         directory = rundir.create(Path(cfg.output), launch.overrides(), launch.sweep(), launch.exact_directory())
         rundir.describe(directory, cfg, launch.overrides())
@@ -77,8 +78,8 @@ def plan_of(cfg: DictConfig, samples: int) -> Plan:
     """The learning rate that the decisions give a run over so many training samples. Errors: ConfigError."""
     batch_size = samples if cfg.batch_size == "full" else cfg.batch_size
     clock = build.make_clock(cfg, samples, batch_size)
-    sched = build.node(cfg, "sched")()
-    warmed = build.node(cfg, "warmup")()(sched)
+    sched = node(cfg, "sched")()
+    warmed = node(cfg, "warmup")()(sched)
     any_net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))  # of hidden and last weights, which some optimizers give different rates
     optimizer = build.make_optimizer(cfg, any_net, batch_size * cfg.accumulate)
     base = optimizer.param_groups[0]["base_lr"]
