@@ -3,7 +3,7 @@
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainer import build, sheet
+from trainer import node, sheet
 from trainer.data.splits import Split, Splits
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from trainer import build, conf, node
+from trainer import conf, node
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
 from trainer.warp import fused
