@@ -166,3 +166,14 @@ def test_nearest_ignores_case_and_finds_parts():
     assert nearest("ADAM", ["sgd", "adam"]) == ["adam"]
     assert nearest("norm", ["max_norm", "l2"]) == ["max_norm"]
     assert nearest("zzz", ["max_norm", "l2"]) == []
+
+
+def test_what_is_told_cannot_steer_the_terminal(capsys):
+    """Names of files and words of runs come from anywhere."""
+    from trainer.console import Console
+    from trainer.errors import DataError, report
+
+    report(DataError("bad \x1b[31mname\r\n2 lines"))
+    Console().say("note: \x1b]0;title\x07name")
+    told = capsys.readouterr()
+    assert told.err == "train: bad ?[31mname?\n2 lines\n" and told.out == "note: ?]0;title?name\n"

@@ -8,7 +8,7 @@ from conftest import SMALL
 from omegaconf import OmegaConf
 from payloads import CALL, HONEST, HYDRA, TARGETS, arranged, refused
 
-from trainer import build, typed, untrusted
+from trainer import typed, untrusted
 from trainer.errors import ConfigError
 from trainer.node import node
 

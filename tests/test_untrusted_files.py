@@ -9,8 +9,8 @@ from conftest import SMALL, only_run
 from omegaconf import OmegaConf
 from payloads import HONEST, HYDRA, TARGETS, TOUCH, arranged, change, refused
 
-from trainer import build, checkpoint, resume, rundir, typed, untrusted
-from trainer.errors import ConfigError, DataError
+from trainer import checkpoint, resume, rundir, typed, untrusted
+from trainer.errors import ConfigError, DataError, printable
 from trainer.node import node
 
 
@@ -193,8 +193,8 @@ SIGNS = "\x1b\r\x08\x07\x9b\u202e\u2028\udcff"
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_control_characters_of_a_name_are_not_printed(name, tmp_path, unfinished):
-    assert not set(untrusted.printable(name)) & set(SIGNS)
-    assert untrusted.printable("plain [bold]text[/bold]\tand caf\u00e9 \u732b\n") == "plain [bold]text[/bold]\tand caf\u00e9 \u732b\n"
+    assert not set(printable(name)) & set(SIGNS)
+    assert printable("plain [bold]text[/bold]\tand caf\u00e9 \u732b\n") == "plain [bold]text[/bold]\tand caf\u00e9 \u732b\n"
 
     def says(kind, *words):
         with pytest.raises(kind) as caught:

@@ -12,8 +12,7 @@ from torch import nn
 
 from trainer.clock import Clock
 from trainer.durable import write
-from trainer.errors import DataError, MachineError
-from trainer.untrusted import printable
+from trainer.errors import DataError, MachineError, printable
 
 NEWEST = 2  # kept beside the best
 

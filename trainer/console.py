@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from trainer.clock import Clock
 from trainer.durable import Appended
-from trainer.untrusted import printable
+from trainer.errors import printable
 
 LOG_WIDTH = 120
 
@@ -65,7 +65,8 @@ class Console:
         return ["run.log"] if self._file is not None and not self._file.whole else []
 
     def say(self, what: object = "") -> None:
-        """Print a line or a table; square brackets in text are text."""
+        """Print a line or a table; square brackets in text are text, and characters that steer a terminal are shown as ?."""
+        what = printable(what) if isinstance(what, str) else what
         self._tell_terminal(what)
         if self._log is not None:
             self._log.print(what, markup=False, soft_wrap=isinstance(what, str))

@@ -14,10 +14,9 @@ from torch.utils.tensorboard.summary import hparams, image, scalar, text
 from trainer import rundir
 from trainer.clock import Clock
 from trainer.durable import Appended, write
-from trainer.errors import MachineError
+from trainer.errors import MachineError, printable
 from trainer.eventfile import EventFile
 from trainer.tally import Tally
-from trainer.untrusted import printable
 
 
 class Curves:

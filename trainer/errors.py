@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
+HIDDEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"  # control, direction, half a character
+
 
 class UserError(Exception):
     """One or two lines for the console; the command line exits with `code` and no traceback."""
@@ -49,11 +51,16 @@ class Interrupted(UserError):
         self.code = 128 + signal_number
 
 
+def printable(text: object) -> str:
+    """Text without the control characters that could move the cursor, recolour the screen or hide what stands there; lines stay lines."""
+    return re.sub(HIDDEN, "?", str(text))
+
+
 def report(error: UserError) -> None:
     """One or two lines on standard error; the traceback only where HYDRA_FULL_ERROR=1 asks for it."""
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         traceback.print_exception(error)
-    print(f"train: {error}", file=sys.stderr, flush=True)
+    print(f"train: {printable(error)}", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -10,7 +10,6 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainer.errors import ConfigError, closest
 
-
 LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray", "ray_aws": "ray"}  # and the extra that brings each
 PACKAGES = {"joblib": "hydra_joblib_launcher", "slurm": "hydra_submitit_launcher", "ray": "hydra_ray_launcher"}
 

@@ -10,8 +10,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from trainer import conf
-from trainer.errors import ConfigError, DataError
-from trainer.untrusted import calls_a_function, leaves, printable, quoted, read_yaml, unquoted
+from trainer.errors import ConfigError, DataError, printable
+from trainer.untrusted import calls_a_function, leaves, quoted, read_yaml, unquoted
 
 ENDED = ("finished", "stopped")  # as a run should
 OWN = ("resume", "hydra", "output", "allow", "runs", "task", "sweep")  # words of this command, not of the run

@@ -15,8 +15,7 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.durable import write
-from trainer.errors import MachineError
-from trainer.untrusted import printable
+from trainer.errors import MachineError, printable
 
 SLUG_LENGTH = 100
 

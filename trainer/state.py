@@ -8,9 +8,8 @@ from torch import Tensor
 from trainer.checkpoint import Checkpoints
 from trainer.clock import Clock
 from trainer.curves import Curves
-from trainer.errors import DataError
+from trainer.errors import DataError, printable
 from trainer.run import Run
-from trainer.untrusted import printable
 
 
 def capture(run: Run, curves: Curves, checkpoints: Checkpoints, now: Clock, weights: Mapping[str, Tensor] | None) -> dict:

@@ -7,7 +7,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from trainer import untrusted
-from trainer.errors import ConfigError
+from trainer.errors import ConfigError, printable
 
 LIBRARIES = ("trainer", "torch", "torchvision", "pytorch_optimizer")
 MODULE, OPTIMIZER = "torch.nn.Module", "torch.optim.Optimizer"  # imported where one is asked for
@@ -47,7 +47,7 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
     a technique must be defined in the group's own file of trainer/ or in an allowed package.
     Errors: ConfigError.
     """
-    where = untrusted.printable(f"{place}._target_={target}")
+    where = printable(f"{place}._target_={target}")
     if not isinstance(target, str) or target.partition(".")[0] not in libraries:
         raise ConfigError(f"{where}: outside the allowed libraries ({', '.join(libraries)}); allow=[PACKAGE] on the command line adds one of your own")
     parts = target.split(".")

@@ -16,13 +16,12 @@ from trainer.clock import Clock
 from trainer.console import Console
 from trainer.curves import Curves
 from trainer.device import out_of_memory
-from trainer.errors import ConfigError, Diverged, Interrupted, MachineError, UserError
+from trainer.errors import ConfigError, Diverged, Interrupted, MachineError, UserError, printable
 from trainer.layers import decayed
 from trainer.loop import fit
 from trainer.run import Outcome, Run
 from trainer.state import capture, restore
 from trainer.tally import SCORE
-from trainer.untrusted import printable
 
 ROLLBACKS = 3  # a run that diverges again after so many has diverged
 SLOWER = 0.5  # the learning rate after a rollback, of the one before

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer import conf, launch, resume, rundir, untrusted
-from trainer.errors import ConfigError, closest, nearest
+from trainer.errors import ConfigError, closest, nearest, printable
 from trainer.search import sweeper
 from trainer.sweep import jobs
 from trainer.untrusted import quoted
@@ -31,9 +31,9 @@ def check(arguments: list[str]) -> list[str]:
     flags, unknown = get_args_parser().parse_known_intermixed_args(arguments)
     conf.more[:] = [Path(flags.config_dir).absolute()] if flags.config_dir else []
     if conf.more and not conf.more[0].is_dir():
-        raise ConfigError(f"--config-dir {untrusted.printable(flags.config_dir)}: no such folder; it holds options of your own, laid out like conf/")
+        raise ConfigError(f"--config-dir {printable(flags.config_dir)}: no such folder; it holds options of your own, laid out like conf/")
     if unknown:
-        raise ConfigError(untrusted.printable(unknown_flag(unknown[0], arguments)))
+        raise ConfigError(printable(unknown_flag(unknown[0], arguments)))
     untrusted.require_known_flags(flags)
     if flags.shell_completion or flags.hydra_help:
         return arguments

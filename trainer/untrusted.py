@@ -10,14 +10,13 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 
-from trainer.errors import ConfigError, DataError, closest
+from trainer.errors import ConfigError, DataError, closest, printable
 
 MOST_BYTES, MOST_LEVELS = 1_000_000, 50  # of a run's config.yaml; ours have 5 kB and 4 levels
 FUNCTIONS = ("now",)  # in ${name:...}; all others can reach the environment or make new configuration
 BASIC = ("hydra._internal.core_plugins.basic_launcher.BasicLauncher", "hydra_plugins.trainer.GridSweeper", "hydra_plugins.trainer.OptunaSweeper")
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is 10 times as fast
 LOGGING = {"version": 1, "root": {"level": "ERROR"}, "disable_existing_loggers": True}  # Hydra's `disabled`
-HIDDEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"  # control, direction, half a character
 SAMPLER = r"optuna\.samplers\.\w+Sampler"
 HYDRA_WORDS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.name", "hydra.verbose", "hydra/launcher", "hydra/sweeper", "hydra/sweeper/sampler")
 HYDRA_TREES = ("hydra.launcher.", "hydra.sweeper.")
@@ -26,11 +25,6 @@ FLAGS = {
     "config_path": "--config-path leads away from the decisions of train; --config-dir DIR adds options of your own",
     "config_name": "--config-name leads away from the decisions of train; experiment=NAME takes a recipe",
 }
-
-
-def printable(text: object) -> str:
-    """Text without the control characters that could move the cursor, recolour the screen or hide what stands there; lines stay lines."""
-    return re.sub(HIDDEN, "?", str(text))
 
 
 def quoted(text: object) -> str:

@@ -15,8 +15,7 @@ from hydra.core.utils import JobReturn
 from trainer import resume
 from trainer.console import Console
 from trainer.durable import write
-from trainer.errors import ConfigError, MachineError, UserError
-from trainer.untrusted import printable
+from trainer.errors import ConfigError, MachineError, UserError, printable
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -14,9 +14,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from trainer import launch, resume, rundir
-from trainer.errors import ConfigError, DataError, Interrupted, UserError, report
+from trainer.errors import ConfigError, DataError, Interrupted, UserError, printable, report
 from trainer.sweep import slots
-from trainer.untrusted import printable
 
 TRAIN = "trainer.task.train.Train"
 STOP = ".stop"  # made by the first job that fails under sweep.on_error=stop, and by one that a signal has ended

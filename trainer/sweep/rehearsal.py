@@ -14,11 +14,10 @@ from trainer import build, launch, report
 from trainer.checkpoint import Checkpoints
 from trainer.console import Console
 from trainer.curves import Curves
-from trainer.errors import UserError
+from trainer.errors import UserError, printable
 from trainer.loop import fit
 from trainer.run import Run
 from trainer.sweep.view import clock
-from trainer.untrusted import printable
 
 WARM, TIMED = 2, 3  # updates before the clock starts, and while it runs
 

@@ -13,8 +13,8 @@ from rich.text import Text
 from trainer import resume, rundir
 from trainer.compare.answer import counted, short
 from trainer.console import Console, figures
+from trainer.errors import printable
 from trainer.sweep.jobs import Job
-from trainer.untrusted import printable
 
 EVERY = 0.5  # seconds between looks
 SHOWN = 12  # rows of jobs that wait or have ended well; those that run or failed are all shown
