@@ -15,7 +15,7 @@ FLOORS = {
     2: {"loop", "run", "evaluate", "curves", "console", "signals", "state"},
     3: {"build", "node", "rehearsal", "targets", "lints", "report", "rescue", "training", "compare", "sheet", "search", "sweep"},
     4: {"task"},
-    5: {"cli", "typed", "usage", "__main__"},
+    5: {"cli", "typed", "swept", "usage", "__main__"},
 }
 
 
@@ -62,7 +62,7 @@ def test_only_build_turns_configuration_into_objects(path):
     assert ("import_module(" in source) == (path == Path("targets.py"))
 
 
-@pytest.mark.parametrize("path", [Path("cli.py"), Path("typed.py"), Path("usage.py"), Path("conf.py"), Path("errors.py"), Path("clock.py"), Path("rundir.py"), Path("resume.py")], ids=str)
+@pytest.mark.parametrize("path", [Path("cli.py"), Path("typed.py"), Path("swept.py"), Path("usage.py"), Path("conf.py"), Path("errors.py"), Path("clock.py"), Path("rundir.py"), Path("resume.py")], ids=str)
 def test_what_runs_before_torch_does_not_import_it(path):
     top = ast.parse((PACKAGE / path).read_text()).body
     names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
