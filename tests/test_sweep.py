@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -145,6 +146,10 @@ def test_a_yaml_edited_meanwhile_changes_no_job(mine, run_in_process, tmp_path):
     words = ("-m", *SHORT, "--config-dir", "own", "optimizer=gentle", "seed=0,1", "hydra.sweep.dir=s")
     code, _, errors = run_in_process(*words, f"sched._target_={mine}.Editing", f"+sched.file={own}", f"allow=[{mine}]")
     assert code == 0 and "lr: 0.5" in own.read_text(), errors
+    (tmp_path / "s" / "seed-1" / "summary.json").unlink()
+    shutil.rmtree(tmp_path / "s" / "seed-1" / "checkpoints")
+    (tmp_path / "s" / "seed-1" / "metrics.jsonl").unlink()
+    assert run_in_process(*words, f"sched._target_={mine}.Editing", f"+sched.file={own}", f"allow=[{mine}]")[0] == 0  # begun anew, as it was meant
     for name in ("seed-0", "seed-1"):
         assert OmegaConf.load(tmp_path / "s" / name / "config.yaml").optimizer.lr == 0.003
         rows = (tmp_path / "s" / name / "metrics.jsonl").read_text().splitlines()
