@@ -4,6 +4,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch: small nets, and threads that share a core with others wait for one another
@@ -13,7 +14,6 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from trainer import conf
-
 
 SMALL = ("model=mlp", "model.hidden=[8]", "epochs=2", "batch_size=500", "threads=1", "device=cpu")
 
@@ -78,6 +78,19 @@ def train(tmp_path):
     return run
 
 
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 1 MB of its own, where the tests may mount one."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=99", "tmpfs", str(place)], check=True, capture_output=True)
+    except (OSError, subprocess.CalledProcessError):
+        pytest.skip("whoever runs the tests may not mount a file system")
+    yield place
+    subprocess.run(["umount", "-l", str(place)], check=True)
+
+
 @pytest.fixture(scope="session")
 def composed():
     """The configuration that the words give."""
@@ -132,6 +145,32 @@ def run_in_process(tmp_path, monkeypatch, capsys):
         return code, printed.out, printed.err
 
     return run
+
+
+@contextmanager
+def files_of_at_most(size):
+    """The system itself takes no byte behind this one, and says EFBIG; Python ignores the signal that comes with it."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def fill(disk):
+    """Take all the room there is, and all there is for further names; whoever removes the folder gives it back."""
+    ballast = disk / "ballast"
+    ballast.mkdir()
+    with (ballast / "big").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
+        while True:
+            file.write(bytes(4096))
+    with pytest.raises(OSError, match="No space left"):
+        for number in range(1000):
+            (ballast / str(number)).touch()
+    return ballast
 
 
 def only_run(folder: Path) -> Path:

@@ -6,11 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import files_of_at_most, fill
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from torch.utils.tensorboard.summary import scalar
@@ -23,46 +23,9 @@ from trainer.durable import Appended
 from trainer.errors import MachineError
 from trainer.eventfile import EventFile
 
-resource = pytest.importorskip("resource")
+pytest.importorskip("resource")
 
 RECORDS = [b"a\n", b"bbbbb\n", b"\n", b"cccccccccc\n", b"dd\n"]
-
-
-@contextmanager
-def files_of_at_most(size):
-    """The system itself takes no byte behind this one, and says EFBIG; Python ignores the signal that comes with it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 1 MB of its own, where the tests may mount one."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=99", "tmpfs", str(place)], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("whoever runs the tests may not mount a file system")
-    yield place
-    subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def fill(disk):
-    """Take all the room there is, and all there is for further names; whoever removes the folder gives it back."""
-    ballast = disk / "ballast"
-    ballast.mkdir()
-    with (ballast / "big").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
-        while True:
-            file.write(bytes(4096))
-    with pytest.raises(OSError, match="No space left"):
-        for number in range(1000):
-            (ballast / str(number)).touch()
-    return ballast
 
 
 def points(path):

@@ -7,10 +7,11 @@ import sys
 
 import pytest
 import torch
-from conftest import only_run
-from test_disk_full import files_of_at_most, fill, resource, small_disk  # noqa: F401
+from conftest import files_of_at_most, fill, only_run
 
 from trainer.checkpoint import Checkpoints, is_whole
+
+resource = pytest.importorskip("resource")
 
 WHOLE = ("model=mlp", "model.hidden=[430]", "epochs=4", "log_every=1", "threads=1", "device=cpu")
 

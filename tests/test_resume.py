@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -122,6 +123,16 @@ def killed(tmp_path_factory):
     return folder, run, json.loads(whole.read_text()), whole.parent
 
 
+@pytest.fixture(scope="module")
+def resumed(killed, tmp_path_factory):
+    """That run resumed past a damaged checkpoint: its process, its directory, the name of what was damaged."""
+    folder = tmp_path_factory.mktemp("resumed")
+    run = shutil.copytree(killed[1], folder / killed[1].relative_to(killed[0]))
+    newest = next(checkpoint.newest_first(run / "checkpoints"))
+    newest.write_bytes(newest.read_bytes()[:-20])
+    return resume(folder, f"resume={run}"), run, newest.name
+
+
 def resume(folder, *words):
     return subprocess.run([sys.executable, "-m", "trainer", *words], cwd=folder, capture_output=True, text=True, timeout=120)
 
@@ -133,22 +144,17 @@ def test_a_changed_configuration_is_named_by_key_and_needs_a_word(killed):
     assert len(done.stderr.strip().splitlines()) == 2
 
 
-def test_a_killed_run_goes_on_to_the_same_weights_past_a_damaged_checkpoint(killed):
-    folder, run, whole, _ = killed
-    newest = next(checkpoint.newest_first(run / "checkpoints"))
-    newest.write_bytes(newest.read_bytes()[:-20])
-    done = resume(folder, f"resume={run}")
+def test_a_killed_run_goes_on_to_the_same_weights_past_a_damaged_checkpoint(killed, resumed):
+    (done, run, damaged), whole = resumed, killed[2]
     assert done.returncode == 0, done.stderr
-    assert f"passed over: {run / 'checkpoints' / newest.name}" in done.stdout.replace("\n", "") and "resumed after update" in done.stdout
+    assert f"passed over: {run / 'checkpoints' / damaged}" in done.stdout.replace("\n", "") and "resumed after update" in done.stdout
     summary = json.loads((run / "summary.json").read_text())
     assert summary["status"] == "finished" and summary["weights_sha256"] == whole["weights_sha256"] and summary["test"] == whole["test"]
-    assert len(list(folder.glob("outputs/*/*"))) == 1
+    assert [path.parent for path in run.parents[1].glob("*/*/config.yaml")] == [run]
 
 
-def test_a_resumed_runs_curves_have_every_point_once(killed):
-    _, run, _, whole = killed
-    if not (run / "summary.json").exists():
-        pytest.skip("needs the run that the test before resumes")
+def test_a_resumed_runs_curves_have_every_point_once(killed, resumed):
+    run, whole = resumed[1], killed[3]
     for split in ("train", "val", "test"):
         points = []
         for folder in (run, whole):
@@ -161,8 +167,8 @@ def test_a_resumed_runs_curves_have_every_point_once(killed):
     assert [(row["step"], row["split"]) for row in rows[0]] == [(row["step"], row["split"]) for row in rows[1]]
 
 
-def test_a_finished_run_has_nothing_to_resume_and_epochs_can_be_added(killed):
-    folder, run, _, _ = killed
+def test_a_finished_run_has_nothing_to_resume_and_epochs_can_be_added(resumed, tmp_path):
+    folder, run = tmp_path, shutil.copytree(resumed[1], tmp_path / "run")
     before = (run / "metrics.jsonl").read_bytes()
     done = resume(folder, f"resume={run}")
     assert done.returncode == 0 and "nothing to do" in done.stdout and (run / "metrics.jsonl").read_bytes() == before

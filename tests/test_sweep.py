@@ -177,7 +177,8 @@ def test_a_sweep_stops_at_a_failure_where_that_is_asked_for(mine, run_in_process
 
 @pytest.mark.parametrize("times, code", [(2, 0), (3, 1)])
 def test_a_failed_job_is_begun_again_as_often_as_asked_for(times, code, mine, run_in_process, tmp_path):
-    assert run_in_process(*failing(mine, times, "seed=0", "sweep.on_error=retry:2"))[0] == code
+    now, said, _ = run_in_process(*failing(mine, times, "seed=0", "sweep.on_error=retry:2"))
+    assert now == code and ("RuntimeError: attempt 3 fails (" if code else ": finished, best") in said  # of the last attempt
     assert (tmp_path / "count").read_text() == "3"
     assert ([status for status, _ in told(tmp_path / "s").values()] == ["finished"]) == (code == 0)
 
@@ -271,6 +272,9 @@ def test_the_view_shows_what_runs_and_what_failed(tmp_path, capsys):
     assert "seed-3" in names and "seed-20" in names and names[-1] == f"and {30 - (len(names) - 1)} more"
     states = dict(zip(names, table.columns[2].cells))
     assert (states["seed-3"], states["seed-20"], states["seed-0"], states["seed-4"]) == ("running", "failed", "finished", "waits")
+    (prepared[20].directory / "summary.json").write_text('{"status": "failed", "error": "no memory either", "code": 4}')
+    view.look()  # a second attempt
+    assert "[3/30] seed-20: failed: no memory either (" in capsys.readouterr().out
     assert dict(zip(names, table.columns[3].cells))["seed-3"] == "4" and dict(zip(names, table.columns[4].cells))["seed-3"] == "accuracy 0.7500"
 
 

@@ -21,9 +21,6 @@ def main() -> None:
             print(f"train {version('trainer')}")
             return
         from trainer import signals, typed
-        from trainer.sweep import plugins
-
-        plugins.register()
         with signals.ending_in_words():
             sys.argv[1:] = typed.check(arguments)
             hand_over()

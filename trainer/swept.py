@@ -10,7 +10,7 @@ from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 
 from trainer import conf, rundir
 from trainer.errors import ConfigError, closest
-from trainer.search import sweeper
+from trainer.search import words as search
 from trainer.sweep import jobs
 
 SWEEPERS = ("grid", "optuna")
@@ -27,7 +27,7 @@ def check_sweep(overrides: Sequence[Override]) -> None:
         raise ConfigError(f"{words[own].input_line}: the grid has no keys; it needs hydra/sweeper=optuna")
     if "hydra/launcher" not in words and (own := next((key for key in words if key.startswith("hydra.launcher.")), None)):
         raise ConfigError(f"{words[own].input_line}: needs a launcher, as hydra/launcher=joblib")
-    sweeper.look_at(overrides)
+    search.look_at(overrides)
     for key, override in words.items():
         if override.is_sweep_override() and key.partition(".")[0] in jobs.FREE:
             listed = ",".join(text.strip("[]") for text in override.sweep_string_iterator()) if override.is_discrete_sweep() else "..."

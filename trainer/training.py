@@ -35,7 +35,7 @@ class Training:
     """
 
     def __init__(self, cfg: DictConfig, run: Run, directory: Path, typed: list[str], changed: dict) -> None:
-        self.cfg, self.run, self.directory, self.changed = cfg, run, directory, changed
+        self.cfg, self.run, self.directory = cfg, run, directory
         self.digest = resume.digest(cfg)
         self.verdicts: list[str] = []
         self.warned = False

@@ -14,7 +14,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from trainer import conf, launch, resume, untrusted
 from trainer.errors import ConfigError, closest, nearest, printable
-from trainer.search import sweeper
+from trainer.search import words as search
 from trainer.swept import FOR_SWEEPS, check_sweep, combinations, sweep_folder, values
 from trainer.untrusted import quoted
 
@@ -57,7 +57,10 @@ def check(arguments: list[str]) -> list[str]:
     overrides = [OverridesParser.create().parse_override(in_hydras_words(override)) for override in overrides]
     flags.overrides[:] = [override.input_line for override in overrides]
     if flags.multirun:
+        from trainer.sweep import plugins
+
         check_sweep(overrides)
+        plugins.register()
     first, *others = combinations(overrides)
     rules = check_values(first)
     for combination in others:
@@ -164,7 +167,7 @@ def in_hydras_words(override: Override) -> str:
 
 def check_values(texts: Sequence[str]) -> dict[str, conf.Key]:
     """Compose the decisions, then hold each key and value against the YAML that lists it; returns the keys. Errors: ConfigError."""
-    search = [f"hydra.searchpath=[{','.join(quoted(f'file://{place}') for place in conf.more)}]"] if conf.more else []
+    more = [f"hydra.searchpath=[{','.join(quoted(f'file://{place}') for place in conf.more)}]"] if conf.more else []
     parser = OverridesParser.create()
     overrides = [parser.parse_override(text) for text in texts]
     is_value = [
@@ -173,15 +176,15 @@ def check_values(texts: Sequence[str]) -> dict[str, conf.Key]:
     ]
     with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
         try:
-            cfg = composed([*search, *texts])
+            cfg = composed([*more, *texts])
         except ConfigError:
-            cfg = composed([*search, *(text for text, later in zip(texts, is_value) if not later)])
+            cfg = composed([*more, *(text for text, later in zip(texts, is_value) if not later)])
             for override, later in zip(overrides, is_value):
                 if later and not override.key_or_group.startswith("hydra."):
                     check_path(cfg, override)
             raise
     untrusted.require_plain(OmegaConf.to_container(cfg))
-    sweeper.check(cfg.hydra.sweeper)
+    search.check(cfg.hydra.sweeper)
     rules = conf.rules(cfg, launch.named(cfg.hydra.runtime.choices))
     for path, key in rules.items():
         try:

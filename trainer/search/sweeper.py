@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,7 @@ from omegaconf import DictConfig
 
 from trainer import conf, launch, rundir
 from trainer.console import Console
-from trainer.errors import ConfigError, closest, ending_the_program
+from trainer.errors import ConfigError, ending_the_program
 from trainer.search import study as studies
 from trainer.search.space import advice, spaces
 from trainer.sweep import jobs, slots
@@ -25,8 +24,6 @@ if TYPE_CHECKING:
     from optuna import Study, Trial
     from optuna.distributions import BaseDistribution
     from optuna.trial import FrozenTrial
-
-TARGET = "hydra_plugins.trainer.OptunaSweeper"  # Hydra makes no plugin whose name begins otherwise
 
 
 @dataclass(kw_only=True)
@@ -108,33 +105,3 @@ class OptunaSweeper(Sweeper):
             batch.append(study.ask(dict(known)))
             batch[-1].set_user_attr("sweep", str(self.folder))
         return batch
-
-
-def look_at(overrides: Sequence[Override]) -> None:
-    """The words of a sweep, before anything is composed. Errors: ConfigError."""
-    if all(override.input_line != "hydra/sweeper=optuna" for override in overrides):
-        for override in overrides:
-            if override.is_interval_sweep():
-                hint = "write range(...), or search it: train -m hydra/sweeper=optuna"
-                raise ConfigError(f"{override.input_line}: an interval has no end of values; {hint}")
-        return
-    if find_spec("optuna") is None:
-        raise ConfigError("hydra/sweeper=optuna: needs Optuna; pip install 'trainer[optuna]'")
-    known = keys()
-    for override in overrides:
-        if override.key_or_group.startswith("hydra.sweeper.") and override.key_or_group not in known:
-            raise ConfigError(f"{override.key_or_group}: no such key; {closest(override.key_or_group, [*known])}")
-    spaces(overrides)
-
-
-def check(settings: Mapping) -> None:
-    """Hold the composed node `hydra.sweeper`, where it is ours, to the YAML that lists its keys. Errors: ConfigError."""
-    if settings.get("_target_") == TARGET:
-        for path, key in keys().items():
-            value = settings[path.rpartition(".")[2]]
-            if why := key.complaint(value):
-                raise ConfigError(f"{path}={conf.short(value)}: {why} ({path}: {key.meaning()})")
-
-
-def keys() -> dict[str, conf.Key]:
-    return conf.keys(conf.folder() / "hydra" / "sweeper" / "optuna.yaml", "hydra.sweeper")

@@ -19,8 +19,8 @@ from trainer.errors import UserError, ending_the_program, printable
 from trainer.sweep import jobs, slots
 from trainer.sweep.jobs import Job
 from trainer.sweep.view import View
+from trainer.untrusted import IN_TURN
 
-IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 REMEMBERED = 200  # jobs whose configuration is kept until they begin, 0.3 MB each
 
 

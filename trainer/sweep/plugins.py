@@ -4,11 +4,9 @@ from hydra.core.plugins import Plugins
 
 from trainer.search.sweeper import OptunaSweeper
 from trainer.sweep.grid import GridSweeper
-
-# Hydra makes no plugin whose name begins otherwise.
-NAMES = {"hydra_plugins.trainer.GridSweeper": GridSweeper, "hydra_plugins.trainer.OptunaSweeper": OptunaSweeper}
+from trainer.untrusted import GRID, SEARCH
 
 
 def register() -> None:
     """To be called before anything is composed."""
-    Plugins.instance().class_name_to_class.update(NAMES)
+    Plugins.instance().class_name_to_class.update({GRID: GridSweeper, SEARCH: OptunaSweeper})

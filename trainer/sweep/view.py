@@ -35,7 +35,8 @@ class View:
         self.jobs = list(prepared)
         self.before = [job for job in prepared if job.ended]
         self.console = Console()
-        self.told: set[Path] = {job.directory for job in self.before}
+        self.told = {job.directory: written(job) for job in self.before}
+        self._last: dict[Path, tuple[str, str, str]] = {}
         self._live: Live | None = None
         self._begun = time.time()
         self._ends: list[float] = []
@@ -62,15 +63,21 @@ class View:
             self.look()
 
     def look(self) -> None:
-        """Tell of every job that has ended since the last look, and draw the table anew."""
+        """Tell of every job that has ended since the last look, a second attempt among them, and draw the table anew."""
         for job in [*self.jobs]:
+            stamp = written(job)
+            if stamp == self.told.get(job.directory):
+                continue
+            self._last.pop(job.directory, None)
             told = resume.summary(job.directory)
-            if job.directory in self.told or told.get("status") is None:
+            if told.get("status") is None:
+                self.told.pop(job.directory, None)  # it is tried again
                 continue
             if told["status"] in FAILED and "error" not in told and not self._over.is_set():
                 continue  # why is still being looked for
-            self.told.add(job.directory)
-            self._ends.append(time.monotonic())
+            if job.directory not in self.told:
+                self._ends.append(time.monotonic())
+            self.told[job.directory] = stamp
             self.console.say(self.line(job, told))
         if self._live:
             self._live.update(self.table(), refresh=True)
@@ -94,7 +101,7 @@ class View:
         left = self.left()
         title = f"{len(self.told)} of {counted('job', self.count)} ended" + (f", {clock(left)} left" if left else "")
         shown = Table("", "job", "status", "epoch", "best", box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left")
-        rows = [(number, job, *self.state(job)) for number, job in enumerate([*self.jobs], start=1)]
+        rows = [(number, job, *self.seen(job)) for number, job in enumerate([*self.jobs], start=1)]
         urgent = [row for row in rows if row[2] in ("running", *FAILED)]
         others = [row for row in rows if row not in urgent]
         ended, waiting = ([row for row in others if (row[2] != "waits") is wanted] for wanted in (True, False))
@@ -104,6 +111,14 @@ class View:
         if len(chosen) < len(rows):
             shown.add_row("", f"and {len(rows) - len(chosen)} more", "", "", "")
         return shown
+
+    def seen(self, job: Job) -> tuple[str, str, str]:
+        """The state of a job; of one that has been told of, as it was then."""
+        if job.directory not in self.told:
+            return self.state(job)
+        if job.directory not in self._last:
+            self._last[job.directory] = self.state(job)
+        return self._last[job.directory]
 
     def state(self, job: Job) -> tuple[str, str, str]:
         """Status, epoch and best figure of a job."""
@@ -115,6 +130,14 @@ class View:
         found = ((name, [row[name] for row in rows if isinstance(row.get(name), int | float)]) for name in ("accuracy", "r2", "loss"))
         best = next((f"{name} {min(values) if name == 'loss' else max(values):.4f}" for name, values in found if values), "")
         return status, f"{rows[-1]['epoch']:g}" if rows and isinstance(rows[-1].get("epoch"), int | float) else "", best
+
+
+def written(job: Job) -> int | None:
+    """When its summary was; None where there is none."""
+    try:
+        return (job.directory / "summary.json").stat().st_mtime_ns
+    except OSError:
+        return None
 
 
 def label(job: Job) -> str:
