@@ -162,7 +162,7 @@ def test_what_never_finds_room_is_incomplete_to_the_end(tmp_path):
         curves.close()
     assert curves.incomplete == ["metrics.jsonl", "TensorBoard"] and len(said) == 2 and "from update 11 on" in said[0]
     assert [row["step"] for row in curves.rows if row["split"] == "train"] == list(range(1, 1001))
-    figure.draw(curves.rows, "accuracy", tmp_path / "curves.png")
+    figure.draw(curves.rows, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
@@ -228,10 +228,10 @@ def test_what_the_output_does_not_take_is_in_the_log(tmp_path):
 def test_a_picture_is_there_whole_or_not_at_all(tmp_path):
     rows = [{"step": 1, "epoch": 1.0, "split": "train", "lr": 0.1, "loss": 1.0, "accuracy": 0.5}]
     path = tmp_path / "curves.png"
-    figure.draw(rows, "accuracy", path)
+    figure.draw(rows, path)
     before = path.read_bytes()
     with files_of_at_most(len(before) // 2), pytest.raises(OSError, match="too large"):
-        figure.draw(rows * 2, "accuracy", path)
+        figure.draw(rows * 2, path)
     assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 

@@ -9,7 +9,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "trainer"
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.read_text())
 
-GROUND = {"errors", "clock", "rng", "conf", "eventfile", "layers", "gain", "warp", "descent", "durable"}  # what techniques may stand on
+GROUND = {"errors", "clock", "rng", "conf", "eventfile", "layers", "gain", "warp", "descent", "durable", "interpreter"}  # what techniques may stand on
 FLOORS = {
     1: {"data", "model", "kit", "fold", "retrofit", "preprocess", "device", "tally", "launch", "rundir", "figure", "checkpoint", "resume"},
     2: {"loop", "run", "evaluate", "curves", "console", "signals", "state"},

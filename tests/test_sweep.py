@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
+from trainer import resume
 from trainer.errors import ConfigError
 from trainer.sweep import jobs, slots
 from trainer.sweep.jobs import Job, identity
@@ -77,6 +78,23 @@ def test_a_sweep_tells_of_every_job_and_ends_in_a_ranking(swept):
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {f"optimizer-{name}+seed-{seed}" for name in ("sgd", "adam") for seed in (0, 1)}
     for name in told(folder):
         assert (folder / name / "config.yaml").is_file() and "sweep" not in (folder / name / "config.yaml").read_text()
+
+
+def test_every_job_has_its_picture_when_the_sweep_ends(swept, run_in_process, tmp_path):
+    """Another process draws them; one that was not drawn because the sweep was killed is when it is repeated."""
+    folder = shutil.copytree(swept[0], tmp_path / "s")
+    (folder / "optimizer-sgd+seed-1" / "curves.png").unlink()
+    assert run_in_process("-m", *SHORT, "optimizer=sgd,adam", "seed=0,1", "hydra.sweep.dir=s")[0] == 0
+    for at in (folder, swept[0]):
+        pictures = sorted(at.glob("*/curves.png"))
+        assert len(pictures) == 4 and all(picture.read_bytes().startswith(b"\x89PNG") for picture in pictures)
+
+
+def test_a_picture_says_how_a_run_ended():
+    assert resume.shortcoming({"status": "finished", "steps": 9}) == resume.shortcoming({"status": "stopped"}) == ""
+    assert resume.shortcoming({"status": "diverged", "steps": 20, "diverged_in": 13}) == "diverged in update 13"
+    assert resume.shortcoming({"status": "interrupted", "steps": 20}) == "interrupted after 20 updates"
+    assert resume.shortcoming({"status": "failed"}) == "failed" and resume.shortcoming({}) == "not ended"
 
 
 def test_a_job_is_the_run_that_its_words_give_alone(swept, run_in_process, tmp_path):

@@ -6,10 +6,17 @@ from importlib.metadata import version
 from omegaconf import DictConfig
 
 from trainer.errors import UserError, ending_the_program, report
+from trainer.interpreter import ending_at_once, seldom_collecting
+
+
+def program() -> None:
+    """Console entry."""
+    with ending_at_once():
+        main()
 
 
 def main() -> None:
-    """Console entry. Exit codes: 0, 2 configuration, 3 data, 4 machine, 5 diverged, 130 and 143 signals, 1 anything else."""
+    """What the command does. Exit codes: 0, 2 configuration, 3 data, 4 machine, 5 diverged, 130 and 143 signals, 1 anything else."""
     arguments = sys.argv[1:]
     try:
         if {"--help", "-h"} & set(arguments):
@@ -47,7 +54,9 @@ def job(cfg: DictConfig) -> float | None:
     from trainer.sweep import jobs
 
     def run(cfg: DictConfig) -> float | None:
-        return node.task(cfg).run(cfg)
+        with seldom_collecting():
+            task = node.task(cfg)
+        return task.run(cfg)
 
     if launch.sweep() and jobs.trains(cfg):
         return jobs.work(cfg, run)

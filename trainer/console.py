@@ -81,6 +81,8 @@ class Console:
             self._file.flush()
 
     def _tell_terminal(self, what: object) -> None:
+        if self.terminal.quiet:
+            return  # rich would lay it out before it finds that
         try:
             self.terminal.print(what, markup=False, soft_wrap=isinstance(what, str))
         except OSError as error:  # the output may be a file, on the same disk

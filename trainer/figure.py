@@ -9,12 +9,11 @@ from trainer.durable import write
 SHARE = 20  # the moving average spans a twentieth of the points: a few dozen are drawn as they are
 
 
-def draw(rows: Sequence[dict], score: str, path: Path, note: str = "") -> None:
+def draw(rows: Sequence[dict], path: Path, note: str = "") -> None:
     """Loss and score of train and val, raw points and moving average, with the learning rate below.
 
     Args:
         rows: of metrics.jsonl.
-        score: accuracy or r2.
         path: of the PNG, which is written whole or not at all.
         note: what to say above it, where the run did not end as it should.
     Errors: OSError.
@@ -24,7 +23,7 @@ def draw(rows: Sequence[dict], score: str, path: Path, note: str = "") -> None:
     sheet = Figure(figsize=(10, 6.5))  # laid out by hand, titles too: matplotlib would draw everything twice to find places
     upper, lower = sheet.subplots(2, 2, sharex=True, height_ratios=[3, 1])
     sheet.subplots_adjust(left=0.075, right=0.985, top=0.92, bottom=0.08, wspace=0.16, hspace=0.2)
-    for axes, name in zip(upper, ("loss", score)):
+    for axes, name in zip(upper, ("loss", "r2" if any("r2" in row for row in rows) else "accuracy")):
         for split, color in (("train", "tab:blue"), ("val", "tab:orange")):
             points = [(row["epoch"], row[name]) for row in rows if row["split"] == split and row[name] is not None]
             if points:
@@ -38,6 +37,8 @@ def draw(rows: Sequence[dict], score: str, path: Path, note: str = "") -> None:
         axes.grid(alpha=0.3)
         if axes.has_data():
             axes.legend()
+        else:
+            axes.text(0.5, 0.5, "no value was logged", ha="center", transform=axes.transAxes)
     losses = [row["loss"] for row in rows if row["loss"]]
     if losses and min(losses) > 0 and max(losses) > 20 * min(losses):
         upper[0].set_yscale("log")

@@ -92,6 +92,14 @@ def ended(directory: Path) -> dict | None:
     return told if whole and told.get("status") in ENDED else None
 
 
+def shortcoming(told: dict) -> str:
+    """How a run ended that did not end as it should, from its summary; empty for one that did."""
+    if told.get("status") in ENDED:
+        return ""
+    when = (f" in update {told['diverged_in']}" if "diverged_in" in told else f" after {told['steps']} updates") if "steps" in told else ""
+    return f"{told.get('status', 'not ended')}{when}"
+
+
 def best_score(told: dict, monitor: str) -> float | None:
     """What a finished run returns, from its summary."""
     best = told.get("best") or {}

@@ -21,7 +21,6 @@ from trainer.layers import decayed
 from trainer.loop import fit
 from trainer.run import Outcome, Run
 from trainer.state import capture, restore
-from trainer.tally import SCORE
 
 ROLLBACKS = 3  # a run that diverges again after so many has diverged
 SLOWER = 0.5  # the learning rate after a rollback, of the one before
@@ -40,7 +39,6 @@ class Training:
         self.verdicts: list[str] = []
         self.warned = False
         self.best: nn.Module | None = None
-        self.score = SCORE[run.data.task]
         if not cfg.resume.run:
             describe(directory, cfg, typed)
         state, skipped = rescue.newest(directory, run.device) if cfg.resume.run else (None, [])
@@ -106,13 +104,12 @@ class Training:
         self.curves.close()
         self.console.flush()
         summary["incomplete"] = [*(["checkpoints"] if self.checkpoints.failed else []), *self.curves.incomplete, *self.console.incomplete]
-        status = summary["status"]
         try:
             rundir.summarize(self.directory, summary)
-            for name, make in (
-                ("curves.png", lambda path: figure.draw(self.curves.rows, self.score, path, "" if status in resume.ENDED else status)),
-                ("weights.safetensors", lambda path: checkpoint.export(self.best, path) if self.best else None),
-            ):
+            files = {} if launch.sweep() else {"curves.png": lambda path: figure.draw(self.curves.rows, path, resume.shortcoming(summary))}  # a sweep draws those of its jobs
+            if self.best:
+                files["weights.safetensors"] = lambda path: checkpoint.export(self.best, path)
+            for name, make in files.items():
                 try:
                     make(self.directory / name)
                 except OSError as error:

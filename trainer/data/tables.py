@@ -6,6 +6,7 @@ apart from the run's seed, so that every run is scored on the same samples.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -62,12 +63,10 @@ class Digits(HeldOut):
     half: str = "all"
 
     def load(self) -> Splits:
-        from sklearn.datasets import load_digits
-
         require_one_of("all", "a", "b", half=self.half)
-        bunch = load_digits()
+        bunch = digits()
         images = torch.from_numpy(bunch.images).float().div(16).unsqueeze(1)
-        return halved(self.classified(images, torch.from_numpy(bunch.target), bunch.target_names, "data=digits"), self.half)
+        return halved(self.classified(images, torch.tensor(bunch.target), bunch.target_names, "data=digits"), self.half)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,6 +144,14 @@ class Diabetes(HeldOut):
         deviation, mean = torch.std_mean(raw.train.targets, correction=0)
         train, val, test = (replace(part, targets=(part.targets - mean) / deviation) for part in (raw.train, raw.val, raw.test))
         return replace(raw, train=train, val=val, test=test)
+
+
+@cache
+def digits():
+    """Read once in a process: they are kept as text, which takes longer to read than a sweep's job to build."""
+    from sklearn.datasets import load_digits
+
+    return load_digits()
 
 
 def features_by_class(held_out: HeldOut, bunch, source: str) -> Splits:

@@ -87,6 +87,7 @@ class OptunaSweeper(Sweeper):
                     for trial, returned in zip(batch, self.launcher.launch(launched, initial_job_idx=batch[0].number)):
                         studies.tell(study, trial.number, returned)
         finally:
+            slots.give_back()
             jobs.conclude(self.folder)
         studies.answer(study, self.folder, words, self.monitor)
 

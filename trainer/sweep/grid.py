@@ -81,6 +81,7 @@ class GridSweeper(Sweeper):
                         for returned in self.launcher.launch([job.launched for job in left], initial_job_idx=0):
                             _ = returned.return_value
         finally:
+            slots.give_back()
             jobs.conclude(self.folder)
             if left := sum(not job.ended for job in prepared):
                 Console().say(f"{left} of {len(prepared)} jobs have not ended as they should: the same words with hydra.sweep.dir={printable(self.folder)} try them again")

@@ -15,6 +15,7 @@ from trainer.compare.answer import counted, short
 from trainer.console import Console, figures
 from trainer.errors import printable
 from trainer.sweep.jobs import Job
+from trainer.sweep.pictures import Pictures, missing
 
 EVERY = 0.5  # seconds between looks
 SHOWN = 12  # rows of jobs that wait or have ended well; those that run or failed are all shown
@@ -42,12 +43,17 @@ class View:
         self._ends: list[float] = []
         self._over = threading.Event()
         self._stack = ExitStack()
+        self._pictures = Pictures()
 
     def __enter__(self) -> "View":
         already = f", {len(self.before)} of them ended before" if self.before else ""
         self.console.say(f"{counted('job', self.count)}{already}, in {short(self.folder)}")
         if self.console.terminal.is_terminal and len(self.before) < self.count:
             self._live = self._stack.enter_context(Live(self.table(), console=self.console.terminal, auto_refresh=False, transient=True))
+        self._stack.enter_context(self._pictures)
+        for job in self.before:
+            if missing(job.directory):  # the sweep was killed before it was drawn
+                self._pictures.draw(job.directory)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
         return self
@@ -79,6 +85,8 @@ class View:
                 self._ends.append(time.monotonic())
             self.told[job.directory] = stamp
             self.console.say(self.line(job, told))
+            if (job.directory / "metrics.jsonl").exists():
+                self._pictures.draw(job.directory)
         if self._live:
             self._live.update(self.table(), refresh=True)
 

@@ -7,6 +7,7 @@ from omegaconf import DictConfig
 
 from trainer import build, launch, resume, rundir
 from trainer.console import Console
+from trainer.interpreter import seldom_collecting
 from trainer.training import Training
 
 
@@ -21,7 +22,8 @@ class Train:
         resume.require_allowed(changed, cfg.resume.allow)
         if directory and "epochs" not in changed and (ended := resume.ended(directory)):
             return nothing_left(directory, ended, cfg.monitor)
-        run = build.run(cfg)
+        with seldom_collecting():
+            run = build.run(cfg)
         typed = launch.overrides()
         directory = directory or rundir.create(Path(cfg.output), typed, launch.sweep(), launch.exact_directory())
         with rundir.claimed(directory):
