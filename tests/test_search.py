@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from trainer.errors import ConfigError
 from trainer.search import study as studies
 from trainer.search.halving import Halving
-from trainer.search.space import advice, space
+from trainer.search.space import advice, propose, space
 
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=s", *SMALL)
 RATES = "optimizer.lr=tag(log,interval(1e-3,1))"
@@ -220,13 +221,25 @@ def test_a_database_elsewhere_serves_several_folders(run_in_process, tmp_path):
     assert (tmp_path / "a" / "best.yaml").read_text() == (tmp_path / "b" / "best.yaml").read_text()
 
 
+def test_machines_that_ask_at_the_same_time_are_proposed_different_settings(tmp_path):
+    wide = {"optimizer.lr": optuna.distributions.FloatDistribution(0, 1), "epochs": optuna.distributions.IntDistribution(1, 10**9)}
+    one, other = (studies.opened(f"sqlite:///{tmp_path}/all.db", tmp_path, "search", "maximize") for _ in range(2))
+    asked = [(study, study.ask()) for study in (one, other)]
+    for study, trial in asked:
+        study.sampler = studies.proposing("random", 0, trial.number)
+        propose(trial, wide)
+    (first, second) = (trial.params for _, trial in asked)
+    assert first.keys() == second.keys() == wide.keys() and all(first[key] != second[key] for key in wide)
+    assert [trial.params for trial in one.get_trials()] == [first, second]  # in the database, for whoever goes on
+
+
 SECRETS = ["postgresql://me:s3cret@localhost:1/x", "redis://me:s3cret@localhost:1", "nothing://me:s3cret@h/x?password=s3cret"]
 
 
 @pytest.mark.parametrize("url", SECRETS)
 def test_a_database_that_cannot_be_opened_is_told_without_its_password(url, run_in_process, tmp_path):
     code, said, errors = run_in_process(*SEARCH, RATES, f"hydra.sweeper.storage='{url}'")
-    assert code == 4 and errors.count("\n") == 1 and "***@" in errors and "s3cret" not in said + errors
+    assert code == 4 and errors.count("\n") == 1 and "***@" in errors and ("its driver is missing: pip install psycopg" in errors) == (url.startswith("postgresql") and find_spec("psycopg") is None) and "s3cret" not in said + errors
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
 
 

@@ -10,6 +10,7 @@ from trainer.errors import ConfigError
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
+    from optuna.trial import Trial
 
 WIDE = 100  # an interval whose ends differ by as much is mostly meant by its powers of ten
 
@@ -49,6 +50,18 @@ def space(override: Override) -> "BaseDistribution":
     if isinstance(low, int) and isinstance(high, int):
         return IntDistribution(low, high, step=step or 1, log="log" in sweep.tags)
     return FloatDistribution(low, high, step=None if "log" in sweep.tags else step, log="log" in sweep.tags)
+
+
+def propose(trial: "Trial", spaces: "Mapping[str, BaseDistribution]") -> None:
+    """Let the study's sampler choose a value in each space."""
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    for key, wide in spaces.items():
+        if isinstance(wide, CategoricalDistribution):
+            trial.suggest_categorical(key, wide.choices)
+        else:
+            suggest = trial.suggest_int if isinstance(wide, IntDistribution) else trial.suggest_float
+            suggest(key, wide.low, wide.high, step=wide.step, log=wide.log)
 
 
 def advice(spaces: Mapping[str, "BaseDistribution"]) -> Iterator[str]:

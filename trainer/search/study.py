@@ -53,7 +53,9 @@ def opened(storage: str | None, folder: Path, name: str, direction: str) -> "Stu
             database = optuna.storages.RDBStorage(url, engine_kwargs=patient)
             return optuna.create_study(storage=database, study_name=name, direction=direction, load_if_exists=True)
     except Exception as error:  # each driver has its own
-        raise MachineError(f"hydra.sweeper.storage={masked(url)}: cannot be opened ({masked(str(error).partition(chr(10))[0])})") from None
+        missing = getattr(error.__cause__, "name", None) if isinstance(error, ImportError) else None
+        why = f"its driver is missing: pip install {missing}" if missing else masked(str(error).partition("\n")[0])
+        raise MachineError(f"hydra.sweeper.storage={masked(url)}: cannot be opened ({why})") from None
 
 
 def masked(text: str) -> str:
@@ -98,12 +100,13 @@ def answer(study: "Study", folder: Path, words: Callable[..., list[str]], monito
     told = {"value": best.value, "monitor": monitor, "trial": best.number, "words": words(best), "trials": ended}
     write(folder / "best.yaml", yaml.safe_dump(told, sort_keys=False).encode())
     score = f"validation {'score' if monitor == 'auto' else monitor}"
-    draw(study, folder, score)
+    drawn = draw(study, folder, score)
     Console().say(f"\nbest of {sum(ended.values())} trials, {score} {best.value:.4f}: train {printable(shlex.join(words(best)))}")
+    Console().say(f"The search itself is in {printable(folder)}: {', '.join(['best.yaml', *drawn])}")
 
 
-def draw(study: "Study", folder: Path, score: str) -> None:
-    """search_history.png, search_slice.png and, where there is something to compare, search_importance.png."""
+def draw(study: "Study", folder: Path, score: str) -> list[str]:
+    """search_history.png, search_slice.png and, where there is something to compare, search_importance.png; returns their names."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -120,3 +123,4 @@ def draw(study: "Study", folder: Path, score: str) -> None:
             figure.set_size_inches(4 + 3 * len(study.best_params), 5)
             figure.savefig(folder / f"search_{name}.png", dpi=110, bbox_inches="tight")
         pyplot.close(figure)
+    return [f"search_{name}.png" for name in (*plain, *compared)]

@@ -15,7 +15,7 @@ from trainer import conf, launch, rundir
 from trainer.console import Console
 from trainer.errors import ConfigError, ending_the_program
 from trainer.search import study as studies
-from trainer.search.space import advice, spaces
+from trainer.search.space import advice, propose, spaces
 from trainer.sweep import jobs, slots
 from trainer.sweep.jobs import Job
 from trainer.sweep.view import View
@@ -31,7 +31,7 @@ class OptunaSweeper(Sweeper):
     """Run `n_trials` settings from the spaces that words give, each proposed by what the ones before came to.
 
     The study in the database is the only state: the same command with the same hydra.sweep.dir goes on with it, and a run that was
-    cut off is resumed. Proposals come from (seed, number of trials), so that going on changes none.
+    cut off is resumed. Proposals come from (seed, number of the trial), so that going on changes none.
 
     Args: the keys of conf/hydra/sweeper/optuna.yaml. Errors: as one line and an exit code, before anything is written.
     """
@@ -102,7 +102,9 @@ class OptunaSweeper(Sweeper):
         here = [trial for trial in trials if not trial.state.is_finished() and trial.user_attrs.get("sweep") == str(self.folder)]
         batch = [trial for trial in here if {*trial.params} == {*known}][: max(0, missing)]
         while len(batch) < missing:
-            study.sampler = studies.proposing(self.sampler, self.seed, len(study.get_trials(deepcopy=False)))
-            batch.append(study.ask(dict(known)))
-            batch[-1].set_user_attr("sweep", str(self.folder))
+            trial = study.ask()
+            study.sampler = studies.proposing(self.sampler, self.seed, trial.number)  # two machines never have the same
+            propose(trial, known)
+            trial.set_user_attr("sweep", str(self.folder))
+            batch.append(trial)
         return batch
