@@ -52,6 +52,14 @@ TYPOS = [
     ("data=image_folder", ["data.root", "data.root=VALUE"]),
     ("model=mlp model.hidden=3", ["model.hidden=3", "must be a list"]),
     ("model=mlp model.hidden=[3,0]", ["model.hidden=[3,0]", ">= 1"]),
+    ("-m seed=0,1 --cfg job", ["--multirun and --cfg", "without -m"]),
+    ("help", ["train --help"]),
+    ("=adam", ["the key is missing", "write optimizer=adam"]),
+    ("=nonsense", ["no such key"]),
+    ("epochs==3", ["epochs==3", "write epochs=3"]),
+    ("resume=", ["resume=", "auto"]),
+    ("sched=none", ["sched=none", "to go without write sched=constant"]),
+    ("norm=constant", ["norm=constant", "to go without write norm=none"]),
     ("--help optimiser", ["optimiser", "nearest: optimizer"]),
 ]
 

@@ -221,6 +221,16 @@ def test_what_cannot_be_resumed_is_explained(words, code, said, run_in_process, 
     assert exit_code == code and said in errors and "Traceback" not in errors and not list(Path(tmp_path).iterdir())
 
 
+def test_what_was_perhaps_meant_is_named(tmp_path):
+    for name in ("12-00-00-a", "12-30-00-b"):
+        (tmp_path / "2026" / name).mkdir(parents=True)
+        (tmp_path / "2026" / name / "overrides.txt").touch()
+    with pytest.raises(DataError, match=f"a sweep's folder; one run of it goes on with resume={tmp_path}/2026/12-30-00-b, the sweep's own words .* all 2"):
+        resume_words.overrides(tmp_path / "2026")
+    with pytest.raises(DataError, match=f"not a run's directory.*; nearest: {tmp_path}/2026/12-00-00-a"):
+        resume_words.overrides(tmp_path / "2026" / "12-00-00")
+
+
 def test_a_schedule_that_is_stretched_by_more_epochs_is_told(composed):
     changed = {"epochs": (2, 4)}
     assert "the schedule now spans the new length" in report.resumed(build.run(composed(*SMALL, "sched=cosine")), changed)

@@ -148,6 +148,9 @@ def test_evaluate_refuses_what_it_would_ignore(typed, said, finished, run_in_pro
     [
         ("epochs", ["epochs=30", "passes over the training split"]),
         ("adam", ["optimizer=adam", "optimizer.betas"]),
+        ("sweep", ["sweep.on_error=continue", "sweep.dry_run=false"]),
+        ("hydra/launcher", ["hydra/launcher=joblib", "hydra/launcher=ray", "pip install 'trainer[slurm]'"]),
+        ("hydra/sweeper", ["hydra.sweeper.n_trials=20", "'optimizer.lr=tag(log,interval(1e-4,1e-1))'"]),
         ("experiment=mnist_mlp", ["It chooses data=mnist model=mlp norm=batch optimizer=adam sched=cosine"]),
     ],
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from trainer import conf
-from trainer.errors import ConfigError, DataError, printable
+from trainer.errors import ConfigError, DataError, nearest, printable
 from trainer.untrusted import calls_a_function, leaves, quoted, read_yaml, unquoted
 
 ENDED = ("finished", "stopped")  # as a run should
@@ -33,6 +33,8 @@ def expand(texts: Sequence[str]) -> list[str]:
         if more:
             raise ConfigError(f"epochs={named['epochs']}: epochs can only be added to a run that is resumed; write resume=RUN epochs={named['epochs']}")
         return list(texts)
+    if not wanted:
+        raise ConfigError("resume=: needs a run's directory, or auto for the newest unfinished run of the same words")
     own = [text for text in texts if text.partition("=")[0] not in ("resume", "resume.run")]
     directory = newest_unfinished(own, Path(unquoted(named.get("output", "outputs")))) if wanted == "auto" else Path(unquoted(wanted))
     if directory is None:
@@ -64,11 +66,21 @@ def overrides(directory: Path) -> list[str]:
     try:
         lines = [line for line in (directory / "overrides.txt").read_bytes().decode("utf-8").split("\n") if line]
     except (OSError, ValueError):
-        raise DataError(f"resume={printable(directory)}: not a run's directory; it must hold overrides.txt, config.yaml and checkpoints/") from None
+        raise DataError(f"resume={printable(directory)}: {no_run(directory)}") from None
     for line in lines:
         if not WORD.fullmatch(line) or printable(line) != line or calls_a_function(line):
             raise DataError(f"resume={printable(directory)}: its overrides.txt holds what no run writes ({printable(line)[:80]})")
     return lines
+
+
+def no_run(directory: Path) -> str:
+    """Why a directory cannot be resumed, and what was perhaps meant."""
+    if runs := sorted(file.parent for file in directory.glob("*/overrides.txt")):
+        others = f"the sweep's own words with hydra.sweep.dir={printable(directory)} go on with all {len(runs)}"
+        return f"a sweep's folder; one run of it goes on with resume={printable(runs[-1])}, {others}"
+    near = nearest(directory.name, [file.parent.name for file in directory.parent.glob("*/overrides.txt")], 1)
+    hint = f"; nearest: {printable(directory.parent / near[0])}" if near else ""
+    return f"not a run's directory; it must hold overrides.txt, config.yaml and checkpoints/{hint}"
 
 
 def summary(directory: Path) -> dict:

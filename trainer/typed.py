@@ -31,6 +31,8 @@ def check(arguments: list[str]) -> list[str]:
     if unknown:
         raise ConfigError(printable(unknown_flag(unknown[0], arguments)))
     untrusted.require_known_flags(flags)
+    if len(asked := [f"--{name}" for name in ("run", "multirun", "cfg", "info", "shell_completion") if getattr(flags, name)]) > 1:
+        raise ConfigError(f"{' and '.join(asked)}: one thing at a time; --cfg job shows the configuration of one run, without -m")
     if flags.shell_completion or flags.hydra_help:
         return arguments
     for text in flags.overrides:
@@ -93,6 +95,13 @@ def unknown_flag(flag: str, arguments: Sequence[str]) -> str:
 
 def parse(text: str, following: Sequence[str]) -> Override:
     """One override. Errors: ConfigError where it is not KEY=VALUE."""
+    if text == "help":
+        raise ConfigError("help: decisions are written KEY=VALUE; help is train --help, or train --help KEY")
+    key, _, value = text.partition("=")
+    if value.startswith("="):
+        raise ConfigError(f"{text}: one = is enough; write {key}={value.lstrip('=')}")
+    if owners := [] if key else [group for group in conf.groups() if value in conf.options(group)]:
+        raise ConfigError(f"{text}: the key is missing; write {' or '.join(f'{group}={value}' for group in owners)}")
     if whole := spaced(text, following):
         raise ConfigError(f"{whole}: a decision is one word, without spaces; write {whole.replace(' ', '')}")
     if "=" not in text and not text.startswith("~"):
@@ -150,7 +159,9 @@ def check_options(override: Override) -> None:
             if held and name not in known and name in conf.options(group):
                 raise ConfigError(f"{override.input_line}: {name} decides more than the {group} and cannot stand inside another; all: {', '.join(known)}")
             if name not in known:
-                raise ConfigError(f"{override.input_line}: no such {group} as {name}; {closest(name, known)}")
+                nothing = next((option for option in NOTHING if option in known), None) if name in NOTHING else None
+                hint = f"to go without write {group}={nothing}" if nothing else closest(name, known)
+                raise ConfigError(f"{override.input_line}: no such {group} as {name}; {hint}")
 
 
 def holds(override: Override) -> str | None:

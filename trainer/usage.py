@@ -4,9 +4,9 @@ import argparse
 from pathlib import Path
 
 import rich.console
-from rich.table import Table
+from rich.table import Column, Table
 
-from trainer import conf
+from trainer import conf, launch
 from trainer.errors import ConfigError, closest
 
 EXAMPLES = {
@@ -15,6 +15,9 @@ EXAMPLES = {
     "train optimizer.lr=0.01 epochs=20": "change a number of one",
     "train reg=[l2,dropout] aug=[crop,flip]": "these two take several options",
     "train -m optimizer=sgd,adam seed=0,1,2": "a grid of runs",
+    "train --help hydra/launcher": "many runs at a time, here or on a cluster",
+    "train --help hydra/sweeper": "search instead of a grid",
+    "train task=compare runs=[outputs/*/*]": "put runs side by side",
     "train task=preview sched=cosine warmup=linear": "draw the learning rate, train nothing",
     "train resume=outputs/DATE/TIME...": "go on where a run stopped",
     "train task=evaluate runs=[outputs/DATE/TIME...]": "score a finished run again",
@@ -22,6 +25,23 @@ EXAMPLES = {
     "train --help optimizer": "the options of a group",
     "train --help optimizer=adam": "the keys of an option",
     "tensorboard --logdir outputs": "look at the curves",
+}
+
+
+SPACES = {
+    "'optimizer.lr=tag(log,interval(1e-4,1e-1))'": "by powers of ten",
+    "'reg.layer.dropout.p=interval(0,0.5)'": "evenly",
+    "'epochs=range(5,50)'": "whole numbers",
+    "model=mlp,cnn": "choices",
+    "hydra.sweep.dir=DIR": "goes on with the search in a folder, with the words that it was begun with",
+}
+LAUNCHERS = {  # what hydra/launcher=NAME does, and one of the keys it takes
+    "basic": ("one job after the other, in this process (as without a launcher)", ""),
+    "joblib": ("as many jobs at a time on this machine as it has GPUs, else cores", "hydra.launcher.n_jobs=4"),
+    "submitit_local": ("each job in a process of its own on this machine, as on a cluster", "hydra.launcher.timeout_min=60"),
+    "submitit_slurm": ("each job sent to Slurm", "hydra.launcher.partition=gpu hydra.launcher.gpus_per_node=1"),
+    "ray": ("jobs on a cluster of Ray, or on this machine where there is none", "hydra.launcher.ray.init.address=auto"),
+    "ray_aws": ("jobs on machines that Ray rents from Amazon", ""),
 }
 
 
@@ -51,21 +71,24 @@ def page(console: rich.console.Console, word: str) -> None:
             if name not in conf.options(group):
                 raise ConfigError(f"--help {word}: no such {group}; {closest(name, conf.options(group))}")
             option_page(console, group, name)
-    elif group in numbers:
-        console.print(key_table({group: numbers[group]}), markup=False)
+    elif below := {path: key for path, key in numbers.items() if path == group or path.startswith(f"{group}.")}:
+        console.print(key_table(below), markup=False)
+    elif group == "hydra/launcher":
+        launcher_page(console)
+    elif group == "hydra/sweeper":
+        option_page(console, group, "optuna", "hydra.sweeper")
+        console.print("\nWhat to search, behind train -m hydra/sweeper=optuna:", markup=False)
+        console.print(pairs(SPACES), markup=False)
     elif owners and not option:
         for owner in owners:
             option_page(console, owner, group)
     else:
-        raise ConfigError(f"--help {word}: no such decision; {closest(group, [*conf.groups(), *numbers])}")
+        raise ConfigError(f"--help {word}: no such decision; {closest(group, [*conf.groups(), *numbers, 'hydra/launcher', 'hydra/sweeper'])}")
 
 
 def overview(console: rich.console.Console) -> None:
     console.print("train: a command-line laboratory for training neural networks. Every decision is one word: KEY=VALUE.\n", markup=False)
-    examples = columns()
-    for command, meaning in EXAMPLES.items():
-        examples.add_row(command, meaning)
-    console.print(examples, markup=False)
+    console.print(pairs(EXAMPLES), markup=False)
     chosen = conf.defaults()
     table = columns()
     for group in conf.groups():
@@ -86,12 +109,20 @@ def group_page(console: rich.console.Console, group: str) -> None:
     console.print(table, markup=False)
 
 
-def option_page(console: rich.console.Console, group: str, name: str) -> None:
+def launcher_page(console: rich.console.Console) -> None:
+    table = columns()
+    for name, (meaning, example) in LAUNCHERS.items():
+        extra = launch.LAUNCHERS.get(name)
+        table.add_row(f"hydra/launcher={name}", "; ".join(filter(None, (meaning, example, extra and f"pip install 'trainer[{extra}]'"))))
+    console.print(table, markup=False)
+
+
+def option_page(console: rich.console.Console, group: str, name: str, prefix: str = "") -> None:
     path = conf.file(group, name)
     console.print(f"{group}={name}\n  {conf.headline(path)}", markup=False)
     if chosen := conf.overrides(path):
         console.print(f"  It chooses {' '.join(chosen)}; what you type wins.", markup=False)
-    console.print(key_table(conf.keys(path, group)), markup=False)
+    console.print(key_table(conf.keys(path, prefix or group)), markup=False)
 
 
 def key_table(keys: dict[str, conf.Key]) -> Table:
@@ -101,5 +132,13 @@ def key_table(keys: dict[str, conf.Key]) -> Table:
     return table
 
 
-def columns() -> Table:
-    return Table(box=None, show_header=False, pad_edge=True, padding=(0, 2, 0, 2))
+def pairs(said: dict[str, str]) -> Table:
+    """What to type, never broken, and what it does."""
+    table = columns(Column(no_wrap=True), Column())
+    for command, meaning in said.items():
+        table.add_row(command, meaning)
+    return table
+
+
+def columns(*headings: Column) -> Table:
+    return Table(*headings, box=None, show_header=False, pad_edge=True, padding=(0, 2, 0, 2))

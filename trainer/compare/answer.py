@@ -12,7 +12,7 @@ from rich.text import Text
 
 from trainer.compare import figure
 from trainer.compare.ranking import FIGURES, MISSING, Ranking, Setting, ranked, seconds
-from trainer.compare.record import Record, clean, is_run, not_begun, read, text
+from trainer.compare.record import Record, clean, is_run, read, text
 from trainer.console import Console
 
 EXPLAINED = ("diverged", "failed", "interrupted")  # the last line of the log says why
@@ -24,30 +24,13 @@ SEEDS = 6  # as many are listed in a table, more are counted
 MEASURES = (("mean", Setting.mean), ("std", Setting.deviation))
 
 
-def rank(sweep: Path, failed: Sequence[tuple[Sequence[str], str]] = ()) -> int:
-    """The answer of a sweep: print which settings were best, and leave the same in its folder.
-
-    Args:
-        sweep: the folder that holds its runs.
-        failed: the jobs known to have ended in an error, as their words and the error's message: one that left no directory gets a row as well.
-    Returns:
-        how many of the sweep's jobs did not end as they should.
-    """
-    records = [read(path) for path in sorted(sweep.iterdir()) if is_run(path)] if sweep.is_dir() else []
-    began = [own(record.words) for record in records]
-    like = next((record for record in records if record.values), None)
-    records += [not_begun(words, message, like) for words, message in failed if own(words) not in began]
-    ranking = ranked(records)
+def rank(sweep: Path) -> None:
+    """The answer of a sweep: print which settings were best, and leave the same in its folder. Nothing where there is no score."""
+    ranking = ranked([read(path) for path in sorted(sweep.iterdir()) if is_run(path) or (path / "overrides.txt").is_file()])
     if ranking.scored:
         say(ranking, Console())
         write(ranking, sweep)
         Console().say(f"\nThe same is in {short(sweep)}: ranking.csv, ranking.md, ranking.png\nLook at it:   tensorboard --logdir {shlex.quote(short(sweep))}")
-    return sum(not job.ended for job in ranking.jobs)
-
-
-def own(words: Sequence[str]) -> list[str]:
-    """The words of a job as its overrides.txt has them, in an order of their own."""
-    return sorted(word for word in words if word and not word.startswith("resume."))
 
 
 def short(path: Path) -> str:
@@ -144,18 +127,17 @@ def remarks(ranking: Ranking) -> Iterator[str]:
     for setting in ranking.settings:
         for job, seed in zip(setting.jobs, setting.seeds):
             if not job.ended:
-                yield f"{clean(job.status)}: {setting.label} seed={seed}: {reason(job)}"
+                yield f"{clean(job.status)}: {f'{setting.label} ' if setting.label else ''}seed={seed}: {reason(job)}"
     yield from ranking.notes
 
 
 def reason(job: Record) -> str:
     """Why a run did not end, as far as is known, and where to read more."""
-    log = job.path / "run.log" if job.path else None
-    if log is None:
-        return clean(job.message)
+    log = job.path / "run.log"
     lines = [line.strip() for line in text(log).splitlines() if line.strip()] if job.status in EXPLAINED else []
-    said = clean(job.message or (lines[-1] if lines else ""))
-    return f"{said[:200]} ({short(log)})" if said else short(log)
+    said = clean(job.summary.get("error") or (lines[-1] if lines else ""))
+    place = short(log if log.exists() else job.path)
+    return f"{said[:200]} ({place})" if said else place
 
 
 def write(ranking: Ranking, folder: Path) -> None:
@@ -177,7 +159,7 @@ def figures(ranking: Ranking) -> Iterator[list[object]]:
     yield ["rank", *map(clean, ranking.columns), "runs", "ended", *names, "seconds_mean", "seeds", "status", "directories"]
     for place, setting in enumerate(ranking.settings, start=1):
         numbers = [measure(setting, when, metric) for when, metric in kinds for _, measure in MEASURES]
-        lists = (setting.seeds, [clean(job.status) for job in setting.jobs], [clean(job.path or MISSING) for job in setting.jobs])
+        lists = (setting.seeds, [clean(job.status) for job in setting.jobs], [clean(job.path) for job in setting.jobs])
         ended = sum(job.ended for job in setting.jobs)
         yield [place, *setting.cells.values(), len(setting.jobs), ended, *numbers, seconds(setting), *map(";".join, lists)]
 

@@ -1,6 +1,5 @@
 """Which option stands at each place of a saved configuration: by the words typed, or by the files of conf/. No torch here."""
 
-import re
 from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
@@ -106,11 +105,3 @@ def typed(words: Sequence[str]) -> dict[str, str]:
 def joined(value: str) -> str:
     """`[l2,dropout]` as `l2+dropout`."""
     return "+".join(name.strip() for name in value.strip("[] ").split(",") if name.strip()) or "none"
-
-
-def parsed(value: str) -> object:
-    """A word as Hydra reads it: YAML, and numbers as 1e-3."""
-    try:
-        return float(value) if re.fullmatch(r"[+-]?\d+(\.\d*)?e[+-]?\d+", value, re.IGNORECASE) else yaml.safe_load(value)
-    except (yaml.YAMLError, ValueError):
-        return value

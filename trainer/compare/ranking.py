@@ -33,7 +33,7 @@ class Setting:
 
     @property
     def label(self) -> str:
-        return " ".join(f"{column}={cell}" for column, cell in self.shown.items() if cell != MISSING) or "(as all)"
+        return " ".join(f"{column}={cell}" for column, cell in self.shown.items() if cell != MISSING)
 
     @property
     def ended(self) -> bool:
@@ -123,7 +123,7 @@ def ranked(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
         for seed in sorted(by_seed, key=seed_order):
             *others, counts = sorted(by_seed[seed], key=lambda record: (record.ended, record.age))
             jobs.append(counts)
-            repeated += [f"left out: {clean(other.path)}, of the same settings and seed as {clean(counts.path)}" for other in others if other.path]
+            repeated += [f"left out: {clean(other.path)}, of the same settings and seed as {clean(counts.path)}" for other in others]
         settings.append(Setting(cells=dict(zip(columns, cells)), jobs=tuple(jobs)))
     metric, when = common_metric(records), "best" if any(record.scoring("best") for record in records) else "test"
     sign = 1 if metric == "loss" else -1

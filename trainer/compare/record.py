@@ -13,7 +13,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from trainer import conf, rundir
-from trainer.compare.options import SEVERAL, joined, options_of, parsed, typed
+from trainer.compare.options import options_of
 from trainer.errors import DataError, nearest
 from trainer.resume import ENDED, flat
 from trainer.untrusted import read_yaml
@@ -28,22 +28,20 @@ class Record:
     """What is known of one run.
 
     Args:
-        path: its directory; None where it ended before it had one.
+        path: its directory.
         words: what was typed for it.
         options: the option of every group, and of every key that holds one; several are joined by `+`.
         values: every other key of its configuration.
-        status: as in summary.json; or running, unfinished (it ended without a word), not begun.
+        status: as in summary.json; or running, unfinished (it ended without a word), not begun (a sweep has prepared it).
         summary: of summary.json, empty where there is none.
-        message: why it ended, where that is known from elsewhere.
     """
 
-    path: Path | None
+    path: Path
     words: Sequence[str] = ()
     options: Mapping[str, str] = field(default_factory=dict)
     values: Mapping[str, object] = field(default_factory=dict)
     status: str
     summary: Mapping = field(default_factory=dict)
-    message: str = ""
 
     @property
     def ended(self) -> bool:
@@ -57,17 +55,17 @@ class Record:
     @property
     def age(self) -> float:
         """When it last said something, in seconds since 1970."""
-        return max((modified(self.path / name) for name in FILES), default=0.0) if self.path else 0.0
+        return max((modified(self.path / name) for name in FILES), default=0.0)
 
     @cached_property
     def rows(self) -> list[dict]:
         """The scorings of metrics.jsonl, those that are whole and say when."""
-        return [row for row in rundir.rows(self.path, "val", "test") if number(row.get("epoch")) is not None] if self.path else []
+        return [row for row in rundir.rows(self.path, "val", "test") if number(row.get("epoch")) is not None]
 
     @cached_property
     def settled(self) -> bool:
         """Whether summary.json tells all: the run ended with it, and metrics.jsonl, which takes longer to read, is no younger."""
-        written = self.ended and self.path is not None and {"best", "final", "test"} <= self.summary.keys()
+        written = self.ended and {"best", "final", "test"} <= self.summary.keys()
         return written and modified(self.path / "metrics.jsonl") <= modified(self.path / "summary.json")
 
     @cached_property
@@ -190,21 +188,10 @@ def read(directory: Path) -> Record:
     if busy(directory):
         status = "running"
     elif not isinstance(status, str):
-        status = "unfinished"
+        status = "unfinished" if is_run(directory) or (directory / "run.log").exists() else NOT_BEGUN
     options = dict(options_of(config, words))
     values = {key: value for key, value in flat(config) if not key.endswith("_target_")}
     return Record(path=directory, words=words, options=options, values=values, status=status, summary=summary)
-
-
-def not_begun(words: Sequence[str], message: str, like: Record | None) -> Record:
-    """A job of a sweep that ended before it had a directory: the configuration of another one, `like`, with its own words."""
-    options, values = (dict(like.options), dict(like.values)) if like else ({}, {})
-    for key, value in typed(words).items():
-        if key in conf.groups() or key in options:
-            options[key] = joined(value) if key in SEVERAL else value
-        elif not key.startswith(("output", "resume")):
-            values[key] = parsed(value)
-    return Record(path=None, words=words, options=options, values=values, status=NOT_BEGUN, message=message)
 
 
 def text(path: Path) -> str:

@@ -13,6 +13,7 @@ import yaml
 from hydra.core.utils import JobReturn
 
 from trainer import resume
+from trainer.compare.answer import short
 from trainer.console import Console
 from trainer.durable import write
 from trainer.errors import ConfigError, MachineError, UserError, printable
@@ -102,7 +103,7 @@ def answer(study: "Study", folder: Path, words: Callable[..., list[str]], monito
     score = f"validation {'score' if monitor == 'auto' else monitor}"
     drawn = draw(study, folder, score)
     Console().say(f"\nbest of {sum(ended.values())} trials, {score} {best.value:.4f}: train {printable(shlex.join(words(best)))}")
-    Console().say(f"The search itself is in {printable(folder)}: {', '.join(['best.yaml', *drawn])}")
+    Console().say(f"The search itself is in {short(folder)}: {', '.join(['best.yaml', *drawn])}")
 
 
 def draw(study: "Study", folder: Path, score: str) -> list[str]:

@@ -84,7 +84,7 @@ class OptunaSweeper(Sweeper):
                     prepared = [self._prepared(words(trial), known) for trial in batch]
                     view.jobs.extend(prepared)
                     launched = [[*job.launched, f"hydra.sweeper.trial={trial._trial_id}"] for job, trial in zip(prepared, batch)]
-                    for trial, returned in zip(batch, self.launcher.launch(launched, initial_job_idx=batch[0].number)):
+                    for trial, returned in zip(batch, jobs.launched(self.launcher, self.config, launched, batch[0].number)):
                         studies.tell(study, trial.number, returned)
         finally:
             slots.give_back()

@@ -78,7 +78,7 @@ class GridSweeper(Sweeper):
             with View(self.folder, len(prepared), prepared):
                 for _ in range(1 + retries(self.config.sweep.on_error)):
                     if left := [job for job in prepared if not job.ended]:
-                        for returned in self.launcher.launch([job.launched for job in left], initial_job_idx=0):
+                        for returned in jobs.launched(self.launcher, self.config, [job.launched for job in left]):
                             _ = returned.return_value
         finally:
             slots.give_back()

@@ -11,11 +11,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
 from trainer import launch, resume, rundir
-from trainer.errors import ConfigError, DataError, Interrupted, UserError, printable, report
+from trainer.errors import ConfigError, DataError, Interrupted, MachineError, UserError, printable, report
 from trainer.sweep import slots
+from trainer.untrusted import IN_TURN
 
 TRAIN = "trainer.task.train.Train"
 STOP = ".stop"  # made by the first job that fails under sweep.on_error=stop, and by one that a signal has ended
@@ -58,6 +61,17 @@ def begin(folder: Path) -> None:
     """What the process of a sweep does before its jobs are launched."""
     process[:] = [os.getpid()]
     (folder / STOP).unlink(missing_ok=True)
+
+
+def launched(launcher: Launcher, cfg: DictConfig, words: Sequence[Sequence[str]], first: int = 0) -> Sequence[JobReturn]:
+    """What the jobs return, by whatever launcher. Errors: MachineError where it cannot run them."""
+    try:
+        return launcher.launch(words, initial_job_idx=first)
+    except Exception as error:
+        if cfg.hydra.launcher._target_ == IN_TURN:
+            raise  # not a launcher's error: there is nothing to launch
+        said = str(error).strip().splitlines() or [""]
+        raise MachineError(f"hydra/launcher={cfg.hydra.runtime.choices['hydra/launcher']}: {printable(type(error).__name__)}: {printable(said[0])}") from error
 
 
 def require_different(found: Sequence[Sequence[str]]) -> None:
