@@ -94,7 +94,7 @@ FITS = [
     ("sched._target_=trainer.reg.max_norm.MaxNorm", 2, ["must be a class of trainer.sched"]),
     ("+optimizer.foo=3", 2, ["optimizer.foo", "no field foo"]),
     ("task=evaluate", 2, ["runs=[]", "runs=[outputs"]),
-    ("task=evaluate runs=[nowhere]", 3, ["runs=[nowhere]", "config.yaml"]),
+    ("task=evaluate runs=[nowhere]", 3, ["runs=[nowhere]", "nothing is there"]),
 ]
 
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from conftest import only_run
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainer import build, checkpoint
+from trainer import build, checkpoint, report
 from trainer.tta import MultiScale
 
 SHORT = ("model=mlp", "epochs=3")
@@ -114,6 +115,35 @@ def test_evaluate_scores_a_finished_run_again(finished, train):
     assert done.returncode == 0, done.stderr
     told = json.loads((run / "summary.json").read_text())
     assert f"test {told['test']['loss']:.4f} {told['test']['accuracy']:.4f}" in " ".join(done.stdout.split())
+
+
+def test_a_run_that_has_learnt_nothing_says_so(run_in_process, composed, tmp_path):
+    still = ("model=mlp", "epochs=1", "optimizer.lr=1e-12", "threads=1", "device=cpu")
+    assert "note: val accuracy " in (said := run_in_process(*still)[1]) and "it has learnt nothing" in said
+    numbers = build.run(composed("data=diabetes", "loss=mse", *still))
+    assert [report.guessing(numbers, {"r2": r2}) is None for r2 in (-0.5, 0.0, 0.01)] == [False, False, True]
+    run = build.run(composed(*still))
+    commonest = run.val.targets.argmax(1).bincount().max().item() / len(run.val)
+    for correct, said in ((commonest, True), (commonest + 1 / len(run.val), False)):
+        assert (report.guessing(run, {"accuracy": correct}) is not None) == said
+    assert f"always the same class ({commonest:.4f})" in report.guessing(run, {"accuracy": 0.05})
+    assert report.guessing(run, None) is None
+
+
+def test_evaluate_scores_every_run_of_a_folder(finished, run_in_process, tmp_path):
+    run, _ = finished
+    for name in ("a", "b", "c"):
+        shutil.copytree(run, tmp_path / "all" / name)
+    shutil.rmtree(tmp_path / "all" / "b" / "checkpoints")
+    code, shown, errors = run_in_process("task=evaluate", "runs=[all]")
+    assert code == 0, errors
+    told = json.loads((run / "summary.json").read_text())["test"]
+    scores = f"{told['loss']:.4f} {told['accuracy']:.4f}"
+    assert " ".join(shown.split()).endswith(f"The test split of all: run loss accuracy all/a {scores} all/c {scores}")
+    assert "note: 1 of 3 runs in all have no weights to score, as all/b" in shown and " ".join(shown.split()).count(f"test {scores}") == 2
+    code, shown, _ = run_in_process("task=evaluate", "runs=[all/a*,all/a]")
+    assert code == 0 and "all/c" not in shown and "The test split of all" not in shown
+    assert run_in_process("task=evaluate", "runs=[all/b]")[0] == 3
 
 
 def test_views_are_averaged_by_evaluate_and_by_a_run_that_asks_for_them(finished, run_in_process, composed):

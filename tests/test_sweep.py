@@ -240,6 +240,8 @@ def test_a_dry_run_builds_every_job_and_begins_none(run_in_process, tmp_path):
     # (64 + 1) 8 + (8 + 1) 10 parameters; 1,259 samples in 7 or 13 updates an epoch
     assert [row[-4:-2] if row[-1] == "s" else row[-3:-1] for row in rows] == [["610", "14"], ["610", "26"]] and "nothing was begun" in said
     assert not list(tmp_path.rglob("overrides.txt")) and not list(tmp_path.rglob("run.log"))
+    code, said, errors = run_in_process("-m", *SHORT, "optimizer.lr=1e15,0.1", "sweep.dry_run=true")
+    assert code == 0 and said.count("diverges") == 1 and "warning: the loss of 1 is no number after 5 updates" in said
     code, said, errors = run_in_process("-m", *SHORT, "batch_size=200,5000", "sweep.dry_run=true")
     assert code == 2 and "1 of 2 jobs cannot be begun, the first: batch_size=5000: larger than the 1259 training samples" in errors
 

@@ -94,6 +94,17 @@ def measures(summary: dict) -> dict[str, float]:
     return {f"hparams/{when}_{key}": scores[key] for when, scores in named.items() if scores for key in keys if scores.get(key) is not None}
 
 
+def guessing(run: Run, best: dict | None) -> str | None:
+    """A line on a run that has learnt nothing: its best scoring is that of one answer for all."""
+    if best and run.data.task == "classification":
+        share = run.val.targets.mean(0).max().item()  # of the commonest class
+        if best["accuracy"] <= share:
+            return f"val accuracy {best['accuracy']:.4f} is no better than always the same class ({share:.4f}): it has learnt nothing; nearest: another optimizer.lr, more epochs"
+    if best and run.data.task == "regression" and best["r2"] <= 0:
+        return f"val r2 {best['r2']:.4f} is no better than always the mean (0): it has learnt nothing; nearest: another optimizer.lr, more epochs"
+    return None
+
+
 def farewell(console: Console, summary: dict, run: Run, directory: Path) -> None:
     """The last lines: figures, where the run is, how to look at it."""
     rate = f" ({summary['images_per_second']:,.0f} samples/s)" if summary["images_per_second"] else ""

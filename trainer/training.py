@@ -196,6 +196,8 @@ class Training:
             self.best.load_state_dict(self.checkpoints.best_weights(run.device) if self.checkpoints.best else last)
             test = run.score(self.best, run.test, run.tta)
             self.curves.scored("test", outcome.now, test)
+            if remark := report.guessing(run, self.checkpoints.best):
+                self.tell(remark)
         rates = [row["throughput"] for row in self.curves.rows if row["split"] == "train"]
         return {
             "best": self.checkpoints.best,

@@ -1,15 +1,19 @@
 """task=evaluate: score finished runs again."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
+from rich.text import Text
 
 from trainer import build, checkpoint, launch, resume
+from trainer.compare.answer import short
+from trainer.compare.record import find
 from trainer.console import Console
-from trainer.errors import ConfigError, DataError
+from trainer.errors import ConfigError, DataError, printable
 from trainer.fold import fold
 
 COUNTS = ("device", "threads", "eval_batch_size", "precision", "compile", "data.root", "norm.fold", "tta", "residency", "workers")  # what the command line decides; the run, the rest
@@ -20,6 +24,7 @@ PLAIN = ("task", "runs", "output", "allow", "data")
 class Evaluate:
     """Rebuild each run of `runs=[DIR,...]` from its own config.yaml, load its best weights and score every split.
 
+    A folder that is no run's stands for all runs in it that have weights, and a pattern as `outputs/*/*adam*` for all that it matches.
     What the command line says of the device, the batch size, the precision and the data's folder takes precedence.
     """
 
@@ -30,15 +35,18 @@ class Evaluate:
                 raise ConfigError(f"{key}: task=evaluate takes it from the run's own config.yaml; what can be said here: {', '.join(COUNTS)}")
         if not cfg.runs:
             raise ConfigError("runs=[]: task=evaluate needs a run directory; write runs=[outputs/DATE/TIME-NAME]")
-        console, score = Console(), None
-        for path in cfg.runs:
-            score = self._score(Path(path), cfg, console)
-        return score
+        console = Console()
+        scores = {directory: self._score(directory, cfg, console) for directory in directories(cfg.runs, console)}
+        if len(scores) > 1:
+            console.say("\nThe test split of all:")
+            console.say(table("run", {short(directory): values for directory, values in scores.items()}))
+        return [*scores.popitem()[1].values()][-1]
 
-    def _score(self, directory: Path, cfg: DictConfig, console: Console) -> float:
+    def _score(self, directory: Path, cfg: DictConfig, console: Console) -> dict[str, float]:
+        """Print the scores of a run; returns those of the test split."""
         folder = directory / "checkpoints"
         path = checkpoint.pointed(folder, "best", "last")
-        if path is None or not (directory / "config.yaml").is_file():
+        if path is None or not is_scorable(directory):
             raise DataError(f"runs=[{directory}]: not a run with weights in it; it must hold config.yaml and checkpoints/")
         saved = OmegaConf.create(resume.saved_config(directory, "runs"))
         if "data" in typed() and cfg.data._target_ != saved.data._target_:
@@ -56,14 +64,37 @@ class Evaluate:
             model, count = fold(model, run.train.batch(torch.arange(2, device=run.device))[0])
             console.say(f"{count} batch norms folded into the layers before them" if count else "norm.fold: no batch norm stands directly behind a layer")
         scores = {name: run.score(model, loader, run.tta) for name, loader in (("train", run.train), ("val", run.val), ("test", run.test)) if len(loader)}
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for heading in ("split", *scores["test"]):
-            table.add_column(heading)
-        for name, values in scores.items():
-            table.add_row(name, *(f"{value:.4f}" for value in values.values()))
         console.say(f"{directory} ({'best' if (folder / 'best').is_file() else 'last'} weights)")
-        console.say(table)
-        return list(scores["test"].values())[-1]
+        console.say(table("split", scores))
+        return scores["test"]
+
+
+def directories(patterns: Sequence[str], console: Console) -> Iterator[Path]:
+    """The runs that are meant, each once. Errors: DataError where a name matches nothing."""
+    found = {}
+    for pattern in map(str, patterns):
+        if is_scorable(place := Path(pattern)):
+            found[place.resolve()] = place
+            continue
+        below, _ = find([pattern])
+        if len(below) > 1 and (without := [run for run in below if not is_scorable(run)]):
+            console.say(f"note: {len(without)} of {len(below)} runs in {printable(pattern)} have no weights to score, as {short(without[0])}")
+            below = [run for run in below if run not in without]
+        found |= {run.resolve(): run for run in below}
+    yield from found.values()
+
+
+def is_scorable(directory: Path) -> bool:
+    return (directory / "config.yaml").is_file() and checkpoint.pointed(directory / "checkpoints", "best", "last") is not None
+
+
+def table(first: str, scores: Mapping[str, Mapping[str, float]]) -> Table:
+    """A row for each name, a column for each score."""
+    headings = dict.fromkeys(heading for values in scores.values() for heading in values)
+    shown = Table(first, *headings, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, values in scores.items():
+        shown.add_row(Text(name), *(f"{values[heading]:.4f}" if heading in values else "" for heading in headings))
+    return shown
 
 
 def typed() -> set[str]:
