@@ -26,8 +26,17 @@ def test_each_view_is_a_draw_of_its_own_and_the_same_in_every_call(composed):
     again, _ = made(composed, "aug=[rotate]")
     assert torch.equal(first.pictures, again.pictures)
     assert len({first.pictures[0, view].numpy().tobytes() for view in range(7)}) == 7
-    plain, _ = made(composed)
-    assert all(torch.equal(plain.pictures[:, 0], plain.pictures[:, view]) for view in range(7))
+
+
+def test_without_augmentations_every_picture_is_another_sample(composed):
+    plain, data = made(composed)
+    flat, names = plain.pictures.flatten(0, 1)[..., 0], [name for row in plain.labels for name in row]
+    assert len(flat) == len(names) == 42 == len({picture.numpy().tobytes() for picture in flat})
+    for picture, name in zip(flat, names):  # digits have 17 shades of grey: the nearest sample is the sample
+        nearest = (data.train.images[:, 0] - picture).abs().sum((1, 2)).argmin()
+        assert (data.train.images[nearest, 0] - picture).abs().max() < 1e-5 and data.classes[int(data.train.targets[nearest].argmax())] == name
+    few, _ = made(composed, "data.val_share=0", "data.test_share=0.99", "batch_size=4")
+    assert few.pictures.shape[:2] == (2, 7) == (len(few.labels), len(few.labels[0]))
 
 
 def test_labels_are_the_shares_of_the_two_largest_classes():

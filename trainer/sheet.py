@@ -1,4 +1,4 @@
-"""A sheet of training images as a run would see them: each sample as it is and as several draws of the augmentations leave it."""
+"""A sheet of training images as a run would see them: each sample as it is and as several draws of the augmentations leave it, or many samples."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ BATCH = 64  # samples that may be blended with one another
 
 @dataclass(frozen=True)
 class Sheet:
-    """Pictures (samples, 1 + views, H, W, 3) in [0, 1], the first of each row the original, and a line of labels for each."""
+    """Pictures (rows, columns, H, W, 3) in [0, 1], with a label each: the first of a row the original, then its views; without augmentations all originals."""
 
     pictures: Tensor
     labels: list[list[str]]
@@ -42,6 +42,11 @@ def sheet_of(cfg: DictConfig, data: Splits) -> Sheet | None:
     if images.dim() != 4:
         return None
     transforms = fused((*build.augmentations(cfg, data.task, build.some(train, cfg.seed)), *build.slots(cfg, data.task).batch))
+    if not transforms:
+        width = min(1 + VIEWS, len(images))
+        shown = min(SAMPLES * width, len(images)) // width * width
+        labels = [label(target, data) for target in targets[:shown]]
+        return Sheet(colors(images[:shown], apply).unflatten(0, (-1, width)), [labels[start : start + width] for start in range(0, shown, width)])
     clock = build.make_clock(cfg, len(train), len(train) if cfg.batch_size == "full" else cfg.batch_size)
     columns = [(images, targets)]
     for view in range(VIEWS):
@@ -93,7 +98,7 @@ def draw(sheet: Sheet, names: Sequence[str], directory: Path) -> Path:
             axes.imshow(sheet.pictures[row, column].numpy(), interpolation="nearest")
             axes.set_title(sheet.labels[row][column], fontsize=7, pad=2)
             axes.set_axis_off()
-    figure.suptitle(f"left: as it is; then as {', '.join(names)} would show it" if names else "as it is (no augmentation chosen)", fontsize=10)
+    figure.suptitle(f"left: as it is; then as {', '.join(names)} would show it" if names else "samples as they are (no augmentation chosen)", fontsize=10)
     path = directory / "preview-images.png"
     figure.savefig(path, dpi=120)
     events = EventFile(directory)

@@ -1,6 +1,6 @@
 """What a sweep costs: jobs in one process against as many processes, and joblib's processes against one after the other.
 
-    python scripts/bench/sweep.py [--jobs 20] [--long 8] [--seconds 10]
+    python scripts/bench/sweep.py [--jobs 20] [--long 8] [--seconds 10] [--pairs 3]
 
 First: short jobs on digits in one sweep, the same as commands of their own, and one of them within this process as the time that
 must be spent; the rest of the sweep's time, less one start and what Hydra takes to compose each job, is overhead.
@@ -8,7 +8,9 @@ Then: `--long` jobs of about `--seconds` each, in turn and by joblib with as man
 """
 
 import argparse
+import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -26,8 +28,6 @@ def timed(arguments: list[str], folder: str) -> float:
 
 def seconds(folder: str, name: str) -> float:
     """What the jobs of a sweep say they took, from the first update to the last score."""
-    import json
-
     return sum(json.loads(path.read_text())["seconds"] for path in Path(folder, name).glob("*/summary.json"))
 
 
@@ -49,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--jobs", type=int, default=20)
     parser.add_argument("--long", type=int, default=8)
+    parser.add_argument("--pairs", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=10.0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -62,9 +63,14 @@ def main() -> None:
         print(f"a job more takes {each * 1e3:.0f} ms: {working * 1e3:.0f} of training, {compose * 1e3:.0f} for Hydra to compose it, {(each - working - compose) * 1e3:.0f} of overhead")
         epochs = max(1, round(8 * arguments.seconds / working))
         words = ["-m", *SHORT, f"epochs={epochs}", f"seed=range({arguments.long})"]
-        turn = timed([*words, "hydra.sweep.dir=turn"], folder)
-        beside = timed([*words, "hydra.sweep.dir=beside", "hydra/launcher=joblib"], folder)
-        print(f"{arguments.long} jobs of {seconds(folder, 'turn') / arguments.long:.1f} s: in turn {turn:.0f} s, joblib {beside:.0f} s on {os.cpu_count()} cores: {turn / beside:.2f} times")
+        ratios = []
+        for pair in range(arguments.pairs):
+            turn = timed([*words, f"hydra.sweep.dir=turn{pair}"], folder)
+            beside = timed([*words, f"hydra.sweep.dir=beside{pair}", "hydra/launcher=joblib"], folder)
+            ratios.append(turn / beside)
+            each = [seconds(folder, f"{name}{pair}") / arguments.long for name in ("turn", "beside")]
+            print(f"{arguments.long} jobs: in turn {turn:.0f} s, {each[0]:.1f} s each; joblib {beside:.0f} s, {each[1]:.1f} s each, on {os.cpu_count()} cores: {ratios[-1]:.2f} times", flush=True)
+        print(f"median of {len(ratios)} pairs: {statistics.median(ratios):.2f} times")
 
 
 if __name__ == "__main__":
