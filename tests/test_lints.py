@@ -7,6 +7,7 @@ SAID = [
     ("optimizer=lbfgs model=mlp reg=dropout", "optimizer=lbfgs with reg=dropout"),
     ("optimizer=lbfgs aug=[crop]", "optimizer=lbfgs with aug=crop"),
     ("optimizer.lr=2", "optimizer.lr=2.0: 40 times the 0.05 that optimizer=momentum begins with"),
+    ("optimizer.lr=1e9", "optimizer.lr=1e+09: 2e+10 times the 0.05"),
     ("optimizer=lookahead optimizer.base=adam optimizer.base.lr=0.1", "optimizer.base.lr=0.1: 100 times the 0.001 that optimizer.base=adam begins with"),
     ("act=sigmoid", "act=sigmoid: each layer shrinks the gradient to a quarter or less"),
     ("act=tanh init=he_uniform", "nearest: init=xavier_uniform, init=auto"),
@@ -37,7 +38,7 @@ UNSAID = [
 def notes(run_in_process, words):
     code, out, errors = run_in_process(*words.split(), "epochs=1", "optimizer.max_iter=1" if "lbfgs" in words else "threads=1")
     assert code in (0, 5), errors  # a rate that is far too large may well diverge
-    return [line.removeprefix("note: ") for line in out.splitlines() if line.startswith("note: ")]
+    return [line.removeprefix("note: ") for line in out.partition("\nepoch ")[0].splitlines() if line.startswith("note: ")]  # before the first
 
 
 @pytest.mark.parametrize(("words", "said"), SAID, ids=[words for words, _ in SAID])

@@ -38,7 +38,8 @@ def rate(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
         usual = keys[f"{place}.lr"].default if f"{place}.lr" in keys else None
         lr = run.optimizer.param_groups[0]["base_lr"]
         if usual and lr >= 20 * usual:
-            yield f"{place}.lr={conf.short(lr)}: {lr / usual:.0f} times the {conf.short(usual)} that {place}={chosen[place]} begins with; large steps often diverge"
+            digits = ".0f" if lr < 1e6 * usual else ".0e"
+            yield f"{place}.lr={conf.short(lr)}: {lr / usual:{digits}} times the {conf.short(usual)} that {place}={chosen[place]} begins with; large steps often diverge"
 
 
 def penalty(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
