@@ -38,7 +38,7 @@ UNSAID = [
 def notes(run_in_process, words):
     code, out, errors = run_in_process(*words.split(), "epochs=1", "optimizer.max_iter=1" if "lbfgs" in words else "threads=1")
     assert code in (0, 5), errors  # a rate that is far too large may well diverge
-    return [line.removeprefix("note: ") for line in out.partition("\nepoch ")[0].splitlines() if line.startswith("note: ")]  # before the first
+    return [line.removeprefix("note: ") for line in out.partition("\nepoch ")[0].splitlines() if line.startswith("note: ")]  # before training
 
 
 @pytest.mark.parametrize(("words", "said"), SAID, ids=[words for words, _ in SAID])
