@@ -249,3 +249,14 @@ def test_a_study_of_somebody_else_is_not_touched(tmp_path):
     made.add_trial(optuna.create_trial(value=1.0))
     with pytest.raises(ConfigError, match="was begun with other words"):
         studies.require_same(studies.opened(None, tmp_path, "search", "minimize"), ["optimizer.lr=0.1,0.2"])
+
+
+def test_settings_that_are_proposed_again_have_one_run(run_in_process, tmp_path):
+    words = ("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=s", "optimizer=sgd,adam", "hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=3", *SMALL)
+    code, said, errors = run_in_process(*words)
+    assert code == 0, errors
+    told = {words.partition("optimizer=")[2].split()[0]: summary["best"]["accuracy"] for words, summary in runs(tmp_path / "s").items()}
+    trials = study(tmp_path / "s").trials
+    assert len(trials) == 5 and len(told) == len({trial.params["optimizer"] for trial in trials}) <= 2
+    assert all(trial.value == told[trial.params["optimizer"]] for trial in trials)
+    assert said.count("proposed again") >= 1 and said.count(": finished, best") == len(told)

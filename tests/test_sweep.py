@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from omegaconf import OmegaConf
 
 from trainer import resume
@@ -241,7 +242,7 @@ def test_a_dry_run_builds_every_job_and_begins_none(run_in_process, tmp_path):
     assert [row[-4:-2] if row[-1] == "s" else row[-3:-1] for row in rows] == [["610", "14"], ["610", "26"]] and "nothing was begun" in said
     assert not list(tmp_path.rglob("overrides.txt")) and not list(tmp_path.rglob("run.log"))
     code, said, errors = run_in_process("-m", *SHORT, "optimizer.lr=1e15,0.1", "sweep.dry_run=true")
-    assert code == 0 and said.count("diverges") == 1 and "warning: the loss of 1 is no number after 5 updates" in said
+    assert code == 0 and said.count("diverges") == 1 and "warning: after 5 updates the loss is no number in job 1" in said
     code, said, errors = run_in_process("-m", *SHORT, "batch_size=200,5000", "sweep.dry_run=true")
     assert code == 2 and "1 of 2 jobs cannot be begun, the first: batch_size=5000: larger than the 1259 training samples" in errors
 
@@ -286,7 +287,7 @@ def test_the_view_shows_what_runs_and_what_failed(tmp_path, capsys):
         (prepared[number].directory / "summary.json").write_text('{"status": "finished", "steps": 3, "best": {"loss": 0.5, "accuracy": 0.5, "step": 3, "epoch": 1}, "seconds": 1.5}')
     view.look()
     said = capsys.readouterr().out
-    assert "[3/30] seed-20: failed: no memory (" in said and "seed-0: finished, best loss 0.5000  accuracy 0.5000, 1.5 s" in said
+    assert "[3/30] seed-20: failed: no memory (" in said and "seed-0: finished, best loss 0.5000  accuracy 0.5000 (epoch 1), 1.5 s" in said
     table = view.table()
     names = [str(cell) for cell in table.columns[1].cells]
     assert "seed-3" in names and "seed-20" in names and names[-1] == f"and {30 - (len(names) - 1)} more"
@@ -342,3 +343,26 @@ def test_words_of_a_sweep_in_the_wrong_place_are_explained(words, said, run_in_p
 def test_the_directory_of_a_run_is_no_folder_for_a_sweep(swept, run_in_process):
     code, _, errors = run_in_process("-m", *SHORT, "seed=0,1", f"hydra.sweep.dir={swept[0] / 'optimizer-sgd+seed-0'}")
     assert code == 2 and "is the directory of a run" in errors
+
+
+def test_a_job_that_was_resumed_alone_with_more_epochs_is_still_the_sweeps(swept, run_in_process, tmp_path):
+    folder = shutil.copytree(swept[0], tmp_path / "s")
+    assert run_in_process("resume=s/optimizer-sgd+seed-1", "epochs=+2")[0] == 0
+    code, said, errors = run_in_process("-m", *SHORT, "optimizer=sgd,adam", "seed=0,1", "hydra.sweep.dir=s")
+    assert code == 0 and "4 jobs, 4 of them ended before" in said, errors
+    assert json.loads((folder / "optimizer-sgd+seed-1" / "summary.json").read_text())["epochs"] == 4
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a process does not see there that the one that began it has died")
+def test_processes_of_joblib_end_with_a_sweep_that_is_killed(tmp_path):
+    words = [sys.executable, "-m", "trainer", "-m", *SHORT[:2], "epochs=100000", *SHORT[3:], "seed=0,1", "hydra.sweep.dir=s", "hydra/launcher=joblib"]
+    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while sum('"val"' in path.read_text() for path in tmp_path.glob("s/*/metrics.jsonl")) < 2:  # both train
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    for seed in (0, 1):
+        with FileLock(tmp_path / "s" / f"seed-{seed}" / ".lock").acquire(timeout=60):  # the process lets go of it when it ends
+            assert told(tmp_path / "s")[f"seed-{seed}"][0] == "interrupted"
+    assert not (tmp_path / "s" / jobs.STOP).exists()

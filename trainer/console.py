@@ -144,4 +144,8 @@ class Bar:
 
 def figures(scores: dict[str, float | None]) -> str:
     """`loss 0.1234  accuracy 0.9800`; None stands for what was no number."""
-    return "  ".join(f"{name} {'nan' if value is None else f'{value:.4f}' if abs(value) < 1e4 else f'{value:.3e}'}" for name, value in scores.items())
+    return "  ".join(f"{name} {figure(value)}" for name, value in scores.items())
+
+
+def figure(value: float | None) -> str:
+    return "nan" if value is None else f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3e}"

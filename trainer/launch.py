@@ -56,6 +56,11 @@ def sweep() -> Path | None:
     return Path(settings.sweep.dir) if settings.mode == RunMode.MULTIRUN else None
 
 
+def launcher() -> str | None:
+    """What launches the jobs of the sweep."""
+    return HydraConfig.get().runtime.choices.get("hydra/launcher")
+
+
 def name() -> str:
     """What the sweep calls this job: its directory's name."""
     return HydraConfig.get().job.name

@@ -61,10 +61,10 @@ def newest_unfinished(texts: Sequence[str], output: Path) -> Path | None:
     return None
 
 
-def overrides(directory: Path) -> list[str]:
+def overrides(directory: Path, name: str = "overrides.txt") -> list[str]:
     """The words of a run, one a line. Errors: DataError where there are none, or one that no run writes."""
     try:
-        lines = [line for line in (directory / "overrides.txt").read_bytes().decode("utf-8").split("\n") if line]
+        lines = [line for line in (directory / name).read_bytes().decode("utf-8").split("\n") if line]
     except (OSError, ValueError):
         raise DataError(f"resume={printable(directory)}: {no_run(directory)}") from None
     for line in lines:
@@ -76,8 +76,8 @@ def overrides(directory: Path) -> list[str]:
 def no_run(directory: Path) -> str:
     """Why a directory cannot be resumed, and what was perhaps meant."""
     if runs := sorted(file.parent for file in directory.glob("*/overrides.txt")):
-        others = f"the sweep's own words with hydra.sweep.dir={printable(directory)} go on with all {len(runs)}"
-        return f"a sweep's folder; one run of it goes on with resume={printable(runs[-1])}, {others}"
+        one = next((f"one run of it goes on with resume={printable(run)}, " for run in runs if not ended(run)), "")
+        return f"a sweep's folder; {one}the sweep's own words with hydra.sweep.dir={printable(directory)} go on with all {len(runs)}"
     near = nearest(directory.name, [file.parent.name for file in directory.parent.glob("*/overrides.txt")], 1)
     hint = f"; nearest: {printable(directory.parent / near[0])}" if near else ""
     return f"not a run's directory; it must hold overrides.txt, config.yaml and checkpoints/{hint}"

@@ -27,6 +27,8 @@ def check_sweep(overrides: Sequence[Override]) -> None:
         raise ConfigError(f"{words[own].input_line}: the grid has no keys; it needs hydra/sweeper=optuna")
     if "hydra/launcher" not in words and (own := next((key for key in words if key.startswith("hydra.launcher.")), None)):
         raise ConfigError(f"{words[own].input_line}: needs a launcher, as hydra/launcher=joblib")
+    if "hydra.sweep.dir" in words and not words["hydra.sweep.dir"].value():
+        raise ConfigError("hydra.sweep.dir=: needs the name of a folder")
     search.look_at(overrides)
     for key, override in words.items():
         if override.is_sweep_override() and key.partition(".")[0] in jobs.FREE:

@@ -19,6 +19,7 @@ from trainer.swept import FOR_SWEEPS, check_sweep, combinations, sweep_folder, v
 from trainer.untrusted import quoted
 
 SEVERAL = ("reg", "aug")  # groups that take a list of options
+SWEEPERS_KEYS = ("hydra.sweep.dir", "hydra.launcher.n_jobs")
 NOTHING = ("none", "constant", "default")  # options that stand for doing nothing
 
 
@@ -114,6 +115,10 @@ def parse(text: str, following: Sequence[str]) -> Override:
     try:
         return OverridesParser.create().parse_override(text)
     except HydraException:
+        if re.search(r"[^\\],(,|$)", value):
+            raise ConfigError(f"{text}: a value is missing at a comma; values are listed without spaces, as {key}=A,B") from None
+        if value.startswith("log("):
+            raise ConfigError(f"{text}: powers of ten are searched as '{key}=tag(log,interval(LOW,HIGH))'") from None
         raise ConfigError(f"{text}: cannot be read as KEY=VALUE; a value with spaces or signs goes into quotes: KEY=\"'VALUE'\"") from None
 
 
@@ -128,7 +133,8 @@ def check_key(override: Override) -> None:
     """The first word of a key must be a group or a key of config.yaml; a plus sign does not make a typo right."""
     first = override.key_or_group.replace("/", ".").split(".")[0]
     if first not in (*words(), "hydra"):
-        full = {path for group, option in everything() for path in conf.keys(conf.file(group, option), group) if path.endswith(f".{override.key_or_group}")}
+        elsewhere = {*SWEEPERS_KEYS, *search.keys()}
+        full = {path for path in elsewhere if path.endswith(f".{override.key_or_group}")} | {path for group, option in everything() for path in conf.keys(conf.file(group, option), group) if path.endswith(f".{override.key_or_group}")}
         hint = f"nearest: {', '.join(sorted(full)[:3])}" if full else closest(first, words())
         raise ConfigError(f"{override.input_line}: no such key as {first}; {hint}")
 
@@ -219,6 +225,10 @@ def composed(texts: Sequence[str]) -> DictConfig:
         if unheld := re.match(r"Could not override '(\w+)@([\w.]+)'", str(error)):
             holding = [option for option in conf.options(unheld[1]) if conf.held(unheld[1], option)]
             raise ConfigError(f"{unheld[2]}: the chosen {unheld[1]} holds no other; those that do: {', '.join(holding)}") from None
+        if unknown := re.match(r"Could not override '(hydra\.launcher\.[\w.]+)'", str(error)):
+            bare = compose("config", [text for text in texts if not text.startswith("hydra.launcher.")], return_hydra_config=True)
+            known = [f"hydra.launcher.{key}" for key in bare.hydra.launcher if not key.startswith("_")]
+            raise ConfigError(f"{unknown[1]}: no such key; {closest(unknown[1], known)}") from None
         reason = " ".join(line for line in str(error).splitlines() if "+" not in line and line.strip())
         raise ConfigError(reason) from None
 

@@ -31,7 +31,7 @@ EXAMPLES = {
 SPACES = {
     "'optimizer.lr=tag(log,interval(1e-4,1e-1))'": "by powers of ten",
     "'reg.layer.dropout.p=interval(0,0.5)'": "evenly",
-    "'epochs=range(5,50)'": "whole numbers",
+    "'epochs=range(5,50)'": "whole numbers, 5 to 49",
     "model=mlp,cnn": "choices",
     "hydra.sweep.dir=DIR": "goes on with the search in a folder, with the words that it was begun with",
 }
@@ -73,6 +73,8 @@ def page(console: rich.console.Console, word: str) -> None:
             option_page(console, group, name)
     elif below := {path: key for path, key in numbers.items() if path == group or path.startswith(f"{group}.")}:
         console.print(key_table(below), markup=False)
+        if group == "sweep":
+            console.print(pairs({"hydra.sweep.dir=DIR": "folder of the sweep; the same words with it go on with a sweep that is there"}), markup=False)
     elif group == "hydra/launcher":
         launcher_page(console)
     elif group == "hydra/sweeper":

@@ -10,6 +10,7 @@ from trainer.compare.record import number
 MOST = 30  # settings that get a line of their own
 LONGEST = 70  # letters of a label
 SEEDS = 36  # curves in one picture; of more, each setting has only its mean
+BLOWN_UP = 1e4  # times the lowest loss: what is above leaves the picture
 OTHERS = "0.75"  # grey: what is behind the best
 
 
@@ -90,6 +91,8 @@ def curves(axes, settings: list[Setting], colors: list, metric: str) -> None:
 
     if metric == "loss" and 0 < 20 * lowest < highest:
         axes.set_yscale("log")
+        if highest > BLOWN_UP * lowest:
+            axes.set_ylim(top=BLOWN_UP * lowest)  # else one run that blew up leaves the others a line
     axes.set(title=f"val {metric}", xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

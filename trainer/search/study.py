@@ -13,7 +13,7 @@ import yaml
 from hydra.core.utils import JobReturn
 
 from trainer import resume
-from trainer.compare.answer import short
+from trainer.compare.answer import counted, short
 from trainer.console import Console
 from trainer.durable import write
 from trainer.errors import ConfigError, MachineError, UserError, printable
@@ -102,7 +102,8 @@ def answer(study: "Study", folder: Path, words: Callable[..., list[str]], monito
     write(folder / "best.yaml", yaml.safe_dump(told, sort_keys=False).encode())
     score = f"validation {'score' if monitor == 'auto' else monitor}"
     drawn = draw(study, folder, score)
-    Console().say(f"\nbest of {sum(ended.values())} trials, {score} {best.value:.4f}: train {printable(shlex.join(words(best)))}")
+    ill = ", ".join(f"{ended[name]} {said}" for name, said in (("pruned", "ended early"), ("fail", "failed")) if ended[name])
+    Console().say(f"\nbest of {sum(ended.values())} trials{f' ({ill})' if ill else ''}, {score} {best.value:.4f}: train {printable(shlex.join(words(best)))}")
     Console().say(f"The search itself is in {short(folder)}: {', '.join(['best.yaml', *drawn])}")
 
 
@@ -115,12 +116,17 @@ def draw(study: "Study", folder: Path, score: str) -> list[str]:
     from optuna.visualization import matplotlib as plots
 
     plain = {"history": plots.plot_optimization_history, "slice": plots.plot_slice}
-    values = {trial.value for trial in study.get_trials(deepcopy=False) if trial.state.name == "COMPLETE"}
+    trials = study.get_trials(deepcopy=False)
+    complete = sum(trial.state.name == "COMPLETE" for trial in trials)
+    values = {trial.value for trial in trials if trial.state.name == "COMPLETE"}
     compared = {"importance": plots.plot_param_importances} if len(study.best_params) > 1 and len(values) > 1 else {}
     for name, plot in {**plain, **compared}.items():
         with quiet():
             axes = plot(study, target_name=score)
             figure = getattr(axes, "figure", None) or axes.flat[0].figure
+            for part in figure.axes:
+                part.set_title("")
+            figure.suptitle(f"{name} of {counted('run', complete)} that were not ended early, of {len(trials)}" if complete < len(trials) else name, fontsize=11)
             figure.set_size_inches(4 + 3 * len(study.best_params), 5)
             figure.savefig(folder / f"search_{name}.png", dpi=110, bbox_inches="tight")
         pyplot.close(figure)

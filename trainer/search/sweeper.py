@@ -12,6 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
 from trainer import conf, launch, rundir
+from trainer.compare.answer import short
 from trainer.console import Console
 from trainer.errors import ConfigError, ending_the_program
 from trainer.search import study as studies
@@ -79,13 +80,22 @@ class OptunaSweeper(Sweeper):
         jobs.begin(self.folder)
         try:
             ended = [job for words, path in jobs.known(self.folder).items() if (job := Job(words, path)).ended]
-            with View(self.folder, self.n_trials, ended) as view:
+            with View(self.folder, max(self.n_trials, len(ended)), ended) as view:
                 while batch := self._next(study, known):
                     prepared = [self._prepared(words(trial), known) for trial in batch]
-                    view.jobs.extend(prepared)
-                    launched = [[*job.launched, f"hydra.sweeper.trial={trial._trial_id}"] for job, trial in zip(prepared, batch)]
-                    for trial, returned in zip(batch, jobs.launched(self.launcher, self.config, launched, batch[0].number)):
-                        studies.tell(study, trial.number, returned)
+                    first = {job.directory: place for place, job in reversed([*enumerate(prepared)])}  # two may be the same
+                    for job in prepared:
+                        if job.ended:
+                            view.again(job)
+                        elif job.directory not in {other.directory for other in view.jobs}:
+                            view.jobs.append(job)
+                    launched = [[*prepared[place].launched, f"hydra.sweeper.trial={batch[place]._trial_id}"] for place in sorted(first.values())]
+                    returns = dict(zip(sorted(first.values()), jobs.launched(self.launcher, self.config, launched, batch[0].number)))
+                    for job, trial in zip(prepared, batch):
+                        studies.tell(study, trial.number, returns[first[job.directory]])
+        except BaseException:
+            Console().say(f"the search has not ended; to go on with it: the same words with hydra.sweep.dir={short(self.folder)}")
+            raise
         finally:
             slots.give_back()
             jobs.conclude(self.folder)

@@ -14,8 +14,9 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from trainer import launch, resume, rundir
+from trainer.compare.answer import short
 from trainer.console import Console
-from trainer.errors import UserError, ending_the_program, printable
+from trainer.errors import UserError, ending_the_program
 from trainer.sweep import jobs, slots
 from trainer.sweep.jobs import Job
 from trainer.sweep.view import View
@@ -84,7 +85,8 @@ class GridSweeper(Sweeper):
             slots.give_back()
             jobs.conclude(self.folder)
             if left := sum(not job.ended for job in prepared):
-                Console().say(f"{left} of {len(prepared)} jobs have not ended as they should: the same words with hydra.sweep.dir={printable(self.folder)} try them again")
+                past = " sweep.on_error=continue" if self.config.sweep.on_error == "stop" else ""
+                Console().say(f"{left} of {len(prepared)} jobs have not ended as they should; to try them again: the same words with hydra.sweep.dir={short(self.folder)}{past}")
         require_ended(prepared)
 
     def _composed(self, words: Sequence[str], name: str) -> DictConfig:

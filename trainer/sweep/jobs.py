@@ -5,7 +5,10 @@ No torch here.
 
 import itertools
 import os
+import shutil
 import signal
+import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ from trainer.untrusted import IN_TURN
 
 TRAIN = "trainer.task.train.Train"
 STOP = ".stop"  # made by the first job that fails under sweep.on_error=stop, and by one that a signal has ended
+WORDS = ".words"  # a job's in its sweep; those of overrides.txt are others where the job alone was resumed with more
 FREE = (*(key for key in resume.HARMLESS if key != "epochs"), "resume", "sweep", "hydra")  # words that make no other job
 
 
@@ -42,6 +46,7 @@ class Job:
         return resume.ended(self.directory) is not None
 
 
+watched: list[int] = []  # the process that joblib began this one for
 process: list[int] = []  # that of the sweep, which a signal to one of its jobs ends as well
 
 
@@ -91,7 +96,7 @@ def known(folder: Path) -> dict[tuple[str, ...], Path]:
     found = {}
     for file in sorted(folder.glob("*/overrides.txt")):
         try:
-            found[identity(resume.overrides(file.parent))] = file.parent
+            found[identity(resume.overrides(file.parent, WORDS if (file.parent / WORDS).is_file() else file.name))] = file.parent
         except DataError:
             continue  # not one that a sweep wrote
     return found
@@ -113,6 +118,7 @@ def prepare(
         if not directory.is_dir() or (directory / "overrides.txt").exists():  # else a process has died that had just made it
             directory = rundir.unique(folder, directory.name)
         rundir.describe(directory, compose(directory.name), words)
+        shutil.copyfile(directory / "overrides.txt", directory / WORDS)
     job = Job(tuple(words), directory)
     if not job.ended:
         (directory / "summary.json").unlink(missing_ok=True)  # of an attempt that failed
@@ -152,7 +158,10 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
     if (folder / STOP).exists():
         return None
     (job.directory / "summary.json").unlink(missing_ok=True)  # of an attempt in this sweep
-    interrupted = False
+    parent, interrupted = os.getppid(), False
+    if launch.launcher() == "joblib" and not watched:
+        watched.append(parent)
+        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
     try:
         own = frozen(cfg, job.directory)
         with slots.device(folder, own.device) as device:
@@ -161,12 +170,14 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
     except (UserError, KeyboardInterrupt) as error:
         error = error if isinstance(error, UserError) else Interrupted("interrupted", getattr(error, "number", signal.SIGINT))
         interrupted, code = isinstance(error, Interrupted), error.code
-        note(job.directory, str(error), code)
+        note(job.directory, str(error), code, "interrupted" if interrupted else "failed")
         if interrupted:
             report(error)
     except Exception:
         code = 1
         note(job.directory, traceback.format_exc(), code)
+    if interrupted and watched and os.getppid() != parent:
+        os._exit(code)  # the sweep was killed; another may have begun in its folder
     if interrupted or cfg.sweep.on_error == "stop":
         (folder / STOP).touch()
     if interrupted and os.getpid() in process:
@@ -174,9 +185,16 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
     return None
 
 
-def note(directory: Path, error: str, code: int) -> None:
+def end_with(parent: int) -> None:
+    """Interrupt this process, as SIGTERM does, when the one that began it has died."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def note(directory: Path, error: str, code: int, status: str = "failed") -> None:
     """Leave in a job's directory why it ended: in summary.json and, where it does not stand there, in run.log."""
-    rundir.summarize(directory, {"status": "failed", **resume.summary(directory), "error": error.strip().splitlines()[-1], "code": code})
+    rundir.summarize(directory, {"status": status, **resume.summary(directory), "error": error.strip().splitlines()[-1], "code": code})
     log = directory / "run.log"
     if error.strip() not in (log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""):
         with log.open("a", encoding="utf-8") as file:

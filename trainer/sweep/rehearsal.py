@@ -25,13 +25,15 @@ WARM, TIMED = 2, 3  # updates before the clock starts, and while it runs
 
 def show(loader, config: DictConfig, found: Sequence[Sequence[str]]) -> None:
     """A table of the jobs, with the time that each would take. Errors: UserError where one cannot be built."""
-    console, total, wrong, diverging = Console(), 0.0, [], 0
+    console, total, wrong, diverging = Console(), 0.0, [], []
     table = Table("", "job", "parameters", "updates", "time", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, words in enumerate(found, start=1):
         cfg = loader.load_sweep_config(config, list(words))
         HydraConfig.instance().set_config(cfg)
         shown = Text(printable(" ".join(word for word in words if not word.startswith("sweep."))))
         try:
+            if number == 1:
+                estimate(build.run(launch.without_hydra(cfg)))  # what is imported and found once in a process takes seconds
             start = time.perf_counter()
             run = build.run(launch.without_hydra(cfg))
             seconds, sound = estimate(run)
@@ -41,12 +43,13 @@ def show(loader, config: DictConfig, found: Sequence[Sequence[str]]) -> None:
             table.add_row(str(number), shown, "", "", Text(printable(error)), style="red")
             continue
         total += seconds
-        diverging += not sound
+        if not sound:
+            diverging.append(str(number))
         spent = f"{seconds:.1f} s" if seconds < 10 else clock(seconds)
         table.add_row(str(number), shown, f"{report.parameters(run.model):,}", f"{run.clock.total_steps:,}", spent if sound else f"{spent}, diverges", style=None if sound else "red")
     console.say(table)
     if diverging:
-        console.say(f"warning: the loss of {diverging} is no number after {WARM + TIMED} updates")
+        console.say(f"warning: after {WARM + TIMED} updates the loss is no number in job {', '.join(diverging)}")
     console.say(f"{len(found)} jobs, about {clock(total)} one after the other; nothing was begun")
     if wrong:
         error = UserError(f"{len(wrong)} of {len(found)} jobs cannot be begun, the first: {wrong[0]}")

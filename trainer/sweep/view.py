@@ -39,7 +39,7 @@ class View:
         self.told = {job.directory: written(job) for job in self.before}
         self._last: dict[Path, tuple[str, str, str]] = {}
         self._live: Live | None = None
-        self._begun = time.time()
+        self._begun, self._start = time.time(), time.monotonic()
         self._ends: list[float] = []
         self._over = threading.Event()
         self._stack = ExitStack()
@@ -90,19 +90,25 @@ class View:
         if self._live:
             self._live.update(self.table(), refresh=True)
 
+    def again(self, job: Job) -> None:
+        """Tell of settings that a search proposes once more: they have one run."""
+        self.console.say(f"{label(job)}: proposed again; it counts with the score that it has")
+
     def line(self, job: Job, told: dict) -> str:
         """`[3/18] optimizer=adam seed=1: finished, best accuracy 0.9889, 4.2 s; 50 s left`, or why it failed and where to read more."""
         head = f"[{len(self.told)}/{self.count}] {label(job)}: {printable(told['status'])}"
         if told["status"] in FAILED:
             return f"{head}: {printable(told.get('error', ''))} ({short(job.directory / 'run.log')})"
-        best = {name: value for name, value in (told.get("best") or {}).items() if name in ("loss", "accuracy", "r2")}
+        scoring = told.get("best") or {}
+        best = {name: value for name, value in scoring.items() if name in ("loss", "accuracy", "r2")}
         left = self.left()
-        return f"{head}, best {figures(best)}, {told.get('seconds') or 0:.1f} s{f'; {clock(left)} left' if left else ''}"
+        when = f" (epoch {scoring['epoch']:g})" if isinstance(scoring.get("epoch"), int | float) else ""
+        return f"{head}, best {figures(best)}{when}, {told.get('seconds') or 0:.1f} s{f'; {clock(left)} left' if left else ''}"
 
     def left(self) -> float:
-        """Seconds until the sweep ends, if the others end as often as the last ones did; 0 where two have not yet ended."""
+        """Seconds until the sweep ends, if the others end as often as those of this process did, its start included; 0 where two have not yet ended."""
         waiting, ends = self.count - len(self.told), self._ends
-        return waiting * (ends[-1] - ends[0]) / (len(ends) - 1) if len(ends) > 1 else 0.0
+        return waiting * (ends[-1] - self._start) / len(ends) if len(ends) > 1 else 0.0
 
     def table(self) -> Table:
         """Jobs that run or failed, then as many others as there is room for."""

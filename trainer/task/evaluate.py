@@ -12,7 +12,7 @@ from rich.text import Text
 from trainer import build, checkpoint, launch, resume
 from trainer.compare.answer import short
 from trainer.compare.record import find
-from trainer.console import Console
+from trainer.console import Console, figure
 from trainer.errors import ConfigError, DataError, printable
 from trainer.fold import fold
 
@@ -64,7 +64,8 @@ class Evaluate:
             model, count = fold(model, run.train.batch(torch.arange(2, device=run.device))[0])
             console.say(f"{count} batch norms folded into the layers before them" if count else "norm.fold: no batch norm stands directly behind a layer")
         scores = {name: run.score(model, loader, run.tta) for name, loader in (("train", run.train), ("val", run.val), ("test", run.test)) if len(loader)}
-        console.say(f"{directory} ({'best' if (folder / 'best').is_file() else 'last'} weights)")
+        how = [f"{'best' if (folder / 'best').is_file() else 'last'} weights", *([f"tta={launch.choice('tta')}"] if "tta" in typed() else [])]
+        console.say(f"{directory} ({', '.join(how)})")
         console.say(table("split", scores))
         return scores["test"]
 
@@ -93,7 +94,7 @@ def table(first: str, scores: Mapping[str, Mapping[str, float]]) -> Table:
     headings = dict.fromkeys(heading for values in scores.values() for heading in values)
     shown = Table(first, *headings, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name, values in scores.items():
-        shown.add_row(Text(name), *(f"{values[heading]:.4f}" if heading in values else "" for heading in headings))
+        shown.add_row(Text(name), *(figure(values[heading]) if heading in values else "" for heading in headings))
     return shown
 
 
