@@ -260,3 +260,16 @@ def test_settings_that_are_proposed_again_have_one_run(run_in_process, tmp_path)
     assert len(trials) == 5 and len(told) == len({trial.params["optimizer"] for trial in trials}) <= 2
     assert all(trial.value == told[trial.params["optimizer"]] for trial in trials)
     assert said.count("proposed again") >= 1 and said.count(": finished, best") == len(told)
+
+
+def test_pictures_show_runs_that_were_ended_early_with_their_score(tmp_path):
+    made = studies.opened(None, tmp_path, "search", "maximize")
+    wide = {"optimizer.lr": optuna.distributions.FloatDistribution(0, 1)}
+    for value, state in ((0.5, "COMPLETE"), (0.25, "PRUNED"), (None, "FAIL")):
+        trial = made.ask(wide)
+        if state == "PRUNED":
+            trial.report(value, 1)
+        made.tell(trial, value if state == "COMPLETE" else None, optuna.trial.TrialState[state])
+    shown, early = studies.with_pruned(made)
+    assert [trial.value for trial in shown.trials] == [0.5, 0.25] and early == 1 and shown.direction == made.direction
+    assert studies.draw(made, tmp_path, "score") == ["search_history.png", "search_slice.png"]

@@ -108,26 +108,43 @@ def answer(study: "Study", folder: Path, words: Callable[..., list[str]], monito
 
 
 def draw(study: "Study", folder: Path, score: str) -> list[str]:
-    """search_history.png, search_slice.png and, where there is something to compare, search_importance.png; returns their names."""
+    """search_history.png, search_slice.png and, where there is something to compare, search_importance.png; returns their names.
+
+    A run that was ended early stands in them with the score that it had; one that failed has none.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
     from optuna.visualization import matplotlib as plots
 
+    shown, early = with_pruned(study)
     plain = {"history": plots.plot_optimization_history, "slice": plots.plot_slice}
-    trials = study.get_trials(deepcopy=False)
-    complete = sum(trial.state.name == "COMPLETE" for trial in trials)
-    values = {trial.value for trial in trials if trial.state.name == "COMPLETE"}
-    compared = {"importance": plots.plot_param_importances} if len(study.best_params) > 1 and len(values) > 1 else {}
-    for name, plot in {**plain, **compared}.items():
+    several = len(study.best_params) > 1 and len({trial.value for trial in shown.trials}) > 1
+    made = {**plain, **({"importance": plots.plot_param_importances} if several else {})}
+    title = counted("run", len(shown.trials)) + (f"; {early} ended early, with the score that they had then" if early else "")
+    for name, plot in made.items():
         with quiet():
-            axes = plot(study, target_name=score)
+            axes = plot(shown, target_name=score)
             figure = getattr(axes, "figure", None) or axes.flat[0].figure
             for part in figure.axes:
                 part.set_title("")
-            figure.suptitle(f"{name} of {counted('run', complete)} that were not ended early, of {len(trials)}" if complete < len(trials) else name, fontsize=11)
+                part.set_title("", loc="left")
+                part.tick_params(axis="x", which="both", labelrotation=30)
+            figure.suptitle(f"{name}: {title}", fontsize=11)
             figure.set_size_inches(4 + 3 * len(study.best_params), 5)
             figure.savefig(folder / f"search_{name}.png", dpi=110, bbox_inches="tight")
         pyplot.close(figure)
-    return [f"search_{name}.png" for name in (*plain, *compared)]
+    return [f"search_{name}.png" for name in made]
+
+
+def with_pruned(study: "Study") -> "tuple[Study, int]":
+    """The trials that have a score as a study in memory, in which those that were ended early count as any other; and how many these are."""
+    import optuna
+
+    with quiet():
+        shown = optuna.create_study(direction=study.direction)
+        scored = [trial for trial in study.get_trials(deepcopy=False) if trial.value is not None]
+        for trial in scored:
+            shown.add_trial(optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=trial.value))
+    return shown, sum(trial.state.name == "PRUNED" for trial in scored)
