@@ -133,8 +133,8 @@ def check_key(override: Override) -> None:
     """The first word of a key must be a group or a key of config.yaml; a plus sign does not make a typo right."""
     first = override.key_or_group.replace("/", ".").split(".")[0]
     if first not in (*words(), "hydra"):
-        elsewhere = {*SWEEPERS_KEYS, *search.keys()}
-        full = {path for path in elsewhere if path.endswith(f".{override.key_or_group}")} | {path for group, option in everything() for path in conf.keys(conf.file(group, option), group) if path.endswith(f".{override.key_or_group}")}
+        known = {*SWEEPERS_KEYS, *search.keys(), *(path for group, option in everything() for path in conf.keys(conf.file(group, option), group))}
+        full = {path for path in known if path.endswith(f".{override.key_or_group}")}
         hint = f"nearest: {', '.join(sorted(full)[:3])}" if full else closest(first, words())
         raise ConfigError(f"{override.input_line}: no such key as {first}; {hint}")
 

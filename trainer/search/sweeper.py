@@ -83,16 +83,17 @@ class OptunaSweeper(Sweeper):
             with View(self.folder, max(self.n_trials, len(ended)), ended) as view:
                 while batch := self._next(study, known):
                     prepared = [self._prepared(words(trial), known) for trial in batch]
-                    first = {job.directory: place for place, job in reversed([*enumerate(prepared)])}  # two may be the same
-                    for job in prepared:
+                    first = {}  # of trials with the same settings
+                    for job, trial in zip(prepared, batch):
+                        first.setdefault(job.directory, (job, trial))
                         if job.ended:
                             view.again(job)
                         elif job.directory not in {other.directory for other in view.jobs}:
                             view.jobs.append(job)
-                    launched = [[*prepared[place].launched, f"hydra.sweeper.trial={batch[place]._trial_id}"] for place in sorted(first.values())]
-                    returns = dict(zip(sorted(first.values()), jobs.launched(self.launcher, self.config, launched, batch[0].number)))
+                    launched = [[*job.launched, f"hydra.sweeper.trial={trial._trial_id}"] for job, trial in first.values()]
+                    returns = dict(zip(first, jobs.launched(self.launcher, self.config, launched, batch[0].number)))
                     for job, trial in zip(prepared, batch):
-                        studies.tell(study, trial.number, returns[first[job.directory]])
+                        studies.tell(study, trial.number, returns[job.directory])
         except BaseException:
             Console().say(f"the search has not ended; to go on with it: the same words with hydra.sweep.dir={short(self.folder)}")
             raise

@@ -158,10 +158,10 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
     if (folder / STOP).exists():
         return None
     (job.directory / "summary.json").unlink(missing_ok=True)  # of an attempt in this sweep
-    parent, interrupted = os.getppid(), False
+    interrupted = False
     if launch.launcher() == "joblib" and not watched:
-        watched.append(parent)
-        threading.Thread(target=end_with, args=(parent,), daemon=True).start()
+        watched.append(os.getppid())
+        threading.Thread(target=end_with, args=watched, daemon=True).start()
     try:
         own = frozen(cfg, job.directory)
         with slots.device(folder, own.device) as device:
@@ -176,7 +176,7 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
     except Exception:
         code = 1
         note(job.directory, traceback.format_exc(), code)
-    if interrupted and watched and os.getppid() != parent:
+    if interrupted and watched and os.getppid() not in watched:
         os._exit(code)  # the sweep was killed; another may have begun in its folder
     if interrupted or cfg.sweep.on_error == "stop":
         (folder / STOP).touch()
