@@ -50,3 +50,16 @@ def test_garbage_is_looked_for_as_before_afterwards():
         assert gc.get_threshold()[0] == ALLOCATIONS
         1 / 0
     assert gc.get_threshold() == before
+
+
+def test_only_what_was_imported_is_kept_for_good():
+    program = """
+import gc
+from trainer.interpreter import keep_what_is_imported
+keep_what_is_imported()
+before = gc.get_freeze_count()
+made = [[] for _ in range(1000)]
+keep_what_is_imported()  # a sweep's second job
+assert 0 < gc.get_freeze_count() <= before
+"""
+    assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

@@ -6,7 +6,7 @@ from importlib.metadata import version
 from omegaconf import DictConfig
 
 from trainer.errors import UserError, ending_the_program, report
-from trainer.interpreter import ending_at_once, seldom_collecting
+from trainer.interpreter import ending_at_once, keep_what_is_imported, seldom_collecting
 
 
 def program() -> None:
@@ -56,6 +56,7 @@ def job(cfg: DictConfig) -> float | None:
     def run(cfg: DictConfig) -> float | None:
         with seldom_collecting():
             task = node.task(cfg)
+        keep_what_is_imported()
         return task.run(cfg)
 
     if launch.sweep() and jobs.trains(cfg):

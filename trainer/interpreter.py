@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 ALLOCATIONS = 100_000  # between two looks for garbage, instead of 700
 
@@ -19,6 +20,12 @@ def seldom_collecting() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+@cache
+def keep_what_is_imported() -> None:
+    """Look for garbage only in what is made from now on: once in a process, before a job has made anything."""
+    gc.freeze()
 
 
 @contextmanager
