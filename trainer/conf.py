@@ -12,6 +12,8 @@ import yaml
 from trainer.clock import parse_length
 from trainer.errors import BOUND, INTERVAL, satisfies
 
+SEVERAL = ("reg", "aug")  # groups of which a run takes several options
+
 
 @cache
 def folder() -> Path:

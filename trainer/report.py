@@ -79,7 +79,7 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
 
 def settings(cfg: DictConfig, run: Run) -> dict[str, str | float]:
     """The HParams row: the same keys in every run, never None."""
-    chosen = {group: launch.choice(group) or "none" for group in conf.groups() if group not in ("reg", "aug")}
+    chosen = {group: launch.choice(group) or "none" for group in conf.groups() if group not in conf.SEVERAL}
     chosen |= {"reg": "+".join(name for slot in cfg.reg.values() for name in slot) or "none", "aug": "+".join(cfg.aug) or "none"}
     numbers = {path: OmegaConf.select(cfg, path) for path in conf.keys(conf.folder() / "config.yaml") if not path.startswith(("output", "runs", "allow", "threads", "resume"))}
     typed = " ".join(text for text in launch.overrides() if not text.startswith(("hydra.", "output="))) or "(defaults)"

@@ -18,7 +18,6 @@ from trainer.search import words as search
 from trainer.swept import FOR_SWEEPS, check_sweep, combinations, sweep_folder, values
 from trainer.untrusted import quoted
 
-SEVERAL = ("reg", "aug")  # groups that take a list of options
 SWEEPERS_KEYS = ("hydra.sweep.dir", "hydra.launcher.n_jobs")
 NOTHING = ("none", "constant", "default")  # options that stand for doing nothing
 
@@ -48,7 +47,7 @@ def check(arguments: list[str]) -> list[str]:
     overrides = [parse(text, flags.overrides[place + 1 :]) for place, text in enumerate(flags.overrides)]
     for override in overrides:
         if override.is_sweep_override() and not flags.multirun:
-            both = f"for all of them in one run write {override.key_or_group}=[{override.input_line.partition('=')[2]}]; " if override.key_or_group in SEVERAL else ""
+            both = f"for all of them in one run write {override.key_or_group}=[{override.input_line.partition('=')[2]}]; " if override.key_or_group in conf.SEVERAL else ""
             raise ConfigError(f"{override.input_line}: several values make a sweep; {both}for a run of each write train -m {override.input_line}")
         untrusted.require_known_hydra_word(override.key_or_group, override.input_line)
         launch.require_installed(override.key_or_group, override.input_line)
@@ -82,7 +81,7 @@ def check(arguments: list[str]) -> list[str]:
 def words() -> list[str]:
     """Everything that may stand first in a key."""
     keys = conf.keys(conf.folder() / "config.yaml")
-    return sorted({*conf.groups(), *keys, *(key.partition(".")[0] for key in keys), *SEVERAL})
+    return sorted({*conf.groups(), *keys, *(key.partition(".")[0] for key in keys), *conf.SEVERAL})
 
 
 def unknown_flag(flag: str, arguments: Sequence[str]) -> str:
@@ -155,11 +154,11 @@ def check_options(override: Override) -> None:
     for value in values(override):
         if value is None and conf.defaults().get(place, "") is None:
             continue
-        if isinstance(value, list) and group not in SEVERAL:
+        if isinstance(value, list) and group not in conf.SEVERAL:
             raise ConfigError(f"{override.input_line}: {group} takes one option, not a list; all: {', '.join(known)}")
         for name in value if isinstance(value, list) else [value]:
             if not isinstance(name, str):
-                nothing = next((f"{group}={option}" for option in NOTHING if option in known), f"{group}=[]" if group in SEVERAL else None)
+                nothing = next((f"{group}={option}" for option in NOTHING if option in known), f"{group}=[]" if group in conf.SEVERAL else None)
                 hint = f"; to go without write {nothing}" if nothing else ""
                 raise ConfigError(f"{override.input_line}: {group} must be one of {', '.join(known)}{hint}")
             if held and name not in known and name in conf.options(group):

@@ -10,20 +10,18 @@ from trainer import conf
 from trainer.resume import flat
 from trainer.untrusted import SafeLoader
 
-SEVERAL = ("reg", "aug")  # groups that hold several options
-
 
 def options_of(config: dict, words: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The option at each place with a `_target_`: the word typed for it, else the option whose file says the same."""
     said = typed(words)
     brought, whole = options_brought(said), dict(flat(config))
-    for group in SEVERAL:
+    for group in conf.SEVERAL:
         node = config.get(group) if isinstance(config.get(group), dict) else {}
         names = [name for slot in node.values() if isinstance(slot, dict) for name in slot] if group == "reg" else list(node)
         typed_order = joined(said.get(group, ""))
         found = "+".join(map(str, names)) or "none"
         yield group, typed_order if sorted(typed_order.split("+")) == sorted(found.split("+")) else found
-    for place, node in places({key: value for key, value in config.items() if key not in SEVERAL}):
+    for place, node in places({key: value for key, value in config.items() if key not in conf.SEVERAL}):
         yield place, said[place] if place in said else closest_option(place, node, whole, brought.get(place))
 
 
@@ -73,17 +71,11 @@ def with_target(group: str, target: str, more: tuple[Path, ...]) -> dict[str, di
 
 def options_brought(said: dict[str, str]) -> dict[str, str | None]:
     """The option of every group before the words for the group itself: by default, or brought by a data set or a recipe that was typed."""
-    usual = defaults()
-    brought = dict(usual)
-    for group in usual:
-        if group in said and group not in SEVERAL:
+    brought = conf.defaults()
+    for group in [*brought]:
+        if group in said and group not in conf.SEVERAL:
             brought |= brings(group, said[group], tuple(conf.more))
     return brought
-
-
-@cache
-def defaults() -> dict[str, str | list[str] | None]:
-    return conf.defaults()
 
 
 @cache

@@ -22,7 +22,9 @@ class Pictures:
         return self
 
     def draw(self, directory: Path) -> None:
-        """The picture of a run that has ended; returns at once."""
+        """The picture of a run that has ended, where it came to any points; returns at once."""
+        if not (directory / "metrics.jsonl").exists():
+            return
         if self._painter is None:
             words = [sys.executable, "-m", "trainer.sweep.pictures"]
             self._painter = subprocess.Popen(words, stdin=subprocess.PIPE, text=True, start_new_session=True)  # no signal from the terminal
@@ -35,11 +37,6 @@ class Pictures:
             with suppress(BrokenPipeError):
                 self._painter.stdin.close()
             self._painter.wait()
-
-
-def missing(directory: Path) -> bool:
-    """Whether a run has points of which there is no picture."""
-    return (directory / "metrics.jsonl").exists() and not (directory / "curves.png").exists()
 
 
 def paint(lines: Iterable[str]) -> None:

@@ -15,7 +15,7 @@ from trainer.compare.answer import counted, short
 from trainer.console import Console, figures
 from trainer.errors import printable
 from trainer.sweep.jobs import Job
-from trainer.sweep.pictures import Pictures, missing
+from trainer.sweep.pictures import Pictures
 
 EVERY = 0.5  # seconds between looks
 SHOWN = 12  # rows of jobs that wait or have ended well; those that run or failed are all shown
@@ -52,7 +52,7 @@ class View:
             self._live = self._stack.enter_context(Live(self.table(), console=self.console.terminal, auto_refresh=False, transient=True))
         self._stack.enter_context(self._pictures)
         for job in self.before:
-            if missing(job.directory):  # the sweep was killed before it was drawn
+            if not (job.directory / "curves.png").exists():  # the sweep was killed before it was drawn
                 self._pictures.draw(job.directory)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -85,8 +85,7 @@ class View:
                 self._ends.append(time.monotonic())
             self.told[job.directory] = stamp
             self.console.say(self.line(job, told))
-            if (job.directory / "metrics.jsonl").exists():
-                self._pictures.draw(job.directory)
+            self._pictures.draw(job.directory)
         if self._live:
             self._live.update(self.table(), refresh=True)
 
@@ -136,7 +135,7 @@ class View:
 
     def state(self, job: Job) -> tuple[str, str, str]:
         """Status, epoch and best figure of a job."""
-        told, rows = resume.summary(job.directory), [row for row in rundir.rows(job.directory) if row.get("split") == "val"]
+        told, rows = resume.summary(job.directory), [*rundir.rows(job.directory, "val")]
         status = told.get("status")
         if not isinstance(status, str):
             log = job.directory / "run.log"

@@ -45,8 +45,7 @@ class Evaluate:
     def _score(self, directory: Path, cfg: DictConfig, console: Console) -> dict[str, float]:
         """Print the scores of a run; returns those of the test split."""
         folder = directory / "checkpoints"
-        path = checkpoint.pointed(folder, "best", "last")
-        if path is None or not is_scorable(directory):
+        if not is_scorable(directory):
             raise DataError(f"runs=[{directory}]: not a run with weights in it; it must hold config.yaml and checkpoints/")
         saved = OmegaConf.create(resume.saved_config(directory, "runs"))
         if "data" in typed() and cfg.data._target_ != saved.data._target_:
@@ -57,7 +56,7 @@ class Evaluate:
         run = build.run(saved)
         model = run.model
         try:
-            model.load_state_dict(checkpoint.load(path, run.device)["weights"])
+            model.load_state_dict(checkpoint.load(checkpoint.pointed(folder, "best", "last"), run.device)["weights"])
         except (RuntimeError, KeyError) as error:
             raise DataError(f"runs=[{directory}]: its weights do not fit its configuration ({str(error).splitlines()[0]})") from None
         if cfg.norm.fold:
