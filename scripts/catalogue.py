@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from trainer import conf, targets
+from trainer.config import catalog, targets
 
 PAGE = Path(__file__).parent.parent / "docs" / "catalogue.md"
 HEAD = """# The catalogue
@@ -20,15 +20,15 @@ Every option of every decision, made by `python scripts/catalogue.py` from the c
 
 
 def page() -> str:
-    return HEAD + "".join(f"\n## {group}\n\n| option | what it is | keys and defaults | source |\n| --- | --- | --- | --- |\n{rows(group)}" for group in conf.groups())
+    return HEAD + "".join(f"\n## {group}\n\n| option | what it is | keys and defaults | source |\n| --- | --- | --- | --- |\n{rows(group)}" for group in catalog.groups())
 
 
 def rows(group: str) -> str:
     lines = []
-    for option in conf.options(group):
-        path = conf.file(group, option)
-        keys = ", ".join(f"`{key.path.removeprefix(f'{group}.')}={conf.short(key.default)}`" for key in conf.keys(path, group).values())
-        lines.append(f"| `{option}` | {cell(conf.headline(path))} | {keys} | {cell(source(group, path))} |\n")
+    for option in catalog.options(group):
+        path = catalog.file(group, option)
+        keys = ", ".join(f"`{key.path.removeprefix(f'{group}.')}={catalog.short(key.default)}`" for key in catalog.keys(path, group).values())
+        lines.append(f"| `{option}` | {cell(catalog.headline(path))} | {keys} | {cell(source(group, path))} |\n")
     return "".join(lines)
 
 

@@ -22,8 +22,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a child inherits 
 
 import torch
 
-from trainer import checkpoint, cli, resume
-from trainer.errors import DataError
+from trainer.rundir import checkpoint, resume
+from trainer.cli import main
+from trainer.base.errors import DataError
 
 WORDS = ("model=mlp", "model.hidden=[16]", "threads=1", "device=cpu", "epochs=12", "batch_size=100", "save_every=5st", "eval_every=3ep", "averaging=ema", "reg=dropout")
 WINDOW = 0.02  # seconds before and after each renaming in which a kill can fall
@@ -52,7 +53,7 @@ def start(words: tuple[str, ...]) -> int:
     """`train` in this process; its exit code."""
     sys.argv = ["train", *words]
     try:
-        cli.main()
+        main.main()
     except SystemExit as end:
         return end.code or 0
     return 0

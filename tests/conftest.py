@@ -13,7 +13,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
-from trainer import conf
+from trainer.config import catalog
 
 SMALL = ("model=mlp", "model.hidden=[8]", "epochs=2", "batch_size=500", "threads=1", "device=cpu")
 
@@ -96,7 +96,7 @@ def composed():
     """The configuration that the words give."""
 
     def configuration(*overrides: str) -> DictConfig:
-        with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
+        with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
             return compose("config", list(overrides))
 
     return configuration
@@ -107,11 +107,11 @@ def fitted(composed, tmp_path):
     """Build a run from words, change parts of it, train it; returns the run and its curves."""
     from dataclasses import replace
 
-    from trainer import build
-    from trainer.checkpoint import Checkpoints
-    from trainer.console import Console
-    from trainer.curves import Curves
-    from trainer.loop import fit
+    from trainer.engine import build
+    from trainer.rundir.checkpoint import Checkpoints
+    from trainer.rundir.console import Console
+    from trainer.rundir.recorder import Curves
+    from trainer.engine.loop import fit
 
     count = iter(range(100))
 
@@ -130,17 +130,17 @@ def fitted(composed, tmp_path):
 @pytest.fixture
 def run_in_process(tmp_path, monkeypatch, capsys):
     """Call `main` in this process, in an empty folder: (exit code, standard output, standard error). Torch is imported only once."""
-    from trainer import cli
+    from trainer.cli import main
 
     def run(*arguments: str) -> tuple[int, str, str]:
         monkeypatch.chdir(tmp_path)
         monkeypatch.setattr(sys, "argv", ["train", *arguments])
         try:
-            cli.main()
+            main.main()
             code = 0
         except SystemExit as end:
             code = end.code or 0
-        conf.more.clear()
+        catalog.more.clear()
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 
@@ -182,14 +182,14 @@ def only_run(folder: Path) -> Path:
 @pytest.fixture(scope="session")
 def honest(tmp_path_factory):
     """A finished run of SMALL, to copy and not to change."""
-    from trainer import cli
+    from trainer.cli import main
 
     folder = tmp_path_factory.mktemp("honest")
     before = sys.argv, os.getcwd()
     os.chdir(folder)
     sys.argv = ["train", *SMALL]
     try:
-        cli.main()
+        main.main()
     finally:
         sys.argv = before[0]
         os.chdir(before[1])

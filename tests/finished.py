@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from trainer.kit import Kit
+from trainer.base.layer_factory import Kit
 from trainer.model.torchvision import Torchvision
 from trainer.norm import Batch, Layer
 

@@ -9,9 +9,9 @@ import yaml
 from scipy import integrate, stats
 from torch import nn
 
-from trainer import conf
+from trainer.config import catalog
 from trainer.act import Exponential
-from trainer.kit import Kit
+from trainer.base.layer_factory import Kit
 from trainer.norm import NoNorm
 
 BATCH = (torch.zeros(2, 8, 7, 9), torch.zeros(2, 3))
@@ -69,7 +69,7 @@ def make_kit(norm=NoNorm(), drops=(), act=nn.ReLU, pool=max_pool):
 
 def option(name, **fields):
     """A model's class with the fields of its YAML."""
-    node = yaml.safe_load(conf.file("model", name).read_text())
+    node = yaml.safe_load(catalog.file("model", name).read_text())
     module, _, known = node.pop("_target_").rpartition(".")
     return functools.partial(getattr(importlib.import_module(module), known), **{**node, **fields})
 

@@ -8,7 +8,7 @@ from hashlib import sha256
 import torch
 import yaml
 
-from trainer import checkpoint
+from trainer.rundir import checkpoint
 
 TOUCH = "open('marker','w').close()"
 
@@ -33,7 +33,7 @@ TARGETS = {
     "aliased in torch, deeper": ("torch.utils.cpp_extension.subprocess.Popen", "touch marker"),
     "aliased in torchvision": ("torchvision.datasets.utils.os.system", "touch marker"),
     "aliased in this project": ("trainer.rundir.subprocess.Popen", "touch marker"),
-    "aliased in the command line": ("trainer.cli.os.system", "touch marker"),
+    "aliased in the command line": ("trainer.cli.main.os.system", "touch marker"),
     "a class of another library": ("subprocess.Popen", "touch marker"),
     "an alias of that class": ("trainer.rundir.subprocess.check_call", "touch marker"),
     "evaluated": ("builtins.eval", TOUCH),
@@ -56,7 +56,7 @@ TARGETS = {
     "hydra's policy, first step": ("hydra._internal.target_policy.BLOCKLIST.clear", ""),
     "hydra's policy by its instantiate": ("hydra._internal.instantiate._instantiate2.instantiate", ""),
     "this program again": ("trainer.__main__.main", ""),
-    "this program's job": ("trainer.cli.main", ""),
+    "this program's job": ("trainer.cli.main.job", ""),
     "a graph with code": ("torch.fx.GraphModule", ""),
     "a private attribute": ("torch.nn.Linear.__init__.__globals__", ""),
     "a function that is no class": ("torch.nn.init.os", ""),

@@ -5,7 +5,7 @@ import torch
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
-from trainer.conf import file
+from trainer.config.catalog import file
 
 START = np.array([1.0, -2.0, 0.5])
 TARGET = np.array([0.0, 1.0, -1.0])

@@ -10,9 +10,10 @@ from conftest import only_run
 from omegaconf import OmegaConf
 from scipy.special import erf
 
-from trainer import build, conf
+from trainer.engine import build
+from trainer.config import catalog
 from trainer.act import Maxout
-from trainer.node import node
+from trainer.config.instantiate import node
 
 FORMULAS = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -32,7 +33,7 @@ FORMULAS = {
     "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
     "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
 }
-SINGLE = [name for name in conf.options("act") if name != "maxout"]
+SINGLE = [name for name in catalog.options("act") if name != "maxout"]
 
 
 @pytest.fixture
@@ -66,13 +67,13 @@ def test_slopes_are_those_of_the_formula(name, made):
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_the_slope_at_0_is_what_the_yaml_says(name, made):
-    said = re.search(r"f'\(0\) = (\d+(?:[./]\d+)?)", conf.file("act", name).read_text())[1]
+    said = re.search(r"f'\(0\) = (\d+(?:[./]\d+)?)", catalog.file("act", name).read_text())[1]
     assert slope(made(name), [0.0]).item() == pytest.approx(float(Fraction(said)), abs=1e-4)
 
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_saturation_begins_where_the_yaml_says(name, made):
-    text, act, x = conf.file("act", name).read_text(), made(name), torch.linspace(-20, 20, 40001, dtype=torch.float64)
+    text, act, x = catalog.file("act", name).read_text(), made(name), torch.linspace(-20, 20, 40001, dtype=torch.float64)
     sensitive = x[slope(act, x).abs() >= 0.01]
     low, high = sensitive.min().item(), sensitive.max().item()
     found = re.search(r"f'\|? (?:< 0.01|= 0) where (\|x\||x) (?:<|>|<=|>=) (-?[\d.]*\d)", text)
@@ -130,7 +131,7 @@ def test_a_learned_slope_is_no_weight_to_the_l2_penalty(composed):
     assert len(slopes) == 2 and torch.autograd.grad(penalty, slopes, allow_unused=True) == (None, None)
 
 
-@pytest.mark.parametrize("name", conf.options("act"))
+@pytest.mark.parametrize("name", catalog.options("act"))
 def test_the_configuration_a_run_keeps_gives_the_same_activation_back(name, composed):
     cfg = composed(f"act={name}")
     again = OmegaConf.create(OmegaConf.to_yaml(cfg))

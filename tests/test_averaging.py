@@ -7,8 +7,8 @@ from torch import nn
 from torch.testing import assert_close
 
 from trainer.averaging import Ema, Nothing, Swa
-from trainer.checkpoint import digest
-from trainer.clock import Clock
+from trainer.rundir.checkpoint import digest
+from trainer.base.clock import Clock
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
 from trainer.norm import Batch

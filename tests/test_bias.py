@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from trainer import build
-from trainer.errors import ConfigError
-from trainer.init.bias import Constant, Marginal, Zero
+from trainer.engine import build
+from trainer.base.errors import ConfigError
+from trainer.bias import Constant, Marginal, Zero
 from trainer.loss import BinaryCrossEntropy, CrossEntropy, MeanSquaredError
 from trainer.norm import Batch
 

@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from trainer import conf
+from trainer.config import catalog
 
 ROOT = Path(__file__).parent.parent
 
@@ -14,4 +14,4 @@ def test_the_page_is_current():
     spec.loader.exec_module(catalogue)
     written = (ROOT / "docs" / "catalogue.md").read_text()
     assert written == catalogue.page(), "run python scripts/catalogue.py"
-    assert all(f"| `{option}` |" in written for group in conf.groups() for option in conf.options(group))
+    assert all(f"| `{option}` |" in written for group in catalog.groups() for option in catalog.options(group))

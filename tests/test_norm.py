@@ -6,8 +6,8 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from trainer import build
-from trainer.errors import ConfigError
+from trainer.engine import build
+from trainer.base.errors import ConfigError
 from trainer.norm import Batch, Group, Instance, Layer, NoNorm, Rms
 
 SHAPES = [(6, 5), (6, 5, 7), (6, 5, 4, 3), (6, 5, 2, 3, 2)]

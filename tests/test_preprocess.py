@@ -7,7 +7,9 @@ import yaml
 from PIL import Image
 from torch.testing import assert_close
 
-from trainer import build, conf, preprocess
+from trainer import preprocess
+from trainer.engine import build
+from trainer.config import catalog
 from trainer.preprocess import ChannelStandardize, MinMax, Nothing, Pca, Standardize, WhitenPca, WhitenZca
 
 ROUNDING = {"rtol": 1e-5, "atol": 1e-5}  # center, scale and result are float32: 6e-8 each, grown by the division by deviations near 0.1
@@ -15,11 +17,11 @@ ROUNDING = {"rtol": 1e-5, "atol": 1e-5}  # center, scale and result are float32:
 
 def technique(option, **keys):
     """The class of an option with the keys of its YAML."""
-    settings = yaml.safe_load(conf.file("preprocess", option).read_text())
+    settings = yaml.safe_load(catalog.file("preprocess", option).read_text())
     return getattr(preprocess, settings.pop("_target_").rpartition(".")[2])(**{**settings, **keys})
 
 
-ALL = conf.options("preprocess")
+ALL = catalog.options("preprocess")
 KINDS = ["table", "float", "uint8"]
 # The lectures' lines, t the training split and x any: statistics over samples, or over samples and pixels.
 FORMULAS = {

@@ -6,9 +6,9 @@ import torch
 from scipy import stats
 from torch.nn.functional import one_hot
 
-from trainer import build
-from trainer.loop import batches
-from trainer.rng import derive
+from trainer.engine import build
+from trainer.engine.loop import batches
+from trainer.base.rng import derive
 from trainer.sampler import Balanced, HardExamples, Replacement, Sequential, Shuffle
 
 LOSSES = torch.zeros(50)

@@ -8,7 +8,7 @@ from scipy.special import expit, logit, softmax
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.layers import Residual
+from trainer.base.layers import Residual
 from trainer.pool import Fractional as FractionalPool
 from trainer.reg.dropconnect import DropConnect
 from trainer.reg.dropout import ScaledDropout, SpatialDropout

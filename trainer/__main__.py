@@ -1,3 +1,3 @@
-from trainer.cli import program
+from trainer.cli.main import program
 
 program()

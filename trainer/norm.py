@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainer.errors import require, require_one_of
+from trainer.base.errors import require, require_one_of
 
 
 def require_values(name: str, x: Tensor, groups: int, least: int) -> None:

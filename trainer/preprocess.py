@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainer.errors import require
+from trainer.base.errors import require
 
 Apply = Callable[[Tensor], Tensor]
 CHUNK = 2**18  # values converted to float64 at once while statistics are taken: as many as a cache holds, 3 times faster

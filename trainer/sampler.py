@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from trainer.errors import require
+from trainer.base.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.errors import require, require_images, require_one_of
+from trainer.base.errors import require, require_images, require_one_of
 
 SMALL = 64  # pixels: the longer side up to which method=auto is pad
 DROPPING = ("Drop", "StochasticDepth", "SurvivingResidual")  # in the names of classes that leave something out in training

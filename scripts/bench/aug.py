@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from trainer import conf, node
+from trainer.config import catalog, instantiate
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
-from trainer.warp import fused
+from trainer.base.warp import fused
 
 BILINEAR = v2.InterpolationMode.BILINEAR
 MEAN, DEVIATION = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
@@ -58,12 +58,12 @@ class Resident(Dataset):
 
 def ours(words: str, images: torch.Tensor, batch: int) -> Callable[[], int]:
     """An epoch through the run's loader and the augmentations of the words, with their numbers as in conf/."""
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
         cfg = compose("config", [f"aug=[{words}]"])
     cpu, rng = torch.device("cpu"), torch.Generator()
-    loader = Loader(Split(images, torch.zeros(len(images), 10)), node.node(cfg, "preprocess")().fit(images), cpu)
-    loader.images, loader.apply = images, node.node(cfg, "preprocess")().fit(images)  # from bytes, as where a set is too large to be kept as floats
-    transforms = fused([node.node(cfg, f"aug.{name}")() for name in cfg.aug])
+    loader = Loader(Split(images, torch.zeros(len(images), 10)), instantiate.node(cfg, "preprocess")().fit(images), cpu)
+    loader.images, loader.apply = images, instantiate.node(cfg, "preprocess")().fit(images)  # from bytes, as where a set is too large to be kept as floats
+    transforms = fused([instantiate.node(cfg, f"aug.{name}")() for name in cfg.aug])
     for transform in transforms:
         if hasattr(transform, "look_at"):
             transform.look_at(loader.batch(torch.arange(256))[0])

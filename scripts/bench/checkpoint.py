@@ -28,12 +28,12 @@ import numpy as np
 import torch
 from turns import on_random_images
 
-from trainer.checkpoint import Checkpoints
-from trainer.clock import Clock
-from trainer.console import Console
-from trainer.curves import Curves
-from trainer.loop import fit
-from trainer.state import capture
+from trainer.rundir.checkpoint import Checkpoints
+from trainer.base.clock import Clock
+from trainer.rundir.console import Console
+from trainer.rundir.recorder import Curves
+from trainer.engine.loop import fit
+from trainer.engine.state import capture
 
 DONE = 77  # exit code of a process that ended where it was to end
 ENDS = f"""

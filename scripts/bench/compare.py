@@ -83,10 +83,10 @@ def parts(folder: Path) -> dict[str, float]:
     sys.path.insert(0, str(HOME))
     from rich.console import Console as Terminal
 
-    from trainer.compare import answer, figure
+    from trainer.compare import table, plot
     from trainer.compare.ranking import differences, ranked
     from trainer.compare.record import find, read
-    from trainer.console import Console
+    from trainer.rundir.console import Console
 
     seconds, begun = {}, time.perf_counter()
 
@@ -103,15 +103,15 @@ def parts(folder: Path) -> dict[str, float]:
     console = Console()
     with open(os.devnull, "w") as nowhere:
         console.terminal = Terminal(file=nowhere, width=120)
-        answer.say(ranking, console)
+        table.say(ranking, console)
     lap("print")
-    answer.write_csv([*answer.figures(ranking)], folder / "ranking.csv")
+    table.write_csv([*table.figures(ranking)], folder / "ranking.csv")
     lap("ranking.csv")
-    (folder / "ranking.md").write_text("\n".join(answer.markdown(ranking)))
+    (folder / "ranking.md").write_text("\n".join(table.markdown(ranking)))
     lap("ranking.md")
-    answer.write_csv([*differences(*ranking.jobs)], folder / "settings.csv")
+    table.write_csv([*differences(*ranking.jobs)], folder / "settings.csv")
     lap("settings.csv")
-    figure.draw(ranking, folder / "ranking.png")
+    plot.draw(ranking, folder / "ranking.png")
     lap("ranking.png")
     return seconds
 

@@ -17,13 +17,13 @@ import torch
 from torch import nn
 from turns import on_random_images, plain_loop, race
 
-from trainer import conf
-from trainer.checkpoint import Checkpoints
-from trainer.console import Console
-from trainer.curves import Curves
-from trainer.errors import ConfigError
-from trainer.loop import fit
-from trainer.run import Run
+from trainer.config import catalog
+from trainer.rundir.checkpoint import Checkpoints
+from trainer.rundir.console import Console
+from trainer.rundir.recorder import Curves
+from trainer.base.errors import ConfigError
+from trainer.engine.loop import fit
+from trainer.engine.run import Run
 
 SHAPE = (1, 28, 28)
 NAIVE = {
@@ -76,7 +76,7 @@ def main() -> None:
     parser.add_argument("--options", nargs="*")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    words = arguments.options or [f"{group}={option}" for group in ("optimizer", "reg") for option in conf.options(group)]
+    words = arguments.options or [f"{group}={option}" for group in ("optimizer", "reg") for option in catalog.options(group)]
     lines = ["| option | us a step | against the naive loop (us a step) |", "| --- | ---: | --- |"]
     print("\n".join(lines))
     for word in words:

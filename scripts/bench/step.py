@@ -14,7 +14,8 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 from turns import plain_loop, race, tell
 
-from trainer import build, conf
+from trainer.engine import build
+from trainer.config import catalog
 
 DEFAULTS = ["model=mlp", "device=cpu", "data.val_share=0"]
 OPTIMIZERS = {
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("overrides", nargs="*")
     arguments = parser.parse_args()
     for name in OPTIMIZERS:
-        with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
+        with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
             run = build.run(compose("config", [*DEFAULTS, f"optimizer={name}", f"epochs={arguments.epochs}", *arguments.overrides]))
         peers = {}
         for title, fused in (("bare loop", None), ("bare loop, fused", True)):

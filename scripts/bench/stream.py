@@ -36,9 +36,10 @@ begun = time.perf_counter()
 import torch._dynamo
 own = time.perf_counter() - begun
 begun = time.perf_counter()
-from trainer import build, conf
+from trainer.engine import build
+from trainer.config import catalog
 from hydra import compose, initialize_config_dir
-with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
+with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
     run = build.run(compose("config", ["data=image_folder", "data.root={folder}", "device=cpu", "model=linear"]))
 images = len(run.train) + len(run.val) + len(run.test)
 print(f"{{time.perf_counter() - begun:.2f}} s from torch to a built run of {{images:,}} images, and {{own:.2f}} s for what torch imports with the first optimizer of any program")

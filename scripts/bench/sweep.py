@@ -35,9 +35,9 @@ def composing(count: int) -> float:
     """What Hydra takes to compose a job, by itself."""
     from hydra import compose, initialize_config_dir
 
-    from trainer import conf
+    from trainer.config import catalog
 
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
         compose("config", [*SHORT], return_hydra_config=True)
         start = time.perf_counter()
         for seed in range(count):

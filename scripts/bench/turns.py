@@ -15,15 +15,16 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from trainer import build, conf, node
-from trainer.checkpoint import Checkpoints
-from trainer.clock import Clock
-from trainer.console import Console
-from trainer.curves import Curves
+from trainer.engine import build
+from trainer.config import catalog, instantiate
+from trainer.rundir.checkpoint import Checkpoints
+from trainer.base.clock import Clock
+from trainer.rundir.console import Console
+from trainer.rundir.recorder import Curves
 from trainer.data.loader import Loader
 from trainer.data.splits import Split, Splits
-from trainer.loop import fit
-from trainer.run import Memory, Run
+from trainer.engine.loop import fit
+from trainer.engine.run import Memory, Run
 
 
 class Turns:
@@ -51,16 +52,16 @@ def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size
     images = torch.randint(0, 256, (steps * batch_size, *shape), generator=random, dtype=torch.uint8)
     split = Split(images, F.one_hot(torch.randint(0, 10, (len(images),), generator=random), 10).float())
     data = Splits(train=split, val=Split(images[:0], split.targets[:0]), test=split, task="classification")
-    with initialize_config_dir(version_base="1.3", config_dir=str(conf.folder())):
+    with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
         cfg = compose("config", ["data.val_share=0", "device=cpu", *words, f"epochs={epochs}", f"batch_size={batch_size}"])
         digits = build.run(compose("config", ["data.val_share=0", "device=cpu", "model=linear", f"epochs={epochs}"]))
     chosen, cpu = build.slots(cfg, data.task), torch.device("cpu")
-    train, val, test = (Loader(part, node.node(cfg, "preprocess")().fit(images), cpu) for part in (data.train, data.val, data.test))
+    train, val, test = (Loader(part, instantiate.node(cfg, "preprocess")().fit(images), cpu) for part in (data.train, data.val, data.test))
     model = build.make_model(cfg, data, train, build.some(train, cfg.seed), chosen, cpu)
     return replace(
         digits,
         data=data, train=train, val=val, test=test, model=model, forward=model, slots=chosen, batch_size=batch_size,
-        optimizer=build.make_optimizer(cfg, model, batch_size), averaging=node.node(cfg, "averaging")(model),
+        optimizer=build.make_optimizer(cfg, model, batch_size), averaging=instantiate.node(cfg, "averaging")(model),
         clock=Clock(total_steps=steps * epochs, steps_per_epoch=steps), eval_steps=steps, memory=Memory(losses=torch.zeros(len(train))),
     )  # fmt: skip
 

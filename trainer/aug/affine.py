@@ -6,8 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.errors import require, require_one_of
-from trainer.warp import PADDING, box_sizes, product, rotation, scaling, shearing, shifting, uniform, warped
+from trainer.base.errors import require, require_one_of
+from trainer.base.warp import PADDING, box_sizes, product, rotation, scaling, shearing, shifting, uniform, warped
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainer.errors import require, require_images
-from trainer.warp import box_sizes, choose, color_range
+from trainer.base.errors import require, require_images
+from trainer.base.warp import box_sizes, choose, color_range
 
 
 @dataclass(frozen=True, kw_only=True)

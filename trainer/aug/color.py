@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainer.errors import require, require_images
-from trainer.warp import color_range, luma, uniform
+from trainer.base.errors import require, require_images
+from trainer.base.warp import color_range, luma, uniform
 
 
 @dataclass(kw_only=True)

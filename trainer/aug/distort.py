@@ -8,8 +8,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from trainer.errors import require, require_images, require_one_of
-from trainer.warp import PADDING, centred, look_up, uniform, warp
+from trainer.base.errors import require, require_images, require_one_of
+from trainer.base.warp import PADDING, centred, look_up, uniform, warp
 
 
 @dataclass(frozen=True, kw_only=True)

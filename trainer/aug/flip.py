@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainer.clock import Clock
-from trainer.errors import require, require_images
-from trainer.warp import choose
+from trainer.base.clock import Clock
+from trainer.base.errors import require, require_images
+from trainer.base.warp import choose
 
 
 @dataclass(kw_only=True)

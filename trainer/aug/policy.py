@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainer.errors import require, require_images, require_one_of
-from trainer.warp import choose, color_range, luma, rotation, shearing, shifting, warp
+from trainer.base.errors import require, require_images, require_one_of
+from trainer.base.warp import choose, color_range, luma, rotation, shearing, shifting, warp
 
 OPERATIONS = (
     "identity", "auto_contrast", "equalize", "rotate", "solarize", "color", "posterize", "contrast", "brightness", "sharpness",

@@ -6,22 +6,22 @@ from pathlib import Path
 
 import yaml
 
-from trainer import conf
-from trainer.resume import flat
-from trainer.untrusted import SafeLoader
+from trainer.config import catalog
+from trainer.rundir.resume import flat
+from trainer.config.untrusted import SafeLoader
 
 
 def options_of(config: dict, words: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The option at each place with a `_target_`: the word typed for it, else the option whose file says the same."""
     said = typed(words)
     brought, whole = options_brought(said), dict(flat(config))
-    for group in conf.SEVERAL:
+    for group in catalog.SEVERAL:
         node = config.get(group) if isinstance(config.get(group), dict) else {}
         names = [name for slot in node.values() if isinstance(slot, dict) for name in slot] if group == "reg" else list(node)
         typed_order = joined(said.get(group, ""))
         found = "+".join(map(str, names)) or "none"
         yield group, typed_order if sorted(typed_order.split("+")) == sorted(found.split("+")) else found
-    for place, node in places({key: value for key, value in config.items() if key not in conf.SEVERAL}):
+    for place, node in places({key: value for key, value in config.items() if key not in catalog.SEVERAL}):
         yield place, said[place] if place in said else closest_option(place, node, whole, brought.get(place))
 
 
@@ -41,7 +41,7 @@ def closest_option(place: str, node: dict, whole: dict[str, object], brought: st
         brought: the option that the words bring to this place, which decides between options that say the same.
     """
     group, target = place.partition(".")[0], str(node["_target_"])
-    known = with_target(group, target, tuple(conf.more))
+    known = with_target(group, target, tuple(catalog.more))
     if len(known) == 1:
         return next(iter(known))
     mine = {**whole, **dict(flat(node, f"{group}."))}
@@ -57,11 +57,11 @@ def closest_option(place: str, node: dict, whole: dict[str, object], brought: st
 def with_target(group: str, target: str, more: tuple[Path, ...]) -> dict[str, dict[str, object]]:
     """The options of a group that name this `_target_`, with all that they set; `more` are the folders of the user's own."""
     found = {}
-    for option in conf.options(group) if group in conf.groups() else ():
-        path = conf.file(group, option)
+    for option in catalog.options(group) if group in catalog.groups() else ():
+        path = catalog.file(group, option)
         if target in (source := path.read_text()):
             content = yaml.load(source, Loader=SafeLoader)
-            alone = conf.stands_alone(path)
+            alone = catalog.stands_alone(path)
             node = content if alone else content.get(group)
             if isinstance(node, dict) and node.get("_target_") == target:
                 keys = flat({key: value for key, value in content.items() if key not in ("defaults", "hydra")}, f"{group}." if alone else "")
@@ -71,19 +71,19 @@ def with_target(group: str, target: str, more: tuple[Path, ...]) -> dict[str, di
 
 def options_brought(said: dict[str, str]) -> dict[str, str | None]:
     """The option of every group before the words for the group itself: by default, or brought by a data set or a recipe that was typed."""
-    brought = conf.defaults()
+    brought = catalog.defaults()
     for group in [*brought]:
-        if group in said and group not in conf.SEVERAL:
-            brought |= brings(group, said[group], tuple(conf.more))
+        if group in said and group not in catalog.SEVERAL:
+            brought |= brings(group, said[group], tuple(catalog.more))
     return brought
 
 
 @cache
 def brings(group: str, option: str, more: tuple[Path, ...]) -> dict[str, str]:
     """The options of other groups that come with an option, and those that come with them."""
-    if group not in conf.groups() or option not in conf.options(group):
+    if group not in catalog.groups() or option not in catalog.options(group):
         return {}
-    own = dict(pair.split("=", 1) for pair in conf.overrides(conf.file(group, option)))
+    own = dict(pair.split("=", 1) for pair in catalog.overrides(catalog.file(group, option)))
     deeper = [brings(*pair, more) for pair in own.items() if pair[0] != group]
     return {name: chosen for found in (*deeper, own) for name, chosen in found.items()}
 

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from trainer import conf
+from trainer.config import catalog
 from trainer.compare.options import typed
 from trainer.compare.record import NOT_BEGUN, Record, clean, exact, number
 
@@ -161,7 +161,7 @@ def varying(records: Sequence[Record]) -> list[str]:
     of one option are not those of another goes without saying.
     """
     order = typed_order(records)
-    places = {place for record in records for place in record.options if place not in conf.SEVERAL}
+    places = {place for record in records for place in record.options if place not in catalog.SEVERAL}
     keys = sorted({key for record in records for key in record.cells})
     found = []
     for key in keys:

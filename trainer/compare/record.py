@@ -12,11 +12,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trainer import conf, rundir
+from trainer.config import catalog
+from trainer.rundir import directory as rundir
 from trainer.compare.options import options_of
-from trainer.errors import DataError, nearest
-from trainer.resume import ENDED, flat
-from trainer.untrusted import read_yaml
+from trainer.base.errors import DataError, nearest
+from trainer.rundir.resume import ENDED, flat
+from trainer.config.untrusted import read_yaml
 
 FILES = ("metrics.jsonl", "summary.json")  # one of them makes a directory a run's
 DEPTH = 4  # levels below a named folder at which runs are looked for
@@ -126,7 +127,7 @@ def number(value: object) -> float | None:
 
 def exact(value: object) -> str:
     """A value as it is typed; a number that six digits do not give, in full."""
-    shown = conf.short(value)
+    shown = catalog.short(value)
     return shown if not isinstance(value, float) or math.isnan(value) or float(shown) == value else repr(value)
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.capacity import cores
-from trainer.errors import DataError
+from trainer.base.errors import DataError
 
 CHUNK = 64  # files that a thread takes at once
 

@@ -12,7 +12,7 @@ from trainer.data.cache import default_folder, kept, key_of, looked_up, note_dow
 from trainer.data.capacity import free_bytes
 from trainer.data.files import Files, Rows, Survey, survey
 from trainer.data.splits import Split, Splits, hold_out, one_hot
-from trainer.errors import DataError, nearest, require, require_one_of
+from trainer.base.errors import DataError, nearest, require, require_one_of
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
 COPIED = 2 * 2**30  # bytes up to which a split's images are copied into memory; larger ones are read from the cache as they are needed

@@ -9,11 +9,11 @@ from hashlib import sha256
 import torch
 from torch import Tensor, device
 
-from trainer.data.ahead import Crew, ahead
+from trainer.data.worker_pool import Crew, ahead
 from trainer.data.capacity import cores, free_bytes
 from trainer.data.files import Rows, read, whole
 from trainer.data.splits import Split
-from trainer.errors import require, require_one_of
+from trainer.base.errors import require, require_one_of
 from trainer.preprocess import Apply
 
 CONVERTED_LIMIT = 256 * 2**20  # bytes up to which a split is preprocessed once and kept as floats

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.data.files import Rows, read
-from trainer.errors import DataError
+from trainer.base.errors import DataError
 
 SAMPLED = 512 * 2**20  # bytes of images from which a preprocessing takes its statistics; larger splits give a sample of that size
 

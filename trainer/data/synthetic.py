@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainer.data.splits import Splits
 from trainer.data.tables import HeldOut
-from trainer.errors import require
+from trainer.base.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)

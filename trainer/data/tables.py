@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.data.splits import Split, Splits, halved, hold_out, one_hot, take
-from trainer.errors import require, require_one_of
+from trainer.base.errors import require, require_one_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainer.data.download import alone, fetch
 from trainer.data.splits import Split, Splits, halved, hold_out, one_hot, take
-from trainer.errors import DataError, require, require_one_of
+from trainer.base.errors import DataError, require, require_one_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.gain import Act, gain
-from trainer.layers import Residual, fans, producers, weight_of
+from trainer.init.gain import Act, gain
+from trainer.base.layers import Residual, fans, producers, weight_of
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 

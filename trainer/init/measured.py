@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.errors import require
-from trainer.gain import Act, gain
-from trainer.layers import fans, producers, weight_of
+from trainer.base.errors import require
+from trainer.init.gain import Act, gain
+from trainer.base.layers import fans, producers, weight_of
 
 
 @contextmanager

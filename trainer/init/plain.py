@@ -6,9 +6,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.errors import require
-from trainer.gain import Act
-from trainer.layers import producers, weight_of
+from trainer.base.errors import require
+from trainer.init.gain import Act
+from trainer.base.layers import producers, weight_of
 
 FINITE = "in (-inf, inf)"
 

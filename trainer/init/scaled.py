@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from trainer.errors import require, require_one_of
-from trainer.gain import Act, factor, gain, require_gain
-from trainer.layers import fans, producers, weight_of
+from trainer.base.errors import require, require_one_of
+from trainer.init.gain import Act, factor, gain, require_gain
+from trainer.base.layers import fans, producers, weight_of
 
 TRUNCATED = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))  # deviation of a normal cut at two: 0.8796
 

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.gain import Act, factor, require_gain
-from trainer.layers import producers, weight_of
+from trainer.init.gain import Act, factor, require_gain
+from trainer.base.layers import producers, weight_of
 
 
 @dataclass(frozen=True, kw_only=True)

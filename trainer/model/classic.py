@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from trainer.kit import Kit
+from trainer.base.layer_factory import Kit
 from trainer.model.parts import after, dense_part, pooling, require_image_shape
 
 VGG_STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}

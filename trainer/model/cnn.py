@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from trainer.errors import require
-from trainer.kit import Kit
+from trainer.base.errors import require
+from trainer.base.layer_factory import Kit
 from trainer.model.parts import average_part, pooling, require_image_shape
 
 

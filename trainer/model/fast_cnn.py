@@ -6,9 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.errors import require
-from trainer.kit import Kit
-from trainer.layers import weight_of
+from trainer.base.errors import require
+from trainer.base.layer_factory import Kit
+from trainer.base.layers import weight_of
 from trainer.model.parts import after, pooling, require_image_shape
 
 

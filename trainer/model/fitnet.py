@@ -5,8 +5,8 @@ from itertools import cycle
 
 from torch import nn
 
-from trainer.errors import require
-from trainer.kit import Kit
+from trainer.base.errors import require
+from trainer.base.layer_factory import Kit
 from trainer.model.parts import after, dense_part, pooling, require_image_shape
 
 

@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from trainer.kit import Kit
+from trainer.base.layer_factory import Kit
 
 
 class Linear(nn.Sequential):

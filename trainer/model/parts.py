@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from trainer.errors import require
-from trainer.kit import Kit
+from trainer.base.errors import require
+from trainer.base.layer_factory import Kit
 
 Shape = tuple[int, ...]
 

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.errors import require
-from trainer.kit import Kit
-from trainer.layers import Residual
+from trainer.base.errors import require
+from trainer.base.layer_factory import Kit
+from trainer.base.layers import Residual
 from trainer.model.parts import average_part, require_image_shape, residual_blocks
 
 

@@ -8,11 +8,11 @@ import torch
 from torch import nn
 from torchvision import models
 
-from trainer.errors import DataError, closest, require_one_of
-from trainer.kit import Kit
-from trainer.layers import producers
+from trainer.base.errors import DataError, closest, require_one_of
+from trainer.base.layer_factory import Kit
+from trainer.base.layers import producers
 from trainer.model.parts import require_image_shape
-from trainer.retrofit import HIDDEN, replace_act, replace_drop, replace_norm, swap, trial
+from trainer.model.retrofit import HIDDEN, replace_act, replace_drop, replace_norm, swap, trial
 
 SMALL = 64  # pixels: the longer side up to which stem=auto is stem=small
 LARGEST = 512  # pixels: where the search for a side that fits ends

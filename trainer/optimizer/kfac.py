@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainer.descent import Closure, evaluated
-from trainer.errors import require
-from trainer.layers import producers, weight_of
+from trainer.optimizer.base import Closure, evaluated
+from trainer.base.errors import require
+from trainer.base.layers import producers, weight_of
 
 
 class Kfac(Optimizer):

@@ -2,7 +2,7 @@
 
 import torch
 
-from trainer.errors import require
+from trainer.base.errors import require
 
 
 class Momentum(torch.optim.SGD):

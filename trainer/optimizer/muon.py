@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from trainer.descent import FirstOrder
-from trainer.errors import require
+from trainer.optimizer.base import FirstOrder
+from trainer.base.errors import require
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, chosen by Jordan for the slope at 0
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainer.descent import Closure, evaluated, weights_of
-from trainer.errors import require
+from trainer.optimizer.base import Closure, evaluated, weights_of
+from trainer.base.errors import require
 
 
 class Newton(Optimizer):

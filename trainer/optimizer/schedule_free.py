@@ -2,8 +2,8 @@
 
 import torch
 
-from trainer.descent import FirstOrder
-from trainer.errors import require
+from trainer.optimizer.base import FirstOrder
+from trainer.base.errors import require
 
 
 class ScheduleFree(FirstOrder):

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from trainer.descent import FirstOrder
-from trainer.errors import require
+from trainer.optimizer.base import FirstOrder
+from trainer.base.errors import require
 
 
 class Shampoo(FirstOrder):

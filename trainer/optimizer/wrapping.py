@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from trainer.descent import Closure, evaluated, weights_of
-from trainer.errors import require
+from trainer.optimizer.base import Closure, evaluated, weights_of
+from trainer.base.errors import require
 
 
 class Lookahead(Optimizer):

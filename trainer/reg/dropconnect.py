@@ -6,8 +6,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from trainer.errors import require
-from trainer.layers import producers
+from trainer.base.errors import require
+from trainer.base.layers import producers
 
 
 class DroppedWeight(nn.Module):

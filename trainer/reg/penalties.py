@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from trainer.errors import require
-from trainer.layers import decayed
+from trainer.base.errors import require
+from trainer.base.layers import decayed
 
 
 class Size(torch.autograd.Function):

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.errors import require
-from trainer.layers import Residual
+from trainer.base.errors import require
+from trainer.base.layers import Residual
 
 
 class SurvivingResidual(Residual):

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from trainer.clock import Clock
-from trainer.errors import require
-from trainer.layers import decayed
+from trainer.base.clock import Clock
+from trainer.base.errors import require
+from trainer.base.layers import decayed
 
 
 @dataclass(kw_only=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from hydra.core.hydra_config import HydraConfig
 
-from trainer import launch
+from trainer.config import hydra_context
 from trainer.search.study import opened, quiet
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ class Halving:
 def stops(monitor: str, epochs: int) -> list[Callable[[Sequence[dict[str, float]]], bool]]:
     """The rule by which the search that launched this run, in whatever process, may end it early; none for any other run."""
     settings = HydraConfig.get() if HydraConfig.initialized() else None
-    if settings is None or launch.sweep() is None or settings.sweeper.get("trial") is None or settings.sweeper.pruner == "none":
+    if settings is None or hydra_context.sweep() is None or settings.sweeper.get("trial") is None or settings.sweeper.pruner == "none":
         return []
     from optuna import Trial
     from optuna.pruners import SuccessiveHalvingPruner

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import yaml
 from hydra.core.utils import JobReturn
 
-from trainer import resume
-from trainer.compare.answer import counted, short
-from trainer.console import Console
-from trainer.durable import write
-from trainer.errors import ConfigError, MachineError, UserError, printable
+from trainer.rundir import resume
+from trainer.compare.table import counted, short
+from trainer.rundir.console import Console
+from trainer.base.atomic import write
+from trainer.base.errors import ConfigError, MachineError, UserError, printable
 
 if TYPE_CHECKING:
     from optuna import Study

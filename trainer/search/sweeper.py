@@ -11,15 +11,17 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
-from trainer import conf, launch, rundir
-from trainer.compare.answer import short
-from trainer.console import Console
-from trainer.errors import ConfigError, ending_the_program
+from trainer.config import catalog, hydra_context
+from trainer.rundir import directory as rundir
+from trainer.compare.table import short
+from trainer.rundir.console import Console
+from trainer.base.errors import ConfigError, ending_the_program
 from trainer.search import study as studies
 from trainer.search.space import advice, propose, spaces
-from trainer.sweep import jobs, slots
+from trainer.sweep import jobs
+from trainer.sweep import devices
 from trainer.sweep.jobs import Job
-from trainer.sweep.view import View
+from trainer.sweep.display import View
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -53,7 +55,7 @@ class OptunaSweeper(Sweeper):
         self.monitor = config.monitor
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.loader = hydra_context.config_loader
-        slots.share(config.hydra.launcher)
+        devices.share(config.hydra.launcher)
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
 
     def sweep(self, arguments: list[str]) -> None:
@@ -75,7 +77,7 @@ class OptunaSweeper(Sweeper):
 
         def words(trial: "Trial | FrozenTrial") -> list[str]:
             keys = [(override.get_key_element(), override.input_line) for override in overrides]
-            return [f"{key}={conf.short(trial.params[key])}" if key in known else line for key, line in keys]
+            return [f"{key}={catalog.short(trial.params[key])}" if key in known else line for key, line in keys]
 
         jobs.begin(self.folder)
         try:
@@ -98,13 +100,13 @@ class OptunaSweeper(Sweeper):
             Console().say(f"the search has not ended; to go on with it: the same words with hydra.sweep.dir={short(self.folder)}")
             raise
         finally:
-            slots.give_back()
+            devices.give_back()
             jobs.conclude(self.folder)
         studies.answer(study, self.folder, words, self.monitor)
 
     def _prepared(self, words: Sequence[str], known: Mapping[str, "BaseDistribution"]) -> Job:
         varying = [word for word in words if word.partition("=")[0] in known]
-        return jobs.prepare(self.folder, words, varying, lambda name: launch.without_hydra(self.loader.load_sweep_config(self.config, list(words))))
+        return jobs.prepare(self.folder, words, varying, lambda name: hydra_context.without_hydra(self.loader.load_sweep_config(self.config, list(words))))
 
     def _next(self, study: "Study", known: Mapping[str, "BaseDistribution"]) -> "list[Trial | FrozenTrial]":
         """Trials of this sweep that a process which died has left, with their settings, then new ones; none when `n_trials` have ended."""

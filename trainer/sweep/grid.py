@@ -13,14 +13,16 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from trainer import launch, resume, rundir
-from trainer.compare.answer import short
-from trainer.console import Console
-from trainer.errors import UserError, ending_the_program
-from trainer.sweep import jobs, slots
+from trainer.config import hydra_context
+from trainer.rundir import resume, directory as rundir
+from trainer.compare.table import short
+from trainer.rundir.console import Console
+from trainer.base.errors import UserError, ending_the_program
+from trainer.sweep import jobs
+from trainer.sweep import devices
 from trainer.sweep.jobs import Job
-from trainer.sweep.view import View
-from trainer.untrusted import IN_TURN
+from trainer.sweep.display import View
+from trainer.config.untrusted import IN_TURN
 
 REMEMBERED = 200  # jobs whose configuration is kept until they begin, 0.3 MB each
 
@@ -39,7 +41,7 @@ class GridSweeper(Sweeper):
         self.config = config
         self.loader = hydra_context.config_loader
         self.folder = Path(config.hydra.sweep.dir)
-        slots.share(config.hydra.launcher)
+        devices.share(config.hydra.launcher)
         self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
         self.composed: dict[tuple[str, ...], DictConfig] = {}
         self.in_turn = config.hydra.launcher._target_ == IN_TURN
@@ -58,11 +60,11 @@ class GridSweeper(Sweeper):
                 _ = returned.return_value  # raises what the job raised
             return
         if self.config.sweep.dry_run:
-            from trainer.sweep import rehearsal
+            from trainer.sweep import dry_run
 
             with suppress(OSError):
                 self.folder.rmdir()  # it is there for nothing
-            rehearsal.show(self.loader, self.config, found)
+            dry_run.show(self.loader, self.config, found)
             return
         with rundir.claimed(jobs.made(self.folder)):
             self._launch(found, [override for override in overrides if override.is_sweep_override()])
@@ -82,7 +84,7 @@ class GridSweeper(Sweeper):
                         for returned in jobs.launched(self.launcher, self.config, [job.launched for job in left]):
                             _ = returned.return_value
         finally:
-            slots.give_back()
+            devices.give_back()
             jobs.conclude(self.folder)
             if left := sum(not job.ended for job in prepared):
                 past = " sweep.on_error=continue" if self.config.sweep.on_error == "stop" else ""
@@ -94,7 +96,7 @@ class GridSweeper(Sweeper):
         cfg = self.loader.load_sweep_config(self.config, launched)
         if self.in_turn and len(self.composed) < REMEMBERED:
             self.composed[tuple(launched)] = cfg
-        return launch.without_hydra(cfg)
+        return hydra_context.without_hydra(cfg)
 
     def load_sweep_config(self, config: DictConfig, words: list[str]) -> DictConfig:
         """What the launcher of this process asks Hydra for: a job that has just been composed is not composed again."""

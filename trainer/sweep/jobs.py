@@ -18,10 +18,11 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from trainer import launch, resume, rundir
-from trainer.errors import ConfigError, DataError, Interrupted, MachineError, UserError, printable, report
-from trainer.sweep import slots
-from trainer.untrusted import IN_TURN
+from trainer.config import hydra_context
+from trainer.rundir import resume, directory as rundir
+from trainer.base.errors import ConfigError, DataError, Interrupted, MachineError, UserError, printable, report
+from trainer.sweep import devices
+from trainer.config.untrusted import IN_TURN
 
 TRAIN = "trainer.task.train.Train"
 STOP = ".stop"  # made by the first job that fails under sweep.on_error=stop, and by one that a signal has ended
@@ -148,9 +149,9 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
 
     Errors leave a word in its directory and end no other job; a signal lets no other job begin, and ends the sweep's own process (SystemExit).
     """
-    folder, words = launch.sweep(), launch.overrides()
+    folder, words = hydra_context.sweep(), hydra_context.overrides()
     folder.mkdir(parents=True, exist_ok=True)
-    prepared = folder / launch.name()
+    prepared = folder / hydra_context.name()
     job = Job(tuple(words), prepared) if (prepared / "overrides.txt").is_file() else prepare(folder, words, words, lambda name: cfg)
     told = resume.ended(job.directory)
     if told is not None:
@@ -159,12 +160,12 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
         return None
     (job.directory / "summary.json").unlink(missing_ok=True)  # of an attempt in this sweep
     interrupted = False
-    if launch.launcher() == "joblib" and not watched:
+    if hydra_context.launcher() == "joblib" and not watched:
         watched.append(os.getppid())
         threading.Thread(target=end_with, args=watched, daemon=True).start()
     try:
         own = frozen(cfg, job.directory)
-        with slots.device(folder, own.device) as device:
+        with devices.device(folder, own.device) as device:
             own.device = device
             return run(own)
     except (UserError, KeyboardInterrupt) as error:
@@ -203,6 +204,6 @@ def note(directory: Path, error: str, code: int, status: str = "failed") -> None
 
 def conclude(folder: Path) -> None:
     """Rank what the jobs came to, however the sweep ended."""
-    from trainer.compare import answer
+    from trainer.compare import table
 
-    answer.rank(folder)
+    table.rank(folder)

@@ -4,7 +4,7 @@ from hydra.core.plugins import Plugins
 
 from trainer.search.sweeper import OptunaSweeper
 from trainer.sweep.grid import GridSweeper
-from trainer.untrusted import GRID, SEARCH
+from trainer.config.untrusted import GRID, SEARCH
 
 
 def register() -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from trainer import launch, rundir
-from trainer.compare import answer
+from trainer.config import hydra_context
+from trainer.rundir import directory as rundir
+from trainer.compare import table
 from trainer.compare.ranking import Ranking, differences, ranked, typed_order
 from trainer.compare.record import clean, find, read
-from trainer.console import Console
-from trainer.errors import ConfigError
+from trainer.rundir.console import Console
+from trainer.base.errors import ConfigError
 
 SAYABLE = ("task", "runs", "output", "allow")
 
@@ -35,7 +36,7 @@ class Compare:
 
     def run(self, cfg: DictConfig) -> None:
         """Errors: ConfigError without runs or with decisions of training, DataError where there is no run; nothing is written then."""
-        for text in launch.overrides():
+        for text in hydra_context.overrides():
             if (key := text.partition("=")[0]).partition(".")[0] not in SAYABLE:
                 raise ConfigError(f"{key}: task=compare trains nothing; what can be said here: {', '.join(('runs', 'task.between', 'output'))}")
         if not cfg.runs:
@@ -44,14 +45,14 @@ class Compare:
         ranking = ranked([read(directory) for directory in directories], notes)
         pair = self._pair(ranking)
         console = Console()
-        answer.say(ranking, console)
-        folder = rundir.create(Path(cfg.output), launch.overrides(), launch.sweep(), launch.exact_directory())
-        rundir.describe(folder, cfg, launch.overrides())
-        answer.write(ranking, folder)
-        answer.write_csv([["key", *(clean(job.path) for job in ranking.jobs)], *differences(*ranking.jobs)], folder / "settings.csv")
+        table.say(ranking, console)
+        folder = rundir.create(Path(cfg.output), hydra_context.overrides(), hydra_context.sweep(), hydra_context.exact_directory())
+        rundir.describe(folder, cfg, hydra_context.overrides())
+        table.write(ranking, folder)
+        table.write_csv([["key", *(clean(job.path) for job in ranking.jobs)], *differences(*ranking.jobs)], folder / "settings.csv")
         if pair:
             side_by_side(ranking, pair, console)
-        console.say(f"\nThe same is in {answer.short(folder)}: ranking.csv, ranking.md, ranking.png; settings.csv holds every key that differs")
+        console.say(f"\nThe same is in {table.short(folder)}: ranking.csv, ranking.md, ranking.png; settings.csv holds every key that differs")
 
     def _pair(self, ranking: Ranking) -> tuple[int, int] | None:
         """Row numbers to hold side by side. Errors: ConfigError where there is no such row."""
@@ -68,4 +69,4 @@ def side_by_side(ranking: Ranking, pair: tuple[int, int], console: Console) -> N
     rows = [["*" if row[0] in said else "", *row] for row in differences(*both)]
     console.say(f"\nWhat {pair[0]} and {pair[1]} differ in{' (* was typed):' if rows else ': nothing that is on record'}")
     if rows:
-        console.say(answer.as_rich([["", "", *map(str, pair)], *rows], left=4, folding=(2, 3)))
+        console.say(table.as_rich([["", "", *map(str, pair)], *rows], left=4, folding=(2, 3)))

@@ -9,12 +9,14 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from rich.text import Text
 
-from trainer import build, checkpoint, launch, resume
-from trainer.compare.answer import short
+from trainer.engine import build
+from trainer.rundir import checkpoint, resume
+from trainer.config import hydra_context
+from trainer.compare.table import short
 from trainer.compare.record import find
-from trainer.console import Console, figure
-from trainer.errors import ConfigError, DataError, printable
-from trainer.fold import fold
+from trainer.rundir.console import Console, figure
+from trainer.base.errors import ConfigError, DataError, printable
+from trainer.engine.fuse import fold
 
 COUNTS = ("device", "threads", "eval_batch_size", "precision", "compile", "data.root", "norm.fold", "tta", "residency", "workers")  # what the command line decides; the run, the rest
 PLAIN = ("task", "runs", "output", "allow", "data")
@@ -49,7 +51,7 @@ class Evaluate:
             raise DataError(f"runs=[{directory}]: not a run with weights in it; it must hold config.yaml and checkpoints/")
         saved = OmegaConf.create(resume.saved_config(directory, "runs"))
         if "data" in typed() and cfg.data._target_ != saved.data._target_:
-            raise ConfigError(f"data={launch.choice('data')}: the run in {directory} was trained on other data, and is scored on its own")
+            raise ConfigError(f"data={hydra_context.choice('data')}: the run in {directory} was trained on other data, and is scored on its own")
         said = {*typed(), *(key.partition(".")[0] for key in typed()), "device"} - {"norm.fold"}
         for key in said & {*COUNTS}:
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False)
@@ -63,7 +65,7 @@ class Evaluate:
             model, count = fold(model, run.train.batch(torch.arange(2, device=run.device))[0])
             console.say(f"{count} batch norms folded into the layers before them" if count else "norm.fold: no batch norm stands directly behind a layer")
         scores = {name: run.score(model, loader, run.tta) for name, loader in (("train", run.train), ("val", run.val), ("test", run.test)) if len(loader)}
-        how = [f"{'best' if (folder / 'best').is_file() else 'last'} weights", *([f"tta={launch.choice('tta')}"] if "tta" in typed() else [])]
+        how = [f"{'best' if (folder / 'best').is_file() else 'last'} weights", *([f"tta={hydra_context.choice('tta')}"] if "tta" in typed() else [])]
         console.say(f"{directory} ({', '.join(how)})")
         console.say(table("split", scores))
         return scores["test"]
@@ -99,4 +101,4 @@ def table(first: str, scores: Mapping[str, Mapping[str, float]]) -> Table:
 
 def typed() -> set[str]:
     """The keys on the command line."""
-    return {text.partition("=")[0] for text in launch.overrides()}
+    return {text.partition("=")[0] for text in hydra_context.overrides()}

@@ -9,12 +9,14 @@ from omegaconf import DictConfig
 from rich.text import Text
 from torch import nn
 
-from trainer import build, launch, rundir, sheet
-from trainer.clock import Clock
-from trainer.console import Console
+from trainer.engine import build, image_grid
+from trainer.config import hydra_context
+from trainer.rundir import directory as rundir
+from trainer.base.clock import Clock
+from trainer.rundir.console import Console
 from trainer.data.splits import Splits
-from trainer.node import node
-from trainer.rehearsal import explained
+from trainer.config.instantiate import node
+from trainer.engine.dry_run import explained
 
 SHOWN = ("optimizer", "sched", "warmup")  # the decisions behind the learning rate
 HEIGHT = 18  # lines of the chart in the terminal
@@ -32,16 +34,16 @@ class Preview:
         """Errors: UserError, before anything is written."""
         with explained("data"):
             data: Splits = node(cfg, "data")().load()
-        plan, pictures = plan_of(cfg, len(data.train)), sheet.sheet_of(cfg, data)
-        directory = rundir.create(Path(cfg.output), launch.overrides(), launch.sweep(), launch.exact_directory())
-        rundir.describe(directory, cfg, launch.overrides())
+        plan, pictures = plan_of(cfg, len(data.train)), image_grid.sheet_of(cfg, data)
+        directory = rundir.create(Path(cfg.output), hydra_context.overrides(), hydra_context.sweep(), hydra_context.exact_directory())
+        rundir.describe(directory, cfg, hydra_context.overrides())
         console = Console()
         picture = directory / "preview-learning-rate.png"
         draw(plan, picture)
         show(plan, console)
         drawn = [picture]
         if pictures:
-            drawn.append(sheet.draw(pictures, [*cfg.aug, *cfg.reg.get("batch", {})], directory))
+            drawn.append(image_grid.draw(pictures, [*cfg.aug, *cfg.reg.get("batch", {})], directory))
         console.say()
         for path in drawn:
             console.say(f"Look at it: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
@@ -90,7 +92,7 @@ def plan_of(cfg: DictConfig, samples: int) -> Plan:
         rates=[base * multiplier for multiplier in multipliers],
         warming=len(list(below)),
         observes=hasattr(sched, "observe"),
-        title=" ".join(f"{group}={launch.choice(group)}" for group in SHOWN if launch.choice(group)),
+        title=" ".join(f"{group}={hydra_context.choice(group)}" for group in SHOWN if hydra_context.choice(group)),
     )
 
 

@@ -5,10 +5,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from trainer import build, launch, resume, rundir
-from trainer.console import Console
-from trainer.interpreter import seldom_collecting
-from trainer.training import Training
+from trainer.engine import build
+from trainer.config import hydra_context
+from trainer.rundir import directory as rundir
+from trainer.rundir import resume
+from trainer.rundir.console import Console
+from trainer.cli.fast_exit import seldom_collecting
+from trainer.engine.session import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,8 +27,8 @@ class Train:
             return nothing_left(directory, ended, cfg.monitor)
         with seldom_collecting():
             run = build.run(cfg)
-        typed = launch.overrides()
-        directory = directory or rundir.create(Path(cfg.output), typed, launch.sweep(), launch.exact_directory())
+        typed = hydra_context.overrides()
+        directory = directory or rundir.create(Path(cfg.output), typed, hydra_context.sweep(), hydra_context.exact_directory())
         with rundir.claimed(directory):
             return Training(cfg, run, directory, typed, changed).do()
 

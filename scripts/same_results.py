@@ -1,0 +1,174 @@
+"""Compare two revisions of the code run by run: final weights bit for bit, every row of metrics.jsonl, and each task's figures.
+
+    python scripts/same_results.py OLD [NEW] [--only WORD] [--rename NEW_KEY=OLD_KEY ...]
+
+OLD and NEW are git revisions; NEW defaults to the working tree. Each revision runs all command lines below in one process, in folders of
+their own. `--rename` translates a key that OLD spells differently. Prints one line a command and exits with 1 if any differs.
+"""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+COMMON = "epochs=2 batch_size=64 threads=1 device=cpu log_every=3"
+BASE = f"model=mlp model.hidden=[16] {COMMON}"
+OPTIMIZERS = (
+    "adadelta adagrad adam adam_uncorrected adamax adamw ftrl kfac lamb lars lion lookahead momentum momentum_velocity muon nadam "
+    "nesterov radam ranger rmsprop sam schedule_free sgd shampoo soap"
+).split()
+COMMANDS = [
+    *(f"{BASE} optimizer={name}" for name in OPTIMIZERS),
+    *(f"{BASE} optimizer={name} batch_size=full" for name in ("gd", "bfgs", "lbfgs", "newton")),
+    *(f"{BASE} sampler={name}" for name in ("balanced", "hard_examples", "replacement", "sequential")),
+    f"{BASE} averaging=ema norm=batch",
+    f"{BASE} averaging=swa averaging.start=50% norm=batch epochs=4",
+    f"{BASE} reg=[dropout,l2,label_smoothing,grad_clip,max_norm,early_stopping] epochs=3",
+    f"{BASE} reg=[dropconnect,l1,grad_noise,weight_decay]",
+    f"{BASE} reg=[elastic_net,l1_proximal] act=gelu init=he_normal",
+    f"{COMMON} model=resnet20 reg=[stochastic_depth,spatial_dropout] epochs=1",
+    f"{COMMON} model=cnn norm=group act=maxout aug=[crop,flip,mixup] epochs=1",
+    f"{COMMON} model=cnn norm=batch aug=[affine,color_jitter,cutmix,random_erasing,randaugment] epochs=1 tta=multi_scale",
+    f"{BASE} accumulate=4 drop_last=true batch_size=50 sched=cosine warmup=linear",
+    f"{BASE} residency=stream workers=2 sched=step",
+    f"{BASE} precision=bf16 epochs=1",
+    f"{BASE} on_nan=skip optimizer=adam",
+    f"{BASE} on_nan=rollback on_oom=halve",
+    f"{BASE} data=iris loss=hinge preprocess=standardize",
+    f"{COMMON} data=diabetes model=linear loss=mse",
+    f"{BASE} data=breast_cancer loss=bce preprocess=standardize bias=marginal",
+    f"{BASE} data=spirals init=orthogonal sched=plateau sched.patience=0 epochs=5",
+    f"{COMMON} data=photos model=cnn tta=ten_crop epochs=1 data.size=16",
+    f"{BASE} eval_every=5st save_every=7st norm=layer sched=one_cycle",
+    f"{BASE} reg=dropout && resume=RUN epochs=+1",
+    f"{BASE} norm=batch && task=evaluate runs=[RUN]",
+    f"{BASE} seed=1 && {BASE} seed=2 && task=compare runs=[outputs]",
+    "task=preview sched=cosine warmup=linear epochs=3",
+    f"-m {BASE} optimizer=sgd,adam seed=0,1 epochs=1",
+]
+RUNNER = """
+import contextlib, io, json, os, sys, time
+from pathlib import Path
+try:
+    from trainer.cli.main import main
+except ModuleNotFoundError:
+    from trainer.cli import main
+
+def runs():
+    found = [path.parent for path in Path("outputs").rglob("summary.json")]
+    return sorted(found, key=lambda path: (path / "overrides.txt").stat().st_mtime_ns)
+
+def call(words):
+    sys.argv = ["train", *(word.replace("RUN", str(runs()[-1])) if "RUN" in word else word for word in words)]
+    said = io.StringIO()
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        except BaseException as error:
+            code = repr(error)
+    return code, said.getvalue()
+
+results, home = [], Path.cwd()
+for number, command in enumerate(json.load(open(sys.argv[1]))):
+    folder = home / str(number)
+    folder.mkdir()
+    os.chdir(folder)
+    result = {"codes": [], "runs": []}
+    for words in command.split(" && "):
+        if "RUN" in words and not runs():
+            break  # the run before has failed
+        code, said = call(words.split())
+        result["codes"].append(code)
+        result["said"] = said
+    for run in runs():
+        summary = json.loads((run / "summary.json").read_text())
+        lines = (run / "metrics.jsonl").read_text().splitlines()
+        rows = [{key: value for key, value in json.loads(line).items() if key not in ("seconds", "throughput")} for line in lines]
+        names = sorted(path.name for path in (run / "checkpoints").glob("*.pt"))
+        kept = {key: summary.get(key) for key in ("status", "best", "test", "steps", "zeros")}
+        for scores in (kept["best"], kept["test"]):
+            scores and scores.pop("seconds", None)
+        result["runs"].append({"weights": summary.get("weights_sha256"), "rows": rows, "summary": kept, "checkpoints": names})
+    results.append(result)
+os.chdir(home)
+json.dump(results, open("results.json", "w"))
+"""
+
+
+def run(checkout: Path, folder: Path, commands: list[str]) -> subprocess.Popen:
+    folder.mkdir()
+    (folder / "commands.json").write_text(json.dumps(commands))
+    environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache")}
+    return subprocess.Popen([sys.executable, "-c", RUNNER, "commands.json"], cwd=folder, env=environment)
+
+
+def checked_out(revision: str | None, folder: Path) -> Path:
+    """The files of a revision in a folder; the working tree itself for None."""
+    if revision is None:
+        return ROOT
+    folder.mkdir()
+    archive = subprocess.run(["git", "-C", ROOT, "archive", revision], check=True, capture_output=True).stdout
+    subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
+    return folder
+
+
+def figures(said: str) -> list[str]:
+    """The decimal numbers of a task's output; times of day and durations are left out."""
+    return re.findall(r"(?<![\d-])\d+\.\d{3,}", said)
+
+
+def differences(old: dict, new: dict, trains: bool) -> list[str]:
+    """What differs between the two results of a command."""
+    found = [] if old["codes"] == new["codes"] else [f"exit codes {old['codes']} now {new['codes']}"[:200]]
+    if len(old["runs"]) != len(new["runs"]):
+        return [*found, f"{len(old['runs'])} runs, now {len(new['runs'])}"]
+    for part in ("weights", "rows", "summary", "checkpoints"):
+        if [run[part] for run in old["runs"]] != [run[part] for run in new["runs"]]:
+            found.append(part)
+    if not trains and figures(old["said"]) != figures(new["said"]):
+        found.append("printed figures")
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("old")
+    parser.add_argument("new", nargs="?")
+    parser.add_argument("--only", default="")
+    parser.add_argument("--rename", nargs="*", default=[])
+    arguments = parser.parse_args()
+    commands = [command for command in COMMANDS if arguments.only in command]
+    translated = commands
+    for pair in arguments.rename:
+        new, _, old = pair.partition("=")
+        translated = [re.sub(rf"(?<![\w.]){re.escape(new)}(?==)", old, command) for command in translated]
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary)
+        sides = [
+            (place / "old", run(checked_out(arguments.old, place / "old-code"), place / "old", translated)),
+            (place / "new", run(checked_out(arguments.new, place / "new-code"), place / "new", commands)),
+        ]
+        if any(process.wait() for _, process in sides):
+            sys.exit("a revision could not run the command lines")
+        old, new = (json.loads((folder / "results.json").read_text()) for folder, _ in sides)
+    unequal = 0
+    for command, before, after in zip(commands, old, new, strict=True):
+        found = differences(before, after, "task=" not in command)
+        unequal += bool(found)
+        shown = command.replace(BASE, "MLP").replace(COMMON, "COMMON")
+        digest = after["runs"][-1]["weights"][:12] if after["runs"] and after["runs"][-1]["weights"] else ""
+        print(f"{'equal' if not found else 'DIFFERS'}  {digest:12s}  exit {str(after['codes'])[:60]}  train {shown}  {', '.join(found)}")
+    print(f"{len(commands) - unequal} of {len(commands)} command lines equal")
+    sys.exit(1 if unequal else 0)
+
+
+if __name__ == "__main__":
+    main()

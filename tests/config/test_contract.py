@@ -1,0 +1,163 @@
+"""What every option must keep, found by listing conf/."""
+
+import inspect
+
+import pytest
+import torch
+import yaml
+
+from trainer.engine import build
+from trainer.config import catalog, targets
+from trainer.base.clock import Clock
+
+COUNTS = {
+    "act": 17, "aug": 20, "averaging": 3, "bias": 3, "data": 17, "experiment": 1, "init": 25, "loss": 4, "model": 17, "norm": 6,
+    "optimizer": 29, "pool": 3, "preprocess": 10, "reg": 16, "sampler": 5, "sched": 13, "task": 4, "tta": 6, "warmup": 2,
+}  # fmt: skip
+OPTIONS = [(group, option) for group in catalog.groups() for option in catalog.options(group)]
+TECHNIQUES = [(group, option) for group, option in OPTIONS if group not in ("experiment", "task")]
+OFFLINE = ("digits", "iris", "wine", "breast_cancer", "diabetes", "photos", "polynomial", "spirals", "gaussians", "height_weight")
+
+
+def nodes(group: str, option: str):
+    """Every mapping with a `_target_` in an option's file, with the path it has in the configuration."""
+
+    def walk(node, path):
+        if "_target_" in node:
+            yield path, node
+        for name, child in node.items():
+            if isinstance(child, dict):
+                yield from walk(child, [*path, name])
+
+    content = yaml.safe_load(catalog.file(group, option).read_text())
+    content.pop("defaults", None)
+    whole = catalog.file(group, option).read_text().startswith("# @package _global_")
+    return list(walk(content, [] if whole else [group]))
+
+
+def test_the_number_of_options_found_is_the_number_meant():
+    assert {group: len(catalog.options(group)) for group in catalog.groups()} == COUNTS
+
+
+@pytest.mark.parametrize("group, option", OPTIONS)
+def test_an_option_says_what_it_is_and_every_key_says_its_rule(group, option):
+    path = catalog.file(group, option)
+    lines = path.read_text().splitlines()
+    assert len(catalog.headline(path)) > 10
+    assert "#" in lines[0] and "&" not in "".join(line.partition("#")[0] for line in lines)
+    if group != "experiment":
+        for key in catalog.keys(path, group).values():
+            if "." in key.path:
+                assert key.comment, f"{path.name}: {key.path} has no comment"
+                assert key.complaint(key.default) is None or key.default == "???", f"{key.path}: its own default breaks its rule"
+                if isinstance(key.default, int | float) and not isinstance(key.default, bool):
+                    assert key.rule(), f"{path.name}: {key.path} states no range"
+
+
+@pytest.mark.parametrize("group, option", [pair for pair in OPTIONS if pair[0] != "experiment"])
+def test_a_target_resolves_to_its_kind_and_its_keys_bind(group, option):
+    found = nodes(group, option)
+    assert len(found) == 1
+    path, node = found[0]
+    known = targets.locate(node["_target_"], ".".join(path), ".".join(path), targets.LIBRARIES)
+    fields = inspect.signature(known).parameters
+    keys = {key for key in node if not key.startswith("_")}
+    assert keys <= set(fields)
+    if known.__module__.startswith("trainer."):
+        needed = {name for name, field in fields.items() if field.kind == inspect.Parameter.KEYWORD_ONLY}
+        held = {key.rpartition(".")[2] for key in catalog.holders(group)} & needed
+        assert keys == needed - held, f"{group}={option}: the YAML lists {keys}, the class has {needed}"
+        for name in keys:
+            default = fields[name].default
+            written = tuple(node[name]) if isinstance(node[name], list) else node[name]
+            assert default is inspect.Parameter.empty or default == written or group == "data", f"{group}={option}.{name}"
+
+
+def test_every_technique_has_an_option():
+    """No class of a technique stands in trainer/ without a YAML that names it."""
+    import ast
+    from pathlib import Path
+
+    named = {node["_target_"] for group, option in OPTIONS if group != "experiment" for _, node in nodes(group, option)}
+    package = Path(build.__file__).parent.parent
+    rooms = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0].removesuffix(".py") in (*catalog.groups(), "data")]
+    helpers = {"trainer.model.resnet.EveryOtherPixel", "trainer.preprocess.Affine", "trainer.preprocess.Projection", "trainer.reg.dropconnect.DroppedWeight", "trainer.reg.penalties.Size", "trainer.reg.stochastic_depth.SurvivingResidual"}
+    helpers |= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.scaled.Scaled"}  # what a family shares
+    helpers |= {"trainer.norm.BatchNorm", "trainer.norm.GroupNorm", "trainer.norm.RmsNorm", "trainer.task.preview.Plan", "trainer.init.fixup.Shift", "trainer.init.fixup.Scale"}
+    for path in rooms:
+        module = ".".join(["trainer", *path.relative_to(package).with_suffix("").parts])
+        nodes_of_module = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
+        if path.parent.name == "data":  # what loads one is a data set, the others serve it
+            nodes_of_module = [node for node in nodes_of_module if any(isinstance(child, ast.FunctionDef) and child.name == "load" for child in node.body)]
+        classes = {f"{module}.{node.name}" for node in nodes_of_module}
+        assert classes - helpers <= named, f"{path.name}: {classes - helpers - named} has no YAML"
+
+
+@pytest.mark.parametrize("group, option", [pair for pair in TECHNIQUES if pair[0] != "data"])
+def test_a_rule_in_a_yaml_is_the_rule_of_the_class(group, option):
+    """A number that the YAML's rule refuses, the class refuses too (torch's own classes check what they check)."""
+    path, node = nodes(group, option)[0]
+    known = targets.locate(node["_target_"], ".".join(path), ".".join(path), targets.LIBRARIES)
+    if not known.__module__.startswith("trainer.") or group in ("model", "averaging", "optimizer"):
+        return  # these take more than their keys; their own tests hold them
+    keys = {key.path.rpartition(".")[2]: key for key in catalog.keys(catalog.file(group, option), group).values() if "." in key.path}
+    for name, key in keys.items():
+        for bad in (-1.0, 0.0, 1.0, 2.0, "nonsense"):
+            good_type = isinstance(bad, str) == isinstance(key.default, str) and not isinstance(key.default, list | None)
+            if good_type and key.complaint(type(key.default)(bad)) is not None:
+                with pytest.raises(ValueError):
+                    known(**{name: type(key.default)(bad)})
+
+
+@pytest.mark.parametrize("group, option", [pair for pair in TECHNIQUES if pair[0] not in ("data", "preprocess")])
+def test_an_option_trains_for_a_few_steps(group, option, composed):
+    """Built by its word on the real digits: the weights move (unless the option is meant to stop that) and stay finite."""
+    word = f"{group}=[{option}]" if group in ("reg", "aug") else f"{group}={option}"
+    data = {"mse": "diabetes"}.get(option, "digits")
+    needs = {"identity": ["model=mlp"], "fixup": ["model=resnet20"], "stochastic_depth": ["model=resnet20"], "constant": ["model=mlp"], "fractional": ["model=cnn", "pool=fractional"], "mc_dropout": ["model=mlp", "reg=dropout"]}
+    model = needs.get(option, [] if group == "model" or data != "digits" else ["model=cnn", "model.channels=[8]"])
+    run = build.run(composed(f"data={data}", *model, word, "batch_size=64", "epochs=1"))
+    before = [weight.clone() for weight in run.model.parameters()]
+    images, targets = run.train.batch(torch.arange(32))
+    rng = torch.Generator().manual_seed(0)
+    for transform in (*run.aug, *run.slots.batch):
+        images, targets = transform(images, targets, rng)
+    now = Clock(total_steps=100, steps_per_epoch=10, step=0)
+
+    def closure():
+        run.optimizer.zero_grad()
+        outputs = run.model(images)
+        loss = run.criterion(outputs, targets).mean()
+        for penalty in run.slots.loss:
+            loss = loss + penalty(run.model, images, outputs, targets)
+        loss.backward()
+        for edit in run.slots.gradient:
+            edit(run.model, now)
+        return loss
+
+    for step in range(3):
+        for edit in run.slots.weights:
+            getattr(edit, "before", lambda *ignored: None)(run.model, now)
+        run.optimizer.step(closure)
+        for edit in run.slots.weights:
+            edit(run.model, now)
+        run.averaging.update(run.model, now.at(step))
+    after = list(run.model.parameters())
+    assert all(weight.isfinite().all() for weight in after)
+    assert any(not torch.equal(a, b) for a, b in zip(before, after))
+    run.model.eval()
+    with torch.no_grad():
+        assert run.tta(run.model, images).shape[1:] == targets.shape
+
+
+@pytest.mark.parametrize("name", OFFLINE)
+def test_a_data_set_without_a_download_is_whole(name, composed):
+    run = build.run(composed(f"data={name}"))
+    for split in (run.data.train, run.data.val, run.data.test):
+        assert len(split) > 0 and split.images.isfinite().all() and split.targets.shape == (len(split), run.data.outputs)
+
+
+@pytest.mark.parametrize("option", catalog.options("preprocess"))
+def test_a_preprocessing_takes_images_and_tables(option, composed):
+    for data in ("digits", "iris"):
+        assert build.run(composed(f"data={data}", f"preprocess={option}")).train.images.isfinite().all()

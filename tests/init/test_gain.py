@@ -1,0 +1,37 @@
+"""Gains against scipy's integrals and closed forms."""
+
+import math
+
+import pytest
+import yaml
+from nets import ACTS, ROOT2, mean_square
+from scipy import integrate, stats
+from torch import nn
+
+from trainer.config import catalog
+from trainer.act import Exponential, Maxout
+from trainer.init.gain import gain
+
+
+def test_every_activation_is_in_the_table():
+    assert {*ACTS, "maxout"} == set(catalog.options("act"))
+    for name, (module, _) in ACTS.items():
+        assert yaml.safe_load(catalog.file("act", name).read_text())["_target_"].endswith(f".{module.__name__}")
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_the_gain_is_one_over_the_root_of_the_mean_square(name):
+    act, f = ACTS[name]
+    assert gain(act) == pytest.approx(mean_square(f) ** -0.5, rel=1e-7)  # both rules err by less than 1e-8; softplus takes z itself above 20
+
+
+@pytest.mark.parametrize(("act", "known"), [(nn.ReLU, ROOT2), (nn.Identity, 1), (nn.SELU, 1), (lambda: nn.LeakyReLU(0.3), math.sqrt(2 / 1.09)), (Exponential, math.exp(-1))])
+def test_gains_in_closed_form(act, known):
+    assert gain(act) == pytest.approx(known, rel=1e-8)
+
+
+@pytest.mark.parametrize("pieces", [2, 3, 5])
+def test_the_gain_of_maxout_is_that_of_the_largest_of_several_normals(pieces):
+    # Max of k: E[max^2] = integral of z^2 d(Phi^k), by parts over both tails: the integral of 2 z P(max > z) - 2 z P(max < -z).
+    tails = integrate.quad(lambda z: 2 * z * (1 - stats.norm.cdf(z) ** pieces + stats.norm.cdf(-z) ** pieces), 0, 12)[0]
+    assert gain(lambda: Maxout(pieces=pieces)) == pytest.approx(tails**-0.5, rel=1e-7)

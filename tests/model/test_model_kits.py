@@ -1,0 +1,44 @@
+"""Every kit in every model, and every layer learns."""
+
+from itertools import cycle
+
+import pytest
+import torch
+from nets import avg_pool, dropout, make_kit, max_pool, on_meta, option
+from torch import nn
+
+from trainer.config import catalog
+from trainer.act import Maxout
+from trainer.norm import Batch, Group, NoNorm
+from trainer.pool import Fractional
+
+OPTIONS = [option for option in catalog.options("model") if option != "torchvision"]
+
+# Every model with every act, norm and place; poolings and shapes take turns, so that each meets each model.
+SHAPES = [(1, 8, 8), (3, 32, 32), (3, 17, 23), (3, 224, 224)]
+NORMS = [NoNorm(), Batch(), Batch(place="after_act"), Group(groups=4), Group(groups=4, place="after_act")]
+KITS = list(zip([(act, norm) for act in (Maxout, nn.PReLU) for norm in NORMS], cycle([max_pool, avg_pool, Fractional]), cycle(SHAPES)))
+KITS += [((nn.PReLU, Batch()), pool, shape) for pool in (max_pool, avg_pool, Fractional) for shape in SHAPES[:3]]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_model_takes_every_kit_and_every_image(name):
+    """On the meta device: shapes and the graph, no numbers."""
+    for (act, norm), pool, shape in KITS:
+        model = on_meta(option(name), shape, 7, make_kit(norm, [dropout], act, pool))
+        outputs = model(torch.zeros(2, *shape, device="meta"))
+        assert outputs.shape == (2, 7)
+        outputs.sum().backward()
+        assert all((parameter.grad is None) != parameter.requires_grad for parameter in model.parameters())
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_model_learns_in_every_layer(name):
+    torch.manual_seed(0)
+    fields = {"hidden": [32, 32]} if name == "alexnet" else {}  # its 20 million weights take a second
+    model = option(name, **fields)((1, 8, 8), 5, make_kit(Batch(), act=nn.Tanh, pool=Fractional))
+    loss = model(torch.rand(6, 1, 8, 8)).square().sum()
+    loss.backward()
+    for title, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            assert parameter.grad.isfinite().all() and parameter.grad.abs().max() > 0, title

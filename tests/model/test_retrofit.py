@@ -1,0 +1,106 @@
+"""The kit's parts in torchvision's networks: what is exchanged is counted by type, weights against torchvision's tables."""
+
+from collections import Counter
+
+import pytest
+import torchvision
+from finished import Shapes, batch, count, dropout, layer, make, make_kit
+from nets import parameters
+from torch import nn
+from torchvision.ops import StochasticDepth
+
+from trainer.act import Maxout
+from trainer.model.torchvision import built
+from trainer.norm import Layer
+from trainer.model.retrofit import replace_act, replace_drop, replace_norm
+
+NAMES = torchvision.models.list_models(module=torchvision.models)
+ACTS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU, nn.Tanh)  # every hidden activation in torchvision 0.29, by its survey
+GATES = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, StochasticDepth)
+AUXILIARY = {"inception_v3": 5 * 5 * 128 * 768 + 2 * 768 + 128 * 768 + 2 * 128 + 768 * 1000 + 1000}  # its table counts the second head: two convolutions, norms, dense
+CALLING = ("densenet", "googlenet", "inception")  # F.relu in forward, read in their sources
+CHANNELS_LAST = ("convnext", "maxvit", "swin", "vit")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_part_is_exchanged_and_every_gate_stays(name):
+    with Shapes():
+        network, _ = built(name, (3, 224, 224), 1000)
+    published = {weights.meta["num_params"] for weights in torchvision.models.get_model_weights(name)}
+    assert parameters(network) + AUXILIARY.get(name, 0) in published
+    kit = make_kit(nn.ELU, batch, [dropout])
+    before = Counter(type(module) for module in network.modules())
+    if name.startswith(CALLING):
+        with pytest.raises(ValueError, match="calls relu inside forward"):
+            replace_act(network, kit, (3, 224, 224))
+    else:
+        output = 1 if name.startswith("squeezenet") else 0  # its last ReLU gives the outputs
+        assert replace_act(network, kit, (3, 224, 224)) == sum(before[act] for act in ACTS) - output > 0  # sends a batch through as well
+        assert count(network, *ACTS) == output and count(network, nn.ELU) == sum(before[act] for act in ACTS) - output
+    if name.startswith(CHANNELS_LAST):
+        with pytest.raises(ValueError, match="channels come last"):
+            replace_norm(network, kit)
+        assert count(network, nn.LayerNorm, nn.BatchNorm2d) == before[nn.LayerNorm] + before[nn.BatchNorm2d]
+    else:
+        assert replace_norm(network, kit) == before[nn.BatchNorm2d] == count(network, type(batch(1)))
+        assert count(network, nn.BatchNorm2d) == 0 and parameters(network) + AUXILIARY.get(name, 0) in published
+    assert replace_drop(network, kit) == before[nn.Dropout] == count(network, nn.AlphaDropout)
+    assert count(network, nn.Dropout) == 0
+    assert all(count(network, gate) == before[gate] for gate in GATES)
+
+
+def test_a_shared_activation_stays_shared_and_has_one_slope():
+    model = make("resnet18", kit=make_kit(nn.PReLU), act="kit")
+    assert count(model, nn.PReLU) == 1 + 8  # the stem's and one a block, which stands twice in its forward
+    own = 11_689_512 - 513_000 + 5_130 - 3 * 64 * (49 - 9)  # torchvision's table, another last layer, a 3x3 stem
+    assert parameters(model) == own + 9
+    block = nn.Sequential()
+    block.a = block.b = nn.ReLU()
+    block.layer = nn.Linear(2, 2)
+    assert replace_act(block, make_kit(nn.PReLU), (2,)) == 1
+    assert block.a is block.b and isinstance(block.a, nn.PReLU)
+
+
+def test_maxout_needs_layers_that_a_finished_network_has_not():
+    with pytest.raises(ValueError, match="pieces=2: needs layers 2 times as wide.*nearest: act=relu"):
+        make("resnet18", kit=make_kit(Maxout), act="kit")
+
+
+def test_without_a_norm_convolutions_have_a_bias_of_zeros():
+    model = make("mobilenet_v3_small", norm="kit")
+    convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
+    assert len(convolutions) == 52 and count(model, nn.BatchNorm2d) == 0 and count(model, nn.Identity) >= 34
+    assert all(module.bias is not None for module in convolutions)
+    assert sum(not module.bias.any() for module in convolutions) >= 34  # one for each norm that went; the others are torchvision's
+    assert not any(module.bias is None for module in make("densenet121", norm="kit").modules() if isinstance(module, nn.Conv2d))
+
+
+def test_the_kits_norm_has_the_width_of_the_one_it_stands_for():
+    model = make("resnet18", kit=make_kit(norm=layer), norm="kit")
+    kind = type(layer(1))
+    assert [module.num_channels for module in model.modules() if isinstance(module, kind)] == [
+        module.num_features for module in make("resnet18").modules() if isinstance(module, nn.BatchNorm2d)
+    ]
+    with pytest.raises(ValueError, match="norm.place=after_act.*nearest: norm.place=before_act"):
+        make("resnet18", kit=make_kit(norm=Layer(place="after_act")), norm="kit")
+
+
+@pytest.mark.parametrize(
+    ("parts", "part"),
+    [({"act": nn.GELU}, "act"), ({"norm": batch}, "norm"), ({"drops": [dropout]}, "drop")],
+)
+def test_a_word_that_would_have_no_effect_is_refused(parts, part):
+    with pytest.raises(ValueError, match=f"no effect while model.{part}=original.*nearest: model.{part}=kit"):
+        make("mobilenet_v3_small", kit=make_kit(**parts))
+    make("mobilenet_v3_small", kit=make_kit(**parts), **{part: "kit"})
+
+
+@pytest.mark.parametrize(("name", "part", "what"), [("resnet18", "drop", "dropouts"), ("squeezenet1_1", "norm", "normalisations")])
+def test_a_part_that_is_not_there_cannot_be_exchanged(name, part, what):
+    with pytest.raises(ValueError, match=f"model.name={name}: has no {what} of its own.*nearest: model.{part}=original"):
+        make(name, kit=make_kit(norm=batch, drops=[dropout]), norm="kit", drop="kit")
+
+
+def test_no_dropout_of_the_kit_means_none():
+    model = make("mobilenet_v3_small", drop="kit")
+    assert count(model, nn.Dropout) == 0

@@ -1,0 +1,246 @@
+"""A disk that takes no more ends no run: what is on it stays whole, what it lacks is told once, and written when there is room again."""
+
+import fcntl
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from conftest import files_of_at_most, fill
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from torch.utils.tensorboard.summary import scalar
+
+from trainer.rundir import curves_plot
+from trainer.base.clock import Clock
+from trainer.rundir.console import Console
+from trainer.rundir.recorder import Curves
+from trainer.base.atomic import Appended
+from trainer.base.errors import MachineError
+from trainer.rundir.event_file import EventFile
+
+pytest.importorskip("resource")
+
+RECORDS = [b"a\n", b"bbbbb\n", b"\n", b"cccccccccc\n", b"dd\n"]
+
+
+def points(path):
+    """(step, value) of each scalar, by tensorboard's own reader."""
+    return [(event.step, value.simple_value) for event in LegacyEventFileLoader(str(path)).Load() for value in event.summary.value]
+
+
+def log(curves, steps, every=10):
+    """Log points of a run of 10 updates an epoch, and a scoring at the end of each."""
+    for step in steps:
+        curves.before_step([torch.ones(1)])
+        curves.add(torch.full((2,), float(step)), torch.eye(2), torch.eye(2))
+        curves.log([torch.ones(1)], Clock(10, 1000).at(step, 0.1))
+        if step % every == 0:
+            curves.scored("val", Clock(10, 1000).at(step, 0.1), {"loss": float(step), "accuracy": 1.0})
+
+
+@pytest.mark.parametrize("before", [b"", b"what was there\n"])
+def test_a_file_holds_whole_records_wherever_the_disk_ends_and_all_when_there_is_room(before, tmp_path):
+    everything = b"".join(RECORDS)
+    for size in range(len(everything)):
+        path, errors = tmp_path / str(size), []
+        path.write_bytes(before)
+        file = Appended(path, errors.append)
+        for record in RECORDS:
+            file.write(record)
+        with files_of_at_most(len(before) + size):
+            file.flush()
+            file.flush()
+            whole = [b"".join(RECORDS[:number]) for number in range(len(RECORDS))]
+            assert path.read_bytes() == before + max((part for part in whole if len(part) <= size), key=len)
+            assert not file.whole and [error.errno for error in errors] == [27, 27]  # EFBIG
+        file.write(b"later\n")
+        file.close()
+        assert file.whole and path.read_bytes() == before + everything + b"later\n"
+
+
+def test_each_record_is_written_once_when_the_disk_gives_way_little_by_little(tmp_path):
+    records = [f"{number:>{number % 13}}\n".encode() for number in range(400)]
+    file, size = Appended(tmp_path / "a", lambda error: None), 0
+    for number, record in enumerate(records):
+        file.write(record)
+        size += 2 + number % 3
+        with files_of_at_most(size):
+            file.flush()
+        assert (tmp_path / "a").read_bytes() == b"".join(records)[: (tmp_path / "a").stat().st_size]
+        assert (tmp_path / "a").read_bytes()[-1:] in (b"", b"\n")
+    file.close()
+    assert (tmp_path / "a").read_bytes() == b"".join(records)
+
+
+@pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only Linux has files that refuse to become shorter")
+def test_a_half_record_that_cannot_be_taken_out_is_completed():
+    number = os.memfd_create("a", os.MFD_ALLOW_SEALING)
+    fcntl.fcntl(number, 1033, 2)  # F_ADD_SEALS, F_SEAL_SHRINK
+    path = Path(f"/proc/self/fd/{number}")
+    file = Appended(path, lambda error: None)
+    for record in RECORDS:
+        file.write(record)
+    for size in (5, 11):
+        with files_of_at_most(size):
+            file.flush()
+        assert path.read_bytes() == b"".join(RECORDS)[:size]
+    file.close()
+    assert path.read_bytes() == b"".join(RECORDS)
+    os.close(number)
+
+
+def test_who_tells_nobody_gets_the_error_at_the_call_that_meets_it(tmp_path):
+    events = EventFile(tmp_path)
+    events.add(scalar("a", 1.0), 0)
+    with files_of_at_most(10), pytest.raises(OSError, match="too large"):
+        events.flush()
+    events.close()
+    assert points(next(tmp_path.glob("events*"))) == [(0, 1.0)]
+
+
+def test_a_reader_of_an_event_file_meets_whole_records_and_goes_on_when_there_is_room(tmp_path):
+    events = EventFile(tmp_path, tell=lambda error: None)
+    path = next(tmp_path.glob("events*"))
+    reader = LegacyEventFileLoader(str(path))
+    for step in range(50):
+        events.add(scalar("a", float(step)), step)
+    with files_of_at_most(1000):
+        events.flush()
+    first = [event.step for event in reader.Load() if event.summary.value]
+    assert first == list(range(len(first))) and 5 < len(first) < 50 and points(path) == [(step, step) for step in first]
+    events.add(scalar("a", 50.0), 50)
+    events.close()
+    assert first + [event.step for event in reader.Load() if event.summary.value] == list(range(51))
+    assert points(path) == [(step, step) for step in range(51)]
+
+
+def test_curves_go_on_tell_once_of_each_kind_and_are_complete_when_there_is_room(tmp_path):
+    said = []
+    curves = Curves(tmp_path, "classification", said.append)
+    log(curves, range(1, 31))
+    assert said == [] and curves.incomplete == []
+    with files_of_at_most(min(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file() and path.parent.name != "val")):
+        log(curves, range(31, 61))
+        curves.state_dict()
+        kept = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        assert kept == curves.rows[: len(kept)] and len(kept) < len(curves.rows) == 66
+        assert curves.incomplete == ["metrics.jsonl", "TensorBoard"]
+    told = sorted(line.replace(str(tmp_path), "DIR") for line in said)
+    assert told == [
+        "warning: DIR: metrics.jsonl is incomplete from update 31 on (File too large); training goes on",
+        "warning: DIR: the TensorBoard curves are incomplete from update 31 on (File too large); training goes on",
+    ]
+    curves.close()
+    assert curves.incomplete == [] and len(said) == 2
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == curves.rows
+    read = EventAccumulator(str(tmp_path / "train"), size_guidance={"scalars": 0}).Reload()
+    assert [(event.step, event.value) for event in read.Scalars("loss")] == [(step, step) for step in range(1, 61)]
+
+
+def test_what_comes_last_is_missing_from_the_last_update_on(tmp_path):
+    said = []
+    curves = Curves(tmp_path, "classification", said.append)
+    log(curves, range(1, 21))
+    with files_of_at_most(100):
+        curves.hparams({"a": 1.0}, {"hparams/b": 1.0})
+        curves.close()
+    assert curves.incomplete == ["TensorBoard"] and len(said) == 1 and "incomplete from update 20 on" in said[0]
+
+
+def test_what_never_finds_room_is_incomplete_to_the_end(tmp_path):
+    said = []
+    curves = Curves(tmp_path, "classification", said.append)
+    log(curves, range(1, 11))
+    with files_of_at_most(500):
+        log(curves, range(11, 1001))
+        curves.hparams({"a": 1.0}, {"hparams/b": 1.0})
+        curves.close()
+    assert curves.incomplete == ["metrics.jsonl", "TensorBoard"] and len(said) == 2 and "from update 11 on" in said[0]
+    assert [row["step"] for row in curves.rows if row["split"] == "train"] == list(range(1, 1001))
+    curves_plot.draw(curves.rows, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_a_disk_without_room_for_a_new_file_is_no_end_either(small_disk):
+    said = []
+    ballast = fill(small_disk)
+    curves = Curves(small_disk, "classification", said.append)
+    log(curves, range(1, 41))
+    told = sorted(line.replace(str(small_disk), "DISK") for line in said)
+    assert told == [
+        "warning: DISK: metrics.jsonl is incomplete from update 1 on (No space left on device); training goes on",
+        "warning: DISK: the TensorBoard curves are incomplete from update 1 on (No space left on device); training goes on",
+    ]
+    assert curves.incomplete == ["metrics.jsonl", "TensorBoard"]
+    shutil.rmtree(ballast)
+    curves.close()
+    assert curves.incomplete == [] and len((small_disk / "metrics.jsonl").read_text().splitlines()) == len(curves.rows) == 44
+    assert len(points(next((small_disk / "val").iterdir()))) == 8  # loss and accuracy of four scorings
+
+
+def test_a_log_on_a_full_disk_is_told_of_once_on_the_terminal(tmp_path, capsys):
+    (tmp_path / "run.log").symlink_to("/dev/full")
+    console = Console(tmp_path / "run.log")
+    for number in range(3):
+        console.say(f"line {number}")
+    console.record("for the log alone")
+    console.flush()
+    warning = f"warning: {tmp_path}/run.log: incomplete from here on (No space left on device); training goes on"
+    assert capsys.readouterr().out.splitlines() == ["line 0", warning, "line 1", "line 2"]
+    assert console.incomplete == ["run.log"]
+
+
+def test_a_log_is_whole_again_when_there_is_room(tmp_path, capsys):
+    console = Console(tmp_path / "run.log")
+    with files_of_at_most(20):
+        for number in range(5):
+            console.say(f"line {number}")
+        assert (tmp_path / "run.log").read_text() == "line 0\nline 1\n" and console.incomplete == ["run.log"]
+    console.flush()
+    assert (tmp_path / "run.log").read_text() == "".join(f"line {number}\n" for number in range(5)) and console.incomplete == []
+
+
+SAY = """
+import sys
+from pathlib import Path
+from trainer.rundir.console import Console
+
+console = Console(Path(sys.argv[1]))
+for number in range(3):
+    console.say(f"line {number}")
+"""
+
+
+def test_what_the_output_does_not_take_is_in_the_log(tmp_path):
+    with open("/dev/full", "w") as full:
+        command = [sys.executable, "-c", SAY, str(tmp_path / "run.log")]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert "Traceback" not in done.stderr
+    warning = "warning: the output is incomplete from here on (No space left on device); training goes on"
+    assert (tmp_path / "run.log").read_text().splitlines() == [warning, "line 0", "line 1", "line 2"]
+
+
+def test_a_picture_is_there_whole_or_not_at_all(tmp_path):
+    rows = [{"step": 1, "epoch": 1.0, "split": "train", "lr": 0.1, "loss": 1.0, "accuracy": 0.5}]
+    path = tmp_path / "curves.png"
+    curves_plot.draw(rows, path)
+    before = path.read_bytes()
+    with files_of_at_most(len(before) // 2), pytest.raises(OSError, match="too large"):
+        curves_plot.draw(rows * 2, path)
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
+
+
+def test_a_run_is_not_resumed_where_its_metrics_cannot_be_written(tmp_path):
+    curves = Curves(tmp_path, "classification")
+    log(curves, range(1, 21))
+    state = curves.state_dict()
+    curves.close()
+    before = (tmp_path / "metrics.jsonl").read_bytes()
+    with files_of_at_most(100), pytest.raises(MachineError, match=r"metrics.jsonl: cannot be written \(File too large\)"):
+        Curves(tmp_path, "classification").load_state_dict(state, Clock(10, 1000).at(10))
+    assert (tmp_path / "metrics.jsonl").read_bytes() == before

@@ -1,0 +1,291 @@
+"""What can go wrong around a run: odd names, jumping clocks, folders that cannot be written, files that are damaged, others at the same time."""
+
+import ctypes
+import json
+import multiprocessing
+import os
+import shutil
+import subprocess
+import sys
+import time
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from conftest import SMALL, only_run
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from trainer.rundir import checkpoint, resume, directory as rundir
+from trainer.base import atomic
+from trainer.base.errors import ConfigError, DataError, MachineError
+from trainer.config.untrusted import quoted, unquoted
+
+NAMES = ["caf\u00e9 \u732b \U0001f600", "it's", 'a"b', "a b", "a,b", "a=b", "[x]", "{x}", "a$b", "${x}", "$", "a%20b", "#a", "(a", "~a", "a\\", "a\\'b", "a:b", "*", "-a", "null", "1", "a;b", "&"]
+
+
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_a_name_comes_back_from_hydras_grammar_as_it_went_in(name, unfinished, tmp_path):
+    override = OverridesParser.create().parse_override(f"key={quoted(name)}")
+    assert override.value().replace("\\${", "${") == name  # OmegaConf takes off the backslash before a reference
+    assert unquoted(name) == name and unquoted(quoted(name)).replace("\\${", "${") == name
+    unfinished.rename(tmp_path / name)
+    *_, last = resume.expand([f"resume={tmp_path / name}"])
+    assert last == f"resume.run={quoted(tmp_path / name)}"
+
+
+@pytest.mark.parametrize("name", [NAMES[0], "it's, a \"b\" [c] {d} $e %f #g \\h = i"], ids=["unicode", "signs"])
+def test_a_run_goes_its_whole_way_in_a_folder_with_an_odd_name(name, run_in_process, tmp_path, monkeypatch):
+    home = tmp_path / name
+    home.mkdir()
+    monkeypatch.setattr(monkeypatch, "chdir", lambda path: os.chdir(home))  # run_in_process goes to tmp_path
+    before = Path.cwd()
+    try:
+        assert run_in_process(*SMALL)[0] == 0
+        run = only_run(home)
+        (run / "summary.json").unlink()
+        code, said, errors = run_in_process(f"resume={run}")
+        assert code == 0 and "resumed after update" in said, errors
+        code, said, errors = run_in_process("task=evaluate", f"runs=[{quoted(run)}]")
+        assert code == 0 and "test" in said, errors
+        code, _, errors = run_in_process(*SMALL, "-m", "seed=0,1")
+        assert code == 0 and len(list((home / "outputs" / "sweeps").rglob("summary.json"))) == 2, errors
+    finally:
+        os.chdir(before)
+
+
+def test_a_folder_of_options_may_have_an_odd_name(run_in_process, tmp_path):
+    place = tmp_path / "it's, mine [1]" / "optimizer"
+    place.mkdir(parents=True)
+    (place / "gentle.yaml").write_text("# SGD at a small rate.\n_target_: torch.optim.SGD\nlr: 0.003 # learning rate, > 0\n")
+    code, _, errors = run_in_process(*SMALL, "--config-dir", str(place.parent), "optimizer=gentle")
+    assert code == 0, errors
+
+
+def test_the_clock_may_jump(run_in_process, tmp_path, monkeypatch):
+    jumps = iter([2e9, -1e6, 0.0, 4e9, 5.0] * 100_000)
+    honest_time = time.time
+    monkeypatch.setattr(time, "time", lambda: max(0.0, honest_time() + next(jumps)))
+    code, _, errors = run_in_process(*SMALL, "save_every=0.0001min")
+    assert code == 0, errors
+    told = json.loads((only_run(tmp_path) / "summary.json").read_text())
+    assert told["status"] == "finished" and 0 < told["seconds"] < 300
+
+
+def test_twenty_that_start_in_the_same_second_get_twenty_folders(tmp_path):
+    context = multiprocessing.get_context("fork")
+    barrier, made = context.Barrier(20), context.SimpleQueue()
+
+    def start():
+        barrier.wait(60)
+        made.put(str(rundir.create(tmp_path / "outputs", ["seed=1"])))
+
+    children = [context.Process(target=start) for _ in range(20)]
+    for one in children:
+        one.start()
+    folders = {made.get() for _ in children}
+    for one in children:
+        one.join()
+    assert len(folders) == 20 and len(list((tmp_path / "outputs" / f"{datetime.now():%Y-%m-%d}").iterdir())) == 20
+
+
+HOLD = "import sys\nfrom pathlib import Path\nfrom trainer.rundir.directory import claimed\nwith claimed(Path(sys.argv[1])):\n    print('held', flush=True)\n    input()"
+
+
+def test_a_second_writer_to_a_live_run_is_refused_until_the_first_one_dies(unfinished, run_in_process):
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(unfinished)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
+    code, _, errors = run_in_process(f"resume={unfinished}")
+    assert code == 4 and "another process is writing to this run" in errors and len(errors.splitlines()) == 1
+    assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
+    holder.kill()
+    holder.wait()
+    assert (unfinished / ".lock").exists()  # the file stays, but nobody holds it
+    assert run_in_process(f"resume={unfinished}")[0] == 0
+
+
+def test_the_lock_is_let_go_when_the_work_within_fails(tmp_path):
+    with pytest.raises(ZeroDivisionError):
+        with rundir.claimed(tmp_path):
+            1 / 0
+    with rundir.claimed(tmp_path):
+        pass
+
+
+def stranger(folder, *words):
+    """`train` without a home, a language and a friendly umask."""
+    gone = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR")
+    plain = {name: value for name, value in os.environ.items() if name not in gone}
+    strict = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
+    return subprocess.run([sys.executable, "-m", "trainer", *words], cwd=folder, env={**plain, **strict}, capture_output=True, text=True, timeout=120, umask=0o077)
+
+
+def without_rights(code, *arguments):
+    """What a program that may not pass over modes says last."""
+    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], preexec_fn=give_up_rights, capture_output=True, text=True, timeout=60)
+    return done.stderr.splitlines()[-1]
+
+
+def give_up_rights():
+    """What a program started by the superuser may not get back: passing over the modes of files (prctl 24, capabilities 1 and 2)."""
+    if os.geteuid() == 0:
+        prctl = ctypes.CDLL(None).prctl
+        prctl(24, 1, 0, 0, 0), prctl(24, 2, 0, 0, 0)
+
+
+@pytest.fixture
+def shut(tmp_path):
+    """A folder that nobody may write to, as far as this machine keeps to that."""
+    folder = tmp_path / "shut"
+    folder.mkdir()
+    folder.chmod(0o555)
+    code = f"open({str(folder / 'x')!r}, 'w')"
+    if subprocess.run([sys.executable, "-c", code], preexec_fn=give_up_rights, capture_output=True).returncode == 0:
+        pytest.skip("whoever runs the tests may write everywhere")
+    yield folder
+    folder.chmod(0o755)
+
+
+def test_no_home_no_language_and_a_strict_umask_are_fine(tmp_path):
+    home = tmp_path / NAMES[0]
+    home.mkdir()
+    done = stranger(home, *SMALL)
+    assert done.returncode == 0, done.stderr
+    run = only_run(home)
+    assert all(path.stat().st_mode & 0o077 == 0 for path in run.rglob("*")) and checkpoint.pointed(run / "checkpoints", "last")
+
+
+def test_a_folder_that_cannot_be_written_is_explained(shut):
+    told = without_rights("import sys\nfrom pathlib import Path\nfrom trainer.rundir import directory\ndirectory.create(Path(sys.argv[1]), [])", shut)
+    assert told.startswith("trainer.base.errors.MachineError: output=") and "cannot be made there (Permission denied)" in told
+
+
+def test_a_run_that_cannot_be_written_is_explained(shut, unfinished):
+    for path in unfinished.rglob("*"):
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    unfinished.chmod(0o555)
+    told = without_rights(HOLD, unfinished)
+    unfinished.chmod(0o755)
+    assert told.startswith("trainer.base.errors.MachineError: ") and "cannot be written to (Permission denied)" in told
+
+
+@pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_files_are_open_to_whom_the_umask_lets_in(mask, mode, tmp_path):
+    before = os.umask(mask)
+    try:
+        atomic.write(tmp_path / "a", b"x")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a").stat().st_mode & 0o777 == mode
+
+
+def test_a_small_file_is_replaced_and_not_written_over(tmp_path):
+    atomic.write(tmp_path / "a", b"old")
+    os.link(tmp_path / "a", tmp_path / "same")  # whoever reads the file meanwhile has the old one, whole
+    atomic.write(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_text() == "new" and (tmp_path / "same").read_text() == "old" and len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("place", ["/proc/x", "/dev/null/x", "x" * 300, "/dev/full"])
+def test_places_where_no_folder_can_be_made_are_explained(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MachineError, match="the run's folder cannot be made there"):
+        rundir.create(Path(place), [])
+
+
+def test_a_name_with_a_null_is_explained():
+    with pytest.raises(MachineError, match="no file system has such a name"):
+        rundir.create(Path("a\0b"), [])
+
+
+DAMAGE = {
+    "no words": (lambda run: (run / "overrides.txt").unlink(), DataError, "not a run's directory"),
+    "words that are no text": (lambda run: (run / "overrides.txt").write_bytes(b"\xff\xfe"), DataError, "not a run's directory"),
+    "words that are none": (lambda run: (run / "overrides.txt").write_text("%%%\n"), DataError, "holds what no run writes"),
+    "a word cut off": (lambda run: (run / "overrides.txt").write_text("model.hidden=[8\n"), ConfigError, "cannot be read"),
+    "a word of another version": (lambda run: (run / "overrides.txt").write_text("optimiser=adam\n"), ConfigError, "nearest: optimizer"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_run_whose_words_are_damaged_is_not_resumed(name, unfinished):
+    from trainer.cli import overrides
+
+    damage, kind, said = DAMAGE[name]
+    damage(unfinished)
+    with pytest.raises(kind, match=said):
+        overrides.check([f"resume={unfinished}"])
+
+
+CONFIGS = {"missing": None, "empty": "", "cut off": "epochs: 2\nmodel: {_targ", "of something else": "epochs: 2\n", "without epochs": "data: {}\n", "a word for epochs": "epochs: two\n"}
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_a_run_whose_configuration_is_damaged_is_not_resumed(name, unfinished):
+    (unfinished / "config.yaml").unlink()
+    if CONFIGS[name] is not None:
+        (unfinished / "config.yaml").write_text(CONFIGS[name])
+    with pytest.raises(DataError, match="cannot be read|not that of a run"):
+        resume.saved_config(unfinished)
+
+
+FILES = {
+    "nothing but its words": lambda run: [shutil.rmtree(path) if path.is_dir() else path.unlink() for path in run.iterdir() if path.name not in ("overrides.txt", "config.yaml")],
+    "no metrics": lambda run: (run / "metrics.jsonl").unlink(),
+    "metrics cut off": lambda run: (run / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes()[:-7]),
+    "pointers to nothing": lambda run: [(run / "checkpoints" / name).write_text("step-999.pt") for name in ("best", "last")],
+    "checkpoints of no length": lambda run: [path.write_bytes(b"") for path in (run / "checkpoints").glob("*.pt")],
+    "files of a process that died": lambda run: [(run / "checkpoints" / ".step-4.pt.1").write_bytes(b"x"), (run / ".summary.json").write_text("{")],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_run_with_damage_behind_its_words_goes_on_to_the_same_end(name, unfinished, honest, run_in_process):
+    FILES[name](unfinished)
+    code, _, errors = run_in_process(f"resume={unfinished}")
+    assert code == 0, errors
+    told, wanted = (json.loads((run / "summary.json").read_text()) for run in (unfinished, honest))
+    assert told["status"] == "finished" and told["weights_sha256"] == wanted["weights_sha256"] and told["test"] == wanted["test"]
+    assert not list((unfinished / "checkpoints").glob(".*"))
+
+
+def test_a_process_that_died_before_it_moved_the_pointer_is_helped_out(tmp_path):
+    import torch
+
+    first = checkpoint.Checkpoints(tmp_path, "loss")
+    for step in (1, 2):
+        first.save({"step": step, "weights": {"w": torch.full((1,), float(step))}}, best=True)
+    (first.folder / "best").write_text("step-1.pt")  # as it was before the last write of the process
+    again = checkpoint.Checkpoints(tmp_path, "loss", {"step": 2, "loss": 0.5})
+    assert checkpoint.pointed(again.folder, "best").name == "step-2.pt"
+    checkpoint.Checkpoints(tmp_path, "loss", {"step": 9, "loss": 0.5})  # a checkpoint that is not there is nothing to point at
+    assert checkpoint.pointed(again.folder, "best").name == "step-2.pt"
+
+
+def test_what_another_process_left_under_a_checkpoints_name_is_written_anew(tmp_path):
+    import torch
+
+    kept = checkpoint.Checkpoints(tmp_path, "loss")
+    kept.save({"step": 1, "weights": {"w": torch.zeros(1)}})
+    again = checkpoint.Checkpoints(tmp_path, "loss")
+    again.save({"step": 1, "weights": {"w": torch.ones(1)}})
+    assert checkpoint.load(kept.folder / "step-1.pt", torch.device("cpu"))["weights"]["w"] == 1
+
+
+@pytest.mark.parametrize("kind", ["a file", "a folder", "nothing"])
+def test_what_is_no_run_cannot_be_resumed_or_scored(kind, run_in_process, tmp_path):
+    if kind != "nothing":
+        (tmp_path / "x").touch() if kind == "a file" else (tmp_path / "x").mkdir()
+    for words in (("resume=x",), ("task=evaluate", "runs=[x]")):
+        code, _, errors = run_in_process(*words)
+        assert code == 3 and "x" in errors and "Traceback" not in errors and len(errors.splitlines()) == 1
+
+
+def test_auto_passes_over_folders_that_are_no_runs(unfinished, tmp_path):
+    place = tmp_path / "outputs" / "2026-01-01"
+    place.mkdir(parents=True)
+    unfinished.rename(place / "good")
+    for number, text in enumerate([b"\xff", b"%%%", b""]):
+        (place / str(number)).mkdir()
+        (place / str(number) / "overrides.txt").write_bytes(text)
+    assert resume.newest_unfinished(list(SMALL), tmp_path / "outputs") == place / "good"

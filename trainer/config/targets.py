@@ -1,0 +1,89 @@
+"""What `_target_` may name: classes of the kind their group allows, in this project, torch and the libraries we chose."""
+
+from collections.abc import Iterator
+from importlib import import_module
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from trainer.config import untrusted
+from trainer.base.errors import ConfigError, printable
+
+LIBRARIES = ("trainer", "torch", "torchvision", "pytorch_optimizer")
+MODULE, OPTIMIZER = "torch.nn.Module", "torch.optim.Optimizer"  # imported where one is asked for
+KINDS = {"model": MODULE, "act": MODULE, "pool": MODULE, "reg.layer": MODULE, "optimizer": OPTIMIZER}
+FROM = {MODULE: ("torch.nn.modules.", "torchvision.models.", "torchvision.ops."), OPTIMIZER: ("torch.optim.", "pytorch_optimizer.")}
+IMPORTED = ("trainer.", *(place for places in FROM.values() for place in places))  # of ours and our libraries' modules; others have effects when imported
+
+
+def allowed(overrides: list[str]) -> tuple[str, ...]:
+    """Packages that `_target_` may name: ours, and those of `allow=[...]` on the command line. Never a file's word."""
+    typed = [OverridesParser.create().parse_override(text) for text in overrides if text.startswith("allow=")]
+    return (*LIBRARIES, *(package for override in typed for package in override.value()))
+
+
+def nested(here: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
+    """Every node below that names a target of its own, in mappings and lists.
+
+    Errors: ConfigError where a value is not what it was when it is looked at again: one that a function makes, or a reference
+    that only a second reading would see.
+    """
+    for key in here if isinstance(here, DictConfig) else range(len(here)):
+        untrusted.require_no_functions(str(here._get_node(key)), f"{path}.{key}")
+        child = here[key]
+        if isinstance(child, str) and "${" in child:
+            raise ConfigError(f"{path}.{key}: holds a reference inside a reference; write the value itself")
+        if OmegaConf.is_config(child):
+            if isinstance(child, DictConfig) and "_target_" in child:
+                yield f"{path}.{key}", child
+            yield from nested(child, f"{path}.{key}")
+
+
+def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> type:
+    """The class a `_target_` names, if it is of the kind its group allows.
+
+    By object, not by name: a class of torch's reached by whatever path must be a module or an optimizer as the group says, and
+    a technique must be defined in the group's own file of trainer/ or in an allowed package.
+    Errors: ConfigError.
+    """
+    where = printable(f"{place}._target_={target}")
+    if not isinstance(target, str) or target.partition(".")[0] not in libraries:
+        raise ConfigError(f"{where}: outside the allowed libraries ({', '.join(libraries)}); allow=[PACKAGE] on the command line adds one of your own")
+    parts = target.split(".")
+    try:
+        found = import_module(parts[0])
+    except ImportError as error:
+        raise ConfigError(f"{where}: {parts[0]} cannot be imported ({error}); install it, or put its folder on PYTHONPATH") from error
+    for end, part in enumerate(parts[1:], start=2):
+        if part.startswith("_"):
+            raise ConfigError(f"{where}: no class of that name")  # trainer.__main__ would run when it is imported
+        dotted = ".".join(parts[:end])
+        if not hasattr(found, part) and (parts[0] not in LIBRARIES or f"{dotted}.".startswith(IMPORTED)):
+            try:
+                import_module(dotted)
+            except ImportError:
+                pass
+        found = getattr(found, part, None)
+    if not isinstance(found, type):
+        raise ConfigError(f"{where}: no class of that name")
+    home, kind = home_of(group), kind_of(group)
+    root = found.__module__.partition(".")[0]
+    if kind is not None and not issubclass(found, of_torch(kind)):
+        raise ConfigError(f"{where}: must be a torch {kind.rpartition('.')[2]}, as {group} needs")
+    places = (f"{home}.", *FROM.get(kind, ())) if root in LIBRARIES else (f"{root}.",)
+    if root not in libraries or not f"{found.__module__}.".startswith(places):
+        raise ConfigError(f"{where}: must be a class of {home}{''.join(f', {place[:-1]}' for place in FROM.get(kind, ()))}, or of a package of yours in allow=[...]")
+    return found
+
+
+def kind_of(group: str) -> str | None:
+    return next((kind for name, kind in KINDS.items() if f"{group}.".startswith(f"{name}.")), None)
+
+
+def of_torch(name: str) -> type:
+    module, _, kind = name.rpartition(".")
+    return getattr(import_module(module), kind)
+
+
+def home_of(group: str) -> str:
+    return f"trainer.{group.partition('.')[0]}"

@@ -1,0 +1,41 @@
+"""What the words of a search say, held against conf/hydra/sweeper/optuna.yaml before anything is composed or imported."""
+
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+
+from hydra.core.override_parser.types import Override
+
+from trainer.config import catalog
+from trainer.base.errors import ConfigError, closest
+from trainer.search.space import spaces
+from trainer.config.untrusted import SEARCH
+
+
+def look_at(overrides: Sequence[Override]) -> None:
+    """The words of a sweep, before anything is composed. Errors: ConfigError."""
+    if all(override.input_line != "hydra/sweeper=optuna" for override in overrides):
+        for override in overrides:
+            if override.is_interval_sweep():
+                hint = "write range(...), or search it: train -m hydra/sweeper=optuna"
+                raise ConfigError(f"{override.input_line}: an interval has no end of values; {hint}")
+        return
+    if find_spec("optuna") is None:
+        raise ConfigError("hydra/sweeper=optuna: needs Optuna; pip install 'trainer[optuna]'")
+    known = keys()
+    for override in overrides:
+        if override.key_or_group.startswith("hydra.sweeper.") and override.key_or_group not in known:
+            raise ConfigError(f"{override.key_or_group}: no such key; {closest(override.key_or_group, [*known])}")
+    spaces(overrides)
+
+
+def check(settings: Mapping) -> None:
+    """Hold the composed node `hydra.sweeper`, where it is ours, to the YAML that lists its keys. Errors: ConfigError."""
+    if settings.get("_target_") == SEARCH:
+        for path, key in keys().items():
+            value = settings[path.rpartition(".")[2]]
+            if why := key.complaint(value):
+                raise ConfigError(f"{path}={catalog.short(value)}: {why} ({path}: {key.meaning()})")
+
+
+def keys() -> dict[str, catalog.Key]:
+    return catalog.keys(catalog.folder() / "hydra" / "sweeper" / "optuna.yaml", "hydra.sweeper")
