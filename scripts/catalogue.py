@@ -20,14 +20,20 @@ Every option of every decision, made by `python scripts/catalogue.py` from the c
 
 
 def page() -> str:
-    return HEAD + "".join(f"\n## {group}\n\n| option | what it is | keys and defaults | source |\n| --- | --- | --- | --- |\n{rows(group)}" for group in catalog.groups())
+    return HEAD + "".join(
+        f"\n## {group}\n\n| option | what it is | keys and defaults | source |\n| --- | --- | --- | --- |\n{rows(group)}"
+        for group in catalog.groups()
+    )
 
 
 def rows(group: str) -> str:
     lines = []
     for option in catalog.options(group):
         path = catalog.file(group, option)
-        keys = ", ".join(f"`{key.path.removeprefix(f'{group}.')}={catalog.short(key.default)}`" for key in catalog.keys(path, group).values())
+        keys = ", ".join(
+            f"`{key.path.removeprefix(f'{group}.')}={catalog.as_typed(key.default)}`"
+            for key in catalog.keys(path, group).values()
+        )
         lines.append(f"| `{option}` | {cell(catalog.headline(path))} | {keys} | {cell(source(group, path))} |\n")
     return "".join(lines)
 

@@ -22,11 +22,22 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a child inherits 
 
 import torch
 
-from trainer.rundir import checkpoint, resume
-from trainer.cli import main
 from trainer.base.errors import DataError
+from trainer.cli import main
+from trainer.rundir import checkpoint, resume
 
-WORDS = ("model=mlp", "model.hidden=[16]", "threads=1", "device=cpu", "epochs=12", "batch_size=100", "save_every=5st", "eval_every=3ep", "averaging=ema", "reg=dropout")
+WORDS = (
+    "model=mlp",
+    "model.hidden=[16]",
+    "threads=1",
+    "device=cpu",
+    "epochs=12",
+    "batch_size=100",
+    "save_every=5st",
+    "eval_every=3ep",
+    "averaging=ema",
+    "reg=dropout",
+)
 WINDOW = 0.02  # seconds before and after each renaming in which a kill can fall
 
 
@@ -101,7 +112,9 @@ def unreadable(run: Path) -> str | None:
         for path in digests if checkpoints.is_dir() else ():
             checkpoint.load(path, torch.device("cpu"))
         for pointer in ("best", "last"):
-            if (checkpoints / pointer).exists() and not checkpoint.is_whole(checkpoint.pointed(checkpoints, pointer)):
+            if (checkpoints / pointer).exists() and not checkpoint.is_complete(
+                checkpoint.pointed(checkpoints, pointer)
+            ):
                 return f"{pointer} names what is not whole"
         if (run / "summary.json").exists():
             json.loads((run / "summary.json").read_text())
@@ -130,7 +143,12 @@ def kill(folder: Path, kills: int, seed: int) -> int:
     usual = time.monotonic() - started
     (summary,) = (folder / "whole").glob("outputs/*/*/summary.json")
     wanted = results(summary.parent)
-    draw, done, writing, wrong = random.Random(seed), 0, 0, {"unreadable": set(), "not resumed": set(), "different": set()}
+    draw, done, writing, wrong = (
+        random.Random(seed),
+        0,
+        0,
+        {"unreadable": set(), "not resumed": set(), "different": set()},
+    )
     ended: set[Path] = set()
     while done < kills or begun(folder) - ended:
         if done < kills:
@@ -138,7 +156,10 @@ def kill(folder: Path, kills: int, seed: int) -> int:
             killed, code = disturb(folder, draw, usual, while_writing)
             done, writing = done + killed, writing + (killed and while_writing)
         else:
-            killed, code = False, os.waitstatus_to_exitcode(os.waitpid(child(folder, (*WORDS, "resume=auto"), None), 0)[1])
+            killed, code = (
+                False,
+                os.waitstatus_to_exitcode(os.waitpid(child(folder, (*WORDS, "resume=auto"), None), 0)[1]),
+            )
         if not killed and code:
             wrong["not resumed"].add(f"exit code {code} after {done} kills")
         for run in begun(folder) - ended:

@@ -106,7 +106,12 @@ json.dump(results, open("results.json", "w"))
 def run(checkout: Path, folder: Path, commands: list[str]) -> subprocess.Popen:
     folder.mkdir()
     (folder / "commands.json").write_text(json.dumps(commands))
-    environment = {**os.environ, "PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache")}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(checkout),
+        "OMP_NUM_THREADS": "1",
+        "XDG_CACHE_HOME": str(folder / "cache"),
+    }
     return subprocess.Popen([sys.executable, "-c", RUNNER, "commands.json"], cwd=folder, env=environment)
 
 
@@ -165,7 +170,9 @@ def main() -> None:
         unequal += bool(found)
         shown = command.replace(BASE, "MLP").replace(COMMON, "COMMON")
         digest = after["runs"][-1]["weights"][:12] if after["runs"] and after["runs"][-1]["weights"] else ""
-        print(f"{'equal' if not found else 'DIFFERS'}  {digest:12s}  exit {str(after['codes'])[:60]}  train {shown}  {', '.join(found)}")
+        print(
+            f"{'equal' if not found else 'DIFFERS'}  {digest:12s}  exit {str(after['codes'])[:60]}  train {shown}  {', '.join(found)}"
+        )
     print(f"{len(commands) - unequal} of {len(commands)} command lines equal")
     sys.exit(1 if unequal else 0)
 

@@ -7,7 +7,9 @@ import sys
 from contextlib import contextmanager
 from pathlib import Path
 
-os.environ["OMP_NUM_THREADS"] = "1"  # before torch: small nets, and threads that share a core with others wait for one another
+os.environ["OMP_NUM_THREADS"] = (
+    "1"  # before torch: small nets, and threads that share a core with others wait for one another
+)
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -84,7 +86,9 @@ def small_disk(tmp_path):
     place = tmp_path / "disk"
     place.mkdir()
     try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=99", "tmpfs", str(place)], check=True, capture_output=True)
+        subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=99", "tmpfs", str(place)], check=True, capture_output=True
+        )
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("whoever runs the tests may not mount a file system")
     yield place
@@ -107,19 +111,19 @@ def fitted(composed, tmp_path):
     """Build a run from words, change parts of it, train it; returns the run and its curves."""
     from dataclasses import replace
 
-    from trainer.engine import build
+    from trainer.engine.build import build_run
+    from trainer.engine.loop import fit
     from trainer.rundir.checkpoint import Checkpoints
     from trainer.rundir.console import Console
-    from trainer.rundir.recorder import Curves
-    from trainer.engine.loop import fit
+    from trainer.rundir.recorder import Recorder
 
     count = iter(range(100))
 
     def run(*words: str, **changes: object):
-        parts = replace(build.run(composed(*words)), **changes)
+        parts = replace(build_run(composed(*words)), **changes)
         folder = tmp_path / str(next(count))
         folder.mkdir()
-        curves = Curves(folder, parts.data.task)
+        curves = Recorder(folder, parts.data.task)
         fit(parts, curves, Checkpoints(folder, parts.monitor), Console())
         curves.close()
         return parts, curves
@@ -140,7 +144,7 @@ def run_in_process(tmp_path, monkeypatch, capsys):
             code = 0
         except SystemExit as end:
             code = end.code or 0
-        catalog.more.clear()
+        catalog.extra_folders.clear()
         printed = capsys.readouterr()
         return code, printed.out, printed.err
 

@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from trainer.base.layer_factory import Kit
+from trainer.base.layer_factory import LayerFactory
 from trainer.model.torchvision import Torchvision
 from trainer.norm import Batch, Layer
 
@@ -18,7 +18,7 @@ class Shapes(TorchFunctionMode):
 
 
 def make_kit(act=nn.ReLU, norm=nn.Identity, drops=()):
-    return Kit(act=act, norm=norm, pool=lambda: nn.MaxPool2d(2, 2), drops=drops)
+    return LayerFactory(act=act, norm=norm, pool=lambda: nn.MaxPool2d(2, 2), drops=drops)
 
 
 def batch(channels):

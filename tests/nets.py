@@ -9,10 +9,10 @@ import yaml
 from scipy import integrate, stats
 from torch import nn
 
-from trainer.config import catalog
 from trainer.act import Exponential
-from trainer.base.layer_factory import Kit
-from trainer.norm import NoNorm
+from trainer.base.layer_factory import LayerFactory
+from trainer.config import catalog
+from trainer.norm import Identity
 
 BATCH = (torch.zeros(2, 8, 7, 9), torch.zeros(2, 3))
 ROOT2, RELU = math.sqrt(2), nn.ReLU
@@ -48,7 +48,9 @@ ACTS = {
 
 
 def mean_square(f, low=-12.0, high=14.0):
-    return integrate.quad(lambda z: f(z) ** 2 * math.exp(-z * z / 2) / math.sqrt(2 * math.pi), low, high, points=[-3, 0, 3], limit=200)[0]
+    return integrate.quad(
+        lambda z: f(z) ** 2 * math.exp(-z * z / 2) / math.sqrt(2 * math.pi), low, high, points=[-3, 0, 3], limit=200
+    )[0]
 
 
 def max_pool():
@@ -63,8 +65,8 @@ def dropout():
     return nn.Dropout(0.5)
 
 
-def make_kit(norm=NoNorm(), drops=(), act=nn.ReLU, pool=max_pool):
-    return Kit(act=act, norm=norm, pool=pool, drops=drops)
+def make_kit(norm=Identity(), drops=(), act=nn.ReLU, pool=max_pool):
+    return LayerFactory(act=act, norm=norm, pool=pool, drops=drops)
 
 
 def option(name, **fields):

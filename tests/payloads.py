@@ -63,7 +63,13 @@ TARGETS = {
 }  # fmt: skip
 
 
-HONEST = {"sched": "trainer.sched.anneal.Cosine", "model": "trainer.model.mlp.Mlp", "optimizer": "torch.optim.SGD", "task": "trainer.task.train.Train", "data": "trainer.data.tables.Digits"}
+HONEST = {
+    "sched": "trainer.sched.anneal.Cosine",
+    "model": "trainer.model.mlp.Mlp",
+    "optimizer": "torch.optim.SGD",
+    "task": "trainer.task.train.Train",
+    "data": "trainer.data.tables.Digits",
+}
 
 
 def plant(folder):

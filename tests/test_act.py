@@ -10,10 +10,10 @@ from conftest import only_run
 from omegaconf import OmegaConf
 from scipy.special import erf
 
-from trainer.engine import build
-from trainer.config import catalog
 from trainer.act import Maxout
+from trainer.config import catalog
 from trainer.config.instantiate import node
+from trainer.engine.build import build_run
 
 FORMULAS = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
@@ -54,7 +54,9 @@ def test_every_activation_has_its_formula():
 def test_values_are_those_of_the_formula(name, made):
     x = np.linspace(-8, 8, 4001)
     # float64; torch's constants of SELU and its slope 1/6 of the hard ones are rounded to float32 in some kernels
-    torch.testing.assert_close(made(name)(torch.from_numpy(x)), torch.from_numpy(FORMULAS[name](x)), rtol=1e-7, atol=1e-7)
+    torch.testing.assert_close(
+        made(name)(torch.from_numpy(x)), torch.from_numpy(FORMULAS[name](x)), rtol=1e-7, atol=1e-7
+    )
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -62,7 +64,9 @@ def test_slopes_are_those_of_the_formula(name, made):
     """Central differences, away from kinks."""
     x = np.array([-5.3, -2.1, -0.7, 0.4, 1.9, 4.2])
     differences = (FORMULAS[name](x + 1e-5) - FORMULAS[name](x - 1e-5)) / 2e-5
-    torch.testing.assert_close(slope(made(name), x), torch.from_numpy(differences), rtol=1e-6, atol=1e-7)  # error of order h^2
+    torch.testing.assert_close(
+        slope(made(name), x), torch.from_numpy(differences), rtol=1e-6, atol=1e-7
+    )  # error of order h^2
 
 
 @pytest.mark.parametrize("name", SINGLE)
@@ -73,7 +77,11 @@ def test_the_slope_at_0_is_what_the_yaml_says(name, made):
 
 @pytest.mark.parametrize("name", SINGLE)
 def test_saturation_begins_where_the_yaml_says(name, made):
-    text, act, x = catalog.file("act", name).read_text(), made(name), torch.linspace(-20, 20, 40001, dtype=torch.float64)
+    text, act, x = (
+        catalog.file("act", name).read_text(),
+        made(name),
+        torch.linspace(-20, 20, 40001, dtype=torch.float64),
+    )
     sensitive = x[slope(act, x).abs() >= 0.01]
     low, high = sensitive.min().item(), sensitive.max().item()
     found = re.search(r"f'\|? (?:< 0.01|= 0) where (\|x\||x) (?:<|>|<=|>=) (-?[\d.]*\d)", text)
@@ -109,7 +117,9 @@ def test_gelu_by_tanh_is_the_papers_approximation(made):
 @pytest.mark.parametrize("pieces", [2, 3, 5])
 def test_maxout_takes_the_largest_of_neighbouring_pieces(pieces):
     x = np.random.default_rng(0).normal(size=(4, 6 * pieces, 3, 2))
-    torch.testing.assert_close(Maxout(pieces=pieces)(torch.from_numpy(x)), torch.from_numpy(x.reshape(4, 6, pieces, 3, 2).max(2)))
+    torch.testing.assert_close(
+        Maxout(pieces=pieces)(torch.from_numpy(x)), torch.from_numpy(x.reshape(4, 6, pieces, 3, 2).max(2))
+    )
 
 
 def test_maxout_of_x_and_0_is_relu_and_of_x_and_minus_x_the_absolute_value():
@@ -125,7 +135,7 @@ def test_maxout_of_one_piece_is_refused():
 
 def test_a_learned_slope_is_no_weight_to_the_l2_penalty(composed):
     """PReLU's slope has one dimension: a penalty that shrinks it would make it a ReLU."""
-    run = build.run(composed("model=mlp", "act=prelu", "reg=l2"))
+    run = build_run(composed("model=mlp", "act=prelu", "reg=l2"))
     penalty = run.slots.loss[0](run.model, None, None, None)
     slopes = [weight for name, weight in run.model.named_parameters() if weight.numel() == 1]
     assert len(slopes) == 2 and torch.autograd.grad(penalty, slopes, allow_unused=True) == (None, None)
@@ -145,4 +155,4 @@ def test_the_file_of_a_finished_run_gives_its_activation_back(run_in_process, tm
     kept = OmegaConf.load(only_run(tmp_path) / "config.yaml")
     act = node(kept, "act")()
     assert type(act) is torch.nn.LeakyReLU and act.negative_slope == 0.2
-    assert sum(type(part) is torch.nn.LeakyReLU for part in build.run(kept).model.modules()) == 2
+    assert sum(type(part) is torch.nn.LeakyReLU for part in build_run(kept).model.modules()) == 2

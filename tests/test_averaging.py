@@ -6,12 +6,12 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.averaging import Ema, Nothing, Swa
-from trainer.rundir.checkpoint import digest
+from trainer.averaging import Ema, Identity, Swa
 from trainer.base.clock import Clock
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
 from trainer.norm import Batch
+from trainer.rundir.checkpoint import digest
 
 CLOCK = Clock(total_steps=20, steps_per_epoch=5)
 
@@ -73,14 +73,20 @@ def test_ema_copies_buffers_and_leaves_the_model_alone(model):
 
 
 def test_nothing_scores_the_model_itself(model):
-    averaging = Nothing(model)
+    averaging = Identity(model)
     averaging.update(model, CLOCK)
     assert averaging.evaluated(model, None) is model
 
 
 @pytest.mark.parametrize(
     ("start", "every", "taken"),
-    [("50%", "3st", [9, 12, 15, 18]), ("2ep", "1ep", [9, 14, 19]), ("1st", "1st", list(range(20))), ("20st", "1ep", [19]), ("75%", "1ep", [14, 19])],
+    [
+        ("50%", "3st", [9, 12, 15, 18]),
+        ("2ep", "1ep", [9, 14, 19]),
+        ("1st", "1st", list(range(20))),
+        ("20st", "1ep", [19]),
+        ("75%", "1ep", [14, 19]),
+    ],
 )
 def test_swa_is_the_mean_of_the_weights_after_start_and_every_so_many_updates(start, every, taken, model):
     swa = Swa(model, start=start, every=every)
@@ -105,7 +111,15 @@ def test_swa_scores_the_model_itself_before_its_start_and_then_leaves_it_alone(m
 def wide():
     """Two batch norms, an activation and dropping between them."""
     torch.manual_seed(1)
-    return nn.Sequential(nn.Linear(3, 6), Batch(momentum=0.3)(6), nn.ReLU(), nn.Dropout(0.5), nn.Linear(6, 4), Batch()(4), nn.Linear(4, 2)).double()
+    return nn.Sequential(
+        nn.Linear(3, 6),
+        Batch(momentum=0.3)(6),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Linear(6, 4),
+        Batch()(4),
+        nn.Linear(4, 2),
+    ).double()
 
 
 def test_swa_measures_batch_norms_anew_on_the_whole_training_split():
@@ -122,7 +136,9 @@ def test_swa_measures_batch_norms_anew_on_the_whole_training_split():
         assert_close(module.running_var.numpy(), x.var(0, ddof=1), rtol=1e-10, atol=1e-10)
         x = weights[f"{norm}.weight"] * (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5) + weights[f"{norm}.bias"]
         x = np.maximum(x, 0)
-    assert [scored[1].momentum, scored[5].momentum] == [0.3, 0.1] and not any(module.training for module in scored.modules())
+    assert [scored[1].momentum, scored[5].momentum] == [0.3, 0.1] and not any(
+        module.training for module in scored.modules()
+    )
 
 
 def test_swas_statistics_over_several_batches_are_the_splits_also_where_it_is_sorted():
@@ -131,7 +147,9 @@ def test_swas_statistics_over_several_batches_are_the_splits_also_where_it_is_so
     walk(model, swa)
     scored = swa.evaluated(model, train)
     x = train.images.numpy() @ scored[0].weight.detach().numpy().T + scored[0].bias.detach().numpy()
-    assert_close(scored[1].running_mean.numpy(), x.mean(0), rtol=1e-10, atol=1e-10)  # weighed by samples: 251 and three times 250
+    assert_close(
+        scored[1].running_mean.numpy(), x.mean(0), rtol=1e-10, atol=1e-10
+    )  # weighed by samples: 251 and three times 250
     # Of random batches each variance is the split's in the mean; four of 250 average to it within 5 sqrt(2 / 1000) = 22 %.
     assert_close(scored[1].running_var.numpy(), x.var(0, ddof=1), rtol=0.22, atol=0)
 
@@ -147,7 +165,9 @@ def test_swa_measures_again_after_a_further_update_and_not_before():
         assert_close(scored[1].running_mean, x.mean(0).detach(), rtol=1e-10, atol=1e-10)  # float64
 
 
-@pytest.mark.parametrize("make", [lambda model: Ema(model, decay=0.9), lambda model: Swa(model, start="5st", every="2st")])
+@pytest.mark.parametrize(
+    "make", [lambda model: Ema(model, decay=0.9), lambda model: Swa(model, start="5st", every="2st")]
+)
 def test_an_average_taken_up_from_its_state_goes_on_as_if_never_left(make, tmp_path):
     one, train = wide(), loader(60)
     whole = make(one)
@@ -172,7 +192,9 @@ def test_the_run_is_the_same_whatever_is_averaged_beside_it(averaging, fitted):
     plain, plain_curves = fitted(*words)
     run, curves = fitted(*words, f"averaging={averaging}")
     assert digest(run.model) == digest(plain.model)
-    scores, plain_scores = ([row["loss"] for row in each.rows if row["split"] == "val"] for each in (curves, plain_curves))
+    scores, plain_scores = (
+        [row["loss"] for row in each.rows if row["split"] == "val"] for each in (curves, plain_curves)
+    )
     assert scores[-1] != plain_scores[-1] and (averaging == "ema" or scores[:2] == plain_scores[:2])
 
 

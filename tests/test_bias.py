@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch import nn
 
-from trainer.engine import build
 from trainer.base.errors import ConfigError
 from trainer.bias import Constant, Marginal, Zero
+from trainer.engine.build import build_run
 from trainer.loss import BinaryCrossEntropy, CrossEntropy, MeanSquaredError
 from trainer.norm import Batch
 
@@ -18,7 +18,9 @@ IMAGES = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
 
 
 def net(outputs, bias=True):
-    return nn.Sequential(nn.Linear(5, 6, bias), Batch()(6), nn.ReLU(), nn.Linear(6, 7, bias), nn.ReLU(), nn.Linear(7, outputs))
+    return nn.Sequential(
+        nn.Linear(5, 6, bias), Batch()(6), nn.ReLU(), nn.Linear(6, 7, bias), nn.ReLU(), nn.Linear(7, outputs)
+    )
 
 
 def filled(outputs, bias=True):
@@ -31,7 +33,12 @@ def filled(outputs, bias=True):
 
 @pytest.mark.parametrize(
     ("rule", "hidden", "head"),
-    [(Zero(), 0.0, [0.0] * 3), (Constant(), 0.1, [0.0] * 3), (Constant(value=-2.0, head=3.0), -2.0, [3.0] * 3), (Marginal(), 0.0, None)],
+    [
+        (Zero(), 0.0, [0.0] * 3),
+        (Constant(), 0.1, [0.0] * 3),
+        (Constant(value=-2.0, head=3.0), -2.0, [3.0] * 3),
+        (Marginal(), 0.0, None),
+    ],
 )
 def test_a_rule_sets_the_biases_of_dense_layers_and_nothing_else(rule, hidden, head):
     model, targets = filled(3), torch.eye(3)
@@ -76,7 +83,10 @@ def test_marginal_takes_values_of_two_columns_by_column():
 @pytest.mark.parametrize(
     ("targets", "expected"),
     [
-        (torch.eye(3)[[0, 0, 0, 1]], [math.log(3 / 4), math.log(1 / 4), math.log(1 / 8)]),  # a class that does not occur: half of one in four
+        (
+            torch.eye(3)[[0, 0, 0, 1]],
+            [math.log(3 / 4), math.log(1 / 4), math.log(1 / 8)],
+        ),  # a class that does not occur: half of one in four
         (torch.ones(4, 1), [math.log(7)]),  # p = 7/8
         (torch.zeros(4, 1), [-math.log(7)]),
     ],
@@ -129,19 +139,23 @@ def entropy(counts):
     return -sum(count / sum(counts) * math.log(count / sum(counts)) for count in counts)
 
 
-@pytest.mark.parametrize(("init", "tolerance"), [("zeros", 1e-5), ("small_normal", 0.01)])  # float32; outputs of 0.01 sqrt(16) x about 0.02
+@pytest.mark.parametrize(
+    ("init", "tolerance"), [("zeros", 1e-5), ("small_normal", 0.01)]
+)  # float32; outputs of 0.01 sqrt(16) x about 0.02
 def test_marginal_begins_a_run_on_unbalanced_images_at_the_entropy_of_its_labels(init, tolerance, unbalanced, composed):
     data = ("data=image_folder", f"data.root={unbalanced}", "data.val_share=0", "batch_size=full")
     words = (*data, "model=mlp", "model.hidden=[16]", f"init={init}", "threads=1")
-    losses = {bias: first_loss(build.run(composed(*words, f"bias={bias}"))) for bias in ("marginal", "zero")}
+    losses = {bias: first_loss(build_run(composed(*words, f"bias={bias}"))) for bias in ("marginal", "zero")}
     assert losses["marginal"] == pytest.approx(entropy([40, 8, 2]), rel=tolerance)  # 0.60
     assert losses["zero"] == pytest.approx(math.log(3), rel=tolerance)  # what bias=zero begins with: 1.10
 
 
 def test_marginal_begins_a_run_on_a_table_at_the_entropy_of_its_labels(composed):
-    run = build.run(composed("data=breast_cancer", "model=mlp", "init=zeros", "bias=marginal", "threads=1"))
+    run = build_run(composed("data=breast_cancer", "model=mlp", "init=zeros", "bias=marginal", "threads=1"))
     targets = run.train.targets
-    counts = targets.sum(0).tolist() if targets.shape[1] > 1 else [targets.sum().item(), len(targets) - targets.sum().item()]
+    counts = (
+        targets.sum(0).tolist() if targets.shape[1] > 1 else [targets.sum().item(), len(targets) - targets.sum().item()]
+    )
     assert first_loss(run) == pytest.approx(entropy(counts), rel=1e-5)
     assert sorted(counts)[0] < 0.4 * sum(counts)
 
@@ -154,11 +168,11 @@ def first_loss(run):
 
 @pytest.mark.parametrize("words", [(), ("norm=batch", "norm.place=after_act")])
 def test_constant_reaches_the_hidden_layers_of_a_run(words, composed):
-    run = build.run(composed("model=mlp", "bias=constant", "bias.value=0.25", "threads=1", *words))
+    run = build_run(composed("model=mlp", "bias=constant", "bias.value=0.25", "threads=1", *words))
     *hidden, head = [layer for layer in run.model.modules() if isinstance(layer, nn.Linear)]
     assert len(hidden) == 2 and all((layer.bias == 0.25).all() for layer in hidden) and not head.bias.any()
 
 
 def test_constant_says_in_a_run_that_norms_took_the_biases_away(composed):
     with pytest.raises(ConfigError, match="^bias.*norms took them away; nearest: bias=zero, norm=none$"):
-        build.run(composed("model=mlp", "norm=batch", "bias=constant", "threads=1"))
+        build_run(composed("model=mlp", "norm=batch", "bias=constant", "threads=1"))

@@ -9,11 +9,50 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "trainer"
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.read_text())
 
-GROUND = {"errors", "clock", "rng", "conf", "eventfile", "layers", "gain", "warp", "descent", "durable", "interpreter"}  # what techniques may stand on
+GROUND = {
+    "errors",
+    "clock",
+    "rng",
+    "conf",
+    "eventfile",
+    "layers",
+    "gain",
+    "warp",
+    "descent",
+    "durable",
+    "interpreter",
+}  # what techniques may stand on
 FLOORS = {
-    1: {"data", "model", "kit", "fold", "retrofit", "preprocess", "device", "tally", "launch", "rundir", "figure", "checkpoint", "resume"},
+    1: {
+        "data",
+        "model",
+        "kit",
+        "fold",
+        "retrofit",
+        "preprocess",
+        "device",
+        "tally",
+        "launch",
+        "rundir",
+        "figure",
+        "checkpoint",
+        "resume",
+    },
     2: {"loop", "run", "evaluate", "curves", "console", "signals", "state"},
-    3: {"build", "node", "rehearsal", "targets", "lints", "report", "rescue", "training", "compare", "sheet", "search", "sweep"},
+    3: {
+        "build",
+        "node",
+        "rehearsal",
+        "targets",
+        "lints",
+        "report",
+        "rescue",
+        "training",
+        "compare",
+        "sheet",
+        "search",
+        "sweep",
+    },
     4: {"task"},
     5: {"cli", "typed", "swept", "usage", "__main__"},
 }
@@ -36,7 +75,9 @@ def imports(path: Path) -> set[Path]:
                     parts.pop()
                 found.add(Path(*parts).with_suffix(".py"))
         elif isinstance(node, ast.Import):
-            assert not any(name.name.startswith("trainer") for name in node.names), f"{path}: import names from trainer, not trainer itself"
+            assert not any(name.name.startswith("trainer") for name in node.names), (
+                f"{path}: import names from trainer, not trainer itself"
+            )
     return found
 
 
@@ -62,12 +103,29 @@ def test_only_build_turns_configuration_into_objects(path):
     assert ("import_module(" in source) == (path == Path("targets.py"))
 
 
-@pytest.mark.parametrize("path", [Path("cli.py"), Path("typed.py"), Path("swept.py"), Path("usage.py"), Path("conf.py"), Path("errors.py"), Path("clock.py"), Path("rundir.py"), Path("resume.py")], ids=str)
+@pytest.mark.parametrize(
+    "path",
+    [
+        Path("cli.py"),
+        Path("typed.py"),
+        Path("swept.py"),
+        Path("usage.py"),
+        Path("conf.py"),
+        Path("errors.py"),
+        Path("clock.py"),
+        Path("rundir.py"),
+        Path("resume.py"),
+    ],
+    ids=str,
+)
 def test_what_runs_before_torch_does_not_import_it(path):
     top = ast.parse((PACKAGE / path).read_text()).body
     names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
     names |= {node.module for node in top if isinstance(node, ast.ImportFrom)}
-    assert not any(name.split(".")[0] in ("torch", "torchvision", "sklearn", "matplotlib", "numpy", "tensorboard") for name in names)
+    assert not any(
+        name.split(".")[0] in ("torch", "torchvision", "sklearn", "matplotlib", "numpy", "tensorboard")
+        for name in names
+    )
 
 
 def test_init_files_are_empty():
@@ -75,9 +133,28 @@ def test_init_files_are_empty():
 
 
 def test_no_core_file_names_a_technique():
-    options = {path.stem for group in ("optimizer", "reg", "aug", "sched", "averaging") for path in (PACKAGE.parent / "conf" / group).glob("*.yaml")}
-    plain = {"none", "constant", "step", "linear", "flip", "crop", "plateau", "dropout"}  # words of English or of Python as well
-    source = (PACKAGE / "loop.py").read_text() + (PACKAGE / "evaluate.py").read_text() + (PACKAGE / "curves.py").read_text()
+    options = {
+        path.stem
+        for group in ("optimizer", "reg", "aug", "sched", "averaging")
+        for path in (PACKAGE.parent / "conf" / group).glob("*.yaml")
+    }
+    plain = {
+        "none",
+        "constant",
+        "step",
+        "linear",
+        "flip",
+        "crop",
+        "plateau",
+        "dropout",
+    }  # words of English or of Python as well
+    source = (
+        (PACKAGE / "loop.py").read_text() + (PACKAGE / "evaluate.py").read_text() + (PACKAGE / "curves.py").read_text()
+    )
     words = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
-    words |= {node.value for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value}
+    words |= {
+        node.value
+        for node in ast.walk(ast.parse(source))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value
+    }
     assert not words & (options - plain)

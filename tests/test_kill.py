@@ -8,7 +8,12 @@ SCRIPT = Path(__file__).parent.parent / "scripts" / "kill.py"
 
 
 def test_thirty_kills_leave_every_run_readable_resumable_and_the_same():
-    done = subprocess.run([sys.executable, str(SCRIPT), "--kills", "30", "--seed", "1"], capture_output=True, text=True, timeout=290)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--kills", "30", "--seed", "1"], capture_output=True, text=True, timeout=290
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("30 kills (10 while a checkpoint was written), ")
-    assert done.stdout.endswith(" runs to their end: 0 unreadable, 0 not resumed, 0 different\n") and " 0 runs to" not in done.stdout
+    assert (
+        done.stdout.endswith(" runs to their end: 0 unreadable, 0 not resumed, 0 different\n")
+        and " 0 runs to" not in done.stdout
+    )

@@ -41,7 +41,9 @@ def test_every_loss_gives_one_number_a_sample(criterion, outputs, hard):
 def test_cross_entropy_by_hand():
     outputs = torch.tensor([[0.0, math.log(3)]], dtype=torch.float64)  # softmax = 1/4, 3/4
     targets = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
-    assert_close(CrossEntropy()(outputs, targets), torch.tensor([math.log(4) - math.log(3) / 2], dtype=torch.float64), **EXACT)
+    assert_close(
+        CrossEntropy()(outputs, targets), torch.tensor([math.log(4) - math.log(3) / 2], dtype=torch.float64), **EXACT
+    )
 
 
 def test_cross_entropy_is_torchs_for_soft_targets_and_for_labels(outputs, soft, hard, labels):
@@ -49,7 +51,9 @@ def test_cross_entropy_is_torchs_for_soft_targets_and_for_labels(outputs, soft, 
     assert_close(CrossEntropy()(outputs, hard), F.cross_entropy(outputs, labels, reduction="none"), **EXACT)
 
 
-@pytest.mark.parametrize(("criterion", "squash"), [(CrossEntropy(), lambda o: o.softmax(1)), (BinaryCrossEntropy(), torch.sigmoid)])
+@pytest.mark.parametrize(
+    ("criterion", "squash"), [(CrossEntropy(), lambda o: o.softmax(1)), (BinaryCrossEntropy(), torch.sigmoid)]
+)
 def test_gradient_of_both_cross_entropies_is_probability_minus_target(criterion, squash, outputs, soft):
     criterion(outputs, soft).sum().backward()
     assert_close(outputs.grad, squash(outputs.detach()) - soft, **EXACT)
@@ -57,7 +61,9 @@ def test_gradient_of_both_cross_entropies_is_probability_minus_target(criterion,
 
 def test_binary_cross_entropy_sums_the_outputs_of_a_sample(outputs, soft):
     p = 1 / (1 + (-outputs.detach()).exp())
-    assert_close(BinaryCrossEntropy()(outputs.detach(), soft), -(soft * p.log() + (1 - soft) * (1 - p).log()).sum(1), **EXACT)
+    assert_close(
+        BinaryCrossEntropy()(outputs.detach(), soft), -(soft * p.log() + (1 - soft) * (1 - p).log()).sum(1), **EXACT
+    )
 
 
 @pytest.mark.parametrize(("criterion", "expected"), [(CrossEntropy(), [2e4, 0.0]), (BinaryCrossEntropy(), [2e4, 0.0])])
@@ -100,14 +106,20 @@ def test_a_step_down_the_gradient_lifts_the_true_logit_and_lowers_the_others(cri
 def test_both_cross_entropies_are_one_for_two_classes(outputs, soft):
     """The sigmoid of a difference of logits is the softmax of the two."""
     pair, p = outputs.detach()[:, :2], soft[:, :1]
-    assert_close(BinaryCrossEntropy()(pair[:, :1] - pair[:, 1:], p), CrossEntropy()(pair, torch.cat([p, 1 - p], 1)), **EXACT)
+    assert_close(
+        BinaryCrossEntropy()(pair[:, :1] - pair[:, 1:], p), CrossEntropy()(pair, torch.cat([p, 1 - p], 1)), **EXACT
+    )
 
 
 @pytest.mark.parametrize("criterion", EVERY)
 def test_a_loss_of_mixed_or_smoothed_labels_is_that_mix_of_the_labels_losses(criterion, outputs, soft):
     """True of all that are linear in the targets; the squared error also pays the spread of the labels, which no output can change."""
     alone = torch.stack([criterion(outputs, F.one_hot(torch.full((7,), k), 4).double()) for k in range(4)], 1)
-    spread = (1 - soft.square().sum(1)) / (1 if criterion == MeanSquaredError(reduction="sum") else 4) if isinstance(criterion, MeanSquaredError) else 0
+    spread = (
+        (1 - soft.square().sum(1)) / (1 if criterion == MeanSquaredError(reduction="sum") else 4)
+        if isinstance(criterion, MeanSquaredError)
+        else 0
+    )
     assert_close(criterion(outputs, soft), (soft * alone).sum(1) - spread, **EXACT)
 
 
@@ -126,19 +138,34 @@ def test_outputs_of_a_bf16_forward_pass_give_float32_losses_and_gradients(criter
     losses = criterion(outputs.float(), hard.float())
     losses.mean().backward()
     assert outputs.dtype == torch.bfloat16 and losses.dtype == torch.float32 and layer.weight.grad.abs().max() > 0
-    assert_close(losses.double(), criterion(outputs.detach().double(), hard), rtol=1e-5, atol=1e-6)  # float32 operations on the same bf16 numbers
+    assert_close(
+        losses.double(), criterion(outputs.detach().double(), hard), rtol=1e-5, atol=1e-6
+    )  # float32 operations on the same bf16 numbers
 
 
 def test_hinge_by_hand():
-    outputs = torch.tensor([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]], dtype=torch.float64)  # the example of cs231n
-    assert_close(Hinge()(outputs, torch.eye(3, dtype=torch.float64)), torch.tensor([2.9, 0.0, 12.9], dtype=torch.float64), **EXACT)
+    outputs = torch.tensor(
+        [[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]], dtype=torch.float64
+    )  # the example of cs231n
+    assert_close(
+        Hinge()(outputs, torch.eye(3, dtype=torch.float64)),
+        torch.tensor([2.9, 0.0, 12.9], dtype=torch.float64),
+        **EXACT,
+    )
 
 
 @pytest.mark.parametrize("margin", [0.5, 1.0, 2.0])
 def test_hinge_is_the_sum_over_wrong_classes(margin, outputs, hard, labels):
-    expected = [sum(max(0.0, row[j] - row[y] + margin) for j in range(4) if j != y) for row, y in zip(outputs.tolist(), labels.tolist())]
+    expected = [
+        sum(max(0.0, row[j] - row[y] + margin) for j in range(4) if j != y)
+        for row, y in zip(outputs.tolist(), labels.tolist())
+    ]
     assert_close(Hinge(margin=margin)(outputs, hard), torch.tensor(expected, dtype=torch.float64), **EXACT)
-    assert_close(Hinge(margin=margin)(outputs, hard), 4 * F.multi_margin_loss(outputs, labels, margin=margin, reduction="none"), **EXACT)
+    assert_close(
+        Hinge(margin=margin)(outputs, hard),
+        4 * F.multi_margin_loss(outputs, labels, margin=margin, reduction="none"),
+        **EXACT,
+    )
 
 
 @pytest.mark.parametrize("margin", [0.5, 1.0])
@@ -159,7 +186,10 @@ def test_hinge_weighs_the_classes_of_soft_targets(outputs, soft):
 
 
 def test_hinge_of_one_output_pushes_yes_above_and_no_below_the_margin():
-    outputs, targets = torch.tensor([[0.25], [3.0], [0.25], [-3.0], [0.5]]), torch.tensor([[1.0], [1.0], [0.0], [0.0], [0.5]])
+    outputs, targets = (
+        torch.tensor([[0.25], [3.0], [0.25], [-3.0], [0.5]]),
+        torch.tensor([[1.0], [1.0], [0.0], [0.0], [0.5]]),
+    )
     assert Hinge(margin=2.0)(outputs, targets).tolist() == [1.75, 0.0, 2.25, 0.0, 2.0]
 
 

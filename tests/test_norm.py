@@ -6,9 +6,9 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.engine import build
 from trainer.base.errors import ConfigError
-from trainer.norm import Batch, Group, Instance, Layer, NoNorm, Rms
+from trainer.engine.build import build_run
+from trainer.norm import Batch, Group, Identity, Instance, Layer, Rms
 
 SHAPES = [(6, 5), (6, 5, 7), (6, 5, 4, 3), (6, 5, 2, 3, 2)]
 ROUNDING = {"rtol": 1e-10, "atol": 1e-12}  # float64; kernels add in another order than NumPy
@@ -59,7 +59,9 @@ def test_batch_in_evaluation_uses_running_averages_with_the_unbiased_variance(sh
 
 
 @pytest.mark.parametrize("affine", [True, False])
-@pytest.mark.parametrize(("theirs", "shape"), [(nn.BatchNorm1d, (6, 5)), (nn.BatchNorm1d, (6, 5, 7)), (nn.BatchNorm2d, (6, 5, 4, 3))])
+@pytest.mark.parametrize(
+    ("theirs", "shape"), [(nn.BatchNorm1d, (6, 5)), (nn.BatchNorm1d, (6, 5, 7)), (nn.BatchNorm2d, (6, 5, 4, 3))]
+)
 def test_batch_is_torchs_batch_norm(theirs, shape, affine):
     ours, theirs = Batch(eps=1e-3, momentum=0.2, affine=affine)(5), theirs(5, eps=1e-3, momentum=0.2, affine=affine)
     for seed in range(3):
@@ -77,7 +79,9 @@ def test_batch_refuses_to_average_one_value_a_channel_in_training_only():
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize(("make", "shape", "first"), [(Layer, shape, 1) for shape in SHAPES] + [(Instance, shape, 2) for shape in SHAPES[1:]])
+@pytest.mark.parametrize(
+    ("make", "shape", "first"), [(Layer, shape, 1) for shape in SHAPES] + [(Instance, shape, 2) for shape in SHAPES[1:]]
+)
 def test_layer_and_instance_use_each_samples_own_mean_and_biased_variance(make, shape, first, training, draws):
     """Over everything but the sample, and over everything but the sample and the channel."""
     norm, x = make(eps=0.01)(5), draws.normal(2, 3, shape)
@@ -90,7 +94,10 @@ def test_layer_and_instance_use_each_samples_own_mean_and_biased_variance(make, 
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_layer_is_torchs_layer_norm(shape, affine, draws):
-    ours, theirs = Layer(eps=1e-3, affine=affine)(5).double(), nn.LayerNorm(shape[1:], eps=1e-3, elementwise_affine=affine).double()
+    ours, theirs = (
+        Layer(eps=1e-3, affine=affine)(5).double(),
+        nn.LayerNorm(shape[1:], eps=1e-3, elementwise_affine=affine).double(),
+    )
     if affine:
         gamma, beta = learned(ours, draws)
         with torch.no_grad():
@@ -120,7 +127,10 @@ def test_instance_is_torchs_instance_norm_and_refuses_tables(training):
         ours(torch.zeros(6, 5))
 
 
-@pytest.mark.parametrize(("channels", "asked", "groups"), [(64, 32, 32), (128, 32, 32), (16, 32, 8), (120, 32, 30), (6, 2, 2), (6, 4, 3), (7, 4, 1), (1, 32, 1)])
+@pytest.mark.parametrize(
+    ("channels", "asked", "groups"),
+    [(64, 32, 32), (128, 32, 32), (16, 32, 8), (120, 32, 30), (6, 2, 2), (6, 4, 3), (7, 4, 1), (1, 32, 1)],
+)
 def test_group_takes_the_number_asked_or_the_next_smaller_that_divides(channels, asked, groups, draws):
     norm, x = Group(groups=asked, eps=0.01)(channels).double(), draws.normal(2, 3, (6, channels, 4))
     parts = x.reshape(6, groups, -1)
@@ -158,7 +168,7 @@ def test_the_gradient_through_batch_norm_never_only_shifts_or_scales(draws):
 
 
 def test_no_norm_is_the_identity():
-    assert isinstance(NoNorm()(5), nn.Identity)
+    assert isinstance(Identity()(5), nn.Identity)
 
 
 @pytest.mark.parametrize("norm", [Batch, Layer, Instance, Group, Rms])
@@ -167,9 +177,13 @@ def test_a_place_that_does_not_exist_is_refused(norm):
         norm(place="behind")
 
 
-@pytest.mark.parametrize(("norm", "shape"), [(Layer(), (3, 2)), (Instance(), (3, 5, 1, 2)), (Group(), (3, 64)), (Group(groups=2), (3, 4, 1))])
+@pytest.mark.parametrize(
+    ("norm", "shape"), [(Layer(), (3, 2)), (Instance(), (3, 5, 1, 2)), (Group(), (3, 64)), (Group(groups=2), (3, 4, 1))]
+)
 def test_two_values_that_become_1_and_minus_1_whatever_they_are_are_refused(norm, shape):
-    with pytest.raises(ValueError, match=r"leaves two values \(they become 1 and -1\) to average in a layer that gives \("):
+    with pytest.raises(
+        ValueError, match=r"leaves two values \(they become 1 and -1\) to average in a layer that gives \("
+    ):
         norm(shape[1])(torch.zeros(shape))
 
 
@@ -190,11 +204,15 @@ def test_too_few_values_to_average_are_refused_with_what_would_do(norm, shape, n
             norm(shape[1]).train(training)(torch.zeros(shape))
 
 
-@pytest.mark.parametrize(("norm", "shape"), [(Group(), (3, 96)), (Layer(), (3, 3)), (Instance(), (3, 5, 1, 3)), (Rms(), (3, 2))])
+@pytest.mark.parametrize(
+    ("norm", "shape"), [(Group(), (3, 96)), (Layer(), (3, 3)), (Instance(), (3, 5, 1, 3)), (Rms(), (3, 2))]
+)
 def test_three_values_or_two_of_rms_let_a_gradient_through(norm, shape, draws):
     x = torch.from_numpy(draws.normal(size=shape)).requires_grad_()
     (norm(shape[1]).double()(x) * torch.from_numpy(draws.normal(size=shape))).sum().backward()
-    assert (x.grad.flatten(1).norm(dim=1) > 1e-3).all()  # of order 1; of two values, or the sign of one, it is of order eps
+    assert (
+        x.grad.flatten(1).norm(dim=1) > 1e-3
+    ).all()  # of order 1; of two values, or the sign of one, it is of order eps
 
 
 def test_the_mean_and_the_spread_behind_batch_norm_are_beta_and_gamma_whatever_came_in(draws):
@@ -207,7 +225,7 @@ def test_the_mean_and_the_spread_behind_batch_norm_are_beta_and_gamma_whatever_c
 
 
 def test_scoring_a_run_twice_gives_the_same_and_moves_no_running_average(composed):
-    run = build.run(composed("model=cnn", "model.channels=[8]", "norm=batch", "threads=1"))
+    run = build_run(composed("model=cnn", "model.channels=[8]", "norm=batch", "threads=1"))
     run.model.train()
     run.model(run.train.batch(torch.arange(64))[0])  # averages that are not those of a fresh norm
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
@@ -218,12 +236,17 @@ def test_scoring_a_run_twice_gives_the_same_and_moves_no_running_average(compose
 
 
 def test_a_training_batch_of_one_is_refused_before_the_run(composed):
-    with pytest.raises(ConfigError, match="batch_size=1: every batch holds one sample, .*norm.* needs two or more; nearest: batch_size=2"):
-        build.run(composed("model=mlp", "norm=batch", "batch_size=1", "threads=1"))
+    with pytest.raises(
+        ConfigError,
+        match="batch_size=1: every batch holds one sample, .*norm.* needs two or more; nearest: batch_size=2",
+    ):
+        build_run(composed("model=mlp", "norm=batch", "batch_size=1", "threads=1"))
 
 
 @pytest.mark.parametrize("norm", [Batch, Layer, Instance, Group, Rms])
 def test_numbers_out_of_range_are_refused(norm):
-    for fields in [{"eps": 0.0}] + [{"momentum": 0.0}, {"momentum": 1.1}] * (norm is Batch) + [{"groups": 0}] * (norm is Group):
+    for fields in (
+        [{"eps": 0.0}] + [{"momentum": 0.0}, {"momentum": 1.1}] * (norm is Batch) + [{"groups": 0}] * (norm is Group)
+    ):
         with pytest.raises(ValueError, match=f"{next(iter(fields))} must be"):
             norm(**fields)

@@ -15,7 +15,10 @@ def windows(inputs, outputs, kernel, u):
     return [int((i + u) * alpha) - int(u * alpha) for i in range(outputs - 1)] + [inputs - kernel]
 
 
-@pytest.mark.parametrize(("side", "ratio", "out"), [(8, 0.7071, 5), (5, 0.7071, 3), (3, 0.7071, 2), (2, 0.7071, 1), (1, 0.7071, 1), (9, 0.5, 4), (10, 0.9, 9)])
+@pytest.mark.parametrize(
+    ("side", "ratio", "out"),
+    [(8, 0.7071, 5), (5, 0.7071, 3), (3, 0.7071, 2), (2, 0.7071, 1), (1, 0.7071, 1), (9, 0.5, 4), (10, 0.9, 9)],
+)
 def test_a_side_shrinks_by_the_ratio(side, ratio, out):
     assert Fractional(ratio=ratio)(torch.rand(2, 3, side, side)).shape == (2, 3, out, out)
 
@@ -24,7 +27,9 @@ def test_a_side_shrinks_by_the_ratio(side, ratio, out):
 def test_in_evaluation_the_windows_are_those_of_one_half(height, width, out):
     x = torch.rand(2, 3, height, width)
     rows, columns = windows(height, out[0], 2, 0.5), windows(width, out[1], 2, 0.5)
-    expected = torch.stack([x[:, :, r : r + 2, c : c + 2].amax((2, 3)) for r, c in itertools.product(rows, columns)], 2).view(2, 3, *out)
+    expected = torch.stack(
+        [x[:, :, r : r + 2, c : c + 2].amax((2, 3)) for r, c in itertools.product(rows, columns)], 2
+    ).view(2, 3, *out)
     pool = Fractional().eval()
     assert torch.equal(pool(x), expected) and torch.equal(pool(x), pool(x))
 
@@ -36,7 +41,9 @@ def test_windows_that_are_wide_for_the_ratio_leave_fewer_of_them():
 
 def test_in_training_the_windows_are_drawn_anew_and_lie_where_some_u_puts_them():
     torch.manual_seed(0)
-    x = torch.arange(11.0).view(1, 1, 1, 11).expand(200, 1, 11, 11).contiguous()  # the largest of a window is its last column
+    x = (
+        torch.arange(11.0).view(1, 1, 1, 11).expand(200, 1, 11, 11).contiguous()
+    )  # the largest of a window is its last column
     seen = {tuple(row.int().tolist()) for row in Fractional()(x)[:, 0, 0]}
     possible = {tuple(begin + 1 for begin in windows(11, 7, 2, u / 1000)) for u in range(1000)}
     assert len(seen) > 1 and seen <= possible

@@ -8,11 +8,14 @@ from PIL import Image
 from torch.testing import assert_close
 
 from trainer import preprocess
-from trainer.engine import build
 from trainer.config import catalog
-from trainer.preprocess import ChannelStandardize, MinMax, Nothing, Pca, Standardize, WhitenPca, WhitenZca
+from trainer.engine.build import build_run
+from trainer.preprocess import ChannelStandardize, Identity, MinMax, Pca, Standardize, WhitenPca, WhitenZca
 
-ROUNDING = {"rtol": 1e-5, "atol": 1e-5}  # center, scale and result are float32: 6e-8 each, grown by the division by deviations near 0.1
+ROUNDING = {
+    "rtol": 1e-5,
+    "atol": 1e-5,
+}  # center, scale and result are float32: 6e-8 each, grown by the division by deviations near 0.1
 
 
 def technique(option, **keys):
@@ -79,11 +82,17 @@ def test_rotations_are_the_lines_of_the_lecture(kind):
     u, s, _ = np.linalg.svd(t.T @ t / len(t))
     u = u * np.sign(u[abs(u).argmax(0), range(len(u))])
     rotated = x @ u
-    expected = {"pca": rotated, "whiten_pca": rotated / np.sqrt(s + 1e-5), "whiten_zca": rotated / np.sqrt(s + 1e-5) @ u.T}
+    expected = {
+        "pca": rotated,
+        "whiten_pca": rotated / np.sqrt(s + 1e-5),
+        "whiten_zca": rotated / np.sqrt(s + 1e-5) @ u.T,
+    }
     for option, values in expected.items():
         ours = technique(option).fit(torch.from_numpy(train))(torch.from_numpy(other))
         assert ours.dtype == torch.float32 and ours.shape == other.shape
-        assert_close(ours.flatten(1).double(), torch.from_numpy(values), rtol=1e-4, atol=1e-4)  # sums of up to 24 products in float32
+        assert_close(
+            ours.flatten(1).double(), torch.from_numpy(values), rtol=1e-4, atol=1e-4
+        )  # sums of up to 24 products in float32
     few = technique("pca", components=2).fit(torch.from_numpy(train))(torch.from_numpy(other))
     assert_close(few.double(), torch.from_numpy(rotated[:, :2]), rtol=1e-4, atol=1e-4)
 
@@ -152,16 +161,32 @@ def test_no_other_split_than_train_is_looked_at(option, composed, tmp_path, monk
     draws, runs = np.random.default_rng(5), []
     train = draws.integers(0, 256, (2, 12, 3, 4, 3), dtype=np.uint8)
     for poison in ("clean", "poisoned"):
-        for part, images in (("train", train), ("val", draws.integers(0, 60, (2, 5, 3, 4, 3), dtype=np.uint8)), ("test", train[:, :5] // 3)):
+        for part, images in (
+            ("train", train),
+            ("val", draws.integers(0, 60, (2, 5, 3, 4, 3), dtype=np.uint8)),
+            ("test", train[:, :5] // 3),
+        ):
             for name, rows in zip(("ant", "bee"), images if poison == "clean" or part == "train" else 255 - images):
                 folder = tmp_path / poison / part / name
                 folder.mkdir(parents=True)
                 for number, row in enumerate(rows):
                     Image.fromarray(row).save(folder / f"{number:02}.png")
-        runs.append(build.run(composed("data=image_folder", f"data.root={tmp_path / poison}", f"preprocess={option}", "model=linear", "batch_size=8")))
+        runs.append(
+            build_run(
+                composed(
+                    "data=image_folder",
+                    f"data.root={tmp_path / poison}",
+                    f"preprocess={option}",
+                    "model=linear",
+                    "batch_size=8",
+                )
+            )
+        )
     clean, poisoned = runs
     assert torch.equal(clean.train.images, poisoned.train.images)
-    assert not torch.equal(clean.val.images, poisoned.val.images) and not torch.equal(clean.test.images, poisoned.test.images)
+    assert not torch.equal(clean.val.images, poisoned.val.images) and not torch.equal(
+        clean.test.images, poisoned.test.images
+    )
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, -7.3, 12345.678])
@@ -186,8 +211,15 @@ def test_a_constant_channel_of_uint8_images_is_only_centred():
 def test_a_constant_feature_becomes_the_low_end_of_a_range_and_nothing_to_a_rotation(constant):
     table = torch.tensor([[constant, 1.0], [constant, 3.0], [constant, 5.0]])
     assert_close(MinMax(low=-1.0).fit(table)(table), torch.tensor([[-1.0, -1.0], [-1.0, 0.0], [-1.0, 1.0]]))
-    assert_close(WhitenZca().fit(table)(table)[:, 0], torch.zeros(3), rtol=0, atol=1e-3)  # what is left of 7.3, 5e-7, times 1/sqrt(1e-5) = 316
-    assert_close(WhitenPca().fit(table)(table), torch.tensor([[-1.5, 0.0], [0.0, 0.0], [1.5, 0.0]]) * (2 / 3) ** 0.5, rtol=1e-4, atol=1e-3)
+    assert_close(
+        WhitenZca().fit(table)(table)[:, 0], torch.zeros(3), rtol=0, atol=1e-3
+    )  # what is left of 7.3, 5e-7, times 1/sqrt(1e-5) = 316
+    assert_close(
+        WhitenPca().fit(table)(table),
+        torch.tensor([[-1.5, 0.0], [0.0, 0.0], [1.5, 0.0]]) * (2 / 3) ** 0.5,
+        rtol=1e-4,
+        atol=1e-3,
+    )
 
 
 def test_a_small_deviation_beside_a_large_mean_is_no_constant():
@@ -201,7 +233,9 @@ def test_statistics_taken_in_chunks_are_those_of_the_whole(option, kind, monkeyp
     train = torch.from_numpy(samples(kind, 301, 0))
     whole = technique(option).fit(train)(train)
     monkeypatch.setattr("trainer.preprocess.CHUNK", 100)
-    assert_close(technique(option).fit(train)(train), whole, rtol=1e-5, atol=1e-5)  # float64 sums in another order, then float32
+    assert_close(
+        technique(option).fit(train)(train), whole, rtol=1e-5, atol=1e-5
+    )  # float64 sums in another order, then float32
 
 
 @pytest.mark.parametrize("option", ALL)
@@ -214,9 +248,11 @@ def test_a_split_may_be_a_map_of_a_file(option, tmp_path):
 
 
 def test_nothing_scales_uint8_and_keeps_floats():
-    assert Nothing().fit(torch.empty(0))(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([0, 0.2, 1])
+    assert Identity().fit(torch.empty(0))(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx(
+        [0, 0.2, 1]
+    )
     floats = torch.tensor([0.3, -2.0])
-    assert torch.equal(Nothing().fit(floats)(floats), floats)
+    assert torch.equal(Identity().fit(floats)(floats), floats)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -232,7 +268,11 @@ def test_the_input_is_not_written_over_and_a_split_may_be_empty(option, kind):
 
 def test_components_of_images_are_a_table_once_some_are_left_out():
     images = torch.from_numpy(samples("uint8", 30, 0))
-    assert [tuple(Pca(components=k).fit(images)(images[:7]).shape) for k in (None, 24, 5)] == [(7, 3, 4, 2), (7, 24), (7, 5)]
+    assert [tuple(Pca(components=k).fit(images)(images[:7]).shape) for k in (None, 24, 5)] == [
+        (7, 3, 4, 2),
+        (7, 24),
+        (7, 5),
+    ]
 
 
 def test_height_and_weight_count_the_same_once_standardised():
@@ -254,8 +294,14 @@ def test_height_and_weight_count_the_same_once_standardised():
         (lambda: Pca(components=0), "components must be >= 1, got 0"),
         (lambda: WhitenPca(eps=0.0), "eps must be > 0, got 0.0"),
         (lambda: WhitenZca(eps=-1.0), "eps must be > 0, got -1.0"),
-        (lambda: Pca(components=4).fit(torch.zeros(5, 3)), "components must be <= 3, the number of the data's features, got 4"),
-        (lambda: Pca().fit(torch.zeros(2, 3, 64, 64)), "takes 10000 features at most, the data has 12288; nearest: preprocess=channel_stand"),
+        (
+            lambda: Pca(components=4).fit(torch.zeros(5, 3)),
+            "components must be <= 3, the number of the data's features, got 4",
+        ),
+        (
+            lambda: Pca().fit(torch.zeros(2, 3, 64, 64)),
+            "takes 10000 features at most, the data has 12288; nearest: preprocess=channel_stand",
+        ),
         (lambda: WhitenPca().fit(torch.zeros(2, 3, 64, 64)), "takes 10000 features at most"),
         (lambda: WhitenZca().fit(torch.zeros(2, 3, 64, 64)), "takes 10000 features at most"),
     ],

@@ -6,9 +6,9 @@ import torch
 from scipy import stats
 from torch.nn.functional import one_hot
 
-from trainer.engine import build
-from trainer.engine.loop import batches
 from trainer.base.rng import derive
+from trainer.engine.build import build_run
+from trainer.engine.loop import batches
 from trainer.sampler import Balanced, HardExamples, Replacement, Sequential, Shuffle
 
 LOSSES = torch.zeros(50)
@@ -67,7 +67,9 @@ def test_replacement_draws_every_sample_alike_and_leaves_out_a_share_of_1_in_e()
 
 
 def test_balanced_draws_classes_alike_and_samples_of_a_class_alike():
-    labels = torch.tensor([0] * 30 + [3] * 2 + [1] * 8)[torch.randperm(40, generator=torch.Generator().manual_seed(1))]  # class 2 has none
+    labels = torch.tensor([0] * 30 + [3] * 2 + [1] * 8)[
+        torch.randperm(40, generator=torch.Generator().manual_seed(1))
+    ]  # class 2 has none
     counts = drawn(Balanced(), one_hot(labels, 4).float(), torch.zeros(40), 400)
     assert fits([counts[labels == label].sum() for label in (0, 1, 3)], np.full(3, 1 / 3))
     assert fits(counts, [1 / 3 / (labels == label).sum().item() for label in labels])
@@ -89,7 +91,11 @@ LOSS = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 1000.0]
 @pytest.mark.parametrize(
     ("fields", "losses", "chances"),
     [
-        ({"cap": 0.9, "uniform": 0.0}, LOSS, np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 8]) / 44),  # nine of ten losses are 8 or less
+        (
+            {"cap": 0.9, "uniform": 0.0},
+            LOSS,
+            np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 8]) / 44,
+        ),  # nine of ten losses are 8 or less
         ({"cap": 0.5, "uniform": 0.0}, LOSS, np.array([0, 1, 2, 3, 4, 4, 4, 4, 4, 4]) / 30),
         ({"cap": 1.0, "uniform": 0.0}, LOSS, np.array(LOSS) / 1036),
         ({"cap": 0.9, "uniform": 0.25}, LOSS, 0.25 / 10 + 0.75 * np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 8]) / 44),
@@ -136,7 +142,7 @@ def test_hard_examples_in_a_run_sees_the_loss_of_each_sample_and_comes_back_to_h
 
 @pytest.mark.parametrize("name", ["shuffle", "sequential", "replacement", "balanced", "hard_examples"])
 def test_the_order_of_an_epoch_needs_no_epoch_before_it(name, composed):
-    run = build.run(composed("model=mlp", "epochs=3", f"sampler={name}", "threads=1"))
+    run = build_run(composed("model=mlp", "epochs=3", f"sampler={name}", "threads=1"))
     listed = [torch.cat(indices) for indices, _ in batches(run)]
     third = torch.cat(listed[2 * run.clock.steps_per_epoch :])
     rng = torch.Generator().manual_seed(derive(run.seed, "order", 2))

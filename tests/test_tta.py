@@ -13,11 +13,13 @@ from trainer.pool import Fractional as FractionalPool
 from trainer.reg.dropconnect import DropConnect
 from trainer.reg.dropout import ScaledDropout, SpatialDropout
 from trainer.reg.stochastic_depth import StochasticDepth
-from trainer.tta import Flip, Fractional, McDropout, MultiScale, Nothing, TenCrop, average
+from trainer.tta import Flip, Fractional, Identity, McDropout, MultiScale, TenCrop, average
 
 
 def images(count=4, channels=2, height=6, width=9, seed=0):
-    return torch.from_numpy(np.random.default_rng(seed).normal(size=(count, channels, height, width)).astype(np.float32))
+    return torch.from_numpy(
+        np.random.default_rng(seed).normal(size=(count, channels, height, width)).astype(np.float32)
+    )
 
 
 class Pixels(nn.Module):
@@ -34,7 +36,9 @@ def seen(technique, batch):
 
 def net(*drops):
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), *drops, nn.Linear(112, 3)).eval()
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), *drops, nn.Linear(112, 3)
+    ).eval()
 
 
 @pytest.mark.parametrize("views", [2, 7])
@@ -52,16 +56,22 @@ def test_the_average_is_that_of_probabilities(task, views):
 
 def test_the_average_of_extreme_outputs_is_finite_and_exact():
     """Two views of certainty: (1, 0) and (0, 1) make 1/2 each; e^-1000 is 0 to any float."""
-    torch.testing.assert_close(average(torch.tensor([[[1000.0, 0.0]], [[0.0, 1000.0]]]), "classification"), torch.full((1, 2), 0.5).log())
-    assert average(torch.tensor([[[1000.0, 0.0]], [[800.0, 0.0]]]), "classification").tolist() == [[0.0, pytest.approx(-800 + np.log(0.5), rel=1e-6)]]
-    assert average(torch.tensor([[[500.0]], [[-500.0]]]), "binary").item() == pytest.approx(0, abs=1e-4)  # 500 - 500 in float32
+    torch.testing.assert_close(
+        average(torch.tensor([[[1000.0, 0.0]], [[0.0, 1000.0]]]), "classification"), torch.full((1, 2), 0.5).log()
+    )
+    assert average(torch.tensor([[[1000.0, 0.0]], [[800.0, 0.0]]]), "classification").tolist() == [
+        [0.0, pytest.approx(-800 + np.log(0.5), rel=1e-6)]
+    ]
+    assert average(torch.tensor([[[500.0]], [[-500.0]]]), "binary").item() == pytest.approx(
+        0, abs=1e-4
+    )  # 500 - 500 in float32
     assert average(torch.tensor([[[500.0]], [[400.0]]]), "binary").item() == pytest.approx(400 + np.log(2), rel=1e-6)
 
 
 @pytest.mark.parametrize("task", ["classification", "binary", "regression"])
 def test_a_single_view_leaves_outputs_as_they_are_bit_for_bit(task):
     model, batch = net(), images()
-    outputs = Nothing()(model, batch)
+    outputs = Identity()(model, batch)
     assert outputs.shape == (1, 4, 3) and torch.equal(average(outputs, task), model(batch))
 
 
@@ -70,7 +80,10 @@ def test_flip_shows_each_image_and_its_mirror_image():
     assert np.array_equal(seen(Flip(), batch), np.stack([batch.numpy(), batch.numpy()[..., ::-1]]))
 
 
-@pytest.mark.parametrize(("size", "ratio", "borders"), [((6, 9), 0.875, (1, 1)), ((8, 8), 0.5, (4, 4)), ((32, 28), 0.875, (2, 2)), ((1, 40), 0.8, (1, 5))])
+@pytest.mark.parametrize(
+    ("size", "ratio", "borders"),
+    [((6, 9), 0.875, (1, 1)), ((8, 8), 0.5, (4, 4)), ((32, 28), 0.875, (2, 2)), ((1, 40), 0.8, (1, 5))],
+)
 def test_ten_crop_cuts_corners_and_centre_of_the_padded_image(size, ratio, borders):
     """A border makes side / ratio of the side: (32 / 0.875 - 32) / 2 = 2.29, so 2; at least 1."""
     (height, width), (down, across) = size, borders
@@ -103,7 +116,10 @@ def test_multi_scale_zooms_in_to_the_centre_and_out_to_a_border():
     larger, same, smaller = seen(MultiScale(scales=(2.0, 1.0, 0.5), mirror=False), batch)
     assert np.array_equal(same, batch.numpy())
     assert np.array_equal(larger, F.interpolate(batch, (8, 16), mode="bilinear")[..., 2:6, 4:12].numpy())
-    halves = [np.clip(1 - abs(np.arange(side) + 0.5 - centre[:, None]) / 2, 0, None) for side, centre in ((4, np.array([1, 3])), (8, np.arange(1, 8, 2)))]
+    halves = [
+        np.clip(1 - abs(np.arange(side) + 0.5 - centre[:, None]) / 2, 0, None)
+        for side, centre in ((4, np.array([1, 3])), (8, np.arange(1, 8, 2)))
+    ]
     down, across = (half / half.sum(1, keepdims=True) for half in halves)
     expected = np.pad(down @ batch.double().numpy() @ across.T, [(0, 0), (0, 0), (1, 1), (2, 2)])
     assert_close(smaller.astype(float), expected, rtol=0, atol=1e-5)  # float32
@@ -117,7 +133,10 @@ def test_multi_scale_takes_places_and_mirror_images_of_every_scale():
     views = [batch] * 5 + five
     expected = torch.stack([model(view) for view in [*views, *(view.flip(3) for view in views)]])
     assert_close(outputs, expected)
-    assert len(MultiScale()(model, batch)) == 6 and len(MultiScale(scales=(1.0, 1.143, 1.714, 2.143, 2.857), places="five")(model, batch)) == 50
+    assert (
+        len(MultiScale()(model, batch)) == 6
+        and len(MultiScale(scales=(1.0, 1.143, 1.714, 2.143, 2.857), places="five")(model, batch)) == 50
+    )
 
 
 @pytest.mark.parametrize("technique", [Flip(), TenCrop(), MultiScale()])
@@ -129,7 +148,9 @@ def test_the_prediction_is_that_of_an_explicit_loop(technique):
     assert_close(ours.detach().double().numpy(), expected, rtol=1e-5, atol=1e-5)  # float32
 
 
-@pytest.mark.parametrize("technique", [Nothing(), Flip(), TenCrop(), MultiScale(scales=(0.25, 3.0)), McDropout(passes=3)])
+@pytest.mark.parametrize(
+    "technique", [Identity(), Flip(), TenCrop(), MultiScale(scales=(0.25, 3.0)), McDropout(passes=3)]
+)
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (8, 8)])
 def test_models_see_images_of_their_own_size_one_of_them_too(technique, size):
     model = nn.Sequential(nn.Flatten(), nn.Dropout(0.5), nn.Linear(3 * size[0] * size[1], 2)).eval()
@@ -146,7 +167,9 @@ def test_mc_dropout_draws_a_mask_each_pass_with_the_mean_of_evaluation():
         outputs = McDropout(passes=4000)(model, x).flatten().double()
         variance = (model[1].weight * x).square().sum().double()
         assert abs(outputs.mean() - model(x).item()) < 5 * (variance / 4000) ** 0.5  # five deviations of the mean
-        assert abs(outputs.var() / variance - 1) < 5 * (2 / 4000) ** 0.5  # of the variance: less than a normal one's, bounded draws have thin tails
+        assert (
+            abs(outputs.var() / variance - 1) < 5 * (2 / 4000) ** 0.5
+        )  # of the variance: less than a normal one's, bounded draws have thin tails
     assert len(outputs.unique()) > 40  # of 64 masks
 
 
@@ -175,12 +198,15 @@ def test_mc_dropout_is_an_explicit_loop_with_only_the_dropping_layers_in_trainin
     assert torch.equal(outputs, expected) and not torch.equal(outputs[0], outputs[1])
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     model.eval()
-    assert torch.equal(Nothing()(model, batch), Nothing()(model, batch))
+    assert torch.equal(Identity()(model, batch), Identity()(model, batch))
 
 
 def test_mc_dropout_drops_residual_branches_and_leaves_their_batch_norms():
     torch.manual_seed(0)
-    blocks = [Residual(nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2)), nn.Identity(), nn.ReLU()) for _ in range(4)]
+    blocks = [
+        Residual(nn.Sequential(nn.Conv2d(2, 2, 3, padding=1), nn.BatchNorm2d(2)), nn.Identity(), nn.ReLU())
+        for _ in range(4)
+    ]
     model, batch = StochasticDepth(survival=0.2)(nn.Sequential(*blocks, nn.Flatten())).eval(), images()
     before = {name: value.clone() for name, value in model.state_dict().items()}
     torch.manual_seed(3)
@@ -224,7 +250,9 @@ def test_batch_norms_take_a_single_example():
     model, batch = net(), images()
     model[1].running_mean.fill_(0.3)
     for technique in (Flip(), TenCrop(), MultiScale()):
-        assert_close(technique(model, batch[:1]), technique(model, batch)[:, :1], rtol=1e-5, atol=1e-5)  # sums in another order
+        assert_close(
+            technique(model, batch[:1]), technique(model, batch)[:, :1], rtol=1e-5, atol=1e-5
+        )  # sums in another order
 
 
 @pytest.mark.parametrize(

@@ -15,21 +15,31 @@ def installed(tmp_path_factory):
     """The wheel, built and unpacked into a folder of its own."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "-q", "--disable-pip-version-check"]
-    subprocess.run([*pip, "wheel", CLONE, "--no-deps", "--no-build-isolation", "-w", folder], check=True, capture_output=True)
+    subprocess.run(
+        [*pip, "wheel", CLONE, "--no-deps", "--no-build-isolation", "-w", folder], check=True, capture_output=True
+    )
     (wheel,) = folder.glob("*.whl")
-    subprocess.run([*pip, "install", wheel, "--no-deps", "--no-index", "--target", folder / "site"], check=True, capture_output=True)
+    subprocess.run(
+        [*pip, "install", wheel, "--no-deps", "--no-index", "--target", folder / "site"],
+        check=True,
+        capture_output=True,
+    )
     return folder / "site"
 
 
 def call(installed, cwd, *arguments):
     code = "import sys, trainer.cli.main; sys.argv[0] = 'train'; print(trainer.cli.main.__file__, file=sys.stderr); trainer.cli.main.main()"
     environment = {**os.environ, "PYTHONPATH": str(installed)}
-    return subprocess.run([sys.executable, "-c", code, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300)
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300
+    )
 
 
 def test_the_wheel_holds_every_option(installed):
     files = {path.relative_to(CLONE / "conf") for path in (CLONE / "conf").rglob("*.yaml")}
-    assert files == {path.relative_to(installed / "trainer" / "conf") for path in (installed / "trainer" / "conf").rglob("*.yaml")}
+    assert files == {
+        path.relative_to(installed / "trainer" / "conf") for path in (installed / "trainer" / "conf").rglob("*.yaml")
+    }
     assert (installed / "bin" / "train").is_file()
 
 

@@ -16,7 +16,7 @@ from trainer.base.errors import require
 BATCH = 256  # samples a pass when batch-norm statistics are computed anew
 
 
-class Nothing:
+class Identity:
     """The weights as they are."""
 
     def __init__(self, model: nn.Module) -> None:

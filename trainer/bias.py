@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.base.errors import require
-from trainer.base.layers import producers
+from trainer.base.layers import weight_layers
 
 
 def biases(layers: Iterable[nn.Module]) -> list[Tensor]:
@@ -20,7 +20,7 @@ class Zero:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act) -> None:
-        for bias in biases(producers(model)):
+        for bias in biases(weight_layers(model)):
             bias.zero_()
 
 
@@ -42,7 +42,7 @@ class Constant:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act) -> None:
-        *hidden, last = producers(model)
+        *hidden, last = weight_layers(model)
         found = biases(hidden)
         if not found:
             why = "the norms took them away" if hidden else "the model has no hidden layer"
@@ -67,7 +67,7 @@ class Marginal:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act) -> None:
-        layers = list(producers(model))
+        layers = list(weight_layers(model))
         if layers[-1].bias is None:
             raise ValueError("needs a last layer with a bias, the model's has none; nearest: bias=zero")
         for bias in biases(layers):

@@ -26,7 +26,9 @@ class CrossEntropy:
     tasks: ClassVar = ("classification",)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return (outputs.log_softmax(1) * -targets).sum(1)  # F.cross_entropy(reduction="none") gives the same, 10 us slower
+        return (outputs.log_softmax(1) * -targets).sum(
+            1
+        )  # F.cross_entropy(reduction="none") gives the same, 10 us slower
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,15 @@ def require_values(name: str, x: Tensor, groups: int, least: int) -> None:
     """Hold what a norm averages over in each sample to a number of values. Errors: ValueError."""
     total = math.prod(x.shape[1:])
     if total // groups < least:
-        fewer = max((count for count in range(1, groups) if x.shape[1] % count == 0 and total // count >= least), default=None)
+        fewer = max(
+            (count for count in range(1, groups) if x.shape[1] % count == 0 and total // count >= least), default=None
+        )
         nearest = [f"norm.groups={fewer}"] if name == "group" and fewer else []
         nearest += ["norm=batch"] if total == 1 else ["norm=batch", "norm=rms"]
         few = "one value" if total == groups else "two values (they become 1 and -1)"
-        raise ValueError(f"norm={name}: leaves {few} to average in a layer that gives {tuple(x.shape[1:])}; nearest: {', '.join(nearest)}")
+        raise ValueError(
+            f"norm={name}: leaves {few} to average in a layer that gives {tuple(x.shape[1:])}; nearest: {', '.join(nearest)}"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +52,7 @@ class Norm:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoNorm:
+class Identity:
     """Leave the values as they are."""
 
     def __call__(self, channels: int) -> nn.Module:

@@ -33,5 +33,9 @@ class Fractional(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         kernel = [min(self.kernel_size, side) for side in x.shape[2:]]
         sides = [max(1, min(int(self.ratio * side), side - size + 1)) for side, size in zip(x.shape[2:], kernel)]
-        still = None if self.training or self.random else torch.full((x.shape[0], x.shape[1], 2), 0.5, dtype=x.dtype, device=x.device)
+        still = (
+            None
+            if self.training or self.random
+            else torch.full((x.shape[0], x.shape[1], 2), 0.5, dtype=x.dtype, device=x.device)
+        )
         return F.fractional_max_pool2d(x, kernel, sides, _random_samples=still)

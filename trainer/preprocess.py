@@ -13,7 +13,9 @@ from torch import Tensor
 from trainer.base.errors import require
 
 Apply = Callable[[Tensor], Tensor]
-CHUNK = 2**18  # values converted to float64 at once while statistics are taken: as many as a cache holds, 3 times faster
+CHUNK = (
+    2**18
+)  # values converted to float64 at once while statistics are taken: as many as a cache holds, 3 times faster
 BLOCK = 2**22  # the same for products of matrices
 MOST = 10_000  # features up to which their covariances, and the eigenvectors of those, fit in memory and patience
 
@@ -28,7 +30,9 @@ class Affine:
 
     center: Tensor
     scale: Tensor = torch.ones(())
-    kept: dict = field(default_factory=dict, repr=False, compare=False)  # the numbers on the devices they were needed on
+    kept: dict = field(
+        default_factory=dict, repr=False, compare=False
+    )  # the numbers on the devices they were needed on
 
     def __call__(self, images: Tensor) -> Tensor:
         center, scale = self._numbers(images.device, 255 if images.dtype == torch.uint8 else 1)
@@ -40,7 +44,9 @@ class Affine:
 
     def _numbers(self, device: torch.device, unit: int) -> tuple[Tensor, Tensor]:
         if (device, unit) not in self.kept:
-            self.kept[device, unit] = tuple(number.float().to(device) for number in (self.center * unit, self.scale / unit))
+            self.kept[device, unit] = tuple(
+                number.float().to(device) for number in (self.center * unit, self.scale / unit)
+            )
         return self.kept[device, unit]
 
 
@@ -61,7 +67,9 @@ class Projection:
         return (self.mean(images).flatten(1) @ self._matrices(images.device)[0]).view(len(images), *self.shape)
 
     def invert(self, values: Tensor) -> Tensor:
-        return self.mean.invert((values.flatten(1) @ self._matrices(values.device)[1]).view(len(values), *self.mean.center.shape[1:]))
+        return self.mean.invert(
+            (values.flatten(1) @ self._matrices(values.device)[1]).view(len(values), *self.mean.center.shape[1:])
+        )
 
     def _matrices(self, device: torch.device) -> list[Tensor]:
         if device not in self.kept:
@@ -103,7 +111,9 @@ def spectrum(images: Tensor, eps: float = 0.0) -> tuple[Affine, Tensor, Tensor]:
     """
     features = images[0].numel()
     if features > MOST:
-        raise ValueError(f"takes {MOST} features at most, the data has {features}; nearest: preprocess=channel_standardize, smaller images")
+        raise ValueError(
+            f"takes {MOST} features at most, the data has {features}; nearest: preprocess=channel_standardize, smaller images"
+        )
     mean = mean_of(images, (0,))
     covariance = torch.zeros(features, features, dtype=torch.float64, device=images.device)
     for part in in_chunks(images, BLOCK):
@@ -111,12 +121,18 @@ def spectrum(images: Tensor, eps: float = 0.0) -> tuple[Affine, Tensor, Tensor]:
         covariance.addmm_(flat.T, flat, alpha=1 / len(images))
     values, vectors = torch.linalg.eigh(covariance)
     sizes = vectors.abs()
-    largest = (sizes > (1 - 1e-6) * sizes.amax(0)).int().argmax(0, keepdim=True)  # entries that differ by rounding are equals
-    return Affine(mean), (vectors * vectors.gather(0, largest).sign()).flip(1), (values.clamp(min=0) + eps).sqrt().flip(0)
+    largest = (
+        (sizes > (1 - 1e-6) * sizes.amax(0)).int().argmax(0, keepdim=True)
+    )  # entries that differ by rounding are equals
+    return (
+        Affine(mean),
+        (vectors * vectors.gather(0, largest).sign()).flip(1),
+        (values.clamp(min=0) + eps).sqrt().flip(0),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nothing:
+class Identity:
     """y = x; uint8 becomes floats in [0, 1]. It fits nothing, and is what it gives."""
 
     def fit(self, images: Tensor) -> Apply:
@@ -207,7 +223,9 @@ class Pca:
     def fit(self, images: Tensor) -> Apply:
         features = images[0].numel()
         if self.components is not None and self.components > features:
-            raise ValueError(f"components must be <= {features}, the number of the data's features, got {self.components}")
+            raise ValueError(
+                f"components must be <= {features}, the number of the data's features, got {self.components}"
+            )
         mean, vectors, _ = spectrum(images)
         kept = vectors[:, : self.components]
         return Projection(mean, kept, kept.T, images.shape[1:] if self.components is None else (self.components,))

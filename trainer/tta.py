@@ -16,7 +16,11 @@ from torch import Tensor, nn
 from trainer.base.errors import require, require_images, require_one_of
 
 SMALL = 64  # pixels: the longer side up to which method=auto is pad
-DROPPING = ("Drop", "StochasticDepth", "SurvivingResidual")  # in the names of classes that leave something out in training
+DROPPING = (
+    "Drop",
+    "StochasticDepth",
+    "SurvivingResidual",
+)  # in the names of classes that leave something out in training
 
 
 def average(outputs: Tensor, task: str) -> Tensor:
@@ -47,7 +51,10 @@ def mirrored(views: Sequence[Tensor]) -> list[Tensor]:
 
 def windows(images: Tensor, height: int, width: int) -> list[Tensor]:
     """Top left, top right, bottom left, bottom right and centre of the images, each (B, C, height, width); zeros where an image ends."""
-    down, across = images.shape[2] - height, images.shape[3] - width  # how far a window can move; below zero an image moves in it
+    down, across = (
+        images.shape[2] - height,
+        images.shape[3] - width,
+    )  # how far a window can move; below zero an image moves in it
     places = [(0, 0), (0, across), (down, 0), (down, across), (down // 2, across // 2)]
     return [F.pad(images, (-left, left - across, -top, top - down)) for top, left in places]
 
@@ -55,7 +62,11 @@ def windows(images: Tensor, height: int, width: int) -> list[Tensor]:
 def scaled(images: Tensor, height: int, width: int) -> Tensor:
     """The images at another size, at least 1 x 1, without aliasing where it is smaller."""
     size = (max(1, height), max(1, width))
-    return images if size == images.shape[2:] else F.interpolate(images, size, mode="bilinear", antialias=height < images.shape[2])
+    return (
+        images
+        if size == images.shape[2:]
+        else F.interpolate(images, size, mode="bilinear", antialias=height < images.shape[2])
+    )
 
 
 @contextmanager
@@ -72,7 +83,7 @@ def switched_on(modules: Sequence[nn.Module], attribute: str) -> Iterator[None]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Nothing:
+class Identity:
     """The images as they are: one view."""
 
     def __call__(self, model: nn.Module, images: Tensor) -> Tensor:
@@ -176,7 +187,9 @@ class McDropout:
     def __call__(self, model: nn.Module, images: Tensor) -> Tensor:
         dropping = [module for module in model.modules() if any(word in type(module).__name__ for word in DROPPING)]
         if not dropping:
-            raise ValueError("the model drops nothing; nearest: reg=dropout, reg=dropconnect, reg=stochastic_depth, tta=flip")
+            raise ValueError(
+                "the model drops nothing; nearest: reg=dropout, reg=dropconnect, reg=stochastic_depth, tta=flip"
+            )
         with switched_on(dropping, "training"):
             return look(model, [images] * self.passes)
 

@@ -10,7 +10,7 @@ Sched = Callable[[Clock], float]
 
 
 @dataclass(frozen=True, kw_only=True)
-class NoWarmup:
+class Identity:
     """The schedule as it is."""
 
     def __call__(self, sched: Sched) -> Sched:

@@ -20,10 +20,10 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
+from trainer.base.warp import fused
 from trainer.config import catalog, instantiate
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
-from trainer.base.warp import fused
 
 BILINEAR = v2.InterpolationMode.BILINEAR
 MEAN, DEVIATION = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
@@ -32,7 +32,10 @@ FLIPS = ("crop,flip", lambda v: [v.RandomCrop(32, padding=4), v.RandomHorizontal
 LINES: dict[str, tuple[str, Callable]] = {  # ours, theirs from a module of transforms
     "normalise alone": ("", lambda v: []),
     "crop + flip": FLIPS,
-    "affine": ("rotate,stretch,shear,translate", lambda v: [v.RandomAffine(15, (0.1, 0.1), (0.83, 1.2), (-10, 10, -10, 10), BILINEAR)]),
+    "affine": (
+        "rotate,stretch,shear,translate",
+        lambda v: [v.RandomAffine(15, (0.1, 0.1), (0.83, 1.2), (-10, 10, -10, 10), BILINEAR)],
+    ),
     "resized crop": ("resized_crop", lambda v: [v.RandomResizedCrop(32, antialias=False)]),
     "color jitter": ("color_jitter", lambda v: [v.ColorJitter(0.4, 0.4, 0.4, 0.1)]),
     "perspective": ("perspective", lambda v: [v.RandomPerspective(0.5, 1.0)]),
@@ -62,7 +65,10 @@ def ours(words: str, images: torch.Tensor, batch: int) -> Callable[[], int]:
         cfg = compose("config", [f"aug=[{words}]"])
     cpu, rng = torch.device("cpu"), torch.Generator()
     loader = Loader(Split(images, torch.zeros(len(images), 10)), instantiate.node(cfg, "preprocess")().fit(images), cpu)
-    loader.images, loader.apply = images, instantiate.node(cfg, "preprocess")().fit(images)  # from bytes, as where a set is too large to be kept as floats
+    loader.images, loader.apply = (
+        images,
+        instantiate.node(cfg, "preprocess")().fit(images),
+    )  # from bytes, as where a set is too large to be kept as floats
     transforms = fused([instantiate.node(cfg, f"aug.{name}")() for name in cfg.aug])
     for transform in transforms:
         if hasattr(transform, "look_at"):
@@ -82,7 +88,9 @@ def theirs(make: Callable, module, workers: int, images: torch.Tensor, batch: in
     """An epoch of a DataLoader with persistent workers; v1 converts as v2 does."""
     convert = [v2.ToDtype(torch.float32, scale=True)] if module is v2 else [v1.ConvertImageDtype(torch.float32)]
     chain = nn.Sequential(*[part for part in (*make(module), *convert, module.Normalize(MEAN, DEVIATION))])
-    loader = DataLoader(Resident(images, chain), batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    loader = DataLoader(
+        Resident(images, chain), batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0
+    )
     return lambda: sum(len(part) for part in loader)
 
 
@@ -107,7 +115,9 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    images = torch.randint(0, 256, (arguments.images, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
+    images = torch.randint(
+        0, 256, (arguments.images, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
+    )
     for name in arguments.names or LINES:
         words, make = LINES.get(name, (name, None))
         epochs = {"ours": ours(words, images, arguments.batch)}
@@ -120,7 +130,9 @@ def main() -> None:
         measured = speeds(epochs, arguments.rounds)
         mine, others = measured.pop("ours"), measured
         best = max(others, key=others.get, default=None)
-        beside = f"   best of torchvision ({best}) {others[best]:8.0f}   ratio {mine / others[best]:5.1f}" if best else ""
+        beside = (
+            f"   best of torchvision ({best}) {others[best]:8.0f}   ratio {mine / others[best]:5.1f}" if best else ""
+        )
         print(f"{name:18s} ours {mine:8.0f} images/s{beside}", flush=True)
 
 

@@ -28,12 +28,12 @@ import numpy as np
 import torch
 from turns import on_random_images
 
-from trainer.rundir.checkpoint import Checkpoints
 from trainer.base.clock import Clock
-from trainer.rundir.console import Console
-from trainer.rundir.recorder import Curves
 from trainer.engine.loop import fit
 from trainer.engine.state import capture
+from trainer.rundir.checkpoint import Checkpoints
+from trainer.rundir.console import Console
+from trainer.rundir.recorder import Recorder
 
 DONE = 77  # exit code of a process that ended where it was to end
 ENDS = f"""
@@ -50,12 +50,14 @@ class Ends:
 """
 
 
-def training(words: Sequence[str], steps: int, epochs: int, saving: bool, folder: Path) -> tuple[float, list[float], list[float]]:
+def training(
+    words: Sequence[str], steps: int, epochs: int, saving: bool, folder: Path
+) -> tuple[float, list[float], list[float]]:
     """Seconds of the whole training, of each checkpoint, and of each epoch up to the end of its checkpoint."""
     run = on_random_images((3, 32, 32), steps, epochs, 64, *words)
     run = replace(run, save_steps=steps if saving else None, save_seconds=float("inf"))
     checkpoints, saves, epochs_took = Checkpoints(folder, run.monitor), [], []
-    curves, console = Curves(folder, run.data.task), Console()
+    curves, console = Recorder(folder, run.data.task), Console()
     begun = last = time.perf_counter()
 
     def save(now: Clock, scored: dict | None, best: bool) -> None:
@@ -83,12 +85,20 @@ def an_epoch(arguments: argparse.Namespace) -> None:
         for saving in (turn % 2 == 0, turn % 2 == 1):
             with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
                 took[saving], *times = training(words, arguments.steps, arguments.epochs, saving, Path(folder))
-                size = max((file.stat().st_size for file in Path(folder).glob("checkpoints/*.pt")), default=0) if saving else size
+                size = (
+                    max((file.stat().st_size for file in Path(folder).glob("checkpoints/*.pt")), default=0)
+                    if saving
+                    else size
+                )
             saves, epochs = saves + times[0], epochs + times[1]
         ratios.append(took[True] / took[False])
     shares = [save / epoch for save, epoch in zip(saves, epochs)]
     typical = [statistics.median(epochs), size / 2**20, statistics.median(saves) * 1e3]
-    print("a checkpoint an epoch, {}: an epoch {:.2f} s, a checkpoint of {:.1f} MiB {:.1f} ms".format(" ".join(words), *typical))
+    print(
+        "a checkpoint an epoch, {}: an epoch {:.2f} s, a checkpoint of {:.1f} MiB {:.1f} ms".format(
+            " ".join(words), *typical
+        )
+    )
     print(f"  its share of the epoch {statistics.median(shares):.2%} (at most {max(shares):.2%} of {len(shares)})")
     print(f"  trainings with / without {statistics.median(ratios):.3f} ({few(ratios)})", flush=True)
 
@@ -106,9 +116,19 @@ def random_mnist(root: Path, counts: tuple[int, int] = (60_000, 10_000)) -> None
 
 def until(updates: int, words: Sequence[str], folder: Path) -> tuple[float, float]:
     """Seconds of a whole process that ends after so many updates: by the clock, and of computing."""
-    environment = {**os.environ, "UPDATES": str(updates), "PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"}
+    environment = {
+        **os.environ,
+        "UPDATES": str(updates),
+        "PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
+    }
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run([sys.executable, "-m", "trainer", *words, "allow=[ends_early]"], env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", *words, "allow=[ends_early]"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     took, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
     if done.returncode != DONE:
         sys.exit(f"{' '.join(words)}: {done.stderr or done.stdout}")
@@ -130,7 +150,12 @@ def first_update(words: Sequence[str], pairs: int, folder: Path) -> None:
         begins, on = ([pair[clock] for pair in times[command]] for command in ("begins", "goes on"))
         ratios = [a / b for a, b in zip(on, begins)]
         typical = statistics.median(begins), statistics.median(on), statistics.median(ratios)
-        print("  {}: a run that begins {:.2f} s, one that goes on {:.2f} s, ratio {:.3f} ({})".format(name, *typical, few(ratios)), flush=True)
+        print(
+            "  {}: a run that begins {:.2f} s, one that goes on {:.2f} s, ratio {:.3f} ({})".format(
+                name, *typical, few(ratios)
+            ),
+            flush=True,
+        )
 
 
 def few(ratios: Sequence[float]) -> str:
@@ -155,7 +180,9 @@ def main() -> None:
             folder, machine = Path(name).resolve(), ["device=cpu", f"threads={arguments.threads}"]
             (folder / "ends_early.py").write_text(ENDS)
             random_mnist(folder)
-            for words in [arguments.words] if arguments.words else [[], ["model=resnet20", "data=mnist", f"data.root={folder}"]]:
+            for words in (
+                [arguments.words] if arguments.words else [[], ["model=resnet20", "data=mnist", f"data.root={folder}"]]
+            ):
                 first_update([*words, *machine], arguments.pairs, folder)
 
 

@@ -24,13 +24,21 @@ from pathlib import Path
 HOME = Path(__file__).parents[2]
 OPTIMIZERS = ("sgd", "momentum", "adam", "rmsprop")
 SEEDS = 10
-TEXTS = ("config.yaml", "overrides.txt", "metrics.jsonl", "run.log", "summary.json")  # in the order in which a run writes them
+TEXTS = (
+    "config.yaml",
+    "overrides.txt",
+    "metrics.jsonl",
+    "run.log",
+    "summary.json",
+)  # in the order in which a run writes them
 
 
 def train(*words: str, folder: Path) -> None:
     """`train` in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(HOME), "MPLCONFIGDIR": str(folder / "matplotlib")}
-    subprocess.run([sys.executable, "-m", "trainer", *words], cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run(
+        [sys.executable, "-m", "trainer", *words], cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True
+    )
 
 
 def make(folder: Path, count: int, epochs: int) -> list[Path]:
@@ -51,8 +59,12 @@ def make(folder: Path, count: int, epochs: int) -> list[Path]:
 def change(run: Path, copy: Path, lr: float, seed: int, draw: random.Random) -> None:
     """Copy a run as if it had had another rate and seed: its words, its configuration and a shift of every score."""
     texts = {name: (run / name).read_text() for name in TEXTS}
-    texts["config.yaml"] = texts["config.yaml"].replace("seed: 0\n", f"seed: {seed}\n", 1).replace("lr: 0.001\n", f"lr: {lr}\n", 1)
-    texts["overrides.txt"] = texts["overrides.txt"].replace("optimizer.lr=0.001\n", f"optimizer.lr={lr}\n") + f"seed={seed}\n"
+    texts["config.yaml"] = (
+        texts["config.yaml"].replace("seed: 0\n", f"seed: {seed}\n", 1).replace("lr: 0.001\n", f"lr: {lr}\n", 1)
+    )
+    texts["overrides.txt"] = (
+        texts["overrides.txt"].replace("optimizer.lr=0.001\n", f"optimizer.lr={lr}\n") + f"seed={seed}\n"
+    )
     rows = [json.loads(line) for line in texts["metrics.jsonl"].splitlines()]
     for row in rows:
         row["loss"], row["accuracy"] = row["loss"] * draw.uniform(0.9, 1.1), row["accuracy"] * draw.uniform(0.9, 1.0)
@@ -83,7 +95,7 @@ def parts(folder: Path) -> dict[str, float]:
     sys.path.insert(0, str(HOME))
     from rich.console import Console as Terminal
 
-    from trainer.compare import table, plot
+    from trainer.compare import plot, table
     from trainer.compare.ranking import differences, ranked
     from trainer.compare.record import find, read
     from trainer.rundir.console import Console
@@ -150,11 +162,15 @@ def main() -> None:
         for name, seconds in parts(folder).items():
             print(f"  {name:14s} {seconds:6.2f} s")
         scale = len(runs) / len(sample)
-        print(f"medians of {arguments.rounds} rounds; TensorBoard's reader has read {len(sample)} of the runs, its time is scaled to {len(runs)}")
+        print(
+            f"medians of {arguments.rounds} rounds; TensorBoard's reader has read {len(sample)} of the runs, its time is scaled to {len(runs)}"
+        )
         for place, what in enumerate(("on the clock", "of the processor")):
             ours = statistics.median(times[place] for times in whole)
             events = scale * statistics.median(times[place] for times in theirs)
-            print(f"seconds {what}: task=compare, whole process {ours:.2f}; TensorBoard's reader {events:.2f}; ratio {events / ours:.1f}")
+            print(
+                f"seconds {what}: task=compare, whole process {ours:.2f}; TensorBoard's reader {events:.2f}; ratio {events / ours:.1f}"
+            )
 
 
 if __name__ == "__main__":

@@ -44,7 +44,9 @@ def by_hand(root: str) -> None:
             total += loss.detach() * len(targets)
             correct += (outputs.detach().argmax(1) == targets).sum()
         accuracy = score(model, val_x, val_y)
-        print(f"epoch {epoch + 1} loss {total.item() / len(x):.4f} accuracy {correct.item() / len(x):.4f} val {accuracy:.4f}")
+        print(
+            f"epoch {epoch + 1} loss {total.item() / len(x):.4f} accuracy {correct.item() / len(x):.4f} val {accuracy:.4f}"
+        )
         if accuracy > best:
             best, best_state = accuracy, copy.deepcopy(model.state_dict())
     model.load_state_dict(best_state)
@@ -56,7 +58,9 @@ def score(model, images, labels) -> float:
 
     model.eval()
     with torch.no_grad():
-        correct = sum((model(part).argmax(1) == wanted).sum().item() for part, wanted in zip(images.split(512), labels.split(512)))
+        correct = sum(
+            (model(part).argmax(1) == wanted).sum().item() for part, wanted in zip(images.split(512), labels.split(512))
+        )
     model.train()
     return correct / len(labels)
 
@@ -79,12 +83,25 @@ def main() -> None:
         return by_hand(arguments.root)
     ratios = []
     with tempfile.TemporaryDirectory() as output:
-        ours = [sys.executable, "-m", "trainer", "data=mnist", f"data.root={arguments.root}", "model=mlp", "epochs=10", "batch_size=128", f"output={output}"]
+        ours = [
+            sys.executable,
+            "-m",
+            "trainer",
+            "data=mnist",
+            f"data.root={arguments.root}",
+            "model=mlp",
+            "epochs=10",
+            "batch_size=128",
+            f"output={output}",
+        ]
         for _ in range(arguments.rounds):
             hand, hand_accuracy = timed([sys.executable, __file__, "--by-hand", arguments.root])
             runner, accuracy = timed([*ours, *arguments.overrides])
             ratios.append(runner / hand)
-            print(f"by hand {hand:6.2f} s (test {hand_accuracy:.4f})   train {runner:6.2f} s (test {accuracy:.4f})   ratio {ratios[-1]:.3f}", flush=True)
+            print(
+                f"by hand {hand:6.2f} s (test {hand_accuracy:.4f})   train {runner:6.2f} s (test {accuracy:.4f})   ratio {ratios[-1]:.3f}",
+                flush=True,
+            )
     print(f"median ratio {statistics.median(ratios):.3f}")
 
 

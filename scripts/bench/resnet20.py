@@ -73,7 +73,9 @@ def main() -> None:
     run = on_random_images((3, 32, 32), 8, arguments.samples + 2, arguments.batch_size, "model=resnet20", "norm=batch")
     hand = by_hand()
     print("layers    kit", working(run.model), "  by hand", working(hand))
-    times = forward_times({"kit": run.model, "by hand": hand}, run.train.images[: arguments.batch_size], 8 * arguments.samples)
+    times = forward_times(
+        {"kit": run.model, "by hand": hand}, run.train.images[: arguments.batch_size], 8 * arguments.samples
+    )
     ratio = statistics.median(a / b for a, b in zip(times["kit"], times["by hand"]))
     print(f"forward   kit / by hand = {ratio:.3f}   ({statistics.median(times['kit']) * 1e3:.1f} ms a batch)")
     model = by_hand()

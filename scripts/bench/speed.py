@@ -17,13 +17,13 @@ import torch
 from torch import nn
 from turns import on_random_images, plain_loop, race
 
-from trainer.config import catalog
-from trainer.rundir.checkpoint import Checkpoints
-from trainer.rundir.console import Console
-from trainer.rundir.recorder import Curves
 from trainer.base.errors import ConfigError
+from trainer.config import catalog
 from trainer.engine.loop import fit
 from trainer.engine.run import Run
+from trainer.rundir.checkpoint import Checkpoints
+from trainer.rundir.console import Console
+from trainer.rundir.recorder import Recorder
 
 SHAPE = (1, 28, 28)
 NAIVE = {
@@ -63,7 +63,7 @@ def endless(run: Run) -> Callable[[], None]:
     def epoch() -> None:
         run.memory.step = 0
         with tempfile.TemporaryDirectory() as folder:
-            curves = Curves(Path(folder), run.data.task)
+            curves = Recorder(Path(folder), run.data.task)
             fit(run, curves, Checkpoints(Path(folder), run.monitor), Console())
             curves.close()
 
@@ -76,7 +76,9 @@ def main() -> None:
     parser.add_argument("--options", nargs="*")
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    words = arguments.options or [f"{group}={option}" for group in ("optimizer", "reg") for option in catalog.options(group)]
+    words = arguments.options or [
+        f"{group}={option}" for group in ("optimizer", "reg") for option in catalog.options(group)
+    ]
     lines = ["| option | us a step | against the naive loop (us a step) |", "| --- | ---: | --- |"]
     print("\n".join(lines))
     for word in words:

@@ -14,8 +14,8 @@ from hydra import compose, initialize_config_dir
 from torch import nn
 from turns import plain_loop, race, tell
 
-from trainer.engine import build
 from trainer.config import catalog
+from trainer.engine.build import build_run
 
 DEFAULTS = ["model=mlp", "device=cpu", "data.val_share=0"]
 OPTIMIZERS = {
@@ -31,10 +31,14 @@ def main() -> None:
     arguments = parser.parse_args()
     for name in OPTIMIZERS:
         with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
-            run = build.run(compose("config", [*DEFAULTS, f"optimizer={name}", f"epochs={arguments.epochs}", *arguments.overrides]))
+            run = build_run(
+                compose("config", [*DEFAULTS, f"optimizer={name}", f"epochs={arguments.epochs}", *arguments.overrides])
+            )
         peers = {}
         for title, fused in (("bare loop", None), ("bare loop, fused", True)):
-            model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
+            model = nn.Sequential(
+                nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10)
+            )
             peers[title] = plain_loop(run, model, OPTIMIZERS[name](model.parameters(), fused))
         tell(name, race(run, peers, group=10))
 

@@ -36,11 +36,11 @@ begun = time.perf_counter()
 import torch._dynamo
 own = time.perf_counter() - begun
 begun = time.perf_counter()
-from trainer.engine import build
+from trainer.engine.build import build_run
 from trainer.config import catalog
 from hydra import compose, initialize_config_dir
 with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
-    run = build.run(compose("config", ["data=image_folder", "data.root={folder}", "device=cpu", "model=linear"]))
+    run = build_run(compose("config", ["data=image_folder", "data.root={folder}", "device=cpu", "model=linear"]))
 images = len(run.train) + len(run.val) + len(run.test)
 print(f"{{time.perf_counter() - begun:.2f}} s from torch to a built run of {{images:,}} images, and {{own:.2f}} s for what torch imports with the first optimizer of any program")
 """
@@ -104,13 +104,20 @@ def streams(arguments: argparse.Namespace) -> None:
             for turn in range(arguments.rounds + 1):  # the first, which starts the workers, does not count
                 order = torch.randperm(len(kept), generator=torch.Generator().manual_seed(turn))
                 works = {"bare decoding": lambda: list(pool.imap(decode_only, jobs))}
-                works |= {name: lambda loader=loader: consume(loader, list(order.split(size))) for name, loader in loaders.items()}
+                works |= {
+                    name: lambda loader=loader: consume(loader, list(order.split(size)))
+                    for name, loader in loaders.items()
+                }
                 for name, work in works.items():
                     times[name] += [timed(work)] * (turn > 0)
-        print(f"{len(paths):,} images of {arguments.size}x{arguments.size}, batches of {size}, {arguments.workers} workers")
+        print(
+            f"{len(paths):,} images of {arguments.size}x{arguments.size}, batches of {size}, {arguments.workers} workers"
+        )
         for name, seconds in times.items():
             ratio = statistics.median(bare / own for bare, own in zip(times["bare decoding"], seconds))
-            print(f"{name:14s} {len(paths) / statistics.median(seconds):9,.0f} images/s   {ratio:7.2f} of bare decoding (median of the rounds)")
+            print(
+                f"{name:14s} {len(paths) / statistics.median(seconds):9,.0f} images/s   {ratio:7.2f} of bare decoding (median of the rounds)"
+            )
 
 
 def main() -> None:

@@ -22,7 +22,13 @@ SHORT = ("model=mlp", "epochs=8", "threads=1", "device=cpu")
 
 def timed(arguments: list[str], folder: str) -> float:
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "trainer", *arguments], cwd=folder, check=True, stdout=subprocess.DEVNULL, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
+    subprocess.run(
+        [sys.executable, "-m", "trainer", *arguments],
+        cwd=folder,
+        check=True,
+        stdout=subprocess.DEVNULL,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
     return time.perf_counter() - start
 
 
@@ -59,8 +65,12 @@ def main() -> None:
         apart = sum(timed([*SHORT, f"seed={seed}"], folder) for seed in range(count))
         working = (seconds(folder, "one") - seconds(folder, "single")) / (count - 1)
         each, compose = (one - single) / (count - 1), composing(count)
-        print(f"{count} jobs of {working:.2f} s: one process {one:.1f} s, {count} processes {apart:.1f} s: {apart / one:.1f} times")
-        print(f"a job more takes {each * 1e3:.0f} ms: {working * 1e3:.0f} of training, {compose * 1e3:.0f} for Hydra to compose it, {(each - working - compose) * 1e3:.0f} of overhead")
+        print(
+            f"{count} jobs of {working:.2f} s: one process {one:.1f} s, {count} processes {apart:.1f} s: {apart / one:.1f} times"
+        )
+        print(
+            f"a job more takes {each * 1e3:.0f} ms: {working * 1e3:.0f} of training, {compose * 1e3:.0f} for Hydra to compose it, {(each - working - compose) * 1e3:.0f} of overhead"
+        )
         epochs = max(1, round(8 * arguments.seconds / working))
         words = ["-m", *SHORT, f"epochs={epochs}", f"seed=range({arguments.long})"]
         ratios = []
@@ -69,7 +79,10 @@ def main() -> None:
             beside = timed([*words, f"hydra.sweep.dir=beside{pair}", "hydra/launcher=joblib"], folder)
             ratios.append(turn / beside)
             each = [seconds(folder, f"{name}{pair}") / arguments.long for name in ("turn", "beside")]
-            print(f"{arguments.long} jobs: in turn {turn:.0f} s, {each[0]:.1f} s each; joblib {beside:.0f} s, {each[1]:.1f} s each, on {os.cpu_count()} cores: {ratios[-1]:.2f} times", flush=True)
+            print(
+                f"{arguments.long} jobs: in turn {turn:.0f} s, {each[0]:.1f} s each; joblib {beside:.0f} s, {each[1]:.1f} s each, on {os.cpu_count()} cores: {ratios[-1]:.2f} times",
+                flush=True,
+            )
         print(f"median of {len(ratios)} pairs: {statistics.median(ratios):.2f} times")
 
 

@@ -15,16 +15,17 @@ import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
-from trainer.engine import build
-from trainer.config import catalog, instantiate
-from trainer.rundir.checkpoint import Checkpoints
 from trainer.base.clock import Clock
-from trainer.rundir.console import Console
-from trainer.rundir.recorder import Curves
+from trainer.config import catalog, instantiate
 from trainer.data.loader import Loader
 from trainer.data.splits import Split, Splits
+from trainer.engine import build
+from trainer.engine.build import build_run
 from trainer.engine.loop import fit
-from trainer.engine.run import Memory, Run
+from trainer.engine.run import Progress, Run
+from trainer.rundir.checkpoint import Checkpoints
+from trainer.rundir.console import Console
+from trainer.rundir.recorder import Recorder
 
 
 class Turns:
@@ -53,16 +54,21 @@ def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size
     split = Split(images, F.one_hot(torch.randint(0, 10, (len(images),), generator=random), 10).float())
     data = Splits(train=split, val=Split(images[:0], split.targets[:0]), test=split, task="classification")
     with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
-        cfg = compose("config", ["data.val_share=0", "device=cpu", *words, f"epochs={epochs}", f"batch_size={batch_size}"])
-        digits = build.run(compose("config", ["data.val_share=0", "device=cpu", "model=linear", f"epochs={epochs}"]))
+        cfg = compose(
+            "config", ["data.val_share=0", "device=cpu", *words, f"epochs={epochs}", f"batch_size={batch_size}"]
+        )
+        digits = build_run(compose("config", ["data.val_share=0", "device=cpu", "model=linear", f"epochs={epochs}"]))
     chosen, cpu = build.slots(cfg, data.task), torch.device("cpu")
-    train, val, test = (Loader(part, instantiate.node(cfg, "preprocess")().fit(images), cpu) for part in (data.train, data.val, data.test))
+    train, val, test = (
+        Loader(part, instantiate.node(cfg, "preprocess")().fit(images), cpu)
+        for part in (data.train, data.val, data.test)
+    )
     model = build.make_model(cfg, data, train, build.some(train, cfg.seed), chosen, cpu)
     return replace(
         digits,
         data=data, train=train, val=val, test=test, model=model, forward=model, slots=chosen, batch_size=batch_size,
         optimizer=build.make_optimizer(cfg, model, batch_size), averaging=instantiate.node(cfg, "averaging")(model),
-        clock=Clock(total_steps=steps * epochs, steps_per_epoch=steps), eval_steps=steps, memory=Memory(losses=torch.zeros(len(train))),
+        clock=Clock(total_steps=steps * epochs, steps_per_epoch=steps), eval_steps=steps, memory=Progress(losses=torch.zeros(len(train))),
     )  # fmt: skip
 
 
@@ -84,12 +90,18 @@ def race(run: Run, peers: dict[str, Callable[[], None]], group: int) -> dict[str
     """Median seconds a step of each, `group` epochs a sample, and the median of the runner's ratio to it."""
     turns = Turns(peers)
     with tempfile.TemporaryDirectory() as folder:
-        curves = Curves(Path(folder), run.data.task)
+        curves = Recorder(Path(folder), run.data.task)
         fit(replace(run, sampler=turns), curves, Checkpoints(Path(folder), run.monitor), Console())
         curves.close()
     steps = group * run.clock.steps_per_epoch
-    samples = {peer: [sum(times[at : at + group]) / steps for at in range(group, len(times) - group + 1, group)] for peer, times in turns.times.items()}
-    return {peer: (statistics.median(times), statistics.median(a / b for a, b in zip(samples["runner"], times))) for peer, times in samples.items()}
+    samples = {
+        peer: [sum(times[at : at + group]) / steps for at in range(group, len(times) - group + 1, group)]
+        for peer, times in turns.times.items()
+    }
+    return {
+        peer: (statistics.median(times), statistics.median(a / b for a, b in zip(samples["runner"], times)))
+        for peer, times in samples.items()
+    }
 
 
 def tell(title: str, results: dict[str, tuple[float, float]]) -> None:

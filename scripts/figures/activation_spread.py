@@ -47,7 +47,9 @@ def main() -> None:
             panel.hist(values.clamp(-1, 2.5).numpy(), bins=70, range=(-1, 2.5), color="tab:blue")
             panel.set_title(f"layer {number}: std {values.std():.3g}", fontsize=9)
             panel.set_yticks([])
-        axes[0].set_ylabel(title.replace(" act", "\nact").replace(": ", "\n"), rotation=0, ha="right", va="center", fontsize=10)
+        axes[0].set_ylabel(
+            title.replace(" act", "\nact").replace(": ", "\n"), rotation=0, ha="right", va="center", fontsize=10
+        )
     PAGE.parent.mkdir(exist_ok=True)
     sheet.savefig(PAGE, dpi=80)
 

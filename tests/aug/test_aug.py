@@ -7,13 +7,13 @@ import torch
 import yaml
 from scipy import stats
 
-from trainer.config import catalog, targets
 from trainer.aug.affine import Rotate
 from trainer.aug.blend import Mixup
 from trainer.aug.color import ColorJitter, PcaColor
 from trainer.aug.crop import Crop
 from trainer.aug.flip import Flip
 from trainer.base.clock import Clock
+from trainer.config import catalog, targets
 
 # Statistical tests have a fixed seed and fail by chance for one seed in 10,000.
 UNLIKELY = 1e-4
@@ -26,7 +26,9 @@ def rng(seed=0):
 
 def numbered(count, channels=2, height=5, width=7):
     """Images whose pixels are all different, and one-hot targets that name them."""
-    return torch.arange(1.0, count * channels * height * width + 1).view(count, channels, height, width), torch.eye(count)
+    return torch.arange(1.0, count * channels * height * width + 1).view(count, channels, height, width), torch.eye(
+        count
+    )
 
 
 def made(option):
@@ -187,7 +189,10 @@ def test_crop_refuses_to_reflect_more_than_the_image_has():
         (lambda: ColorJitter(hue=0.6), r"hue must be in \[0, 0.5\], got 0.6"),
         (lambda: PcaColor(std=0.0), "std must be > 0, got 0.0"),
         (lambda: made("random_erasing").__class__(least=0.5), "most must be >= least = 0.5, got 0.4"),
-        (lambda: made("randaugment").__class__(operations=["rotate", "twist"]), "operations must be one of identity, .* got twist"),
+        (
+            lambda: made("randaugment").__class__(operations=["rotate", "twist"]),
+            "operations must be one of identity, .* got twist",
+        ),
         (lambda: made("trivial_augment").__class__(operations=[]), "operations must name at least one, got none"),
     ],
 )

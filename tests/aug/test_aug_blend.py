@@ -22,8 +22,12 @@ def test_mixup_blends_images_and_targets_by_the_same_share_of_a_partner(alpha):
         assert len(others) <= 1 and shares[i].sum() == pytest.approx(1, abs=1e-6)  # l and 1 - l in float32
         partners += others
         expected = sum(shares[i, j] * before[j] for j in {i, *others})
-        assert_close(out[i].double().numpy(), expected, rtol=1e-5, atol=1e-2)  # l in float32 is known to 1e-7, pixels reach 4480
-    assert len(set(partners)) == len(partners) > 32  # a permutation; few samples meet themselves or a share of exactly 1
+        assert_close(
+            out[i].double().numpy(), expected, rtol=1e-5, atol=1e-2
+        )  # l in float32 is known to 1e-7, pixels reach 4480
+    assert (
+        len(set(partners)) == len(partners) > 32
+    )  # a permutation; few samples meet themselves or a share of exactly 1
 
 
 def test_mixup_takes_tables():
@@ -55,7 +59,9 @@ def test_mixups_share_is_beta_distributed(alpha):
 def test_extreme_alphas_give_shares_between_0_and_1(alpha):
     shares = beta(alpha, 10_000, CPU, rng())
     assert ((0 <= shares) & (shares <= 1)).all()
-    assert abs(shares.double().mean() - 0.5) < 5 * (0.25 / 10_000) ** 0.5  # no Beta(alpha, alpha) spreads wider than a coin
+    assert (
+        abs(shares.double().mean() - 0.5) < 5 * (0.25 / 10_000) ** 0.5
+    )  # no Beta(alpha, alpha) spreads wider than a coin
 
 
 def test_mixup_draws_a_share_for_each_sample():
@@ -125,7 +131,9 @@ def test_cutmix_boxes_have_the_papers_areas(alpha):
 
 def test_cutmix_changes_the_share_p_of_the_images():
     images, targets = numbered(2000, 1, 8, 8)
-    changed = (CutMix(p=0.3, alpha=1000.0)(images, targets, rng())[0] != images).flatten(1).any(1)  # sides of about 0.7: never empty
+    changed = (
+        (CutMix(p=0.3, alpha=1000.0)(images, targets, rng())[0] != images).flatten(1).any(1)
+    )  # sides of about 0.7: never empty
     assert stats.binomtest(int(changed.sum()), 2000, 0.3).pvalue > UNLIKELY
 
 
@@ -136,7 +144,9 @@ def test_cutout_squares_stand_about_every_pixel_as_often_cut_by_the_border():
     assert (inside[:, 0] == inside[:, 1]).all() and same is targets
     assert torch.equal(out[out != 0], images[out != 0])
     found = [tuple(box) for box in bounds(inside[:, 0])]
-    spans = {size: [(max(0, c - 1), min(size, c + 1)) for c in range(size)] for size in (4, 5)}  # 2 pixels about pixel c
+    spans = {
+        size: [(max(0, c - 1), min(size, c + 1)) for c in range(size)] for size in (4, 5)
+    }  # 2 pixels about pixel c
     counts = [found.count((*rows, *columns)) for rows in spans[4] for columns in spans[5]]
     assert sum(counts) == 4000 and stats.chisquare(counts).pvalue > UNLIKELY
 
@@ -166,7 +176,9 @@ def test_random_erasing_has_the_papers_areas_and_leaves_the_box_inside():
         area, ratio = draws.uniform(0.02, 0.4) * 240, np.exp(draws.uniform(np.log(0.3), -np.log(0.3)))
         height, width = np.sqrt(area * ratio), np.sqrt(area / ratio)
         if height <= 12 and width <= 20:
-            top, left = (draws.integers(size - length + 1) for size, length in ((12, round(height)), (20, round(width))))
+            top, left = (
+                draws.integers(size - length + 1) for size, length in ((12, round(height)), (20, round(width)))
+            )
             expected.append((top, top + round(height), left, left + round(width)))
     for index, theirs in enumerate(np.array(expected).T):
         assert stats.ks_2samp(boxes[:, index], theirs).pvalue > UNLIKELY

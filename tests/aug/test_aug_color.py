@@ -31,7 +31,9 @@ def uniform_again(low, high, count, stream):
 
 def test_color_jitter_is_the_four_steps_in_turn():
     values = torch.rand(30, 3, 6, 5, generator=rng(9))
-    out, _ = knowing(ColorJitter(brightness=0.8, contrast=0.7, saturation=0.6, hue=0.2))(standardised(values), None, rng(4))
+    out, _ = knowing(ColorJitter(brightness=0.8, contrast=0.7, saturation=0.6, hue=0.2))(
+        standardised(values), None, rng(4)
+    )
     stream = rng(4)
     factors = [uniform_again(1 - reach, 1 + reach, 30, stream) for reach in (0.8, 0.7, 0.6)]
     angles = uniform_again(-0.2, 0.2, 30, stream) * 2 * np.pi
@@ -42,24 +44,34 @@ def test_color_jitter_is_the_four_steps_in_turn():
         pixels = saturation * pixels + (1 - saturation) * np.einsum("c,chw->hw", grey, pixels)
         pixels = np.einsum("dc,chw->dhw", Rotation.from_rotvec(angle * np.ones(3) / 3**0.5).as_matrix(), pixels)
         seen += (pixels > 1).any() + (pixels < 0).any()
-        assert_close(ours.double(), standardised(torch.from_numpy(pixels.clip(0, 1))), rtol=0, atol=2e-5)  # float32, a few products of up to 5
+        assert_close(
+            ours.double(), standardised(torch.from_numpy(pixels.clip(0, 1))), rtol=0, atol=2e-5
+        )  # float32, a few products of up to 5
     assert seen > 20  # both cuts have been met
 
 
 def test_color_jitter_without_hue_is_torchvisions_where_nothing_is_cut():
     values = 0.4 + 0.2 * torch.rand(10, 3, 6, 5, generator=rng(9))
-    out, _ = knowing(ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.0))(standardised(values), None, rng(4))
+    out, _ = knowing(ColorJitter(brightness=0.3, contrast=0.3, saturation=0.3, hue=0.0))(
+        standardised(values), None, rng(4)
+    )
     stream = rng(4)
     factors = [uniform_again(0.7, 1.3, 10, stream) for _ in range(3)]
     for value, ours, brightness, contrast, saturation in zip(values, out, *factors):
-        theirs = vision.adjust_brightness(vision.adjust_saturation(vision.adjust_contrast(value, contrast), saturation), brightness)  # another order
-        assert_close(ours, standardised(theirs), rtol=0, atol=2e-3)  # torchvision's grey weights have four digits and sum to 0.9999
+        theirs = vision.adjust_brightness(
+            vision.adjust_saturation(vision.adjust_contrast(value, contrast), saturation), brightness
+        )  # another order
+        assert_close(
+            ours, standardised(theirs), rtol=0, atol=2e-3
+        )  # torchvision's grey weights have four digits and sum to 0.9999
 
 
 def test_a_third_of_a_turn_is_torchvisions_hue_of_a_third():
     values = torch.rand(1, 3, 4, 4, generator=rng())
     ours = torch.einsum("bdc,bchw->bdhw", turn(torch.tensor([2 * np.pi / 3])), values)
-    assert_close(ours, vision.adjust_hue(values, 1 / 3), rtol=0, atol=1e-5)  # float32 through hue, saturation, value and back
+    assert_close(
+        ours, vision.adjust_hue(values, 1 / 3), rtol=0, atol=1e-5
+    )  # float32 through hue, saturation, value and back
     assert_close(turn(torch.zeros(1))[0], torch.eye(3))
 
 
@@ -82,12 +94,19 @@ def test_a_single_channel_has_neither_saturation_nor_hue():
 def test_color_jitter_that_has_seen_nothing_takes_the_range_of_the_batch():
     values = torch.rand(30, 3, 6, 5, generator=rng(9))
     values[0, :, 0, 0], values[0, :, 0, 1] = 0, 1
-    assert_close(ColorJitter()(standardised(values), None, rng())[0], knowing(ColorJitter())(standardised(values), None, rng())[0])
+    assert_close(
+        ColorJitter()(standardised(values), None, rng())[0],
+        knowing(ColorJitter())(standardised(values), None, rng())[0],
+    )
 
 
 def colorful(count):
     """Images whose channels go together, none of them about 0."""
-    return torch.randn(count, 3, 6, 6, generator=rng(2)).mul_(0.5).transpose(1, 3) @ torch.tensor([[1.0, 0.8, 0.5], [0, 0.6, 0.2], [0, 0, 0.3]]) + 1
+    return (
+        torch.randn(count, 3, 6, 6, generator=rng(2)).mul_(0.5).transpose(1, 3)
+        @ torch.tensor([[1.0, 0.8, 0.5], [0, 0.6, 0.2], [0, 0, 0.3]])
+        + 1
+    )
 
 
 def test_pca_color_shifts_along_eigenvectors_by_eigenvalues():

@@ -40,12 +40,16 @@ def test_elastics_field_is_noise_smoothed_by_a_gaussian(alpha, sigma):
     impulse = np.zeros((81, 81))
     impulse[40, 40] = 1
     kernel = ndimage.gaussian_filter(impulse, sigma, truncate=6)  # what one pixel's noise does to its neighbours
-    assert np.abs(field.mean((1, 2, 3))).max() < 5 * field.std() / len(field[0]) ** 0.5  # at most all pixels of a field are alike
+    assert (
+        np.abs(field.mean((1, 2, 3))).max() < 5 * field.std() / len(field[0]) ** 0.5
+    )  # at most all pixels of a field are alike
     for lag_y, lag_x in ((0, 0), (0, 1), (1, 0), (0, 3), (2, 2)):
         expected = alpha**2 / 3 * (kernel[lag_y:, lag_x:] * kernel[: 81 - lag_y, : 81 - lag_x]).sum()
         for part in field:
             ours = (part[:, lag_y:, lag_x:] * part[:, : 7 - lag_y, : 11 - lag_x]).mean()
-            assert abs(ours - expected) < 5 * part.var() * (2 / len(part)) ** 0.5  # as if all pixels of a field were alike
+            assert (
+                abs(ours - expected) < 5 * part.var() * (2 / len(part)) ** 0.5
+            )  # as if all pixels of a field were alike
     assert abs((field[0] * field[1]).mean()) < 5 * field.var() / len(field[0]) ** 0.5
 
 
@@ -58,7 +62,11 @@ def test_elastics_deviation_is_the_one_of_the_formula():
 
 def homography(start, end):
     """The projective map (3, 3) that takes four points to four others, by solving its eight linear equations."""
-    rows = [row for (x, y), (u, v) in zip(start, end) for row in ([x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y])]
+    rows = [
+        row
+        for (x, y), (u, v) in zip(start, end)
+        for row in ([x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y])
+    ]
     return np.append(np.linalg.solve(rows, np.ravel(end)), 1).reshape(3, 3)
 
 
@@ -69,11 +77,16 @@ def test_perspective_moves_the_corners_inward_uniformly():
     corners = np.array([(-12.5, -10.5), (12.5, -10.5), (12.5, 10.5), (-12.5, 10.5)])
     inward = []
     for index in range(1000):
-        there = homography([(x[spot], y[spot]) for spot in spots], [(at_x[index][spot], at_y[index][spot]) for spot in spots])
+        there = homography(
+            [(x[spot], y[spot]) for spot in spots], [(at_x[index][spot], at_y[index][spot]) for spot in spots]
+        )
         u, v, depth = np.einsum("ij,jhw->ihw", there, [x, y, np.ones_like(x)])
         inside = sure[index]
         # Four points known to 1e-6 pixels, with some ten times their distance between them and the rim.
-        assert np.abs((u / depth - at_x[index])[inside]).max() < 1e-3 and np.abs((v / depth - at_y[index])[inside]).max() < 1e-3
+        assert (
+            np.abs((u / depth - at_x[index])[inside]).max() < 1e-3
+            and np.abs((v / depth - at_y[index])[inside]).max() < 1e-3
+        )
         moved = np.linalg.inv(there) @ np.column_stack([corners, np.ones(4)]).T
         inward.append(1 - (moved[:2] / moved[2]).T / corners)
     inward = np.array(inward).reshape(1000, 8)

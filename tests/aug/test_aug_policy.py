@@ -16,12 +16,16 @@ def photographs(count=6):
     """Smooth coloured pictures in whole 255ths, of little contrast and none alike, (N, 3, 40, 32) uint8."""
     noise = np.random.default_rng(0).random((count, 3, 40, 32))
     smooth = ndimage.gaussian_filter(noise, (0, 0, 3, 3), mode="wrap")
-    return torch.from_numpy((20 + 2000 * (smooth - smooth.min()) * np.array([1, 0.8, 0.6]).reshape(3, 1, 1)).clip(0, 255).astype(np.uint8))
+    return torch.from_numpy(
+        (20 + 2000 * (smooth - smooth.min()) * np.array([1, 0.8, 0.6]).reshape(3, 1, 1)).clip(0, 255).astype(np.uint8)
+    )
 
 
 def pils(operation):
     """The operation on a picture (3, H, W) by PIL."""
-    return lambda picture: torch.from_numpy(np.array(operation(Image.fromarray(picture.permute(1, 2, 0).numpy())))).permute(2, 0, 1)
+    return lambda picture: torch.from_numpy(
+        np.array(operation(Image.fromarray(picture.permute(1, 2, 0).numpy())))
+    ).permute(2, 0, 1)
 
 
 def enhanced(kind, amount):
@@ -37,7 +41,9 @@ def moved(amount, matrix):
             to_x, to_y = np.einsum("ij,jhw->ihw", matrix(sign * amount), [x, y, np.ones_like(x)])[:2]
             values = standardised(picture / 255).double().numpy()  # the fill is 0 here, not black
             at = [to_y + 19.5, to_x + 15.5]
-            back = torch.from_numpy(np.stack([ndimage.map_coordinates(plane, at, order=1, mode="grid-constant") for plane in values]))
+            back = torch.from_numpy(
+                np.stack([ndimage.map_coordinates(plane, at, order=1, mode="grid-constant") for plane in values])
+            )
             return (back * SCALE + SHIFT) * 255
 
         return apply
@@ -79,7 +85,9 @@ def test_an_operation_is_pils_or_scipys_of_either_sign(word, references, atol):
     out = transform(standardised(pictures / 255), None, rng(3))[0]
     values, used = (out * SCALE + SHIFT) * 255, set()
     for picture, ours in zip(pictures, values):
-        distances = [(reference(picture).double().clamp(0, 255) - ours.double()).abs().max().item() for reference in references]
+        distances = [
+            (reference(picture).double().clamp(0, 255) - ours.double()).abs().max().item() for reference in references
+        ]
         assert min(distances) <= atol + 1e-3
         used.add(int(np.argmin(distances)))
     assert used == set(range(len(references)))
@@ -95,11 +103,16 @@ def test_equalize_leaves_what_has_one_level_and_auto_contrast_too():
 
 def test_each_operation_is_drawn_as_often():
     images = torch.full((6000, 3, 4, 4), 0.8)
-    transform = knowing(RandAugment(operations=["identity", "solarize", "posterize", "brightness"], count=1, magnitude=15.0))
+    transform = knowing(
+        RandAugment(operations=["identity", "solarize", "posterize", "brightness"], count=1, magnitude=15.0)
+    )
     values = (transform(standardised(images), None, rng())[0] * SCALE + SHIFT)[:, 0, 0, 0]
     # 0.8 is 204 of 255: inverted it is 51; without its two lowest bits 204 again, so posterize looks like identity.
     inverted, bright, dark = (int((values - value).abs().lt(1e-4).sum()) for value in (0.2, 1.0, 0.8 * 0.55))
-    assert stats.chisquare([inverted, bright, dark, 6000 - inverted - bright - dark], [1500, 750, 750, 3000]).pvalue > UNLIKELY
+    assert (
+        stats.chisquare([inverted, bright, dark, 6000 - inverted - bright - dark], [1500, 750, 750, 3000]).pvalue
+        > UNLIKELY
+    )
 
 
 def test_randaugment_draws_anew_for_each_of_its_operations():
@@ -145,7 +158,9 @@ def test_trivial_augment_moves_as_far_as_its_wide_ranges(word, largest):
     images = torch.ones(3000, 1, 40, 40)
     transform = TrivialAugment(operations=[word])
     transform.look_at(torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1))
-    empty = 40 - transform(images, None, rng())[0][:, 0, 0].sum(1).double().numpy()  # in the first row, 19.5 above the middle
+    empty = (
+        40 - transform(images, None, rng())[0][:, 0, 0].sum(1).double().numpy()
+    )  # in the first row, 19.5 above the middle
     assert empty.max() == pytest.approx(largest, abs=0.51)  # half a pixel fades at the edge
     assert stats.kstest(empty / largest, stats.uniform(-0.02, 1.04).cdf).statistic < 0.05  # 31 even steps
 

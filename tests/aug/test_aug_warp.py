@@ -35,14 +35,18 @@ def scipys(image, x, y, mode):
 @pytest.mark.parametrize("projective", [False, True])
 def test_warp_looks_where_the_matrix_says(mode, theirs, projective):
     images = torch.randn(5, 2, 7, 10, generator=rng())
-    matrices = torch.eye(3) + torch.randn(5, 3, 3, generator=rng(1)) * torch.tensor([[0.3, 0.3, 2], [0.3, 0.3, 2], [0.02, 0.02, 0.1]])
+    matrices = torch.eye(3) + torch.randn(5, 3, 3, generator=rng(1)) * torch.tensor(
+        [[0.3, 0.3, 2], [0.3, 0.3, 2], [0.02, 0.02, 0.1]]
+    )
     out = warp(images, matrices, mode, projective)
     x, y = positions(7, 10)
     for image, matrix, ours in zip(images.numpy(), matrices.double().numpy(), out):
         to = np.einsum("ij,jhw->ihw", matrix, [x, y, np.ones_like(x)])
         at = to[:2] / to[2] if projective else to[:2]
         for channel in (0, 1):
-            assert_close(ours[channel].double(), torch.from_numpy(scipys(image[channel].astype(float), *at, theirs)), **ROUNDING)
+            assert_close(
+                ours[channel].double(), torch.from_numpy(scipys(image[channel].astype(float), *at, theirs)), **ROUNDING
+            )
 
 
 def one(*numbers):
@@ -53,7 +57,11 @@ PICTURE = torch.arange(1.0, 26).view(1, 1, 5, 5)
 
 
 def test_a_positive_turn_is_counter_clockwise():
-    assert_close(warp(PICTURE, rotation(*one(np.pi / 2)))[0, 0], torch.from_numpy(np.rot90(PICTURE[0, 0].numpy()).copy()), **ROUNDING)
+    assert_close(
+        warp(PICTURE, rotation(*one(np.pi / 2)))[0, 0],
+        torch.from_numpy(np.rot90(PICTURE[0, 0].numpy()).copy()),
+        **ROUNDING,
+    )
 
 
 def test_a_shift_goes_right_and_down():
@@ -97,7 +105,14 @@ def test_fused_acts_in_the_order_of_the_list():
     assert not torch.allclose(other(PICTURE, None, rng())[0], one_by_one, **ROUNDING)
 
 
-MOVES = [Rotate(degrees=40.0), Stretch(ratio=1.5), Shear(degrees=20.0), Translate(share=0.2), Affine(), ResizedCrop(mode="constant")]
+MOVES = [
+    Rotate(degrees=40.0),
+    Stretch(ratio=1.5),
+    Shear(degrees=20.0),
+    Translate(share=0.2),
+    Affine(),
+    ResizedCrop(mode="constant"),
+]
 
 
 def test_fused_draws_what_each_draws_alone():
@@ -119,7 +134,13 @@ def test_a_technique_alone_warps_by_its_matrices(move):
 
 def test_only_neighbours_of_one_mode_are_fused():
     flip, rotate, shear, crop, last = Flip(), Rotate(), Shear(), Crop(), Translate(mode="reflect")
-    assert fused([flip, rotate, shear, crop, rotate, last]) == [flip, Fused(techniques=[rotate, shear]), crop, rotate, last]
+    assert fused([flip, rotate, shear, crop, rotate, last]) == [
+        flip,
+        Fused(techniques=[rotate, shear]),
+        crop,
+        rotate,
+        last,
+    ]
     assert fused([last, last, flip, Lens(), Lens()]) == [Fused(techniques=[last, last]), flip, Lens(), Lens()]
     assert fused([]) == []
 

@@ -7,7 +7,9 @@ from trainer.base.clock import Clock, parse_length
 CLOCK = Clock(total_steps=200, steps_per_epoch=25)
 
 
-@pytest.mark.parametrize(("step", "epoch", "progress"), [(0, 0, 0.0), (24, 0, 0.12), (25, 1, 0.125), (50, 2, 0.25), (199, 7, 0.995)])
+@pytest.mark.parametrize(
+    ("step", "epoch", "progress"), [(0, 0, 0.0), (24, 0, 0.12), (25, 1, 0.125), (50, 2, 0.25), (199, 7, 0.995)]
+)
 def test_epoch_and_progress_count_what_is_done_before_the_step(step, epoch, progress):
     now = CLOCK.at(step)
     assert (now.epoch, now.progress) == (epoch, progress)

@@ -49,7 +49,9 @@ def test_an_activation_of_pieces_gets_a_layer_that_much_wider(place, width):
     kit = make_kit(Batch(place=place), act=lambda: Maxout(pieces=3))
     dense, conv = kit.dense(5, 4), kit.conv(2, 4)
     assert (dense[0].out_features, conv[0].out_channels) == (12, 12)
-    assert all(next(part for part in block if isinstance(part, BatchNorm)).num_features == width for block in (dense, conv))
+    assert all(
+        next(part for part in block if isinstance(part, BatchNorm)).num_features == width for block in (dense, conv)
+    )
     assert dense(torch.rand(6, 5)).shape == (6, 4) and conv(torch.rand(6, 2, 8, 8)).shape == (6, 4, 8, 8)
 
 
@@ -78,13 +80,24 @@ def test_the_head_has_a_bias_and_nothing_behind_it():
 
 def test_a_norm_of_the_input_stands_before_the_model_where_asked():
     model = nn.Linear(5, 2)
-    assert make_kit(Batch()).entrance(model, 5) is model
-    norm, behind = make_kit(Batch(on_input=True)).entrance(model, 5)
+    assert make_kit(Batch()).with_input_norm(model, 5) is model
+    norm, behind = make_kit(Batch(on_input=True)).with_input_norm(model, 5)
     assert isinstance(norm, BatchNorm) and norm.num_features == 5 and behind is model
 
 
 def test_a_model_of_the_kit_has_the_modules_of_one_written_by_hand():
     kit = make_kit(Batch(), [dropout])
     built = nn.Sequential(*kit.conv(3, 8), kit.pool(), nn.Flatten(), *kit.dense(8 * 16, 10), kit.head(10, 2))
-    by_hand = [nn.Conv2d, BatchNorm, nn.ReLU, nn.MaxPool2d, nn.Flatten, nn.Linear, BatchNorm, nn.ReLU, nn.Dropout, nn.Linear]
+    by_hand = [
+        nn.Conv2d,
+        BatchNorm,
+        nn.ReLU,
+        nn.MaxPool2d,
+        nn.Flatten,
+        nn.Linear,
+        BatchNorm,
+        nn.ReLU,
+        nn.Dropout,
+        nn.Linear,
+    ]
     assert kinds(built) == by_hand and len(list(built.modules())) == 1 + len(by_hand)

@@ -7,7 +7,7 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, r2_score
 
-from trainer.base.metrics import FOLD, Tally
+from trainer.base.metrics import FOLD, MetricAccumulator
 
 # Batches of unequal sizes, fewer and more than are folded at a time, and exactly as many.
 SIZES = [[7], [5, 3, 1], [1 + t % 5 for t in range(FOLD)], [1 + t % 7 for t in range(2 * FOLD + 9)]]
@@ -19,7 +19,7 @@ def draws():
 
 
 def gathered(task, losses, outputs, targets, sizes):
-    tally = Tally(task)
+    tally = MetricAccumulator(task)
     for batch in zip(*(torch.from_numpy(values).split(sizes) for values in (losses, outputs, targets))):
         tally.add(*batch)
     assert not tally.empty
@@ -29,16 +29,26 @@ def gathered(task, losses, outputs, targets, sizes):
 @pytest.mark.parametrize("sizes", SIZES)
 def test_loss_is_the_mean_over_samples_and_accuracy_the_share_of_largest_outputs(sizes, draws):
     n = sum(sizes)
-    losses, outputs, labels = draws.random(n, np.float32), draws.normal(size=(n, 3)).astype(np.float32), draws.integers(0, 3, n)
+    losses, outputs, labels = (
+        draws.random(n, np.float32),
+        draws.normal(size=(n, 3)).astype(np.float32),
+        draws.integers(0, 3, n),
+    )
     tally = gathered("classification", losses, outputs, np.eye(3, dtype=np.float32)[labels], sizes)
     means = tally.means(tally.take())
     assert means["loss"] == pytest.approx(losses.astype(np.float64).mean(), rel=1e-5)  # float32 sums
-    assert means["accuracy"] == pytest.approx(accuracy_score(labels, outputs.argmax(1)), rel=1e-12)  # whole numbers are exact
+    assert means["accuracy"] == pytest.approx(
+        accuracy_score(labels, outputs.argmax(1)), rel=1e-12
+    )  # whole numbers are exact
 
 
 def test_accuracy_under_soft_targets_counts_the_likeliest_class():
-    tally = Tally("classification")
-    tally.add(torch.zeros(2), torch.tensor([[3.0, 1.0, 2.0], [0.0, 1.0, 0.5]]), torch.tensor([[0.6, 0.4, 0.0], [0.6, 0.4, 0.0]]))
+    tally = MetricAccumulator("classification")
+    tally.add(
+        torch.zeros(2),
+        torch.tensor([[3.0, 1.0, 2.0], [0.0, 1.0, 0.5]]),
+        torch.tensor([[0.6, 0.4, 0.0], [0.6, 0.4, 0.0]]),
+    )
     assert tally.means(tally.take())["accuracy"] == 0.5
 
 
@@ -64,7 +74,7 @@ def test_r2_is_one_minus_error_over_spread(sizes, outputs_wide, mean, draws):
 
 
 def test_r2_of_targets_without_spread_is_not_a_number():
-    tally = Tally("regression")
+    tally = MetricAccumulator("regression")
     tally.add(torch.ones(3), torch.tensor([[1.0], [2.0], [3.0]]), torch.full((3, 1), 2.0))
     means = tally.means(tally.take())
     assert math.isnan(means["r2"]) and means["loss"] == 1.0
@@ -75,14 +85,16 @@ def test_numbers_of_several_takes_may_be_added_up(task, draws):
     n = 90
     losses, outputs, targets = draws.random(n), draws.normal(size=(n, 2)), draws.normal(size=(n, 2))
     whole = gathered(task, losses, outputs, targets, [n])
-    parts, tally = [], Tally(task)
+    parts, tally = [], MetricAccumulator(task)
     for sizes, rows in (([20, 5], slice(0, 25)), ([64, 1], slice(25, 90))):
         for batch in zip(*(torch.from_numpy(values[rows]).split(sizes) for values in (losses, outputs, targets))):
             tally.add(*batch)
         parts.append(tally.take())
         assert tally.empty
-    assert tally.means([sum(values) for values in zip(*parts)]) == pytest.approx(whole.means(whole.take()), rel=1e-6)  # losses in float32
+    assert tally.means([sum(values) for values in zip(*parts)]) == pytest.approx(
+        whole.means(whole.take()), rel=1e-6
+    )  # losses in float32
 
 
 def test_a_new_tally_is_empty():
-    assert Tally("binary").empty
+    assert MetricAccumulator("binary").empty

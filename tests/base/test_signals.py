@@ -16,7 +16,7 @@ def first_update():
         yield
 
 
-@pytest.mark.parametrize("entered", [signals.ending_in_words, first_update], ids=["the program", "the first update"])
+@pytest.mark.parametrize("entered", [signals.raise_on_sigterm, first_update], ids=["the program", "the first update"])
 def test_a_signal_is_not_taken_for_an_error_of_what_it_falls_into(entered):
     """Compilers, readers of images and downloads try things out and catch every Exception."""
     with pytest.raises(Interrupted) as told, entered():

@@ -57,7 +57,10 @@ TYPOS = [
     ("-m seed=0,1 hydra.sweep.dir=", ["hydra.sweep.dir=", "name of a folder"]),
     ("-m optimizer=sgd,", ["a value is missing at a comma", "optimizer=A,B"]),
     ("-m optimizer.lr=log(1e-3,1)", ["'optimizer.lr=tag(log,interval(LOW,HIGH))'"]),
-    ("-m hydra/launcher=joblib hydra.launcher.njobs=2 seed=0,1", ["hydra.launcher.njobs", "nearest: hydra.launcher.n_jobs"]),
+    (
+        "-m hydra/launcher=joblib hydra.launcher.njobs=2 seed=0,1",
+        ["hydra.launcher.njobs", "nearest: hydra.launcher.n_jobs"],
+    ),
     ("help", ["train --help"]),
     ("=adam", ["the key is missing", "write optimizer=adam"]),
     ("=nonsense", ["no such key"]),
@@ -146,7 +149,9 @@ def test_image_folders_that_cannot_be_used_are_explained(run_in_process, tmp_pat
     says("cwo: a class that train/ does not have", "cow")
 
 
-@pytest.mark.parametrize("typed", ["optimizer.lr=-1", "--help", "--help optimizer=adam", "--cfg job", "--version", "optimiser=adam"])
+@pytest.mark.parametrize(
+    "typed", ["optimizer.lr=-1", "--help", "--help optimizer=adam", "--cfg job", "--version", "optimiser=adam"]
+)
 def test_torch_is_not_imported_to_say_so(typed, train):
     code = f"import sys; sys.argv = ['train', *{typed.split()!r}]\nfrom trainer.cli import main\ntry: main.main()\nexcept SystemExit: pass\nassert not {{'torch', 'numpy', 'sklearn', 'matplotlib'}} & set(sys.modules), sorted(sys.modules)"
     import subprocess
@@ -168,7 +173,9 @@ def test_a_user_package_needs_the_word_on_the_command_line(train, tmp_path):
     assert taken.returncode == 0, taken.stderr
 
 
-@pytest.mark.parametrize("rule, good, bad", [("> 0", 0.1, 0), (">= 1", 1, 0), ("in [0, 1)", 0, 1), ("in (0, 1]", 1, 0), ("< 1", 0, 1)])
+@pytest.mark.parametrize(
+    "rule, good, bad", [("> 0", 0.1, 0), (">= 1", 1, 0), ("in [0, 1)", 0, 1), ("in (0, 1]", 1, 0), ("< 1", 0, 1)]
+)
 def test_rules(rule, good, bad):
     assert satisfies(rule, good) and not satisfies(rule, bad) and not satisfies(rule, float("nan"))
     with pytest.raises(ValueError, match=re.escape(f"p must be {rule}, got {bad}")):
@@ -183,8 +190,8 @@ def test_nearest_ignores_case_and_finds_parts():
 
 def test_what_is_told_cannot_steer_the_terminal(capsys):
     """Names of files and words of runs come from anywhere."""
-    from trainer.rundir.console import Console
     from trainer.base.errors import DataError, report
+    from trainer.rundir.console import Console
 
     report(DataError("bad \x1b[31mname\r\n2 lines"))
     Console().say("note: \x1b]0;title\x07name")

@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from trainer.cli.fast_exit import ALLOCATIONS, seldom_collecting
+from trainer.cli.fast_exit import ALLOCATIONS, fewer_collections
 
 PROGRAM = """
 import atexit, sys, threading
-from trainer.cli.fast_exit import ending_at_once
+from trainer.cli.fast_exit import fast_exit
 
 class Late:
     def __del__(self):
@@ -19,7 +19,7 @@ class Late:
 
 late = Late()
 late.itself = late
-with ending_at_once():
+with fast_exit():
     atexit.register(print, "registered")
     threading.Thread(target=lambda: (threading.main_thread().join(), print("thread"))).start()
     END
@@ -28,10 +28,19 @@ with ending_at_once():
 
 @pytest.mark.parametrize(
     "end, code, apart",
-    [("pass", 0, False), ("sys.exit()", 0, False), ("sys.exit(0)", 0, False), ("sys.exit(5)", 5, False), ("sys.exit('why')", 1, True), ("raise RuntimeError('why')", 1, True)],
+    [
+        ("pass", 0, False),
+        ("sys.exit()", 0, False),
+        ("sys.exit(0)", 0, False),
+        ("sys.exit(5)", 5, False),
+        ("sys.exit('why')", 1, True),
+        ("raise RuntimeError('why')", 1, True),
+    ],
 )
 def test_what_was_registered_is_done_and_threads_are_waited_for_whatever_the_code(end, code, apart):
-    done = subprocess.run([sys.executable, "-c", PROGRAM.replace("END", end)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM.replace("END", end)], capture_output=True, text=True, timeout=60
+    )
     assert done.returncode == code and ("why" in done.stderr) == apart
     assert done.stdout.splitlines() == ["thread", "registered", *(["taken apart"] if apart else [])]
 
@@ -40,13 +49,15 @@ def test_what_was_registered_is_done_and_threads_are_waited_for_whatever_the_cod
 def test_output_that_cannot_be_written_is_no_success():
     program = PROGRAM.replace("END", "print('x')")
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", program], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
     assert done.returncode != 0 and "No space left" in done.stderr
 
 
 def test_garbage_is_looked_for_as_before_afterwards():
     before = gc.get_threshold()
-    with pytest.raises(ZeroDivisionError), seldom_collecting():
+    with pytest.raises(ZeroDivisionError), fewer_collections():
         assert gc.get_threshold()[0] == ALLOCATIONS
         1 / 0
     assert gc.get_threshold() == before
@@ -55,11 +66,11 @@ def test_garbage_is_looked_for_as_before_afterwards():
 def test_only_what_was_imported_is_kept_for_good():
     program = """
 import gc
-from trainer.cli.fast_exit import keep_what_is_imported
-keep_what_is_imported()
+from trainer.cli.fast_exit import freeze_imports
+freeze_imports()
 before = gc.get_freeze_count()
 made = [[] for _ in range(1000)]
-keep_what_is_imported()  # a sweep's second job
+freeze_imports()  # a sweep's second job
 assert 0 < gc.get_freeze_count() <= before
 """
     assert subprocess.run([sys.executable, "-c", program], timeout=60).returncode == 0

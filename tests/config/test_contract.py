@@ -6,9 +6,10 @@ import pytest
 import torch
 import yaml
 
-from trainer.engine import build
-from trainer.config import catalog, targets
 from trainer.base.clock import Clock
+from trainer.config import catalog, targets
+from trainer.engine import build
+from trainer.engine.build import build_run
 
 COUNTS = {
     "act": 17, "aug": 20, "averaging": 3, "bias": 3, "data": 17, "experiment": 1, "init": 25, "loss": 4, "model": 17, "norm": 6,
@@ -16,7 +17,18 @@ COUNTS = {
 }  # fmt: skip
 OPTIONS = [(group, option) for group in catalog.groups() for option in catalog.options(group)]
 TECHNIQUES = [(group, option) for group, option in OPTIONS if group not in ("experiment", "task")]
-OFFLINE = ("digits", "iris", "wine", "breast_cancer", "diabetes", "photos", "polynomial", "spirals", "gaussians", "height_weight")
+OFFLINE = (
+    "digits",
+    "iris",
+    "wine",
+    "breast_cancer",
+    "diabetes",
+    "photos",
+    "polynomial",
+    "spirals",
+    "gaussians",
+    "height_weight",
+)
 
 
 def nodes(group: str, option: str):
@@ -49,7 +61,9 @@ def test_an_option_says_what_it_is_and_every_key_says_its_rule(group, option):
         for key in catalog.keys(path, group).values():
             if "." in key.path:
                 assert key.comment, f"{path.name}: {key.path} has no comment"
-                assert key.complaint(key.default) is None or key.default == "???", f"{key.path}: its own default breaks its rule"
+                assert key.complaint(key.default) is None or key.default == "???", (
+                    f"{key.path}: its own default breaks its rule"
+                )
                 if isinstance(key.default, int | float) and not isinstance(key.default, bool):
                     assert key.rule(), f"{path.name}: {key.path} states no range"
 
@@ -70,7 +84,9 @@ def test_a_target_resolves_to_its_kind_and_its_keys_bind(group, option):
         for name in keys:
             default = fields[name].default
             written = tuple(node[name]) if isinstance(node[name], list) else node[name]
-            assert default is inspect.Parameter.empty or default == written or group == "data", f"{group}={option}.{name}"
+            assert default is inspect.Parameter.empty or default == written or group == "data", (
+                f"{group}={option}.{name}"
+            )
 
 
 def test_every_technique_has_an_option():
@@ -80,15 +96,37 @@ def test_every_technique_has_an_option():
 
     named = {node["_target_"] for group, option in OPTIONS if group != "experiment" for _, node in nodes(group, option)}
     package = Path(build.__file__).parent.parent
-    rooms = [path for path in package.rglob("*.py") if path.relative_to(package).parts[0].removesuffix(".py") in (*catalog.groups(), "data")]
-    helpers = {"trainer.model.resnet.EveryOtherPixel", "trainer.preprocess.Affine", "trainer.preprocess.Projection", "trainer.reg.dropconnect.DroppedWeight", "trainer.reg.penalties.Size", "trainer.reg.stochastic_depth.SurvivingResidual"}
+    rooms = [
+        path
+        for path in package.rglob("*.py")
+        if path.relative_to(package).parts[0].removesuffix(".py") in (*catalog.groups(), "data")
+    ]
+    helpers = {
+        "trainer.model.resnet.EveryOtherPixel",
+        "trainer.preprocess.Affine",
+        "trainer.preprocess.Projection",
+        "trainer.reg.dropconnect.DroppedWeight",
+        "trainer.reg.penalties.Size",
+        "trainer.reg.stochastic_depth.SurvivingResidual",
+    }
     helpers |= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.scaled.Scaled"}  # what a family shares
-    helpers |= {"trainer.norm.BatchNorm", "trainer.norm.GroupNorm", "trainer.norm.RmsNorm", "trainer.task.preview.Plan", "trainer.init.fixup.Shift", "trainer.init.fixup.Scale"}
+    helpers |= {
+        "trainer.norm.BatchNorm",
+        "trainer.norm.GroupNorm",
+        "trainer.norm.RmsNorm",
+        "trainer.task.preview.Plan",
+        "trainer.init.fixup.Shift",
+        "trainer.init.fixup.Scale",
+    }
     for path in rooms:
         module = ".".join(["trainer", *path.relative_to(package).with_suffix("").parts])
         nodes_of_module = [node for node in ast.parse(path.read_text()).body if isinstance(node, ast.ClassDef)]
         if path.parent.name == "data":  # what loads one is a data set, the others serve it
-            nodes_of_module = [node for node in nodes_of_module if any(isinstance(child, ast.FunctionDef) and child.name == "load" for child in node.body)]
+            nodes_of_module = [
+                node
+                for node in nodes_of_module
+                if any(isinstance(child, ast.FunctionDef) and child.name == "load" for child in node.body)
+            ]
         classes = {f"{module}.{node.name}" for node in nodes_of_module}
         assert classes - helpers <= named, f"{path.name}: {classes - helpers - named} has no YAML"
 
@@ -100,10 +138,16 @@ def test_a_rule_in_a_yaml_is_the_rule_of_the_class(group, option):
     known = targets.locate(node["_target_"], ".".join(path), ".".join(path), targets.LIBRARIES)
     if not known.__module__.startswith("trainer.") or group in ("model", "averaging", "optimizer"):
         return  # these take more than their keys; their own tests hold them
-    keys = {key.path.rpartition(".")[2]: key for key in catalog.keys(catalog.file(group, option), group).values() if "." in key.path}
+    keys = {
+        key.path.rpartition(".")[2]: key
+        for key in catalog.keys(catalog.file(group, option), group).values()
+        if "." in key.path
+    }
     for name, key in keys.items():
         for bad in (-1.0, 0.0, 1.0, 2.0, "nonsense"):
-            good_type = isinstance(bad, str) == isinstance(key.default, str) and not isinstance(key.default, list | None)
+            good_type = isinstance(bad, str) == isinstance(key.default, str) and not isinstance(
+                key.default, list | None
+            )
             if good_type and key.complaint(type(key.default)(bad)) is not None:
                 with pytest.raises(ValueError):
                     known(**{name: type(key.default)(bad)})
@@ -114,9 +158,16 @@ def test_an_option_trains_for_a_few_steps(group, option, composed):
     """Built by its word on the real digits: the weights move (unless the option is meant to stop that) and stay finite."""
     word = f"{group}=[{option}]" if group in ("reg", "aug") else f"{group}={option}"
     data = {"mse": "diabetes"}.get(option, "digits")
-    needs = {"identity": ["model=mlp"], "fixup": ["model=resnet20"], "stochastic_depth": ["model=resnet20"], "constant": ["model=mlp"], "fractional": ["model=cnn", "pool=fractional"], "mc_dropout": ["model=mlp", "reg=dropout"]}
+    needs = {
+        "identity": ["model=mlp"],
+        "fixup": ["model=resnet20"],
+        "stochastic_depth": ["model=resnet20"],
+        "constant": ["model=mlp"],
+        "fractional": ["model=cnn", "pool=fractional"],
+        "mc_dropout": ["model=mlp", "reg=dropout"],
+    }
     model = needs.get(option, [] if group == "model" or data != "digits" else ["model=cnn", "model.channels=[8]"])
-    run = build.run(composed(f"data={data}", *model, word, "batch_size=64", "epochs=1"))
+    run = build_run(composed(f"data={data}", *model, word, "batch_size=64", "epochs=1"))
     before = [weight.clone() for weight in run.model.parameters()]
     images, targets = run.train.batch(torch.arange(32))
     rng = torch.Generator().manual_seed(0)
@@ -152,12 +203,14 @@ def test_an_option_trains_for_a_few_steps(group, option, composed):
 
 @pytest.mark.parametrize("name", OFFLINE)
 def test_a_data_set_without_a_download_is_whole(name, composed):
-    run = build.run(composed(f"data={name}"))
+    run = build_run(composed(f"data={name}"))
     for split in (run.data.train, run.data.val, run.data.test):
-        assert len(split) > 0 and split.images.isfinite().all() and split.targets.shape == (len(split), run.data.outputs)
+        assert (
+            len(split) > 0 and split.images.isfinite().all() and split.targets.shape == (len(split), run.data.outputs)
+        )
 
 
 @pytest.mark.parametrize("option", catalog.options("preprocess"))
 def test_a_preprocessing_takes_images_and_tables(option, composed):
     for data in ("digits", "iris"):
-        assert build.run(composed(f"data={data}", f"preprocess={option}")).train.images.isfinite().all()
+        assert build_run(composed(f"data={data}", f"preprocess={option}")).train.images.isfinite().all()

@@ -8,9 +8,9 @@ from conftest import SMALL
 from omegaconf import OmegaConf
 from payloads import CALL, HONEST, HYDRA, TARGETS, arranged, refused
 
+from trainer.base.errors import ConfigError
 from trainer.cli import overrides
 from trainer.config import untrusted
-from trainer.base.errors import ConfigError
 from trainer.config.instantiate import node
 
 
@@ -19,17 +19,27 @@ from trainer.config.instantiate import node
 def test_a_target_is_refused_before_it_is_called(name, group, tmp_path, monkeypatch):
     arranged(monkeypatch, tmp_path)
     target, argument = TARGETS[name]
-    for here in ({"_target_": target, "_args_": [argument]}, {"_target_": HONEST[group], "deeper": {"list": [{"_target_": target, "_args_": [argument]}]}}):
+    for here in (
+        {"_target_": target, "_args_": [argument]},
+        {"_target_": HONEST[group], "deeper": {"list": [{"_target_": target, "_args_": [argument]}]}},
+    ):
         with pytest.raises(ConfigError, match=re.escape(f"_target_={target}: ")):
             node(OmegaConf.create({group: here}), group)()
     assert not (tmp_path / "marker").exists() and "planted" not in sys.modules
 
 
-@pytest.mark.parametrize("name", ["direct", "aliased in the standard library", "aliased in torch", "a partial", "this program again"])
+@pytest.mark.parametrize(
+    "name", ["direct", "aliased in the standard library", "aliased in torch", "a partial", "this program again"]
+)
 def test_a_target_on_the_command_line_is_refused(name, run_in_process, tmp_path, monkeypatch):
     arranged(monkeypatch, tmp_path)
     target, argument = TARGETS[name]
-    refused(run_in_process(*SMALL, f"sched._target_={target}", f"+sched._args_=[{untrusted.quoted(argument)}]"), tmp_path, 2, f"sched._target_={target}")
+    refused(
+        run_in_process(*SMALL, f"sched._target_={target}", f"+sched._args_=[{untrusted.quote(argument)}]"),
+        tmp_path,
+        2,
+        f"sched._target_={target}",
+    )
 
 
 @pytest.mark.parametrize("place", ["reg.loss.x", "aug.x", "norm.deep.er", "data.list"])
@@ -40,12 +50,20 @@ def test_a_target_that_stands_deeper_is_refused(place, run_in_process, tmp_path)
 
 
 def test_a_target_in_a_sweep_is_refused_wherever_it_stands(run_in_process, tmp_path):
-    code, said, _ = run_in_process(*SMALL, "-m", "optimizer=sgd", "optimizer._target_=torch.optim.SGD,logging.os.system", "+optimizer._args_=[[touch marker]]")
+    code, said, _ = run_in_process(
+        *SMALL,
+        "-m",
+        "optimizer=sgd",
+        "optimizer._target_=torch.optim.SGD,logging.os.system",
+        "+optimizer._args_=[[touch marker]]",
+    )
     assert code == 2 and "optimizer._target_=logging.os.system: " in said and not list(tmp_path.rglob("marker"))
 
 
 def test_a_kind_is_not_enough_a_class_must_come_from_where_such_classes_are_made(run_in_process, tmp_path):
-    refused(run_in_process(*SMALL, "model._target_=torch.jit.ScriptModule"), tmp_path, 2, "must be a class of trainer.model")
+    refused(
+        run_in_process(*SMALL, "model._target_=torch.jit.ScriptModule"), tmp_path, 2, "must be a class of trainer.model"
+    )
     refused(run_in_process(*SMALL, "optimizer._target_=torch.distributed.optim.ZeroRedundancyOptimizer"), tmp_path, 2)
 
 
@@ -60,10 +78,26 @@ def test_a_word_to_hydra_that_would_run_something_is_refused(word, tmp_path, mon
 @pytest.mark.parametrize("word", [HYDRA[0], HYDRA[5], HYDRA[12], "-m"])
 def test_the_program_refuses_them_as_well(word, run_in_process, tmp_path, monkeypatch):
     arranged(monkeypatch, tmp_path)
-    refused(run_in_process(*SMALL, "sched._target_=logging.os.system", "+sched._args_=['touch marker']", *(["-m", "+hydra.callbacks.a=${sched}"] if word == "-m" else [word])), tmp_path, 2)
+    refused(
+        run_in_process(
+            *SMALL,
+            "sched._target_=logging.os.system",
+            "+sched._args_=['touch marker']",
+            *(["-m", "+hydra.callbacks.a=${sched}"] if word == "-m" else [word]),
+        ),
+        tmp_path,
+        2,
+    )
 
 
-@pytest.mark.parametrize("text", [f"hydra:\n  callbacks:\n    a: {CALL}", f"hydra:\n  launcher:\n    a: {CALL}", "hydra:\n  job_logging:\n    root: {handlers: []}"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"hydra:\n  callbacks:\n    a: {CALL}",
+        f"hydra:\n  launcher:\n    a: {CALL}",
+        "hydra:\n  job_logging:\n    root: {handlers: []}",
+    ],
+)
 def test_a_file_of_ones_own_folder_cannot_either(text, run_in_process, tmp_path):
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "evil.yaml").write_text(f"# @package _global_\n# Evil.\n{text}\n")
@@ -76,7 +110,17 @@ def test_words_that_say_where_and_how_still_count(run_in_process, tmp_path):
     assert (tmp_path / "here" / "summary.json").is_file()
 
 
-@pytest.mark.parametrize("flag", ["--experimental-rerun=planted.pkl", "--experimental-re=planted.pkl", "--config-name=planted", "-cn=planted", "--config-path=.", "-cp=."])
+@pytest.mark.parametrize(
+    "flag",
+    [
+        "--experimental-rerun=planted.pkl",
+        "--experimental-re=planted.pkl",
+        "--config-name=planted",
+        "-cn=planted",
+        "--config-path=.",
+        "-cp=.",
+    ],
+)
 @pytest.mark.parametrize("also", [(), ("--hydra-help",)])
 def test_flags_that_lead_round_the_checks_are_refused(flag, also, run_in_process, tmp_path, monkeypatch):
     arranged(monkeypatch, tmp_path)

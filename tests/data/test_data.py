@@ -6,16 +6,17 @@ import sklearn.datasets
 import torch
 from torch.testing import assert_close
 
+from trainer.base.errors import DataError
 from trainer.data.splits import Rows, Split, halved, hold_out, one_hot, take
 from trainer.data.tables import BreastCancer, Diabetes, Digits, Iris, Photos, Wine
-from trainer.base.errors import DataError
 
 GROUPS = [0] * 40 + [1] * 10 + [2] * 3 + [5]
 
 
 @pytest.mark.parametrize("groups", [GROUPS, torch.tensor(GROUPS)])
 @pytest.mark.parametrize(
-    ("share", "held"), [(0.0, {}), (0.3, {0: 12, 1: 3, 2: 1}), (0.01, {0: 1, 1: 1, 2: 1}), (0.99, {0: 39, 1: 9, 2: 2, 5: 1})]
+    ("share", "held"),
+    [(0.0, {}), (0.3, {0: 12, 1: 3, 2: 1}), (0.01, {0: 1, 1: 1, 2: 1}), (0.99, {0: 39, 1: 9, 2: 2, 5: 1})],
 )
 def test_hold_out_takes_the_share_of_every_group_and_leaves_one_on_each_side(groups, share, held):
     kept, out = hold_out(groups, share, seed=3)
@@ -28,7 +29,9 @@ def test_hold_out_takes_the_share_of_every_group_and_leaves_one_on_each_side(gro
 def test_hold_out_follows_its_seed_and_takes_any_member():
     assert torch.equal(hold_out(GROUPS, 0.3, 3)[1], hold_out(GROUPS, 0.3, 3)[1])
     assert not torch.equal(hold_out(GROUPS, 0.3, 3)[1], hold_out(GROUPS, 0.3, 4)[1])
-    times = np.bincount(np.concatenate([hold_out([0] * 10, 0.3, seed)[1].numpy() for seed in range(1000)]), minlength=10)
+    times = np.bincount(
+        np.concatenate([hold_out([0] * 10, 0.3, seed)[1].numpy() for seed in range(1000)]), minlength=10
+    )
     assert (abs(times - 300) < 5 * (1000 * 0.3 * 0.7) ** 0.5).all()  # five deviations of a count of rate 0.3
 
 
@@ -39,7 +42,10 @@ def test_one_hot_marks_the_label():
 
 @pytest.mark.parametrize(
     ("labels", "message"),
-    [([0, 3, 1, 4], "2 labels .* 3 classes .0 to 2.; the first is 3 at sample 1"), ([0, 1, -1], "1 labels .* is -1 at sample 2")],
+    [
+        ([0, 3, 1, 4], "2 labels .* 3 classes .0 to 2.; the first is 3 at sample 1"),
+        ([0, 1, -1], "1 labels .* is -1 at sample 2"),
+    ],
 )
 def test_one_hot_names_the_first_label_outside_the_classes(labels, message):
     with pytest.raises(DataError, match=f"data=x: {message}"):
@@ -65,11 +71,16 @@ def test_tables_are_scikit_learns_divided_in_three(source, sklearns, scale, coun
 
 
 @pytest.mark.parametrize(("source", "sklearns", "scale", "count", "shape", "task", "outputs"), TABLES)
-def test_samples_of_tables_keep_their_targets_and_classes_their_shares(source, sklearns, scale, count, shape, task, outputs):
+def test_samples_of_tables_keep_their_targets_and_classes_their_shares(
+    source, sklearns, scale, count, shape, task, outputs
+):
     data, bunch = source.load(), sklearns()
     target_of = dict(zip(map(tuple, (bunch.data / scale).astype(np.float32).tolist()), bunch.target.tolist()))
     parts = {"train": data.train, "val": data.val, "test": data.test}
-    truths = {name: np.array([target_of[tuple(row)] for row in part.images.flatten(1).tolist()]) for name, part in parts.items()}
+    truths = {
+        name: np.array([target_of[tuple(row)] for row in part.images.flatten(1).tolist()])
+        for name, part in parts.items()
+    }
     for name, truth in truths.items():
         expected = {
             "classification": lambda: np.eye(outputs)[truth],
@@ -89,14 +100,20 @@ def test_facts_of_the_tables():
     assert digits.classes == tuple("0123456789") and digits.train.images.max() == 1 and digits.train.images.min() == 0
     assert Iris().load().classes == ("setosa", "versicolor", "virginica")
     assert cancer.classes == ("malignant", "benign")
-    assert sum(part.targets.sum().item() for part in (cancer.train, cancer.val, cancer.test)) == 357  # benign ones (Street et al., 1993)
+    assert (
+        sum(part.targets.sum().item() for part in (cancer.train, cancer.val, cancer.test)) == 357
+    )  # benign ones (Street et al., 1993)
     assert Diabetes().load().classes == ()
 
 
 @pytest.mark.parametrize(("size", "rows", "columns"), [(64, 6, 10), (200, 2, 3)])
 def test_photos_are_tiles_of_the_two_photographs(size, rows, columns):
     data = Photos(size=size, val_share=0.2, test_share=0.3).load()
-    assert (data.classes, data.input_shape, data.train.images.dtype) == (("china", "flower"), (3, size, size), torch.uint8)
+    assert (data.classes, data.input_shape, data.train.images.dtype) == (
+        ("china", "flower"),
+        (3, size, size),
+        torch.uint8,
+    )
     photographs = sklearn.datasets.load_sample_images().images  # (427, 640, 3) each
     expected = {}
     for label, photograph in enumerate(photographs):
@@ -106,7 +123,11 @@ def test_photos_are_tiles_of_the_two_photographs(size, rows, columns):
                 expected[np.ascontiguousarray(tile.transpose(2, 0, 1)).tobytes()] = label
     assert len(expected) == 2 * rows * columns
     parts = (data.train, data.val, data.test)
-    found = {image.numpy().tobytes(): int(target.argmax()) for part in parts for image, target in zip(part.images, part.targets)}
+    found = {
+        image.numpy().tobytes(): int(target.argmax())
+        for part in parts
+        for image, target in zip(part.images, part.targets)
+    }
     assert found == expected and sum(map(len, parts)) == len(expected)
     assert all(len(part) for part in parts)
 
@@ -124,14 +145,19 @@ def test_half_of_the_classes_is_a_task_of_its_own(half, labels):
     for whole, split in ((data.train, part.train), (data.val, part.val), (data.test, part.test)):
         truth = whole.targets.argmax(1)
         kept = torch.isin(truth, torch.tensor(labels))
-        assert torch.equal(split.images, whole.images[kept]) and torch.equal(split.targets.argmax(1) + labels[0], truth[kept])
+        assert torch.equal(split.images, whole.images[kept]) and torch.equal(
+            split.targets.argmax(1) + labels[0], truth[kept]
+        )
         assert (split.targets.sum(1) == 1).all()
     with pytest.raises(ValueError, match="half must be one of all, a, b, got c"):
         Digits(half="c").load()
 
 
 def test_the_middle_class_of_an_odd_number_belongs_to_the_second_half():
-    assert (halved(Iris().load(), "a").classes, halved(Iris().load(), "b").classes) == (("setosa",), ("versicolor", "virginica"))
+    assert (halved(Iris().load(), "a").classes, halved(Iris().load(), "b").classes) == (
+        ("setosa",),
+        ("versicolor", "virginica"),
+    )
 
 
 def test_the_split_seed_alone_decides_who_is_held_out():
@@ -161,7 +187,10 @@ def test_take_gives_the_samples_of_the_indices():
 
 def test_a_sample_is_everything_up_to_a_limit_and_beyond_it_the_same_random_part_wherever_the_images_lie(monkeypatch):
     images = torch.arange(200, dtype=torch.uint8).view(50, 1, 2, 2)
-    split, elsewhere = Split(images, torch.zeros(50, 1)), Split(Rows(images.flip(0), torch.arange(50).flip(0)), torch.zeros(50, 1))
+    split, elsewhere = (
+        Split(images, torch.zeros(50, 1)),
+        Split(Rows(images.flip(0), torch.arange(50).flip(0)), torch.zeros(50, 1)),
+    )
     assert torch.equal(split.sample(), images) and torch.equal(elsewhere.sample(), images)
     monkeypatch.setattr("trainer.data.splits.SAMPLED", 83)  # 20 images of 4 bytes, and a rest
     sample = split.sample()

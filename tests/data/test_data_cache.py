@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
+from trainer.base.errors import DataError
 from trainer.data.cache import reserved
 from trainer.data.download import alone
 from trainer.data.files import Rows
 from trainer.data.image_folder import ImageFolder
-from trainer.base.errors import DataError
 
 
 def rewritten(path):
@@ -86,7 +86,9 @@ def cut(path):
         lambda caches: one(caches, ".json").unlink(),
         lambda caches: one(caches, ".json").write_text('{"shape": [3, 6'),
         lambda caches: one(caches, ".json").write_text("[]"),
-        lambda caches: one(caches, ".npy").rename(one(caches, ".npy").with_suffix(".colour")),  # as a killed process leaves it
+        lambda caches: one(caches, ".npy").rename(
+            one(caches, ".npy").with_suffix(".colour")
+        ),  # as a killed process leaves it
     ],
 )
 def test_a_damaged_or_half_made_cache_is_made_anew(harm, root, pictures, caches):
@@ -158,7 +160,10 @@ def test_without_a_place_for_the_cache_the_images_are_decoded_into_memory(root, 
     data = ImageFolder(root=str(root), cache=str(root / "train" / "ant" / "00.png")).load()
     assert data.input_shape == (1, 6, 4) and (data.test.images == torch.from_numpy(pictures[0, :, :, 0])).all()
     (note,) = data.notes
-    assert re.match(r"data.cache=.*00.png: .* cannot take the decoded images \(.+\); data.cache=DIR names another folder; .* at every start", note)
+    assert re.match(
+        r"data.cache=.*00.png: .* cannot take the decoded images \(.+\); data.cache=DIR names another folder; .* at every start",
+        note,
+    )
 
 
 def test_without_a_place_and_memory_they_stay_files(root, monkeypatch):
@@ -178,7 +183,10 @@ def test_cache_none_keeps_no_pixels_but_remembers_what_it_saw(root, pictures, ca
     kept = ImageFolder(root=str(root), val_share=0.2).load()
     for data in (first, second):
         for part, other in ((data.train, kept.train), (data.val, kept.val), (data.test, kept.test)):
-            assert isinstance(part.images, Rows) and (len(part), part.images.shape) == (len(other), tuple(other.images.shape))
+            assert isinstance(part.images, Rows) and (len(part), part.images.shape) == (
+                len(other),
+                tuple(other.images.shape),
+            )
             assert torch.equal(part.sample(), other.images) and torch.equal(part.targets, other.targets)
     for path in root.rglob("*.png"):
         rewritten(path)

@@ -15,8 +15,8 @@ import torch
 from test_data_vision import IMAGES, digest, vision, write_mnist
 from torchvision import datasets
 
-from trainer.data.download import alone
 from trainer.base.errors import DataError
+from trainer.data.download import alone
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
@@ -59,7 +59,9 @@ def test_a_download_is_tried_three_times_and_fetches_each_file_once(refusals, mi
     data = vision("mnist", tmp_path / "root", download=True, val_share=0.0).load()
     assert torch.equal(data.train.images[:, 0], torch.from_numpy(IMAGES))
     asked = mirror.asked[refusals:]
-    assert len(set(asked)) == 4 and all(asked.count(path) <= 2 for path in asked)  # torchvision may look for a redirection first
+    assert len(set(asked)) == 4 and all(
+        asked.count(path) <= 2 for path in asked
+    )  # torchvision may look for a redirection first
     mirror.asked.clear()
     vision("mnist", tmp_path / "root", download=True).load()
     assert mirror.asked == []
@@ -68,7 +70,10 @@ def test_a_download_is_tried_three_times_and_fetches_each_file_once(refusals, mi
 def test_a_download_that_fails_says_which_files_to_put_where(mirror, tmp_path):
     mirror.refusals = 3
     names = ", ".join(name for name, _ in datasets.MNIST.resources)
-    with pytest.raises(DataError, match=f"the download into .*root failed .*503.*; put {names} into .*root/MNIST/raw by hand and repeat") as error:
+    with pytest.raises(
+        DataError,
+        match=f"the download into .*root failed .*503.*; put {names} into .*root/MNIST/raw by hand and repeat",
+    ) as error:
         vision("mnist", tmp_path / "root", download=True).load()
     assert len(mirror.asked) == 3 and "\n" not in str(error.value)
     (tmp_path / "root" / "MNIST" / "raw").mkdir(parents=True, exist_ok=True)
@@ -101,10 +106,17 @@ def test_patience_ends_before_the_attempts_do(mirror, monkeypatch, tmp_path):
     assert len(mirror.asked) == 1
 
 
-@pytest.mark.parametrize(("name", "files"), [("cifar10", "cifar-10-python.tar.gz into .*root by"), ("svhn", "train_32x32.mat, test_32x32.mat into .*root by")])
+@pytest.mark.parametrize(
+    ("name", "files"),
+    [("cifar10", "cifar-10-python.tar.gz into .*root by"), ("svhn", "train_32x32.mat, test_32x32.mat into .*root by")],
+)
 def test_packed_folders_and_loose_files_belong_into_the_root(name, files, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:1/")
-    monkeypatch.setattr(datasets.SVHN, "split_list", {part: ["http://127.0.0.1:1/", f"{part}_32x32.mat", "0"] for part in ("train", "test")})
+    monkeypatch.setattr(
+        datasets.SVHN,
+        "split_list",
+        {part: ["http://127.0.0.1:1/", f"{part}_32x32.mat", "0"] for part in ("train", "test")},
+    )
     monkeypatch.setattr("trainer.data.download.PAUSES", ())
     with pytest.raises(DataError, match=f"put {files} hand"):
         vision(name, tmp_path / "root", download=True).load()
@@ -133,7 +145,12 @@ def test_a_second_process_waits_for_the_first(tmp_path, monkeypatch):
 
 def test_a_process_that_is_killed_leaves_no_lock(tmp_path):
     program = "import sys; from pathlib import Path; from trainer.data.download import alone\nwith alone(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
-    holder = subprocess.Popen([sys.executable, "-c", program, str(tmp_path / "lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", program, str(tmp_path / "lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
     assert holder.stdout.readline() == "in\n"
     holder.send_signal(signal.SIGKILL)
     with alone(tmp_path / "lock"):

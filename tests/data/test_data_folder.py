@@ -7,9 +7,9 @@ import pytest
 import torch
 from PIL import Image
 
+from trainer.base.errors import DataError
 from trainer.data.files import decoded
 from trainer.data.image_folder import ImageFolder
-from trainer.base.errors import DataError
 
 
 def test_image_folder_reads_every_pixel_and_takes_classes_from_folders(root, pictures):
@@ -19,7 +19,10 @@ def test_image_folder_reads_every_pixel_and_takes_classes_from_folders(root, pic
     assert (data.classes, data.task, data.input_shape) == (("ant", "bee"), "classification", (3, 6, 4))
     assert torch.equal(data.train.images, torch.from_numpy(pictures[:15]).permute(0, 3, 1, 2))
     assert torch.equal(data.test.images, torch.from_numpy(pictures[15:]).permute(0, 3, 1, 2))
-    assert data.train.targets.argmax(1).tolist() == [0] * 5 + [1] * 10 and data.test.targets.tolist() == [[1, 0]] * 2 + [[0, 1]] * 3
+    assert (
+        data.train.targets.argmax(1).tolist() == [0] * 5 + [1] * 10
+        and data.test.targets.tolist() == [[1, 0]] * 2 + [[0, 1]] * 3
+    )
     assert len(data.val) == 0
 
 
@@ -76,10 +79,16 @@ def truncate(path):
     [
         (lambda root: (root / "train").rename(root / "training"), "train: no such folder"),
         (lambda root: (root / "test").rename(root / "testing"), "test: no such folder"),
-        (lambda root: (root / "test" / "ant").rename(root / "test" / "aunt"), "test/aunt: a class that train/ does not have; it has ant"),
+        (
+            lambda root: (root / "test" / "ant").rename(root / "test" / "aunt"),
+            "test/aunt: a class that train/ does not have; it has ant",
+        ),
         (lambda root: empty(root / "train" / "bee"), "train/bee: no images in it"),
         (lambda root: [empty(root / "test" / name) for name in ("ant", "bee")], "test: no images in its class folders"),
-        (lambda root: (root / "test" / "ant" / "01.png").write_bytes(b"not a picture"), "test/ant/01.png: not an image that can be read"),
+        (
+            lambda root: (root / "test" / "ant" / "01.png").write_bytes(b"not a picture"),
+            "test/ant/01.png: not an image that can be read",
+        ),
         (lambda root: truncate(root / "train" / "bee" / "02.png"), "train/bee/02.png: not an image that can be read"),
     ],
 )
@@ -114,8 +123,16 @@ def test_bad_files_are_left_out_and_counted(cache, with_bad, pictures):
         data = ImageFolder(root=str(with_bad), on_error="skip", val_share=0.0, cache=cache).load()
         good = [number for number in range(20) if number not in (0, 18)]
         assert torch.equal(data.train.sample(), torch.from_numpy(pictures[1:15]).permute(0, 3, 1, 2))
-        assert torch.equal(data.test.sample(), torch.from_numpy(pictures[[15, 16, 17, 19]]).permute(0, 3, 1, 2)) and len(good) == 18
-        assert data.train.targets.argmax(1).tolist() == [0] * 4 + [1] * 10 and data.test.targets.argmax(1).tolist() == [0, 0, 1, 1]
+        assert (
+            torch.equal(data.test.sample(), torch.from_numpy(pictures[[15, 16, 17, 19]]).permute(0, 3, 1, 2))
+            and len(good) == 18
+        )
+        assert data.train.targets.argmax(1).tolist() == [0] * 4 + [1] * 10 and data.test.targets.argmax(1).tolist() == [
+            0,
+            0,
+            1,
+            1,
+        ]
         (note,) = data.notes
         assert re.fullmatch(r"data.on_error=skip: left out 2 of 20 files: .*ant/00.png, .*bee/01.png", note)
 
@@ -125,7 +142,10 @@ def test_bad_files_stop_the_run_with_their_number_also_from_the_cache(with_bad):
         if on_error == "skip":
             ImageFolder(root=str(with_bad), on_error="skip").load()
             continue
-        with pytest.raises(DataError, match=r"ant/00.png: not an image that can be read \(.+\) \(2 such files of 20\); .*data.on_error=skip"):
+        with pytest.raises(
+            DataError,
+            match=r"ant/00.png: not an image that can be read \(.+\) \(2 such files of 20\); .*data.on_error=skip",
+        ):
             ImageFolder(root=str(with_bad)).load()
 
 
@@ -134,7 +154,11 @@ def test_only_the_first_few_bad_files_are_named(root):
         if path.name != "09.png":
             path.write_bytes(b"no picture")
     (note,) = ImageFolder(root=str(root), on_error="skip").load().notes
-    assert note.startswith("data.on_error=skip: left out 9 of 20 files: ") and note.count("bee/") == 3 and note.endswith(", ...")
+    assert (
+        note.startswith("data.on_error=skip: left out 9 of 20 files: ")
+        and note.count("bee/") == 3
+        and note.endswith(", ...")
+    )
 
 
 @pytest.mark.parametrize(
@@ -162,11 +186,15 @@ def test_a_link_to_nowhere_is_a_bad_file(root):
 
 def test_a_large_jpeg_is_shrunk_while_it_is_decoded_and_looks_the_same(tmp_path):
     wave = np.sin(np.linspace(0, 6, 480))[:, None] * np.cos(np.linspace(0, 5, 640))
-    Image.fromarray(np.stack([128 + 100 * wave, 128 - 60 * wave, 90 + 30 * wave], 2).astype(np.uint8)).save(tmp_path / "x.jpg", quality=95)
+    Image.fromarray(np.stack([128 + 100 * wave, 128 - 60 * wave, 90 + 30 * wave], 2).astype(np.uint8)).save(
+        tmp_path / "x.jpg", quality=95
+    )
     with Image.open(tmp_path / "x.jpg") as image:
         expected = np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
     found = decoded(str(tmp_path / "x.jpg"), 32)
-    assert found.shape == (32, 32, 3) and abs(found - expected).max() <= 3  # levels of 255: two ways to average a smooth picture
+    assert (
+        found.shape == (32, 32, 3) and abs(found - expected).max() <= 3
+    )  # levels of 255: two ways to average a smooth picture
 
 
 def test_it_is_shrunk_to_no_less_than_twice_its_size(tmp_path):

@@ -25,7 +25,10 @@ def test_a_loader_gives_the_same_numbers_converted_once_or_batch_by_batch(prepro
     each = Loader(uint8_split, apply, CPU)
     assert (once.images.dtype, each.images.dtype) == (torch.float32, torch.uint8)
     indices = torch.tensor([3, 24, 3, 0])
-    for left, right in [(once.batch(indices), each.batch(indices)), *zip(once.in_order(10), each.in_order(10), strict=True)]:
+    for left, right in [
+        (once.batch(indices), each.batch(indices)),
+        *zip(once.in_order(10), each.in_order(10), strict=True),
+    ]:
         assert torch.equal(left[0], right[0]) and torch.equal(left[1], right[1])
     assert torch.equal(once.batch(indices)[0], apply(uint8_split.images[indices]))
     assert once.batch(indices)[1].flatten().tolist() == [3, 24, 3, 0]

@@ -13,11 +13,11 @@ import pytest
 import torch
 from PIL import Image
 
-from trainer.data.worker_pool import ahead
+from trainer.base.errors import DataError
 from trainer.data.image_folder import ImageFolder
 from trainer.data.loader import Loader, with_room
 from trainer.data.splits import Rows, Split
-from trainer.base.errors import DataError
+from trainer.data.worker_pool import ahead
 from trainer.preprocess import ChannelStandardize, Standardize
 
 CPU = torch.device("cpu")
@@ -44,8 +44,14 @@ def split(folder, tmp_path, monkeypatch):
 
     def made(kind):
         if kind == "table":
-            return Split(torch.rand((30, 5), generator=torch.Generator().manual_seed(0)) * 100, torch.arange(30.0).view(30, 1))
-        images = ImageFolder(root=str(folder), val_share=0.0, cache="none" if kind == "files" else "auto").load().train.images
+            return Split(
+                torch.rand((30, 5), generator=torch.Generator().manual_seed(0)) * 100, torch.arange(30.0).view(30, 1)
+            )
+        images = (
+            ImageFolder(root=str(folder), val_share=0.0, cache="none" if kind == "files" else "auto")
+            .load()
+            .train.images
+        )
         assert isinstance(images, Rows) == (kind == "files")
         if kind == "disk":
             images = Rows(images.flip(0), torch.arange(30).flip(0))
@@ -74,7 +80,9 @@ def test_every_residency_gives_the_same(kind, residency, split):
     assert loader.residency == residency and len(loader) == 30 and loader.targets.flatten().tolist() == list(range(30))
     for parts in (PARTS, PARTS[::-1], PARTS[3:4], ()):  # epochs, what is left of one, nothing
         same(collect(loader.batches(parts)), [(whole[which], which.float().view(-1, 1)) for which in parts])
-    same(collect(loader.in_order(8)), [(whole[which], which.float().view(-1, 1)) for which in torch.arange(30).split(8)])
+    same(
+        collect(loader.in_order(8)), [(whole[which], which.float().view(-1, 1)) for which in torch.arange(30).split(8)]
+    )
     same([loader.batch(PARTS[0])], [(whole[PARTS[0]], PARTS[0].float().view(-1, 1))])
 
 
@@ -100,14 +108,20 @@ def test_every_residency_gives_a_gpu_the_same(kind, residency, split):
         found = list(loader.batches(parts))  # not copied: nothing may be written over what was given
         same(found, [(whole[which], which.float().view(-1, 1)) for which in parts])
         assert all(images.device == cuda for images, _ in found)
-    same(list(loader.in_order(8)), [(whole[which], which.float().view(-1, 1)) for which in torch.arange(30, device=cuda).split(8)])
+    same(
+        list(loader.in_order(8)),
+        [(whole[which], which.float().view(-1, 1)) for which in torch.arange(30, device=cuda).split(8)],
+    )
 
 
 @pytest.mark.parametrize("residency", ["host", "stream"])
 def test_a_scoring_within_an_epoch_and_an_epoch_left_early_disturb_nothing(residency, split):
     part = split("files")
     apply = ChannelStandardize().fit(part.sample())
-    loader, plain = Loader(part, apply, CPU, residency=residency, workers=1), Loader(part, apply, CPU, residency="device")
+    loader, plain = (
+        Loader(part, apply, CPU, residency=residency, workers=1),
+        Loader(part, apply, CPU, residency="device"),
+    )
     expected, in_order = collect(plain.batches(PARTS)), collect(plain.in_order(8))
     for _ in range(2):
         found = []
@@ -189,9 +203,15 @@ def test_a_file_that_is_bad_by_then_is_one_line_with_its_path(folder, tmp_path, 
     images = ImageFolder(root=str(folder), size=8, val_share=0.0, cache="none").load().train.images
     source = images.source
     (tmp_path / "x.jpg").write_bytes(b"no picture")
-    object.__setattr__(source, "paths", [str(tmp_path / "x.jpg") if path.endswith("03.jpg") else path for path in source.paths])
-    loader = Loader(Split(images, torch.zeros(30, 1)), lambda images: images.float(), CPU, residency="stream", workers=1)
-    with pytest.raises(DataError, match=r"x.jpg: cannot be read any more \(.+\); it could when the run began$") as error:
+    object.__setattr__(
+        source, "paths", [str(tmp_path / "x.jpg") if path.endswith("03.jpg") else path for path in source.paths]
+    )
+    loader = Loader(
+        Split(images, torch.zeros(30, 1)), lambda images: images.float(), CPU, residency="stream", workers=1
+    )
+    with pytest.raises(
+        DataError, match=r"x.jpg: cannot be read any more \(.+\); it could when the run began$"
+    ) as error:
         list(loader.in_order(2))
     assert "\n" not in str(error.value)
 
@@ -210,7 +230,9 @@ sys.stdin.read()
 
 def test_workers_end_with_a_parent_that_is_killed():
     end, held_by_all = os.pipe()  # closed when the last process that has it is gone
-    parent = subprocess.Popen([sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[held_by_all])
+    parent = subprocess.Popen(
+        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[held_by_all]
+    )
     os.close(held_by_all)
     try:
         assert parent.stdout.readline() == "running\n"
@@ -223,7 +245,9 @@ def test_workers_end_with_a_parent_that_is_killed():
 
 @pytest.mark.parametrize("end", ["", "raise SystemExit(3)"])
 def test_a_program_that_ends_in_the_middle_of_an_epoch_ends(end):
-    done = subprocess.run([sys.executable, "-c", PARENT.replace("sys.stdin.read()", end)], capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", PARENT.replace("sys.stdin.read()", end)], capture_output=True, text=True, timeout=60
+    )
     assert (done.returncode, done.stdout, done.stderr) == (3 if end else 0, "running\n", "")
 
 
@@ -232,12 +256,20 @@ def test_auto_takes_the_first_place_with_room(split, monkeypatch):
     assert {with_room(images, CPU) for images in places.values()} == {"device"}
     assert Loader(split("files"), lambda images: images.float(), CPU).residency == "device"
     monkeypatch.setattr("trainer.data.loader.SHARE", 0.0)
-    assert {kind: with_room(images, CPU) for kind, images in places.items()} == {"memory": "host", "disk": "host", "files": "stream", "table": "host"}
+    assert {kind: with_room(images, CPU) for kind, images in places.items()} == {
+        "memory": "host",
+        "disk": "host",
+        "files": "stream",
+        "table": "host",
+    }
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
-    [({"residency": "gpu"}, "residency must be one of auto, device, host, stream, got gpu"), ({"workers": 0}, "workers must be >= 1, got 0")],
+    [
+        ({"residency": "gpu"}, "residency must be one of auto, device, host, stream, got gpu"),
+        ({"workers": 0}, "workers must be >= 1, got 0"),
+    ],
 )
 def test_words_and_numbers_out_of_range_are_refused(fields, message, split):
     with pytest.raises(ValueError, match=message):

@@ -19,11 +19,15 @@ def everything(data):
 
 @pytest.mark.parametrize("kind", ALL)
 def test_the_seed_decides_and_the_shares_hold(kind):
-    first, again, other = (kind(split_seed=seed, samples=600, val_share=0.25, test_share=0.1).load() for seed in (0, 0, 1))
+    first, again, other = (
+        kind(split_seed=seed, samples=600, val_share=0.25, test_share=0.1).load() for seed in (0, 0, 1)
+    )
     assert torch.equal(first.train.images, again.train.images) and torch.equal(first.test.targets, again.test.targets)
     assert not torch.equal(first.train.images, other.train.images)
     (rows, _), (others, _) = everything(first), everything(other)
-    assert not np.array_equal(np.sort(rows, 0), np.sort(others, 0))  # other samples, not only another division of the same
+    assert not np.array_equal(
+        np.sort(rows, 0), np.sort(others, 0)
+    )  # other samples, not only another division of the same
     total = len(first.train) + len(first.val) + len(first.test)
     assert total == 600 and abs(len(first.val) - 150) <= 3 and abs(len(first.test) - 60) <= 3  # rounded class by class
     assert first.train.images.dtype == first.train.targets.dtype == torch.float32
@@ -38,8 +42,12 @@ def test_polynomial_is_chebyshevs(degree):
     data = Polynomial(degree=degree, noise=0.0, samples=2000).load()
     x, y = everything(data)
     assert data.task == "regression" and x.shape == y.shape == (2000, 1)
-    np.testing.assert_allclose(y, np.polyval(CHEBYSHEV[degree], x), atol=5e-6)  # x is rounded to float32, and T' is up to degree^2 = 25
-    assert abs(x).max() <= 1 and abs(x.mean()) < 5 / math.sqrt(3 * 2000)  # five deviations: uniform on [-1, 1] has variance 1/3
+    np.testing.assert_allclose(
+        y, np.polyval(CHEBYSHEV[degree], x), atol=5e-6
+    )  # x is rounded to float32, and T' is up to degree^2 = 25
+    assert abs(x).max() <= 1 and abs(x.mean()) < 5 / math.sqrt(
+        3 * 2000
+    )  # five deviations: uniform on [-1, 1] has variance 1/3
     assert abs(x.var() - 1 / 3) < 5 * math.sqrt(4 / 45 / 2000)  # and x^2 has variance 1/5 - 1/9
 
 
@@ -75,7 +83,9 @@ def test_gaussians_lie_around_their_centres():
     for k, centre in enumerate([(15, 10, 10), (10, 15, 10), (5, 10, 10), (10, 5, 10)]):
         cloud = points[labels == k]
         assert len(cloud) == 2000
-        assert (abs(cloud.mean(0) - centre) < 5 / math.sqrt(2000)).all() and (abs(cloud.std(0) - 1) < 5 / math.sqrt(4000)).all()
+        assert (abs(cloud.mean(0) - centre) < 5 / math.sqrt(2000)).all() and (
+            abs(cloud.std(0) - 1) < 5 / math.sqrt(4000)
+        ).all()
 
 
 @pytest.mark.parametrize(("imbalance", "counts"), [(1.0, [233, 233, 233]), (4.0, [400, 200, 100]), (1e9, [700, 3, 3])])
@@ -102,7 +112,12 @@ def test_height_and_weight_give_the_body_mass_index():
     expected = np.select([index < 18.5, index < 25], [0, 1], 2)
     assert (targets.argmax(1) == expected)[clear].all() and clear.mean() > 0.99
     assert data.classes == ("underweight", "normal", "overweight")
-    assert 1.5 <= height.min() < 1.51 and 1.99 < height.max() <= 2 and 16 - 1e-4 <= index.min() < 16.1 and 31.9 < index.max() <= 32 + 1e-4
+    assert (
+        1.5 <= height.min() < 1.51
+        and 1.99 < height.max() <= 2
+        and 16 - 1e-4 <= index.min() < 16.1
+        and 31.9 < index.max() <= 32 + 1e-4
+    )
     for share, p in zip(targets.mean(0), (2.5 / 16, 6.5 / 16, 7 / 16)):
         assert abs(share - p) < 5 * math.sqrt(p * (1 - p) / 4000)
 

@@ -13,9 +13,9 @@ import torch
 import yaml
 from torchvision import datasets
 
+from trainer.base.errors import DataError
 from trainer.config import catalog
 from trainer.data.vision import Vision, pixels
-from trainer.base.errors import DataError
 
 
 def write_idx(path, values):
@@ -40,14 +40,18 @@ def write_mnist(raw, images, labels):
 IMAGES = np.random.default_rng(0).integers(0, 256, (30, 28, 28), dtype=np.uint8)
 
 
-@pytest.mark.parametrize(("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST"), ("kmnist", "KMNIST")])
+@pytest.mark.parametrize(
+    ("name", "folder"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST"), ("kmnist", "KMNIST")]
+)
 def test_mnist_is_read_from_idx_files(name, folder, tmp_path):
     images, labels = IMAGES, np.repeat(np.arange(10, dtype=np.uint8), 3)
     write_mnist(tmp_path / folder / "raw", images, labels)
     data = vision(name, tmp_path, val_share=0.3).load()
     assert (data.task, data.input_shape, data.outputs, len(data.classes)) == ("classification", (1, 28, 28), 10, 10)
     assert data.val.targets.sum(0).tolist() == [1] * 10 and data.train.targets.sum(0).tolist() == [2] * 10
-    assert torch.equal(data.test.images, torch.from_numpy(images[::3]).unsqueeze(1)) and torch.equal(data.test.targets, torch.eye(10))
+    assert torch.equal(data.test.images, torch.from_numpy(images[::3]).unsqueeze(1)) and torch.equal(
+        data.test.targets, torch.eye(10)
+    )
     for part in (data.train, data.val):
         places = [int(np.flatnonzero((images == image.numpy()).all((1, 2)))[0]) for image in part.images]
         assert labels[places].tolist() == part.targets.argmax(1).tolist()
@@ -68,9 +72,21 @@ def test_a_label_outside_the_classes_is_an_error_that_says_where(tmp_path):
         vision("mnist", tmp_path).load()
 
 
-@pytest.mark.parametrize(("name", "source"), [("mnist", "MNIST"), ("fashion_mnist", "FashionMNIST"), ("kmnist", "KMNIST"), ("cifar10", "CIFAR10"), ("cifar100", "CIFAR100"), ("svhn", "SVHN")])
+@pytest.mark.parametrize(
+    ("name", "source"),
+    [
+        ("mnist", "MNIST"),
+        ("fashion_mnist", "FashionMNIST"),
+        ("kmnist", "KMNIST"),
+        ("cifar10", "CIFAR10"),
+        ("cifar100", "CIFAR100"),
+        ("svhn", "SVHN"),
+    ],
+)
 def test_missing_files_are_an_error_that_says_what_to_do(name, source, tmp_path):
-    with pytest.raises(DataError, match=f"no {source} files in .*; data.root=DIR says where they are, data.download=true fetches them"):
+    with pytest.raises(
+        DataError, match=f"no {source} files in .*; data.root=DIR says where they are, data.download=true fetches them"
+    ):
         vision(name, tmp_path).load()
 
 
@@ -83,7 +99,12 @@ def test_a_source_must_be_a_set_of_torchvision(source, tmp_path):
 def test_files_that_cannot_be_read_are_an_error(tmp_path):
     raw = tmp_path / "MNIST" / "raw"
     raw.mkdir(parents=True)
-    for name in ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
+    for name in (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    ):
         (raw / name).write_bytes(gzip.compress(b"still packed"))
     with pytest.raises(DataError, match="the MNIST files in .* cannot be read"):
         vision("mnist", tmp_path).load()
@@ -106,7 +127,9 @@ def test_svhn_counts_the_digit_0_as_0_and_has_channels_first(tmp_path, monkeypat
     monkeypatch.setattr(datasets.SVHN, "split_list", known)
     data = vision("svhn", tmp_path, val_share=0.0).load()
     assert (data.classes, data.task, data.input_shape) == (tuple("0123456789"), "classification", (3, 32, 32))
-    assert torch.equal(data.train.images, torch.from_numpy(COLOUR)) and torch.equal(data.test.images, torch.from_numpy(COLOUR[::3]))
+    assert torch.equal(data.train.images, torch.from_numpy(COLOUR)) and torch.equal(
+        data.test.images, torch.from_numpy(COLOUR[::3])
+    )
     assert data.train.targets.argmax(1).tolist() == np.repeat(np.arange(10), 3).tolist()
     (tmp_path / "train_32x32.mat").write_bytes(b"broken")
     with pytest.raises(DataError, match="the SVHN files in .* cannot be read"):
@@ -119,16 +142,24 @@ def test_cifar100_has_its_fine_labels_and_its_halves(tmp_path, monkeypatch):
     fine = np.arange(30) * 3 % 100
     for name, content in (
         ("train", {"data": COLOUR.reshape(30, -1), "fine_labels": fine.tolist(), "coarse_labels": [0] * 30}),
-        ("test", {"data": COLOUR[:10].reshape(10, -1), "fine_labels": list(range(0, 100, 10)), "coarse_labels": [0] * 10}),
+        (
+            "test",
+            {"data": COLOUR[:10].reshape(10, -1), "fine_labels": list(range(0, 100, 10)), "coarse_labels": [0] * 10},
+        ),
         ("meta", {"fine_label_names": [f"thing {number}" for number in range(100)]}),
     ):
         (folder / name).write_bytes(pickle.dumps(content))
     monkeypatch.setattr(datasets.CIFAR100, "train_list", [["train", digest(folder / "train")]])
     monkeypatch.setattr(datasets.CIFAR100, "test_list", [["test", digest(folder / "test")]])
-    monkeypatch.setattr(datasets.CIFAR100, "meta", {"filename": "meta", "key": "fine_label_names", "md5": digest(folder / "meta")})
+    monkeypatch.setattr(
+        datasets.CIFAR100, "meta", {"filename": "meta", "key": "fine_label_names", "md5": digest(folder / "meta")}
+    )
     data = vision("cifar100", tmp_path, val_share=0.0).load()
     assert (data.outputs, data.classes[99], data.input_shape) == (100, "thing 99", (3, 32, 32))
-    assert torch.equal(data.train.images, torch.from_numpy(COLOUR)) and data.train.targets.argmax(1).tolist() == fine.tolist()
+    assert (
+        torch.equal(data.train.images, torch.from_numpy(COLOUR))
+        and data.train.targets.argmax(1).tolist() == fine.tolist()
+    )
     second = vision("cifar100", tmp_path, val_share=0.0, half="b").load()
     assert (second.outputs, second.classes[0]) == (50, "thing 50")
     assert torch.equal(second.train.images, torch.from_numpy(COLOUR[fine >= 50]))

@@ -8,7 +8,10 @@ SAID = [
     ("optimizer=lbfgs aug=[crop]", "optimizer=lbfgs with aug=crop"),
     ("optimizer.lr=2", "optimizer.lr=2.0: 40 times the 0.05 that optimizer=momentum begins with"),
     ("optimizer.lr=1e9", "optimizer.lr=1e+09: 2e+10 times the 0.05"),
-    ("optimizer=lookahead optimizer.base=adam optimizer.base.lr=0.1", "optimizer.base.lr=0.1: 100 times the 0.001 that optimizer.base=adam begins with"),
+    (
+        "optimizer=lookahead optimizer.base=adam optimizer.base.lr=0.1",
+        "optimizer.base.lr=0.1: 100 times the 0.001 that optimizer.base=adam begins with",
+    ),
     ("act=sigmoid", "act=sigmoid: each layer shrinks the gradient to a quarter or less"),
     ("act=tanh init=he_uniform", "nearest: init=xavier_uniform, init=auto"),
     ("reg=[l2,weight_decay]", "reg=l2 and reg=weight_decay: both shrink"),
@@ -36,9 +39,13 @@ UNSAID = [
 
 
 def notes(run_in_process, words):
-    code, out, errors = run_in_process(*words.split(), "epochs=1", "optimizer.max_iter=1" if "lbfgs" in words else "threads=1")
+    code, out, errors = run_in_process(
+        *words.split(), "epochs=1", "optimizer.max_iter=1" if "lbfgs" in words else "threads=1"
+    )
     assert code in (0, 5), errors  # a rate that is far too large may well diverge
-    return [line.removeprefix("note: ") for line in out.partition("\nepoch ")[0].splitlines() if line.startswith("note: ")]  # before training
+    return [
+        line.removeprefix("note: ") for line in out.partition("\nepoch ")[0].splitlines() if line.startswith("note: ")
+    ]  # before training
 
 
 @pytest.mark.parametrize(("words", "said"), SAID, ids=[words for words, _ in SAID])
@@ -55,4 +62,8 @@ def test_sensible_decisions_are_left_alone(words, run_in_process):
 def test_no_more_than_three_are_told_the_weightiest_first(run_in_process):
     words = "optimizer=lbfgs model=mlp act=sigmoid init=he_normal batch_size=4 norm=batch reg=[dropout,alpha_dropout,l2] reg.loss.l2.strength=1"
     told = notes(run_in_process, words)
-    assert len(told) == 3 and told[0].startswith("optimizer=lbfgs with batch_size=4") and told[2].startswith("reg.loss.l2.strength=1")
+    assert (
+        len(told) == 3
+        and told[0].startswith("optimizer=lbfgs with batch_size=4")
+        and told[2].startswith("reg.loss.l2.strength=1")
+    )

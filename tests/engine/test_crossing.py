@@ -7,9 +7,9 @@ import pytest
 import torch
 import yaml
 
-from trainer.engine import build
-from trainer.config import catalog
 from trainer.base.errors import ConfigError
+from trainer.config import catalog
+from trainer.engine.build import build_run
 
 GROUPS = ("act", "init", "norm", "model")
 OPTIONS = {group: catalog.options(group) for group in GROUPS}
@@ -29,12 +29,25 @@ THIN = {  # fields that make a model small: what is held here does not hang on i
 }
 DENSE = {"deep_mlp", "linear", "linear_chain", "mlp"}
 RESIDUAL = {"resnet18", "resnet20", "resnet56", "wide_resnet"}
-LESSONS = {"constant", "large_normal", "normal", "ones", "small_normal", "truncated_normal", "uniform", "zeros"}  # one spread for layers of any width
+LESSONS = {
+    "constant",
+    "large_normal",
+    "normal",
+    "ones",
+    "small_normal",
+    "truncated_normal",
+    "uniform",
+    "zeros",
+}  # one spread for layers of any width
 OVERFLOWS = [  # what may end as no numbers, in the net and the steps below: the run says so and gives advice
     lambda act, init, norm, model: act == "exponential",
     lambda act, init, norm, model: init in ("normal", "ones"),
-    lambda act, init, norm, model: act == "maxout" and model == "resnet56",  # 28 layers more, before the activations of the sums
-    lambda act, init, norm, model: init == "data_dependent" and act == "softplus",  # means of positive values pile up: biases are not its to set
+    lambda act, init, norm, model: (
+        act == "maxout" and model == "resnet56"
+    ),  # 28 layers more, before the activations of the sums
+    lambda act, init, norm, model: (
+        init == "data_dependent" and act == "softplus"
+    ),  # means of positive values pile up: biases are not its to set
 ]
 FADING = {"exponential", "hard_sigmoid", "sigmoid"}  # shrink or overflow in deep nets, whatever the draw
 
@@ -62,7 +75,11 @@ def senseless(act: str, init: str, norm: str, model: str) -> str | None:
 def rows() -> tuple[list[tuple], list[tuple]]:
     """Runs in which every pair of options meets that can meet, found greedily, and one for each pair that cannot."""
     sensible = [row for row in itertools.product(*OPTIONS.values()) if senseless(*row) is None]
-    pairs = [(GROUPS.index(a), GROUPS.index(b), first, second) for a, b in PAIRS for first, second in itertools.product(OPTIONS[a], OPTIONS[b])]
+    pairs = [
+        (GROUPS.index(a), GROUPS.index(b), first, second)
+        for a, b in PAIRS
+        for first, second in itertools.product(OPTIONS[a], OPTIONS[b])
+    ]
     homes = {pair: [] for pair in pairs}
     for row in sensible:
         for pair in met(row):
@@ -102,7 +119,7 @@ def cross(composed):
         cfg.model.update(THIN.get(row[3], {}))
         if row[2] == "group":
             cfg.norm.groups = 2  # thin layers have few channels for a group
-        return build.run(cfg)
+        return build_run(cfg)
 
     return run
 
@@ -120,7 +137,9 @@ def test_a_sensible_cross_trains(row, cross):
     try:
         run = cross(*row)
     except ConfigError as error:
-        assert "the fresh model's outputs are no numbers; nearest: " in str(error) and any(may(*row) for may in OVERFLOWS)
+        assert "the fresh model's outputs are no numbers; nearest: " in str(error) and any(
+            may(*row) for may in OVERFLOWS
+        )
         return
     images, targets = run.train.batch(torch.arange(16))
     weights = [weight for weight in run.model.parameters() if weight.requires_grad]
@@ -139,7 +158,10 @@ def test_a_sensible_cross_trains(row, cross):
         return
     moved = [not torch.equal(weight, old) for weight, old in zip(weights, before)]
     assert any(moved) or (init, model) == ("zeros", "linear_chain")  # a product of zeros has no slope at all
-    blind = (act, norm) == ("linear", "instance") and model in RESIDUAL  # the average over a map is the norm's shift, whatever the image
+    blind = (act, norm) == (
+        "linear",
+        "instance",
+    ) and model in RESIDUAL  # the average over a map is the norm's shift, whatever the image
     if init not in LESSONS and act not in FADING and not blind:
         assert moved[0], "the first layer is cut off from the loss"
 

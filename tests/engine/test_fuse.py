@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.engine import build
+from trainer.engine.build import build_run
 from trainer.engine.fuse import fold
 from trainer.norm import Batch
 
@@ -25,10 +25,21 @@ def norms(model):
     return sum(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in model.modules())
 
 
-@pytest.mark.parametrize(("words", "left"), [("model=mlp", 0), ("model=cnn", 0), ("model=resnet20", 0), ("model=lenet act=maxout", 0), ("model=wide_resnet", 6), ("model=wide_resnet model.widen=1", 7), ("model=cnn norm.place=after_act", 3)])
+@pytest.mark.parametrize(
+    ("words", "left"),
+    [
+        ("model=mlp", 0),
+        ("model=cnn", 0),
+        ("model=resnet20", 0),
+        ("model=lenet act=maxout", 0),
+        ("model=wide_resnet", 6),
+        ("model=wide_resnet model.widen=1", 7),
+        ("model=cnn norm.place=after_act", 3),
+    ],
+)
 def test_outputs_are_the_same_without_the_norms(words, left, composed):
     torch.manual_seed(0)
-    run = build.run(composed("norm=batch", *words.split()))
+    run = build_run(composed("norm=batch", *words.split()))
     images = run.train.images[:64]
     model = trained(run.model, images)
     found = norms(model)

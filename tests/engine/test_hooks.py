@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from trainer.engine import build
-from trainer.base.layer_factory import Kit
-from trainer.norm import NoNorm
+from trainer.base.layer_factory import LayerFactory
+from trainer.engine.build import build_run
 from trainer.engine.run import Slots
+from trainer.norm import Identity
 
 WORDS = ("model=mlp", "model.hidden=[16]", "epochs=2", "sampler=sequential", "threads=1", "optimizer=sgd")
 
@@ -37,7 +37,7 @@ def rated(optimizer):
 
 
 def test_an_optimizer_with_a_point_of_evaluation_is_there_while_it_is_scored(fitted, composed):
-    model = build.run(composed(*WORDS)).model
+    model = build_run(composed(*WORDS)).model
     optimizer = rated(Recorder(model.parameters(), lr=0.1))
     run, _ = fitted(*WORDS, "eval_every=10st", model=model, forward=model, optimizer=optimizer)
     assert optimizer.said == [*["step"] * 10, "eval", "train"] * 4
@@ -46,7 +46,9 @@ def test_an_optimizer_with_a_point_of_evaluation_is_there_while_it_is_scored(fit
     assert optimizer.said[-1] == "train"
 
 
-@pytest.mark.filterwarnings("ignore:Using backward:UserWarning")  # torch says it once in a process, whichever test comes first
+@pytest.mark.filterwarnings(
+    "ignore:Using backward:UserWarning"
+)  # torch says it once in a process, whichever test comes first
 def test_an_optimizer_that_asks_for_the_graph_can_differentiate_the_gradient(fitted, composed):
     class Curvature(torch.optim.SGD):
         create_graph = True
@@ -61,7 +63,7 @@ def test_an_optimizer_that_asks_for_the_graph_can_differentiate_the_gradient(fit
                 weight.grad = weight.grad.detach()  # lets go of the graph
             super().step()
 
-    model = build.run(composed(*WORDS)).model
+    model = build_run(composed(*WORDS)).model
     fitted(*WORDS, model=model, forward=model, optimizer=rated(Curvature(model.parameters(), lr=0.1)))
     assert len(Curvature.products) == 40 and all(product > 0 for product in Curvature.products)
 
@@ -77,7 +79,9 @@ def test_a_weights_edit_may_look_before_the_step(fitted):
             seen.append(("after", now.step, now.lr, model[1].weight.detach().clone()))
 
     fitted(*WORDS, slots=Slots(weights=[Watching()]))
-    assert [(when, step) for when, step, _, _ in seen] == [(when, step) for step in range(40) for when in ("before", "after")]
+    assert [(when, step) for when, step, _, _ in seen] == [
+        (when, step) for step in range(40) for when in ("before", "after")
+    ]
     assert all(not torch.equal(a[3], b[3]) for a, b in zip(seen[::2], seen[1::2]))  # the step lies between
     assert all(torch.equal(a[3], b[3]) for a, b in zip(seen[1::2], seen[2::2]))
     assert {rate for _, _, rate, _ in seen} == {0.1}
@@ -123,23 +127,34 @@ def test_a_sampler_that_asks_is_told_each_samples_last_loss(fitted, asks):
 
 
 def test_weights_that_decay_and_others_are_two_groups(composed):
-    run = build.run(composed("model=cnn", "norm=batch", "act=prelu", "optimizer=adamw"))
+    run = build_run(composed("model=cnn", "norm=batch", "act=prelu", "optimizer=adamw"))
     decaying, others = run.optimizer.param_groups
     assert [weight.dim() for weight in decaying["params"]] == [4, 4, 4, 2]
-    assert {weight.dim() for weight in others["params"]} == {1} and len(others["params"]) == 3 * 3 + 1  # gamma, beta, slope; the head's bias
+    assert {weight.dim() for weight in others["params"]} == {1} and len(
+        others["params"]
+    ) == 3 * 3 + 1  # gamma, beta, slope; the head's bias
     assert decaying["weight_decay"] == 0.01 and others["weight_decay"] == 0.0
 
 
 def test_the_linear_scaling_rule(composed):
     base = ("model=linear", "optimizer=sgd", "optimizer.lr=0.1")
-    assert build.run(composed(*base, "batch_size=64")).optimizer.param_groups[0]["base_lr"] == 0.1
-    scaled = build.run(composed(*base, "batch_size=64", "accumulate=2", "optimizer.scale_lr=linear", "optimizer.base_batch=32"))
-    assert [group["base_lr"] for group in scaled.optimizer.param_groups] == pytest.approx([0.4, 0.4])  # Goyal et al.: lr 128 / 32
+    assert build_run(composed(*base, "batch_size=64")).optimizer.param_groups[0]["base_lr"] == 0.1
+    scaled = build_run(
+        composed(*base, "batch_size=64", "accumulate=2", "optimizer.scale_lr=linear", "optimizer.base_batch=32")
+    )
+    assert [group["base_lr"] for group in scaled.optimizer.param_groups] == pytest.approx(
+        [0.4, 0.4]
+    )  # Goyal et al.: lr 128 / 32
 
 
 def test_an_option_that_holds_another_is_given_the_means_to_make_it(composed):
-    run = build.run(composed("model=linear", "optimizer=lookahead", "optimizer@optimizer.base=adam", "optimizer.base.lr=0.003"))
-    assert run.optimizer.param_groups[0]["betas"] == [0.9, 0.999] or run.optimizer.param_groups[0]["betas"] == (0.9, 0.999)
+    run = build_run(
+        composed("model=linear", "optimizer=lookahead", "optimizer@optimizer.base=adam", "optimizer.base.lr=0.003")
+    )
+    assert run.optimizer.param_groups[0]["betas"] == [0.9, 0.999] or run.optimizer.param_groups[0]["betas"] == (
+        0.9,
+        0.999,
+    )
     assert run.optimizer.param_groups[0]["base_lr"] == 0.003
 
 
@@ -147,7 +162,7 @@ def test_what_drops_maps_stands_behind_convolutions_and_nowhere_else():
     class DropMaps(nn.Module):
         on_maps = True
 
-    kit = Kit(act=nn.ReLU, norm=NoNorm(), pool=lambda: nn.MaxPool2d(2, 2), drops=[nn.Dropout, DropMaps])
+    kit = LayerFactory(act=nn.ReLU, norm=Identity(), pool=lambda: nn.MaxPool2d(2, 2), drops=[nn.Dropout, DropMaps])
     kinds = lambda block: [type(part) for part in block]  # noqa: E731
     assert kinds(kit.conv(2, 3)) == [nn.Conv2d, nn.ReLU, DropMaps]
     assert kinds(kit.conv(2, 3, act=False)) == [nn.Conv2d]

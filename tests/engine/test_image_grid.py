@@ -4,8 +4,8 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer.config import instantiate
-from trainer.engine import image_grid
 from trainer.data.splits import Split, Splits
+from trainer.engine import image_grid
 
 
 def made(composed, *words):
@@ -35,7 +35,9 @@ def test_without_augmentations_every_picture_is_another_sample(composed):
     assert len(flat) == len(names) == 42 == len({picture.numpy().tobytes() for picture in flat})
     for picture, name in zip(flat, names):  # digits have 17 shades of grey: the nearest sample is the sample
         nearest = (data.train.images[:, 0] - picture).abs().sum((1, 2)).argmin()
-        assert (data.train.images[nearest, 0] - picture).abs().max() < 1e-5 and data.classes[int(data.train.targets[nearest].argmax())] == name
+        assert (data.train.images[nearest, 0] - picture).abs().max() < 1e-5 and data.classes[
+            int(data.train.targets[nearest].argmax())
+        ] == name
     few, _ = made(composed, "data.val_share=0", "data.test_share=0.99", "batch_size=4")
     assert few.pictures.shape[:2] == (2, 7) == (len(few.labels), len(few.labels[0]))
 
@@ -46,7 +48,10 @@ def test_labels_are_the_shares_of_the_two_largest_classes():
     assert image_grid.label(torch.tensor([0.0, 1.0, 0.0]), data) == "dog"
     assert image_grid.label(torch.tensor([0.3, 0.0, 0.7]), data) == "owl 0.70\ncat 0.30"
     binary = Splits(train=empty, val=empty, test=empty, task="binary", classes=("bad", "good"))
-    assert image_grid.label(torch.tensor([0.25]), binary) == "bad 0.75\ngood 0.25" and image_grid.label(torch.tensor([1.0]), binary) == "good"
+    assert (
+        image_grid.label(torch.tensor([0.25]), binary) == "bad 0.75\ngood 0.25"
+        and image_grid.label(torch.tensor([1.0]), binary) == "good"
+    )
     numbers = Splits(train=empty, val=empty, test=empty, task="regression")
     assert image_grid.label(torch.tensor([1.23456]), numbers) == "1.23"
 

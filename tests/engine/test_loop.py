@@ -7,19 +7,19 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from trainer.engine import build
-from trainer.rundir.checkpoint import digest
 from trainer.base.clock import Clock
-from trainer.rundir.recorder import Curves
-from trainer.engine.loop import batches
 from trainer.base.rng import derive
+from trainer.engine.build import build_run
+from trainer.engine.loop import batches
+from trainer.rundir.checkpoint import digest
+from trainer.rundir.recorder import Recorder
 
 PLAIN = ("model=mlp", "model.hidden=[16]", "epochs=2", "sampler=sequential", "threads=1")
 
 
 def by_hand(composed, words, optimizer, batch_size=64, before_step=lambda model: None):
     """A plain loop over the same model and data, in the order of the set, with hard labels."""
-    run = build.run(composed(*words))
+    run = build_run(composed(*words))
     model, labels = copy.deepcopy(run.model), run.train.targets.argmax(1)
     steps = optimizer(model)
     for _ in range(run.epochs):
@@ -39,24 +39,28 @@ def assert_same_weights(one, other, tolerance=1e-5):
 
 def test_the_loop_is_the_plain_loop(fitted, composed):
     run, _ = fitted(*PLAIN)
-    assert_same_weights(run.model, by_hand(composed, PLAIN, lambda model: torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)))
+    assert_same_weights(
+        run.model, by_hand(composed, PLAIN, lambda model: torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9))
+    )
 
 
 def test_the_penalty_of_l2_is_the_weight_decay_of_sgd_on_the_matrices(fitted, composed):
     run, _ = fitted(*PLAIN, "reg=l2", "reg.loss.l2.strength=0.03")
 
-    def decayed(model):
+    def with_decay(model):
         matrices = [weight for weight in model.parameters() if weight.dim() > 1]
         biases = [weight for weight in model.parameters() if weight.dim() == 1]
         return torch.optim.SGD([{"params": matrices, "weight_decay": 0.03}, {"params": biases}], lr=0.05, momentum=0.9)
 
-    assert_same_weights(run.model, by_hand(composed, PLAIN, decayed))
+    assert_same_weights(run.model, by_hand(composed, PLAIN, with_decay))
 
 
 def test_the_gradient_slot_acts_between_backward_and_step(fitted, composed):
     run, _ = fitted(*PLAIN, "reg=grad_clip", "reg.gradient.grad_clip.limit=0.1")
     clip = lambda model: torch.nn.utils.clip_grad_norm_(model.parameters(), 0.1)  # noqa: E731
-    hand = by_hand(composed, PLAIN, lambda model: torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), before_step=clip)
+    hand = by_hand(
+        composed, PLAIN, lambda model: torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9), before_step=clip
+    )
     assert_same_weights(run.model, hand)
 
 
@@ -76,19 +80,21 @@ def test_accumulated_batches_are_one_large_batch(fitted):
 
 def test_an_augmentation_does_not_change_the_order_of_the_data(composed):
     words = ("model=mlp", "epochs=1", "seed=3")
-    one, other = (build.run(composed(*words, *more)) for more in ((), ("aug=[crop,flip]", "reg=dropout", "optimizer=adam")))
+    one, other = (
+        build_run(composed(*words, *more)) for more in ((), ("aug=[crop,flip]", "reg=dropout", "optimizer=adam"))
+    )
     for (mine, _), (theirs, _) in zip(batches(one), batches(other), strict=True):
         assert torch.equal(mine[0], theirs[0])
 
 
 def test_an_epoch_holds_every_sample_once_and_drop_last_leaves_the_rest_out(composed):
-    run = build.run(composed("model=mlp", "epochs=2", "batch_size=100"))
+    run = build_run(composed("model=mlp", "epochs=2", "batch_size=100"))
     updates = list(batches(run))
     sizes = [len(targets) for _, ((_, targets),) in updates]
     assert sizes == [*[100] * 12, 59] * 2
     seen = torch.cat([images for _, ((images, _),) in updates[:13]])
     assert torch.equal(seen.flatten(1).sort(0).values, run.train.images.flatten(1).sort(0).values)
-    run = build.run(composed("model=mlp", "epochs=2", "batch_size=100", "drop_last=true"))
+    run = build_run(composed("model=mlp", "epochs=2", "batch_size=100", "drop_last=true"))
     assert [len(targets) for _, ((_, targets),) in batches(run)] == [100] * 24 and run.clock.total_steps == 24
 
 
@@ -109,7 +115,15 @@ def test_dropout_masks_are_the_same_however_often_an_optimizer_looks(fitted):
 
 
 def test_the_schedule_and_the_warmup_set_the_rate_of_every_update(fitted):
-    _, curves = fitted(*PLAIN, "sched=step", "sched.length=1ep", "sched.gamma=0.5", "warmup=linear", "warmup.length=10st", "log_every=1")
+    _, curves = fitted(
+        *PLAIN,
+        "sched=step",
+        "sched.length=1ep",
+        "sched.gamma=0.5",
+        "warmup=linear",
+        "warmup.length=10st",
+        "log_every=1",
+    )
     rates = [row["lr"] for row in curves.rows if row["split"] == "train"]
     expected = [0.05 * 0.5 ** (step // 20) * min(1, (step + 1) / 10) for step in range(40)]
     assert rates == pytest.approx(expected, rel=1e-12)
@@ -127,11 +141,13 @@ def test_training_averages_are_those_of_the_batches(fitted):
         outputs, labels = run.model(run.train.images), run.train.targets.argmax(1)
     for row, part in zip(rows, (slice(0, 7 * 64), slice(7 * 64, 14 * 64), slice(14 * 64, None))):
         assert row["loss"] == pytest.approx(F.cross_entropy(outputs[part], labels[part]).item(), rel=1e-5)
-        assert row["accuracy"] == pytest.approx((outputs[part].argmax(1) == labels[part]).float().mean().item(), rel=1e-6)
+        assert row["accuracy"] == pytest.approx(
+            (outputs[part].argmax(1) == labels[part]).float().mean().item(), rel=1e-6
+        )
 
 
 def test_the_average_since_the_last_scoring_spans_the_log_points_between(tmp_path):
-    curves, now = Curves(tmp_path, "classification"), Clock(10, 10)
+    curves, now = Recorder(tmp_path, "classification"), Clock(10, 10)
     for step, losses in enumerate(([1.0, 2.0], [3.0], [8.0, 8.0, 2.0])):
         outputs = torch.eye(2)[torch.zeros(len(losses), dtype=torch.long)]
         curves.add(torch.tensor(losses), outputs, outputs)
@@ -147,7 +163,7 @@ def test_the_average_since_the_last_scoring_spans_the_log_points_between(tmp_pat
 def test_gradient_norm_and_update_ratio_are_measured_before_edits_and_after_the_step(fitted, composed):
     words = (*PLAIN, "batch_size=full", "epochs=1", "optimizer=sgd", "reg=grad_clip")
     run, curves = fitted(*words)
-    fresh = build.run(composed(*words))
+    fresh = build_run(composed(*words))
     F.cross_entropy(fresh.model(fresh.train.images), fresh.train.targets.argmax(1)).backward()
     norm = torch.cat([weight.grad.flatten() for weight in fresh.model.parameters()]).norm().item()
     size = torch.cat([weight.detach().flatten() for weight in fresh.model.parameters()]).norm().item()
@@ -156,7 +172,7 @@ def test_gradient_norm_and_update_ratio_are_measured_before_edits_and_after_the_
 
 
 def test_scoring_leaves_the_model_as_it_was_and_weighs_every_sample_alike(composed):
-    run = build.run(composed("model=mlp", "norm=batch", "reg=dropout"))
+    run = build_run(composed("model=mlp", "norm=batch", "reg=dropout"))
     run.model.train()
     before = digest(run.model)
     scores = replace(run, eval_batch_size=50).score(run.model, run.val)
@@ -164,9 +180,16 @@ def test_scoring_leaves_the_model_as_it_was_and_weighs_every_sample_alike(compos
     assert scores == pytest.approx(replace(run, eval_batch_size=10_000).score(run.model, run.val), rel=1e-6)
     run.model.eval()
     with torch.no_grad():
-        assert scores["loss"] == pytest.approx(F.cross_entropy(run.model(run.val.images), run.val.targets.argmax(1)).item(), rel=1e-6)
+        assert scores["loss"] == pytest.approx(
+            F.cross_entropy(run.model(run.val.images), run.val.targets.argmax(1)).item(), rel=1e-6
+        )
 
 
 def test_seeds_of_purposes_and_epochs_are_apart():
-    seeds = {derive(seed, purpose, epoch) for seed in range(20) for purpose in ("order", "layers", "transforms") for epoch in range(20)}
+    seeds = {
+        derive(seed, purpose, epoch)
+        for seed in range(20)
+        for purpose in ("order", "layers", "transforms")
+        for epoch in range(20)
+    }
     assert len(seeds) == 1200 and all(0 <= seed < 2**62 for seed in seeds)

@@ -16,8 +16,8 @@ from conftest import only_run
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from trainer.engine import build
 from trainer.engine import summary as report
+from trainer.engine.build import build_run
 from trainer.rundir import checkpoint
 from trainer.tta import MultiScale
 
@@ -33,7 +33,11 @@ def finished(tmp_path_factory):
     """One run of two words, shared by the tests that only look at it."""
     folder = tmp_path_factory.mktemp("run")
     done = subprocess.run(
-        [sys.executable, "-m", "trainer", "optimizer=adam", "sched=cosine", "epochs=4", "log_every=10"], cwd=folder, capture_output=True, text=True, timeout=300
+        [sys.executable, "-m", "trainer", "optimizer=adam", "sched=cosine", "epochs=4", "log_every=10"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return only_run(folder), done
@@ -42,7 +46,18 @@ def finished(tmp_path_factory):
 def test_the_directory_holds_what_the_design_lists(finished):
     run, _ = finished
     names = {path.name for path in run.iterdir()}
-    assert {"config.yaml", "overrides.txt", "metrics.jsonl", "checkpoints", "curves.png", "summary.json", "run.log", "train", "val", "test"} <= names
+    assert {
+        "config.yaml",
+        "overrides.txt",
+        "metrics.jsonl",
+        "checkpoints",
+        "curves.png",
+        "summary.json",
+        "run.log",
+        "train",
+        "val",
+        "test",
+    } <= names
     assert (run / "overrides.txt").read_text().split() == ["optimizer=adam", "sched=cosine", "epochs=4", "log_every=10"]
     assert run.name.endswith("-optimizer-adam+sched-cosine+epochs-4")
     assert (run / "checkpoints" / (run / "checkpoints" / "best").read_text()).is_file()
@@ -51,9 +66,26 @@ def test_the_directory_holds_what_the_design_lists(finished):
 def test_the_summary_says_what_happened(finished):
     run, _ = finished
     told = json.loads((run / "summary.json").read_text())
-    keys = {"status", "best", "final", "test", "steps", "epochs", "seconds", "images_per_second", "parameters", "device", "seed", "verdicts", "weights_sha256", "versions"}
+    keys = {
+        "status",
+        "best",
+        "final",
+        "test",
+        "steps",
+        "epochs",
+        "seconds",
+        "images_per_second",
+        "parameters",
+        "device",
+        "seed",
+        "verdicts",
+        "weights_sha256",
+        "versions",
+    }
     assert keys <= set(told)
-    assert told["status"] == "finished" and told["steps"] == 80 and told["epochs"] == 4  # ceil(1259 / 64) = 20 updates an epoch
+    assert (
+        told["status"] == "finished" and told["steps"] == 80 and told["epochs"] == 4
+    )  # ceil(1259 / 64) = 20 updates an epoch
     assert told["parameters"] == (9 + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 128 + 129 * 10
     assert len(told["weights_sha256"]) == 64 and told["versions"]["torch"] == torch.__version__.partition("+")[0]
 
@@ -89,8 +121,16 @@ def test_the_hparams_row_holds_every_decision_in_the_runs_own_file(finished):
     events = EventAccumulator(str(next(run.glob("events*")))).Reload()
     data = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
     row = data.session_start_info.hparams
-    assert row["optimizer"].string_value == "adam" and row["sched"].string_value == "cosine" and row["reg"].string_value == "none"
-    assert row["lr"].number_value == pytest.approx(0.001) and row["epochs"].number_value == 4 and row["batch_size"].string_value == "64"
+    assert (
+        row["optimizer"].string_value == "adam"
+        and row["sched"].string_value == "cosine"
+        and row["reg"].string_value == "none"
+    )
+    assert (
+        row["lr"].number_value == pytest.approx(0.001)
+        and row["epochs"].number_value == 4
+        and row["batch_size"].string_value == "64"
+    )
     assert all(value.WhichOneof("kind") for value in row.values())
     scores = {name: events.Scalars(name)[0].value for name in events.Tags()["scalars"] if name.startswith("hparams/")}
     told = json.loads((run / "summary.json").read_text())
@@ -102,10 +142,17 @@ def test_the_console_says_what_was_chosen_and_where_to_look(finished):
     run, done = finished
     said = " ".join(done.stdout.split())
     assert "* optimizer adam lr=0.001" in said and "preprocess channel_standardize" in said
-    assert "epoch 4/4 train loss" in said and "tensorboard --logdir outputs" in said and str(run.relative_to(run.parents[2])) in said
+    assert (
+        "epoch 4/4 train loss" in said
+        and "tensorboard --logdir outputs" in said
+        and str(run.relative_to(run.parents[2])) in said
+    )
     log = (run / "run.log").read_text()
     decays = [line for line in log.splitlines() if line.startswith(("weights that decay", "and those that never do"))]
-    assert [line.partition(": ")[2] for line in decays] == ["0.weight, 3.weight, 6.weight, 11.weight", "0.bias, 3.bias, 6.bias, 11.bias"]
+    assert [line.partition(": ")[2] for line in decays] == [
+        "0.weight, 3.weight, 6.weight, 11.weight",
+        "0.bias, 3.bias, 6.bias, 11.bias",
+    ]
     for line in decays:
         log = log.replace(line, "")
     assert log.split() == done.stdout.split()
@@ -122,9 +169,9 @@ def test_evaluate_scores_a_finished_run_again(finished, train):
 def test_a_run_that_has_learnt_nothing_says_so(run_in_process, composed, tmp_path):
     still = ("model=mlp", "epochs=1", "optimizer.lr=1e-12", "threads=1", "device=cpu")
     assert "note: val accuracy " in (said := run_in_process(*still)[1]) and "it has learnt nothing" in said
-    numbers = build.run(composed("data=diabetes", "loss=mse", *still))
+    numbers = build_run(composed("data=diabetes", "loss=mse", *still))
     assert [report.guessing(numbers, {"r2": r2}) is None for r2 in (-0.5, 0.0, 0.01)] == [False, False, True]
-    run = build.run(composed(*still))
+    run = build_run(composed(*still))
     commonest = run.val.targets.argmax(1).bincount().max().item() / len(run.val)
     for correct, said in ((commonest, True), (commonest + 1 / len(run.val), False)):
         assert (report.guessing(run, {"accuracy": correct}) is not None) == said
@@ -142,7 +189,10 @@ def test_evaluate_scores_every_run_of_a_folder(finished, run_in_process, tmp_pat
     told = json.loads((run / "summary.json").read_text())["test"]
     scores = f"{told['loss']:.4f} {told['accuracy']:.4f}"
     assert " ".join(shown.split()).endswith(f"The test split of all: run loss accuracy all/a {scores} all/c {scores}")
-    assert "note: 1 of 3 runs in all have no weights to score, as all/b" in shown and " ".join(shown.split()).count(f"test {scores}") == 2
+    assert (
+        "note: 1 of 3 runs in all have no weights to score, as all/b" in shown
+        and " ".join(shown.split()).count(f"test {scores}") == 2
+    )
     code, shown, _ = run_in_process("task=evaluate", "runs=[all/a*,all/a]")
     assert code == 0 and "all/c" not in shown and "The test split of all" not in shown
     assert run_in_process("task=evaluate", "runs=[all/b]")[0] == 3
@@ -152,8 +202,10 @@ def test_views_are_averaged_by_evaluate_and_by_a_run_that_asks_for_them(finished
     run, _ = finished
     code, shown, _ = run_in_process("task=evaluate", f"runs=[{run}]", "tta=multi_scale", "tta.scales=[0.75,1.25]")
     assert code == 0
-    built = build.run(OmegaConf.load(run / "config.yaml"))
-    built.model.load_state_dict(checkpoint.load(checkpoint.pointed(run / "checkpoints", "best"), built.device)["weights"])
+    built = build_run(OmegaConf.load(run / "config.yaml"))
+    built.model.load_state_dict(
+        checkpoint.load(checkpoint.pointed(run / "checkpoints", "best"), built.device)["weights"]
+    )
     built.model.eval()
     with torch.no_grad():
         outputs = MultiScale(scales=(0.75, 1.25))(built.model, built.test.images)
@@ -168,7 +220,12 @@ def test_views_are_averaged_by_evaluate_and_by_a_run_that_asks_for_them(finished
 
 
 @pytest.mark.parametrize(
-    "typed, said", [("optimizer=adam", "optimizer: task=evaluate takes it from the run"), ("data=iris", "data=iris: the run in"), ("seed=3", "seed: task=evaluate")]
+    "typed, said",
+    [
+        ("optimizer=adam", "optimizer: task=evaluate takes it from the run"),
+        ("data=iris", "data=iris: the run in"),
+        ("seed=3", "seed: task=evaluate"),
+    ],
 )
 def test_evaluate_refuses_what_it_would_ignore(typed, said, finished, run_in_process):
     code, _, errors = run_in_process("task=evaluate", f"runs=[{finished[0]}]", typed)
@@ -192,7 +249,14 @@ def test_help_knows_numbers_options_and_recipes(words, said, run_in_process):
 
 
 def test_two_runs_are_equal_bit_for_bit_and_another_seed_differs(run_in_process, tmp_path):
-    everything = (*SHORT, "aug=[crop,flip,mixup]", "reg=[dropout,l2,grad_clip]", "norm=batch", "averaging=ema", "warmup=linear")
+    everything = (
+        *SHORT,
+        "aug=[crop,flip,mixup]",
+        "reg=[dropout,l2,grad_clip]",
+        "norm=batch",
+        "averaging=ema",
+        "warmup=linear",
+    )
     digests = []
     for seed in (0, 0, 1):
         assert run_in_process(*everything, f"seed={seed}", f"output=run{len(digests)}")[0] == 0
@@ -202,9 +266,9 @@ def test_two_runs_are_equal_bit_for_bit_and_another_seed_differs(run_in_process,
 
 
 def test_runs_started_in_the_same_second_do_not_share_a_directory(tmp_path):
-    from trainer.rundir.directory import unique
+    from trainer.rundir.directory import make_unique
 
-    assert [unique(tmp_path, "a").name for _ in range(3)] == ["a", "a-2", "a-3"]
+    assert [make_unique(tmp_path, "a").name for _ in range(3)] == ["a", "a-2", "a-3"]
 
 
 def test_the_defaults_reach_97_percent_on_digits(run_in_process, tmp_path):
@@ -216,9 +280,16 @@ def test_the_defaults_reach_97_percent_on_digits(run_in_process, tmp_path):
 def test_a_sweep_runs_every_job_and_a_failing_one_does_not_stop_it(run_in_process, tmp_path):
     code, _, errors = run_in_process("-m", *SHORT, "optimizer.lr=0.01,1e30,0.02")
     assert code == 5 and "train: 1 of 3 runs failed, the first with: the loss" in errors.splitlines()[-1]
-    jobs = {path.parent.name: json.loads(path.read_text())["status"] for path in (tmp_path / "outputs" / "sweeps").glob("*/*/*/summary.json")}
+    jobs = {
+        path.parent.name: json.loads(path.read_text())["status"]
+        for path in (tmp_path / "outputs" / "sweeps").glob("*/*/*/summary.json")
+    }
     assert sorted(jobs.values()) == ["diverged", "finished", "finished"]
-    assert set(jobs) == {"optimizer.lr-0.01", "optimizer.lr-1e30", "optimizer.lr-0.02"}  # what all have in common is no part of a name
+    assert set(jobs) == {
+        "optimizer.lr-0.01",
+        "optimizer.lr-1e30",
+        "optimizer.lr-0.02",
+    }  # what all have in common is no part of a name
 
 
 def test_a_loss_that_explodes_ends_the_run_with_exit_code_5(run_in_process, tmp_path):
@@ -230,7 +301,9 @@ def test_a_loss_that_explodes_ends_the_run_with_exit_code_5(run_in_process, tmp_
 
 
 def test_a_crash_leaves_its_traceback_in_the_log(run_in_process, tmp_path, monkeypatch):
-    (tmp_path / "broken_sched.py").write_text("class Broken:\n    def __call__(self, now):\n        return 1 / (now.step - 5)\n")
+    (tmp_path / "broken_sched.py").write_text(
+        "class Broken:\n    def __call__(self, now):\n        return 1 / (now.step - 5)\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     code, _, _ = run_in_process(*SHORT, "sched._target_=broken_sched.Broken", "allow=[broken_sched]")
     assert code == 1 and summary(tmp_path)["status"] == "failed"
@@ -238,7 +311,14 @@ def test_a_crash_leaves_its_traceback_in_the_log(run_in_process, tmp_path, monke
 
 
 def test_early_stopping_ends_before_the_last_epoch_and_scores_the_best(run_in_process, tmp_path):
-    code, _, _ = run_in_process("model=mlp", "optimizer=adam", "optimizer.lr=0.01", "epochs=200", "reg=early_stopping", "reg.stop.early_stopping.patience=3")
+    code, _, _ = run_in_process(
+        "model=mlp",
+        "optimizer=adam",
+        "optimizer.lr=0.01",
+        "epochs=200",
+        "reg=early_stopping",
+        "reg.stop.early_stopping.patience=3",
+    )
     told = summary(tmp_path)
     assert code == 0 and told["status"] == "stopped" and told["epochs"] < 200
     rows = [json.loads(line) for line in (only_run(tmp_path) / "metrics.jsonl").read_text().splitlines()]
@@ -261,7 +341,11 @@ def test_the_test_split_is_scored_with_the_best_weights_not_the_last(run_in_proc
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_in_order_and_the_sweep_it_belongs_to(number, code, words, tmp_path):
     process = subprocess.Popen(
-        [sys.executable, "-m", "trainer", "model=mlp", *words], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "trainer", "model=mlp", *words],
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     while not any('"val"' in rows.read_text() for rows in tmp_path.rglob("metrics.jsonl")):
         assert process.poll() is None
@@ -284,7 +368,9 @@ def test_an_exact_directory_may_be_asked_for_once(run_in_process, tmp_path):
 
 def test_an_option_of_ones_own_comes_from_a_folder_of_ones_own(run_in_process, tmp_path):
     (tmp_path / "mine" / "optimizer").mkdir(parents=True)
-    (tmp_path / "mine" / "optimizer" / "gentle.yaml").write_text("# SGD at a small rate.\n_target_: torch.optim.SGD\nlr: 0.003 # learning rate, > 0\n")
+    (tmp_path / "mine" / "optimizer" / "gentle.yaml").write_text(
+        "# SGD at a small rate.\n_target_: torch.optim.SGD\nlr: 0.003 # learning rate, > 0\n"
+    )
     own = (*SHORT, "--config-dir", "mine", "optimizer=gentle")
     code, _, errors = run_in_process(*own, "optimizer.lr=-1")
     assert code == 2 and "optimizer.lr=-1: must be > 0" in errors

@@ -8,8 +8,8 @@ from nets import ACTS, ROOT2, mean_square
 from scipy import integrate, stats
 from torch import nn
 
-from trainer.config import catalog
 from trainer.act import Exponential, Maxout
+from trainer.config import catalog
 from trainer.init.gain import gain
 
 
@@ -22,10 +22,21 @@ def test_every_activation_is_in_the_table():
 @pytest.mark.parametrize("name", ACTS)
 def test_the_gain_is_one_over_the_root_of_the_mean_square(name):
     act, f = ACTS[name]
-    assert gain(act) == pytest.approx(mean_square(f) ** -0.5, rel=1e-7)  # both rules err by less than 1e-8; softplus takes z itself above 20
+    assert gain(act) == pytest.approx(
+        mean_square(f) ** -0.5, rel=1e-7
+    )  # both rules err by less than 1e-8; softplus takes z itself above 20
 
 
-@pytest.mark.parametrize(("act", "known"), [(nn.ReLU, ROOT2), (nn.Identity, 1), (nn.SELU, 1), (lambda: nn.LeakyReLU(0.3), math.sqrt(2 / 1.09)), (Exponential, math.exp(-1))])
+@pytest.mark.parametrize(
+    ("act", "known"),
+    [
+        (nn.ReLU, ROOT2),
+        (nn.Identity, 1),
+        (nn.SELU, 1),
+        (lambda: nn.LeakyReLU(0.3), math.sqrt(2 / 1.09)),
+        (Exponential, math.exp(-1)),
+    ],
+)
 def test_gains_in_closed_form(act, known):
     assert gain(act) == pytest.approx(known, rel=1e-8)
 

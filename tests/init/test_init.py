@@ -9,8 +9,28 @@ from scipy import stats
 from torch import nn
 
 from trainer.init.measured import DataDependent, Lsuv, RandomWalk
-from trainer.init.plain import Constant, Default, LargeNormal, Normal, Ones, SmallNormal, TruncatedNormal, Uniform, Zeros
-from trainer.init.scaled import Auto, FanInUniform, HeNormal, HeUniform, LecunNormal, LecunUniform, VarianceScaling, XavierNormal, XavierUniform
+from trainer.init.plain import (
+    Constant,
+    Default,
+    LargeNormal,
+    Normal,
+    Ones,
+    SmallNormal,
+    TruncatedNormal,
+    Uniform,
+    Zeros,
+)
+from trainer.init.scaled import (
+    Auto,
+    FanInUniform,
+    HeNormal,
+    HeUniform,
+    LecunNormal,
+    LecunUniform,
+    VarianceScaling,
+    XavierNormal,
+    XavierUniform,
+)
 from trainer.init.structured import Orthogonal
 from trainer.norm import Batch, Layer
 from trainer.reg.dropconnect import DropConnect
@@ -65,10 +85,14 @@ FAMILIES = [
 def test_weights_have_the_formulas_family_and_variance(init, family, variance, dropped, model):
     if dropped:
         DropConnect(p=0.5)(model)
-    kept = {name: value.clone() for name, value in model.state_dict().items() if name.endswith("bias") or name[0] in "14"}
+    kept = {
+        name: value.clone() for name, value in model.state_dict().items() if name.endswith("bias") or name[0] in "14"
+    }
     init(model, *BATCH, RELU)
     after = model.state_dict()
-    assert len(kept) == 3 + 5 + 2 and all(torch.equal(after[name], value) for name, value in kept.items())  # biases and norms
+    assert len(kept) == 3 + 5 + 2 and all(
+        torch.equal(after[name], value) for name, value in kept.items()
+    )  # biases and norms
     model.eval()
     for layer, fans in zip((model[index] for index in PRODUCERS), FANS, strict=True):
         weight = layer.weight.detach().flatten().double()
@@ -81,7 +105,11 @@ def test_weights_have_the_formulas_family_and_variance(init, family, variance, d
 
 
 def test_means_are_where_they_are_asked_for(model):
-    for init, mean, std in ((Normal(mean=2.0, std=0.1), 2, 0.1), (TruncatedNormal(mean=-1.0, std=0.1), -1, 0.088), (Uniform(low=1.0, high=3.0), 2, 0.577)):
+    for init, mean, std in (
+        (Normal(mean=2.0, std=0.1), 2, 0.1),
+        (TruncatedNormal(mean=-1.0, std=0.1), -1, 0.088),
+        (Uniform(low=1.0, high=3.0), 2, 0.577),
+    ):
         init(model, *BATCH, RELU)
         assert abs(model[3].weight.mean() - mean) < 5 * std / math.sqrt(model[3].weight.numel())
 
@@ -90,7 +118,9 @@ def test_default_leaves_torchs_uniform_draw(model):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     Default()(model, *BATCH, RELU)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    for index, (fan_in, _) in zip(PRODUCERS, FANS):  # the largest of 4200 lies below 0.95 of the bound with odds 0.95^4200
+    for index, (fan_in, _) in zip(
+        PRODUCERS, FANS
+    ):  # the largest of 4200 lies below 0.95 of the bound with odds 0.95^4200
         assert 0.95 / math.sqrt(fan_in) < model[index].weight.abs().max() <= 1 / math.sqrt(fan_in)
 
 
@@ -103,7 +133,9 @@ def test_constants_are_constant(init, value, dropped, model):
     assert all((model.eval()[index].weight == torch.tensor(value)).all() for index in PRODUCERS)
 
 
-@pytest.mark.parametrize("init", [*(init for init, _, _ in FAMILIES), Auto(), Orthogonal(), RandomWalk(), DataDependent(), Lsuv()])
+@pytest.mark.parametrize(
+    "init", [*(init for init, _, _ in FAMILIES), Auto(), Orthogonal(), RandomWalk(), DataDependent(), Lsuv()]
+)
 def test_the_same_seed_draws_the_same_weights(init):
     drawn, images = [], torch.randn(20, 12, generator=torch.Generator().manual_seed(5))
     for seed in (1, 1, 2):
@@ -146,7 +178,10 @@ def test_auto_gives_outputs_of_variance_one_in_every_layer(name):
         (lambda: Lsuv(tolerance=0.0), "tolerance must be > 0"),
         (lambda: DataDependent(alpha=1.5), "alpha must be in"),
         (lambda: DataDependent(rounds=-1), "rounds must be >= 0"),
-        *((lambda init=init: init(gain=0.0), "gain must be > 0, got 0.0") for init in (LecunNormal, LecunUniform, XavierNormal, XavierUniform, HeNormal, HeUniform)),
+        *(
+            (lambda init=init: init(gain=0.0), "gain must be > 0, got 0.0")
+            for init in (LecunNormal, LecunUniform, XavierNormal, XavierUniform, HeNormal, HeUniform)
+        ),
         (lambda: Orthogonal(gain="relu"), "gain must be > 0, or act, got relu"),
     ],
 )

@@ -7,20 +7,25 @@ import torch
 from nets import BATCH, RELU, chain
 from torch import nn
 
-from trainer.engine import build
+from trainer.base.layers import Residual
+from trainer.engine.build import build_run
 from trainer.init.fixup import Fixup, Scale, Shift
 from trainer.init.scaled import HeNormal
-from trainer.base.layers import Residual
 from trainer.norm import Batch, Layer, Rms
 
 
 def residual_net(depth, channels=16):
     def block():
-        branch = nn.Sequential(nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()), nn.Conv2d(channels, channels, 3, padding=1))
+        branch = nn.Sequential(
+            nn.Sequential(nn.Conv2d(channels, channels, 3, padding=1), nn.ReLU()),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
         return Residual(branch, nn.Identity(), nn.ReLU())
 
     stem = nn.Conv2d(3, channels, 3, padding=1)
-    return nn.Sequential(stem, *(block() for _ in range(depth)), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10))
+    return nn.Sequential(
+        stem, *(block() for _ in range(depth)), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, 10)
+    )
 
 
 def test_fixup_scales_each_branch_by_its_depth_and_the_nets():
@@ -28,7 +33,11 @@ def test_fixup_scales_each_branch_by_its_depth_and_the_nets():
     three = nn.Sequential(nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 200))
     two, one = nn.Sequential(nn.Linear(200, 200), nn.ReLU(), nn.Linear(200, 200)), nn.Sequential(nn.Linear(200, 200))
     layers = [[part for part in branch if isinstance(part, nn.Linear)] for branch in (three, two, one)]
-    model = nn.Sequential(nn.Linear(200, 200), *(Residual(branch, nn.Identity(), nn.Identity()) for branch in (three, two, one)), nn.Linear(200, 10))
+    model = nn.Sequential(
+        nn.Linear(200, 200),
+        *(Residual(branch, nn.Identity(), nn.Identity()) for branch in (three, two, one)),
+        nn.Linear(200, 10),
+    )
     Fixup()(model, torch.randn(2, 200), None, RELU)
     off = 5 / math.sqrt(2 * 40000)  # of a deviation over 40000 draws
     assert model[0].weight.std().item() == pytest.approx(0.1, rel=off)  # sqrt(2 / 200)
@@ -90,7 +99,7 @@ def test_fixup_says_what_it_needs(model, words):
 @pytest.mark.parametrize("init", ["fixup", "he_normal"])
 def test_a_resnet_of_56_layers_without_norms_trains_with_fixup_and_not_with_he(init, composed):
     """Through the builder, on one batch of the digits. 27 blocks that each double the mean square overflow with He within a few steps."""
-    run = build.run(composed("model=resnet56", f"init={init}", "optimizer.lr=0.01", "threads=1"))
+    run = build_run(composed("model=resnet56", f"init={init}", "optimizer.lr=0.01", "threads=1"))
     images, targets = run.train.batch(torch.arange(32))
 
     def closure():

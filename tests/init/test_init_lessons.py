@@ -11,7 +11,9 @@ from trainer.init.plain import Constant, LargeNormal, Normal, Ones, SmallNormal,
 from trainer.init.scaled import HeNormal, LecunNormal
 
 
-@pytest.mark.parametrize(("init", "alike"), [(Zeros(), True), (Ones(), True), (Constant(value=0.02), True), (SmallNormal(), False)])
+@pytest.mark.parametrize(
+    ("init", "alike"), [(Zeros(), True), (Ones(), True), (Constant(value=0.02), True), (SmallNormal(), False)]
+)
 def test_units_that_begin_alike_stay_alike(init, alike):
     torch.manual_seed(0)
     model, images, targets = chain(8, 2, nn.Sigmoid, inputs=5), torch.randn(32, 5), torch.randint(10, (32,))

@@ -7,8 +7,8 @@ import torch
 from nets import RELU, ROOT2, chain, mean_square
 from torch import nn
 
-from trainer.init.measured import DataDependent, Lsuv, RandomWalk
 from trainer.base.layers import Residual
+from trainer.init.measured import DataDependent, Lsuv, RandomWalk
 from trainer.norm import Layer
 from trainer.reg.dropconnect import DropConnect
 
@@ -27,7 +27,9 @@ def gradient_drift(model, x):
     return torch.stack(ratios).mean().item()
 
 
-@pytest.mark.parametrize(("act", "formula"), [(nn.ReLU, ROOT2 * math.exp(1.2 / 197.6)), (nn.Identity, math.exp(1 / 400))])
+@pytest.mark.parametrize(
+    ("act", "formula"), [(nn.ReLU, ROOT2 * math.exp(1.2 / 197.6)), (nn.Identity, math.exp(1 / 400))]
+)
 def test_random_walk_finds_the_papers_gain_and_takes_the_drift_away(act, formula):
     torch.manual_seed(0)
     model, images = chain(200, 24, act), torch.randn(64, 200)
@@ -43,7 +45,14 @@ def test_random_walk_finds_the_papers_gain_and_takes_the_drift_away(act, formula
     assert abs(gradient_drift(model, images)) > 23 * math.log(1.1) / 2  # what a gain 10 % off would do
 
 
-@pytest.mark.parametrize(("act", "g"), [(nn.ReLU, ROOT2 * math.exp(1.2 / 3.6)), (nn.Identity, math.exp(1 / 12)), (nn.Tanh, mean_square(math.tanh) ** -0.5)])
+@pytest.mark.parametrize(
+    ("act", "g"),
+    [
+        (nn.ReLU, ROOT2 * math.exp(1.2 / 3.6)),
+        (nn.Identity, math.exp(1 / 12)),
+        (nn.Tanh, mean_square(math.tanh) ** -0.5),
+    ],
+)
 def test_random_walk_begins_at_the_papers_gain_and_keeps_it_where_there_is_no_drift_to_measure(act, g):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(9000, 6), act(), nn.Linear(6, 3))
@@ -53,7 +62,9 @@ def test_random_walk_begins_at_the_papers_gain_and_keeps_it_where_there_is_no_dr
 
 def test_random_walk_keeps_its_start_behind_norms():
     torch.manual_seed(0)
-    model = nn.Sequential(*(part for _ in range(5) for part in (nn.Linear(50, 50), Layer()(50), nn.ReLU())), nn.Linear(50, 3))
+    model = nn.Sequential(
+        *(part for _ in range(5) for part in (nn.Linear(50, 50), Layer()(50), nn.ReLU())), nn.Linear(50, 3)
+    )
     RandomWalk()(model, torch.randn(8, 50), None, RELU)
     spread = torch.cat([model[index].weight.flatten() for index in range(0, 13, 3)]).std().item() * math.sqrt(50)
     assert spread == pytest.approx(ROOT2 * math.exp(1.2 / 47.6), rel=5 / math.sqrt(2 * 12500))
@@ -63,7 +74,15 @@ def test_random_walk_keeps_its_start_behind_norms():
 @pytest.mark.parametrize("dropped", [False, True])
 def test_outputs_on_the_batch_have_variance_one(init, dropped):
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Dropout(0.5), nn.Conv2d(8, 6, 3, groups=2), nn.Tanh(), nn.Flatten(), nn.Linear(54, 5))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 3),
+        nn.ReLU(),
+        nn.Dropout(0.5),
+        nn.Conv2d(8, 6, 3, groups=2),
+        nn.Tanh(),
+        nn.Flatten(),
+        nn.Linear(54, 5),
+    )
     images = 4 * torch.randn(64, 3, 7, 7) + 1
     if dropped:
         DropConnect(p=0.5)(model)
@@ -83,7 +102,9 @@ def test_outputs_on_the_batch_have_variance_one(init, dropped):
 def test_lsuv_leaves_a_layer_within_the_tolerance_orthonormal():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(30, 30))
-    Lsuv(tolerance=0.2)(model, torch.randn(500, 30), None, RELU)  # an orthogonal map of 15000 standard normals: variance 1 +- 0.01
+    Lsuv(tolerance=0.2)(
+        model, torch.randn(500, 30), None, RELU
+    )  # an orthogonal map of 15000 standard normals: variance 1 +- 0.01
     torch.testing.assert_close(model[0].weight @ model[0].weight.T, torch.eye(30), rtol=0, atol=1e-5)
     Lsuv(tolerance=0.2)(model, 3 * torch.randn(500, 30), None, RELU)
     torch.testing.assert_close(model[0].weight @ model[0].weight.T * 9, torch.eye(30), rtol=0.06, atol=1e-5)
@@ -127,13 +148,17 @@ def test_data_dependent_brings_a_chain_to_one_rate_and_keeps_its_outputs():
     spread = [(found := rates(model, images).log().detach()).max() - found.min() for model in models]
     # What was unequal shrinks by 0.75^40; each round adds a draw's noise, averaged with weight 0.25.
     assert spread[0] > 0.5 and spread[1] < 0.2
-    torch.testing.assert_close(models[0](images), models[1](images), rtol=1e-3, atol=1e-4)  # ReLU without biases is homogeneous
+    torch.testing.assert_close(
+        models[0](images), models[1](images), rtol=1e-3, atol=1e-4
+    )  # ReLU without biases is homogeneous
 
 
 def test_data_dependent_stops_after_the_scaling_where_the_model_is_no_chain():
     torch.manual_seed(0)
     images = torch.randn(64, 10)
-    model = nn.Sequential(nn.Linear(10, 10), Residual(nn.Sequential(nn.Linear(10, 10)), nn.Identity(), nn.ReLU()), nn.Linear(10, 3))
+    model = nn.Sequential(
+        nn.Linear(10, 10), Residual(nn.Sequential(nn.Linear(10, 10)), nn.Identity(), nn.ReLU()), nn.Linear(10, 3)
+    )
     DataDependent()(model, images, None, RELU)
     torch.testing.assert_close(model(images).std(0), torch.ones(3), rtol=1e-4, atol=0)
 

@@ -32,7 +32,10 @@ def test_identity_sets_the_hidden_layers_only():
 @pytest.mark.parametrize(
     ("layers", "words"),
     [
-        ([nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)], "6 inputs and 5 outputs; nearest: hidden layers of one width"),
+        (
+            [nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)],
+            "6 inputs and 5 outputs; nearest: hidden layers of one width",
+        ),
         ([nn.Conv2d(4, 6, 3), nn.Conv2d(6, 6, 3), nn.Linear(6, 3)], "nearest: init=dirac"),
         ([nn.Linear(4, 6), nn.Linear(6, 3)], "the model has none"),
     ],
@@ -49,7 +52,11 @@ def test_identity_says_of_maxout_that_the_layers_are_wider_than_the_units():
 
 
 def test_dirac_passes_channels_on_and_leaves_the_other_filters():
-    wide, grouped, dense = nn.Conv2d(3, 5, 3, padding=1, bias=False), nn.Conv2d(4, 6, (1, 5), padding=(0, 2), groups=2, bias=False), nn.Linear(2, 2)
+    wide, grouped, dense = (
+        nn.Conv2d(3, 5, 3, padding=1, bias=False),
+        nn.Conv2d(4, 6, (1, 5), padding=(0, 2), groups=2, bias=False),
+        nn.Linear(2, 2),
+    )
     before = {layer: layer.weight.clone() for layer in (wide, grouped, dense)}
     Dirac()(nn.Sequential(wide, grouped, dense), *BATCH, RELU)
     x, y = torch.randn(2, 3, 6, 7), torch.randn(2, 4, 6, 7)
@@ -59,7 +66,10 @@ def test_dirac_passes_channels_on_and_leaves_the_other_filters():
     assert torch.equal(dense.weight, before[dense])
 
 
-@pytest.mark.parametrize(("layer", "words"), [(nn.Linear(3, 3), "nearest: init=identity"), (nn.Conv2d(3, 3, (3, 2)), "one is 3 x 2; nearest: odd")])
+@pytest.mark.parametrize(
+    ("layer", "words"),
+    [(nn.Linear(3, 3), "nearest: init=identity"), (nn.Conv2d(3, 3, (3, 2)), "one is 3 x 2; nearest: odd")],
+)
 def test_dirac_says_what_it_needs(layer, words):
     with pytest.raises(ValueError, match=words):
         Dirac()(nn.Sequential(layer), *BATCH, RELU)

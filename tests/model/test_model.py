@@ -6,8 +6,8 @@ import torchvision
 from nets import dropout, leaves, make_kit, on_meta, option, parameters
 from torch import nn
 
-from trainer.config import catalog
 from trainer.act import Maxout
+from trainer.config import catalog
 from trainer.norm import Batch
 
 OPTIONS = [option for option in catalog.options("model") if option != "torchvision"]
@@ -20,7 +20,9 @@ def test_a_table_is_for_dense_models(name):
         assert option(name)((30,), 3, make_kit())(torch.zeros(2, 30)).shape == (2, 3)
     else:
         for table in ((30,), (4, 8)):
-            with pytest.raises(ValueError, match=r"needs images \(C, H, W\), the data has shape \(.*nearest: model=mlp, model=linear"):
+            with pytest.raises(
+                ValueError, match=r"needs images \(C, H, W\), the data has shape \(.*nearest: model=mlp, model=linear"
+            ):
                 option(name)(table, 3, make_kit())
 
 
@@ -35,7 +37,11 @@ def dense(*widths):
 
 def cifar_resnet(n):
     stages = ((16, 16), (32, 16), (64, 32))
-    blocks = [conv(3, inputs, width) + conv(3, width, width) for width, first in stages for inputs in [first] + [width] * (n - 1)]
+    blocks = [
+        conv(3, inputs, width) + conv(3, width, width)
+        for width, first in stages
+        for inputs in [first] + [width] * (n - 1)
+    ]
     return conv(3, 3, 16) + sum(blocks) + dense(64, 10)
 
 
@@ -130,7 +136,11 @@ def test_dropout_stands_behind_hidden_dense_layers_in_wide_blocks_or_before_the_
         ("resnet18", {"blocks": [1] * 5}, "blocks must name four stages at most, got 5"),
         ("thin_deep", {"channels": [3, 0]}, "channels must be >= 1, got 0"),
         ("thin_deep", {"kernels": [0]}, "kernels must be >= 1, got 0"),
-        ("wide_shallow", {"kernels": [3, 3]}, "kernels must be one for all or one for each of the 3 convolutions, got 2; nearest: model.kernels=.3."),
+        (
+            "wide_shallow",
+            {"kernels": [3, 3]},
+            "kernels must be one for all or one for each of the 3 convolutions, got 2; nearest: model.kernels=.3.",
+        ),
         ("thin_deep", {"hidden": 0}, "hidden must be >= 1, got 0"),
         ("thin_deep", {"pools": [18]}, r"pools must be in \[1, 17\], got 18"),
         ("wide_shallow", {"pools": [0]}, r"pools must be in \[1, 3\], got 0"),

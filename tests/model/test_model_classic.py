@@ -58,7 +58,10 @@ def test_vgg_averages_a_map_down_to_seven_by_seven():
 
 @pytest.mark.parametrize(("side", "paddings"), [(32, (0, 0)), (28, (2, 0)), (8, (2, 2))])
 def test_lenet_is_the_net_written_out(side, paddings):
-    model, images = scrambled(LeNet((1, side, side + 3), 4, make_kit(act=nn.Tanh, pool=avg_pool))), torch.rand(3, 1, side, side + 3)
+    model, images = (
+        scrambled(LeNet((1, side, side + 3), 4, make_kit(act=nn.Tanh, pool=avg_pool))),
+        torch.rand(3, 1, side, side + 3),
+    )
     w1, b1, w2, b2, *values = model.parameters()
     x = F.avg_pool2d(F.conv2d(images, w1, b1, padding=paddings[0]).tanh(), 2)
     x = F.avg_pool2d(F.conv2d(x, w2, b2, padding=paddings[1]).tanh(), 2).flatten(1)

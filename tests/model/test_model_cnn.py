@@ -22,7 +22,9 @@ def test_a_cnn_is_the_net_written_out():
     assert_close(model(images), x.mean((2, 3)) @ w3.T + b3)
 
 
-@pytest.mark.parametrize(("input_shape", "pools"), [((1, 8, 8), 3), ((1, 4, 9), 2), ((1, 3, 3), 1), ((1, 1, 1), 0), ((1, 64, 64), 4)])
+@pytest.mark.parametrize(
+    ("input_shape", "pools"), [((1, 8, 8), 3), ((1, 4, 9), 2), ((1, 3, 3), 1), ((1, 1, 1), 0), ((1, 64, 64), 4)]
+)
 def test_a_cnn_pools_while_the_image_is_two_pixels_wide(input_shape, pools):
     assert leaves(Cnn(input_shape, 3, make_kit(), channels=[2, 2, 2, 2])).count(nn.MaxPool2d) == pools
 
@@ -48,9 +50,13 @@ def test_a_pooling_larger_than_the_image_is_refused_in_words():
 CIFAR = (3, 32, 32)
 
 
-@pytest.mark.parametrize(("channels", "kernels", "pools"), [([3, 4], [3], [1, 2]), ([3, 4, 5], [5, 2, 1], [1]), ([3], [3], [])])
+@pytest.mark.parametrize(
+    ("channels", "kernels", "pools"), [([3, 4], [3], [1, 2]), ([3, 4, 5], [5, 2, 1], [1]), ([3], [3], [])]
+)
 def test_a_fitnet_is_the_net_written_out(channels, kernels, pools):
-    model = scrambled(FitNet((2, 8, 13), 4, make_kit(act=Maxout), channels=channels, kernels=kernels, pools=pools, hidden=6)).double()
+    model = scrambled(
+        FitNet((2, 8, 13), 4, make_kit(act=Maxout), channels=channels, kernels=kernels, pools=pools, hidden=6)
+    ).double()
     x, values = torch.rand(3, 2, 8, 13).double(), iter(model.parameters())
     images = x
     for number in range(1, len(channels) + 1):

@@ -10,7 +10,7 @@ from torch.testing import assert_close
 
 from trainer.model.linear import Linear
 from trainer.model.mlp import DeepMlp, LinearChain, Mlp
-from trainer.norm import Batch, NoNorm
+from trainer.norm import Batch, Identity
 
 
 def test_linear_is_a_matrix_product():
@@ -19,7 +19,9 @@ def test_linear_is_a_matrix_product():
     assert_close(model(images), images.reshape(6, 12) @ weight.T + bias)
 
 
-@pytest.mark.parametrize("make", [functools.partial(Mlp, hidden=[7, 7, 7]), functools.partial(DeepMlp, width=7, depth=3)])
+@pytest.mark.parametrize(
+    "make", [functools.partial(Mlp, hidden=[7, 7, 7]), functools.partial(DeepMlp, width=7, depth=3)]
+)
 def test_an_mlp_is_the_net_written_out(make):
     model, images = make((2, 3), 4, make_kit(act=nn.Tanh)), torch.rand(6, 2, 3)
     *hidden, weight, bias = model.parameters()
@@ -44,7 +46,10 @@ def test_an_mlp_without_hidden_layers_is_linear():
 
 
 def test_a_linear_chain_is_a_product_of_matrices():
-    model, table = LinearChain((5,), 2, make_kit(act=nn.Tanh, drops=[dropout]), width=3, depth=4).double(), torch.rand(6, 5).double()
+    model, table = (
+        LinearChain((5,), 2, make_kit(act=nn.Tanh, drops=[dropout]), width=3, depth=4).double(),
+        torch.rand(6, 5).double(),
+    )
     w1, w2, w3, w4 = model.parameters()
     assert_close(model(table), table @ w1.T @ w2.T @ w3.T @ w4.T, **EXACT)
     assert leaves(LinearChain((5,), 2, make_kit(), depth=1)) == [nn.Flatten, nn.Linear]
@@ -73,7 +78,10 @@ def test_a_step_on_a_scalar_chain_misses_its_first_order_forecast_by_more_the_de
 
 
 def test_behind_a_norm_the_lower_layers_of_a_chain_no_longer_set_the_scale():
-    model, table = LinearChain((5,), 2, make_kit(Batch(eps=1e-12)), width=3, depth=3).double(), torch.rand(8, 5).double()
+    model, table = (
+        LinearChain((5,), 2, make_kit(Batch(eps=1e-12)), width=3, depth=3).double(),
+        torch.rand(8, 5).double(),
+    )
     outputs = model(table)
     with torch.no_grad():
         model[1].weight.mul_(7)
@@ -84,7 +92,7 @@ def test_behind_a_norm_the_lower_layers_of_a_chain_no_longer_set_the_scale():
 def test_a_norm_takes_the_output_of_a_chain_out_of_the_lower_layers_hands():
     """Whatever w_1 ... w_3 are, what w_5 multiplies has mean beta and spread |gamma|; without norms the lower layers set both."""
     table, draws = torch.rand(50, 5).double(), torch.Generator().manual_seed(0)
-    for norm in (Batch(eps=1e-12), NoNorm()):
+    for norm in (Batch(eps=1e-12), Identity()):
         model, seen = LinearChain((5,), 2, make_kit(norm), width=3, depth=5).double(), []
         for scale in (0.3, 1.0, 5.0):
             with torch.no_grad():
@@ -94,5 +102,9 @@ def test_a_norm_takes_the_output_of_a_chain_out_of_the_lower_layers_hands():
             seen.append((hidden.mean(0), hidden.std(0, correction=0)))
         for mean, spread in seen:
             kept = isinstance(norm, Batch)
-            assert torch.allclose(mean, torch.zeros(3).double(), atol=1e-9) == kept  # float64: of rounding in a norm of variance 1
-            assert torch.allclose(spread, torch.ones(3).double(), atol=1e-6) == kept  # eps against a variance of 1e-4 and more
+            assert (
+                torch.allclose(mean, torch.zeros(3).double(), atol=1e-9) == kept
+            )  # float64: of rounding in a norm of variance 1
+            assert (
+                torch.allclose(spread, torch.ones(3).double(), atol=1e-6) == kept
+            )  # eps against a variance of 1e-4 and more

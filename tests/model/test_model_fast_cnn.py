@@ -8,15 +8,17 @@ from nets import EXACT, avg_pool, make_kit, scrambled
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.engine import build
-from trainer.base.layers import producers
+from trainer.base.layers import weight_layers
+from trainer.engine.build import build_run
 from trainer.model.fast_cnn import FastCnn
 from trainer.norm import Batch
 
 
 def test_fast_cnn_is_the_net_written_out():
     """9x12 is 8x11 behind the first layer; norm behind the pooling, with its running averages (a maximum would pass through it)."""
-    model = scrambled(FastCnn((2, 9, 12), 4, make_kit(Batch(), act=nn.Tanh, pool=avg_pool), channels=[3, 5], scale=0.25)).double()
+    model = scrambled(
+        FastCnn((2, 9, 12), 4, make_kit(Batch(), act=nn.Tanh, pool=avg_pool), channels=[3, 5], scale=0.25)
+    ).double()
     images, values = torch.rand(3, 2, 9, 12).double(), iter(model.state_dict().values())
 
     def norm(x):
@@ -35,8 +37,14 @@ def test_fast_cnn_is_the_net_written_out():
 def test_fast_cnn_whitens_patches():
     """On the patches it has seen the outputs' covariance is diag(v / (v + eps)), v the eigenvalues, largest first: the identity up to eps."""
     draws = np.random.default_rng(0)
-    images = draws.normal(size=(40, 3, 7, 6)) @ draws.normal(size=(6, 6)) + 3  # neighbours in a row go together; a mean that is not 0
-    patches = np.lib.stride_tricks.sliding_window_view(images, (2, 2), axis=(2, 3)).transpose(0, 2, 3, 1, 4, 5).reshape(-1, 12)
+    images = (
+        draws.normal(size=(40, 3, 7, 6)) @ draws.normal(size=(6, 6)) + 3
+    )  # neighbours in a row go together; a mean that is not 0
+    patches = (
+        np.lib.stride_tricks.sliding_window_view(images, (2, 2), axis=(2, 3))
+        .transpose(0, 2, 3, 1, 4, 5)
+        .reshape(-1, 12)
+    )
     values = np.linalg.eigvalsh(np.cov(patches.T, bias=True))[::-1]
     model = FastCnn((3, 7, 6), 10, make_kit(), channels=[4], eps=0.01).double()
     model.look_at(torch.from_numpy(images))
@@ -51,14 +59,14 @@ def test_fast_cnn_whitens_patches():
 @pytest.mark.parametrize("words", [[], ["reg=[dropconnect]"]])
 def test_fast_cnn_looks_at_the_training_images_and_keeps_what_it_saw(words, composed):
     """Through the builder, also with dropped weights: no initialiser reaches the filters, and patches come out white."""
-    run = build.run(composed("model=fast_cnn", "model.channels=[8]", "norm=batch", *words))
+    run = build_run(composed("model=fast_cnn", "model.channels=[8]", "norm=batch", *words))
     model = run.model.eval()
     images = run.train.batch(torch.arange(len(run.train)))[0]
     outputs = model.whiten(images).detach().numpy().transpose(1, 0, 2, 3).reshape(8, -1)
     covariance = np.cov(outputs)
     np.testing.assert_allclose(covariance[:4, :4], np.eye(4), atol=0.15)  # it saw 256 of the digits
     np.testing.assert_allclose(covariance[:4, 4:], -covariance[:4, :4], atol=1e-4)  # float32
-    assert model.whiten not in list(producers(model)) and not model.whiten.bias.any()
+    assert model.whiten not in list(weight_layers(model)) and not model.whiten.bias.any()
 
 
 def test_fast_cnn_begins_by_passing_its_inputs_on():
@@ -69,7 +77,9 @@ def test_fast_cnn_begins_by_passing_its_inputs_on():
         images = torch.rand(2, kernel.shape[1], 5, 5)
         same = min(kernel.shape[:2])
         assert torch.equal(F.conv2d(images, kernel, padding=1)[:, :same], images[:, :same])
-    assert 0.08 < kernels[2][4:].std() < 0.11  # the others hold torch's draw, Uniform(-1/6, 1/6) for a fan-in of 36: 0.096
+    assert (
+        0.08 < kernels[2][4:].std() < 0.11
+    )  # the others hold torch's draw, Uniform(-1/6, 1/6) for a fan-in of 36: 0.096
 
 
 def test_fast_cnn_needs_a_patch():

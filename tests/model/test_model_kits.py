@@ -7,17 +7,23 @@ import torch
 from nets import avg_pool, dropout, make_kit, max_pool, on_meta, option
 from torch import nn
 
-from trainer.config import catalog
 from trainer.act import Maxout
-from trainer.norm import Batch, Group, NoNorm
+from trainer.config import catalog
+from trainer.norm import Batch, Group, Identity
 from trainer.pool import Fractional
 
 OPTIONS = [option for option in catalog.options("model") if option != "torchvision"]
 
 # Every model with every act, norm and place; poolings and shapes take turns, so that each meets each model.
 SHAPES = [(1, 8, 8), (3, 32, 32), (3, 17, 23), (3, 224, 224)]
-NORMS = [NoNorm(), Batch(), Batch(place="after_act"), Group(groups=4), Group(groups=4, place="after_act")]
-KITS = list(zip([(act, norm) for act in (Maxout, nn.PReLU) for norm in NORMS], cycle([max_pool, avg_pool, Fractional]), cycle(SHAPES)))
+NORMS = [Identity(), Batch(), Batch(place="after_act"), Group(groups=4), Group(groups=4, place="after_act")]
+KITS = list(
+    zip(
+        [(act, norm) for act in (Maxout, nn.PReLU) for norm in NORMS],
+        cycle([max_pool, avg_pool, Fractional]),
+        cycle(SHAPES),
+    )
+)
 KITS += [((nn.PReLU, Batch()), pool, shape) for pool in (max_pool, avg_pool, Fractional) for shape in SHAPES[:3]]
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from trainer.base.layers import Residual
-from trainer.model.resnet import CifarResNet, ResNet, WideResNet, EveryOtherPixel
+from trainer.model.resnet import CifarResNet, EveryOtherPixel, ResNet, WideResNet
 from trainer.norm import Batch
 
 
@@ -30,7 +30,10 @@ def test_option_a_takes_EveryOtherPixel_and_zero_channels():
 
 
 def test_a_cifar_resnet_is_the_net_written_out():
-    model, images = scrambled(CifarResNet((3, 9, 14), 4, make_kit(act=nn.Tanh), depth=14)).double(), torch.rand(3, 3, 9, 14).double()
+    model, images = (
+        scrambled(CifarResNet((3, 9, 14), 4, make_kit(act=nn.Tanh), depth=14)).double(),
+        torch.rand(3, 3, 9, 14).double(),
+    )
     values = iter(model.parameters())
     x = F.conv2d(images, next(values), next(values), padding=1).tanh()
     for stride in (1, 1, 2, 1, 2, 1):
@@ -67,5 +70,7 @@ def test_a_residual_block_adds_before_its_last_activation():
     model = CifarResNet((1, 8, 8), 3, make_kit(Batch()), depth=8)
     blocks = [module for module in model if isinstance(module, Residual)]
     norm = type(Batch()(1))
-    assert [[type(layer) for layer in block.branch] for block in blocks] == 3 * [[nn.Conv2d, norm, nn.ReLU, nn.Conv2d, norm]]
+    assert [[type(layer) for layer in block.branch] for block in blocks] == 3 * [
+        [nn.Conv2d, norm, nn.ReLU, nn.Conv2d, norm]
+    ]
     assert all(type(block.after) is nn.ReLU for block in blocks)

@@ -6,13 +6,22 @@ import torchvision
 from finished import Shapes, batch, count, make, make_kit
 from torch import nn
 
-from trainer.engine import build
 from trainer.base.errors import ConfigError, DataError
-from trainer.model.torchvision import BUILDERS, built, enter, fits
+from trainer.engine.build import build_run
 from trainer.model.retrofit import trial
+from trainer.model.torchvision import BUILDERS, built, enter, fits
 
 NAMES = torchvision.models.list_models(module=torchvision.models)
-LIGHT = ["mobilenet_v2", "mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1", "mnasnet0_5", "efficientnet_b0", "resnet18", "regnet_y_400mf"]
+LIGHT = [
+    "mobilenet_v2",
+    "mobilenet_v3_small",
+    "shufflenet_v2_x0_5",
+    "squeezenet1_1",
+    "mnasnet0_5",
+    "efficientnet_b0",
+    "resnet18",
+    "regnet_y_400mf",
+]
 
 
 def test_all_of_torchvisions_classifiers_are_offered():
@@ -46,7 +55,15 @@ def test_with_nothing_exchanged_it_is_torchvisions_own_network():
 
 @pytest.mark.parametrize(
     ("name", "kernel", "pools"),
-    [("resnet18", 3, 0), ("alexnet", 3, 2), ("squeezenet1_0", 3, 2), ("densenet121", 3, 0), ("mobilenet_v2", 3, 0), ("convnext_tiny", 3, 0), ("vgg13", 3, 5)],
+    [
+        ("resnet18", 3, 0),
+        ("alexnet", 3, 2),
+        ("squeezenet1_0", 3, 2),
+        ("densenet121", 3, 0),
+        ("mobilenet_v2", 3, 0),
+        ("convnext_tiny", 3, 0),
+        ("vgg13", 3, 5),
+    ],
 )
 def test_a_small_stem_sees_every_pixel(name, kernel, pools):
     with Shapes():
@@ -57,14 +74,19 @@ def test_a_small_stem_sees_every_pixel(name, kernel, pools):
     assert count(network, nn.MaxPool2d) == pools
 
 
-@pytest.mark.parametrize(("side", "stem", "stride"), [(64, "auto", 1), (65, "auto", 2), (32, "original", 2), (96, "small", 1)])
+@pytest.mark.parametrize(
+    ("side", "stem", "stride"), [(64, "auto", 1), (65, "auto", 2), (32, "original", 2), (96, "small", 1)]
+)
 def test_auto_is_small_up_to_64_pixels(side, stem, stride):
     model = make("shufflenet_v2_x0_5", (1, side, side), stem=stem)
     assert next(module for module in model.modules() if isinstance(module, nn.Conv2d)).stride == (stride, stride)
     assert count(model, nn.MaxPool2d) == (stride == 2)
 
 
-@pytest.mark.parametrize(("name", "side", "smallest"), [("vgg11", 28, 32), ("vit_b_16", 28, 32), ("vit_b_32", 8, 32), ("inception_v3", 32, 37)])
+@pytest.mark.parametrize(
+    ("name", "side", "smallest"),
+    [("vgg11", 28, 32), ("vit_b_16", 28, 32), ("vit_b_32", 8, 32), ("inception_v3", 32, 37)],
+)
 def test_an_image_too_small_is_refused_with_the_side_that_is_not(name, side, smallest):
     # vgg: five halvings, 2^5; vit: a multiple of the patch; inception: 37 -> 37, 35, 35, 17, 17, 15, 7, then 3 and 1; 36 ends at 6, 2 and 0
     with Shapes():
@@ -81,7 +103,9 @@ def test_a_transformer_of_one_size_takes_small_images_that_its_patches_divide():
         assert model[0].encoder.pos_embedding.shape == (1, 2 * 2 + 1, 768)  # four patches and the class token
         with pytest.raises(ValueError, match="needs square images, the data has 32x48"):
             make("vit_b_16", (3, 32, 48))
-    with pytest.raises(ValueError, match="model.name=maxvit_t: cannot take images of 32x32; the next side it can take: 221"):
+    with pytest.raises(
+        ValueError, match="model.name=maxvit_t: cannot take images of 32x32; the next side it can take: 221"
+    ):
         make("maxvit_t")  # 7 x 2^5 = 224, and what rounds up to it: 221, 111, 56, 28, 14, 7
 
 
@@ -111,7 +135,9 @@ def cache(tmp_path, monkeypatch):
 
 def test_pretrained_takes_all_but_the_last_layer(cache):
     _, weights = cache
-    own = make("mobilenet_v3_small", pretrained=True)[0].state_dict()  # its 3x3 stem loses its stride and keeps its shape
+    own = make("mobilenet_v3_small", pretrained=True)[
+        0
+    ].state_dict()  # its 3x3 stem loses its stride and keeps its shape
     differ = {key for key in own if not (own[key].shape == weights[key].shape and torch.equal(own[key], weights[key]))}
     assert differ == {"classifier.3.weight", "classifier.3.bias"}
     own = make("mobilenet_v3_small", outputs=1000, pretrained=True)[0].state_dict()
@@ -137,17 +163,33 @@ def test_weights_that_cannot_be_had_name_the_file_and_its_folder(cache):
 
 
 def test_the_command_line_reaches_it(composed):
-    words = ("data=digits", "model=torchvision", "model.name=squeezenet1_1", "reg=dropout", "reg.layer.dropout.p=0.25", "act=gelu", "model.act=kit")
-    run = build.run(composed(*words, "model.drop=kit"))
-    assert count(run.model, nn.GELU) == 25 and [module.p for module in run.model.modules() if isinstance(module, nn.Dropout)] == [0.25]
-    with pytest.raises(ConfigError, match="^model.*: reg= makes Dropout, which has no effect.*nearest: model.drop=kit$"):
-        build.run(composed(*words))
+    words = (
+        "data=digits",
+        "model=torchvision",
+        "model.name=squeezenet1_1",
+        "reg=dropout",
+        "reg.layer.dropout.p=0.25",
+        "act=gelu",
+        "model.act=kit",
+    )
+    run = build_run(composed(*words, "model.drop=kit"))
+    assert count(run.model, nn.GELU) == 25 and [
+        module.p for module in run.model.modules() if isinstance(module, nn.Dropout)
+    ] == [0.25]
+    with pytest.raises(
+        ConfigError, match="^model.*: reg= makes Dropout, which has no effect.*nearest: model.drop=kit$"
+    ):
+        build_run(composed(*words))
 
 
 def test_the_builder_leaves_pretrained_weights_and_biases_alone(cache, composed, run_in_process):
     _, weights = cache
     words = ("data=digits", "model=torchvision", "model.pretrained=true")
-    own = build.run(composed(*words)).model[0].state_dict()
+    own = build_run(composed(*words)).model[0].state_dict()
     assert torch.equal(own["classifier.0.bias"], weights["classifier.0.bias"])
     code, _, errors = run_in_process(*words, "init=he_normal")
-    assert code == 2 and "init=he_normal: would overwrite the pretrained weights" in errors and "nearest: init=default" in errors
+    assert (
+        code == 2
+        and "init=he_normal: would overwrite the pretrained weights" in errors
+        and "nearest: init=default" in errors
+    )

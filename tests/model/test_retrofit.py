@@ -10,14 +10,23 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from trainer.act import Maxout
+from trainer.model.retrofit import replace_act, replace_drop, replace_norm
 from trainer.model.torchvision import built
 from trainer.norm import Layer
-from trainer.model.retrofit import replace_act, replace_drop, replace_norm
 
 NAMES = torchvision.models.list_models(module=torchvision.models)
-ACTS = (nn.ReLU, nn.ReLU6, nn.Hardswish, nn.SiLU, nn.GELU, nn.Tanh)  # every hidden activation in torchvision 0.29, by its survey
+ACTS = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.Hardswish,
+    nn.SiLU,
+    nn.GELU,
+    nn.Tanh,
+)  # every hidden activation in torchvision 0.29, by its survey
 GATES = (nn.Sigmoid, nn.Hardsigmoid, nn.Softmax, StochasticDepth)
-AUXILIARY = {"inception_v3": 5 * 5 * 128 * 768 + 2 * 768 + 128 * 768 + 2 * 128 + 768 * 1000 + 1000}  # its table counts the second head: two convolutions, norms, dense
+AUXILIARY = {
+    "inception_v3": 5 * 5 * 128 * 768 + 2 * 768 + 128 * 768 + 2 * 128 + 768 * 1000 + 1000
+}  # its table counts the second head: two convolutions, norms, dense
 CALLING = ("densenet", "googlenet", "inception")  # F.relu in forward, read in their sources
 CHANNELS_LAST = ("convnext", "maxvit", "swin", "vit")
 
@@ -35,7 +44,9 @@ def test_every_part_is_exchanged_and_every_gate_stays(name):
             replace_act(network, kit, (3, 224, 224))
     else:
         output = 1 if name.startswith("squeezenet") else 0  # its last ReLU gives the outputs
-        assert replace_act(network, kit, (3, 224, 224)) == sum(before[act] for act in ACTS) - output > 0  # sends a batch through as well
+        assert (
+            replace_act(network, kit, (3, 224, 224)) == sum(before[act] for act in ACTS) - output > 0
+        )  # sends a batch through as well
         assert count(network, *ACTS) == output and count(network, nn.ELU) == sum(before[act] for act in ACTS) - output
     if name.startswith(CHANNELS_LAST):
         with pytest.raises(ValueError, match="channels come last"):
@@ -71,8 +82,12 @@ def test_without_a_norm_convolutions_have_a_bias_of_zeros():
     convolutions = [module for module in model.modules() if isinstance(module, nn.Conv2d)]
     assert len(convolutions) == 52 and count(model, nn.BatchNorm2d) == 0 and count(model, nn.Identity) >= 34
     assert all(module.bias is not None for module in convolutions)
-    assert sum(not module.bias.any() for module in convolutions) >= 34  # one for each norm that went; the others are torchvision's
-    assert not any(module.bias is None for module in make("densenet121", norm="kit").modules() if isinstance(module, nn.Conv2d))
+    assert (
+        sum(not module.bias.any() for module in convolutions) >= 34
+    )  # one for each norm that went; the others are torchvision's
+    assert not any(
+        module.bias is None for module in make("densenet121", norm="kit").modules() if isinstance(module, nn.Conv2d)
+    )
 
 
 def test_the_kits_norm_has_the_width_of_the_one_it_stands_for():
@@ -95,9 +110,13 @@ def test_a_word_that_would_have_no_effect_is_refused(parts, part):
     make("mobilenet_v3_small", kit=make_kit(**parts), **{part: "kit"})
 
 
-@pytest.mark.parametrize(("name", "part", "what"), [("resnet18", "drop", "dropouts"), ("squeezenet1_1", "norm", "normalisations")])
+@pytest.mark.parametrize(
+    ("name", "part", "what"), [("resnet18", "drop", "dropouts"), ("squeezenet1_1", "norm", "normalisations")]
+)
 def test_a_part_that_is_not_there_cannot_be_exchanged(name, part, what):
-    with pytest.raises(ValueError, match=f"model.name={name}: has no {what} of its own.*nearest: model.{part}=original"):
+    with pytest.raises(
+        ValueError, match=f"model.name={name}: has no {what} of its own.*nearest: model.{part}=original"
+    ):
         make(name, kit=make_kit(norm=batch, drops=[dropout]), norm="kit", drop="kit")
 
 

@@ -93,8 +93,12 @@ def test_the_two_forms_of_momentum_part_where_the_rate_changes():
     outside, inside = (updates(name, given(GRADIENTS), lrs=HALVED) for name in ("momentum", "momentum_velocity"))
     for t, lr in enumerate(HALVED):
         ages = range(t, -1, -1)
-        assert_close(outside[t], -lr * sum(0.9**age * g for age, g in zip(ages, GRADIENTS)), **EXACT)  # the last rate for all gradients
-        assert_close(inside[t], -sum(0.9**age * then * g for age, then, g in zip(ages, HALVED, GRADIENTS)), **EXACT)  # each at its own
+        assert_close(
+            outside[t], -lr * sum(0.9**age * g for age, g in zip(ages, GRADIENTS)), **EXACT
+        )  # the last rate for all gradients
+        assert_close(
+            inside[t], -sum(0.9**age * then * g for age, then, g in zip(ages, HALVED, GRADIENTS)), **EXACT
+        )  # each at its own
     assert_close(outside[:3], inside[:3], **EXACT)
     assert np.abs(outside[3] - inside[3]).min() > 1e-3  # 0.9 (0.05 - 0.025) v, with v the size of a gradient
 
@@ -102,7 +106,9 @@ def test_the_two_forms_of_momentum_part_where_the_rate_changes():
 def test_momentum_keeps_going_at_a_rate_of_zero_only_where_the_velocity_holds_the_rate():
     lrs = [0.05, 0.0]
     assert_close(updates("momentum", given(GRADIENTS), steps=2, lrs=lrs)[1], np.zeros(3), **EXACT)
-    assert_close(updates("momentum_velocity", given(GRADIENTS), steps=2, lrs=lrs)[1], -0.9 * 0.05 * GRADIENTS[0], **EXACT)
+    assert_close(
+        updates("momentum_velocity", given(GRADIENTS), steps=2, lrs=lrs)[1], -0.9 * 0.05 * GRADIENTS[0], **EXACT
+    )
 
 
 def test_dampening_leaves_out_a_share_of_every_gradient_but_the_first():
@@ -110,10 +116,14 @@ def test_dampening_leaves_out_a_share_of_every_gradient_but_the_first():
     assert_close(u, np.array([-GRADIENTS[0], -0.9 * GRADIENTS[0] - 0.75 * GRADIENTS[1]]), **EXACT)
 
 
-@pytest.mark.parametrize(("limit", "stages"), [(0.9, [1 / 2, 3 / 4, 5 / 6, 7 / 8, 0.9, 0.9]), (0.8, [1 / 2, 3 / 4, 0.8, 0.8, 0.8, 0.8])])
+@pytest.mark.parametrize(
+    ("limit", "stages"), [(0.9, [1 / 2, 3 / 4, 5 / 6, 7 / 8, 0.9, 0.9]), (0.8, [1 / 2, 3 / 4, 0.8, 0.8, 0.8, 0.8])]
+)
 def test_momentum_anneals_in_stages_from_a_half(limit, stages):
     t = np.arange(12)
-    paper = np.minimum(1 - 2.0 ** (-1 - np.log2(t // 2 + 1)), limit)  # Sutskever et al., 2013, eq. (5), with stages of 2
+    paper = np.minimum(
+        1 - 2.0 ** (-1 - np.log2(t // 2 + 1)), limit
+    )  # Sutskever et al., 2013, eq. (5), with stages of 2
     assert_close(paper, np.repeat(stages, 2), **EXACT)
     gradients, v, expected = np.random.default_rng(1).normal(size=(12, 3)), np.zeros(3), []
     for m, g in zip(paper, gradients):
@@ -143,7 +153,9 @@ def test_a_resumed_run_anneals_on():
 
 def test_nesterov_looks_one_step_ahead():
     g1, g2 = GRADIENTS[:2]
-    assert_close(updates("nesterov", given(GRADIENTS), steps=2) / 0.05, np.array([-1.9 * g1, -0.81 * g1 - 1.9 * g2]), **EXACT)
+    assert_close(
+        updates("nesterov", given(GRADIENTS), steps=2) / 0.05, np.array([-1.9 * g1, -0.81 * g1 - 1.9 * g2]), **EXACT
+    )
 
 
 def test_an_l2_penalty_is_weight_decay_for_plain_descent():
@@ -203,17 +215,23 @@ def test_lbfgs_finds_the_minimum_of_a_quadratic_in_one_update():
     a = root @ root.T + np.eye(6)
     matrix, vector = torch.from_numpy(a), torch.from_numpy(b)
     found = minimise(lambda w: w @ matrix @ w / 2 - vector @ w, np.zeros(6), 1)
-    assert_close(found.numpy(), np.linalg.solve(a, b), rtol=0, atol=1e-4)  # it stops when a step gains 1e-9; curvatures are 1 or more
+    assert_close(
+        found.numpy(), np.linalg.solve(a, b), rtol=0, atol=1e-4
+    )  # it stops when a step gains 1e-9; curvatures are 1 or more
 
 
 def test_lbfgs_finds_the_minimum_of_rosenbrocks_valley():
     found = minimise(lambda w: (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2, [-1.2, 1.0], 5)
-    assert_close(found.numpy(), np.ones(2), rtol=0, atol=1e-4)  # it stops when a step gains 1e-9 = 0.4 / 2 e^2 along the valley: e = 7e-5
+    assert_close(
+        found.numpy(), np.ones(2), rtol=0, atol=1e-4
+    )  # it stops when a step gains 1e-9 = 0.4 / 2 e^2 along the valley: e = 7e-5
 
 
 def test_lbfgs_searches_its_line_where_a_full_step_overshoots():
     found = minimise(lambda w: (1 + 25 * w.square()).sqrt().sum(), [-5.0, 8.0], 1)  # a cone with a round tip
-    assert_close(found.numpy(), np.zeros(2), rtol=0, atol=1e-4)  # it stops when a step gains 1e-9; the curvature at 0 is 25
+    assert_close(
+        found.numpy(), np.zeros(2), rtol=0, atol=1e-4
+    )  # it stops when a step gains 1e-9; the curvature at 0 is 25
 
 
 @pytest.mark.parametrize("name", ["gd", "lbfgs"])

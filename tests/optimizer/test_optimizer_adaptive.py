@@ -41,7 +41,9 @@ def adam_uncorrected(w, lr, b1, b2, eps):
 
 def adamw(w, lr, b1, b2, eps, decay):
     """Loshchilov & Hutter, 2019, algorithm 2, where torch multiplies the decay by lr."""
-    return steps(w, b1, b2, lambda w, t, g, m, v: -lr * ((m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps) + decay * w))
+    return steps(
+        w, b1, b2, lambda w, t, g, m, v: -lr * ((m / (1 - b1**t)) / (np.sqrt(v / (1 - b2**t)) + eps) + decay * w)
+    )
 
 
 def nadam(w, lr, b1, b2, eps, rise):
@@ -152,7 +154,9 @@ def test_adams_first_step_whatever_the_gradients_size(name, multiple, size):
     assert_close(-first, multiple * 1e-3 * signs, rtol=1e-7, atol=0)  # eps is at most 1e-12 / (0.0316 1e-3) of the root
 
 
-@pytest.mark.parametrize("name", ["adam", "adam_uncorrected", "adagrad", "adadelta", "rmsprop", "adamax", "nadam", "radam"])
+@pytest.mark.parametrize(
+    "name", ["adam", "adam_uncorrected", "adagrad", "adadelta", "rmsprop", "adamax", "nadam", "radam"]
+)
 def test_weights_stand_still_where_the_gradient_is_zero(name):
     assert_close(trajectory(name, lambda w: np.zeros(3)), np.tile(START, (STEPS, 1)), rtol=0, atol=0)
 
@@ -164,17 +168,24 @@ def test_adams_means_forget_a_large_gradient(name):
     for t in range(3):
         seen, age = gradients[: t + 1], np.arange(t, -1, -1)
         corrected = name == "adam"
-        mean, square = np.average(seen, axis=0, weights=0.9**age), np.average(seen**2, axis=0, weights=0.999**age)  # the means, unrolled
+        mean, square = (
+            np.average(seen, axis=0, weights=0.9**age),
+            np.average(seen**2, axis=0, weights=0.999**age),
+        )  # the means, unrolled
         if not corrected:
             mean, square = mean * (1 - 0.9 ** (t + 1)), square * (1 - 0.999 ** (t + 1))
-        assert_close(found[t], -1e-3 * mean / (np.sqrt(square) + settings(name).eps), rtol=1e-10, atol=1e-14)  # float64 weights near 1
+        assert_close(
+            found[t], -1e-3 * mean / (np.sqrt(square) + settings(name).eps), rtol=1e-10, atol=1e-14
+        )  # float64 weights near 1
 
 
 def test_an_l2_penalty_in_adam_is_not_weight_decay():
     """Without any other gradient the penalty moves every weight by lr, however weak and small; decay in proportion to the weight."""
     penalised = updates("adam", lambda w: 0.01 * w, steps=1)[0]
     assert_close(penalised, -1e-3 * np.sign(START), rtol=1e-5, atol=0)  # eps is 1e-8 / (0.01 0.5) of the root
-    assert_close(updates("adamw", lambda w: np.zeros(3), steps=1)[0], -1e-3 * 0.01 * START, rtol=1e-9, atol=0)  # differences of float64 weights
+    assert_close(
+        updates("adamw", lambda w: np.zeros(3), steps=1)[0], -1e-3 * 0.01 * START, rtol=1e-9, atol=0
+    )  # differences of float64 weights
 
 
 def test_adamw_leaves_a_group_without_decay_alone():
@@ -187,7 +198,9 @@ def test_adamw_leaves_a_group_without_decay_alone():
 
 def test_adagrads_steps_decay_to_zero():
     sizes = np.abs(updates("adagrad", lambda w: np.ones(3), steps=100))
-    assert_close(sizes, 0.01 / np.sqrt(np.arange(1, 101))[:, None] * np.ones(3), rtol=1e-6, atol=0)  # eps is 1e-7 of the root
+    assert_close(
+        sizes, 0.01 / np.sqrt(np.arange(1, 101))[:, None] * np.ones(3), rtol=1e-6, atol=0
+    )  # eps is 1e-7 of the root
 
 
 def test_adagrad_damps_the_steep_direction_and_speeds_up_the_flat_one():
@@ -217,7 +230,9 @@ def test_adam_uncorrected_takes_other_means():
 
 
 def test_lion_moves_every_weight_by_the_rate():
-    assert_close(np.abs(updates("lion", given(GRADIENTS), weight_decay=0.0)), np.full((STEPS, 3), 1e-4), rtol=1e-9, atol=0)  # float64
+    assert_close(
+        np.abs(updates("lion", given(GRADIENTS), weight_decay=0.0)), np.full((STEPS, 3), 1e-4), rtol=1e-9, atol=0
+    )  # float64
 
 
 @pytest.mark.parametrize("field", ["lr", "eps"])

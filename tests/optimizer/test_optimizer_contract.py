@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.engine import build
-from trainer.config import catalog
 from trainer.base.errors import ConfigError
+from trainer.config import catalog
+from trainer.engine import build
 
 OPTIONS = catalog.options("optimizer")
 RULED = [
@@ -99,7 +99,9 @@ def rosenbrock(w):
     return ((1 - w[0]).square() + 100 * (w[1] - w[0].square()).square()) / 1000
 
 
-@pytest.mark.parametrize(("function", "start"), [(bowl, (1.0, -2.0)), (rosenbrock, (-1.2, 1.0))], ids=["bowl", "rosenbrock"])
+@pytest.mark.parametrize(
+    ("function", "start"), [(bowl, (1.0, -2.0)), (rosenbrock, (-1.2, 1.0))], ids=["bowl", "rosenbrock"]
+)
 @pytest.mark.parametrize("option", OPTIONS)
 def test_the_loss_falls(option, function, start, made):
     model = Point(start)
@@ -134,7 +136,9 @@ def test_two_runs_and_a_resumed_one_are_bit_for_bit_the_same(option, made):
     once, again, resumed = (stepped(made, option, plan) for plan in ([6], [6], [3, 3]))
     assert all(torch.equal(a, b) for a, b in zip(once, again)), "two runs differ"
     assert all(torch.equal(a, b) for a, b in zip(once, resumed)), "a resumed run differs"
-    assert not any(torch.equal(a, b) for a, b in zip(once, Net().layers.parameters())), "weights with a gradient stand still"
+    assert not any(torch.equal(a, b) for a, b in zip(once, Net().layers.parameters())), (
+        "weights with a gradient stand still"
+    )
 
 
 @pytest.mark.parametrize("option", OPTIONS)

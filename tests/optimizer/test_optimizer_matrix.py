@@ -55,21 +55,40 @@ def muon(w, gradients, lr, decay, m=0.95, nesterov=True):
         b = m * b + (1 - m) * g
         u = (1 - m) * g + m * b if nesterov else b
         rows, columns = len(w), w[0].size
-        w = w - lr * decay * w - lr * np.sqrt(max(1, rows / columns)) * newton_schulz(u.reshape(rows, columns)).reshape(w.shape)
+        w = (
+            w
+            - lr * decay * w
+            - lr * np.sqrt(max(1, rows / columns)) * newton_schulz(u.reshape(rows, columns)).reshape(w.shape)
+        )
         yield w
 
 
-SHAPES = [(3, 5), (3,), (6, 2), (4, 2, 3, 3), (3, 5), (2, 4)]  # two alike, a tall one, a kernel, a bias; the last matrix is the head
+SHAPES = [
+    (3, 5),
+    (3,),
+    (6, 2),
+    (4, 2, 3, 3),
+    (3, 5),
+    (2, 4),
+]  # two alike, a tall one, a kernel, a bias; the last matrix is the head
 
 
 @pytest.mark.parametrize("nesterov", [True, False])
 def test_muon_is_its_authors_on_hidden_matrices_and_adamw_on_the_rest(nesterov):
     starts, series = draws(*SHAPES), [draws(*SHAPES, seed=seed) for seed in range(1, STEPS + 1)]
     weights = tensors(starts)
-    groups = [{"params": [w for w in weights if w.dim() > 1]}, {"params": [w for w in weights if w.dim() == 1], "weight_decay": 0.0}]
+    groups = [
+        {"params": [w for w in weights if w.dim() > 1]},
+        {"params": [w for w in weights if w.dim() == 1], "weight_decay": 0.0},
+    ]
     seen = walk(made("muon", groups, lr=0.1, weight_decay=0.3, adamw_lr=0.01, nesterov=nesterov), weights, series)
     rest = tensors([starts[1], starts[5]])
-    adamw = torch.optim.AdamW([{"params": rest[1:], "weight_decay": 0.3}, {"params": rest[:1], "weight_decay": 0.0}], lr=0.01, betas=(0.9, 0.95), eps=1e-10)
+    adamw = torch.optim.AdamW(
+        [{"params": rest[1:], "weight_decay": 0.3}, {"params": rest[:1], "weight_decay": 0.0}],
+        lr=0.01,
+        betas=(0.9, 0.95),
+        eps=1e-10,
+    )
     usual = walk(adamw, rest, [[row[1], row[5]] for row in series])
     for index in (0, 2, 3, 4):
         paper = list(muon(starts[index], [row[index] for row in series], 0.1, 0.3, nesterov=nesterov))
@@ -81,7 +100,10 @@ def test_muon_is_its_authors_on_hidden_matrices_and_adamw_on_the_rest(nesterov):
 def test_muon_is_torchs_on_matrices():
     starts, series = draws((6, 4), (2, 3)), [draws((6, 4), (2, 3), seed=seed) for seed in range(1, STEPS + 1)]
     ours, theirs = tensors(starts), tensors(starts)
-    ours, theirs = walk(made("muon", ours, lr=0.1), ours, series), walk(torch.optim.Muon(theirs[:1], lr=0.1, weight_decay=0.0), theirs[:1], series)
+    ours, theirs = (
+        walk(made("muon", ours, lr=0.1), ours, series),
+        walk(torch.optim.Muon(theirs[:1], lr=0.1, weight_decay=0.0), theirs[:1], series),
+    )
     # torch iterates in bfloat16: the quintic's slope, 3.4 at most, to the fifth on errors of 2^-9, in steps of 0.1 * 1.2
     assert_close(np.array([row[0] for row in ours]), np.array([row[0] for row in theirs]), rtol=0, atol=0.05)
     moved = np.linalg.norm(ours[-1][0] - starts[0])
@@ -145,15 +167,27 @@ def shampoo(w, gradients, lr, m, eps, every, sides):
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize(
     ("shape", "sides"),
-    [((4,), [0]), ((3, 4), [0, 1]), ((2, 3, 4), [0, 1, 2]), ((2, 3, 2, 2), [0, 1, 2, 3]), ((3, 7), [0]), ((7, 3), [1]), ((7,), [])],
+    [
+        ((4,), [0]),
+        ((3, 4), [0, 1]),
+        ((2, 3, 4), [0, 1, 2]),
+        ((2, 3, 2, 2), [0, 1, 2, 3]),
+        ((3, 7), [0]),
+        ((7, 3), [1]),
+        ((7,), []),
+    ],
     ids=str,
 )
 def test_five_steps_of_shampoo_are_the_papers(shape, sides, every):
     (start,), series = draws(shape), [draws(shape, seed=seed) for seed in range(1, STEPS + 1)]
     weights = tensors([start])
-    seen = walk(made("shampoo", weights, lr=0.1, momentum=0.7, eps=1e-2, update_every=every, max_size=6), weights, series)
+    seen = walk(
+        made("shampoo", weights, lr=0.1, momentum=0.7, eps=1e-2, update_every=every, max_size=6), weights, series
+    )
     paper = shampoo(start, [row[0] for row in series], 0.1, 0.7, 1e-2, every, sides)
-    assert_close(np.array([row[0] for row in seen]), np.array(list(paper)), rtol=1e-8, atol=1e-8)  # fractional_matrix_power is good to 1e-10 or so
+    assert_close(
+        np.array([row[0] for row in seen]), np.array(list(paper)), rtol=1e-8, atol=1e-8
+    )  # fractional_matrix_power is good to 1e-10 or so
 
 
 def test_shampoos_first_step_is_the_gradients_orthogonal_part():
@@ -187,9 +221,15 @@ def soap(w, gradients, lr, betas, decay, every, eps=1e-8):
 def test_six_steps_of_soap_are_the_papers(every):
     (start,), series = draws((3, 4)), [draws((3, 4), seed=seed) for seed in range(1, 7)]
     weights = tensors([start])
-    seen = walk(made("soap", weights, lr=0.05, betas=[0.8, 0.9], weight_decay=0.1, precondition_frequency=every), weights, series)
+    seen = walk(
+        made("soap", weights, lr=0.05, betas=[0.8, 0.9], weight_decay=0.1, precondition_frequency=every),
+        weights,
+        series,
+    )
     paper = soap(start, [row[0] for row in series], 0.05, (0.8, 0.9), 0.1, every)
-    assert_close(np.array([row[0] for row in seen]), np.array(list(paper)), rtol=0, atol=1e-5)  # the library's QR is in float32
+    assert_close(
+        np.array([row[0] for row in seen]), np.array(list(paper)), rtol=0, atol=1e-5
+    )  # the library's QR is in float32
 
 
 def test_soap_is_adam_on_vectors_after_its_first_look():
@@ -208,7 +248,9 @@ def test_soap_is_adam_on_vectors_after_its_first_look():
 def test_a_gpu_steps_as_the_processor_does(name):
     shapes, found = [(6, 4), (4,), (3, 6)], []
     for device in ("cpu", "cuda"):
-        weights = [torch.tensor(start, dtype=torch.float32, device=device, requires_grad=True) for start in draws(*shapes)]
+        weights = [
+            torch.tensor(start, dtype=torch.float32, device=device, requires_grad=True) for start in draws(*shapes)
+        ]
         targets = [torch.tensor(target, dtype=torch.float32, device=device) for target in draws(*shapes, seed=1)]
         optimizer = made(name, weights)
 
@@ -223,4 +265,6 @@ def test_a_gpu_steps_as_the_processor_does(name):
         found.append([weight.detach().cpu() for weight in weights])
     for start, one, other in zip(draws(*shapes), *found):
         moved = (one - torch.from_numpy(start).float()).norm().item()
-        assert moved > 0 and (one - other).norm().item() <= (0.05 if name == "muon" else 1e-3) * moved  # bfloat16 in Muon's iteration on CUDA, else float32
+        assert (
+            moved > 0 and (one - other).norm().item() <= (0.05 if name == "muon" else 1e-3) * moved
+        )  # bfloat16 in Muon's iteration on CUDA, else float32

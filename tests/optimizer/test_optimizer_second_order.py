@@ -11,8 +11,8 @@ from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 from torch.testing import assert_close
 
-from trainer.engine import build
 from trainer.base.errors import ConfigError
+from trainer.engine.build import build_run
 from trainer.optimizer.kfac import Kfac
 from trainer.optimizer.newton import Bfgs, Lbfgs, Newton
 from trainer.optimizer.wrapping import Sam
@@ -84,7 +84,11 @@ def test_newton_of_a_dense_layer_is_reweighted_least_squares():
     images, targets = torch.from_numpy(x), torch.from_numpy(t)[:, None]
     optimizer = Newton([{"params": [layer.weight]}, {"params": [layer.bias]}], damping=1e-3)
     for _ in range(4):
-        optimizer.step(closure_of(lambda: nn.functional.binary_cross_entropy_with_logits(layer(images), targets), list(layer.parameters())))
+        optimizer.step(
+            closure_of(
+                lambda: nn.functional.binary_cross_entropy_with_logits(layer(images), targets), list(layer.parameters())
+            )
+        )
         p = 1 / (1 + np.exp(-full @ theta))
         theta = theta - np.linalg.solve(full.T * (p * (1 - p)) @ full / 20 + 1e-3 * np.eye(4), full.T @ (p - t) / 20)
         assert_close(torch.cat([layer.weight[0], layer.bias]).detach().numpy(), theta, **EXACT)
@@ -115,7 +119,9 @@ def test_newton_shows_numbers_that_are_not_finite():
     assert not w.isfinite().all()
 
 
-@pytest.mark.parametrize(("make", "limit", "need"), [(Newton, 2000, "newton needs a Hessian"), (Bfgs, 5000, "bfgs needs an inverse Hessian")])
+@pytest.mark.parametrize(
+    ("make", "limit", "need"), [(Newton, 2000, "newton needs a Hessian"), (Bfgs, 5000, "bfgs needs an inverse Hessian")]
+)
 def test_what_a_matrix_cannot_hold_is_refused(make, limit, need):
     make([torch.zeros(limit, requires_grad=True)])
     message = f"{need} of N x N numbers: at most {limit} parameters, the model has {limit + 1}; nearest: optimizer=lbfgs, model=linear"
@@ -126,8 +132,8 @@ def test_what_a_matrix_cannot_hold_is_refused(make, limit, need):
 @pytest.mark.parametrize("name", ["newton", "bfgs"])
 def test_the_default_model_is_refused_by_name_and_the_linear_one_fits(name, composed):
     with pytest.raises(ConfigError, match=f"{name} needs .* the model has"):
-        build.run(composed(f"optimizer={name}"))
-    run = build.run(composed(f"optimizer={name}", "model=linear"))
+        build_run(composed(f"optimizer={name}"))
+    run = build_run(composed(f"optimizer={name}", "model=linear"))
     assert run.batch_size == len(run.train)
 
 
@@ -182,8 +188,12 @@ def test_steps_of_bfgs_are_the_textbooks(loss, f, df, start):
     optimizer = Bfgs([w])
     for after, h, s, y in bfgs(f, df, start, 8):
         before = f(w.detach().numpy())
-        assert_close(optimizer.step(closure_of(lambda: loss(w), [w])).item(), before, **EXACT)  # the loss it started from
-        assert_close(w.detach().numpy(), after, rtol=1e-7, atol=1e-8)  # eight steps of a method that divides by small differences
+        assert_close(
+            optimizer.step(closure_of(lambda: loss(w), [w])).item(), before, **EXACT
+        )  # the loss it started from
+        assert_close(
+            w.detach().numpy(), after, rtol=1e-7, atol=1e-8
+        )  # eight steps of a method that divides by small differences
         inverse = optimizer.state[w]["inverse"].numpy()
         assert_close(inverse, h, rtol=1e-5, atol=1e-7)
         assert_close(inverse @ y, s, rtol=1e-6, atol=1e-8)  # the secant equation
@@ -219,7 +229,9 @@ def test_bfgs_stays_where_nothing_is_lower_and_forgets_its_estimate():
     for _ in range(2):
         optimizer.step(closure_of(lambda: quartic(w), [w]))
     before, asked = w.detach().clone(), []
-    optimizer.step(closure_of(lambda: quartic(w) + w.detach().sub(before).abs().sum() * 1e6, [w], asked))  # a wall that the gradient does not show
+    optimizer.step(
+        closure_of(lambda: quartic(w) + w.detach().sub(before).abs().sum() * 1e6, [w], asked)
+    )  # a wall that the gradient does not show
     assert torch.equal(w, before) and "inverse" not in optimizer.state[w] and len(asked) == 6
     optimizer.step(closure_of(lambda: 0 * w.sum(), [w]))
     assert torch.equal(w, before)
@@ -242,7 +254,10 @@ def test_lbfgs_takes_groups_as_one_and_is_torchs(search):
     [
         (lambda w: Lbfgs([w], line_search_fn="armijo"), "line_search_fn must be strong_wolfe or null, got armijo"),
         (lambda w: Lbfgs([w], max_eval=0), "max_eval must be >= 1, got 0"),
-        (lambda w: Kfac([w]).watch(nn.BatchNorm1d(3)), "kfac needs a dense layer or a convolution.*nearest: optimizer=momentum"),
+        (
+            lambda w: Kfac([w]).watch(nn.BatchNorm1d(3)),
+            "kfac needs a dense layer or a convolution.*nearest: optimizer=momentum",
+        ),
     ],
 )
 def test_what_cannot_work_is_refused(make, message):
@@ -252,7 +267,9 @@ def test_what_cannot_work_is_refused(make, message):
 
 def kfac_inverses(a, g, damping):
     p = np.sqrt((np.trace(a) / len(a)) / (np.trace(g) / len(g)))
-    return np.linalg.inv(a + p * np.sqrt(damping) * np.eye(len(a))), np.linalg.inv(g + np.sqrt(damping) / p * np.eye(len(g)))
+    return np.linalg.inv(a + p * np.sqrt(damping) * np.eye(len(a))), np.linalg.inv(
+        g + np.sqrt(damping) / p * np.eye(len(g))
+    )
 
 
 def mlp_passes(w1, w2, x, t):
@@ -269,13 +286,27 @@ def test_five_steps_of_kfac_are_the_papers(clip, update_every, invert_every):
     x, t = DRAWS.normal(size=(6, 3)), DRAWS.normal(size=(6, 2))
     net = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2, bias=False)).double()
     lr, m, damping, decay = 0.1, 0.8, 0.02, 0.6
-    optimizer = Kfac(net.parameters(), lr=lr, momentum=m, damping=damping, decay=decay, kl_clip=clip, update_every=update_every, invert_every=invert_every)
+    optimizer = Kfac(
+        net.parameters(),
+        lr=lr,
+        momentum=m,
+        damping=damping,
+        decay=decay,
+        kl_clip=clip,
+        update_every=update_every,
+        invert_every=invert_every,
+    )
     optimizer.watch(net)
-    ws = [np.hstack([net[0].weight.detach().numpy(), net[0].bias.detach().numpy()[:, None]]), net[2].weight.detach().numpy().copy()]
+    ws = [
+        np.hstack([net[0].weight.detach().numpy(), net[0].bias.detach().numpy()[:, None]]),
+        net[2].weight.detach().numpy().copy(),
+    ]
     vs, factors, inverse, count = [0.0, 0.0], [None, None], [None, None], 0
     images, targets = torch.from_numpy(x), torch.from_numpy(t)
     for step in range(5):
-        optimizer.step(closure_of(lambda: (net(images) - targets).square().sum() / 2 / len(images), list(net.parameters())))
+        optimizer.step(
+            closure_of(lambda: (net(images) - targets).square().sum() / 2 / len(images), list(net.parameters()))
+        )
         passes = mlp_passes(*ws, x, t)
         grads = [g.T @ a / 6 for a, g in passes]
         if step % update_every == 0:
@@ -283,7 +314,11 @@ def test_five_steps_of_kfac_are_the_papers(clip, update_every, invert_every):
             past = min(1 - 1 / count, decay)
             for i, (a, g) in enumerate(passes):
                 new = (a.T @ a / 6, g.T @ g / 6)
-                factors[i] = new if factors[i] is None else tuple(past * old + (1 - past) * one for old, one in zip(factors[i], new))
+                factors[i] = (
+                    new
+                    if factors[i] is None
+                    else tuple(past * old + (1 - past) * one for old, one in zip(factors[i], new))
+                )
         if step % invert_every == 0:
             inverse = [kfac_inverses(*pair, damping) for pair in factors]
         us = [gi @ grad @ ai for (ai, gi), grad in zip(inverse, grads)]
@@ -314,7 +349,10 @@ def test_kfac_of_one_layer_and_little_damping_is_the_natural_gradient():
 
 @pytest.mark.filterwarnings("ignore:Using padding='same'")  # its even kernel costs a copy
 @pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize(("stride", "padding", "dilation", "mode"), [(1, 0, 1, "zeros"), (2, 1, 1, "zeros"), (1, "same", 1, "zeros"), (1, 1, 2, "reflect")])
+@pytest.mark.parametrize(
+    ("stride", "padding", "dilation", "mode"),
+    [(1, 0, 1, "zeros"), (2, 1, 1, "zeros"), (1, "same", 1, "zeros"), (1, 1, 2, "reflect")],
+)
 def test_kfacs_factors_of_a_convolution_are_sums_over_its_places(bias, stride, padding, dilation, mode):
     layer = nn.Conv2d(2, 3, (3, 2), stride, padding, dilation, bias=bias, padding_mode=mode, dtype=torch.float64)
     images = torch.from_numpy(DRAWS.normal(size=(4, 2, 6, 5)))
@@ -350,7 +388,9 @@ def test_kfacs_factors_of_a_convolution_are_sums_over_its_places(bias, stride, p
     assert_close(optimizer.state[layer.weight]["outputs"].numpy(), g, **EXACT)
     ai, gi = kfac_inverses(a, g, 0.05)
     update = gi @ grad @ ai
-    assert_close(layer.weight.detach().numpy(), start - 0.1 * (update[:, :-1] if bias else update).reshape(start.shape), **EXACT)
+    assert_close(
+        layer.weight.detach().numpy(), start - 0.1 * (update[:, :-1] if bias else update).reshape(start.shape), **EXACT
+    )
 
 
 def dense(**keys):
@@ -368,7 +408,9 @@ def test_kfac_of_a_batch_in_parts_is_that_of_the_whole():
     layers, optimizers = zip(*(dense() for _ in range(2)))
     for net in layers:
         net[1].eval()  # its statistics would differ between the parts
-    optimizers[0].step(closure_of(lambda: (layers[0](IMAGES) - TARGETS).square().sum() / 8, list(layers[0].parameters())))
+    optimizers[0].step(
+        closure_of(lambda: (layers[0](IMAGES) - TARGETS).square().sum() / 8, list(layers[0].parameters()))
+    )
 
     def in_parts():
         layers[1].zero_grad()

@@ -58,14 +58,21 @@ def lamb(w, series, decay, b1=0.9, b2=0.999, eps=1e-6):
 
 @pytest.mark.parametrize(
     ("paper", "keys"),
-    [(lars, {}), (lars, {"momentum": 0.5, "coefficient": 1e-3}), (lamb, {}), (lamb, {"betas": [0.6, 0.95], "eps": 1e-2})],
+    [
+        (lars, {}),
+        (lars, {"momentum": 0.5, "coefficient": 1e-3}),
+        (lamb, {}),
+        (lamb, {"betas": [0.6, 0.95], "eps": 1e-2}),
+    ],
     ids=["lars", "lars with other keys", "lamb", "lamb with other keys"],
 )
 def test_five_steps_of_every_tensor_are_the_papers(paper, keys):
     params = tensors(WEIGHTS)
     found = walk(made(paper.__name__, grouped(params), weight_decay=DECAY, **keys), params, SERIES, LRS)
     for layer, (start, decay) in enumerate(zip(WEIGHTS, [DECAY, DECAY, 0.0])):
-        expected = list(paper(start, [(lr, gradients[layer]) for lr, gradients in zip(LRS, SERIES)], decay, *spread(keys)))
+        expected = list(
+            paper(start, [(lr, gradients[layer]) for lr, gradients in zip(LRS, SERIES)], decay, *spread(keys))
+        )
         assert_close(np.array([step[layer] for step in found]), np.array(expected), **EXACT)
 
 
@@ -78,7 +85,9 @@ def test_lars_moves_a_layer_by_its_share_whatever_the_gradients_size():
         params = tensors(WEIGHTS)
         (moved,) = walk(made("lars", params, weight_decay=0.0), params, [[size * g for g in SERIES[0]]], [0.1])
         for before, after in zip(WEIGHTS, moved):
-            assert np.linalg.norm(after - before) == pytest.approx(0.1 * 0.02 * np.linalg.norm(before), rel=1e-9)  # float64
+            assert np.linalg.norm(after - before) == pytest.approx(
+                0.1 * 0.02 * np.linalg.norm(before), rel=1e-9
+            )  # float64
 
 
 def test_lamb_moves_a_layer_by_the_rate_times_its_norm():
@@ -94,7 +103,9 @@ def test_a_layer_that_starts_at_zero_takes_the_plain_step(name, first):
     """LARS then is SGD, and LAMB Adam, whose first step is the sign."""
     param = torch.zeros(3, 2, dtype=torch.float64, requires_grad=True)
     (moved,) = walk(made(name, [param], weight_decay=0.0), [param], [[SERIES[0][0]]], [0.1])
-    assert_close(moved[0], -0.1 * first(SERIES[0][0]), rtol=1e-4, atol=0)  # LAMB's eps is 1e-6 of a gradient that is 0.05 or more
+    assert_close(
+        moved[0], -0.1 * first(SERIES[0][0]), rtol=1e-4, atol=0
+    )  # LAMB's eps is 1e-6 of a gradient that is 0.05 or more
 
 
 @pytest.mark.parametrize("name", ["lars", "lamb"])
@@ -164,12 +175,16 @@ def test_ftrl_without_penalties_is_adagrad():
 def test_ftrl_stands_still_without_gradient_also_when_the_rate_changes_or_is_zero():
     gradients = [np.ones(3), *[np.zeros(3)] * 3, np.ones(3)]
     moved = updates("ftrl", given(gradients), lrs=[0.1, 0.01, 10.0, 0.0, 0.0])
-    assert_close(moved[1:], np.zeros((4, 3)), rtol=0, atol=1e-11)  # z is rounded to 1e-16 of w / 0.01, and divided by 1 / 10
+    assert_close(
+        moved[1:], np.zeros((4, 3)), rtol=0, atol=1e-11
+    )  # z is rounded to 1e-16 of w / 0.01, and divided by 1 / 10
 
 
 def test_ftrl_keeps_a_weight_exactly_zero_until_its_gradients_add_up_to_the_penalty():
     found = trajectory("ftrl", lambda w: np.array([0.3, -0.3, 0.1]), start=np.zeros(3), l1_strength=1.0)
-    assert ((found == 0) == np.array([[True, True, True]] * 3 + [[False, False, True]] * 2)).all()  # 4 x 0.3 is the first above 1
+    assert (
+        (found == 0) == np.array([[True, True, True]] * 3 + [[False, False, True]] * 2)
+    ).all()  # 4 x 0.3 is the first above 1
     assert (found[-1] * np.array([-1, 1, 1]) >= 0).all()
 
 

@@ -9,8 +9,8 @@ from stepping import START, gradient, made, settings
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.engine import build
 from trainer.base.errors import ConfigError
+from trainer.engine import build
 from trainer.optimizer.newton import Newton
 from trainer.optimizer.wrapping import Lookahead, Ranger, Sam
 
@@ -68,7 +68,11 @@ def test_lookahead_is_the_papers_algorithm(k, alpha):
             assert_close(weight.detach().numpy(), w, **EXACT)
             step()
             optimizer.eval()
-            assert_close(weight.detach().numpy(), slow if len(step.asked) % k else slow + alpha * (heavy_ball(w, v, gradient(w))[0] - slow), **EXACT)
+            assert_close(
+                weight.detach().numpy(),
+                slow if len(step.asked) % k else slow + alpha * (heavy_ball(w, v, gradient(w))[0] - slow),
+                **EXACT,
+            )
             optimizer.train()
             w, v = heavy_ball(w, v, gradient(w))
         slow = slow + alpha * (w - slow)
@@ -77,7 +81,9 @@ def test_lookahead_is_the_papers_algorithm(k, alpha):
 
 def test_lookaheads_yaml_wraps_the_base_it_names(composed):
     layer = nn.Linear(3, 2)
-    optimizer = build.make_optimizer(composed("optimizer=lookahead", "optimizer@optimizer.base=adam", "optimizer.base.eps=1e-3"), layer, 64)
+    optimizer = build.make_optimizer(
+        composed("optimizer=lookahead", "optimizer@optimizer.base=adam", "optimizer.base.eps=1e-3"), layer, 64
+    )
     assert isinstance(optimizer.base, torch.optim.Adam)
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3] * len(optimizer.param_groups)
     assert optimizer.param_groups[0]["eps"] == 1e-3 and (optimizer.k, optimizer.alpha) == (5, 0.5)
@@ -93,7 +99,11 @@ def test_a_wrappers_rate_is_the_bases_unless_it_is_given(name, composed):
         build.make_optimizer(composed(f"optimizer={name}", "optimizer.lr=0.0"), layer, 64)
 
 
-@pytest.mark.parametrize("make", [Lookahead, Sam, lambda params, base: Lookahead(params, lambda inner: Sam(inner, base))], ids=["lookahead", "sam", "both"])
+@pytest.mark.parametrize(
+    "make",
+    [Lookahead, Sam, lambda params, base: Lookahead(params, lambda inner: Sam(inner, base))],
+    ids=["lookahead", "sam", "both"],
+)
 def test_a_rate_written_in_a_wrappers_groups_is_the_bases_also_after_loading(make):
     weight = tensor(START)
     optimizer = make([weight], momentum)
@@ -225,7 +235,10 @@ def radam(w, gradients, lr, b1=0.95, b2=0.999, eps=1e-5):
 def test_ranger_is_radam_on_centralised_gradients_with_lookahead(centralize):
     draws = np.random.default_rng(3)
     shapes, decay, lr = [(3, 4), (2, 3, 2, 2), (5,)], 0.1, 0.01
-    starts, series = [draws.normal(size=shape) for shape in shapes], [[draws.normal(size=shape) for shape in shapes] for _ in range(11)]
+    starts, series = (
+        [draws.normal(size=shape) for shape in shapes],
+        [[draws.normal(size=shape) for shape in shapes] for _ in range(11)],
+    )
     weights = [tensor(w) for w in starts]
     arriving = iter(series)
     optimizer = made("ranger", weights, lr=lr, weight_decay=decay, centralize=centralize)

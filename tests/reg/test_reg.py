@@ -8,10 +8,7 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.engine import build
-from trainer.rundir.checkpoint import Checkpoints
-from trainer.rundir.console import Console
-from trainer.rundir.recorder import Curves
+from trainer.engine.build import build_run
 from trainer.engine.loop import fit
 from trainer.reg.dropconnect import DropConnect
 from trainer.reg.dropout import ScaledDropout, SpatialDropout
@@ -24,6 +21,9 @@ from trainer.reg.max_norm import MaxNorm
 from trainer.reg.penalties import L1, L2, ElasticNet
 from trainer.reg.stochastic_depth import StochasticDepth
 from trainer.reg.weight_decay import WeightDecay
+from trainer.rundir.checkpoint import Checkpoints
+from trainer.rundir.console import Console
+from trainer.rundir.recorder import Recorder
 
 CNN = ("model=cnn", "model.channels=[4,8]", "batch_size=128", "epochs=1", "threads=1")
 RESNET = ("model=resnet20", "model.depth=8", "batch_size=256", "epochs=1", "threads=1")
@@ -78,8 +78,10 @@ def test_all_regularisers_go_together(fitted):
 
 def test_regularisers_act_in_the_order_given(composed):
     for names in (["l1_proximal", "max_norm"], ["max_norm", "l1_proximal"]):
-        run = build.run(composed(*CNN, f"reg=[{','.join(names)}]"))
-        assert [type(edit).__name__ for edit in run.slots.weights] == ["".join(part.title() for part in name.split("_")) for name in names]
+        run = build_run(composed(*CNN, f"reg=[{','.join(names)}]"))
+        assert [type(edit).__name__ for edit in run.slots.weights] == [
+            "".join(part.title() for part in name.split("_")) for name in names
+        ]
 
 
 def test_label_smoothing_mixes_with_the_uniform_distribution():
@@ -97,7 +99,9 @@ def test_label_smoothing_of_yes_or_no_counts_two_classes():
 def test_label_smoothing_gives_torchs_smoothed_loss():
     outputs, labels = torch.randn(6, 5, generator=torch.Generator().manual_seed(0)), torch.tensor([0, 1, 2, 3, 4, 0])
     _, smooth = LabelSmoothing(alpha=0.1)(outputs, nn.functional.one_hot(labels, 5).float(), torch.Generator())
-    assert_close(nn.functional.cross_entropy(outputs, smooth), nn.functional.cross_entropy(outputs, labels, label_smoothing=0.1))
+    assert_close(
+        nn.functional.cross_entropy(outputs, smooth), nn.functional.cross_entropy(outputs, labels, label_smoothing=0.1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -127,7 +131,9 @@ def test_early_stopping_says_which_scores_there_are():
 
 
 def test_a_run_stopped_early_keeps_the_weights_of_its_best_epoch(composed, tmp_path):
-    run = build.run(composed("model=mlp", "model.hidden=[64]", "optimizer.lr=0.5", "epochs=40", "threads=1", "monitor=loss"))
+    run = build_run(
+        composed("model=mlp", "model.hidden=[64]", "optimizer.lr=0.5", "epochs=40", "threads=1", "monitor=loss")
+    )
     seen, saved = [], []
 
     def remember(history):
@@ -138,7 +144,7 @@ def test_a_run_stopped_early_keeps_the_weights_of_its_best_epoch(composed, tmp_p
         if best:
             saved.append(weights)
 
-    curves = Curves(tmp_path, run.data.task)
+    curves = Recorder(tmp_path, run.data.task)
     run = replace(run, slots=replace(run.slots, stop=[remember, EarlyStopping(patience=3)]))
     outcome = fit(run, curves, Checkpoints(tmp_path, run.monitor), Console(), save)
     curves.close()

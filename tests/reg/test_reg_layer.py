@@ -9,9 +9,9 @@ from omegaconf import OmegaConf
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.engine import build
-from trainer.config.catalog import file
 from trainer.base.layers import Residual
+from trainer.config.catalog import file
+from trainer.engine.build import build_run
 from trainer.norm import Batch
 from trainer.reg.dropconnect import DropConnect
 from trainer.reg.dropout import ScaledDropout, SpatialDropout
@@ -39,7 +39,9 @@ def by_name(name):
     return fields
 
 
-@pytest.mark.parametrize(("make", "kept_as", "in_evaluation"), [(nn.Dropout, 1 / 0.75, 1.0), (ScaledDropout, 1.0, 0.75)])
+@pytest.mark.parametrize(
+    ("make", "kept_as", "in_evaluation"), [(nn.Dropout, 1 / 0.75, 1.0), (ScaledDropout, 1.0, 0.75)]
+)
 def test_the_mean_over_all_masks_is_the_output_in_evaluation(make, kept_as, in_evaluation):
     """Each of the 8 masks of three units has probability 0.25^dropped 0.75^kept."""
     layer, x = make(p=0.25), torch.tensor([1.0, -2.0, 4.0])
@@ -73,7 +75,11 @@ def test_p_is_the_probability_of_dropping(make, p):
 
 @pytest.mark.parametrize(
     ("name", "target"),
-    [("dropout", "torch.nn.Dropout"), ("alpha_dropout", "torch.nn.AlphaDropout"), ("dropout_scaled", "trainer.reg.dropout.ScaledDropout")],
+    [
+        ("dropout", "torch.nn.Dropout"),
+        ("alpha_dropout", "torch.nn.AlphaDropout"),
+        ("dropout_scaled", "trainer.reg.dropout.ScaledDropout"),
+    ],
 )
 def test_the_options_name_these_layers(name, target):
     assert by_name(name)._target_ == target and by_name(name).p == {"alpha_dropout": 0.1}.get(name, 0.5)
@@ -99,7 +105,9 @@ def test_spatial_dropout_drops_whole_channels_of_each_sample_by_itself():
 
 
 def test_spatial_dropout_stands_behind_the_activations_of_convolutions_alone(composed):
-    model = build.run(composed("model=cnn", "model.channels=[4,4]", "reg=[spatial_dropout,dropout]", "norm=batch")).model
+    model = build_run(
+        composed("model=cnn", "model.channels=[4,4]", "reg=[spatial_dropout,dropout]", "norm=batch")
+    ).model
     layers = [module for module in model.modules() if not list(module.children())]
     places = [place for place, layer in enumerate(layers) if isinstance(layer, SpatialDropout)]
     assert len(places) == 2 and all(isinstance(layers[place - 1], nn.ReLU) for place in places)
@@ -152,7 +160,9 @@ def test_dropconnect_gives_a_dropped_weight_no_gradient_and_a_kept_one_the_scale
 
 def residual_net(factors, after=nn.Identity):
     """Blocks x + f x, one factor each, so that every mask has a value of its own."""
-    model = nn.Sequential(*(Residual(nn.Sequential(nn.Linear(1, 1, bias=False)), nn.Identity(), after()) for _ in factors))
+    model = nn.Sequential(
+        *(Residual(nn.Sequential(nn.Linear(1, 1, bias=False)), nn.Identity(), after()) for _ in factors)
+    )
     with torch.no_grad():
         for block, factor in zip(model, factors):
             block.branch[0].weight.fill_(factor)
@@ -163,7 +173,9 @@ def test_the_survival_of_branches_falls_in_a_straight_line():
     model = StochasticDepth(survival=0.5)(residual_net([1.0, 2.0, 4.0, 8.0]))
     survival = [1 - 1 / 8, 1 - 2 / 8, 1 - 3 / 8, 1 - 4 / 8]
     x = torch.tensor([[1.0]])
-    assert model.eval()(x).item() == pytest.approx(math.prod(1 + s * f for s, f in zip(survival, [1, 2, 4, 8])), rel=1e-6)
+    assert model.eval()(x).item() == pytest.approx(
+        math.prod(1 + s * f for s, f in zip(survival, [1, 2, 4, 8])), rel=1e-6
+    )
     torch.manual_seed(0)
     kept = torch.tensor([[model.train()[place](x).item() != 1 for place in range(4)] for _ in range(2000)])
     assert all(share_is(s, kept[:, place]) for place, s in enumerate(survival))
@@ -176,7 +188,9 @@ def test_all_masks_of_blocks_occur_and_their_mean_is_the_output_in_evaluation():
     values = [3 * math.prod(1 + b * f for b, f in zip(mask, factors)) for mask in masks]
     assert sorted(output.item() for output in every_mask(model, x, 8)) == sorted(values)
     chances = [math.prod(s if b else 1 - s for b, s in zip(mask, survival)) for mask in masks]
-    assert model.eval()(x).item() == pytest.approx(sum(chance * value for chance, value in zip(chances, values)), rel=1e-6)
+    assert model.eval()(x).item() == pytest.approx(
+        sum(chance * value for chance, value in zip(chances, values)), rel=1e-6
+    )
 
 
 def test_a_whole_batch_keeps_or_leaves_out_a_branch_together_and_the_activation_stands_behind_the_sum():
@@ -191,7 +205,10 @@ def test_a_whole_batch_keeps_or_leaves_out_a_branch_together_and_the_activation_
 def test_a_branch_left_out_is_not_computed_and_its_weights_have_a_gradient_of_zeros():
     shortcut = nn.Conv2d(2, 4, 1, stride=2, bias=False)
     branch = nn.Sequential(nn.Conv2d(2, 4, 3, 2, 1), Batch()(4))
-    model, images = StochasticDepth(survival=0.5)(nn.Sequential(Residual(branch, shortcut, nn.ReLU()))), torch.randn(3, 2, 6, 6)
+    model, images = (
+        StochasticDepth(survival=0.5)(nn.Sequential(Residual(branch, shortcut, nn.ReLU()))),
+        torch.randn(3, 2, 6, 6),
+    )
     outcomes = set()
     for seed in range(20):
         torch.manual_seed(seed)
@@ -212,7 +229,14 @@ def test_stochastic_depth_needs_residual_blocks_and_says_which_models_have_them(
         StochasticDepth()(nn.Sequential(nn.Linear(2, 2)))
 
 
-@pytest.mark.parametrize("make", [lambda: ScaledDropout(p=0.0), lambda: SpatialDropout(p=0.0), lambda: StochasticDepth(survival=1.0)(residual_net([1.0] * 3))])
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: ScaledDropout(p=0.0),
+        lambda: SpatialDropout(p=0.0),
+        lambda: StochasticDepth(survival=1.0)(residual_net([1.0] * 3)),
+    ],
+)
 def test_what_drops_nothing_draws_nothing_so_that_other_layers_draw_the_same(make):
     layer = make()
     before = torch.get_rng_state()
@@ -221,7 +245,12 @@ def test_what_drops_nothing_draws_nothing_so_that_other_layers_draw_the_same(mak
 
 
 @pytest.mark.parametrize(
-    "words", [("model=resnet20", "norm=batch"), ("model=resnet20", "norm=none", "init=fixup"), ("model=wide_resnet", "model.depth=10", "model.widen=1")]
+    "words",
+    [
+        ("model=resnet20", "norm=batch"),
+        ("model=resnet20", "norm=none", "init=fixup"),
+        ("model=wide_resnet", "model.depth=10", "model.widen=1"),
+    ],
 )
 def test_stochastic_depth_trains_in_every_residual_net(words, fitted):
     size = ("model.depth=8",) if words[0] == "model=resnet20" else ()

@@ -55,7 +55,9 @@ def test_a_frozen_weight_is_not_counted(model):
 
 @pytest.mark.parametrize("factors", [(0.7, 0.0), (0.0, 0.7), (0.5, 0.3)])
 def test_penalties_can_be_differentiated_twice_as_second_order_methods_do(factors):
-    weights = [torch.tensor(values, dtype=torch.float64, requires_grad=True) for values in ([[1.0, -2.0]], [[0.5], [-3.0]])]
+    weights = [
+        torch.tensor(values, dtype=torch.float64, requires_grad=True) for values in ([[1.0, -2.0]], [[0.5], [-3.0]])
+    ]
     assert torch.autograd.gradcheck(lambda *weights: Size.apply(*factors, *weights), weights)
     assert torch.autograd.gradgradcheck(lambda *weights: Size.apply(*factors, *weights), weights)
 
@@ -92,9 +94,14 @@ def test_gradient_steps_jump_over_zero_and_do_not_land_on_it(penalty):
 @pytest.mark.parametrize(("penalty", "value", "slope"), PENALTIES)
 def test_the_gradient_in_closed_form_is_added_to_what_is_there(penalty, value, slope, model):
     weights = matrices(model)
-    weights[0].grad, weights[2].grad = torch.full_like(weights[0], 0.5), torch.full_like(weights[2], -2.0)  # the one between has none
+    weights[0].grad, weights[2].grad = (
+        torch.full_like(weights[0], 0.5),
+        torch.full_like(weights[2], -2.0),
+    )  # the one between has none
     told = penalty.add_gradient(weights)
     arrays = [weight.detach().double().numpy() for weight in weights]
-    assert told.item() == pytest.approx(sum(value(array).sum() for array in arrays), rel=1e-5)  # float32 sums of 167 terms
+    assert told.item() == pytest.approx(
+        sum(value(array).sum() for array in arrays), rel=1e-5
+    )  # float32 sums of 167 terms
     for weight, array, before in zip(weights, arrays, (0.5, 0.0, -2.0)):
         assert_close(weight.grad.double(), torch.from_numpy(before + slope(array)), rtol=1e-6, atol=1e-7)  # float32

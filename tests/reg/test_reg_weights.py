@@ -24,7 +24,9 @@ RATES = [0.1, 0.3, 0.2, 0.05, 0.4]
 def model():
     torch.manual_seed(0)
     # No bias before the norm: its gradient is nothing but rounding, which Adam would blow up.
-    return nn.Sequential(nn.Conv2d(2, 4, 3, bias=False), Batch()(4), nn.Flatten(), nn.Linear(16, 5), nn.Linear(5, 3)).double()
+    return nn.Sequential(
+        nn.Conv2d(2, 4, 3, bias=False), Batch()(4), nn.Flatten(), nn.Linear(16, 5), nn.Linear(5, 3)
+    ).double()
 
 
 def walk(model, optimizer, reg=None, penalty=None, rates=RATES):
@@ -53,7 +55,10 @@ def walk(model, optimizer, reg=None, penalty=None, rates=RATES):
 
 
 def groups(model, **decay):
-    return [{"params": [w for w in model.parameters() if w.dim() > 1], **decay}, {"params": [w for w in model.parameters() if w.dim() == 1], "weight_decay": 0.0}]
+    return [
+        {"params": [w for w in model.parameters() if w.dim() > 1], **decay},
+        {"params": [w for w in model.parameters() if w.dim() == 1], "weight_decay": 0.0},
+    ]
 
 
 def same(one, other):
@@ -73,11 +78,20 @@ def test_weight_decay_makes_adam_torchs_adamw(model):
 
 @pytest.mark.parametrize("optimizer", [torch.optim.RMSprop, torch.optim.LBFGS, torch.optim.SGD])
 def test_weight_decay_takes_lr_strength_w_of_the_weights_before_the_step_whatever_the_optimizer(optimizer, model):
-    plain, decayed, start = copy.deepcopy(model), copy.deepcopy(model), [weight.detach().clone() for weight in model.parameters()]
+    plain, decayed, start = (
+        copy.deepcopy(model),
+        copy.deepcopy(model),
+        [weight.detach().clone() for weight in model.parameters()],
+    )
     walk(plain, optimizer(plain.parameters(), lr=0.1), rates=[0.1])
     walk(decayed, optimizer(decayed.parameters(), lr=0.1), WeightDecay(strength=0.2), rates=[0.1])
     for before, without, with_it in zip(start, plain.parameters(), decayed.parameters()):
-        assert_close(without - with_it, 0.1 * 0.2 * before if before.dim() > 1 else torch.zeros_like(before), rtol=1e-10, atol=1e-10)  # float64
+        assert_close(
+            without - with_it,
+            0.1 * 0.2 * before if before.dim() > 1 else torch.zeros_like(before),
+            rtol=1e-10,
+            atol=1e-10,
+        )  # float64
 
 
 def test_the_l2_penalty_is_weight_decay_for_plain_sgd_alone(model):
@@ -169,7 +183,9 @@ def test_max_norm_holds_the_weights_behind_dropconnect():
     assert_close(model.eval()[0].weight.detach(), torch.tensor([[3.0, 4.0]]))
 
 
-@pytest.mark.parametrize("make", [lambda: MaxNorm(limit=1.0), lambda: L1Proximal(strength=1.0), lambda: WeightDecay(strength=1.0)])
+@pytest.mark.parametrize(
+    "make", [lambda: MaxNorm(limit=1.0), lambda: L1Proximal(strength=1.0), lambda: WeightDecay(strength=1.0)]
+)
 def test_a_frozen_layer_stays_as_it_is(make, model):
     model[3].weight.requires_grad_(False)
     before, reg = model[3].weight.clone(), make()

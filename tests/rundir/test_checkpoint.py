@@ -5,11 +5,11 @@ import random
 import pytest
 import torch
 
-from trainer.rundir import checkpoint
 from trainer.base import atomic
-from trainer.rundir.checkpoint import Checkpoints
 from trainer.base.clock import Clock
 from trainer.base.errors import DataError
+from trainer.rundir import checkpoint
+from trainer.rundir.checkpoint import Checkpoints
 
 NOW = Clock(total_steps=100, steps_per_epoch=10)
 
@@ -25,7 +25,10 @@ def names(folder):
 def test_what_is_best_goes_by_the_monitor_then_the_loss_and_never_is_no_number(tmp_path):
     kept = Checkpoints(tmp_path, "accuracy")
     scorings = [(1.0, 0.5), (0.9, 0.5), (0.1, 0.4), (float("nan"), 0.9), (float("inf"), 0.9), (0.8, 0.6), (0.8, 0.6)]
-    taken = [kept.better(NOW.at(step), {"loss": loss, "accuracy": accuracy}) for step, (loss, accuracy) in enumerate(scorings, start=1)]
+    taken = [
+        kept.better(NOW.at(step), {"loss": loss, "accuracy": accuracy})
+        for step, (loss, accuracy) in enumerate(scorings, start=1)
+    ]
     assert taken == [True, True, False, False, False, True, False]
     assert kept.best == {"step": 6, "epoch": 0, "loss": 0.8, "accuracy": 0.6}
 
@@ -36,8 +39,13 @@ def test_the_two_newest_and_the_best_are_kept_each_with_its_digest(tmp_path):
         kept.save(state(step), best=step == 20)
     files = [f"step-{step}.pt{ending}" for step in (20, 40, 50) for ending in ("", ".sha256")]
     assert names(kept.folder) == sorted(["best", "last", *files])
-    assert checkpoint.pointed(kept.folder, "best").name == "step-20.pt" and checkpoint.pointed(kept.folder, "last").name == "step-50.pt"
-    assert torch.equal(checkpoint.load(kept.folder / "step-20.pt", torch.device("cpu"))["weights"]["w"], torch.full((50,), 20.0))
+    assert (
+        checkpoint.pointed(kept.folder, "best").name == "step-20.pt"
+        and checkpoint.pointed(kept.folder, "last").name == "step-50.pt"
+    )
+    assert torch.equal(
+        checkpoint.load(kept.folder / "step-20.pt", torch.device("cpu"))["weights"]["w"], torch.full((50,), 20.0)
+    )
 
 
 @pytest.mark.parametrize("kind", ["cut", "flip"])
@@ -53,11 +61,11 @@ def test_fifty_cuts_and_fifty_flipped_bits_are_all_found(tmp_path, kind):
         else:
             damaged[draw.randrange(len(whole))] ^= 1 << draw.randrange(8)
         path.write_bytes(damaged)
-        assert not checkpoint.is_whole(path)
+        assert not checkpoint.is_complete(path)
         with pytest.raises(DataError, match="its digest does not match"):
             checkpoint.load(path, torch.device("cpu"))
     path.write_bytes(whole)
-    assert checkpoint.is_whole(path)
+    assert checkpoint.is_complete(path)
 
 
 def test_a_file_without_its_digest_was_not_finished(tmp_path):
@@ -67,14 +75,14 @@ def test_a_file_without_its_digest_was_not_finished(tmp_path):
     with pytest.raises(DataError, match="was not finished: its digest is missing"):
         checkpoint.load(kept.folder / "step-10.pt", torch.device("cpu"))
     kept.save(state(10))  # the same step again mends it
-    assert checkpoint.is_whole(kept.folder / "step-10.pt")
+    assert checkpoint.is_complete(kept.folder / "step-10.pt")
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
     path = tmp_path / "file"
-    atomic.write(path, b"old")
+    atomic.atomic_write(path, b"old")
     with pytest.raises(TypeError):
-        atomic.write(path, "not bytes")
+        atomic.atomic_write(path, "not bytes")
     assert path.read_bytes() == b"old" and names(tmp_path) == ["file"]
 
 

@@ -15,13 +15,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from torch.utils.tensorboard.summary import scalar
 
-from trainer.rundir import curves_plot
+from trainer.base.atomic import AppendOnlyFile
 from trainer.base.clock import Clock
-from trainer.rundir.console import Console
-from trainer.rundir.recorder import Curves
-from trainer.base.atomic import Appended
 from trainer.base.errors import MachineError
+from trainer.rundir import curves_plot
+from trainer.rundir.console import Console
 from trainer.rundir.event_file import EventFile
+from trainer.rundir.recorder import Recorder
 
 pytest.importorskip("resource")
 
@@ -30,7 +30,11 @@ RECORDS = [b"a\n", b"bbbbb\n", b"\n", b"cccccccccc\n", b"dd\n"]
 
 def points(path):
     """(step, value) of each scalar, by tensorboard's own reader."""
-    return [(event.step, value.simple_value) for event in LegacyEventFileLoader(str(path)).Load() for value in event.summary.value]
+    return [
+        (event.step, value.simple_value)
+        for event in LegacyEventFileLoader(str(path)).Load()
+        for value in event.summary.value
+    ]
 
 
 def log(curves, steps, every=10):
@@ -49,7 +53,7 @@ def test_a_file_holds_whole_records_wherever_the_disk_ends_and_all_when_there_is
     for size in range(len(everything)):
         path, errors = tmp_path / str(size), []
         path.write_bytes(before)
-        file = Appended(path, errors.append)
+        file = AppendOnlyFile(path, errors.append)
         for record in RECORDS:
             file.write(record)
         with files_of_at_most(len(before) + size):
@@ -65,7 +69,7 @@ def test_a_file_holds_whole_records_wherever_the_disk_ends_and_all_when_there_is
 
 def test_each_record_is_written_once_when_the_disk_gives_way_little_by_little(tmp_path):
     records = [f"{number:>{number % 13}}\n".encode() for number in range(400)]
-    file, size = Appended(tmp_path / "a", lambda error: None), 0
+    file, size = AppendOnlyFile(tmp_path / "a", lambda error: None), 0
     for number, record in enumerate(records):
         file.write(record)
         size += 2 + number % 3
@@ -82,7 +86,7 @@ def test_a_half_record_that_cannot_be_taken_out_is_completed():
     number = os.memfd_create("a", os.MFD_ALLOW_SEALING)
     fcntl.fcntl(number, 1033, 2)  # F_ADD_SEALS, F_SEAL_SHRINK
     path = Path(f"/proc/self/fd/{number}")
-    file = Appended(path, lambda error: None)
+    file = AppendOnlyFile(path, lambda error: None)
     for record in RECORDS:
         file.write(record)
     for size in (5, 11):
@@ -121,10 +125,12 @@ def test_a_reader_of_an_event_file_meets_whole_records_and_goes_on_when_there_is
 
 def test_curves_go_on_tell_once_of_each_kind_and_are_complete_when_there_is_room(tmp_path):
     said = []
-    curves = Curves(tmp_path, "classification", said.append)
+    curves = Recorder(tmp_path, "classification", said.append)
     log(curves, range(1, 31))
     assert said == [] and curves.incomplete == []
-    with files_of_at_most(min(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file() and path.parent.name != "val")):
+    with files_of_at_most(
+        min(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file() and path.parent.name != "val")
+    ):
         log(curves, range(31, 61))
         curves.state_dict()
         kept = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
@@ -144,7 +150,7 @@ def test_curves_go_on_tell_once_of_each_kind_and_are_complete_when_there_is_room
 
 def test_what_comes_last_is_missing_from_the_last_update_on(tmp_path):
     said = []
-    curves = Curves(tmp_path, "classification", said.append)
+    curves = Recorder(tmp_path, "classification", said.append)
     log(curves, range(1, 21))
     with files_of_at_most(100):
         curves.hparams({"a": 1.0}, {"hparams/b": 1.0})
@@ -154,7 +160,7 @@ def test_what_comes_last_is_missing_from_the_last_update_on(tmp_path):
 
 def test_what_never_finds_room_is_incomplete_to_the_end(tmp_path):
     said = []
-    curves = Curves(tmp_path, "classification", said.append)
+    curves = Recorder(tmp_path, "classification", said.append)
     log(curves, range(1, 11))
     with files_of_at_most(500):
         log(curves, range(11, 1001))
@@ -169,7 +175,7 @@ def test_what_never_finds_room_is_incomplete_to_the_end(tmp_path):
 def test_a_disk_without_room_for_a_new_file_is_no_end_either(small_disk):
     said = []
     ballast = fill(small_disk)
-    curves = Curves(small_disk, "classification", said.append)
+    curves = Recorder(small_disk, "classification", said.append)
     log(curves, range(1, 41))
     told = sorted(line.replace(str(small_disk), "DISK") for line in said)
     assert told == [
@@ -179,7 +185,10 @@ def test_a_disk_without_room_for_a_new_file_is_no_end_either(small_disk):
     assert curves.incomplete == ["metrics.jsonl", "TensorBoard"]
     shutil.rmtree(ballast)
     curves.close()
-    assert curves.incomplete == [] and len((small_disk / "metrics.jsonl").read_text().splitlines()) == len(curves.rows) == 44
+    assert (
+        curves.incomplete == []
+        and len((small_disk / "metrics.jsonl").read_text().splitlines()) == len(curves.rows) == 44
+    )
     assert len(points(next((small_disk / "val").iterdir()))) == 8  # loss and accuracy of four scorings
 
 
@@ -202,7 +211,9 @@ def test_a_log_is_whole_again_when_there_is_room(tmp_path, capsys):
             console.say(f"line {number}")
         assert (tmp_path / "run.log").read_text() == "line 0\nline 1\n" and console.incomplete == ["run.log"]
     console.flush()
-    assert (tmp_path / "run.log").read_text() == "".join(f"line {number}\n" for number in range(5)) and console.incomplete == []
+    assert (tmp_path / "run.log").read_text() == "".join(
+        f"line {number}\n" for number in range(5)
+    ) and console.incomplete == []
 
 
 SAY = """
@@ -236,11 +247,14 @@ def test_a_picture_is_there_whole_or_not_at_all(tmp_path):
 
 
 def test_a_run_is_not_resumed_where_its_metrics_cannot_be_written(tmp_path):
-    curves = Curves(tmp_path, "classification")
+    curves = Recorder(tmp_path, "classification")
     log(curves, range(1, 21))
     state = curves.state_dict()
     curves.close()
     before = (tmp_path / "metrics.jsonl").read_bytes()
-    with files_of_at_most(100), pytest.raises(MachineError, match=r"metrics.jsonl: cannot be written \(File too large\)"):
-        Curves(tmp_path, "classification").load_state_dict(state, Clock(10, 1000).at(10))
+    with (
+        files_of_at_most(100),
+        pytest.raises(MachineError, match=r"metrics.jsonl: cannot be written \(File too large\)"),
+    ):
+        Recorder(tmp_path, "classification").load_state_dict(state, Clock(10, 1000).at(10))
     assert (tmp_path / "metrics.jsonl").read_bytes() == before

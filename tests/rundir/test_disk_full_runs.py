@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import files_of_at_most, fill, only_run
 
-from trainer.rundir.checkpoint import Checkpoints, is_whole
+from trainer.rundir.checkpoint import Checkpoints, is_complete
 
 resource = pytest.importorskip("resource")
 
@@ -22,7 +22,10 @@ def told_by(folder):
 
 
 def same_end(told, other):
-    return all(told[name] == other[name] for name in ("status", "weights_sha256", "test")) and told["best"] == other["best"]
+    return (
+        all(told[name] == other[name] for name in ("status", "weights_sha256", "test"))
+        and told["best"] == other["best"]
+    )
 
 
 @pytest.fixture
@@ -34,26 +37,55 @@ def undisturbed(run_in_process, tmp_path):
 
 def test_a_run_that_can_write_next_to_nothing_ends_as_any_other(undisturbed, tmp_path):
     narrow = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (2200, 2200))  # config.yaml fits
-    done = subprocess.run([sys.executable, "-m", "trainer", *WHOLE], cwd=tmp_path, preexec_fn=narrow, capture_output=True, text=True, timeout=120)
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", *WHOLE],
+        cwd=tmp_path,
+        preexec_fn=narrow,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert done.returncode == 0 and "Traceback" not in done.stderr, done.stderr
     run, told = told_by(tmp_path)
     assert undisturbed["incomplete"] == [] and same_end(told, undisturbed)
-    assert told["incomplete"] == ["checkpoints", "metrics.jsonl", "TensorBoard", "run.log", "curves.png", "weights.safetensors"]
+    assert told["incomplete"] == [
+        "checkpoints",
+        "metrics.jsonl",
+        "TensorBoard",
+        "run.log",
+        "curves.png",
+        "weights.safetensors",
+    ]
     warnings = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 6 and all("(File too large)" in line for line in warnings)
-    assert sum("the checkpoint of update 20 could not be written" in line and "there is none yet; training goes on" in line for line in warnings) == 1
+    assert (
+        sum(
+            "the checkpoint of update 20 could not be written" in line and "there is none yet; training goes on" in line
+            for line in warnings
+        )
+        == 1
+    )
     assert list((run / "checkpoints").iterdir()) == [] and not (run / "curves.png").exists()
 
 
-def test_a_run_whose_disk_has_no_room_for_a_third_checkpoint_scores_its_best_and_can_go_on(undisturbed, small_disk, run_in_process, tmp_path):
+def test_a_run_whose_disk_has_no_room_for_a_third_checkpoint_scores_its_best_and_can_go_on(
+    undisturbed, small_disk, run_in_process, tmp_path
+):
     # (64 + 1) 430 + (430 + 1) 10 weights of 4 bytes, in a checkpoint as the model's, the scored ones and the momentum: 0.39 MB
     code, said, _ = run_in_process(*WHOLE, f"output={small_disk}/outputs")
     run, told = told_by(small_disk)
-    assert code == 0 and same_end(told, undisturbed) and told["incomplete"] == ["checkpoints", "weights.safetensors"] and told["best"]["step"] == 80
+    assert (
+        code == 0
+        and same_end(told, undisturbed)
+        and told["incomplete"] == ["checkpoints", "weights.safetensors"]
+        and told["best"]["step"] == 80
+    )
     warning, _ = [line for line in said.splitlines() if line.startswith("warning: ")]
-    assert warning.endswith("the checkpoint of update 60 could not be written (No space left on device); that of update 40 stands; training goes on")
+    assert warning.endswith(
+        "the checkpoint of update 60 could not be written (No space left on device); that of update 40 stands; training goes on"
+    )
     assert sorted(path.name for path in (run / "checkpoints").glob("*.pt")) == ["step-20.pt", "step-40.pt"]
-    assert all(map(is_whole, (run / "checkpoints").glob("*.pt"))) and not list((run / "checkpoints").glob(".*"))
+    assert all(map(is_complete, (run / "checkpoints").glob("*.pt"))) and not list((run / "checkpoints").glob(".*"))
     shutil.copytree(run, tmp_path / "outputs" / "copied" / "run")
     (tmp_path / "outputs" / "copied" / "run" / "summary.json").unlink()
     code, said, errors = run_in_process(f"resume={tmp_path}/outputs/copied/run")
@@ -67,7 +99,11 @@ def test_a_run_cannot_begin_on_a_full_disk(small_disk, run_in_process):
     for number in range(20):
         (ballast / str(number)).unlink()  # room for names, none for what the files hold
     code, _, errors = run_in_process(*WHOLE, f"output={small_disk}/outputs")
-    assert code == 4 and "the run cannot be begun there (No space left on device); make room" in errors and len(errors.splitlines()) == 1
+    assert (
+        code == 4
+        and "the run cannot be begun there (No space left on device); make room" in errors
+        and len(errors.splitlines()) == 1
+    )
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_older_ones_and_is_kept_until_there_is_room(tmp_path):
@@ -85,8 +121,11 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_older_ones_and_is_kept_until_
         assert {path.name: path.read_bytes() for path in kept.folder.iterdir()} == before and kept.failed
         assert kept.best_weights(device)["w"][0] == 2 and kept.newest().name == "step-1.pt"
     save(4, False)
-    assert not kept.failed and {name: (kept.folder / name).read_text() for name in ("best", "last")} == {"best": "step-2.pt", "last": "step-4.pt"}
-    assert kept.best_weights(device)["w"][0] == 2 and all(map(is_whole, kept.folder.glob("*.pt")))
+    assert not kept.failed and {name: (kept.folder / name).read_text() for name in ("best", "last")} == {
+        "best": "step-2.pt",
+        "last": "step-4.pt",
+    }
+    assert kept.best_weights(device)["w"][0] == 2 and all(map(is_complete, kept.folder.glob("*.pt")))
 
 
 def test_a_checkpoint_whose_digest_cannot_be_written_takes_no_room(tmp_path):

@@ -15,25 +15,51 @@ import pytest
 from conftest import SMALL, only_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from trainer.rundir import checkpoint, resume, directory as rundir
 from trainer.base import atomic
 from trainer.base.errors import ConfigError, DataError, MachineError
-from trainer.config.untrusted import quoted, unquoted
+from trainer.config.untrusted import quote, unquote
+from trainer.rundir import checkpoint, resume
+from trainer.rundir import directory as rundir
 
-NAMES = ["caf\u00e9 \u732b \U0001f600", "it's", 'a"b', "a b", "a,b", "a=b", "[x]", "{x}", "a$b", "${x}", "$", "a%20b", "#a", "(a", "~a", "a\\", "a\\'b", "a:b", "*", "-a", "null", "1", "a;b", "&"]
+NAMES = [
+    "caf\u00e9 \u732b \U0001f600",
+    "it's",
+    'a"b',
+    "a b",
+    "a,b",
+    "a=b",
+    "[x]",
+    "{x}",
+    "a$b",
+    "${x}",
+    "$",
+    "a%20b",
+    "#a",
+    "(a",
+    "~a",
+    "a\\",
+    "a\\'b",
+    "a:b",
+    "*",
+    "-a",
+    "null",
+    "1",
+    "a;b",
+    "&",
+]
 
 
 @pytest.mark.parametrize("name", NAMES, ids=ascii)
 def test_a_name_comes_back_from_hydras_grammar_as_it_went_in(name, unfinished, tmp_path):
-    override = OverridesParser.create().parse_override(f"key={quoted(name)}")
+    override = OverridesParser.create().parse_override(f"key={quote(name)}")
     assert override.value().replace("\\${", "${") == name  # OmegaConf takes off the backslash before a reference
-    assert unquoted(name) == name and unquoted(quoted(name)).replace("\\${", "${") == name
+    assert unquote(name) == name and unquote(quote(name)).replace("\\${", "${") == name
     unfinished.rename(tmp_path / name)
     *_, last = resume.expand([f"resume={tmp_path / name}"])
-    assert last == f"resume.run={quoted(tmp_path / name)}"
+    assert last == f"resume.run={quote(tmp_path / name)}"
 
 
-@pytest.mark.parametrize("name", [NAMES[0], "it's, a \"b\" [c] {d} $e %f #g \\h = i"], ids=["unicode", "signs"])
+@pytest.mark.parametrize("name", [NAMES[0], 'it\'s, a "b" [c] {d} $e %f #g \\h = i'], ids=["unicode", "signs"])
 def test_a_run_goes_its_whole_way_in_a_folder_with_an_odd_name(name, run_in_process, tmp_path, monkeypatch):
     home = tmp_path / name
     home.mkdir()
@@ -45,7 +71,7 @@ def test_a_run_goes_its_whole_way_in_a_folder_with_an_odd_name(name, run_in_proc
         (run / "summary.json").unlink()
         code, said, errors = run_in_process(f"resume={run}")
         assert code == 0 and "resumed after update" in said, errors
-        code, said, errors = run_in_process("task=evaluate", f"runs=[{quoted(run)}]")
+        code, said, errors = run_in_process("task=evaluate", f"runs=[{quote(run)}]")
         assert code == 0 and "test" in said, errors
         code, _, errors = run_in_process(*SMALL, "-m", "seed=0,1")
         assert code == 0 and len(list((home / "outputs" / "sweeps").rglob("summary.json"))) == 2, errors
@@ -56,7 +82,9 @@ def test_a_run_goes_its_whole_way_in_a_folder_with_an_odd_name(name, run_in_proc
 def test_a_folder_of_options_may_have_an_odd_name(run_in_process, tmp_path):
     place = tmp_path / "it's, mine [1]" / "optimizer"
     place.mkdir(parents=True)
-    (place / "gentle.yaml").write_text("# SGD at a small rate.\n_target_: torch.optim.SGD\nlr: 0.003 # learning rate, > 0\n")
+    (place / "gentle.yaml").write_text(
+        "# SGD at a small rate.\n_target_: torch.optim.SGD\nlr: 0.003 # learning rate, > 0\n"
+    )
     code, _, errors = run_in_process(*SMALL, "--config-dir", str(place.parent), "optimizer=gentle")
     assert code == 0, errors
 
@@ -88,11 +116,13 @@ def test_twenty_that_start_in_the_same_second_get_twenty_folders(tmp_path):
     assert len(folders) == 20 and len(list((tmp_path / "outputs" / f"{datetime.now():%Y-%m-%d}").iterdir())) == 20
 
 
-HOLD = "import sys\nfrom pathlib import Path\nfrom trainer.rundir.directory import claimed\nwith claimed(Path(sys.argv[1])):\n    print('held', flush=True)\n    input()"
+HOLD = "import sys\nfrom pathlib import Path\nfrom trainer.rundir.directory import lock\nwith lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    input()"
 
 
 def test_a_second_writer_to_a_live_run_is_refused_until_the_first_one_dies(unfinished, run_in_process):
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(unfinished)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(unfinished)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout.readline() == "held\n"
     before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
     code, _, errors = run_in_process(f"resume={unfinished}")
@@ -106,9 +136,9 @@ def test_a_second_writer_to_a_live_run_is_refused_until_the_first_one_dies(unfin
 
 def test_the_lock_is_let_go_when_the_work_within_fails(tmp_path):
     with pytest.raises(ZeroDivisionError):
-        with rundir.claimed(tmp_path):
+        with rundir.lock(tmp_path):
             1 / 0
-    with rundir.claimed(tmp_path):
+    with rundir.lock(tmp_path):
         pass
 
 
@@ -117,12 +147,26 @@ def stranger(folder, *words):
     gone = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR")
     plain = {name: value for name, value in os.environ.items() if name not in gone}
     strict = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
-    return subprocess.run([sys.executable, "-m", "trainer", *words], cwd=folder, env={**plain, **strict}, capture_output=True, text=True, timeout=120, umask=0o077)
+    return subprocess.run(
+        [sys.executable, "-m", "trainer", *words],
+        cwd=folder,
+        env={**plain, **strict},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        umask=0o077,
+    )
 
 
 def without_rights(code, *arguments):
     """What a program that may not pass over modes says last."""
-    done = subprocess.run([sys.executable, "-c", code, *map(str, arguments)], preexec_fn=give_up_rights, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", code, *map(str, arguments)],
+        preexec_fn=give_up_rights,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
     return done.stderr.splitlines()[-1]
 
 
@@ -152,12 +196,20 @@ def test_no_home_no_language_and_a_strict_umask_are_fine(tmp_path):
     done = stranger(home, *SMALL)
     assert done.returncode == 0, done.stderr
     run = only_run(home)
-    assert all(path.stat().st_mode & 0o077 == 0 for path in run.rglob("*")) and checkpoint.pointed(run / "checkpoints", "last")
+    assert all(path.stat().st_mode & 0o077 == 0 for path in run.rglob("*")) and checkpoint.pointed(
+        run / "checkpoints", "last"
+    )
 
 
 def test_a_folder_that_cannot_be_written_is_explained(shut):
-    told = without_rights("import sys\nfrom pathlib import Path\nfrom trainer.rundir import directory\ndirectory.create(Path(sys.argv[1]), [])", shut)
-    assert told.startswith("trainer.base.errors.MachineError: output=") and "cannot be made there (Permission denied)" in told
+    told = without_rights(
+        "import sys\nfrom pathlib import Path\nfrom trainer.rundir import directory\ndirectory.create(Path(sys.argv[1]), [])",
+        shut,
+    )
+    assert (
+        told.startswith("trainer.base.errors.MachineError: output=")
+        and "cannot be made there (Permission denied)" in told
+    )
 
 
 def test_a_run_that_cannot_be_written_is_explained(shut, unfinished):
@@ -173,17 +225,21 @@ def test_a_run_that_cannot_be_written_is_explained(shut, unfinished):
 def test_files_are_open_to_whom_the_umask_lets_in(mask, mode, tmp_path):
     before = os.umask(mask)
     try:
-        atomic.write(tmp_path / "a", b"x")
+        atomic.atomic_write(tmp_path / "a", b"x")
     finally:
         os.umask(before)
     assert (tmp_path / "a").stat().st_mode & 0o777 == mode
 
 
 def test_a_small_file_is_replaced_and_not_written_over(tmp_path):
-    atomic.write(tmp_path / "a", b"old")
+    atomic.atomic_write(tmp_path / "a", b"old")
     os.link(tmp_path / "a", tmp_path / "same")  # whoever reads the file meanwhile has the old one, whole
-    atomic.write(tmp_path / "a", b"new")
-    assert (tmp_path / "a").read_text() == "new" and (tmp_path / "same").read_text() == "old" and len(list(tmp_path.iterdir())) == 2
+    atomic.atomic_write(tmp_path / "a", b"new")
+    assert (
+        (tmp_path / "a").read_text() == "new"
+        and (tmp_path / "same").read_text() == "old"
+        and len(list(tmp_path.iterdir())) == 2
+    )
 
 
 @pytest.mark.parametrize("place", ["/proc/x", "/dev/null/x", "x" * 300, "/dev/full"])
@@ -217,7 +273,14 @@ def test_a_run_whose_words_are_damaged_is_not_resumed(name, unfinished):
         overrides.check([f"resume={unfinished}"])
 
 
-CONFIGS = {"missing": None, "empty": "", "cut off": "epochs: 2\nmodel: {_targ", "of something else": "epochs: 2\n", "without epochs": "data: {}\n", "a word for epochs": "epochs: two\n"}
+CONFIGS = {
+    "missing": None,
+    "empty": "",
+    "cut off": "epochs: 2\nmodel: {_targ",
+    "of something else": "epochs: 2\n",
+    "without epochs": "data: {}\n",
+    "a word for epochs": "epochs: two\n",
+}
 
 
 @pytest.mark.parametrize("name", CONFIGS)
@@ -245,7 +308,11 @@ def test_a_run_with_damage_behind_its_words_goes_on_to_the_same_end(name, unfini
     code, _, errors = run_in_process(f"resume={unfinished}")
     assert code == 0, errors
     told, wanted = (json.loads((run / "summary.json").read_text()) for run in (unfinished, honest))
-    assert told["status"] == "finished" and told["weights_sha256"] == wanted["weights_sha256"] and told["test"] == wanted["test"]
+    assert (
+        told["status"] == "finished"
+        and told["weights_sha256"] == wanted["weights_sha256"]
+        and told["test"] == wanted["test"]
+    )
     assert not list((unfinished / "checkpoints").glob(".*"))
 
 
@@ -258,7 +325,9 @@ def test_a_process_that_died_before_it_moved_the_pointer_is_helped_out(tmp_path)
     (first.folder / "best").write_text("step-1.pt")  # as it was before the last write of the process
     again = checkpoint.Checkpoints(tmp_path, "loss", {"step": 2, "loss": 0.5})
     assert checkpoint.pointed(again.folder, "best").name == "step-2.pt"
-    checkpoint.Checkpoints(tmp_path, "loss", {"step": 9, "loss": 0.5})  # a checkpoint that is not there is nothing to point at
+    checkpoint.Checkpoints(
+        tmp_path, "loss", {"step": 9, "loss": 0.5}
+    )  # a checkpoint that is not there is nothing to point at
     assert checkpoint.pointed(again.folder, "best").name == "step-2.pt"
 
 

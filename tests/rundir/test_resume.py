@@ -12,19 +12,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import only_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from conftest import only_run
-from trainer.engine import build
+from trainer.base.errors import ConfigError, DataError
 from trainer.engine import summary as report
+from trainer.engine.build import build_run
+from trainer.engine.loop import fit
+from trainer.engine.state import capture, restore
 from trainer.rundir import checkpoint
 from trainer.rundir import resume as resume_words
 from trainer.rundir.checkpoint import Checkpoints, digest
 from trainer.rundir.console import Console
-from trainer.rundir.recorder import Curves
-from trainer.base.errors import ConfigError, DataError
-from trainer.engine.loop import fit
-from trainer.engine.state import capture, restore
+from trainer.rundir.recorder import Recorder
 
 SMALL = ("model=mlp", "model.hidden=[16]", "threads=1", "epochs=3", "batch_size=100", "log_every=5")
 EVERYTHING = (
@@ -52,7 +52,10 @@ class Stop(Exception):
 def train(run, folder, save_at=None, state=None):
     """Fit; after `save_at` updates keep the state and stop as if killed. Returns the state."""
     folder.mkdir(exist_ok=True)
-    curves, checkpoints = Curves(folder, run.data.task), Checkpoints(folder, run.monitor, state["best"] if state else None)
+    curves, checkpoints = (
+        Recorder(folder, run.data.task),
+        Checkpoints(folder, run.monitor, state["best"] if state else None),
+    )
     if state:
         restore(run, curves, state)
     taken = []
@@ -74,24 +77,27 @@ def train(run, folder, save_at=None, state=None):
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_resumed_run_ends_bit_for_bit_as_the_undisturbed_one(kind, composed, tmp_path):
     words = KINDS[kind]
-    undisturbed = build.run(composed(*words))
+    undisturbed = build_run(composed(*words))
     train(undisturbed, tmp_path / "undisturbed")
     steps = undisturbed.clock.total_steps
     for at in {1, steps // 2 + 1, steps - 1}:  # the second lies within an epoch
-        run = replace(build.run(composed(*words)), save_steps=1)
+        run = replace(build_run(composed(*words)), save_steps=1)
         state = train(run, tmp_path / str(at), save_at=at)
-        resumed = build.run(composed(*words))
+        resumed = build_run(composed(*words))
         train(resumed, tmp_path / str(at), state=state)
         assert digest(resumed.model) == digest(undisturbed.model)
         with resumed.evaluated() as mine, undisturbed.evaluated() as theirs:
             assert digest(mine) == digest(theirs)
         assert resumed.memory.history == undisturbed.memory.history
-        rows = [json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1]) for name in (str(at), "undisturbed")]
+        rows = [
+            json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])
+            for name in (str(at), "undisturbed")
+        ]
         assert rows[0]["loss"] == rows[1]["loss"]
 
 
 def test_a_checkpoint_holds_nothing_but_tensors_numbers_words_lists_and_dicts(composed, tmp_path):
-    state = train(replace(build.run(composed(*EVERYTHING)), save_steps=1), tmp_path, save_at=5)
+    state = train(replace(build_run(composed(*EVERYTHING)), save_steps=1), tmp_path, save_at=5)
 
     def kinds(value):
         if isinstance(value, dict):
@@ -102,9 +108,9 @@ def test_a_checkpoint_holds_nothing_but_tensors_numbers_words_lists_and_dicts(co
 
 
 def test_other_data_is_refused(composed, tmp_path):
-    state = train(replace(build.run(composed(*SMALL)), save_steps=1), tmp_path, save_at=5)
+    state = train(replace(build_run(composed(*SMALL)), save_steps=1), tmp_path, save_at=5)
     with pytest.raises(DataError, match="not what the run was trained on"):
-        train(build.run(composed(*SMALL, "data.split_seed=1")), tmp_path, state=state)
+        train(build_run(composed(*SMALL, "data.split_seed=1")), tmp_path, state=state)
 
 
 @pytest.fixture(scope="module")
@@ -136,22 +142,35 @@ def resumed(killed, tmp_path_factory):
 
 
 def resume(folder, *words):
-    return subprocess.run([sys.executable, "-m", "trainer", *words], cwd=folder, capture_output=True, text=True, timeout=120)
+    return subprocess.run(
+        [sys.executable, "-m", "trainer", *words], cwd=folder, capture_output=True, text=True, timeout=120
+    )
 
 
 def test_a_changed_configuration_is_named_by_key_and_needs_a_word(killed):
     folder, run, _, _ = killed
     done = resume(folder, f"resume={run}", "optimizer.lr=0.01")
-    assert done.returncode == 2 and "optimizer.lr was 0.05, is 0.01" in done.stderr and "resume.allow=[optimizer.lr]" in done.stderr
+    assert (
+        done.returncode == 2
+        and "optimizer.lr was 0.05, is 0.01" in done.stderr
+        and "resume.allow=[optimizer.lr]" in done.stderr
+    )
     assert len(done.stderr.strip().splitlines()) == 2
 
 
 def test_a_killed_run_goes_on_to_the_same_weights_past_a_damaged_checkpoint(killed, resumed):
     (done, run, damaged), whole = resumed, killed[2]
     assert done.returncode == 0, done.stderr
-    assert f"passed over: {run / 'checkpoints' / damaged}" in done.stdout.replace("\n", "") and "resumed after update" in done.stdout
+    assert (
+        f"passed over: {run / 'checkpoints' / damaged}" in done.stdout.replace("\n", "")
+        and "resumed after update" in done.stdout
+    )
     summary = json.loads((run / "summary.json").read_text())
-    assert summary["status"] == "finished" and summary["weights_sha256"] == whole["weights_sha256"] and summary["test"] == whole["test"]
+    assert (
+        summary["status"] == "finished"
+        and summary["weights_sha256"] == whole["weights_sha256"]
+        and summary["test"] == whole["test"]
+    )
     assert [path.parent for path in run.parents[1].glob("*/*/config.yaml")] == [run]
 
 
@@ -165,7 +184,9 @@ def test_a_resumed_runs_curves_have_every_point_once(killed, resumed):
             points.append([(event.step, event.value) for event in events.Scalars("loss")])
         assert [step for step, _ in points[0]] == [step for step, _ in points[1]]
         assert [value for _, value in points[0]] == pytest.approx([value for _, value in points[1]], rel=1e-5)
-    rows = [[json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in (run, whole)]
+    rows = [
+        [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()] for folder in (run, whole)
+    ]
     assert [(row["step"], row["split"]) for row in rows[0]] == [(row["step"], row["split"]) for row in rows[1]]
 
 
@@ -194,20 +215,20 @@ def test_auto_takes_up_the_unfinished_run_of_the_same_words_and_else_begins_one(
 
 
 def test_a_second_writer_is_refused_and_a_dead_one_holds_nothing(tmp_path):
-    from trainer.rundir import directory as rundir
     from trainer.base.errors import MachineError
+    from trainer.rundir import directory as rundir
 
     holder = subprocess.Popen(
-        [sys.executable, "-c", f"from trainer.rundir.directory import claimed\nfrom pathlib import Path\nwith claimed(Path({str(tmp_path)!r})): print('held', flush=True); input()"],
+        [sys.executable, "-c", f"from trainer.rundir.directory import lock\nfrom pathlib import Path\nwith lock(Path({str(tmp_path)!r})): print('held', flush=True); input()"],
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert holder.stdout.readline() == "held\n"
     with pytest.raises(MachineError, match="another process is writing"):
-        with rundir.claimed(tmp_path):
+        with rundir.lock(tmp_path):
             pass
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait()
-    with rundir.claimed(tmp_path):
+    with rundir.lock(tmp_path):
         pass
 
 
@@ -227,7 +248,10 @@ def test_what_was_perhaps_meant_is_named(tmp_path):
     for name in ("12-00-00-a", "12-30-00-b"):
         (tmp_path / "2026" / name).mkdir(parents=True)
         (tmp_path / "2026" / name / "overrides.txt").touch()
-    with pytest.raises(DataError, match=f"a sweep's folder; one run of it goes on with resume={tmp_path}/2026/12-00-00-a, the sweep's own words .* all 2"):
+    with pytest.raises(
+        DataError,
+        match=f"a sweep's folder; one run of it goes on with resume={tmp_path}/2026/12-00-00-a, the sweep's own words .* all 2",
+    ):
         resume_words.overrides(tmp_path / "2026")
     with pytest.raises(DataError, match=f"not a run's directory.*; nearest: {tmp_path}/2026/12-00-00-a"):
         resume_words.overrides(tmp_path / "2026" / "12-00-00")
@@ -235,8 +259,10 @@ def test_what_was_perhaps_meant_is_named(tmp_path):
 
 def test_a_schedule_that_is_stretched_by_more_epochs_is_told(composed):
     changed = {"epochs": (2, 4)}
-    assert "the schedule now spans the new length" in report.resumed(build.run(composed(*SMALL, "sched=cosine")), changed)
-    assert "schedule" not in report.resumed(build.run(composed(*SMALL, "sched=constant")), changed)
+    assert "the schedule now spans the new length" in report.resumed(
+        build_run(composed(*SMALL, "sched=cosine")), changed
+    )
+    assert "schedule" not in report.resumed(build_run(composed(*SMALL, "sched=constant")), changed)
 
 
 def test_fewer_epochs_than_the_run_had_need_a_word():
@@ -249,7 +275,10 @@ def test_fewer_epochs_than_the_run_had_need_a_word():
 def test_a_resumed_run_takes_up_no_other_optimizer_and_no_smaller_length(run_in_process, unfinished):
     before = (unfinished / "config.yaml").read_bytes()
     for words, said in (
-        (("optimizer=sgd", "resume.allow=[optimizer]"), "another optimizer cannot take up what the run's own has learned"),
+        (
+            ("optimizer=sgd", "resume.allow=[optimizer]"),
+            "another optimizer cannot take up what the run's own has learned",
+        ),
         (("epochs=1", "resume.allow=[epochs]"), "epochs=1: the run has done more already, 2; epochs=+N adds some"),
     ):
         code, _, errors = run_in_process(f"resume={unfinished}", *words)

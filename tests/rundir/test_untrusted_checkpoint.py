@@ -14,8 +14,8 @@ import pytest
 import torch
 from payloads import TOUCH, Reduced, arranged, put, saved
 
-from trainer.rundir import checkpoint
 from trainer.base.errors import DataError
+from trainer.rundir import checkpoint
 
 PICKLES = {
     "system": Reduced(os.system, "touch marker"),
@@ -29,7 +29,7 @@ PICKLES = {
     "copy": Reduced(shutil.copy, "planted.py", "marker"),
     "a torch.load within": Reduced(partial(torch.load, weights_only=False), "planted.pkl"),
     "a tensor's hook": Reduced(torch.save, 1, "marker"),
-    "getattr": Reduced(getattr(logging, "os").system, "touch marker"),
+    "getattr": Reduced(logging.os.system, "touch marker"),
 }  # fmt: skip
 CONTAINERS = {
     "torch": lambda state: saved(state),
@@ -69,7 +69,9 @@ def test_an_archive_with_code_of_torchscript_runs_nothing(tmp_path):
         checkpoint.load(tmp_path / "step-1.pt", torch.device("cpu"))
 
 
-@pytest.mark.parametrize("state", [[], {}, 3, {"step": "x", "weights": {}}, {"step": 1, "weights": []}, torch.zeros(3)], ids=repr)
+@pytest.mark.parametrize(
+    "state", [[], {}, 3, {"step": "x", "weights": {}}, {"step": 1, "weights": []}, torch.zeros(3)], ids=repr
+)
 def test_a_checkpoint_of_another_shape_is_none(state, tmp_path):
     put(tmp_path / "step-1.pt", saved(state))
     with pytest.raises(DataError, match="is not a checkpoint of a run"):
@@ -94,6 +96,12 @@ def test_other_files_are_no_checkpoints(kind, tmp_path):
 def test_a_run_whose_checkpoints_hold_a_payload_runs_nothing(job, unfinished, run_in_process, tmp_path):
     for path in checkpoint.newest_first(unfinished / "checkpoints"):
         put(path, saved({"step": 1, "weights": {"w": PICKLES["system"]}}))
-    code, said, errors = run_in_process(f"resume={unfinished}") if job == "resume" else run_in_process("task=evaluate", f"runs=[{unfinished}]")
+    code, said, errors = (
+        run_in_process(f"resume={unfinished}")
+        if job == "resume"
+        else run_in_process("task=evaluate", f"runs=[{unfinished}]")
+    )
     assert not (tmp_path / "marker").exists() and "cannot be read as a checkpoint" in (said + errors).replace("\n", "")
-    assert code == (0 if job == "resume" else 3)  # without a checkpoint that can be read a run begins anew, from its words
+    assert code == (
+        0 if job == "resume" else 3
+    )  # without a checkpoint that can be read a run begins anew, from its words

@@ -7,16 +7,23 @@ from hydra.utils import instantiate
 from omegaconf import OmegaConf
 from torch.optim import lr_scheduler
 
-from trainer.engine import build
-from trainer.config import catalog
 from trainer.base.clock import Clock
+from trainer.config import catalog
+from trainer.engine import build
 from trainer.sched.decay import Constant
 from trainer.sched.drop import MultiStep, Step
 from trainer.warmup import LinearWarmup
 
-CLOCKS = [Clock(total_steps=40, steps_per_epoch=4), Clock(total_steps=630, steps_per_epoch=21), Clock(total_steps=1001, steps_per_epoch=143)]
+CLOCKS = [
+    Clock(total_steps=40, steps_per_epoch=4),
+    Clock(total_steps=630, steps_per_epoch=21),
+    Clock(total_steps=1001, steps_per_epoch=143),
+]
 EXACT = {"rtol": 1e-12, "atol": 1e-15}  # a few dozen roundings of float64; the second where a curve ends at zero
-RECURSION = {"rtol": 1e-9, "atol": 1e-12}  # torch multiplies from update to update and so gathers the roundings of a run
+RECURSION = {
+    "rtol": 1e-9,
+    "atol": 1e-12,
+}  # torch multiplies from update to update and so gathers the roundings of a run
 PURE = [option for option in catalog.options("sched") if option != "plateau"]  # functions of the time alone
 
 
@@ -98,12 +105,20 @@ def torchs_one_cycle(sgd, T):
     ("option", "fields", "theirs"),
     [
         ("step", {"length": "7st", "gamma": 0.5}, lambda sgd, T: lr_scheduler.StepLR(sgd, 7, gamma=0.5)),
-        ("multistep", {"milestones": ["9st", "30st"]}, lambda sgd, T: lr_scheduler.MultiStepLR(sgd, [9, 30], gamma=0.1)),
+        (
+            "multistep",
+            {"milestones": ["9st", "30st"]},
+            lambda sgd, T: lr_scheduler.MultiStepLR(sgd, [9, 30], gamma=0.1),
+        ),
         ("linear", {"floor": 0.2}, lambda sgd, T: lr_scheduler.LinearLR(sgd, 1.0, 0.2, T)),
         ("polynomial", {"power": 0.9}, lambda sgd, T: lr_scheduler.PolynomialLR(sgd, T, 0.9)),
         ("cosine", {"floor": 0.25}, lambda sgd, T: lr_scheduler.CosineAnnealingLR(sgd, T, eta_min=0.25)),
         ("cosine_restarts", {"length": "5st"}, lambda sgd, T: lr_scheduler.CosineAnnealingWarmRestarts(sgd, 5, 2)),
-        ("cosine_restarts", {"length": "5st", "growth": 1.0, "floor": 0.1}, lambda sgd, T: lr_scheduler.CosineAnnealingWarmRestarts(sgd, 5, 1, eta_min=0.1)),
+        (
+            "cosine_restarts",
+            {"length": "5st", "growth": 1.0, "floor": 0.1},
+            lambda sgd, T: lr_scheduler.CosineAnnealingWarmRestarts(sgd, 5, 1, eta_min=0.1),
+        ),
         ("one_cycle", {"length": "15st"}, torchs_one_cycle),
     ],
 )
@@ -125,10 +140,14 @@ def test_exponential_is_torchs_at_the_end_of_every_epoch():
         rates.append(sgd.param_groups[0]["lr"])
         sgd.step()
         stepped.step()
-    np.testing.assert_allclose(multipliers(made("sched", "exponential", rate=-np.log(0.9).item()), clock)[::21], rates, **RECURSION)
+    np.testing.assert_allclose(
+        multipliers(made("sched", "exponential", rate=-np.log(0.9).item()), clock)[::21], rates, **RECURSION
+    )
 
 
-@pytest.mark.parametrize("clock", [*CLOCKS, Clock(total_steps=1, steps_per_epoch=1)], ids=lambda clock: f"{clock.total_steps}st")
+@pytest.mark.parametrize(
+    "clock", [*CLOCKS, Clock(total_steps=1, steps_per_epoch=1)], ids=lambda clock: f"{clock.total_steps}st"
+)
 @pytest.mark.parametrize("option", catalog.options("sched"))
 def test_a_schedule_starts_at_exactly_one_and_stays_in_the_unit_interval(option, clock):
     values = multipliers(made("sched", option), clock)
@@ -172,7 +191,12 @@ def test_what_counts_from_the_first_update_is_the_same_where_an_update_ends(comp
 def test_every_schedule_composes_with_every_warm_up(option, clock):
     bare, t = multipliers(made("sched", option), clock), np.arange(clock.total_steps)
     np.testing.assert_array_equal(multipliers(made("warmup", "none")(made("sched", option)), clock), bare)
-    for length, updates in (("13st", 13), ("2ep", 2 * clock.steps_per_epoch), ("10%", share(10, clock.total_steps)), ("1st", 1)):
+    for length, updates in (
+        ("13st", 13),
+        ("2ep", 2 * clock.steps_per_epoch),
+        ("10%", share(10, clock.total_steps)),
+        ("1st", 1),
+    ):
         for start in (0.0, 0.2):
             warmed = multipliers(made("warmup", "linear", length=length, start=start)(made("sched", option)), clock)
             np.testing.assert_allclose(warmed, bare * np.interp(t + 1, [0, updates], [start, 1]), **EXACT)
@@ -186,7 +210,10 @@ def test_inverse_sqrt_with_a_warm_up_of_its_length_is_the_transformers_curve():
 
 
 def test_linear_warm_up_moves_at_once_and_is_full_at_its_last_step():
-    assert multipliers(LinearWarmup(length="4st", start=0.0)(Constant()), CLOCKS[0]).tolist() == [0.25, 0.5, 0.75] + [1.0] * 37
+    assert (
+        multipliers(LinearWarmup(length="4st", start=0.0)(Constant()), CLOCKS[0]).tolist()
+        == [0.25, 0.5, 0.75] + [1.0] * 37
+    )
 
 
 def test_a_restart_is_at_the_full_rate_and_the_update_before_it_is_the_lowest():
@@ -250,7 +277,10 @@ def test_which_schedules_keep_the_rule_of_robbins_and_monro(option, fields, sum_
         ("sched", "one_cycle", "div", [0.99, 0.0], ">= 1"),
         ("sched", "one_cycle", "final_div", [0.99, 0.0], ">= 1"),
         ("warmup", "linear", "start", [1.0, -0.1], r"in \[0, 1\)"),
-        *[("sched", option, "floor", [1.0, -0.1], r"in \[0, 1\)") for option in ("linear", "polynomial", "cosine", "cosine_restarts")],
+        *[
+            ("sched", option, "floor", [1.0, -0.1], r"in \[0, 1\)")
+            for option in ("linear", "polynomial", "cosine", "cosine_restarts")
+        ],
     ],
 )
 def test_numbers_out_of_range_are_refused(group, option, field, bad, rule):
@@ -261,7 +291,10 @@ def test_numbers_out_of_range_are_refused(group, option, field, bad, rule):
 
 
 @pytest.mark.parametrize("length", ["30", "0ep", "-5%", "soon"])
-@pytest.mark.parametrize(("group", "option"), [("sched", option) for option in ("step", "inverse_sqrt", "cosine_restarts", "one_cycle")] + [("warmup", "linear")])
+@pytest.mark.parametrize(
+    ("group", "option"),
+    [("sched", option) for option in ("step", "inverse_sqrt", "cosine_restarts", "one_cycle")] + [("warmup", "linear")],
+)
 def test_lengths_need_a_number_and_a_unit(group, option, length):
     with pytest.raises(ValueError, match=f"a length must be .* got {length}"):
         type(made(group, option))(length=length)
@@ -274,4 +307,6 @@ def test_milestones_are_lengths(milestones):
 
 
 def test_a_step_of_one_epoch_counts_whole_epochs():
-    assert multipliers(Step(length="1ep", gamma=0.5), CLOCKS[0]).tolist() == [0.5 ** (t // 4) for t in range(40)]  # powers of two are exact
+    assert multipliers(Step(length="1ep", gamma=0.5), CLOCKS[0]).tolist() == [
+        0.5 ** (t // 4) for t in range(40)
+    ]  # powers of two are exact

@@ -34,7 +34,10 @@ def study(folder: Path) -> optuna.Study:
 
 def runs(folder: Path) -> dict[str, dict]:
     """The summaries of a sweep, by the words of each run."""
-    return {(path.parent / "overrides.txt").read_text(): json.loads(path.read_text()) for path in folder.glob("*/summary.json")}
+    return {
+        (path.parent / "overrides.txt").read_text(): json.loads(path.read_text())
+        for path in folder.glob("*/summary.json")
+    }
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,10 @@ def test_words_are_spaces(word, expected):
 @pytest.mark.parametrize(
     "words, said",
     [
-        (["optimizer.lr=interval(1e-1,1e-4)"], "optimizer.lr=interval(1e-1,1e-4): from 0.1 to 0.0001 there is nothing; the smaller bound"),
+        (
+            ["optimizer.lr=interval(1e-1,1e-4)"],
+            "optimizer.lr=interval(1e-1,1e-4): from 0.1 to 0.0001 there is nothing; the smaller bound",
+        ),
         (["optimizer.momentum=tag(log,interval(0,0.9))"], "a logarithm needs bounds > 0, got 0.0"),
         (["optimizer.lr=tag(lag,interval(1e-4,1e-1))"], "no such tag as lag; the only one is log"),
         (["epochs=range(3,3)"], "epochs=range(3,3): from 3 to 3"),
@@ -119,7 +125,11 @@ def test_a_search_runs_what_it_proposes_and_keeps_the_best(searched):
     for trial in study(folder).trials:
         lines = [*SMALL, f"optimizer.lr={trial.params['optimizer.lr']:g}", f"optimizer={trial.params['optimizer']}"]
         told = found["".join(f"{line}\n" for line in lines)]
-        assert trial.state.name == "COMPLETE" and trial.value == told["best"]["accuracy"] and 1e-3 <= trial.params["optimizer.lr"] <= 1
+        assert (
+            trial.state.name == "COMPLETE"
+            and trial.value == told["best"]["accuracy"]
+            and 1e-3 <= trial.params["optimizer.lr"] <= 1
+        )
     best = yaml.safe_load((folder / "best.yaml").read_text())
     assert best["value"] == max(told["best"]["accuracy"] for told in found.values())
     assert best["trials"] == {"complete": 3, "pruned": 0, "fail": 0}
@@ -136,7 +146,9 @@ def test_going_on_proposes_what_an_undisturbed_search_would(searched, run_in_pro
         assert run_in_process(*words, f"hydra.sweeper.n_trials={count}")[0] == 0
         assert len(runs(tmp_path / "s")) == count
     undisturbed = runs(searched[0])  # which has one more
-    assert all(undisturbed[words]["weights_sha256"] == told["weights_sha256"] for words, told in runs(tmp_path / "s").items())
+    assert all(
+        undisturbed[words]["weights_sha256"] == told["weights_sha256"] for words, told in runs(tmp_path / "s").items()
+    )
     code, said, _ = run_in_process(*words, "hydra.sweeper.n_trials=2")  # nothing is left to do
     assert code == 0 and "best of 2 trials" in said and "epoch" not in said.replace("epochs", "")
     code, _, errors = run_in_process(*words, "seed=1")
@@ -144,25 +156,62 @@ def test_going_on_proposes_what_an_undisturbed_search_would(searched, run_in_pro
 
 
 def test_a_killed_search_takes_up_the_run_that_was_cut_off(run_in_process, tmp_path):
-    words = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.sampler=random", *SMALL[:2], *SMALL[4:]]
+    words = [
+        "-m",
+        "hydra/sweeper=optuna",
+        "hydra.sweeper.n_trials=2",
+        "hydra.sweeper.sampler=random",
+        *SMALL[:2],
+        *SMALL[4:],
+    ]
     words += ["batch_size=100", "epochs=16", "save_every=2ep", RATES]
     killed = [sys.executable, "-m", "trainer", *words, "hydra.sweep.dir=killed"]
     process = subprocess.Popen(killed, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
-    while sum('"epoch": 6.0, "split": "val"' in rows.read_text() for rows in (tmp_path / "killed").glob("*/metrics.jsonl")) < 2:
+    while (
+        sum(
+            '"epoch": 6.0, "split": "val"' in rows.read_text() for rows in (tmp_path / "killed").glob("*/metrics.jsonl")
+        )
+        < 2
+    ):
         assert process.poll() is None
         time.sleep(0.005)
     process.kill()
     process.wait()
     assert [trial.state.name for trial in study(tmp_path / "killed").trials] == ["COMPLETE", "RUNNING"]
     code, said, _ = run_in_process(*words, "hydra.sweep.dir=killed")
-    assert code == 0 and int(max(re.findall(r"resumed after update (\d+)", "".join(log.read_text() for log in (tmp_path / "killed").glob("*/run.log"))), default=0)) >= 4 * 13  # updates, 13 an epoch
+    assert (
+        code == 0
+        and int(
+            max(
+                re.findall(
+                    r"resumed after update (\d+)",
+                    "".join(log.read_text() for log in (tmp_path / "killed").glob("*/run.log")),
+                ),
+                default=0,
+            )
+        )
+        >= 4 * 13
+    )  # updates, 13 an epoch
     values = [trial.value for trial in study(tmp_path / "killed").trials]  # neither of them begun a second time
-    assert sorted(values) == sorted(told["best"]["accuracy"] for told in runs(tmp_path / "killed").values()) and len(values) == 2
+    assert (
+        sorted(values) == sorted(told["best"]["accuracy"] for told in runs(tmp_path / "killed").values())
+        and len(values) == 2
+    )
 
 
 def test_halving_ends_the_runs_that_its_definition_ends(run_in_process, tmp_path):
-    words = [*SMALL[:2], *SMALL[4:], "epochs=4", "batch_size=200", RATES, "hydra.sweeper.n_trials=5", "hydra.sweeper.sampler=random"]
-    code, _, errors = run_in_process(*SEARCH[:3], *words, "hydra.sweeper.pruner=halving", "hydra.sweeper.reduction_factor=2")
+    words = [
+        *SMALL[:2],
+        *SMALL[4:],
+        "epochs=4",
+        "batch_size=200",
+        RATES,
+        "hydra.sweeper.n_trials=5",
+        "hydra.sweeper.sampler=random",
+    ]
+    code, _, errors = run_in_process(
+        *SEARCH[:3], *words, "hydra.sweeper.pruner=halving", "hydra.sweeper.reduction_factor=2"
+    )
     assert code == 0 and errors == ""
     rungs, ended_early = {1: [], 2: []}, 0  # at 4 a run is at its end
     for trial in study(tmp_path / "s").trials:
@@ -173,7 +222,9 @@ def test_halving_ends_the_runs_that_its_definition_ends(run_in_process, tmp_path
         last = 4
         for epoch, others in rungs.items():
             others.append(scores[epoch])
-            goes_on = sorted(others, reverse=True)[: max(1, len(others) // 2)]  # the best half of those that came as far
+            goes_on = sorted(others, reverse=True)[
+                : max(1, len(others) // 2)
+            ]  # the best half of those that came as far
             if scores[epoch] < goes_on[-1]:
                 last = epoch
                 break
@@ -188,7 +239,9 @@ def test_halving_ends_the_runs_that_its_definition_ends(run_in_process, tmp_path
 
 @pytest.mark.parametrize("epochs, ended", [(8, True), (4, False)])
 def test_a_run_at_its_end_is_not_ended_early(epochs, ended):
-    made = optuna.create_study(direction="maximize", pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2))
+    made = optuna.create_study(
+        direction="maximize", pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
+    )
     for scores in ([0.8, 0.8, 0.8, 0.8], [0.9, 0.9, 0.9, 0.7]):
         rule = Halving(trial=made.ask(), monitor="accuracy", epochs=epochs)
         stopped = [rule([{"epoch": epoch, "accuracy": score}]) for epoch, score in enumerate(scores, start=1)]
@@ -201,7 +254,9 @@ def test_a_failed_run_does_not_end_the_search_but_only_failed_ones_do(run_in_pro
     states = {trial.params["optimizer.lr"]: trial.state.name for trial in trials}
     assert states == {"0.01": "COMPLETE", "1e+30": "FAIL"} and len(trials) == 3
     assert "optimizer.lr=0.01" in yaml.safe_load((tmp_path / "s" / "best.yaml").read_text())["words"]
-    code, _, errors = run_in_process(*SEARCH[:2], "hydra.sweep.dir=t", *SMALL, "optimizer.lr=1e29,1e30", "hydra.sweeper.n_trials=1")
+    code, _, errors = run_in_process(
+        *SEARCH[:2], "hydra.sweep.dir=t", *SMALL, "optimizer.lr=1e29,1e30", "hydra.sweeper.n_trials=1"
+    )
     assert code != 0 and "none of the search's 1 runs ended with a score" in errors and "Traceback" not in errors
 
 
@@ -210,20 +265,27 @@ def test_jobs_are_launched_together_and_a_loss_is_minimised(run_in_process, tmp_
     losses = [told["best"]["loss"] for told in runs(tmp_path / "s").values()]
     assert yaml.safe_load((tmp_path / "s" / "best.yaml").read_text())["value"] == min(losses) < max(losses)
     trials = study(tmp_path / "s").trials
-    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3 and len({trial.params["optimizer.lr"] for trial in trials}) == 3
+    assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3 and len(
+        {trial.params["optimizer.lr"] for trial in trials}
+    ) == 3
     assert trials[1].datetime_start < trials[0].datetime_complete < trials[2].datetime_start
 
 
 def test_a_database_elsewhere_serves_several_folders(run_in_process, tmp_path):
     shared = (RATES, f"hydra.sweeper.storage=sqlite:///{tmp_path}/all.db", "hydra.sweeper.study_name=mine", *SMALL)
     assert run_in_process(*SEARCH[:2], "hydra.sweep.dir=a", "hydra.sweeper.n_trials=1", *shared)[0] == 0
-    assert run_in_process(*SEARCH[:2], "hydra.sweep.dir=b", "hydra.sweeper.n_trials=1", *shared)[0] == 0  # which has ended
+    assert (
+        run_in_process(*SEARCH[:2], "hydra.sweep.dir=b", "hydra.sweeper.n_trials=1", *shared)[0] == 0
+    )  # which has ended
     assert len(runs(tmp_path / "a")) == 1 and not runs(tmp_path / "b") and not list(tmp_path.glob("*/study.db"))
     assert (tmp_path / "a" / "best.yaml").read_text() == (tmp_path / "b" / "best.yaml").read_text()
 
 
 def test_machines_that_ask_at_the_same_time_are_proposed_different_settings(tmp_path):
-    wide = {"optimizer.lr": optuna.distributions.FloatDistribution(0, 1), "epochs": optuna.distributions.IntDistribution(1, 10**9)}
+    wide = {
+        "optimizer.lr": optuna.distributions.FloatDistribution(0, 1),
+        "epochs": optuna.distributions.IntDistribution(1, 10**9),
+    }
     one, other = (studies.opened(f"sqlite:///{tmp_path}/all.db", tmp_path, "search", "maximize") for _ in range(2))
     asked = [(study, study.ask()) for study in (one, other)]
     for study, trial in asked:
@@ -234,13 +296,24 @@ def test_machines_that_ask_at_the_same_time_are_proposed_different_settings(tmp_
     assert [trial.params for trial in one.get_trials()] == [first, second]  # in the database, for whoever goes on
 
 
-SECRETS = ["postgresql://me:s3cret@localhost:1/x", "redis://me:s3cret@localhost:1", "nothing://me:s3cret@h/x?password=s3cret"]
+SECRETS = [
+    "postgresql://me:s3cret@localhost:1/x",
+    "redis://me:s3cret@localhost:1",
+    "nothing://me:s3cret@h/x?password=s3cret",
+]
 
 
 @pytest.mark.parametrize("url", SECRETS)
 def test_a_database_that_cannot_be_opened_is_told_without_its_password(url, run_in_process, tmp_path):
     code, said, errors = run_in_process(*SEARCH, RATES, f"hydra.sweeper.storage='{url}'")
-    assert code == 4 and errors.count("\n") == 1 and "***@" in errors and ("its driver is missing: pip install psycopg" in errors) == (url.startswith("postgresql") and find_spec("psycopg") is None) and "s3cret" not in said + errors
+    assert (
+        code == 4
+        and errors.count("\n") == 1
+        and "***@" in errors
+        and ("its driver is missing: pip install psycopg" in errors)
+        == (url.startswith("postgresql") and find_spec("psycopg") is None)
+        and "s3cret" not in said + errors
+    )
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
 
 
@@ -252,10 +325,21 @@ def test_a_study_of_somebody_else_is_not_touched(tmp_path):
 
 
 def test_settings_that_are_proposed_again_have_one_run(run_in_process, tmp_path):
-    words = ("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=s", "optimizer=sgd,adam", "hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=3", *SMALL)
+    words = (
+        "-m",
+        "hydra/sweeper=optuna",
+        "hydra.sweep.dir=s",
+        "optimizer=sgd,adam",
+        "hydra.sweeper.n_trials=5",
+        "hydra.sweeper.n_jobs=3",
+        *SMALL,
+    )
     code, said, errors = run_in_process(*words)
     assert code == 0, errors
-    told = {words.partition("optimizer=")[2].split()[0]: summary["best"]["accuracy"] for words, summary in runs(tmp_path / "s").items()}
+    told = {
+        words.partition("optimizer=")[2].split()[0]: summary["best"]["accuracy"]
+        for words, summary in runs(tmp_path / "s").items()
+    }
     trials = study(tmp_path / "s").trials
     assert len(trials) == 5 and len(told) == len({trial.params["optimizer"] for trial in trials}) <= 2
     assert all(trial.value == told[trial.params["optimizer"]] for trial in trials)

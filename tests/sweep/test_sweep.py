@@ -14,12 +14,11 @@ import pytest
 from filelock import FileLock
 from omegaconf import OmegaConf
 
-from trainer.rundir import resume
 from trainer.base.errors import ConfigError
-from trainer.sweep import jobs
-from trainer.sweep import devices
-from trainer.sweep.jobs import Job, identity
+from trainer.rundir import resume
+from trainer.sweep import devices, jobs
 from trainer.sweep.display import View, clock
+from trainer.sweep.jobs import Job, identity
 
 SHORT = ("model=mlp", "model.hidden=[8]", "epochs=2", "batch_size=200", "threads=1", "device=cpu")
 TECHNIQUES = '''
@@ -66,7 +65,11 @@ def swept(tmp_path_factory):
     """A sweep of four jobs in one process, left as it is by the tests."""
     folder = tmp_path_factory.mktemp("swept")
     done = subprocess.run(
-        [sys.executable, "-m", "trainer", "-m", *SHORT, "optimizer=sgd,adam", "seed=0,1", "hydra.sweep.dir=s"], cwd=folder, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "trainer", "-m", *SHORT, "optimizer=sgd,adam", "seed=0,1", "hydra.sweep.dir=s"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr
     return folder / "s", done.stdout
@@ -75,9 +78,20 @@ def swept(tmp_path_factory):
 def test_a_sweep_tells_of_every_job_and_ends_in_a_ranking(swept):
     folder, said = swept
     assert said.startswith("4 jobs, in s\n[1/4] optimizer-sgd+seed-0: finished, best loss ")
-    assert [line.split("]")[0] for line in said.splitlines() if line.startswith("[")] == ["[1/4", "[2/4", "[3/4", "[4/4"]
-    assert "2 settings, 4 runs, ranked by best val accuracy" in said and (folder / "ranking.csv").is_file() and (folder / "ranking.png").is_file()
-    assert {path.name for path in folder.iterdir() if path.is_dir()} == {f"optimizer-{name}+seed-{seed}" for name in ("sgd", "adam") for seed in (0, 1)}
+    assert [line.split("]")[0] for line in said.splitlines() if line.startswith("[")] == [
+        "[1/4",
+        "[2/4",
+        "[3/4",
+        "[4/4",
+    ]
+    assert (
+        "2 settings, 4 runs, ranked by best val accuracy" in said
+        and (folder / "ranking.csv").is_file()
+        and (folder / "ranking.png").is_file()
+    )
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {
+        f"optimizer-{name}+seed-{seed}" for name in ("sgd", "adam") for seed in (0, 1)
+    }
     for name in told(folder):
         assert (folder / name / "config.yaml").is_file() and "sweep" not in (folder / name / "config.yaml").read_text()
 
@@ -103,7 +117,9 @@ def test_a_job_is_the_run_that_its_words_give_alone(swept, run_in_process, tmp_p
     folder, _ = swept
     assert run_in_process(*SHORT, "optimizer=adam", "seed=1")[0] == 0
     (alone,) = (tmp_path / "outputs").rglob("summary.json")
-    assert json.loads(alone.read_text())["weights_sha256"] == summaries(folder)["optimizer-adam+seed-1"]["weights_sha256"]
+    assert (
+        json.loads(alone.read_text())["weights_sha256"] == summaries(folder)["optimizer-adam+seed-1"]["weights_sha256"]
+    )
 
 
 def test_repeating_a_sweep_does_what_is_missing_and_leaves_the_rest(run_in_process, tmp_path):
@@ -115,14 +131,23 @@ def test_repeating_a_sweep_does_what_is_missing_and_leaves_the_rest(run_in_proce
     code, said, errors = run_in_process(*words)
     assert code == 0 and "3 jobs, 2 of them ended before" in said and "[3/3] seed-1: finished" in said, errors
     assert told(tmp_path / "s") == first
-    assert {name: (tmp_path / "s" / name / "summary.json").stat().st_mtime_ns == kept[name] for name in first} == {"seed-0": True, "seed-1": False, "seed-2": True}
-    code, said, _ = run_in_process("-m", *SHORT, "seed=0,1,2,3", "hydra.sweep.dir=s")  # one more is the same sweep, larger
+    assert {name: (tmp_path / "s" / name / "summary.json").stat().st_mtime_ns == kept[name] for name in first} == {
+        "seed-0": True,
+        "seed-1": False,
+        "seed-2": True,
+    }
+    code, said, _ = run_in_process(
+        "-m", *SHORT, "seed=0,1,2,3", "hydra.sweep.dir=s"
+    )  # one more is the same sweep, larger
     assert code == 0 and "4 jobs, 3 of them ended before" in said and told(tmp_path / "s").items() > first.items()
 
 
 @pytest.mark.parametrize("launcher", ["joblib", "submitit_local"])
 def test_every_launcher_gives_the_same_weights(launcher, swept, tmp_path):
-    package = {"joblib": "hydra_plugins.hydra_joblib_launcher", "submitit_local": "hydra_plugins.hydra_submitit_launcher"}[launcher]
+    package = {
+        "joblib": "hydra_plugins.hydra_joblib_launcher",
+        "submitit_local": "hydra_plugins.hydra_submitit_launcher",
+    }[launcher]
     pytest.importorskip(package)
     own = ["hydra.launcher.n_jobs=2"] if launcher == "joblib" else []
     done = subprocess.run(
@@ -136,18 +161,38 @@ def test_every_launcher_gives_the_same_weights(launcher, swept, tmp_path):
 def test_ray_gives_the_same_weights(swept, tmp_path):
     pytest.importorskip("hydra_plugins.hydra_ray_launcher")
     words = ["-m", *SHORT, "optimizer=sgd,adam", "seed=0,1", "hydra.sweep.dir=s", "hydra/launcher=ray"]
-    done = subprocess.run([sys.executable, "-m", "trainer", *words], cwd=tmp_path, capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", *words], cwd=tmp_path, capture_output=True, text=True, timeout=300
+    )
     assert done.returncode == 0 and told(tmp_path / "s") == told(swept[0]), done.stderr
 
 
 def test_a_sweep_killed_twice_ends_as_an_undisturbed_one(tmp_path):
     """Killed when the first job has scored, and again when the third has; the figures of ranking.csv are those of the other sweep."""
-    words = [sys.executable, "-m", "trainer", "-m", *SHORT[:2], "epochs=6", *SHORT[3:], "save_every=3st", "optimizer=sgd,adam", "seed=0,1"]
-    undisturbed = subprocess.run([*words, "hydra.sweep.dir=a"], cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    words = [
+        sys.executable,
+        "-m",
+        "trainer",
+        "-m",
+        *SHORT[:2],
+        "epochs=6",
+        *SHORT[3:],
+        "save_every=3st",
+        "optimizer=sgd,adam",
+        "seed=0,1",
+    ]
+    undisturbed = subprocess.run(
+        [*words, "hydra.sweep.dir=a"], cwd=tmp_path, capture_output=True, text=True, timeout=120
+    )
     assert undisturbed.returncode == 0, undisturbed.stderr
     for ended in (1, 3):
-        process = subprocess.Popen([*words, "hydra.sweep.dir=b"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while sum('"val"' in path.read_text() for path in (tmp_path / "b").glob("*/metrics.jsonl")) < ended and process.poll() is None:
+        process = subprocess.Popen(
+            [*words, "hydra.sweep.dir=b"], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
+        while (
+            sum('"val"' in path.read_text() for path in (tmp_path / "b").glob("*/metrics.jsonl")) < ended
+            and process.poll() is None
+        ):
             time.sleep(0.01)
         process.kill()
         process.wait()
@@ -169,7 +214,9 @@ def test_a_yaml_edited_meanwhile_changes_no_job(mine, run_in_process, tmp_path):
     (tmp_path / "s" / "seed-1" / "summary.json").unlink()
     shutil.rmtree(tmp_path / "s" / "seed-1" / "checkpoints")
     (tmp_path / "s" / "seed-1" / "metrics.jsonl").unlink()
-    assert run_in_process(*words, f"sched._target_={mine}.Editing", f"+sched.file={own}", f"allow=[{mine}]")[0] == 0  # begun anew, as it was meant
+    assert (
+        run_in_process(*words, f"sched._target_={mine}.Editing", f"+sched.file={own}", f"allow=[{mine}]")[0] == 0
+    )  # begun anew, as it was meant
     for name in ("seed-0", "seed-1"):
         assert OmegaConf.load(tmp_path / "s" / name / "config.yaml").optimizer.lr == 0.003
         rows = (tmp_path / "s" / name / "metrics.jsonl").read_text().splitlines()
@@ -177,13 +224,28 @@ def test_a_yaml_edited_meanwhile_changes_no_job(mine, run_in_process, tmp_path):
 
 
 def failing(mine, times, *words):
-    return ("-m", *SHORT, *words, f"sched._target_={mine}.Failing", f"+sched.times={times}", f"allow=[{mine}]", "hydra.sweep.dir=s")
+    return (
+        "-m",
+        *SHORT,
+        *words,
+        f"sched._target_={mine}.Failing",
+        f"+sched.times={times}",
+        f"allow=[{mine}]",
+        "hydra.sweep.dir=s",
+    )
 
 
 def test_a_failure_is_told_at_once_and_ends_no_other_job(mine, run_in_process, tmp_path):
     code, said, errors = run_in_process(*failing(mine, 1, "seed=0,1"))
-    assert code == 1 and "train: 1 of 2 runs failed, the first with: RuntimeError: attempt 1 fails" in errors and "Traceback" not in errors
-    assert "[1/2] seed-0: failed: RuntimeError: attempt 1 fails (s/seed-0/run.log)" in said and "[2/2] seed-1: finished" in said
+    assert (
+        code == 1
+        and "train: 1 of 2 runs failed, the first with: RuntimeError: attempt 1 fails" in errors
+        and "Traceback" not in errors
+    )
+    assert (
+        "[1/2] seed-0: failed: RuntimeError: attempt 1 fails (s/seed-0/run.log)" in said
+        and "[2/2] seed-1: finished" in said
+    )
     assert "Traceback" in (tmp_path / "s" / "seed-0" / "run.log").read_text()
     code, said, _ = run_in_process(*failing(mine, 1, "seed=0,1"))  # the second attempt goes well
     assert code == 0 and "1 of them ended before" in said
@@ -191,14 +253,19 @@ def test_a_failure_is_told_at_once_and_ends_no_other_job(mine, run_in_process, t
 
 def test_a_sweep_stops_at_a_failure_where_that_is_asked_for(mine, run_in_process, tmp_path):
     code, _, errors = run_in_process(*failing(mine, 1, "seed=0,1,2", "sweep.on_error=stop"))
-    assert code == 1 and "train: 1 of 3 runs failed, the first with: RuntimeError: attempt 1 fails; 2 were not begun" in errors
+    assert (
+        code == 1
+        and "train: 1 of 3 runs failed, the first with: RuntimeError: attempt 1 fails; 2 were not begun" in errors
+    )
     assert set(told(tmp_path / "s")) == {"seed-0"}
 
 
 @pytest.mark.parametrize("times, code", [(2, 0), (3, 1)])
 def test_a_failed_job_is_begun_again_as_often_as_asked_for(times, code, mine, run_in_process, tmp_path):
     now, said, _ = run_in_process(*failing(mine, times, "seed=0", "sweep.on_error=retry:2"))
-    assert now == code and ("RuntimeError: attempt 3 fails (" if code else ": finished, best") in said  # of the last attempt
+    assert (
+        now == code and ("RuntimeError: attempt 3 fails (" if code else ": finished, best") in said
+    )  # of the last attempt
     assert (tmp_path / "count").read_text() == "3"
     assert ([status for status, _ in told(tmp_path / "s").values()] == ["finished"]) == (code == 0)
 
@@ -240,31 +307,50 @@ def test_a_dry_run_builds_every_job_and_begins_none(run_in_process, tmp_path):
     assert code == 0, errors
     rows = [line.split() for line in said.splitlines() if line.strip()[:1].isdigit() and "model=mlp" in line]
     # (64 + 1) 8 + (8 + 1) 10 parameters; 1,259 samples in 7 or 13 updates an epoch
-    assert [row[-4:-2] if row[-1] == "s" else row[-3:-1] for row in rows] == [["610", "14"], ["610", "26"]] and "nothing was begun" in said
+    assert [row[-4:-2] if row[-1] == "s" else row[-3:-1] for row in rows] == [
+        ["610", "14"],
+        ["610", "26"],
+    ] and "nothing was begun" in said
     assert not list(tmp_path.rglob("overrides.txt")) and not list(tmp_path.rglob("run.log"))
     code, said, errors = run_in_process("-m", *SHORT, "optimizer.lr=1e15,0.1", "sweep.dry_run=true")
-    assert code == 0 and said.count("diverges") == 1 and "warning: after 5 updates the loss is no number in job 1" in said
+    assert (
+        code == 0 and said.count("diverges") == 1 and "warning: after 5 updates the loss is no number in job 1" in said
+    )
     code, said, errors = run_in_process("-m", *SHORT, "batch_size=200,5000", "sweep.dry_run=true")
-    assert code == 2 and "1 of 2 jobs cannot be begun, the first: batch_size=5000: larger than the 1259 training samples" in errors
+    assert (
+        code == 2
+        and "1 of 2 jobs cannot be begun, the first: batch_size=5000: larger than the 1259 training samples" in errors
+    )
 
 
 def test_words_of_the_machine_make_no_other_job():
-    assert identity(["seed=1", "device=cpu", "model=mlp", "hydra.sweep.dir=x", "threads=2", "sweep.on_error=stop"]) == ("model=mlp", "seed=1")
+    assert identity(["seed=1", "device=cpu", "model=mlp", "hydra.sweep.dir=x", "threads=2", "sweep.on_error=stop"]) == (
+        "model=mlp",
+        "seed=1",
+    )
     assert identity(["epochs=2"]) != identity(["epochs=3"]) and identity(["+sched.a=1"]) == ("+sched.a=1",)
 
 
 def test_jobs_are_found_by_what_they_are(tmp_path):
     cfg = OmegaConf.create({"seed": 1})
     one = jobs.prepare(tmp_path, ["model=mlp", "seed=1"], ["seed=1"], lambda name: cfg)
-    again = jobs.prepare(tmp_path, ["seed=1", "threads=1", "model=mlp"], ["seed=1"], lambda name: pytest.fail("composed again"))
+    again = jobs.prepare(
+        tmp_path, ["seed=1", "threads=1", "model=mlp"], ["seed=1"], lambda name: pytest.fail("composed again")
+    )
     assert one.directory == again.directory == tmp_path / "seed-1"
-    assert jobs.prepare(tmp_path, ["seed=1", "model=cnn"], ["seed=1"], lambda name: cfg).directory == tmp_path / "seed-1-2"
+    assert (
+        jobs.prepare(tmp_path, ["seed=1", "model=cnn"], ["seed=1"], lambda name: cfg).directory == tmp_path / "seed-1-2"
+    )
     with pytest.raises(ConfigError, match="holds another sweep"):
         jobs.of_this_sweep(tmp_path, [["model=mlp", "seed=1"]])
 
 
 def test_jobs_side_by_side_get_a_gpu_each_and_then_share(tmp_path):
-    with devices.device(tmp_path, "auto", 2) as first, devices.device(tmp_path, "auto", 2) as second, devices.device(tmp_path, "cuda", 2) as third:
+    with (
+        devices.device(tmp_path, "auto", 2) as first,
+        devices.device(tmp_path, "auto", 2) as second,
+        devices.device(tmp_path, "cuda", 2) as third,
+    ):
         assert (first, second, third) == ("cuda:0", "cuda:1", "cuda:0")
         with devices.device(tmp_path, "cpu", 2) as asked:
             assert asked == "cpu"
@@ -282,22 +368,37 @@ def test_the_view_shows_what_runs_and_what_failed(tmp_path, capsys):
         prepared.append(Job((f"seed={number}",), directory))
     view = View(tmp_path, 30, prepared)
     (prepared[3].directory / "run.log").write_text("begun")
-    (prepared[3].directory / "metrics.jsonl").write_text('{"split": "val", "epoch": 4.0, "accuracy": 0.75, "loss": 1.0}\n')
+    (prepared[3].directory / "metrics.jsonl").write_text(
+        '{"split": "val", "epoch": 4.0, "accuracy": 0.75, "loss": 1.0}\n'
+    )
     (prepared[20].directory / "summary.json").write_text('{"status": "failed", "error": "no memory", "code": 4}')
     for number in (0, 1):
-        (prepared[number].directory / "summary.json").write_text('{"status": "finished", "steps": 3, "best": {"loss": 0.5, "accuracy": 0.5, "step": 3, "epoch": 1}, "seconds": 1.5}')
+        (prepared[number].directory / "summary.json").write_text(
+            '{"status": "finished", "steps": 3, "best": {"loss": 0.5, "accuracy": 0.5, "step": 3, "epoch": 1}, "seconds": 1.5}'
+        )
     view.look()
     said = capsys.readouterr().out
-    assert "[3/30] seed-20: failed: no memory (" in said and "seed-0: finished, best loss 0.5000  accuracy 0.5000 (epoch 1), 1.5 s" in said
+    assert (
+        "[3/30] seed-20: failed: no memory (" in said
+        and "seed-0: finished, best loss 0.5000  accuracy 0.5000 (epoch 1), 1.5 s" in said
+    )
     table = view.table()
     names = [str(cell) for cell in table.columns[1].cells]
     assert "seed-3" in names and "seed-20" in names and names[-1] == f"and {30 - (len(names) - 1)} more"
     states = dict(zip(names, table.columns[2].cells))
-    assert (states["seed-3"], states["seed-20"], states["seed-0"], states["seed-4"]) == ("running", "failed", "finished", "waits")
+    assert (states["seed-3"], states["seed-20"], states["seed-0"], states["seed-4"]) == (
+        "running",
+        "failed",
+        "finished",
+        "waits",
+    )
     (prepared[20].directory / "summary.json").write_text('{"status": "failed", "error": "no memory either", "code": 4}')
     view.look()  # a second attempt
     assert "[3/30] seed-20: failed: no memory either (" in capsys.readouterr().out
-    assert dict(zip(names, table.columns[3].cells))["seed-3"] == "4" and dict(zip(names, table.columns[4].cells))["seed-3"] == "accuracy 0.7500"
+    assert (
+        dict(zip(names, table.columns[3].cells))["seed-3"] == "4"
+        and dict(zip(names, table.columns[4].cells))["seed-3"] == "accuracy 0.7500"
+    )
 
 
 @pytest.mark.parametrize("seconds, said", [(0.4, "0 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (7260, "2 h 1 min")])
@@ -307,8 +408,20 @@ def test_durations_are_said_in_words(seconds, said):
 
 def test_a_second_sweep_in_the_same_folder_waits_its_turn_elsewhere(tmp_path):
     """Two commands at once: one has the folder, the other says so."""
-    words = [sys.executable, "-m", "trainer", "-m", *SHORT[:2], "epochs=100000", *SHORT[3:], "seed=0,1", "hydra.sweep.dir=s"]
-    process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ})
+    words = [
+        sys.executable,
+        "-m",
+        "trainer",
+        "-m",
+        *SHORT[:2],
+        "epochs=100000",
+        *SHORT[3:],
+        "seed=0,1",
+        "hydra.sweep.dir=s",
+    ]
+    process = subprocess.Popen(
+        words, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ}
+    )
     try:
         while not list(tmp_path.glob("s/*/run.log")):
             assert process.poll() is None
@@ -356,7 +469,18 @@ def test_a_job_that_was_resumed_alone_with_more_epochs_is_still_the_sweeps(swept
 
 @pytest.mark.skipif(os.name == "nt", reason="a process does not see there that the one that began it has died")
 def test_processes_of_joblib_end_with_a_sweep_that_is_killed(tmp_path):
-    words = [sys.executable, "-m", "trainer", "-m", *SHORT[:2], "epochs=100000", *SHORT[3:], "seed=0,1", "hydra.sweep.dir=s", "hydra/launcher=joblib"]
+    words = [
+        sys.executable,
+        "-m",
+        "trainer",
+        "-m",
+        *SHORT[:2],
+        "epochs=100000",
+        *SHORT[3:],
+        "seed=0,1",
+        "hydra.sweep.dir=s",
+        "hydra/launcher=joblib",
+    ]
     process = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     while sum('"val"' in path.read_text() for path in tmp_path.glob("s/*/metrics.jsonl")) < 2:  # both train
         assert process.poll() is None
@@ -364,6 +488,8 @@ def test_processes_of_joblib_end_with_a_sweep_that_is_killed(tmp_path):
     process.kill()
     process.wait()
     for seed in (0, 1):
-        with FileLock(tmp_path / "s" / f"seed-{seed}" / ".lock").acquire(timeout=60):  # the process lets go of it when it ends
+        with FileLock(tmp_path / "s" / f"seed-{seed}" / ".lock").acquire(
+            timeout=60
+        ):  # the process lets go of it when it ends
             assert told(tmp_path / "s")[f"seed-{seed}"][0] == "interrupted"
     assert not (tmp_path / "s" / jobs.STOP).exists()

@@ -21,7 +21,9 @@ def picture(folder):
     return found
 
 
-@pytest.mark.parametrize("words", [["sched=cosine", "warmup=linear"], ["optimizer=adam", "sched=step", "accumulate=3", "drop_last=true"]])
+@pytest.mark.parametrize(
+    "words", [["sched=cosine", "warmup=linear"], ["optimizer=adam", "sched=step", "accumulate=3", "drop_last=true"]]
+)
 def test_the_rates_are_those_of_training(words, composed, fitted):
     words = [*words, "epochs=3", "log_every=1", "data=digits", "model=mlp", "threads=1"]
     run, curves = fitted(*words)
@@ -32,9 +34,13 @@ def test_the_rates_are_those_of_training(words, composed, fitted):
 
 
 def test_a_warmed_cosine_by_hand(composed):
-    plan = plan_of(composed("optimizer.lr=0.4", "sched=cosine", "warmup=linear", "warmup.length=3ep", "epochs=50"), SAMPLES)
+    plan = plan_of(
+        composed("optimizer.lr=0.4", "sched=cosine", "warmup=linear", "warmup.length=3ep", "epochs=50"), SAMPLES
+    )
     t = np.arange(1000)
-    np.testing.assert_allclose(plan.rates, 0.2 * (1 + np.cos(np.pi * t / 1000)) * np.minimum(1, (t + 1) / 60), rtol=1e-12)  # float64
+    np.testing.assert_allclose(
+        plan.rates, 0.2 * (1 + np.cos(np.pi * t / 1000)) * np.minimum(1, (t + 1) / 60), rtol=1e-12
+    )  # float64
     assert (plan.warming, plan.peak, plan.epoch(plan.peak), plan.observes) == (59, 60, 3.0, False)
 
 
@@ -43,11 +49,23 @@ def test_a_warmed_cosine_by_hand(composed):
     [
         (["optimizer=sgd", "optimizer.lr=0.3"], 0.3),
         (["optimizer=gd"], 0.5),  # of a batch as large as the split: one update an epoch
-        (["optimizer.lr=0.1", "optimizer.scale_lr=linear", "optimizer.base_batch=256", "batch_size=32", "accumulate=4"], 0.05),
+        (
+            [
+                "optimizer.lr=0.1",
+                "optimizer.scale_lr=linear",
+                "optimizer.base_batch=256",
+                "batch_size=32",
+                "accumulate=4",
+            ],
+            0.05,
+        ),
         (["optimizer=lookahead"], 0.05),  # its own lr is null: momentum's
         (["optimizer=lookahead", "optimizer@optimizer.base=adam"], 1e-3),
         (["optimizer=lookahead", "optimizer.lr=0.7"], 0.7),
-        (["optimizer=muon", "optimizer.lr=0.03"], 0.03),  # of the hidden matrices, which stand first; the rest has another
+        (
+            ["optimizer=muon", "optimizer.lr=0.03"],
+            0.03,
+        ),  # of the hidden matrices, which stand first; the rest has another
     ],
 )
 def test_the_rate_is_the_one_the_optimizer_takes(words, rate, composed):
@@ -77,7 +95,10 @@ def test_the_chart_falls_where_the_rate_falls_and_shades_the_warm_up(composed):
     lines = re.sub(r"\x1b\[[\d;]*m", "", chart(plan, 100)).split("\n")[3 : HEIGHT - 3]
     rows = [line.partition("\u2524")[2] or line.partition("\u2502")[2] for line in lines]  # what stands behind the axis
     rows = [row.rstrip("\u2502") for row in rows]
-    curve = {column: next((index for index, row in enumerate(rows) if "\u2800" < row[column] <= "\u28ff"), None) for column in range(len(rows[0]))}
+    curve = {
+        column: next((index for index, row in enumerate(rows) if "\u2800" < row[column] <= "\u28ff"), None)
+        for column in range(len(rows[0]))
+    }
     heights = [curve[column] for column in range(30, 90)]  # braille characters, behind the peak
     assert None not in heights and heights == sorted(heights) and heights[0] < heights[-1]
     shaded = {column for row in rows for column, character in enumerate(row) if character == "\u2591"}
@@ -101,7 +122,15 @@ def test_marks_are_round_numbers(end, most, whole, expected):
 
 
 def test_what_is_printed_and_written(run_in_process, tmp_path):
-    code, out, err = run_in_process("task=preview", "sched=cosine", "warmup=linear", "warmup.length=4ep", "optimizer.lr=0.2", "epochs=40", "threads=1")
+    code, out, err = run_in_process(
+        "task=preview",
+        "sched=cosine",
+        "warmup=linear",
+        "warmup.length=4ep",
+        "optimizer.lr=0.2",
+        "epochs=40",
+        "threads=1",
+    )
     assert (code, err) == (0, "")
     assert "\x1b" not in out  # not a terminal
     assert "optimizer=momentum sched=cosine warmup=linear" in out
@@ -111,9 +140,18 @@ def test_what_is_printed_and_written(run_in_process, tmp_path):
     for words in ("epoch", "update", "0.15"):
         assert words in out
     header = picture(tmp_path).read_bytes()[:24]
-    assert header[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", header[16:]) == (990, 495)  # 9 x 4.5 inches of 110 dots
+    assert header[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", header[16:]) == (
+        990,
+        495,
+    )  # 9 x 4.5 inches of 110 dots
     folder = picture(tmp_path).parent
-    assert {path.name.partition(".tfevents")[0] for path in folder.iterdir()} == {"config.yaml", "overrides.txt", "events.out", "preview-images.png", "preview-learning-rate.png"}
+    assert {path.name.partition(".tfevents")[0] for path in folder.iterdir()} == {
+        "config.yaml",
+        "overrides.txt",
+        "events.out",
+        "preview-images.png",
+        "preview-learning-rate.png",
+    }
     assert str(picture(tmp_path).relative_to(tmp_path)) in out
 
 

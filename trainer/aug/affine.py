@@ -135,7 +135,9 @@ class Affine(Warp):
 
     def matrices(self, images: Tensor, rng: torch.Generator) -> Tensor:
         scale = factors(self.ratio, images, rng)
-        turned = product(product(slants(self.shear, images, rng), scaling(scale, scale)), rotation(angles(self.degrees, images, rng)))
+        turned = product(
+            product(slants(self.shear, images, rng), scaling(scale, scale)), rotation(angles(self.degrees, images, rng))
+        )
         return product(turned, shifts(self.share, images, rng))
 
 
@@ -166,7 +168,10 @@ class ResizedCrop(Warp):
     def matrices(self, images: Tensor, rng: torch.Generator) -> Tensor:
         (height, width), count = images.shape[2:], len(images)
         heights, widths = box_sizes((self.floor, 1.0), self.ratio, images, rng)
-        x, y = (uniform(-0.5, 0.5, count, images, rng) * (size - sizes) for size, sizes in ((width, widths), (height, heights)))
+        x, y = (
+            uniform(-0.5, 0.5, count, images, rng) * (size - sizes)
+            for size, sizes in ((width, widths), (height, heights))
+        )
         return product(shifting(x, y), scaling(width / widths, height / heights))
 
 
@@ -184,5 +189,7 @@ def slants(degrees: float, images: Tensor, rng: torch.Generator) -> Tensor:
 
 
 def shifts(share: float, images: Tensor, rng: torch.Generator) -> Tensor:
-    x, y = (uniform(-share * size, share * size, len(images), images, rng) for size in (images.shape[3], images.shape[2]))
+    x, y = (
+        uniform(-share * size, share * size, len(images), images, rng) for size in (images.shape[3], images.shape[2])
+    )
     return shifting(x, y)

@@ -63,7 +63,9 @@ class CutMix:
         inside = box_about_centre((side * height).long(), (side * width).long(), images, rng)
         partner = torch.randperm(count, generator=rng, device=images.device)
         share = inside.flatten(1).mean(1, dtype=targets.dtype).view(-1, 1)
-        return choose(inside, images.index_select(0, partner), images), torch.lerp(targets, targets.index_select(0, partner), share)
+        return choose(inside, images.index_select(0, partner), images), torch.lerp(
+            targets, targets.index_select(0, partner), share
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +128,9 @@ class RandomErasing:
         require_images(images)
         sizes = [size.round().clamp(min=1) for size in box_sizes((self.least, self.most), 1 / self.ratio, images, rng)]
         corners = torch.rand(2, len(images), generator=rng, device=images.device)
-        top, left = ((corner * (side - size + 1)).floor() for corner, size, side in zip(corners, sizes, images.shape[2:]))
+        top, left = (
+            (corner * (side - size + 1)).floor() for corner, size, side in zip(corners, sizes, images.shape[2:])
+        )
         erased = torch.rand(len(images), generator=rng, device=images.device) < self.p
         inside = box(top, top + sizes[0] * erased, left, left + sizes[1], images)
         low, high = self.range or color_range(images)
@@ -145,7 +149,8 @@ def box(top: Tensor, bottom: Tensor, left: Tensor, right: Tensor, images: Tensor
 def box_about_centre(height: Tensor, width: Tensor, images: Tensor, rng: torch.Generator) -> Tensor:
     """The pixels of a box about a pixel drawn from all of the image, (B, 1, H, W); sizes (B,) in whole pixels."""
     top, left = (
-        torch.randint(0, side, (len(images),), generator=rng, device=images.device) - torch.div(size, 2, rounding_mode="floor")
+        torch.randint(0, side, (len(images),), generator=rng, device=images.device)
+        - torch.div(size, 2, rounding_mode="floor")
         for side, size in zip(images.shape[2:], (height, width))
     )
     return box(top, top + height, left, left + width, images)

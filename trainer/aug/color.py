@@ -49,17 +49,24 @@ class ColorJitter:
         low, high = self.range or color_range(images)
         count, channels = images.shape[:2]
         brightness, contrast, saturation = (
-            uniform(max(0, 1 - reach), 1 + reach, count, images, rng).view(-1, 1, 1) for reach in (self.brightness, self.contrast, self.saturation)
+            uniform(max(0, 1 - reach), 1 + reach, count, images, rng).view(-1, 1, 1)
+            for reach in (self.brightness, self.contrast, self.saturation)
         )
         angle = uniform(-2 * math.pi * self.hue, 2 * math.pi * self.hue, count, images, rng)
         grey = luma(channels, images.device).to(images.dtype)
         span = (high - low).flatten()
-        colors = brightness * contrast * (saturation * torch.eye(channels, device=images.device) + (1 - saturation) * grey)
+        colors = (
+            brightness * contrast * (saturation * torch.eye(channels, device=images.device) + (1 - saturation) * grey)
+        )
         if channels == 3 and self.hue > 0:
             colors = turn(angle) @ colors
         colors = (span.view(-1, 1) / span) * colors  # from and to the values of preprocessed images
         mean = ((images.mean((2, 3)) - low.flatten()) / span) @ grey
-        offset = low.view(1, -1, 1) + span.view(1, -1, 1) * (brightness * (1 - contrast) * mean.view(-1, 1, 1)) - colors @ low.view(-1, 1)
+        offset = (
+            low.view(1, -1, 1)
+            + span.view(1, -1, 1) * (brightness * (1 - contrast) * mean.view(-1, 1, 1))
+            - colors @ low.view(-1, 1)
+        )
         changed = torch.baddbmm(offset, colors, images.flatten(2)).view(images.shape)
         return torch.minimum(torch.maximum(changed, low), high), targets
 

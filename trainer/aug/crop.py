@@ -30,7 +30,9 @@ class Crop:
         require_images(images)
         count, channels, height, width = images.shape
         if self.mode == "reflect" and self.padding >= min(height, width):
-            raise ValueError(f"padding must be < {min(height, width)} to reflect images of {height}x{width}, got {self.padding}")
+            raise ValueError(
+                f"padding must be < {min(height, width)} to reflect images of {height}x{width}, got {self.padding}"
+            )
         pixels = F.pad(images, [self.padding] * 4, self.mode).flatten()
         line = width + 2 * self.padding
         plane = line * (height + 2 * self.padding)

@@ -69,7 +69,9 @@ class Elastic:
         require_images(images)
         height, width = images.shape[2:]
         down, along = (smoother(size, self.sigma, images.device).to(images.dtype) for size in (height, width))
-        draws = torch.randn(len(images), 2, down.shape[1], along.shape[1], generator=rng, device=images.device, dtype=images.dtype)
+        draws = torch.randn(
+            len(images), 2, down.shape[1], along.shape[1], generator=rng, device=images.device, dtype=images.dtype
+        )
         field = (down @ (draws * (self.alpha / math.sqrt(3))) @ along.T) * 2  # (B, 2, H, W), in half pixels
         field[:, 0] /= width
         field[:, 1] /= height
@@ -103,7 +105,12 @@ class Perspective:
         columns = square_to(x, y).unbind(2)
         # The inverse but for its length, which the division in the warp takes out.
         u, v, depth = (torch.linalg.cross(columns[one - 2], columns[one - 1]) for one in range(3))
-        return warp(images, torch.stack([width * (u - depth / 2), height * (v - depth / 2), depth], 1), self.mode, projective=True), targets
+        return warp(
+            images,
+            torch.stack([width * (u - depth / 2), height * (v - depth / 2), depth], 1),
+            self.mode,
+            projective=True,
+        ), targets
 
 
 def square_to(x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
@@ -112,7 +119,17 @@ def square_to(x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
     sum_x, sum_y = x[0] - x[1] + x[2] - x[3], y[0] - y[1] + y[2] - y[3]
     area = right_x * left_y - right_y * left_x
     g, h = (sum_x * left_y - sum_y * left_x) / area, (right_x * sum_y - right_y * sum_x) / area
-    rows = [x[1] - x[0] + g * x[1], x[3] - x[0] + h * x[3], x[0], y[1] - y[0] + g * y[1], y[3] - y[0] + h * y[3], y[0], g, h, torch.ones_like(g)]
+    rows = [
+        x[1] - x[0] + g * x[1],
+        x[3] - x[0] + h * x[3],
+        x[0],
+        y[1] - y[0] + g * y[1],
+        y[3] - y[0] + h * y[3],
+        y[0],
+        g,
+        h,
+        torch.ones_like(g),
+    ]
     return torch.stack(rows, 1).view(-1, 3, 3)
 
 

@@ -98,7 +98,12 @@ def require_operations(operations: Sequence[str]) -> None:
 
 
 def operate(
-    images: Tensor, operations: Sequence[str], reach: dict[str, float], levels: Tensor, black_and_white: tuple[Tensor, Tensor], rng: torch.Generator
+    images: Tensor,
+    operations: Sequence[str],
+    reach: dict[str, float],
+    levels: Tensor,
+    black_and_white: tuple[Tensor, Tensor],
+    rng: torch.Generator,
 ) -> Tensor:
     """Each image after one operation, at a level (B,) from 0 to 1 of its reach."""
     count, device = len(images), images.device
@@ -110,7 +115,10 @@ def operate(
     for number, word in enumerate(operations):
         these, amounts = chosen == number, levels * signs * reach.get(word, 1)
         if word in MOVES:
-            matrices, moved = torch.where(these.view(-1, 1, 1), MOVES[word](amounts, *images.shape[2:]), matrices), moved | these
+            matrices, moved = (
+                torch.where(these.view(-1, 1, 1), MOVES[word](amounts, *images.shape[2:]), matrices),
+                moved | these,
+            )
         else:
             pixels = on(these, COLORS[word], pixels, amounts.view(-1, 1, 1, 1))
     images = pixels.clamp_(0, 1) * (high - low) + low
@@ -150,8 +158,12 @@ def equalize(pixels: Tensor, amounts: Tensor) -> Tensor:
     Counts are floats, exact up to 2^23 pixels: whole numbers divide several times slower.
     """
     levels = (pixels.clamp(0, 1) * 255).round().long().flatten(2)
-    counts = pixels.new_zeros(*levels.shape[:2], 256).scatter_add_(2, levels, torch.ones_like(levels, dtype=pixels.dtype))
-    step = ((levels.shape[2] - counts.gather(2, levels.amax(2, keepdim=True))) / 255).floor()  # of all but the brightest level
+    counts = pixels.new_zeros(*levels.shape[:2], 256).scatter_add_(
+        2, levels, torch.ones_like(levels, dtype=pixels.dtype)
+    )
+    step = (
+        (levels.shape[2] - counts.gather(2, levels.amax(2, keepdim=True))) / 255
+    ).floor()  # of all but the brightest level
     table = ((step / 2 + counts.cumsum(2) - counts) / step.clamp(min=1)).floor().clamp(max=255) / 255
     return torch.where((step > 0).unsqueeze(3), table.gather(2, levels).view(pixels.shape), pixels)
 

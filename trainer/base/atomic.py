@@ -9,7 +9,7 @@ from pathlib import Path
 GATHERED = 8192  # bytes that wait for one write
 
 
-def write(path: Path, payload: bytes | memoryview) -> None:
+def atomic_write(path: Path, payload: bytes | memoryview) -> None:
     """Put a file in its place whole: a temporary one of its own beside it, to the disk, renamed, the folder to the disk.
 
     Errors: OSError, with the old file left as it was.
@@ -32,7 +32,7 @@ def write(path: Path, payload: bytes | memoryview) -> None:
             os.close(folder)
 
 
-class Appended:
+class AppendOnlyFile:
     """A file that grows by whole records.
 
     Records wait in memory until 8 KiB are there or `flush` is called. Where the disk takes only a part, the file is cut back

@@ -27,7 +27,9 @@ def pick(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
-            raise MachineError(f"device={name}: this machine has {count} CUDA devices that torch can use; nearest: device=auto, device=cpu")
+            raise MachineError(
+                f"device={name}: this machine has {count} CUDA devices that torch can use; nearest: device=auto, device=cpu"
+            )
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
         raise MachineError("device=mps: this machine has none that torch can use; nearest: device=auto, device=cpu")
@@ -50,4 +52,6 @@ def describe(device: torch.device) -> str:
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"{device} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"
-    return f"{device} ({platform.machine()}, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''})"
+    return (
+        f"{device} ({platform.machine()}, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''})"
+    )

@@ -35,7 +35,7 @@ class Diverged(UserError):
     code = 5
 
 
-class Asked(KeyboardInterrupt):
+class SignalReceived(KeyboardInterrupt):
     """A signal on its way to whoever puts it into words: no Exception, which libraries catch wherever they try something out."""
 
     def __init__(self, number: int) -> None:
@@ -64,7 +64,7 @@ def report(error: UserError) -> None:
 
 
 @contextmanager
-def ending_the_program() -> Iterator[None]:
+def exit_on_user_error() -> Iterator[None]:
     """While entered, a user's error is told and ends the program with its code. Hydra, which would show a traceback, lets that pass."""
     try:
         yield

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 
-class Kit:
+class LayerFactory:
     """Factories for the parts of a model, and the blocks made of them.
 
     Args:
@@ -39,10 +39,20 @@ class Kit:
 
     def dense(self, inputs: int, outputs: int) -> nn.Sequential:
         """Dense layer, norm, activation, drop: (B, inputs) -> (B, outputs)."""
-        return block(*self._parts(lambda width, bias: nn.Linear(inputs, width, bias), outputs, self.act()), *self.drop())
+        return block(
+            *self._parts(lambda width, bias: nn.Linear(inputs, width, bias), outputs, self.act()), *self.drop()
+        )
 
     def conv(
-        self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1, *, padding: int | None = None, groups: int = 1, act: bool = True
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int = 3,
+        stride: int = 1,
+        *,
+        padding: int | None = None,
+        groups: int = 1,
+        act: bool = True,
     ) -> nn.Sequential:
         """Convolution, norm, activation, drop of maps: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride), unless padding (half the kernel) says otherwise.
 
@@ -75,7 +85,7 @@ class Kit:
         """The last layer: (B, inputs) -> (B, outputs), no activation."""
         return nn.Linear(inputs, outputs)
 
-    def entrance(self, model: nn.Module, channels: int) -> nn.Module:
+    def with_input_norm(self, model: nn.Module, channels: int) -> nn.Module:
         """The model, behind a norm of its own input where the norm is to stand there too."""
         return nn.Sequential(self.norm(channels), model) if getattr(self.norm, "on_input", False) else model
 

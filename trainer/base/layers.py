@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 
 
-def producers(model: nn.Module) -> Iterator[nn.Module]:
+def weight_layers(model: nn.Module) -> Iterator[nn.Module]:
     """The layers with a trainable weight matrix or kernel: dense layers and convolutions, in the order they were made."""
     for module in model.modules():
         if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)) and weight_of(module).requires_grad:
@@ -18,7 +18,7 @@ def weight_of(producer: nn.Module) -> Tensor:
     return parametrized.weight.original if parametrized and "weight" in parametrized else producer.weight
 
 
-def decayed(model: nn.Module) -> list[nn.Parameter]:
+def decay_parameters(model: nn.Module) -> list[nn.Parameter]:
     """The trainable weights that penalties and decay act on: matrices and kernels. Not biases, scales of norms, slopes of PReLU."""
     return [weight for weight in model.parameters() if weight.dim() > 1 and weight.requires_grad]
 

@@ -9,7 +9,7 @@ SCORE = {"classification": "accuracy", "binary": "accuracy", "regression": "r2"}
 FOLD = 64  # batches held before they are reduced to sums
 
 
-class Tally:
+class MetricAccumulator:
     """Adding a batch costs next to nothing: its outputs are kept, and reduced many batches at a time.
 
     Args:
@@ -36,13 +36,17 @@ class Tally:
         sums = [torch.cat(losses).sum()]
         outputs, targets = torch.cat(outputs), torch.cat(targets)
         if self.task == "regression":
-            targets = targets if targets.device.type == "mps" else targets.double()  # t^2 - mean^2 cancels; MPS has no float64
+            targets = (
+                targets if targets.device.type == "mps" else targets.double()
+            )  # t^2 - mean^2 cancels; MPS has no float64
             sums += [(outputs - targets).square().sum(), targets.square().sum(), *targets.sum(0)]
         elif self.task == "binary":
             sums.append(((outputs > 0) == (targets > 0.5)).sum())
         else:
             sums.append((outputs.argmax(1) == targets.argmax(1)).sum())
-        self._sums = self._sums + torch.stack([part.to(sums[-1].dtype if self.task == "regression" else torch.float32) for part in sums])
+        self._sums = self._sums + torch.stack(
+            [part.to(sums[-1].dtype if self.task == "regression" else torch.float32) for part in sums]
+        )
 
     @property
     def empty(self) -> bool:

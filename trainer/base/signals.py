@@ -5,21 +5,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trainer.base.errors import Asked, Interrupted
+from trainer.base.errors import Interrupted, SignalReceived
 
 
 @contextmanager
-def ending_in_words() -> Iterator[None]:
+def raise_on_sigterm() -> Iterator[None]:
     """While entered, SIGTERM raises Interrupted, so that the program ends as it does after SIGINT, with code 143."""
 
     def end(number: int, frame: object) -> None:
-        raise Asked(number)
+        raise SignalReceived(number)
 
     main = threading.current_thread() is threading.main_thread()
     before = signal.signal(signal.SIGTERM, end) if main else None
     try:
         yield
-    except Asked as asked:
+    except SignalReceived as asked:
         raise Interrupted("ended by a signal", asked.number) from None
     finally:
         if main:
@@ -50,8 +50,10 @@ class Signals:
         self._at_once = when
         try:
             yield
-        except Asked as asked:
-            raise Interrupted("interrupted; what was not in a checkpoint is done again when the run goes on", asked.number) from None
+        except SignalReceived as asked:
+            raise Interrupted(
+                "interrupted; what was not in a checkpoint is done again when the run goes on", asked.number
+            ) from None
         finally:
             self._at_once = False
 
@@ -60,4 +62,4 @@ class Signals:
             raise KeyboardInterrupt
         self.number = number
         if self._at_once:
-            raise Asked(number)
+            raise SignalReceived(number)

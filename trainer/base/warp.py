@@ -16,7 +16,11 @@ from torch import Tensor
 
 from trainer.base.errors import require_images
 
-PADDING = {"constant": "zeros", "reflect": "reflection", "replicate": "border"}  # what lies outside an image, in grid_sample's words
+PADDING = {
+    "constant": "zeros",
+    "reflect": "reflection",
+    "replicate": "border",
+}  # what lies outside an image, in grid_sample's words
 TRIES = 10  # boxes drawn until one fits
 
 
@@ -77,7 +81,9 @@ def warp(images: Tensor, matrices: Tensor, mode: str = "constant", projective: b
     """
     height, width = images.shape[2:]
     columns = matrices[:, :, 0, None, None] * centred(width, images)  # (B, 3, 1, W)
-    rows = matrices[:, :, 1, None, None] * centred(height, images).unsqueeze(1) + matrices[:, :, 2, None, None]  # (B, 3, H, 1)
+    rows = (
+        matrices[:, :, 1, None, None] * centred(height, images).unsqueeze(1) + matrices[:, :, 2, None, None]
+    )  # (B, 3, H, 1)
     for part in (columns, rows):
         part[:, 0] *= 2 / width
         part[:, 1] *= 2 / height
@@ -115,7 +121,9 @@ class Fused:
 def fused(transforms: Sequence[Callable]) -> list[Callable]:
     """Transforms in which each run of two or more affine techniques of the same mode has become one."""
     made = []
-    for mode, neighbours in groupby(transforms, lambda transform: transform.mode if hasattr(transform, "matrices") else None):
+    for mode, neighbours in groupby(
+        transforms, lambda transform: transform.mode if hasattr(transform, "matrices") else None
+    ):
         run = list(neighbours)
         made += run if mode is None or len(run) == 1 else [Fused(techniques=run)]
     return made
@@ -152,4 +160,8 @@ def color_range(images: Tensor) -> tuple[Tensor, Tensor]:
 @cache
 def luma(channels: int, device: torch.device) -> Tensor:
     """Weights of the channels in a grey value, (C,): ITU-R BT.601's for three, else equal ones."""
-    return torch.tensor([0.299, 0.587, 0.114], device=device) if channels == 3 else torch.full((channels,), 1 / channels, device=device)
+    return (
+        torch.tensor([0.299, 0.587, 0.114], device=device)
+        if channels == 3
+        else torch.full((channels,), 1 / channels, device=device)
+    )

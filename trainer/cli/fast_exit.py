@@ -12,7 +12,7 @@ ALLOCATIONS = 100_000  # between two looks for garbage, instead of 700
 
 
 @contextmanager
-def seldom_collecting() -> Iterator[None]:
+def fewer_collections() -> Iterator[None]:
     """For imports and for what is built once; not for a loop, whose garbage may hold a device's memory."""
     before = gc.get_threshold()
     gc.set_threshold(ALLOCATIONS, *before[1:])
@@ -23,13 +23,13 @@ def seldom_collecting() -> Iterator[None]:
 
 
 @cache
-def keep_what_is_imported() -> None:
+def freeze_imports() -> None:
     """Look for garbage only in what is made from now on: once in a process, before a job has made anything."""
     gc.freeze()
 
 
 @contextmanager
-def ending_at_once() -> Iterator[None]:
+def fast_exit() -> Iterator[None]:
     """Around all that a program does: where it ends with an exit code, the system takes the memory back as it is.
 
     To be entered before anything registers what is to be done at the end: all that is done first, and threads have ended.

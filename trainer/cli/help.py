@@ -6,8 +6,8 @@ from pathlib import Path
 import rich.console
 from rich.table import Column, Table
 
-from trainer.config import catalog, hydra_context
 from trainer.base.errors import ConfigError, closest
+from trainer.config import catalog, hydra_context
 
 EXAMPLES = {
     "train": "train on data that ships with the install",
@@ -38,7 +38,10 @@ SPACES = {
 LAUNCHERS = {  # what hydra/launcher=NAME does, and one of the keys it takes
     "basic": ("one job after the other, in this process (as without a launcher)", ""),
     "joblib": ("as many jobs at a time on this machine as it has GPUs, else cores", "hydra.launcher.n_jobs=4"),
-    "submitit_local": ("each job in a process of its own on this machine, as on a cluster", "hydra.launcher.timeout_min=60"),
+    "submitit_local": (
+        "each job in a process of its own on this machine, as on a cluster",
+        "hydra.launcher.timeout_min=60",
+    ),
     "submitit_slurm": ("each job sent to Slurm", "hydra.launcher.partition=gpu hydra.launcher.gpus_per_node=1"),
     "ray": ("jobs on a cluster of Ray, or on this machine where there is none", "hydra.launcher.ray.init.address=auto"),
     "ray_aws": ("jobs on machines that Ray rents from Amazon", ""),
@@ -50,7 +53,7 @@ def show(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", type=Path)
     flags, rest = parser.parse_known_args(arguments)
-    catalog.more[:] = [flags.config_dir] if flags.config_dir else []
+    catalog.extra_folders[:] = [flags.config_dir] if flags.config_dir else []
     words = [word for word in rest if not word.startswith("-")]
     console = rich.console.Console(highlight=False)
     if not words:
@@ -74,7 +77,14 @@ def page(console: rich.console.Console, word: str) -> None:
     elif below := {path: key for path, key in numbers.items() if path == group or path.startswith(f"{group}.")}:
         console.print(key_table(below), markup=False)
         if group == "sweep":
-            console.print(pairs({"hydra.sweep.dir=DIR": "folder of the sweep; the same words with it go on with a sweep that is there"}), markup=False)
+            console.print(
+                pairs(
+                    {
+                        "hydra.sweep.dir=DIR": "folder of the sweep; the same words with it go on with a sweep that is there"
+                    }
+                ),
+                markup=False,
+            )
     elif group == "hydra/launcher":
         launcher_page(console)
     elif group == "hydra/sweeper":
@@ -85,11 +95,16 @@ def page(console: rich.console.Console, word: str) -> None:
         for owner in owners:
             option_page(console, owner, group)
     else:
-        raise ConfigError(f"--help {word}: no such decision; {closest(group, [*catalog.groups(), *numbers, 'hydra/launcher', 'hydra/sweeper'])}")
+        raise ConfigError(
+            f"--help {word}: no such decision; {closest(group, [*catalog.groups(), *numbers, 'hydra/launcher', 'hydra/sweeper'])}"
+        )
 
 
 def overview(console: rich.console.Console) -> None:
-    console.print("train: a command-line laboratory for training neural networks. Every decision is one word: KEY=VALUE.\n", markup=False)
+    console.print(
+        "train: a command-line laboratory for training neural networks. Every decision is one word: KEY=VALUE.\n",
+        markup=False,
+    )
     console.print(pairs(EXAMPLES), markup=False)
     chosen = catalog.defaults()
     table = columns()
@@ -115,7 +130,10 @@ def launcher_page(console: rich.console.Console) -> None:
     table = columns()
     for name, (meaning, example) in LAUNCHERS.items():
         extra = hydra_context.LAUNCHERS.get(name)
-        table.add_row(f"hydra/launcher={name}", "; ".join(filter(None, (meaning, example, extra and f"pip install 'trainer[{extra}]'"))))
+        table.add_row(
+            f"hydra/launcher={name}",
+            "; ".join(filter(None, (meaning, example, extra and f"pip install 'trainer[{extra}]'"))),
+        )
     console.print(table, markup=False)
 
 
@@ -130,7 +148,7 @@ def option_page(console: rich.console.Console, group: str, name: str, prefix: st
 def key_table(keys: dict[str, catalog.Key]) -> Table:
     table = columns()
     for key in keys.values():
-        table.add_row(f"{key.path}={catalog.short(key.default)}", key.comment)
+        table.add_row(f"{key.path}={catalog.as_typed(key.default)}", key.comment)
     return table
 
 

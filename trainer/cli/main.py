@@ -5,13 +5,13 @@ from importlib.metadata import version
 
 from omegaconf import DictConfig
 
-from trainer.base.errors import UserError, ending_the_program, report
-from trainer.cli.fast_exit import ending_at_once, keep_what_is_imported, seldom_collecting
+from trainer.base.errors import UserError, exit_on_user_error, report
+from trainer.cli.fast_exit import fast_exit, fewer_collections, freeze_imports
 
 
 def program() -> None:
     """Console entry."""
-    with ending_at_once():
+    with fast_exit():
         main()
 
 
@@ -29,7 +29,8 @@ def main() -> None:
             return
         from trainer.base import signals
         from trainer.cli import overrides
-        with signals.ending_in_words():
+
+        with signals.raise_on_sigterm():
             sys.argv[1:] = overrides.check(arguments)
             hand_over()
     except UserError as error:
@@ -55,12 +56,12 @@ def job(cfg: DictConfig) -> float | None:
     from trainer.sweep import jobs
 
     def run(cfg: DictConfig) -> float | None:
-        with seldom_collecting():
+        with fewer_collections():
             task = instantiate.task(cfg)
-        keep_what_is_imported()
+        freeze_imports()
         return task.run(cfg)
 
     if hydra_context.sweep() and jobs.trains(cfg):
         return jobs.work(cfg, run)
-    with ending_the_program():
+    with exit_on_user_error():
         return run(cfg)

@@ -8,9 +8,9 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 
+from trainer.base.errors import ConfigError, closest
 from trainer.config import catalog
 from trainer.rundir import directory as rundir
-from trainer.base.errors import ConfigError, closest
 from trainer.search import overrides as search
 from trainer.sweep import jobs
 
@@ -26,14 +26,20 @@ def check_sweep(overrides: Sequence[Override]) -> None:
         raise ConfigError(f"hydra/sweeper={chosen}: no such sweeper; {closest(str(chosen), SWEEPERS)}")
     if chosen == "grid" and (own := next((key for key in words if key.startswith("hydra.sweeper.")), None)):
         raise ConfigError(f"{words[own].input_line}: the grid has no keys; it needs hydra/sweeper=optuna")
-    if "hydra/launcher" not in words and (own := next((key for key in words if key.startswith("hydra.launcher.")), None)):
+    if "hydra/launcher" not in words and (
+        own := next((key for key in words if key.startswith("hydra.launcher.")), None)
+    ):
         raise ConfigError(f"{words[own].input_line}: needs a launcher, as hydra/launcher=joblib")
     if "hydra.sweep.dir" in words and not words["hydra.sweep.dir"].value():
         raise ConfigError("hydra.sweep.dir=: needs the name of a folder")
     search.look_at(overrides)
     for key, override in words.items():
         if override.is_sweep_override() and key.partition(".")[0] in jobs.FREE:
-            listed = ",".join(text.strip("[]") for text in override.sweep_string_iterator()) if override.is_discrete_sweep() else "..."
+            listed = (
+                ",".join(text.strip("[]") for text in override.sweep_string_iterator())
+                if override.is_discrete_sweep()
+                else "..."
+            )
             hint = f"several go into one list: runs=[{listed}]" if key == "runs" else "its results would be the same"
             raise ConfigError(f"{override.input_line}: {key} makes no other run; {hint}")
     if chosen == "grid":
@@ -53,7 +59,9 @@ def swept(override: Override) -> list[str]:
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
         return [str(sweep.start), str(sweep.end)]
-    return list(override.sweep_string_iterator()) if override.is_discrete_sweep() and not isinstance(sweep, Glob) else []
+    return (
+        list(override.sweep_string_iterator()) if override.is_discrete_sweep() and not isinstance(sweep, Glob) else []
+    )
 
 
 def combinations(overrides: Sequence[Override]) -> Iterator[list[str]]:
@@ -76,4 +84,4 @@ def sweep_folder(overrides: Sequence[Override]) -> Path:
     typed = {override.key_or_group: override.value() for override in overrides}
     output = Path(str(typed.get("output", catalog.keys(catalog.folder() / "config.yaml")["output"].default)))
     now = datetime.now()
-    return rundir.unique(output / "sweeps" / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}").absolute()
+    return rundir.make_unique(output / "sweeps" / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}").absolute()

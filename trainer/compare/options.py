@@ -7,21 +7,25 @@ from pathlib import Path
 import yaml
 
 from trainer.config import catalog
-from trainer.rundir.resume import flat
 from trainer.config.untrusted import SafeLoader
+from trainer.rundir.resume import flat
 
 
 def options_of(config: dict, words: Sequence[str]) -> Iterator[tuple[str, str]]:
     """The option at each place with a `_target_`: the word typed for it, else the option whose file says the same."""
     said = typed(words)
     brought, whole = options_brought(said), dict(flat(config))
-    for group in catalog.SEVERAL:
+    for group in catalog.MULTI_SELECT:
         node = config.get(group) if isinstance(config.get(group), dict) else {}
-        names = [name for slot in node.values() if isinstance(slot, dict) for name in slot] if group == "reg" else list(node)
+        names = (
+            [name for slot in node.values() if isinstance(slot, dict) for name in slot]
+            if group == "reg"
+            else list(node)
+        )
         typed_order = joined(said.get(group, ""))
         found = "+".join(map(str, names)) or "none"
         yield group, typed_order if sorted(typed_order.split("+")) == sorted(found.split("+")) else found
-    for place, node in places({key: value for key, value in config.items() if key not in catalog.SEVERAL}):
+    for place, node in places({key: value for key, value in config.items() if key not in catalog.MULTI_SELECT}):
         yield place, said[place] if place in said else closest_option(place, node, whole, brought.get(place))
 
 
@@ -41,7 +45,7 @@ def closest_option(place: str, node: dict, whole: dict[str, object], brought: st
         brought: the option that the words bring to this place, which decides between options that say the same.
     """
     group, target = place.partition(".")[0], str(node["_target_"])
-    known = with_target(group, target, tuple(catalog.more))
+    known = with_target(group, target, tuple(catalog.extra_folders))
     if len(known) == 1:
         return next(iter(known))
     mine = {**whole, **dict(flat(node, f"{group}."))}
@@ -64,7 +68,10 @@ def with_target(group: str, target: str, more: tuple[Path, ...]) -> dict[str, di
             alone = catalog.stands_alone(path)
             node = content if alone else content.get(group)
             if isinstance(node, dict) and node.get("_target_") == target:
-                keys = flat({key: value for key, value in content.items() if key not in ("defaults", "hydra")}, f"{group}." if alone else "")
+                keys = flat(
+                    {key: value for key, value in content.items() if key not in ("defaults", "hydra")},
+                    f"{group}." if alone else "",
+                )
                 found[option] = {key: value for key, value in keys if not key.endswith("_target_")}
     return found
 
@@ -73,8 +80,8 @@ def options_brought(said: dict[str, str]) -> dict[str, str | None]:
     """The option of every group before the words for the group itself: by default, or brought by a data set or a recipe that was typed."""
     brought = catalog.defaults()
     for group in [*brought]:
-        if group in said and group not in catalog.SEVERAL:
-            brought |= brings(group, said[group], tuple(catalog.more))
+        if group in said and group not in catalog.MULTI_SELECT:
+            brought |= brings(group, said[group], tuple(catalog.extra_folders))
     return brought
 
 

@@ -39,7 +39,11 @@ def draw(ranking: Ranking, path: Path) -> None:
 def dots(axes, ranking: Ranking, settings: list[Setting], colors: list) -> None:
     """A line a setting, the best on top."""
     when, metric = ranking.when, ranking.metric
-    seeds = [(score, place, colors[place]) for place, setting in enumerate(settings) for score in setting.scores(when, metric)]
+    seeds = [
+        (score, place, colors[place])
+        for place, setting in enumerate(settings)
+        for score in setting.scores(when, metric)
+    ]
     known = [(setting.mean(when, metric), place, colors[place]) for place, setting in enumerate(settings)]
     means = [dot for dot in known if dot[0] is not None]
     tests = [(setting.mean("test", metric), place) for place, setting in enumerate(settings) if when != "test"]
@@ -60,7 +64,10 @@ def dots(axes, ranking: Ranking, settings: list[Setting], colors: list) -> None:
     axes.xaxis.set_label_position("top")
     axes.xaxis.tick_top()
     left_out = len(ranking.settings) - len(settings)
-    axes.set_xlabel(f"{ranking.metric}{f' (the best {len(settings)} of {len(ranking.settings)} settings)' if left_out else ''}", labelpad=6)
+    axes.set_xlabel(
+        f"{ranking.metric}{f' (the best {len(settings)} of {len(ranking.settings)} settings)' if left_out else ''}",
+        labelpad=6,
+    )
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
@@ -80,13 +87,19 @@ def curves(axes, settings: list[Setting], colors: list, metric: str) -> None:
         lines = [line for job in setting.counted if (line := dict(points(job.rows, metric)))]
         alone = len(lines) == 1
         for line in lines if alone or not many else ():
-            style = {"linewidth": 1.8 if alone else 0.8, "alpha": 1.0 if alone else 0.4, "marker": "." if len(line) == 1 else None}
+            style = {
+                "linewidth": 1.8 if alone else 0.8,
+                "alpha": 1.0 if alone else 0.4,
+                "marker": "." if len(line) == 1 else None,
+            }
             axes.plot(line.keys(), line.values(), color=color, zorder=3 - place / 100, **style)
         values = [value for line in lines for value in line.values()]
         lowest, highest = min([lowest, *values]), max([highest, *values])
         shared = sorted(set.intersection(*map(set, lines))) if len(lines) > 1 else []
         means = [statistics.fmean(line[epoch] for line in lines) for epoch in shared]
-        axes.plot(shared, means, color=color, linewidth=1.8, zorder=3 - place / 100, marker="." if len(shared) == 1 else None)
+        axes.plot(
+            shared, means, color=color, linewidth=1.8, zorder=3 - place / 100, marker="." if len(shared) == 1 else None
+        )
     from matplotlib.ticker import MaxNLocator
 
     if metric == "loss" and 0 < 20 * lowest < highest:

@@ -5,9 +5,9 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from trainer.config import catalog
 from trainer.compare.options import typed
 from trainer.compare.record import NOT_BEGUN, Record, clean, exact, number
+from trainer.config import catalog
 
 OWN = ("seed", "output", "runs", "allow", "resume", "task")  # keys that make no other setting
 MISSING = "-"
@@ -124,16 +124,25 @@ def ranked(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
         for seed in sorted(by_seed, key=seed_order):
             *others, counts = sorted(by_seed[seed], key=lambda record: (record.ended, record.age))
             jobs.append(counts)
-            repeated += [f"left out: {clean(other.path)}, of the same settings and seed as {clean(counts.path)}" for other in others]
+            repeated += [
+                f"left out: {clean(other.path)}, of the same settings and seed as {clean(counts.path)}"
+                for other in others
+            ]
         settings.append(Setting(cells=dict(zip(columns, cells)), jobs=tuple(jobs)))
     metric, when = common_metric(records), "best" if any(record.scoring("best") for record in records) else "test"
     sign = 1 if metric == "loss" else -1
 
     def rank(setting: Setting) -> tuple:
         values = (setting.mean(when, metric), setting.mean(when, "loss"))
-        return not setting.ended, *((value is None, direction * (value or 0.0)) for value, direction in zip(values, (sign, 1))), setting.label
+        return (
+            not setting.ended,
+            *((value is None, direction * (value or 0.0)) for value, direction in zip(values, (sign, 1))),
+            setting.label,
+        )
 
-    return Ranking(columns=columns, settings=sorted(settings, key=rank), metric=metric, when=when, notes=[*notes, *repeated])
+    return Ranking(
+        columns=columns, settings=sorted(settings, key=rank), metric=metric, when=when, notes=[*notes, *repeated]
+    )
 
 
 def rounded(cell: str) -> str:
@@ -151,7 +160,9 @@ def common_metric(records: Sequence[Record]) -> str:
     monitors = {record.monitor for record in scored}
     if len(monitors) == 1:
         return monitors.pop()
-    return next((name for name in ("accuracy", "r2") if scored and all(name in record.metrics for record in scored)), "loss")
+    return next(
+        (name for name in ("accuracy", "r2") if scored and all(name in record.metrics for record in scored)), "loss"
+    )
 
 
 def varying(records: Sequence[Record]) -> list[str]:
@@ -161,7 +172,7 @@ def varying(records: Sequence[Record]) -> list[str]:
     of one option are not those of another goes without saying.
     """
     order = typed_order(records)
-    places = {place for record in records for place in record.options if place not in catalog.SEVERAL}
+    places = {place for record in records for place in record.options if place not in catalog.MULTI_SELECT}
     keys = sorted({key for record in records for key in record.cells})
     found = []
     for key in keys:
@@ -186,7 +197,9 @@ def told(record: Record) -> dict[str, str]:
     """Everything that is on record of what a run was, and what it ran on, as text."""
     settings = {key: value for key, value in record.cells.items() if key.partition(".")[0] not in OWN[1:]}
     versions = record.summary.get("versions")
-    facts = {f"versions.{name}": exact(version) for name, version in versions.items()} if isinstance(versions, dict) else {}
+    facts = (
+        {f"versions.{name}": exact(version) for name, version in versions.items()} if isinstance(versions, dict) else {}
+    )
     facts |= {"machine": record.summary["device"]} if "device" in record.summary else {}
     return {clean(key): clean(value) for key, value in {**facts, **settings}.items()}
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trainer.config import catalog
-from trainer.rundir import directory as rundir
-from trainer.compare.options import options_of
 from trainer.base.errors import DataError, nearest
-from trainer.rundir.resume import ENDED, flat
+from trainer.compare.options import options_of
+from trainer.config import catalog
 from trainer.config.untrusted import read_yaml
+from trainer.rundir import directory as rundir
+from trainer.rundir.resume import ENDED, flat
 
 FILES = ("metrics.jsonl", "summary.json")  # one of them makes a directory a run's
 DEPTH = 4  # levels below a named folder at which runs are looked for
@@ -78,7 +78,11 @@ class Record:
     def monitor(self) -> str:
         """What this run calls best: loss, accuracy or r2."""
         said = self.values.get("monitor", "auto")
-        return said if said in ("loss", "accuracy", "r2") else next((name for name in ("accuracy", "r2") if name in self.metrics), "loss")
+        return (
+            said
+            if said in ("loss", "accuracy", "r2")
+            else next((name for name in ("accuracy", "r2") if name in self.metrics), "loss")
+        )
 
     @cached_property
     def metrics(self) -> set[str]:
@@ -104,7 +108,9 @@ class Record:
         known = [] if self.settled else self.rows
         rows = [row for row in known if row.get("split") == ("test" if when == "test" else "val")]
         if when == "best":
-            scored = [row for row in rows if number(row.get("loss")) is not None and number(row.get(self.monitor)) is not None]
+            scored = [
+                row for row in rows if number(row.get("loss")) is not None and number(row.get(self.monitor)) is not None
+            ]
             sign = 1 if self.monitor == "loss" else -1
             rows = [min(scored, key=lambda row: (sign * row[self.monitor], row["loss"]))] if scored else []
         if known:
@@ -127,14 +133,18 @@ def number(value: object) -> float | None:
 
 def exact(value: object) -> str:
     """A value as it is typed; a number that six digits do not give, in full."""
-    shown = catalog.short(value)
+    shown = catalog.as_typed(value)
     return shown if not isinstance(value, float) or math.isnan(value) or float(shown) == value else repr(value)
 
 
 def clean(text: object) -> str:
     """Text for a terminal or a table: a character that shows nothing, or that steers, becomes its escape."""
     shown = str(text)
-    return shown if shown.isprintable() else "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in shown)
+    return (
+        shown
+        if shown.isprintable()
+        else "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in shown)
+    )
 
 
 def is_run(directory: Path) -> bool:
@@ -160,7 +170,9 @@ def find(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
             if not below and path == place:
                 notes.append(f"left out: {clean(path)} holds no run (metrics.jsonl or summary.json)")
     if not found:
-        raise DataError(f"runs=[{','.join(map(clean, patterns))}]: no run there; a run's directory holds config.yaml and metrics.jsonl")
+        raise DataError(
+            f"runs=[{','.join(map(clean, patterns))}]: no run there; a run's directory holds config.yaml and metrics.jsonl"
+        )
     return list(found.values()), notes
 
 
@@ -184,7 +196,11 @@ def folders(directory: Path) -> list[Path]:
 
 def read(directory: Path) -> Record:
     """What a run's directory tells; a file that is missing, cut off or not its kind tells nothing."""
-    config, summary, words = mapping(directory / "config.yaml"), mapping(directory / "summary.json"), text(directory / "overrides.txt").split("\n")
+    config, summary, words = (
+        mapping(directory / "config.yaml"),
+        mapping(directory / "summary.json"),
+        text(directory / "overrides.txt").split("\n"),
+    )
     status = summary.get("status")
     if busy(directory):
         status = "running"

@@ -26,11 +26,15 @@ MEASURES = (("mean", Setting.mean), ("std", Setting.deviation))
 
 def rank(sweep: Path) -> None:
     """The answer of a sweep: print which settings were best, and leave the same in its folder. Nothing where there is no score."""
-    ranking = ranked([read(path) for path in sorted(sweep.iterdir()) if is_run(path) or (path / "overrides.txt").is_file()])
+    ranking = ranked(
+        [read(path) for path in sorted(sweep.iterdir()) if is_run(path) or (path / "overrides.txt").is_file()]
+    )
     if ranking.scored:
         say(ranking, Console())
         write(ranking, sweep)
-        Console().say(f"\nThe same is in {short(sweep)}: ranking.csv, ranking.md, ranking.png\nLook at it:   tensorboard --logdir {shlex.quote(short(sweep))}")
+        Console().say(
+            f"\nThe same is in {short(sweep)}: ranking.csv, ranking.md, ranking.png\nLook at it:   tensorboard --logdir {shlex.quote(short(sweep))}"
+        )
 
 
 def short(path: Path) -> str:
@@ -41,7 +45,9 @@ def short(path: Path) -> str:
 def say(ranking: Ranking, console: Console) -> None:
     """The table, what did not end as it should, and what was left out; of a long list the first 30."""
     console.say()
-    console.say(f"{counted('setting', len(ranking.settings))}, {counted('run', len(ranking.jobs))}, ranked by {ranking.by}")
+    console.say(
+        f"{counted('setting', len(ranking.settings))}, {counted('run', len(ranking.jobs))}, ranked by {ranking.by}"
+    )
     console.say(fitting(ranking, console.terminal.width))
     if len(ranking.settings) > MOST:
         console.say(f"and {counted('setting', len(ranking.settings) - MOST)} more: ranking.csv has all")
@@ -100,12 +106,22 @@ def table(ranking: Ranking, wanted: Sequence[tuple[str, str]] = FIGURES, in_word
         wanted: scorings; those that any run has get a column.
         in_words: one column with every setting's words in place of a column for each key.
     """
-    kinds = [(when, word) for when, word in wanted if any(setting.mean(when, ranking.metric) is not None for setting in ranking.settings)]
+    kinds = [
+        (when, word)
+        for when, word in wanted
+        if any(setting.mean(when, ranking.metric) is not None for setting in ranking.settings)
+    ]
     columns = ["setting"] if in_words else [*map(clean, ranking.columns)]
     yield ["", *columns, *(f"{word} {ranking.metric}" for _, word in kinds), "seeds", "status"]
     for place, setting in enumerate(ranking.settings, start=1):
         cells = [setting.label] if in_words else setting.shown.values()
-        yield [str(place), *cells, *(spread(setting, when, ranking.metric) for when, _ in kinds), seeds(setting), setting.status]
+        yield [
+            str(place),
+            *cells,
+            *(spread(setting, when, ranking.metric) for when, _ in kinds),
+            seeds(setting),
+            setting.status,
+        ]
 
 
 def spread(setting: Setting, when: str, metric: str) -> str:
@@ -155,13 +171,35 @@ def write_csv(rows: Sequence[Sequence[object]], path: Path) -> None:
 def figures(ranking: Ranking) -> Iterator[list[object]]:
     """Headings, then a row a setting: numbers in full, what the seeds have each in their order, joined by semicolons."""
     kinds = [(when, metric) for when, _ in FIGURES for metric in ranking.metrics]
-    names = [f"{'val_' if when != 'test' else ''}{when}_{metric}_{measure}" for when, metric in kinds for measure, _ in MEASURES]
-    yield ["rank", *map(clean, ranking.columns), "runs", "ended", *names, "seconds_mean", "seeds", "status", "directories"]
+    names = [
+        f"{'val_' if when != 'test' else ''}{when}_{metric}_{measure}"
+        for when, metric in kinds
+        for measure, _ in MEASURES
+    ]
+    yield [
+        "rank",
+        *map(clean, ranking.columns),
+        "runs",
+        "ended",
+        *names,
+        "seconds_mean",
+        "seeds",
+        "status",
+        "directories",
+    ]
     for place, setting in enumerate(ranking.settings, start=1):
         numbers = [measure(setting, when, metric) for when, metric in kinds for _, measure in MEASURES]
         lists = (setting.seeds, [clean(job.status) for job in setting.jobs], [clean(job.path) for job in setting.jobs])
         ended = sum(job.ended for job in setting.jobs)
-        yield [place, *setting.cells.values(), len(setting.jobs), ended, *numbers, seconds(setting), *map(";".join, lists)]
+        yield [
+            place,
+            *setting.cells.values(),
+            len(setting.jobs),
+            ended,
+            *numbers,
+            seconds(setting),
+            *map(";".join, lists),
+        ]
 
 
 def markdown(ranking: Ranking) -> Iterator[str]:

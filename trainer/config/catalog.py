@@ -12,7 +12,7 @@ import yaml
 from trainer.base.clock import parse_length
 from trainer.base.errors import BOUND, INTERVAL, satisfies
 
-SEVERAL = ("reg", "aug")  # groups of which a run takes several options
+MULTI_SELECT = ("reg", "aug")  # groups of which a run takes several options
 
 
 @cache
@@ -23,7 +23,7 @@ def folder() -> Path:
     return inside if inside.is_dir() else package.parent / "conf"
 
 
-more: list[Path] = []  # folders laid out like conf/, of the user's own (--config-dir)
+extra_folders: list[Path] = []  # folders laid out like conf/, of the user's own (--config-dir)
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ class Key:
             return None
         if isinstance(self.default, list):
             if not isinstance(value, list):
-                return f"must be a list; write {self.path}=[{short(value)}]"
+                return f"must be a list; write {self.path}=[{as_typed(value)}]"
             sample = self.default[0] if self.default else None
             return next((why for item in value if (why := self._single(item, sample, words))), None)
         return self._single(value, self.default, words)
@@ -76,7 +76,11 @@ class Key:
             return None if isinstance(value, bool) else "must be true or false"
         if rule or isinstance(sample, int | float):
             whole = "whole number" in self.comment or (isinstance(sample, int) and not isinstance(sample, bool))
-            if isinstance(value, bool) or not isinstance(value, int if whole else int | float) or (isinstance(value, float) and not math.isfinite(value)):
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int if whole else int | float)
+                or (isinstance(value, float) and not math.isfinite(value))
+            ):
                 return f"must be a {'whole ' if whole else ''}number{' ' + rule if rule else ''}{either}"
             return None if rule is None or satisfies(rule, value) else f"must be {rule}{either}"
         if words:
@@ -94,10 +98,10 @@ def length_complaint(value: object) -> str | None:
     return None
 
 
-def short(value: object) -> str:
+def as_typed(value: object) -> str:
     """A value as it is typed on the command line."""
     if isinstance(value, list):
-        return "[" + ",".join(short(item) for item in value) + "]"
+        return "[" + ",".join(as_typed(item) for item in value) + "]"
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float):
@@ -111,13 +115,16 @@ def groups() -> list[str]:
 
 
 def options(group: str) -> list[str]:
-    return sorted({path.stem for place in (folder(), *more) for path in (place / group).glob("*.yaml")})
+    return sorted({path.stem for place in (folder(), *extra_folders) for path in (place / group).glob("*.yaml")})
 
 
 def file(group: str, option: str) -> Path:
     """Where an option stands; ours comes first, as it does for Hydra."""
     name = f"{group}/{option}.yaml"
-    return next((place / name for place in more if (place / name).is_file() and not (folder() / name).is_file()), folder() / name)
+    return next(
+        (place / name for place in extra_folders if (place / name).is_file() and not (folder() / name).is_file()),
+        folder() / name,
+    )
 
 
 def headline(path: Path) -> str:
@@ -144,7 +151,10 @@ def overrides(path: Path) -> list[str]:
     """The options of other groups that an option chooses along with itself, as they are typed."""
     entries = (yaml.safe_load(path.read_text()) or {}).get("defaults", [])
     chosen = [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
-    return [f"{group.removeprefix('override ').lstrip('/').replace('@', '.')}={short(option)}" for group, option in chosen]
+    return [
+        f"{group.removeprefix('override ').lstrip('/').replace('@', '.')}={as_typed(option)}"
+        for group, option in chosen
+    ]
 
 
 def holders(group: str) -> set[str]:

@@ -10,7 +10,13 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainer.base.errors import ConfigError, closest
 
-LAUNCHERS = {"joblib": "joblib", "submitit_local": "slurm", "submitit_slurm": "slurm", "ray": "ray", "ray_aws": "ray"}  # and the extra that brings each
+LAUNCHERS = {
+    "joblib": "joblib",
+    "submitit_local": "slurm",
+    "submitit_slurm": "slurm",
+    "ray": "ray",
+    "ray_aws": "ray",
+}  # and the extra that brings each
 PACKAGES = {"joblib": "hydra_joblib_launcher", "slurm": "hydra_submitit_launcher", "ray": "hydra_ray_launcher"}
 
 
@@ -66,13 +72,13 @@ def name() -> str:
     return HydraConfig.get().job.name
 
 
-def without_hydra(cfg: DictConfig) -> DictConfig:
+def without_hydra_node(cfg: DictConfig) -> DictConfig:
     """A composed configuration as a run gets it: Hydra's own part left out."""
     with flag_override(cfg, ["readonly", "struct"], False):
         return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
 
 
-def exact_directory() -> Path | None:
+def requested_directory() -> Path | None:
     """The directory that hydra.run.dir=DIR asks for, None where nobody asked."""
     settings = HydraConfig.get()
     return Path(settings.run.dir) if settings.mode == RunMode.RUN and settings.run.dir != "." else None

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.config import hydra_context
 from trainer.base.errors import ConfigError
+from trainer.config import hydra_context
 from trainer.config.hydra_context import word
 from trainer.config.targets import allowed, locate, nested
 
@@ -31,14 +31,22 @@ def node(cfg: DictConfig, path: str) -> Callable:
     for place, inner in nested(here, path):
         locate(inner._target_, place, path, libraries)
     known = locate(here._target_, path, path, libraries)
-    here = OmegaConf.create({key: value for key, value in OmegaConf.to_container(here, resolve=True).items() if f"{path}.{key}" not in OF_THE_RUN})
+    here = OmegaConf.create(
+        {
+            key: value
+            for key, value in OmegaConf.to_container(here, resolve=True).items()
+            if f"{path}.{key}" not in OF_THE_RUN
+        }
+    )
     for _, inner in nested(here, path):
         inner["_partial_"] = True  # what a technique wraps is its own to make
     keys = [key for key in here if not key.startswith("_")]
     fields = inspect.signature(known).parameters
     for key in keys:
         if key not in fields:
-            raise ConfigError(f"{path}.{key}: {known.__name__} has no field {key}; its fields: {', '.join(fields) or 'none'}")
+            raise ConfigError(
+                f"{path}.{key}: {known.__name__} has no field {key}; its fields: {', '.join(fields) or 'none'}"
+            )
     made = instantiate(here, _partial_=True, _convert_="all")
 
     def build(*arguments: object, **more: object) -> object:

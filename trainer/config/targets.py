@@ -6,14 +6,20 @@ from importlib import import_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.config import untrusted
 from trainer.base.errors import ConfigError, printable
+from trainer.config import untrusted
 
 LIBRARIES = ("trainer", "torch", "torchvision", "pytorch_optimizer")
 MODULE, OPTIMIZER = "torch.nn.Module", "torch.optim.Optimizer"  # imported where one is asked for
 KINDS = {"model": MODULE, "act": MODULE, "pool": MODULE, "reg.layer": MODULE, "optimizer": OPTIMIZER}
-FROM = {MODULE: ("torch.nn.modules.", "torchvision.models.", "torchvision.ops."), OPTIMIZER: ("torch.optim.", "pytorch_optimizer.")}
-IMPORTED = ("trainer.", *(place for places in FROM.values() for place in places))  # of ours and our libraries' modules; others have effects when imported
+FROM = {
+    MODULE: ("torch.nn.modules.", "torchvision.models.", "torchvision.ops."),
+    OPTIMIZER: ("torch.optim.", "pytorch_optimizer."),
+}
+IMPORTED = (
+    "trainer.",
+    *(place for places in FROM.values() for place in places),
+)  # of ours and our libraries' modules; others have effects when imported
 
 
 def allowed(overrides: list[str]) -> tuple[str, ...]:
@@ -48,12 +54,16 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
     """
     where = printable(f"{place}._target_={target}")
     if not isinstance(target, str) or target.partition(".")[0] not in libraries:
-        raise ConfigError(f"{where}: outside the allowed libraries ({', '.join(libraries)}); allow=[PACKAGE] on the command line adds one of your own")
+        raise ConfigError(
+            f"{where}: outside the allowed libraries ({', '.join(libraries)}); allow=[PACKAGE] on the command line adds one of your own"
+        )
     parts = target.split(".")
     try:
         found = import_module(parts[0])
     except ImportError as error:
-        raise ConfigError(f"{where}: {parts[0]} cannot be imported ({error}); install it, or put its folder on PYTHONPATH") from error
+        raise ConfigError(
+            f"{where}: {parts[0]} cannot be imported ({error}); install it, or put its folder on PYTHONPATH"
+        ) from error
     for end, part in enumerate(parts[1:], start=2):
         if part.startswith("_"):
             raise ConfigError(f"{where}: no class of that name")  # trainer.__main__ would run when it is imported
@@ -72,7 +82,9 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
         raise ConfigError(f"{where}: must be a torch {kind.rpartition('.')[2]}, as {group} needs")
     places = (f"{home}.", *FROM.get(kind, ())) if root in LIBRARIES else (f"{root}.",)
     if root not in libraries or not f"{found.__module__}.".startswith(places):
-        raise ConfigError(f"{where}: must be a class of {home}{''.join(f', {place[:-1]}' for place in FROM.get(kind, ()))}, or of a package of yours in allow=[...]")
+        raise ConfigError(
+            f"{where}: must be a class of {home}{''.join(f', {place[:-1]}' for place in FROM.get(kind, ()))}, or of a package of yours in allow=[...]"
+        )
     return found
 
 

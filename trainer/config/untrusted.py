@@ -15,11 +15,22 @@ from trainer.base.errors import ConfigError, DataError, closest, printable
 MOST_BYTES, MOST_LEVELS = 1_000_000, 50  # of a run's config.yaml; ours have 5 kB and 4 levels
 FUNCTIONS = ("now",)  # in ${name:...}; all others can reach the environment or make new configuration
 IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
-GRID, SEARCH = "hydra_plugins.trainer.GridSweeper", "hydra_plugins.trainer.OptunaSweeper"  # Hydra makes no plugin whose name begins otherwise
+GRID, SEARCH = (
+    "hydra_plugins.trainer.GridSweeper",
+    "hydra_plugins.trainer.OptunaSweeper",
+)  # Hydra makes no plugin whose name begins otherwise
 BASIC = (IN_TURN, GRID, SEARCH)
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is 10 times as fast
 LOGGING = {"version": 1, "root": {"level": "ERROR"}, "disable_existing_loggers": True}  # Hydra's `disabled`
-HYDRA_WORDS = ("hydra.run.dir", "hydra.sweep.dir", "hydra.sweep.subdir", "hydra.job.name", "hydra.verbose", "hydra/launcher", "hydra/sweeper")
+HYDRA_WORDS = (
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "hydra.sweep.subdir",
+    "hydra.job.name",
+    "hydra.verbose",
+    "hydra/launcher",
+    "hydra/sweeper",
+)
 HYDRA_TREES = ("hydra.launcher.", "hydra.sweeper.")
 FLAGS = {
     "experimental_rerun": "--experimental-rerun runs what a pickle holds; resume=RUN goes on with a run",
@@ -28,20 +39,20 @@ FLAGS = {
 }
 
 
-def quoted(text: object) -> str:
+def quote(text: object) -> str:
     """A text as a value that Hydra reads back as it is: in quotes, with quotes, backslashes before them and references escaped."""
     plain = re.sub(r"(\\*)(\$\{)", lambda found: found[1] * 2 + "\\${", str(text))
     return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), plain) + "'"
 
 
-def unquoted(text: str) -> str:
+def unquote(text: str) -> str:
     """A typed value, its quotes taken off; one without quotes as it stands, whatever signs it has."""
     if len(text) < 2 or text[0] not in "'\"" or text[-1] != text[0]:
         return text
     return re.sub(rf"\\+(?={text[0]}|$)", lambda found: found[0][: len(found[0]) // 2], text[1:-1])
 
 
-def calls_a_function(text: str) -> bool:
+def has_resolver(text: str) -> bool:
     """Whether a text holds an interpolation that is more than a reference to another key, as ${oc.env:NAME}."""
     while found := re.search(r"\$\{([^${}:]*)(:[^${}]*)?\}", text):
         if found[2] is not None and found[1].strip() not in FUNCTIONS:
@@ -52,14 +63,18 @@ def calls_a_function(text: str) -> bool:
 
 def require_no_functions(text: str, where: str) -> None:
     """Errors: ConfigError. The value is not shown: only its name has been looked at."""
-    if calls_a_function(text):
-        raise ConfigError(f"{printable(where)}: takes a value from the environment or a function, which no saved run may depend on; write the value itself")
+    if has_resolver(text):
+        raise ConfigError(
+            f"{printable(where)}: takes a value from the environment or a function, which no saved run may depend on; write the value itself"
+        )
 
 
 def require_one_line(text: str) -> None:
     """Errors: ConfigError for a word that overrides.txt could not hold, or that a terminal would obey."""
     if "\n" in text or printable(text) != text:
-        raise ConfigError(f"{printable(text)!r}: a decision is one line of letters and signs, without control characters")
+        raise ConfigError(
+            f"{printable(text)!r}: a decision is one line of letters and signs, without control characters"
+        )
 
 
 def require_known_flags(flags: object) -> None:
@@ -74,7 +89,9 @@ def require_known_hydra_word(key: str, text: str) -> None:
     if not key.startswith("hydra"):
         return
     if key not in HYDRA_WORDS and not (key.startswith(HYDRA_TREES) and "_target_" not in key):
-        raise ConfigError(f"{text}: not a word of Hydra's that train takes; {closest(key, [*HYDRA_WORDS, 'hydra.launcher', 'hydra.sweeper'])}")
+        raise ConfigError(
+            f"{text}: not a word of Hydra's that train takes; {closest(key, [*HYDRA_WORDS, 'hydra.launcher', 'hydra.sweeper'])}"
+        )
 
 
 def require_plain(composed: dict) -> None:
@@ -99,12 +116,16 @@ def require_safe_hydra(settings: dict) -> None:
     for place in ("launcher", "sweeper"):
         for path, value in leaves(settings[place], f"hydra.{place}"):
             if isinstance(value, str) and re.search(r"\$\{(?!hydra[.:])", value):
-                raise ConfigError(f"{path}: a launcher and a sweeper take plain values, no references; write the value itself")
+                raise ConfigError(
+                    f"{path}: a launcher and a sweeper take plain values, no references; write the value itself"
+                )
             if path.endswith("custom_search_space") and value is not None:
                 raise ConfigError(f"{path}: would call a function that a word names; write the space as words")
     for path, value in leaves(settings, "hydra"):
         if path.endswith("._target_") and value not in BASIC and value not in plugins():
-            raise ConfigError(f"{path}={printable(value)}: not an installed launcher or sweeper; choose one as hydra/launcher=NAME")
+            raise ConfigError(
+                f"{path}={printable(value)}: not an installed launcher or sweeper; choose one as hydra/launcher=NAME"
+            )
 
 
 def plugins() -> set[str]:
@@ -142,11 +163,18 @@ def read_yaml(path: Path) -> object:
                     raise yaml.YAMLError(f"nested deeper than {MOST_LEVELS} levels")
             elif isinstance(event, yaml.CollectionEndEvent):
                 node = open_nodes.pop()
-                open_nodes[-1].append(dict(zip(node[::2], node[1::2])) if isinstance(event, yaml.MappingEndEvent) else node)
+                open_nodes[-1].append(
+                    dict(zip(node[::2], node[1::2])) if isinstance(event, yaml.MappingEndEvent) else node
+                )
         if len(open_nodes[0]) > 1:
             raise yaml.YAMLError("holds more than one document")
         return open_nodes[0][0] if open_nodes[0] else None
-    except (OSError, yaml.YAMLError, ValueError, TypeError) as error:  # ValueError: dates and numbers that are none; TypeError: a key that is a list
+    except (
+        OSError,
+        yaml.YAMLError,
+        ValueError,
+        TypeError,
+    ) as error:  # ValueError: dates and numbers that are none; TypeError: a key that is a list
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise DataError(f"{printable(path)}: cannot be read ({printable(reason)})") from None
 

@@ -50,7 +50,9 @@ def opened(folder: Path, key: str, count: int) -> tuple[Survey, np.ndarray] | No
     """The two files, if they are there and whole."""
     known = looked_up(folder, key)
     try:
-        pixels = np.lib.format.open_memmap(folder / f"{key}.npy", mode="c")  # as long as its header says, or this raises
+        pixels = np.lib.format.open_memmap(
+            folder / f"{key}.npy", mode="c"
+        )  # as long as its header says, or this raises
         whole = known is not None and (pixels.dtype, pixels.shape) == (np.uint8, (count, *known.shape))
         return (known, pixels) if whole else None
     except Exception:  # a damaged header raises many kinds

@@ -14,7 +14,7 @@ def cores() -> int:
 
 
 def free_bytes(device: torch.device) -> int:
-    """Memory that is free on a device; on the CPU, what can be had without swapping and within a container's limit."""
+    """Progress that is free on a device; on the CPU, what can be had without swapping and within a container's limit."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":

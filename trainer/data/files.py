@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.data.capacity import cores
 from trainer.base.errors import DataError
+from trainer.data.capacity import cores
 
 CHUNK = 64  # files that a thread takes at once
 
@@ -41,7 +41,9 @@ class Files:
             except Exception as error:  # PIL raises many kinds, by format
                 raise DataError(f"{path}: cannot be read any more ({error}); it could when the run began") from None
             if picture.shape[:2] != self.shape[2:]:
-                raise DataError(f"{path}: has {picture.shape[1]}x{picture.shape[0]} pixels now; the run began with {self.shape[3]}x{self.shape[2]}")
+                raise DataError(
+                    f"{path}: has {picture.shape[1]}x{picture.shape[0]} pixels now; the run began with {self.shape[3]}x{self.shape[2]}"
+                )
             rows[place] = picture.transpose(2, 0, 1)[: self.shape[1]]
 
         pairs = enumerate(numbers.tolist())
@@ -126,7 +128,9 @@ class Survey:
     bad: dict[int, str]
 
 
-def survey(paths: Sequence[str], size: int | None, room: Callable[[tuple[int, ...]], np.ndarray | None]) -> tuple[Survey, np.ndarray | None]:
+def survey(
+    paths: Sequence[str], size: int | None, room: Callable[[tuple[int, ...]], np.ndarray | None]
+) -> tuple[Survey, np.ndarray | None]:
     """Decode every file, in as many threads as there are cores (PIL lets go of the lock).
 
     `room((N, 3, H, W))` gives the array to decode into, whose rows for bad files stay as they are, or None where the images are not
@@ -184,4 +188,6 @@ def tracked(items: Iterable, label: str, total: int | None = None) -> Iterator:
     from rich.console import Console
     from rich.progress import track
 
-    return iter(track(items, label, len(items) if total is None else total, console=Console(stderr=True), transient=True))
+    return iter(
+        track(items, label, len(items) if total is None else total, console=Console(stderr=True), transient=True)
+    )

@@ -8,14 +8,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.base.errors import DataError, nearest, require, require_one_of
 from trainer.data.cache import default_folder, kept, key_of, looked_up, note_down
 from trainer.data.capacity import free_bytes
 from trainer.data.files import Files, Rows, Survey, survey
 from trainer.data.splits import Split, Splits, hold_out, one_hot
-from trainer.base.errors import DataError, nearest, require, require_one_of
 
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
-COPIED = 2 * 2**30  # bytes up to which a split's images are copied into memory; larger ones are read from the cache as they are needed
+COPIED = (
+    2 * 2**30
+)  # bytes up to which a split's images are copied into memory; larger ones are read from the cache as they are needed
 SHARE = 0.5  # of the free memory, for images that have no other place
 
 
@@ -60,18 +62,33 @@ class ImageFolder:
         paths = [place + file for place, rows in places for file, *_ in rows]
         images, known, notes = self._images(paths, key_of(found, self.size))
         good = self._good(paths, known)
-        labels = torch.cat([torch.full((len(rows),), classes.index(name)) for part in present for name, rows in found[part].items()])
+        labels = torch.cat(
+            [torch.full((len(rows),), classes.index(name)) for part in present for name, rows in found[part].items()]
+        )
         lengths = [sum(map(len, found[part].values())) for part in present]
         members = {part: rows[good[rows]] for part, rows in zip(present, torch.arange(len(paths)).split(lengths))}
-        for name, left in (("train", labels[members["train"]].bincount(minlength=len(classes))), ("test", torch.tensor([len(members["test"])]))):
+        for name, left in (
+            ("train", labels[members["train"]].bincount(minlength=len(classes))),
+            ("test", torch.tensor([len(members["test"])])),
+        ):
             if not left.all():
-                raise DataError(f"{root / name}: no image that can be read" + (f" of {classes[int(left.argmin())]}" if name == "train" else ""))
+                raise DataError(
+                    f"{root / name}: no image that can be read"
+                    + (f" of {classes[int(left.argmin())]}" if name == "train" else "")
+                )
         if "val" not in members:
             train = members["train"]
-            members["train"], members["val"] = (train[part] for part in hold_out(labels[train], self.val_share, self.split_seed))
-        splits = {part: Split(picked(images, rows), one_hot(labels[rows], len(classes), str(root / part))) for part, rows in members.items()}
+            members["train"], members["val"] = (
+                train[part] for part in hold_out(labels[train], self.val_share, self.split_seed)
+            )
+        splits = {
+            part: Split(picked(images, rows), one_hot(labels[rows], len(classes), str(root / part)))
+            for part, rows in members.items()
+        }
         if known.bad:
-            notes += (f"data.on_error=skip: left out {len(known.bad):,} of {len(paths):,} files: {first_few([paths[number] for number in known.bad])}",)
+            notes += (
+                f"data.on_error=skip: left out {len(known.bad):,} of {len(paths):,} files: {first_few([paths[number] for number in known.bad])}",
+            )
         return Splits(**splits, task="classification", classes=tuple(classes), notes=notes)
 
     def _images(self, paths: list[str], key: str) -> tuple[Tensor | Files, Survey, tuple[str, ...]]:
@@ -93,15 +110,25 @@ class ImageFolder:
             note = f"data.cache={self.cache}: {place} cannot take the decoded images ({error.strerror or error}); data.cache=DIR names another folder"
         known, pixels = survey(paths, self.size, in_memory)
         if pixels is None:
-            return Files(paths, self.size, (len(paths), *known.shape)), known, (f"{note}; until then they are decoded in every epoch",)
-        return torch.from_numpy(pixels[:, : known.shape[0]]), known, (f"{note}; until then they are decoded at every start",)
+            return (
+                Files(paths, self.size, (len(paths), *known.shape)),
+                known,
+                (f"{note}; until then they are decoded in every epoch",),
+            )
+        return (
+            torch.from_numpy(pixels[:, : known.shape[0]]),
+            known,
+            (f"{note}; until then they are decoded at every start",),
+        )
 
     def _good(self, paths: list[str], known: Survey) -> Tensor:
         """Which files can be read. Errors: DataError where one cannot, unless they are to be skipped."""
         if known.bad and self.on_error == "stop":
             first, why = next(iter(known.bad.items()))
             others = f" ({len(known.bad):,} such files of {len(paths):,})" if len(known.bad) > 1 else ""
-            raise DataError(f"{paths[first]}: not an image that can be read ({why}){others}; put a good copy in its place, or leave it out with data.on_error=skip")
+            raise DataError(
+                f"{paths[first]}: not an image that can be read ({why}){others}; put a good copy in its place, or leave it out with data.on_error=skip"
+            )
         good = torch.ones(len(paths), dtype=torch.bool)
         good[list(known.bad)] = False
         return good
@@ -142,9 +169,15 @@ def files(part: Path, classes: list[str]) -> dict[str, list[tuple[str, int, int]
     for name in folders(part):
         if name not in classes:
             close = nearest(name, classes)
-            raise DataError(f"{part / name}: a class that train/ does not have; it has {', '.join(close or classes[:10])}")
+            raise DataError(
+                f"{part / name}: a class that train/ does not have; it has {', '.join(close or classes[:10])}"
+            )
         with os.scandir(part / name) as entries:
-            found[name] = sorted((entry.name, *stamp(entry)) for entry in entries if entry.name.lower().endswith(ENDINGS) and entry.name[0] != ".")
+            found[name] = sorted(
+                (entry.name, *stamp(entry))
+                for entry in entries
+                if entry.name.lower().endswith(ENDINGS) and entry.name[0] != "."
+            )
         if not found[name] and part.name == "train":
             raise DataError(f"{part / name}: no images in it (endings: {' '.join(ENDINGS)})")
     if not any(found.values()):

@@ -9,11 +9,11 @@ from hashlib import sha256
 import torch
 from torch import Tensor, device
 
-from trainer.data.worker_pool import Crew, ahead
+from trainer.base.errors import require, require_one_of
 from trainer.data.capacity import cores, free_bytes
 from trainer.data.files import Rows, read, whole
 from trainer.data.splits import Split
-from trainer.base.errors import require, require_one_of
+from trainer.data.worker_pool import Crew, ahead
 from trainer.preprocess import Apply
 
 CONVERTED_LIMIT = 256 * 2**20  # bytes up to which a split is preprocessed once and kept as floats
@@ -34,7 +34,9 @@ class Loader:
     Errors: ValueError.
     """
 
-    def __init__(self, split: Split, apply: Apply, target_device: device, residency: str = "auto", workers: int | str = "auto") -> None:
+    def __init__(
+        self, split: Split, apply: Apply, target_device: device, residency: str = "auto", workers: int | str = "auto"
+    ) -> None:
         require_one_of("auto", "device", "host", "stream", residency=residency)
         if workers != "auto":
             require(">= 1", workers=workers)
@@ -48,7 +50,9 @@ class Loader:
         elif self.residency == "host" and isinstance(self.images, Rows) and not isinstance(self.images.source, Tensor):
             self.images = whole(self.images, torch.device("cpu"))
         self._crew = Crew(self.images, cores() if workers == "auto" else workers)
-        self._stream = torch.cuda.Stream(target_device) if target_device.type == "cuda" else None  # for copies beside the computing
+        self._stream = (
+            torch.cuda.Stream(target_device) if target_device.type == "cuda" else None
+        )  # for copies beside the computing
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -77,7 +81,11 @@ class Loader:
             yield from map(self.batch, parts)
         if self.residency == "device" or not len(parts):
             return
-        numbers = [part.cpu() for part in parts] if self.device.type == "cpu" else torch.cat(list(parts)).cpu().split([len(part) for part in parts])
+        numbers = (
+            [part.cpu() for part in parts]
+            if self.device.type == "cpu"
+            else torch.cat(list(parts)).cpu().split([len(part) for part in parts])
+        )
         source = self._crew.read(numbers) if self.residency == "stream" else map(self._gather, numbers)
         with closing(ahead(map(self._send, source))) as arriving:
             for indices, (images, copied) in zip(parts, arriving):
@@ -102,7 +110,9 @@ class Loader:
         if self._stream is None or not isinstance(self.images, Tensor):
             return read(self.images, numbers)
         shape = (len(numbers), *self.images.shape[1:])
-        return torch.index_select(self.images, 0, numbers, out=torch.empty(shape, dtype=self.images.dtype, pin_memory=True))
+        return torch.index_select(
+            self.images, 0, numbers, out=torch.empty(shape, dtype=self.images.dtype, pin_memory=True)
+        )
 
     def _send(self, images: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
         """Start the copy to the device; the event says when it is done, where it goes on by itself."""
@@ -115,7 +125,9 @@ class Loader:
 
 def with_room(images: Tensor | Rows, target_device: device) -> str:
     """The first of device, host and stream where the images fit into the free memory; arrays on the disk count as host."""
-    size = math.prod(images.shape) * (2 * images.element_size() if isinstance(images, Tensor) and images.is_floating_point() else 1)
+    size = math.prod(images.shape) * (
+        2 * images.element_size() if isinstance(images, Tensor) and images.is_floating_point() else 1
+    )
     if size <= SHARE * free_bytes(target_device):
         return "device"
     on_disk_as_array = isinstance(images, Tensor) or isinstance(images.source, Tensor)

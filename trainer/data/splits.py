@@ -9,10 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.data.files import Rows, read
 from trainer.base.errors import DataError
+from trainer.data.files import Rows, read
 
-SAMPLED = 512 * 2**20  # bytes of images from which a preprocessing takes its statistics; larger splits give a sample of that size
+SAMPLED = (
+    512 * 2**20
+)  # bytes of images from which a preprocessing takes its statistics; larger splits give a sample of that size
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,9 @@ def halved(data: Splits, half: str) -> Splits:
         kept = split.targets[:, columns].sum(1).nonzero().flatten()
         return Split(split.images[kept], split.targets[kept, columns])
 
-    return replace(data, train=part(data.train), val=part(data.val), test=part(data.test), classes=data.classes[columns])
+    return replace(
+        data, train=part(data.train), val=part(data.val), test=part(data.test), classes=data.classes[columns]
+    )
 
 
 def take(images: Tensor, targets: Tensor, indices: Tensor) -> Split:

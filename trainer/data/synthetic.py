@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.base.errors import require
 from trainer.data.splits import Splits
 from trainer.data.tables import HeldOut
-from trainer.base.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +100,9 @@ class Spirals(Drawn):
         random = self.random()
         labels = np.arange(self.samples) % self.arms
         radius = random.uniform(0, 1, self.samples)
-        angle = 2 * math.pi * (labels / self.arms + self.turns * radius) + self.noise * random.standard_normal(self.samples)
+        angle = 2 * math.pi * (labels / self.arms + self.turns * radius) + self.noise * random.standard_normal(
+            self.samples
+        )
         points = radius * np.stack([np.cos(angle), np.sin(angle)])
         return self.in_classes(points.T, labels, tuple(f"arm {k}" for k in range(self.arms)))
 
@@ -169,7 +171,9 @@ class HeightWeight(Drawn):
         random = self.random()
         height, index = random.uniform(1.5, 2.0, self.samples), random.uniform(16, 32, self.samples)
         labels = np.digitize(index, [18.5, 25])
-        return self.in_classes(np.stack([height, index * height**2], 1), labels, ("underweight", "normal", "overweight"))
+        return self.in_classes(
+            np.stack([height, index * height**2], 1), labels, ("underweight", "normal", "overweight")
+        )
 
 
 def floats(values: np.ndarray) -> Tensor:

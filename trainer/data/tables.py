@@ -11,8 +11,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from trainer.data.splits import Split, Splits, halved, hold_out, one_hot, take
 from trainer.base.errors import require, require_one_of
+from trainer.data.splits import Split, Splits, halved, hold_out, one_hot, take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +142,9 @@ class Diabetes(HeldOut):
         targets = torch.from_numpy(bunch.target).float().unsqueeze(1)
         raw = self.regression(torch.from_numpy(bunch.data).float(), targets)
         deviation, mean = torch.std_mean(raw.train.targets, correction=0)
-        train, val, test = (replace(part, targets=(part.targets - mean) / deviation) for part in (raw.train, raw.val, raw.test))
+        train, val, test = (
+            replace(part, targets=(part.targets - mean) / deviation) for part in (raw.train, raw.val, raw.test)
+        )
         return replace(raw, train=train, val=val, test=test)
 
 
@@ -155,7 +157,9 @@ def digits():
 
 
 def features_by_class(held_out: HeldOut, bunch, source: str) -> Splits:
-    return held_out.classified(torch.from_numpy(bunch.data).float(), torch.from_numpy(bunch.target), bunch.target_names, source)
+    return held_out.classified(
+        torch.from_numpy(bunch.data).float(), torch.from_numpy(bunch.target), bunch.target_names, source
+    )
 
 
 def tiled(photo: Tensor, size: int) -> Tensor:

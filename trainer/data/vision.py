@@ -7,9 +7,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from trainer.base.errors import DataError, require, require_one_of
 from trainer.data.download import alone, fetch
 from trainer.data.splits import Split, Splits, halved, hold_out, one_hot, take
-from trainer.base.errors import DataError, require, require_one_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,9 +47,15 @@ class Vision:
         train, test = (self._read(train) for train in (True, False))
         (images, labels), (test_images, test_labels) = pixels(train), pixels(test)
         classes = tuple(getattr(train, "classes", map(str, range(int(labels.max()) + 1))))
-        targets, test_targets = (one_hot(part, len(classes), f"{self.source} in {self.root}") for part in (labels, test_labels))
+        targets, test_targets = (
+            one_hot(part, len(classes), f"{self.source} in {self.root}") for part in (labels, test_labels)
+        )
         kept, held = hold_out(labels, self.val_share, self.split_seed)
-        splits = {"train": take(images, targets, kept), "val": take(images, targets, held), "test": Split(test_images, test_targets)}
+        splits = {
+            "train": take(images, targets, kept),
+            "val": take(images, targets, held),
+            "test": Split(test_images, test_targets),
+        }
         return halved(Splits(**splits, task="classification", classes=classes), self.half)
 
     def _read(self, train: bool) -> object:
@@ -58,7 +64,11 @@ class Vision:
         known = getattr(datasets, self.source, None)
         if not (isinstance(known, type) and issubclass(known, datasets.VisionDataset)):
             raise ValueError(f"source must be a data set of torchvision.datasets, got {self.source}")
-        which = {"train": train} if "train" in inspect.signature(known).parameters else {"split": "train" if train else "test"}
+        which = (
+            {"train": train}
+            if "train" in inspect.signature(known).parameters
+            else {"split": "train" if train else "test"}
+        )
         place = Path(self.root) / self.folder
         try:
             if not self.download:

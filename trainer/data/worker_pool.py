@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from trainer.data.files import Rows, read
 from trainer.base.errors import DataError
+from trainer.data.files import Rows, read
 
 END = object()
 DEPTH = 3  # items on their way while one is used
@@ -71,7 +71,11 @@ class Crew:
                     raise done
                 place, count = done
                 yield reader.places[place, :count]
-        except (RuntimeError, EOFError, OSError) as error:  # as found by its absence, or half way through its last message
+        except (
+            RuntimeError,
+            EOFError,
+            OSError,
+        ) as error:  # as found by its absence, or half way through its last message
             why = str(error).partition("\n")[0] or type(error).__name__
             raise DataError(
                 f"workers={self.workers}: a process that reads images has died ({why}); most likely memory ran out "
@@ -82,7 +86,9 @@ class Crew:
                 self._idle.append((reader, orders, loader))
 
     def _hire(self, largest: int) -> tuple["Reader", list, DataLoader]:
-        reader = Reader(self.images, shared((ORDERS * self.workers + DEPTH + 2, largest, *self.images.shape[1:]), self.images.dtype))
+        reader = Reader(
+            self.images, shared((ORDERS * self.workers + DEPTH + 2, largest, *self.images.shape[1:]), self.images.dtype)
+        )
         orders: list[tuple[int, list[int]]] = []
         loader = DataLoader(
             reader,
@@ -92,7 +98,9 @@ class Crew:
             prefetch_factor=ORDERS,
             persistent_workers=True,
             worker_init_fn=undisturbed,
-            multiprocessing_context=multiprocessing.get_context("fork" if sys.platform == "linux" else None),  # shares the list of files
+            multiprocessing_context=multiprocessing.get_context(
+                "fork" if sys.platform == "linux" else None
+            ),  # shares the list of files
         )
         return reader, orders, loader
 
@@ -144,5 +152,7 @@ def started(loader: DataLoader) -> Iterator:
     if main:
         signal.signal(signal.SIGCHLD, before)
     for worker in set(multiprocessing.active_children()) - others:
-        atexit.register(worker.kill)  # a program that ends in the middle of an epoch asks with SIGTERM, which they do not hear
+        atexit.register(
+            worker.kill
+        )  # a program that ends in the middle of an epoch asks with SIGTERM, which they do not hear
     return arriving

@@ -39,19 +39,19 @@ def rate(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
         lr = run.optimizer.param_groups[0]["base_lr"]
         if usual and lr >= 20 * usual:
             digits = ".0f" if lr < 1e6 * usual else ".0e"
-            yield f"{place}.lr={catalog.short(lr)}: {lr / usual:{digits}} times the {catalog.short(usual)} that {place}={chosen[place]} begins with; large steps often diverge"
+            yield f"{place}.lr={catalog.as_typed(lr)}: {lr / usual:{digits}} times the {catalog.as_typed(usual)} that {place}={chosen[place]} begins with; large steps often diverge"
 
 
 def penalty(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
     for name, keys in cfg.reg.get("loss", {}).items():
         if keys.get("strength", 0) >= 0.1:
-            yield f"reg.loss.{name}.strength={catalog.short(keys.strength)}: against a mean loss this outweighs the data; nearest: 1e-4"
+            yield f"reg.loss.{name}.strength={catalog.as_typed(keys.strength)}: against a mean loss this outweighs the data; nearest: 1e-4"
 
 
 def decay_twice(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
     shrinking = [f"reg={name}" for name in ("l2", "elastic_net", "weight_decay") if name in chosen["reg"]]
     if cfg.optimizer.get("weight_decay"):
-        shrinking.append(f"optimizer.weight_decay={catalog.short(cfg.optimizer.weight_decay)}")
+        shrinking.append(f"optimizer.weight_decay={catalog.as_typed(cfg.optimizer.weight_decay)}")
     if len(shrinking) > 1:
         yield f"{' and '.join(shrinking)}: both shrink the weights; nearest: one of them"
 
@@ -77,7 +77,9 @@ def saturation(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
 def unused(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
     kinds = {kind.__name__ for module in run.model.modules() for kind in type(module).__mro__}
     for group in ("act", "pool"):
-        if chosen[group] != catalog.defaults()[group] and cfg[group]._target_.rpartition(".")[2] not in kinds | {"Identity"}:
+        if chosen[group] != catalog.defaults()[group] and cfg[group]._target_.rpartition(".")[2] not in kinds | {
+            "Identity"
+        }:
             yield f"{group}={chosen[group]}: model={chosen['model']} has no place for it, so that it does nothing; nearest: model=cnn"
     if chosen["norm"] != "none" and not any("Norm" in kind for kind in kinds):
         yield f"norm={chosen['norm']}: model={chosen['model']} has no place for it, so that it does nothing; nearest: model=mlp, model=cnn"
@@ -97,7 +99,9 @@ def unseen_views(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
 def inputs(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
     if chosen["preprocess"] == "whiten_zca" and len(run.data.input_shape) == 3:
         yield f"preprocess={chosen['preprocess']} on images: it lifts the noise of fine detail to the strength of the rest; nearest: channel_standardize"
-    if chosen["preprocess"] in ("pca", "whiten_pca") and any(isinstance(module, nn.Conv2d) for module in run.model.modules()):
+    if chosen["preprocess"] in ("pca", "whiten_pca") and any(
+        isinstance(module, nn.Conv2d) for module in run.model.modules()
+    ):
         yield f"preprocess={chosen['preprocess']} with model={chosen['model']}: components side by side are no neighbours, as pixels are; nearest: model=mlp"
     if chosen["preprocess"] in ("none", "minmax") and chosen["act"] in BOUNDED:
         yield f"preprocess={chosen['preprocess']} with act={chosen['act']}: inputs that are not centred push its units to one side; nearest: standardize"

@@ -8,22 +8,22 @@ import yaml
 from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from trainer.config import catalog
 from trainer.base import device
 from trainer.base.clock import Clock
+from trainer.base.errors import ConfigError
+from trainer.base.layer_factory import LayerFactory
+from trainer.base.layers import decay_parameters
+from trainer.base.metrics import SCORE
+from trainer.base.rng import derive, seed_default
+from trainer.config import catalog
+from trainer.config.hydra_context import choice
+from trainer.config.instantiate import node
+from trainer.config.targets import LIBRARIES, locate
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
-from trainer.base.errors import ConfigError
-from trainer.base.layer_factory import Kit
-from trainer.config.hydra_context import choice
-from trainer.base.layers import decayed
-from trainer.config.instantiate import node
-from trainer.engine.dry_run import explained, rehearse
-from trainer.base.rng import derive, seed_default
-from trainer.engine.run import Memory, Run, Slots
+from trainer.engine.dry_run import as_config_error, rehearse
+from trainer.engine.run import Progress, Run, Slots
 from trainer.search import halving
-from trainer.base.metrics import SCORE
-from trainer.config.targets import LIBRARIES, locate
 
 
 def slots(cfg: DictConfig, task_kind: str) -> Slots:
@@ -46,19 +46,27 @@ def fits(technique: object, group: str, option: str | None, task_kind: str) -> o
     """A technique, if it is meant for this kind of data. Errors: ConfigError, with the options of the group that are."""
     if task_kind in getattr(technique, "tasks", (task_kind,)):
         return technique
-    targets = {name: yaml.safe_load(catalog.file(group, name).read_text()).get("_target_") for name in catalog.options(group)}
-    meant = [name for name, target in targets.items() if target and task_kind in getattr(locate(target, group, group, LIBRARIES), "tasks", ())]
+    targets = {
+        name: yaml.safe_load(catalog.file(group, name).read_text()).get("_target_") for name in catalog.options(group)
+    }
+    meant = [
+        name
+        for name, target in targets.items()
+        if target and task_kind in getattr(locate(target, group, group, LIBRARIES), "tasks", ())
+    ]
     hint = f"; nearest: {', '.join(f'{group}={name}' for name in meant)}" if meant else ""
-    raise ConfigError(f"{group}={option}: is for {' or '.join(technique.tasks)}, but data={choice('data')} is {task_kind}{hint}")
+    raise ConfigError(
+        f"{group}={option}: is for {' or '.join(technique.tasks)}, but data={choice('data')} is {task_kind}{hint}"
+    )
 
 
-def run(cfg: DictConfig) -> Run:
+def build_run(cfg: DictConfig) -> Run:
     """Build and check everything a run is made of. Errors: UserError, before anything is written."""
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
-    with explained("data"):
+    with as_config_error("data"):
         data: Splits = node(cfg, "data")().load()
-    with explained("preprocess"):
+    with as_config_error("preprocess"):
         apply = node(cfg, "preprocess")().fit(data.train.sample())
     splits = (data.train, data.val, data.test)
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
@@ -103,7 +111,7 @@ def run(cfg: DictConfig) -> Run:
         save_seconds=save_seconds,
         skips=cfg.on_nan == "skip",
         monitor=watched,
-        memory=Memory(losses=torch.zeros(len(train), device=where)),
+        memory=Progress(losses=torch.zeros(len(train), device=where)),
     )
     rehearse(parts, cfg)
     return parts
@@ -112,9 +120,13 @@ def run(cfg: DictConfig) -> Run:
 def make_clock(cfg: DictConfig, samples: int, batch_size: int) -> Clock:
     update = batch_size * cfg.accumulate
     if batch_size > samples:
-        raise ConfigError(f"batch_size={batch_size}: larger than the {samples} training samples of data={choice('data')}; nearest: batch_size=full")
+        raise ConfigError(
+            f"batch_size={batch_size}: larger than the {samples} training samples of data={choice('data')}; nearest: batch_size=full"
+        )
     if update > samples:
-        raise ConfigError(f"accumulate={cfg.accumulate}: {cfg.accumulate} batches of {batch_size} are more than the {samples} training samples; nearest: accumulate={samples // batch_size}")
+        raise ConfigError(
+            f"accumulate={cfg.accumulate}: {cfg.accumulate} batches of {batch_size} are more than the {samples} training samples; nearest: accumulate={samples // batch_size}"
+        )
     steps = samples // update if cfg.drop_last else -(-samples // update)
     return Clock(total_steps=steps * cfg.epochs, steps_per_epoch=steps)
 
@@ -126,20 +138,22 @@ def saving(every: str, clock: Clock) -> tuple[int | None, float]:
     return clock.steps(every), 0.0
 
 
-def make_model(cfg: DictConfig, data: Splits, train: Loader, images: Tensor, chosen: Slots, where: torch.device) -> nn.Module:
+def make_model(
+    cfg: DictConfig, data: Splits, train: Loader, images: Tensor, chosen: Slots, where: torch.device
+) -> nn.Module:
     """Layers, then the model slot, then weights and biases, each from a seed of its own; on the device.
 
     Args:
         images: some of the training split, for what is fitted to them.
     """
     act = node(cfg, "act")
-    kit = Kit(act=act, norm=node(cfg, "norm")(), pool=node(cfg, "pool"), drops=chosen.layer)
+    kit = LayerFactory(act=act, norm=node(cfg, "norm")(), pool=node(cfg, "pool"), drops=chosen.layer)
     shape = tuple(images.shape[1:])  # as the preprocessing leaves it
     seed_default(torch.device("cpu"), derive(cfg.seed, "model"))
     network = node(cfg, "model")(shape, data.outputs, kit)
-    model = kit.entrance(network, shape[0])
+    model = kit.with_input_norm(network, shape[0])
     for name, change in zip(cfg.reg.get("model", {}), chosen.model):
-        with explained(f"reg={name}"):
+        with as_config_error(f"reg={name}"):
             model = change(model)
     model.to(where)
     for module in model.modules():
@@ -149,7 +163,7 @@ def make_model(cfg: DictConfig, data: Splits, train: Loader, images: Tensor, cho
         return untouched(model)
     for name in ("init", "bias"):
         seed_default(where, derive(cfg.seed, name))
-        with explained(name):
+        with as_config_error(name):
             node(cfg, name)()(model, images, train.targets, act)
     return model
 
@@ -166,7 +180,7 @@ def augmentations(cfg: DictConfig, task_kind: str, images: Tensor) -> list[Calla
     made = [fits(node(cfg, f"aug.{name}")(), "aug", name, task_kind) for name in cfg.aug]
     for name, transform in zip(cfg.aug, made):
         if hasattr(transform, "look_at"):
-            with explained(f"aug={name}"):
+            with as_config_error(f"aug={name}"):
                 transform.look_at(images)
     return made
 
@@ -175,14 +189,19 @@ def untouched(model: nn.Module) -> nn.Module:
     """A model that brings its weights along. Errors: ConfigError where a word asks for others."""
     for name in ("init", "bias"):
         if choice(name) not in (None, catalog.defaults()[name]):
-            raise ConfigError(f"{name}={choice(name)}: would overwrite the pretrained weights of model={choice('model')}; nearest: {name}={catalog.defaults()[name]}")
+            raise ConfigError(
+                f"{name}={choice(name)}: would overwrite the pretrained weights of model={choice('model')}; nearest: {name}={catalog.defaults()[name]}"
+            )
     return model
 
 
 def make_optimizer(cfg: DictConfig, model: nn.Module, update: int) -> torch.optim.Optimizer:
     """The optimizer over the weights that decay and those that do not, at the rate for `update` samples a step."""
-    weights, decays = [weight for weight in model.parameters() if weight.requires_grad], {*decayed(model)}
-    groups = [{"params": [weight for weight in weights if weight in decays]}, {"params": [weight for weight in weights if weight not in decays]}]
+    weights, decays = [weight for weight in model.parameters() if weight.requires_grad], {*decay_parameters(model)}
+    groups = [
+        {"params": [weight for weight in weights if weight in decays]},
+        {"params": [weight for weight in weights if weight not in decays]},
+    ]
     if "weight_decay" in cfg.optimizer:
         groups[1]["weight_decay"] = 0.0
     optimizer = node(cfg, "optimizer")([group for group in groups if group["params"]])
@@ -197,7 +216,9 @@ def make_optimizer(cfg: DictConfig, model: nn.Module, update: int) -> torch.opti
 def monitor(cfg: DictConfig, data: Splits) -> str:
     score = SCORE[data.task]
     if cfg.monitor not in ("auto", "loss", score):
-        raise ConfigError(f"monitor={cfg.monitor}: data={choice('data')} is {data.task} and has loss and {score}; nearest: monitor={score}")
+        raise ConfigError(
+            f"monitor={cfg.monitor}: data={choice('data')} is {data.task} and has loss and {score}; nearest: monitor={score}"
+        )
     if not len(data.val) and (cfg.reg.get("stop") or choice("sched") == "plateau"):
         raise ConfigError("data.val_share=0: early stopping and plateau watch a validation split; give it a share")
     return score if cfg.monitor == "auto" else cfg.monitor

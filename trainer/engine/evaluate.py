@@ -6,8 +6,8 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
+from trainer.base.metrics import MetricAccumulator
 from trainer.data.loader import Loader
-from trainer.base.metrics import Tally
 from trainer.tta import average
 
 
@@ -27,7 +27,7 @@ def evaluate(
     """
     training = model.training
     model.eval()
-    tally = Tally(task)
+    tally = MetricAccumulator(task)
     with torch.no_grad():
         for images, targets in split.in_order(batch_size):
             with autocast():

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from trainer.base.layers import producers
+from trainer.base.layers import weight_layers
 
 
 @torch.no_grad()
@@ -33,7 +33,7 @@ def fold(model: nn.Module, images: Tensor) -> tuple[nn.Module, int]:
         if id(inputs[0]) in made:
             pairs.append((made[id(inputs[0])], norm))
 
-    layers = [layer for layer in producers(model) if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    layers = [layer for layer in weight_layers(model) if isinstance(layer, (nn.Linear, nn.Conv2d))]
     hooks = [layer.register_forward_hook(note) for layer in layers]
     hooks += [module.register_forward_pre_hook(match) for module in model.modules() if isinstance(module, _BatchNorm)]
     model(images)

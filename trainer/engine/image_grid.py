@@ -9,14 +9,14 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from trainer.engine import build
-from trainer.data.loader import Loader
-from trainer.data.splits import Splits
-from trainer.rundir.event_file import EventFile
-from trainer.config.instantiate import node
-from trainer.engine.dry_run import explained
 from trainer.base.rng import derive
 from trainer.base.warp import fused
+from trainer.config.instantiate import node
+from trainer.data.loader import Loader
+from trainer.data.splits import Splits
+from trainer.engine import build
+from trainer.engine.dry_run import as_config_error
+from trainer.rundir.event_file import EventFile
 
 SAMPLES, VIEWS = 6, 6
 BATCH = 64  # samples that may be blended with one another
@@ -32,7 +32,7 @@ class Sheet:
 
 def sheet_of(cfg: DictConfig, data: Splits) -> Sheet | None:
     """The pictures that the decisions give; None where the samples are no images. Errors: ConfigError."""
-    with explained("preprocess"):
+    with as_config_error("preprocess"):
         apply = node(cfg, "preprocess")().fit(data.train.sample())
     train = Loader(data.train, apply, torch.device("cpu"))
     rng = torch.Generator()
@@ -41,12 +41,17 @@ def sheet_of(cfg: DictConfig, data: Splits) -> Sheet | None:
     images, targets = train.batch(chosen)
     if images.dim() != 4:
         return None
-    transforms = fused((*build.augmentations(cfg, data.task, build.some(train, cfg.seed)), *build.slots(cfg, data.task).batch))
+    transforms = fused(
+        (*build.augmentations(cfg, data.task, build.some(train, cfg.seed)), *build.slots(cfg, data.task).batch)
+    )
     if not transforms:
         width = min(1 + VIEWS, len(images))
         shown = min(SAMPLES * width, len(images)) // width * width
         labels = [label(target, data) for target in targets[:shown]]
-        return Sheet(colors(images[:shown], apply).unflatten(0, (-1, width)), [labels[start : start + width] for start in range(0, shown, width)])
+        return Sheet(
+            colors(images[:shown], apply).unflatten(0, (-1, width)),
+            [labels[start : start + width] for start in range(0, shown, width)],
+        )
     clock = build.make_clock(cfg, len(train), len(train) if cfg.batch_size == "full" else cfg.batch_size)
     columns = [(images, targets)]
     for view in range(VIEWS):
@@ -80,7 +85,11 @@ def label(target: Tensor, data: Splits) -> str:
         return f"{target[0]:.3g}"
     shares = torch.stack([1 - target[0], target[0]]) if data.task == "binary" else target
     values, classes = shares.topk(min(2, len(shares)))
-    parts = [f"{data.classes[number]} {value:.2f}" for value, number in zip(values.tolist(), classes.tolist()) if value > 0.005]
+    parts = [
+        f"{data.classes[number]} {value:.2f}"
+        for value, number in zip(values.tolist(), classes.tolist())
+        if value > 0.005
+    ]
     return data.classes[int(classes[0])] if values[0] > 0.995 else "\n".join(parts)
 
 
@@ -98,10 +107,17 @@ def draw(sheet: Sheet, names: Sequence[str], directory: Path) -> Path:
             axes.imshow(sheet.pictures[row, column].numpy(), interpolation="nearest")
             axes.set_title(sheet.labels[row][column], fontsize=7, pad=2)
             axes.set_axis_off()
-    figure.suptitle(f"left: as it is; then as {', '.join(names)} would show it" if names else "samples as they are (no augmentation chosen)", fontsize=10)
+    figure.suptitle(
+        f"left: as it is; then as {', '.join(names)} would show it"
+        if names
+        else "samples as they are (no augmentation chosen)",
+        fontsize=10,
+    )
     path = directory / "preview-images.png"
     figure.savefig(path, dpi=120)
     events = EventFile(directory)
-    events.add(image("preview", torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy()), dataformats="HWC"), 0)
+    events.add(
+        image("preview", torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy()), dataformats="HWC"), 0
+    )
     events.close()
     return path

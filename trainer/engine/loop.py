@@ -7,16 +7,16 @@ from contextlib import closing
 import torch
 from torch import Tensor, nn
 
-from trainer.rundir.checkpoint import Checkpoints
 from trainer.base.clock import Clock
-from trainer.rundir.console import Console
-from trainer.rundir.recorder import Curves
 from trainer.base.errors import Interrupted
-from trainer.base.layers import decayed
+from trainer.base.layers import decay_parameters
 from trainer.base.rng import derive, seed_default
-from trainer.engine.run import Outcome, Run
 from trainer.base.signals import Signals
 from trainer.base.warp import fused
+from trainer.engine.run import Outcome, Run
+from trainer.rundir.checkpoint import Checkpoints
+from trainer.rundir.console import Console
+from trainer.rundir.recorder import Recorder
 
 MOST_SKIPPED = 10  # updates in a row; then the run has diverged
 MOST_UNSEEN = 1000  # losses that wait to be looked at
@@ -24,7 +24,7 @@ MOST_UNSEEN = 1000  # losses that wait to be looked at
 
 def fit(
     run: Run,
-    curves: Curves,
+    curves: Recorder,
     checkpoints: Checkpoints,
     console: Console,
     save: Callable[..., None] = lambda *ignored: None,
@@ -37,7 +37,14 @@ def fit(
         until: the last update; None for that of the run.
     Errors: Interrupted where a signal comes in the first update.
     """
-    model, forward, optimizer, slots, averaging, memory = run.model, run.forward, run.optimizer, run.slots, run.averaging, run.memory
+    model, forward, optimizer, slots, averaging, memory = (
+        run.model,
+        run.forward,
+        run.optimizer,
+        run.slots,
+        run.averaging,
+        run.memory,
+    )
     weights = list(model.parameters())
     rng = torch.Generator(run.device)
     transforms = fused((*run.aug, *slots.batch))
@@ -50,7 +57,7 @@ def fit(
     # Penalties whose gradient is known in closed form add it themselves, at a third of what autograd takes.
     closed = [penalty for penalty in slots.loss if hasattr(penalty, "add_gradient") and not create_graph]
     others = [penalty for penalty in slots.loss if penalty not in closed]
-    decays = decayed(model)
+    decays = decay_parameters(model)
     first, last = memory.step, run.clock.total_steps if until is None else until
     status, done, bad = "finished", run.clock.at(first), 0
     unseen: list[Tensor] = []  # losses of the updates since they were last held to be numbers; on the device
@@ -107,9 +114,13 @@ def fit(
                     outputs = outputs.float()
                     losses = run.criterion(outputs, targets)  # (B,)
                     mean = torch.full_like(losses, 1 / count)  # over all parts of the update
-                    penalties = [penalty(model, images, outputs, targets) * (len(targets) / count) for penalty in others]
+                    penalties = [
+                        penalty(model, images, outputs, targets) * (len(targets) / count) for penalty in others
+                    ]
                     # The gradient of losses.dot(mean) + sum(penalties); a node for the dot product would cost 15 us.
-                    torch.autograd.backward([losses, *penalties], [mean, *[None] * len(penalties)], create_graph=create_graph)
+                    torch.autograd.backward(
+                        [losses, *penalties], [mean, *[None] * len(penalties)], create_graph=create_graph
+                    )
                     for part in (losses.detach().dot(mean), *penalties):
                         total = part.detach() if total is None else total + part.detach()
                     seen.append((losses.detach(), outputs.detach(), targets))
@@ -143,7 +154,9 @@ def fit(
                 curves.add(*part)
             if uses_losses:
                 for which, part in zip(indices, seen):
-                    memory.losses.scatter_reduce_(0, which, part[0], "amax", include_self=False)  # a sample drawn twice keeps the larger
+                    memory.losses.scatter_reduce_(
+                        0, which, part[0], "amax", include_self=False
+                    )  # a sample drawn twice keeps the larger
             done = run.clock.at(step + 1, now.lr)
             memory.step = done.step
             bar.advance(done)

@@ -12,15 +12,15 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
-from trainer.engine import build
-from trainer.rundir import checkpoint
-from trainer.rundir.checkpoint import Checkpoints
-from trainer.rundir.console import Console
-from trainer.rundir.recorder import Curves
 from trainer.base.errors import DataError, MachineError
+from trainer.engine.build import build_run
 from trainer.engine.loop import fit
 from trainer.engine.run import Run
 from trainer.engine.state import restore
+from trainer.rundir import checkpoint
+from trainer.rundir.checkpoint import Checkpoints
+from trainer.rundir.console import Console
+from trainer.rundir.recorder import Recorder
 
 
 def newest(directory: Path, device: torch.device, before: int | None = None) -> tuple[dict | None, list[str]]:
@@ -47,10 +47,14 @@ def finite(tensors) -> bool:
 
 def began(cfg: DictConfig, directory: Path, bad: int) -> str:
     """In which layer the loss of the update `bad` stopped being a number: the updates before it are run again from the last checkpoint."""
-    run = build.run(cfg)
+    run = build_run(cfg)
     run = replace(run, forward=run.model)  # hooks of a compiled model are not heard
     with TemporaryDirectory() as folder:
-        curves, checkpoints, silent = Curves(Path(folder), run.data.task), Checkpoints(Path(folder), run.monitor), Console(silent=True)
+        curves, checkpoints, silent = (
+            Recorder(Path(folder), run.data.task),
+            Checkpoints(Path(folder), run.monitor),
+            Console(silent=True),
+        )
         state, _ = newest(directory, run.device, before=bad)
         if state:
             restore(run, curves, state)
@@ -62,7 +66,11 @@ def began(cfg: DictConfig, directory: Path, bad: int) -> str:
         else:
             with first_output_that_is_none(run.model) as places:
                 fit(run, curves, checkpoints, silent, until=bad)
-            found = f"it began in {places[0]}" if places else "every layer's output was still a number, the loss itself was not"
+            found = (
+                f"it began in {places[0]}"
+                if places
+                else "every layer's output was still a number, the loss itself was not"
+            )
         curves.close()
     return found
 
@@ -91,7 +99,9 @@ def first_output_that_is_none(model: nn.Module) -> Iterator[list[str]]:
 def halved(cfg: DictConfig, run: Run) -> DictConfig:
     """The same updates from batches half as large, or of a third where two do not divide them, and so on. Errors: MachineError where there is nothing left to halve."""
     if run.batch_size == 1:
-        raise MachineError(f"batch_size=1: does not fit into the memory of {run.device} ({peak(run.device)}); nearest: a smaller model, precision=bf16")
+        raise MachineError(
+            f"batch_size=1: does not fit into the memory of {run.device} ({peak(run.device)}); nearest: a smaller model, precision=bf16"
+        )
     parts = next(number for number in range(2, run.batch_size + 1) if run.batch_size % number == 0)
     return OmegaConf.merge(cfg, {"batch_size": run.batch_size // parts, "accumulate": parts * run.accumulate})
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from trainer.base.clock import Clock
-from trainer.data.loader import Loader
-from trainer.data.splits import Splits
 from trainer.base.device import out_of_memory
 from trainer.base.errors import MachineError
-from trainer.engine.evaluate import evaluate
 from trainer.base.rng import derive, seed_default
+from trainer.data.loader import Loader
+from trainer.data.splits import Splits
+from trainer.engine.evaluate import evaluate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Slots:
 
 
 @dataclass(kw_only=True)
-class Memory:
+class Progress:
     """What a run has become besides its weights.
 
     Args:
@@ -80,7 +80,7 @@ class Run:
     save_seconds: float
     skips: bool  # updates whose loss or gradient is not finite
     monitor: str
-    memory: Memory
+    memory: Progress
 
     @property
     def uses_losses(self) -> bool:
@@ -107,7 +107,9 @@ class Run:
             if not out_of_memory(error):
                 raise
             half = max(self.eval_batch_size // 2, 1)
-            raise MachineError(f"eval_batch_size={self.eval_batch_size}: does not fit into the memory of {self.device}; nearest: eval_batch_size={half}") from None
+            raise MachineError(
+                f"eval_batch_size={self.eval_batch_size}: does not fit into the memory of {self.device}; nearest: eval_batch_size={half}"
+            ) from None
 
 
 @dataclass(frozen=True)

@@ -9,21 +9,23 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from trainer.engine import advice, build, recovery
-from trainer.engine import summary as report
-from trainer.rundir import checkpoint, curves_plot, resume, directory as rundir
-from trainer.config import hydra_context
 from trainer.base import device as machine
-from trainer.rundir.checkpoint import Checkpoints
 from trainer.base.clock import Clock
-from trainer.rundir.console import Console
-from trainer.rundir.recorder import Curves
 from trainer.base.device import out_of_memory
 from trainer.base.errors import ConfigError, Diverged, Interrupted, MachineError, UserError, printable
-from trainer.base.layers import decayed
+from trainer.base.layers import decay_parameters
+from trainer.config import hydra_context
+from trainer.engine import advice, recovery
+from trainer.engine import summary as report
+from trainer.engine.build import build_run
 from trainer.engine.loop import fit
 from trainer.engine.run import Outcome, Run
 from trainer.engine.state import capture, restore
+from trainer.rundir import checkpoint, curves_plot, resume
+from trainer.rundir import directory as rundir
+from trainer.rundir.checkpoint import Checkpoints
+from trainer.rundir.console import Console
+from trainer.rundir.recorder import Recorder
 
 ROLLBACKS = 3  # a run that diverges again after so many has diverged
 SLOWER = 0.5  # the learning rate after a rollback, of the one before
@@ -50,11 +52,13 @@ class Training:
         self.console.decisions(report.decisions(cfg), report.facts(run))
         for line in (*skipped, *run.data.notes, *advice.advice(cfg, run)):
             self.console.say(f"note: {line}")
-        self.curves = Curves(directory, run.data.task, self.console.say)
+        self.curves = Recorder(directory, run.data.task, self.console.say)
         self.checkpoints = Checkpoints(directory, run.monitor, state["best"] if state else None)
         if state:
             if state["step"] > run.clock.total_steps:
-                raise ConfigError(f"epochs={cfg.epochs}: the run has done more already, {state['step'] / run.clock.steps_per_epoch:g}; epochs=+N adds some")
+                raise ConfigError(
+                    f"epochs={cfg.epochs}: the run has done more already, {state['step'] / run.clock.steps_per_epoch:g}; epochs=+N adds some"
+                )
             restore(run, self.curves, state, set(changed))
             self.console.say(report.resumed(run, changed))
         elif begun:
@@ -70,7 +74,12 @@ class Training:
 
     def do(self) -> float | None:
         """Train and score. Errors: UserError."""
-        summary = {"status": "failed", "seed": self.cfg.seed, "device": machine.describe(self.run.device), "versions": rundir.versions()}
+        summary = {
+            "status": "failed",
+            "seed": self.cfg.seed,
+            "device": machine.describe(self.run.device),
+            "versions": rundir.versions(),
+        }
         try:
             outcome = self.fit()
             said = [stop.verdict for stop in self.run.slots.stop if getattr(stop, "verdict", "")]
@@ -93,7 +102,9 @@ class Training:
     def save(self, now: Clock, scored: dict | None, best: bool) -> None:
         """Write a checkpoint, or say once that the disk does not take it."""
         try:
-            self.checkpoints.save(capture(self.run, self.curves, self.checkpoints, now, scored) | {"config": self.digest}, best)
+            self.checkpoints.save(
+                capture(self.run, self.curves, self.checkpoints, now, scored) | {"config": self.digest}, best
+            )
         except OSError as error:
             if not self.warned:
                 newest = self.checkpoints.newest()
@@ -106,22 +117,34 @@ class Training:
         """Write summary.json, curves.png and the best weights, however the run ended, as far as the disk takes them. Returns what to tell where it is not the summary."""
         self.curves.close()
         self.console.flush()
-        summary["incomplete"] = [*(["checkpoints"] if self.checkpoints.failed else []), *self.curves.incomplete, *self.console.incomplete]
+        summary["incomplete"] = [
+            *(["checkpoints"] if self.checkpoints.failed else []),
+            *self.curves.incomplete,
+            *self.console.incomplete,
+        ]
         try:
-            rundir.summarize(self.directory, summary)
-            files = {} if hydra_context.sweep() else {"curves.png": lambda path: curves_plot.draw(self.curves.rows, path, resume.shortcoming(summary))}  # a sweep draws those of its jobs
+            rundir.write_summary(self.directory, summary)
+            files = (
+                {}
+                if hydra_context.sweep()
+                else {"curves.png": lambda path: curves_plot.draw(self.curves.rows, path, resume.shortcoming(summary))}
+            )  # a sweep draws those of its jobs
             if self.best:
                 files["weights.safetensors"] = lambda path: checkpoint.export(self.best, path)
             for name, make in files.items():
                 try:
                     make(self.directory / name)
                 except OSError as error:
-                    self.console.say(f"warning: {printable(self.directory)}/{name}: could not be written ({error.strerror})")
+                    self.console.say(
+                        f"warning: {printable(self.directory)}/{name}: could not be written ({error.strerror})"
+                    )
                     summary["incomplete"].append(name)
-                    rundir.summarize(self.directory, summary)
+                    rundir.write_summary(self.directory, summary)
         except OSError as error:
             place = printable(self.directory)
-            return MachineError(f"{place}/summary.json: could not be written ({error.strerror}); make room, then train resume={place} writes it")
+            return MachineError(
+                f"{place}/summary.json: could not be written ({error.strerror}); make room, then train resume={place} writes it"
+            )
         return None
 
     def fit(self) -> Outcome:
@@ -153,7 +176,7 @@ class Training:
             raise recovery.does_not_fit(self.run)
         before, self.cfg = self.run.batch_size, recovery.halved(self.cfg, self.run)
         self.run = None  # its memory is needed
-        self.run = build.run(self.cfg)
+        self.run = build_run(self.cfg)
         state, _ = recovery.newest(self.directory, self.run.device)
         restore(self.run, self.curves, state)
         self.tell(
@@ -170,7 +193,9 @@ class Training:
         restore(self.run, self.curves, state)
         for group, rate in zip(self.run.optimizer.param_groups, rates):
             group["base_lr"] = rate
-        self.tell(f"the loss stopped being a number in update {bad:,}; rolled back to after update {state['step']:,}, on with optimizer.lr={rates[0]:.4g}")
+        self.tell(
+            f"the loss stopped being a number in update {bad:,}; rolled back to after update {state['step']:,}, on with optimizer.lr={rates[0]:.4g}"
+        )
         return state["step"]
 
     def tell(self, line: str) -> None:
@@ -182,9 +207,14 @@ class Training:
         if outcome.status == "diverged":
             more = ", on_nan=skip" if self.cfg.on_nan == "stop" else ""
             where = recovery.began(self.cfg, self.directory, outcome.bad)
-            return Diverged(f"the loss stopped being a number in update {outcome.bad:,}: {where}; nearest: a smaller optimizer.lr, reg=grad_clip, warmup=linear{more}")
+            return Diverged(
+                f"the loss stopped being a number in update {outcome.bad:,}: {where}; nearest: a smaller optimizer.lr, reg=grad_clip, warmup=linear{more}"
+            )
         if outcome.status == "interrupted":
-            return Interrupted(f"interrupted after {outcome.now.step} updates; go on with: train resume={printable(self.directory)}", outcome.signal)
+            return Interrupted(
+                f"interrupted after {outcome.now.step} updates; go on with: train resume={printable(self.directory)}",
+                outcome.signal,
+            )
         return None
 
     def results(self, outcome: Outcome) -> dict:
@@ -212,7 +242,7 @@ class Training:
             "seconds": round(self.curves.seconds, 3),
             "images_per_second": round(statistics.median(rates), 1) if rates else None,
             "parameters": report.parameters(run.model),
-            "zeros": sum(int((weight == 0).sum()) for weight in decayed(run.model)),
+            "zeros": sum(int((weight == 0).sum()) for weight in decay_parameters(run.model)),
             "weights_sha256": checkpoint.digest(run.model),
         }
 
@@ -220,9 +250,11 @@ class Training:
 def describe(directory: Path, cfg: DictConfig, typed: list[str]) -> None:
     """Errors: MachineError where the disk does not even take what the run is."""
     try:
-        rundir.describe(directory, cfg, typed)
+        rundir.write_config(directory, cfg, typed)
     except OSError as error:
-        raise MachineError(f"output={printable(directory)}: the run cannot be begun there ({error.strerror}); make room, or output=DIR names another place") from None
+        raise MachineError(
+            f"output={printable(directory)}: the run cannot be begun there ({error.strerror}); make room, or output=DIR names another place"
+        ) from None
 
 
 def first_batch(run: Run) -> torch.Tensor | None:

@@ -5,14 +5,16 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from trainer.rundir.checkpoint import Checkpoints
 from trainer.base.clock import Clock
-from trainer.rundir.recorder import Curves
 from trainer.base.errors import DataError, printable
 from trainer.engine.run import Run
+from trainer.rundir.checkpoint import Checkpoints
+from trainer.rundir.recorder import Recorder
 
 
-def capture(run: Run, curves: Curves, checkpoints: Checkpoints, now: Clock, weights: Mapping[str, Tensor] | None) -> dict:
+def capture(
+    run: Run, curves: Recorder, checkpoints: Checkpoints, now: Clock, weights: Mapping[str, Tensor] | None
+) -> dict:
     """The state after the update `now`.
 
     Args:
@@ -47,7 +49,7 @@ def plain(value: object) -> object:
     return value.detach() if isinstance(value, Tensor) else value
 
 
-def restore(run: Run, curves: Curves, state: dict, changed: set[str] = frozenset()) -> None:
+def restore(run: Run, curves: Recorder, state: dict, changed: set[str] = frozenset()) -> None:
     """Bring a run that was just built to a captured state.
 
     Args:
@@ -56,7 +58,9 @@ def restore(run: Run, curves: Curves, state: dict, changed: set[str] = frozenset
     """
     try:
         if state["data"] != fingerprints(run):
-            raise DataError("the data is not what the run was trained on: its samples or labels have changed since; nothing was done")
+            raise DataError(
+                "the data is not what the run was trained on: its samples or labels have changed since; nothing was done"
+            )
         wanted = [dict(group) for group in run.optimizer.param_groups]
         run.model.load_state_dict(state["model"])
         if state["averaging"]:
@@ -76,7 +80,9 @@ def restore(run: Run, curves: Curves, state: dict, changed: set[str] = frozenset
             memory.losses.copy_(state["losses"])
         curves.load_state_dict(state["curves"], run.clock.at(memory.step))
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(f"the checkpoint does not fit the configuration ({printable(str(error).partition(chr(10))[0])})") from None
+        raise DataError(
+            f"the checkpoint does not fit the configuration ({printable(str(error).partition(chr(10))[0])})"
+        ) from None
 
 
 def fingerprints(run: Run) -> list[str]:

@@ -6,12 +6,12 @@ from pathlib import Path
 import torch
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.config import catalog, hydra_context
-from trainer.rundir.console import Console, figures
 from trainer.base.device import describe
-from trainer.base.layers import decayed
-from trainer.engine.run import Run
+from trainer.base.layers import decay_parameters
 from trainer.base.metrics import SCORE
+from trainer.config import catalog, hydra_context
+from trainer.engine.run import Run
+from trainer.rundir.console import Console, figures
 
 SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # the others only when they differ
 
@@ -19,8 +19,13 @@ SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sch
 def resumed(run: Run, changed: dict) -> str:
     """What to tell of a run that goes on."""
     at = f"resumed after update {run.memory.step:,} of {run.clock.total_steps:,}"
-    told = [f"{path} was {catalog.short(before)}, is {catalog.short(now)}" for path, (before, now) in changed.items()]
-    if "epochs" in changed and len({run.sched(run.clock.at(run.clock.total_steps * tenth // 10)) for tenth in range(10)}) > 1:
+    told = [
+        f"{path} was {catalog.as_typed(before)}, is {catalog.as_typed(now)}" for path, (before, now) in changed.items()
+    ]
+    if (
+        "epochs" in changed
+        and len({run.sched(run.clock.at(run.clock.total_steps * tenth // 10)) for tenth in range(10)}) > 1
+    ):
         told.append("the schedule now spans the new length, so that its rates differ from the first part's")
     return "; ".join([at, *told])
 
@@ -31,7 +36,7 @@ def parameters(model: torch.nn.Module) -> int:
 
 def weights(model: torch.nn.Module) -> str:
     """Which weights penalties and decay act on, and which they leave alone."""
-    decays = {id(weight) for weight in decayed(model)}
+    decays = {id(weight) for weight in decay_parameters(model)}
     names = [(name, id(weight) in decays) for name, weight in model.named_parameters() if weight.requires_grad]
     lists = (", ".join(name for name, decay in names if decay is wanted) or "none" for wanted in (True, False))
     return "weights that decay, where something does: {}\nand those that never do: {}".format(*lists)
@@ -39,8 +44,15 @@ def weights(model: torch.nn.Module) -> str:
 
 def decisions(cfg: DictConfig) -> Iterator[tuple[str, str, str, bool]]:
     """Group, option, its keys, and whether any of it differs from what the defaults say; groups left at nothing are left out."""
-    choices = hydra_context.choices() | {"reg": ", ".join(name for slot in cfg.reg.values() for name in slot), "aug": ", ".join(cfg.aug)}
-    usual, keys, common = catalog.defaults() | {"reg": "", "aug": ""}, catalog.rules(cfg, hydra_context.choices()), catalog.keys(catalog.folder() / "config.yaml")
+    choices = hydra_context.choices() | {
+        "reg": ", ".join(name for slot in cfg.reg.values() for name in slot),
+        "aug": ", ".join(cfg.aug),
+    }
+    usual, keys, common = (
+        catalog.defaults() | {"reg": "", "aug": ""},
+        catalog.rules(cfg, hydra_context.choices()),
+        catalog.keys(catalog.folder() / "config.yaml"),
+    )
     for group in sorted(choices, key=place):
         own = {path: OmegaConf.select(cfg, path) for path in keys if owner(path, choices) == group}
         own = {path: value for path, value in own.items() if path not in common or value != keys[path].default}
@@ -65,11 +77,17 @@ def owner(path: str, choices: dict[str, str | None]) -> str | None:
 
 
 def shown(values: dict[str, object], group: str) -> str:
-    return "  ".join(f"{path.removeprefix(f'{group}.')}={catalog.short(value)}" for path, value in values.items() if not path.endswith(".fused"))
+    return "  ".join(
+        f"{path.removeprefix(f'{group}.')}={catalog.as_typed(value)}"
+        for path, value in values.items()
+        if not path.endswith(".fused")
+    )
 
 
 def facts(run: Run) -> Iterator[tuple[str, str]]:
-    sizes = ", ".join(f"{len(loader):,} {name}" for name, loader in (("train", run.train), ("val", run.val), ("test", run.test)))
+    sizes = ", ".join(
+        f"{len(loader):,} {name}" for name, loader in (("train", run.train), ("val", run.val), ("test", run.test))
+    )
     kind = f"{run.data.outputs} classes" if run.data.task == "classification" else run.data.task
     yield "samples", f"{sizes}; {'x'.join(map(str, run.data.input_shape))}, {kind}"
     yield "model", f"{parameters(run.model):,} parameters"
@@ -79,19 +97,45 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
 
 def settings(cfg: DictConfig, run: Run) -> dict[str, str | float]:
     """The HParams row: the same keys in every run, never None."""
-    chosen = {group: hydra_context.choice(group) or "none" for group in catalog.groups() if group not in catalog.SEVERAL}
-    chosen |= {"reg": "+".join(name for slot in cfg.reg.values() for name in slot) or "none", "aug": "+".join(cfg.aug) or "none"}
-    numbers = {path: OmegaConf.select(cfg, path) for path in catalog.keys(catalog.folder() / "config.yaml") if not path.startswith(("output", "runs", "allow", "threads", "resume"))}
-    typed = " ".join(text for text in hydra_context.overrides() if not text.startswith(("hydra.", "output="))) or "(defaults)"
-    numbers = {path: catalog.short(value) if isinstance(value, bool) else value for path, value in numbers.items()}  # else TensorBoard shows 0.0000
-    return {**chosen, **numbers, "batch_size": str(cfg.batch_size), "lr": run.optimizer.param_groups[0]["base_lr"], "overrides": typed}
+    chosen = {
+        group: hydra_context.choice(group) or "none" for group in catalog.groups() if group not in catalog.MULTI_SELECT
+    }
+    chosen |= {
+        "reg": "+".join(name for slot in cfg.reg.values() for name in slot) or "none",
+        "aug": "+".join(cfg.aug) or "none",
+    }
+    numbers = {
+        path: OmegaConf.select(cfg, path)
+        for path in catalog.keys(catalog.folder() / "config.yaml")
+        if not path.startswith(("output", "runs", "allow", "threads", "resume"))
+    }
+    typed = (
+        " ".join(text for text in hydra_context.overrides() if not text.startswith(("hydra.", "output=")))
+        or "(defaults)"
+    )
+    numbers = {
+        path: catalog.as_typed(value) if isinstance(value, bool) else value for path, value in numbers.items()
+    }  # else TensorBoard shows 0.0000
+    return {
+        **chosen,
+        **numbers,
+        "batch_size": str(cfg.batch_size),
+        "lr": run.optimizer.param_groups[0]["base_lr"],
+        "overrides": typed,
+    }
 
 
 def measures(summary: dict) -> dict[str, float]:
     """Metrics of the HParams tab: final and best of validation, and test, where there are any."""
     named = {"final": summary["final"]["val"], "best": summary["best"], "test": summary["test"]}
     keys = ("loss", "accuracy", "r2")
-    return {f"hparams/{when}_{key}": scores[key] for when, scores in named.items() if scores for key in keys if scores.get(key) is not None}
+    return {
+        f"hparams/{when}_{key}": scores[key]
+        for when, scores in named.items()
+        if scores
+        for key in keys
+        if scores.get(key) is not None
+    }
 
 
 def guessing(run: Run, best: dict | None) -> str | None:
@@ -111,7 +155,9 @@ def farewell(console: Console, summary: dict, run: Run, directory: Path) -> None
     console.say()
     when = f"in update {summary['diverged_in']:,}, seen after" if "diverged_in" in summary else "after"
     console.say(f"{summary['status']} {when} {summary['steps']:,} updates in {summary['seconds']:.1f} s{rate}")
-    final = {key: value for key, value in (summary["final"]["val"] or {}).items() if key in ("loss", SCORE[run.data.task])}
+    final = {
+        key: value for key, value in (summary["final"]["val"] or {}).items() if key in ("loss", SCORE[run.data.task])
+    }
     if final:
         console.say(f"  final  val   {figures(final)}")
     if best := summary["best"]:

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trainer.base.layers import Residual, fans, weight_layers, weight_of
 from trainer.init.gain import Act, gain
-from trainer.base.layers import Residual, fans, producers, weight_of
 
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
@@ -28,14 +28,16 @@ class Fixup:
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         blocks = [module for module in model.modules() if isinstance(module, Residual)]
         if not blocks:
-            raise ValueError("is for residual nets, the model has no residual block; nearest: model=resnet20, norm=none")
+            raise ValueError(
+                "is for residual nets, the model has no residual block; nearest: model=resnet20, norm=none"
+            )
         if any(isinstance(module, NORMS) or hasattr(module, "eps") for module in model.modules()):
             raise ValueError("stands in for norm layers, the model has them; nearest: norm=none, init=he_normal")
-        layers, scale = list(producers(model)), gain(act)
+        layers, scale = list(weight_layers(model)), gain(act)
         for layer in layers:
             nn.init.normal_(weight_of(layer), std=scale * fans(layer)[0] ** -0.5)
         for block in blocks:
-            inner = list(producers(block.branch))
+            inner = list(weight_layers(block.branch))
             for layer in inner[:-1]:
                 weight_of(layer).mul_(len(blocks) ** (-1 / (2 * len(inner) - 2)))
             for layer in inner[-1:]:
@@ -57,7 +59,11 @@ def shifted(branch: nn.Module, device: torch.device) -> list[nn.Module]:
     for part in branch:
         if isinstance(part, nn.Sequential):
             parts += shifted(part, device)
-        elif isinstance(part, nn.Flatten) or "pool" in type(part).__name__.lower() or "drop" in type(part).__name__.lower():
+        elif (
+            isinstance(part, nn.Flatten)
+            or "pool" in type(part).__name__.lower()
+            or "drop" in type(part).__name__.lower()
+        ):
             parts.append(part)
         else:
             parts += [Shift().to(device), part]

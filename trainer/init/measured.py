@@ -12,15 +12,15 @@ import torch
 from torch import Tensor, nn
 
 from trainer.base.errors import require
+from trainer.base.layers import fans, weight_layers, weight_of
 from trainer.init.gain import Act, gain
-from trainer.base.layers import fans, producers, weight_of
 
 
 @contextmanager
 def watched(model: nn.Module, look: Callable) -> Iterator[None]:
     """Evaluation mode with `look(layer, inputs, output)` behind every producer's forward; modes and hooks are put back whatever happens."""
     modes = [(module, module.training) for module in model.modules()]
-    hooks = [layer.register_forward_hook(look) for layer in producers(model)]
+    hooks = [layer.register_forward_hook(look) for layer in weight_layers(model)]
     try:
         model.eval()
         yield
@@ -82,7 +82,7 @@ class Lsuv:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        for layer in producers(model):
+        for layer in weight_layers(model):
             for block in weight_of(layer).chunk(getattr(layer, "groups", 1)):
                 nn.init.orthogonal_(block)
 
@@ -121,7 +121,7 @@ class DataDependent:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        for layer in producers(model):
+        for layer in weight_layers(model):
             nn.init.normal_(weight_of(layer))
 
         def std_of(signal: Tensor) -> Tensor:
@@ -130,7 +130,7 @@ class DataDependent:
             return torch.where(std > 1e-6 * columns.abs().amax(1), std, 1.0)
 
         rescale(model, images, std_of)
-        weights = [weight_of(layer) for layer in producers(model)]
+        weights = [weight_of(layer) for layer in weight_layers(model)]
         if len(weights) > 1 and is_chain(model):
             with watched(model, lambda layer, inputs, output: None):
                 for _ in range(self.rounds):
@@ -140,7 +140,11 @@ class DataDependent:
 def is_chain(part: nn.Module) -> bool:
     """Whether layers stand one behind another: nothing but nn.Sequential holds others (a dropped weight's mask is none)."""
     inside = list(part.children())
-    return not inside or hasattr(part, "parametrizations") or (isinstance(part, nn.Sequential) and all(map(is_chain, inside)))
+    return (
+        not inside
+        or hasattr(part, "parametrizations")
+        or (isinstance(part, nn.Sequential) and all(map(is_chain, inside)))
+    )
 
 
 def equalise(model: nn.Module, weights: list[Tensor], images: Tensor, alpha: float) -> None:
@@ -169,7 +173,7 @@ class RandomWalk:
     """
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        layers = list(producers(model))
+        layers = list(weight_layers(model))
         draws = [torch.randn_like(weight_of(layer)) for layer in layers]
         start = math.log(first_guess(act(), gain(act), [weight_of(layer).shape[0] for layer in layers[:-1]]))
         top: list[Tensor] = []

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from trainer.base.errors import require
+from trainer.base.layers import weight_layers, weight_of
 from trainer.init.gain import Act
-from trainer.base.layers import producers, weight_of
 
 FINITE = "in (-inf, inf)"
 
@@ -16,7 +16,7 @@ FINITE = "in (-inf, inf)"
 @torch.no_grad()
 def fill(model: nn.Module, rule: Callable[[Tensor], object]) -> None:
     """The weights of every layer by one rule, which changes them in place."""
-    for layer in producers(model):
+    for layer in weight_layers(model):
         rule(weight_of(layer))
 
 

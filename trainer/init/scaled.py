@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from trainer.base.errors import require, require_one_of
+from trainer.base.layers import fans, weight_layers, weight_of
 from trainer.init.gain import Act, factor, gain, require_gain
-from trainer.base.layers import fans, producers, weight_of
 
-TRUNCATED = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))  # deviation of a normal cut at two: 0.8796
+TRUNCATED = math.sqrt(
+    1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2))
+)  # deviation of a normal cut at two: 0.8796
 
 
 def normal(weight: Tensor, std: float) -> None:
@@ -34,7 +36,7 @@ def truncated_normal(weight: Tensor, std: float) -> None:
 
 def draw(model: nn.Module, shape: Callable[[Tensor, float], None], std_of: Callable[[int, int], float]) -> None:
     """The weights of every layer from a distribution of mean 0 and the deviation that its fans (inputs, outputs) ask for."""
-    for layer in producers(model):
+    for layer in weight_layers(model):
         shape(weight_of(layer), std_of(*fans(layer)))
 
 
@@ -62,7 +64,7 @@ class Auto:
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         entering, later = 1.0, gain(act)
-        for layer in producers(model):
+        for layer in weight_layers(model):
             normal(weight_of(layer), entering / math.sqrt(fans(layer)[0]))
             entering = later
 
@@ -208,6 +210,8 @@ class VarianceScaling:
         shape = {"normal": normal, "truncated_normal": truncated_normal, "uniform": uniform}[self.distribution]
 
         def std(inputs: int, outputs: int) -> float:
-            return math.sqrt(self.scale / {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2}[self.mode])
+            return math.sqrt(
+                self.scale / {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2}[self.mode]
+            )
 
         draw(model, shape, std)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trainer.base.layers import weight_layers, weight_of
 from trainer.init.gain import Act, factor, require_gain
-from trainer.base.layers import producers, weight_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +29,7 @@ class Orthogonal:
     @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         scale = factor(self.gain, act)
-        for layer in producers(model):
+        for layer in weight_layers(model):
             for block in weight_of(layer).chunk(getattr(layer, "groups", 1)):
                 nn.init.orthogonal_(block, scale)
 
@@ -44,9 +44,11 @@ class Identity:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        hidden = list(producers(model))[1:-1]
+        hidden = list(weight_layers(model))[1:-1]
         if not hidden:
-            raise ValueError("needs layers between the first and the last, the model has none; nearest: model=mlp, init=orthogonal")
+            raise ValueError(
+                "needs layers between the first and the last, the model has none; nearest: model=mlp, init=orthogonal"
+            )
         for layer in hidden:
             if not isinstance(layer, nn.Linear):
                 raise ValueError("is for dense layers, the model has hidden convolutions; nearest: init=dirac")
@@ -70,7 +72,7 @@ class Dirac:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        convolutions = [layer for layer in producers(model) if not isinstance(layer, nn.Linear)]
+        convolutions = [layer for layer in weight_layers(model) if not isinstance(layer, nn.Linear)]
         if not convolutions:
             raise ValueError("is for convolutions, the model has none; nearest: init=identity, init=orthogonal")
         for layer in convolutions:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from trainer.base.layer_factory import Kit
+from trainer.base.layer_factory import LayerFactory
 from trainer.model.parts import after, dense_part, pooling, require_image_shape
 
 VGG_STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
@@ -24,7 +24,9 @@ class LeNet(nn.Sequential):
         convolution sees all 6; the poolings learn nothing; a dense layer in place of radial basis functions.
     """
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, hidden: Sequence[int] = (120, 84)) -> None:
+    def __init__(
+        self, input_shape: tuple[int, ...], outputs: int, kit: LayerFactory, *, hidden: Sequence[int] = (120, 84)
+    ) -> None:
         require_image_shape(input_shape)
         layers, shape = [], tuple(input_shape)
         for width, side in ((6, 32), (16, 14)):
@@ -49,7 +51,9 @@ class AlexNet(nn.Sequential):
         (pool.kernel_size=3 pool.stride=2 is the paper's overlapping one); the form for small images.
     """
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, hidden: Sequence[int] = (4096, 4096)) -> None:
+    def __init__(
+        self, input_shape: tuple[int, ...], outputs: int, kit: LayerFactory, *, hidden: Sequence[int] = (4096, 4096)
+    ) -> None:
         require_image_shape(input_shape)
         large = min(input_shape[1:]) >= 128
         channels = input_shape[0]
@@ -78,7 +82,15 @@ class Vgg(nn.Sequential):
         average, which changes nothing at 224x224; poolings only while the image lasts.
     """
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, depth: int, hidden: Sequence[int] = (512, 512)) -> None:
+    def __init__(
+        self,
+        input_shape: tuple[int, ...],
+        outputs: int,
+        kit: LayerFactory,
+        *,
+        depth: int,
+        hidden: Sequence[int] = (512, 512),
+    ) -> None:
         require_image_shape(input_shape)
         if depth not in VGG_STAGES:
             nearest = min(VGG_STAGES, key=lambda known: abs(known - depth))

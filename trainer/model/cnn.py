@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from trainer.base.errors import require
-from trainer.base.layer_factory import Kit
+from trainer.base.layer_factory import LayerFactory
 from trainer.model.parts import average_part, pooling, require_image_shape
 
 
@@ -17,7 +17,9 @@ class Cnn(nn.Sequential):
     Shapes: (B, C, H, W) -> (B, K). Errors: ValueError on inputs that are not images.
     """
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, channels: Sequence[int] = (32, 64, 128)) -> None:
+    def __init__(
+        self, input_shape: tuple[int, ...], outputs: int, kit: LayerFactory, *, channels: Sequence[int] = (32, 64, 128)
+    ) -> None:
         require_image_shape(input_shape)
         require(">= 1", channels=min(channels, default=1))
         layers, shape = [], tuple(input_shape)

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.base.errors import require
-from trainer.base.layer_factory import Kit
+from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import weight_of
 from trainer.model.parts import after, pooling, require_image_shape
 
@@ -33,7 +33,7 @@ class FastCnn(nn.Module):
         self,
         input_shape: tuple[int, ...],
         outputs: int,
-        kit: Kit,
+        kit: LayerFactory,
         *,
         channels: Sequence[int] = (64, 256, 256),
         eps: float = 5e-4,
@@ -56,7 +56,9 @@ class FastCnn(nn.Module):
             second = kit.conv(width, width)
             layers += [pass_on(conv), *pool, *rest, *second]
             pass_on(second[0])
-        self.layers = nn.Sequential(*layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), *kit.drop(), kit.head(shape[0], outputs))
+        self.layers = nn.Sequential(
+            *layers, nn.AdaptiveMaxPool2d(1), nn.Flatten(), *kit.drop(), kit.head(shape[0], outputs)
+        )
 
     def forward(self, images: Tensor) -> Tensor:
         return self.scale * self.layers(self.whiten(images))

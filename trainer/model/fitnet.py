@@ -6,7 +6,7 @@ from itertools import cycle
 from torch import nn
 
 from trainer.base.errors import require
-from trainer.base.layer_factory import Kit
+from trainer.base.layer_factory import LayerFactory
 from trainer.model.parts import after, dense_part, pooling, require_image_shape
 
 
@@ -33,7 +33,7 @@ class FitNet(nn.Sequential):
         self,
         input_shape: tuple[int, ...],
         outputs: int,
-        kit: Kit,
+        kit: LayerFactory,
         *,
         channels: Sequence[int],
         kernels: Sequence[int],

@@ -4,7 +4,7 @@ import math
 
 from torch import nn
 
-from trainer.base.layer_factory import Kit
+from trainer.base.layer_factory import LayerFactory
 
 
 class Linear(nn.Sequential):
@@ -13,5 +13,5 @@ class Linear(nn.Sequential):
     Shapes: (B, *input_shape) -> (B, K).
     """
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit) -> None:
+    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: LayerFactory) -> None:
         super().__init__(nn.Flatten(), kit.head(math.prod(input_shape), outputs))

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from trainer.base.errors import require
-from trainer.base.layer_factory import Kit
+from trainer.base.layer_factory import LayerFactory
 from trainer.model.parts import dense_part
 
 
@@ -18,7 +18,9 @@ class Mlp(nn.Sequential):
     Shapes: (B, *input_shape) -> (B, K). Errors: ValueError.
     """
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, hidden: Sequence[int] = (128, 128)) -> None:
+    def __init__(
+        self, input_shape: tuple[int, ...], outputs: int, kit: LayerFactory, *, hidden: Sequence[int] = (128, 128)
+    ) -> None:
         super().__init__(*dense_part(kit, input_shape, hidden, outputs))
 
 
@@ -32,7 +34,9 @@ class DeepMlp(nn.Sequential):
     Source: CS231n, lecture "Training neural networks I" (statistics of the activations of six layers).
     """
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, width: int = 256, depth: int = 6) -> None:
+    def __init__(
+        self, input_shape: tuple[int, ...], outputs: int, kit: LayerFactory, *, width: int = 256, depth: int = 6
+    ) -> None:
         require(">= 1", width=width, depth=depth)
         super().__init__(*dense_part(kit, input_shape, [width] * depth, outputs))
 
@@ -50,7 +54,9 @@ class LinearChain(nn.Sequential):
     Source: Goodfellow et al., "Deep Learning", 2016, section 8.7.1. Differs: widths above 1 (x, w and y are scalars there).
     """
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, width: int = 16, depth: int = 10) -> None:
+    def __init__(
+        self, input_shape: tuple[int, ...], outputs: int, kit: LayerFactory, *, width: int = 16, depth: int = 10
+    ) -> None:
         require(">= 1", width=width, depth=depth)
         widths = [math.prod(input_shape), *[width] * (depth - 1)]
         layers: list[nn.Module] = [nn.Flatten()]

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from trainer.base.errors import require
-from trainer.base.layer_factory import Kit
+from trainer.base.layer_factory import LayerFactory
 
 Shape = tuple[int, ...]
 
@@ -15,9 +15,13 @@ Shape = tuple[int, ...]
 def require_image_shape(input_shape: Shape, side: int = 1) -> None:
     """Hold the data's shape to (C, H, W), H and W no smaller than `side`. Errors: ValueError."""
     if len(input_shape) != 3:
-        raise ValueError(f"needs images (C, H, W), the data has shape {tuple(input_shape)}; nearest: model=mlp, model=linear")
+        raise ValueError(
+            f"needs images (C, H, W), the data has shape {tuple(input_shape)}; nearest: model=mlp, model=linear"
+        )
     if min(input_shape[1:]) < side:
-        raise ValueError(f"needs images of {side}x{side} pixels or more, the data has shape {tuple(input_shape)}; nearest: model=cnn")
+        raise ValueError(
+            f"needs images of {side}x{side} pixels or more, the data has shape {tuple(input_shape)}; nearest: model=cnn"
+        )
 
 
 def residual_blocks(depth: int, others: int) -> int:
@@ -40,7 +44,7 @@ def after(layer: nn.Module, shape: Shape) -> Shape:
         layer.train()
 
 
-def pooling(kit: Kit, shape: Shape) -> tuple[list[nn.Module], Shape]:
+def pooling(kit: LayerFactory, shape: Shape) -> tuple[list[nn.Module], Shape]:
     """The kit's pooling while the image (C, H, W) is at least 2 pixels wide, then none; and the shape behind it.
 
     Measured: not every pooling halves.
@@ -51,7 +55,7 @@ def pooling(kit: Kit, shape: Shape) -> tuple[list[nn.Module], Shape]:
     return [pool], after(pool, shape)
 
 
-def dense_part(kit: Kit, shape: Shape, hidden: Sequence[int], outputs: int) -> list[nn.Module]:
+def dense_part(kit: LayerFactory, shape: Shape, hidden: Sequence[int], outputs: int) -> list[nn.Module]:
     """(B, *shape) -> (B, outputs): the kit's dense blocks of so many units each, then its head. Errors: ValueError where one has no units."""
     require(">= 1", hidden=min(hidden, default=1))
     widths = [math.prod(shape), *hidden]
@@ -59,6 +63,6 @@ def dense_part(kit: Kit, shape: Shape, hidden: Sequence[int], outputs: int) -> l
     return [nn.Flatten(), *blocks, kit.head(widths[-1], outputs)]
 
 
-def average_part(kit: Kit, channels: int, outputs: int) -> list[nn.Module]:
+def average_part(kit: LayerFactory, channels: int, outputs: int) -> list[nn.Module]:
     """(B, channels, H, W) -> (B, outputs): the average over the image, the kit's drop, its head."""
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *kit.drop(), kit.head(channels, outputs)]

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.base.errors import require
-from trainer.base.layer_factory import Kit
+from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import Residual
 from trainer.model.parts import average_part, require_image_shape, residual_blocks
 
@@ -24,7 +24,7 @@ class CifarResNet(nn.Sequential):
     Source: arXiv:1512.03385, section 4.2. Differs from the paper: no; with maxout a 1x1 convolution stands before the activation of a sum.
     """
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, depth: int) -> None:
+    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: LayerFactory, *, depth: int) -> None:
         require_image_shape(input_shape)
         blocks = residual_blocks(depth, 2)
         layers, inputs = [*kit.conv(input_shape[0], 16)], 16
@@ -50,7 +50,9 @@ class ResNet(nn.Sequential):
         the activation of a sum.
     """
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, blocks: Sequence[int] = (2, 2, 2, 2)) -> None:
+    def __init__(
+        self, input_shape: tuple[int, ...], outputs: int, kit: LayerFactory, *, blocks: Sequence[int] = (2, 2, 2, 2)
+    ) -> None:
         require_image_shape(input_shape)
         require(">= 1", blocks=min(blocks, default=0))
         if len(blocks) > 4:
@@ -82,7 +84,9 @@ class WideResNet(nn.Sequential):
     Source: arXiv:1605.07146, table 1 and section 2.4 (dropout). Differs from the paper: no.
     """
 
-    def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: Kit, *, depth: int = 16, widen: int = 4) -> None:
+    def __init__(
+        self, input_shape: tuple[int, ...], outputs: int, kit: LayerFactory, *, depth: int = 16, widen: int = 4
+    ) -> None:
         require_image_shape(input_shape)
         require(">= 1", widen=widen)
         blocks = residual_blocks(depth, 4)
@@ -94,13 +98,13 @@ class WideResNet(nn.Sequential):
         super().__init__(*layers, *kit.preact(inputs), nn.AdaptiveAvgPool2d(1), nn.Flatten(), kit.head(inputs, outputs))
 
 
-def basic_block(kit: Kit, inputs: int, outputs: int, stride: int, shortcut: nn.Module) -> Residual:
+def basic_block(kit: LayerFactory, inputs: int, outputs: int, stride: int, shortcut: nn.Module) -> Residual:
     """act(convolutions(x) + shortcut(x)), the stride in the first of two: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
     branch = nn.Sequential(*kit.conv(inputs, outputs, 3, stride), *kit.conv(outputs, outputs, act=False))
     return Residual(branch, shortcut, kit.activation(outputs))
 
 
-def wide_block(kit: Kit, inputs: int, outputs: int, stride: int) -> nn.Module:
+def wide_block(kit: LayerFactory, inputs: int, outputs: int, stride: int) -> nn.Module:
     """convolutions(act(x)) + x, or convolutions(a) + projection(a), a = act(x), where channels or stride change."""
     preact = kit.preact(inputs)
     branch = nn.Sequential(*kit.conv(inputs, outputs, 3, stride), *kit.drop(), kit.bare_conv(outputs, outputs))

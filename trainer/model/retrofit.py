@@ -9,8 +9,8 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torchvision.models.convnext import LayerNorm2d
 
-from trainer.base.layer_factory import Kit
-from trainer.base.layers import producers
+from trainer.base.layer_factory import LayerFactory
+from trainer.base.layers import weight_layers
 
 # Sigmoid, Hardsigmoid and Softmax are not among them: these networks use them as gates (squeeze-and-excitation, attention).
 HIDDEN = (
@@ -20,14 +20,29 @@ HIDDEN = (
 CALLS = {
     getattr(home, f"{name}{ending}")
     for home in (F, torch, Tensor)
-    for name in ("relu", "relu6", "hardtanh", "leaky_relu", "prelu", "elu", "selu", "celu", "gelu", "silu", "mish", "hardswish", "tanh", "softplus")
+    for name in (
+        "relu",
+        "relu6",
+        "hardtanh",
+        "leaky_relu",
+        "prelu",
+        "elu",
+        "selu",
+        "celu",
+        "gelu",
+        "silu",
+        "mish",
+        "hardswish",
+        "tanh",
+        "softplus",
+    )
     for ending in ("", "_")
     if hasattr(home, f"{name}{ending}")
 }
 CHANNELS_FIRST = (nn.BatchNorm2d, LayerNorm2d)
 
 
-def replace_act(model: nn.Module, kit: Kit, input_shape: tuple[int, ...]) -> int:
+def replace_act(model: nn.Module, kit: LayerFactory, input_shape: tuple[int, ...]) -> int:
     """Exchange the hidden activations for the kit's; returns how many modules that were.
 
     A module used in several places (ResNet's relu) gives one that is used in the same places. Gates stay, and so does an
@@ -36,25 +51,35 @@ def replace_act(model: nn.Module, kit: Kit, input_shape: tuple[int, ...]) -> int
     """
     pieces = getattr(kit.act(), "pieces", 1)
     if pieces != 1:
-        raise ValueError(f"act with pieces={pieces}: needs layers {pieces} times as wide, which a finished network has not; nearest: act=relu, act=gelu")
+        raise ValueError(
+            f"act with pieces={pieces}: needs layers {pieces} times as wide, which a finished network has not; nearest: act=relu, act=gelu"
+        )
     calls = functional_acts(model, input_shape)
     if calls:
-        raise ValueError(f"calls {', '.join(sorted(set(calls)))} inside forward ({len(calls)} times), where no module can be exchanged; nearest: model.act=original")
+        raise ValueError(
+            f"calls {', '.join(sorted(set(calls)))} inside forward ({len(calls)} times), where no module can be exchanged; nearest: model.act=original"
+        )
     hidden = hidden_acts(model)
     return swap(model, lambda module: kit.act() if module in hidden else None)
 
 
-def replace_norm(model: nn.Module, kit: Kit) -> int:
+def replace_norm(model: nn.Module, kit: LayerFactory) -> int:
     """Exchange the normalisations of (B, C, H, W) for the kit's; returns how many. The kit's norm stands where theirs stood.
 
     Where the kit's norm is none, the convolutions made without a bias get one, of zeros: the shift was the norm's.
     Errors: ValueError on networks that normalise values with the channels last (transformers, ConvNeXt), and on norm.place=after_act.
     """
-    last = [module for module in model.modules() if isinstance(module, nn.LayerNorm) and not isinstance(module, LayerNorm2d)]
+    last = [
+        module for module in model.modules() if isinstance(module, nn.LayerNorm) and not isinstance(module, LayerNorm2d)
+    ]
     if last:
-        raise ValueError(f"{len(last)} of its norms stand where the channels come last, and norm= is for (B, C, H, W); nearest: model.norm=original")
+        raise ValueError(
+            f"{len(last)} of its norms stand where the channels come last, and norm= is for (B, C, H, W); nearest: model.norm=original"
+        )
     if kit.norm_follows_act:
-        raise ValueError("norm.place=after_act: the place in a finished network is given; nearest: norm.place=before_act")
+        raise ValueError(
+            "norm.place=after_act: the place in a finished network is given; nearest: norm.place=before_act"
+        )
 
     def made(module: nn.Module) -> nn.Module | None:
         if not isinstance(module, CHANNELS_FIRST):
@@ -69,16 +94,21 @@ def replace_norm(model: nn.Module, kit: Kit) -> int:
     return count
 
 
-def replace_drop(model: nn.Module, kit: Kit) -> int:
+def replace_drop(model: nn.Module, kit: LayerFactory) -> int:
     """Exchange every nn.Dropout for the kit's dropping layers, or for nothing where it has none; returns how many."""
-    return swap(model, lambda module: (kit.drop() if kit.drops else nn.Identity()) if isinstance(module, nn.Dropout) else None)
+    return swap(
+        model, lambda module: (kit.drop() if kit.drops else nn.Identity()) if isinstance(module, nn.Dropout) else None
+    )
 
 
 def swap(model: nn.Module, made: Callable[[nn.Module], nn.Module | None]) -> int:
     """Put what `made` gives for a module in its place, everywhere the module stands; None leaves it. Returns the number of modules."""
     fresh: dict[nn.Module, nn.Module] = {}
     for parent in list(model.modules()):
-        for name, child in parent._modules.items():  # named_children would pass over the second place of a shared module
+        for (
+            name,
+            child,
+        ) in parent._modules.items():  # named_children would pass over the second place of a shared module
             if child is None:
                 continue
             if child not in fresh and (new := made(child)) is not None:
@@ -95,7 +125,7 @@ def hidden_acts(model: nn.Module) -> set[nn.Module]:
     """The activation modules that were made before the last layer with weights."""
     found: set[nn.Module] = set()
     hidden: set[nn.Module] = set()
-    weighted = set(producers(model))
+    weighted = set(weight_layers(model))
     for module in model.modules():
         if isinstance(module, HIDDEN):
             found.add(module)

@@ -9,8 +9,8 @@ from torch import nn
 from torchvision import models
 
 from trainer.base.errors import DataError, closest, require_one_of
-from trainer.base.layer_factory import Kit
-from trainer.base.layers import producers
+from trainer.base.layer_factory import LayerFactory
+from trainer.base.layers import weight_layers
 from trainer.model.parts import require_image_shape
 from trainer.model.retrofit import HIDDEN, replace_act, replace_drop, replace_norm, swap, trial
 
@@ -44,7 +44,7 @@ class Torchvision(nn.Sequential):
         self,
         input_shape: tuple[int, ...],
         outputs: int,
-        kit: Kit,
+        kit: LayerFactory,
         *,
         name: str = "mobilenet_v3_small",
         pretrained: bool = False,
@@ -76,17 +76,23 @@ class Torchvision(nn.Sequential):
         self.pretrained = pretrained
 
 
-def refuse_silence(kit: Kit, act: str, norm: str, drop: str) -> None:
+def refuse_silence(kit: LayerFactory, act: str, norm: str, drop: str) -> None:
     """What the kit makes must reach the network or be what the kit makes when nothing is said. Errors: ValueError."""
     own_act, own_norm = kit.act(), kit.norm(2)
     silent = {
         "act": act == "original" and type(own_act) is not nn.ReLU and f"act= makes {type(own_act).__name__}",
-        "norm": norm == "original" and not isinstance(own_norm, nn.Identity) and f"norm= makes {type(own_norm).__name__}",
-        "drop": drop == "original" and bool(kit.drops) and f"reg= makes {', '.join(type(layer).__name__ for layer in kit.drop())}",
+        "norm": norm == "original"
+        and not isinstance(own_norm, nn.Identity)
+        and f"norm= makes {type(own_norm).__name__}",
+        "drop": drop == "original"
+        and bool(kit.drops)
+        and f"reg= makes {', '.join(type(layer).__name__ for layer in kit.drop())}",
     }
     for part, made in silent.items():
         if made:
-            raise ValueError(f"{made}, which has no effect while model.{part}=original keeps the network's own; nearest: model.{part}=kit")
+            raise ValueError(
+                f"{made}, which has no effect while model.{part}=original keeps the network's own; nearest: model.{part}=kit"
+            )
 
 
 def built(name: str, input_shape: tuple[int, ...], outputs: int) -> tuple[nn.Module, bool]:
@@ -100,7 +106,9 @@ def built(name: str, input_shape: tuple[int, ...], outputs: int) -> tuple[nn.Mod
     if not sized:
         return builder(weights=None, num_classes=outputs, **fixed), False
     if height != width:
-        raise ValueError(f"model.name={name}: needs square images, the data has {height}x{width}; nearest: model.name=resnet18")
+        raise ValueError(
+            f"model.name={name}: needs square images, the data has {height}x{width}; nearest: model.name=resnet18"
+        )
 
     def make(side: int) -> nn.Module:
         size = {"image_size": side} if "image_size" in fields else {"input_size": (side, side)}
@@ -110,7 +118,9 @@ def built(name: str, input_shape: tuple[int, ...], outputs: int) -> tuple[nn.Mod
         return make(height), True
     except (AssertionError, ValueError):
         side = next((side for side in range(height + 1, LARGEST + 1) if possible(make, side)), LARGEST)
-        raise ValueError(f"model.name={name}: cannot take images of {height}x{width}; the next side it can take: {side}") from None
+        raise ValueError(
+            f"model.name={name}: cannot take images of {height}x{width}; the next side it can take: {side}"
+        ) from None
 
 
 def possible(make, side: int) -> bool:
@@ -148,7 +158,9 @@ def refuse_small(network: nn.Module, name: str, input_shape: tuple[int, ...]) ->
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if fits(network, (channels, middle, middle)) else (middle, high)
-    raise ValueError(f"model.name={name}: images of {height}x{width} shrink to nothing on their way; the smallest side it can take: {high}")
+    raise ValueError(
+        f"model.name={name}: images of {height}x{width} shrink to nothing on their way; the smallest side it can take: {high}"
+    )
 
 
 def fits(network: nn.Module, input_shape: tuple[int, ...]) -> bool:
@@ -167,8 +179,10 @@ def load(network: nn.Module, name: str) -> None:
         given = BUILDERS[name](weights=newest, progress=False).state_dict()
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
         why = str(error).partition("\n")[0]
-        raise DataError(f"model.pretrained=true: no weights for {name} ({why}); put {Path(newest.url).name} into {folder}, from {newest.url}") from error
-    layers = list(producers(network))
+        raise DataError(
+            f"model.pretrained=true: no weights for {name} ({why}); put {Path(newest.url).name} into {folder}, from {newest.url}"
+        ) from error
+    layers = list(weight_layers(network))
     names = {module: prefix for prefix, module in network.named_modules()}
     head, stem = (f"{names[layer]}." for layer in (layers[-1], layers[0]))
     taken = {}
@@ -179,7 +193,9 @@ def load(network: nn.Module, name: str) -> None:
             taken[key] = given[key]
         elif not key.startswith(stem):
             shape = tuple(given[key].shape) if key in given else "nothing"
-            raise ValueError(f"model.pretrained=true: the weights have {shape} for {key}, the network for this data {tuple(own.shape)}; nearest: model.pretrained=false")
+            raise ValueError(
+                f"model.pretrained=true: the weights have {shape} for {key}, the network for this data {tuple(own.shape)}; nearest: model.pretrained=false"
+            )
     network.load_state_dict(taken, strict=False)
 
 

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from trainer.optimizer.base import FirstOrder
 from trainer.base.errors import require
+from trainer.optimizer.base import FirstOrder
 
 
 def gathered(optimizer: torch.optim.Optimizer, group: dict, *names: str) -> list[list[Tensor]]:
@@ -13,7 +13,11 @@ def gathered(optimizer: torch.optim.Optimizer, group: dict, *names: str) -> list
     for weight in weights:
         if weight not in optimizer.state:
             optimizer.state[weight] |= {name: torch.zeros_like(weight) for name in names}
-    return [weights, [weight.grad for weight in weights], *([optimizer.state[weight][name] for weight in weights] for name in names)]
+    return [
+        weights,
+        [weight.grad for weight in weights],
+        *([optimizer.state[weight][name] for weight in weights] for name in names),
+    ]
 
 
 def track(means: list[Tensor], squares: list[Tensor], grads: list[Tensor], betas: tuple[float, float]) -> None:
@@ -68,7 +72,9 @@ class AdamUncorrected(FirstOrder):
     are used as they are.
     """
 
-    def __init__(self, params, *, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-7) -> None:
+    def __init__(
+        self, params, *, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-7
+    ) -> None:
         require("> 0", lr=lr, eps=eps)
         require("in [0, 1)", betas=betas)
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps})
@@ -96,11 +102,15 @@ class Lars(FirstOrder):
     denominator is 0. As there, each tensor is a layer of its own, biases too; what stands in a group of weight_decay 0 keeps its ratio.
     """
 
-    def __init__(self, params, *, lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 5e-4, coefficient: float = 0.02) -> None:
+    def __init__(
+        self, params, *, lr: float = 0.1, momentum: float = 0.9, weight_decay: float = 5e-4, coefficient: float = 0.02
+    ) -> None:
         require("> 0", lr=lr, coefficient=coefficient)
         require("in [0, 1)", momentum=momentum)
         require(">= 0", weight_decay=weight_decay)
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "coefficient": coefficient})
+        super().__init__(
+            params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "coefficient": coefficient}
+        )
 
     def _move(self, group: dict) -> None:
         weights, grads, velocities = gathered(self, group, "velocity")
@@ -130,7 +140,13 @@ class Lamb(FirstOrder):
     """
 
     def __init__(
-        self, params, *, lr: float = 2e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-6, weight_decay: float = 0.01
+        self,
+        params,
+        *,
+        lr: float = 2e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-6,
+        weight_decay: float = 0.01,
     ) -> None:
         require("> 0", lr=lr, eps=eps)
         require(">= 0", weight_decay=weight_decay)
@@ -168,7 +184,9 @@ class Ftrl(FirstOrder):
     c starts as beta / lr and z as -c w (the paper's z = 0 where w = 0); c is kept, so that a change of lr does not move the weights.
     """
 
-    def __init__(self, params, *, lr: float = 0.1, beta: float = 1.0, l1_strength: float = 0.0, l2_strength: float = 0.0) -> None:
+    def __init__(
+        self, params, *, lr: float = 0.1, beta: float = 1.0, l1_strength: float = 0.0, l2_strength: float = 0.0
+    ) -> None:
         require("> 0", lr=lr, beta=beta)
         require(">= 0", l1_strength=l1_strength, l2_strength=l2_strength)
         super().__init__(params, {"lr": lr, "beta": beta, "l1_strength": l1_strength, "l2_strength": l2_strength})

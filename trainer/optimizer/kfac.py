@@ -5,9 +5,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainer.optimizer.base import Closure, evaluated
 from trainer.base.errors import require
-from trainer.base.layers import producers, weight_of
+from trainer.base.layers import weight_layers, weight_of
+from trainer.optimizer.base import Closure, evaluated
 
 
 class Kfac(Optimizer):
@@ -60,11 +60,17 @@ class Kfac(Optimizer):
 
     def watch(self, model: nn.Module) -> None:
         """Look at the layers of the model. Errors: ValueError where there is none to precondition."""
-        self.layers = [layer for layer in producers(model) if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)]
+        self.layers = [
+            layer
+            for layer in weight_layers(model)
+            if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
+        ]
         if not self.layers:
             raise ValueError("kfac needs a dense layer or a convolution to precondition; nearest: optimizer=momentum")
 
-        def look(layer: nn.Module, arguments: tuple[Tensor], output: Tensor) -> None:  # a copy of the model must not copy the optimizer
+        def look(
+            layer: nn.Module, arguments: tuple[Tensor], output: Tensor
+        ) -> None:  # a copy of the model must not copy the optimizer
             if self.looking and layer.training and output.requires_grad:
                 self._look(layer, arguments[0].detach(), output)
 
@@ -114,14 +120,19 @@ class Kfac(Optimizer):
         state = self.state[weight_of(layer)]
         state["updates"] = state.get("updates", 0) + 1
         past = min(1 - 1 / state["updates"], self.decay)
-        for name, mean in (("inputs", seen["inputs"] / seen["samples"]), ("outputs", seen["outputs"] * seen["samples"])):
+        for name, mean in (
+            ("inputs", seen["inputs"] / seen["samples"]),
+            ("outputs", seen["outputs"] * seen["samples"]),
+        ):
             state[name] = mean if name not in state else state[name].lerp_(mean, 1 - past)
 
     def _natural(self, layer: nn.Module, invert: bool) -> dict[Tensor, Tensor]:
         weight, bias = weight_of(layer), layer.bias
         state = self.state[weight]
         if invert or "inputs_inverse" not in state:
-            state["inputs_inverse"], state["outputs_inverse"] = inverses(state["inputs"], state["outputs"], self.damping)
+            state["inputs_inverse"], state["outputs_inverse"] = inverses(
+                state["inputs"], state["outputs"], self.damping
+            )
         grad = weight.grad.flatten(1)
         if bias is not None:
             grad = torch.cat([grad, (torch.zeros_like(bias) if bias.grad is None else bias.grad)[:, None]], dim=1)
@@ -131,7 +142,12 @@ class Kfac(Optimizer):
         return {weight: update[:, :-1].reshape(weight.shape), bias: update[:, -1]}
 
     def _descend(self, updates: dict[Tensor, Tensor]) -> None:
-        moved = [(weight, group["lr"]) for group in self.param_groups for weight in group["params"] if weight.grad is not None]
+        moved = [
+            (weight, group["lr"])
+            for group in self.param_groups
+            for weight in group["params"]
+            if weight.grad is not None
+        ]
         change = sum((updates[weight] * weight.grad).sum() * lr**2 for weight, lr in moved if weight in updates)
         clip = (self.kl_clip / change).sqrt().clamp(max=1.0) if updates else 1.0
         for weight, lr in moved:

@@ -21,14 +21,27 @@ class Momentum(torch.optim.SGD):
     hold the rate (see optimizer=momentum_velocity).
     """
 
-    def __init__(self, params, *, lr: float = 0.05, momentum: float = 0.9, dampening: float = 0.0, anneal: int = 0, fused: bool = True) -> None:
+    def __init__(
+        self,
+        params,
+        *,
+        lr: float = 0.05,
+        momentum: float = 0.9,
+        dampening: float = 0.0,
+        anneal: int = 0,
+        fused: bool = True,
+    ) -> None:
         require("> 0", lr=lr)
         require("in [0, 1)", momentum=momentum, dampening=dampening)
         require(">= 0", anneal=anneal)
         super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, fused=fused)
         if anneal:
             for group in self.param_groups:
-                group |= {"anneal": anneal, "final_momentum": momentum, "step": 0}  # in the groups, so that checkpoints hold it
+                group |= {
+                    "anneal": anneal,
+                    "final_momentum": momentum,
+                    "step": 0,
+                }  # in the groups, so that checkpoints hold it
             self.register_step_pre_hook(annealed)
 
 

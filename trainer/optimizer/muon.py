@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from trainer.optimizer.base import FirstOrder
 from trainer.base.errors import require
+from trainer.optimizer.base import FirstOrder
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, chosen by Jordan for the slope at 0
 
@@ -69,10 +69,14 @@ class Muon(FirstOrder):
         ahead = torch._foreach_lerp(grads, means, self.momentum) if self.nesterov else means
         matrices = [each.flatten(1) for each in ahead]
         updates: list[Tensor] = [None] * len(weights)
-        for shape in {matrix.shape: None for matrix in matrices}:  # matrices of one size go through the iteration together
+        for shape in {
+            matrix.shape: None for matrix in matrices
+        }:  # matrices of one size go through the iteration together
             alike = [index for index, matrix in enumerate(matrices) if matrix.shape == shape]
             scale = max(1, shape[0] / shape[1]) ** 0.5
-            for index, update in zip(alike, orthogonalized(torch.stack([matrices[index] for index in alike]), self.ns_steps)):
+            for index, update in zip(
+                alike, orthogonalized(torch.stack([matrices[index] for index in alike]), self.ns_steps)
+            ):
                 updates[index] = update.to(weights[index].dtype).view_as(weights[index]) * scale
         return updates
 

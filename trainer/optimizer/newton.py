@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainer.optimizer.base import Closure, evaluated, weights_of
 from trainer.base.errors import require
+from trainer.optimizer.base import Closure, evaluated, weights_of
 
 
 class Newton(Optimizer):
@@ -39,7 +39,9 @@ class Newton(Optimizer):
 
     def step(self, closure: Closure) -> Tensor:
         with torch.enable_grad(), warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Using backward\\(\\) with create_graph=True")  # the cycle is broken below
+            warnings.filterwarnings(
+                "ignore", "Using backward\\(\\) with create_graph=True"
+            )  # the cycle is broken below
             loss = closure()
         weights = [weight for weight in weights_of(self) if weight.grad is not None]
         rates = [-group["lr"] for group in self.param_groups for weight in group["params"] if weight.grad is not None]
@@ -104,7 +106,9 @@ class Bfgs(Optimizer):
             remember(state, t * direction, new_grad - grad)
         return loss
 
-    def _search(self, closure: Closure, weights: list[Tensor], direction: Tensor, t: float, start: float, grad: Tensor) -> tuple[float, Tensor]:
+    def _search(
+        self, closure: Closure, weights: list[Tensor], direction: Tensor, t: float, start: float, grad: Tensor
+    ) -> tuple[float, Tensor]:
         """The t where the search ended, 0 if nowhere lower, and the gradient there; the weights are left there."""
         origin = [weight.clone() for weight in weights]
         slope = grad.dot(direction).item()
@@ -152,18 +156,24 @@ class Lbfgs(torch.optim.LBFGS):
             raise ValueError(f"line_search_fn must be strong_wolfe or null, got {line_search_fn}")
         params = list(params)
         weights = [weight for group in params for weight in group["params"]] if isinstance(params[0], dict) else params
-        super().__init__(weights, lr, max_iter, max_eval, tolerance_grad, tolerance_change, history_size, line_search_fn)
+        super().__init__(
+            weights, lr, max_iter, max_eval, tolerance_grad, tolerance_change, history_size, line_search_fn
+        )
 
 
 def require_small(need: str, limit: int, optimizer: Optimizer) -> None:
     """Hold a method with an N x N matrix to what memory and time allow. Errors: ValueError."""
     count = sum(weight.numel() for weight in weights_of(optimizer))
     if count > limit:
-        raise ValueError(f"{need} of N x N numbers: at most {limit} parameters, the model has {count}; nearest: optimizer=lbfgs, model=linear")
+        raise ValueError(
+            f"{need} of N x N numbers: at most {limit} parameters, the model has {count}; nearest: optimizer=lbfgs, model=linear"
+        )
 
 
 def flat_grad(weights: list[Tensor]) -> Tensor:
-    return torch.cat([(torch.zeros_like(weight) if weight.grad is None else weight.grad).flatten() for weight in weights])
+    return torch.cat(
+        [(torch.zeros_like(weight) if weight.grad is None else weight.grad).flatten() for weight in weights]
+    )
 
 
 def look(closure: Closure, weights: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,8 @@
 
 import torch
 
-from trainer.optimizer.base import FirstOrder
 from trainer.base.errors import require
+from trainer.optimizer.base import FirstOrder
 
 
 class ScheduleFree(FirstOrder):
@@ -26,7 +26,15 @@ class ScheduleFree(FirstOrder):
     out under the root, as in Adam, not in lr and so in c.
     """
 
-    def __init__(self, params, *, lr: float = 2.5e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, weight_decay: float = 0.0) -> None:
+    def __init__(
+        self,
+        params,
+        *,
+        lr: float = 2.5e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+    ) -> None:
         require("> 0", lr=lr, eps=eps)
         require(">= 0", weight_decay=weight_decay)
         require("in (0, 1)", betas=betas)

@@ -3,8 +3,8 @@
 import torch
 from torch import Tensor
 
-from trainer.optimizer.base import FirstOrder
 from trainer.base.errors import require
+from trainer.optimizer.base import FirstOrder
 
 
 class Shampoo(FirstOrder):
@@ -27,7 +27,16 @@ class Shampoo(FirstOrder):
     Differs from the paper: long dimensions are left alone where the paper takes the diagonal.
     """
 
-    def __init__(self, params, *, lr: float = 0.01, momentum: float = 0.9, eps: float = 1e-4, update_every: int = 10, max_size: int = 1024) -> None:
+    def __init__(
+        self,
+        params,
+        *,
+        lr: float = 0.01,
+        momentum: float = 0.9,
+        eps: float = 1e-4,
+        update_every: int = 10,
+        max_size: int = 1024,
+    ) -> None:
         require("> 0", lr=lr, eps=eps)
         require("in [0, 1)", momentum=momentum)
         require(">= 1", update_every=update_every, max_size=max_size)

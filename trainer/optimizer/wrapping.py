@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from trainer.optimizer.base import Closure, evaluated, weights_of
 from trainer.base.errors import require
+from trainer.optimizer.base import Closure, evaluated, weights_of
 
 
 class Lookahead(Optimizer):
@@ -30,7 +30,9 @@ class Lookahead(Optimizer):
     the fast weights go back.
     """
 
-    def __init__(self, params, base: Callable[..., Optimizer], *, lr: float | None = None, k: int = 5, alpha: float = 0.5) -> None:
+    def __init__(
+        self, params, base: Callable[..., Optimizer], *, lr: float | None = None, k: int = 5, alpha: float = 0.5
+    ) -> None:
         require(">= 1", k=k)
         require("in (0, 1]", alpha=alpha)
         adopt(self, params, base, lr)
@@ -73,7 +75,10 @@ class Lookahead(Optimizer):
         load_base(self, state["base"])
         self.steps = state["steps"]
         weights = weights_of(self)
-        self.slow, self.fast = ([kept.detach().to(weight, copy=True) for kept, weight in zip(state[name], weights)] for name in ("slow", "fast"))
+        self.slow, self.fast = (
+            [kept.detach().to(weight, copy=True) for kept, weight in zip(state[name], weights)]
+            for name in ("slow", "fast")
+        )
 
 
 class Ranger(Optimizer):
@@ -110,7 +115,9 @@ class Ranger(Optimizer):
         require("> 0", lr=lr, eps=eps)
         require("in [0, 1)", betas=betas)
         require(">= 0", weight_decay=weight_decay)
-        fast = partial(torch.optim.RAdam, betas=tuple(betas), eps=eps, weight_decay=weight_decay, decoupled_weight_decay=True)
+        fast = partial(
+            torch.optim.RAdam, betas=tuple(betas), eps=eps, weight_decay=weight_decay, decoupled_weight_decay=True
+        )
         adopt(self, params, partial(Lookahead, base=fast, k=k, alpha=alpha), lr)
         self.centralize = centralize
         self.eval, self.train = self.base.eval, self.base.train
@@ -152,7 +159,9 @@ class Sam(Optimizer):
         adopt(self, params, base, lr)
         if self.create_graph:
             name = type(self.base).__name__.lower()
-            raise ValueError(f"base={name} needs second derivatives, which SAM's second pass would mix; nearest: optimizer.base=momentum")
+            raise ValueError(
+                f"base={name} needs second derivatives, which SAM's second pass would mix; nearest: optimizer.base=momentum"
+            )
         self.rho = rho
         for name in ("eval", "train", "watch"):
             setattr(self, name, partial(tell, self.base, name))

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from trainer.base.errors import require
-from trainer.base.layers import producers
+from trainer.base.layers import weight_layers
 
 
 class DroppedWeight(nn.Module):
@@ -40,6 +40,6 @@ class DropConnect:
         require("in [0, 1)", p=self.p)
 
     def __call__(self, model: nn.Module) -> nn.Module:
-        for layer in list(producers(model))[:-1]:
+        for layer in list(weight_layers(model))[:-1]:
             parametrize.register_parametrization(layer, "weight", DroppedWeight(self.p))
         return model

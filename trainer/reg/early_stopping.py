@@ -29,7 +29,9 @@ class EarlyStopping:
 
     def __call__(self, history: Sequence[dict[str, float]]) -> bool:
         if history and self.monitor not in history[0]:
-            raise ValueError(f"monitor={self.monitor}: the data is scored by {', '.join(key for key in history[0] if key not in ('step', 'epoch'))}")
+            raise ValueError(
+                f"monitor={self.monitor}: the data is scored by {', '.join(key for key in history[0] if key not in ('step', 'epoch'))}"
+            )
         sign = 1 if self.monitor == "loss" else -1
         best, since = float("inf"), 0
         for scoring in history:

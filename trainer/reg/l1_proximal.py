@@ -7,7 +7,7 @@ from torch import nn
 
 from trainer.base.clock import Clock
 from trainer.base.errors import require
-from trainer.base.layers import decayed
+from trainer.base.layers import decay_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +32,7 @@ class L1Proximal:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, now: Clock) -> None:
-        weights, threshold = decayed(model), now.lr * self.strength
+        weights, threshold = decay_parameters(model), now.lr * self.strength
         taken = torch._foreach_clamp_max(weights, threshold)  # w - clamp(w, -t, t): 0 exactly where |w| <= t
         torch._foreach_clamp_min_(taken, -threshold)
         torch._foreach_sub_(weights, taken)

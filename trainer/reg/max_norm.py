@@ -7,7 +7,7 @@ from torch import nn
 
 from trainer.base.clock import Clock
 from trainer.base.errors import require
-from trainer.base.layers import decayed
+from trainer.base.layers import decay_parameters
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,5 +26,5 @@ class MaxNorm:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, now: Clock) -> None:
-        for weight in decayed(model):
+        for weight in decay_parameters(model):
             weight.renorm_(p=2, dim=0, maxnorm=self.limit)

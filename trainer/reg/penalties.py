@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from trainer.base.errors import require
-from trainer.base.layers import decayed
+from trainer.base.layers import decay_parameters
 
 
 class Size(torch.autograd.Function):
@@ -34,7 +34,9 @@ class Size(torch.autograd.Function):
             return None, None, *(weight * (grad * ctx.squares) for weight in ctx.saved_tensors)
         slopes = ctx.signs
         if ctx.squares:
-            slopes = [sign.add(weight, alpha=ctx.squares / ctx.absolutes) for sign, weight in zip(slopes, ctx.saved_tensors)]
+            slopes = [
+                sign.add(weight, alpha=ctx.squares / ctx.absolutes) for sign, weight in zip(slopes, ctx.saved_tensors)
+            ]
         return None, None, *(slope * (grad * ctx.absolutes) for slope in slopes)
 
 
@@ -53,14 +55,16 @@ def add_size(weights: Sequence[Tensor], squares: float, absolutes: float) -> Ten
     if absolutes:
         signs = torch._foreach_sign(weights)
         torch._foreach_add_(grads, signs, alpha=absolutes)
-        sums = [weight.flatten().dot(sign.flatten()) for weight, sign in zip(weights, signs)]  # a fifth of the time of the L1 norm
+        sums = [
+            weight.flatten().dot(sign.flatten()) for weight, sign in zip(weights, signs)
+        ]  # a fifth of the time of the L1 norm
         total = total + absolutes * torch.stack(sums).sum()
     return total
 
 
 def size(model: nn.Module, squares: float, absolutes: float) -> Tensor:
     """sum of squares w^2 / 2 + absolutes |w| over the weights that decay, a scalar."""
-    return Size.apply(squares, absolutes, *decayed(model))
+    return Size.apply(squares, absolutes, *decay_parameters(model))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,9 @@ class StochasticDepth:
     def __call__(self, model: nn.Module) -> nn.Module:
         blocks = [(name, module) for name, module in model.named_modules() if isinstance(module, Residual)]
         if not blocks:
-            raise ValueError("is for residual nets, the model has no residual block; nearest: model=resnet20, model=wide_resnet")
+            raise ValueError(
+                "is for residual nets, the model has no residual block; nearest: model=resnet20, model=wide_resnet"
+            )
         for depth, (name, block) in enumerate(blocks, start=1):
             model.set_submodule(name, SurvivingResidual(block, 1 - depth / len(blocks) * (1 - self.survival)))
         return model

@@ -7,7 +7,7 @@ from torch import nn
 
 from trainer.base.clock import Clock
 from trainer.base.errors import require
-from trainer.base.layers import decayed
+from trainer.base.layers import decay_parameters
 
 
 @dataclass(kw_only=True)
@@ -32,7 +32,7 @@ class WeightDecay:
     @torch.no_grad()
     def before(self, model: nn.Module, now: Clock) -> None:
         """Take the decay from the weights that the step starts from."""
-        weights = decayed(model)
+        weights = decay_parameters(model)
         self._pending = weights, torch._foreach_mul(weights, now.lr * self.strength)
 
     @torch.no_grad()

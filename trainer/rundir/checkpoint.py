@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from trainer.base.atomic import atomic_write
 from trainer.base.clock import Clock
-from trainer.base.atomic import write
 from trainer.base.errors import DataError, MachineError, printable
 
 NEWEST = 2  # kept beside the best
@@ -37,11 +37,15 @@ class Checkpoints:
         self.failed = False  # the newest attempt; the next that succeeds mends it
         self._written: set[Path] = set()
         self._kept: tuple[Path, io.BytesIO] | None = None  # the best, where the disk did not take it
-        if best and is_whole(kept := self.folder / f"step-{best['step']}.pt"):
+        if best and is_complete(kept := self.folder / f"step-{best['step']}.pt"):
             try:
-                write(self.folder / "best", kept.name.encode())  # a process may die between its best checkpoint and the pointer to it
+                atomic_write(
+                    self.folder / "best", kept.name.encode()
+                )  # a process may die between its best checkpoint and the pointer to it
             except OSError as error:
-                raise MachineError(f"{printable(self.folder / 'best')}: cannot be written ({error.strerror}); make room and resume it again") from None
+                raise MachineError(
+                    f"{printable(self.folder / 'best')}: cannot be written ({error.strerror}); make room and resume it again"
+                ) from None
 
     def better(self, now: Clock, scores: dict[str, float]) -> bool:
         """Take a scoring; whether it is the best so far. A loss that is not finite never is."""
@@ -81,26 +85,30 @@ class Checkpoints:
 
     def newest(self) -> Path | None:
         """The newest that is whole."""
-        return next(filter(is_whole, newest_first(self.folder)), None)
+        return next(filter(is_complete, newest_first(self.folder)), None)
 
     def _put(self, path: Path, payload: io.BytesIO, pointers: Sequence[str]) -> None:
         self.folder.mkdir(exist_ok=True)
-        if path not in self._written or not is_whole(path):  # what another process left there counts for nothing
+        if path not in self._written or not is_complete(path):  # what another process left there counts for nothing
             try:
-                write(path, payload.getbuffer())
-                write(digest_path(path), f"{sha256(payload.getbuffer()).hexdigest()}\n".encode())
+                atomic_write(path, payload.getbuffer())
+                atomic_write(digest_path(path), f"{sha256(payload.getbuffer()).hexdigest()}\n".encode())
             except OSError:
                 path.unlink(missing_ok=True)  # it would count for nothing, and take the room of the next
                 raise
             self._written.add(path)
         for pointer in pointers:
-            write(self.folder / pointer, path.name.encode())
+            atomic_write(self.folder / pointer, path.name.encode())
         self._prune()
 
     def _prune(self) -> None:
         for left in self.folder.glob(".*"):
             left.unlink(missing_ok=True)  # by a process that died while it wrote; this one writes nothing now
-        named = {(self.folder / pointer).read_text().strip() for pointer in ("best", "last") if (self.folder / pointer).exists()}
+        named = {
+            (self.folder / pointer).read_text().strip()
+            for pointer in ("best", "last")
+            if (self.folder / pointer).exists()
+        }
         for path in list(newest_first(self.folder))[NEWEST:]:
             if path.name not in named:
                 digest_path(path).unlink(missing_ok=True)
@@ -115,7 +123,9 @@ def export(model: nn.Module, path: Path) -> None:
     """Weights and buffers under the model's own names, in the format of the safetensors library: for use elsewhere."""
     from safetensors.torch import save
 
-    write(path, save({name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}))
+    atomic_write(
+        path, save({name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()})
+    )
 
 
 def digest_path(path: Path) -> Path:
@@ -128,14 +138,14 @@ def newest_first(folder: Path) -> Iterator[Path]:
     yield from sorted((path for path, match in numbered.items() if match), key=lambda path: -int(numbered[path][1]))
 
 
-def is_whole(path: Path) -> bool:
+def is_complete(path: Path) -> bool:
     try:
-        return bool(payload_of(path))
+        return bool(read_verified(path))
     except DataError:
         return False
 
 
-def payload_of(path: Path) -> bytes:
+def read_verified(path: Path) -> bytes:
     """A checkpoint's bytes, if they are those that were written. Errors: DataError."""
     try:
         payload = path.read_bytes()
@@ -152,12 +162,18 @@ def payload_of(path: Path) -> bytes:
 
 def load(path: Path, device: torch.device) -> dict:
     """A checkpoint's state: tensors, numbers, words, lists and dicts; nothing in the file is executed. Errors: DataError."""
-    payload = payload_of(path)
+    payload = read_verified(path)
     try:
         state = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
     except Exception as error:  # torch and pickle raise many kinds
-        raise DataError(f"{printable(path)}: cannot be read as a checkpoint ({printable(str(error).partition(chr(10))[0])})") from None
-    if not isinstance(state, dict) or not isinstance(state.get("step"), int) or not isinstance(state.get("weights"), dict):
+        raise DataError(
+            f"{printable(path)}: cannot be read as a checkpoint ({printable(str(error).partition(chr(10))[0])})"
+        ) from None
+    if (
+        not isinstance(state, dict)
+        or not isinstance(state.get("step"), int)
+        or not isinstance(state.get("weights"), dict)
+    ):
         raise DataError(f"{printable(path)}: is not a checkpoint of a run")
     return state
 

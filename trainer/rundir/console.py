@@ -10,8 +10,8 @@ import rich.console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Column, Table
 
+from trainer.base.atomic import AppendOnlyFile
 from trainer.base.clock import Clock
-from trainer.base.atomic import Appended
 from trainer.base.errors import printable
 
 LOG_WIDTH = 120
@@ -24,7 +24,7 @@ class Log:
         self._path = path
         self._warn = warn
         self._told = False
-        self._lines = Appended(path, self._failed)
+        self._lines = AppendOnlyFile(path, self._failed)
 
     @property
     def whole(self) -> bool:
@@ -39,7 +39,9 @@ class Log:
     def _failed(self, error: OSError) -> None:
         if not self._told:
             self._told = True
-            self._warn(f"warning: {printable(self._path)}: incomplete from here on ({error.strerror}); training goes on")
+            self._warn(
+                f"warning: {printable(self._path)}: incomplete from here on ({error.strerror}); training goes on"
+            )
 
 
 class Console:
@@ -54,7 +56,9 @@ class Console:
     """
 
     def __init__(self, log: Path | None = None, silent: bool = False) -> None:
-        self.terminal = rich.console.Console(highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH, quiet=silent)
+        self.terminal = rich.console.Console(
+            highlight=False, width=None if sys.stdout.isatty() else LOG_WIDTH, quiet=silent
+        )
         self._file = Log(log, self._tell_terminal) if log else None
         self._log = rich.console.Console(file=self._file, width=LOG_WIDTH, highlight=False) if log else None
         self._told = False
@@ -90,7 +94,9 @@ class Console:
                 raise
             if not self._told:
                 self._told = True
-                self._file.write(f"warning: the output is incomplete from here on ({error.strerror}); training goes on\n")
+                self._file.write(
+                    f"warning: the output is incomplete from here on ({error.strerror}); training goes on\n"
+                )
 
     def decisions(self, rows: Iterable[tuple[str, str, str, bool]], facts: Iterable[tuple[str, str]]) -> None:
         """The table at the start: (group, option, settings, differs from the defaults) and facts about the run."""
@@ -107,7 +113,9 @@ class Console:
         """One line for a scoring of the validation split."""
         epoch = now.step / now.steps_per_epoch
         shown = f"{epoch:.0f}" if epoch == int(epoch) else f"{epoch:.2f}"
-        self.say(f"epoch {shown:>{len(str(epochs))}}/{epochs}  train {figures(train)}  val {figures(val)}  lr {now.lr:.3g}")
+        self.say(
+            f"epoch {shown:>{len(str(epochs))}}/{epochs}  train {figures(train)}  val {figures(val)}  lr {now.lr:.3g}"
+        )
 
     @contextmanager
     def progress(self, total: int, epochs: int) -> Iterator["Bar"]:
@@ -117,7 +125,9 @@ class Console:
             TimeRemainingColumn(),
             TextColumn("{task.fields[point]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
         )
-        with Progress(*columns, console=self.terminal, refresh_per_second=4, transient=True, disable=not self.terminal.is_terminal) as progress:
+        with Progress(
+            *columns, console=self.terminal, refresh_per_second=4, transient=True, disable=not self.terminal.is_terminal
+        ) as progress:
             yield Bar(progress, progress.add_task("", total=total, epoch="", point=""), epochs)
 
 

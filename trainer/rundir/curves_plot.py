@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
-from trainer.base.atomic import write
+from trainer.base.atomic import atomic_write
 
 SHARE = 20  # the moving average spans a twentieth of the points: a few dozen are drawn as they are
 
@@ -20,7 +20,9 @@ def draw(rows: Sequence[dict], path: Path, note: str = "") -> None:
     """
     from matplotlib.figure import Figure  # 0.6 s
 
-    sheet = Figure(figsize=(10, 6.5))  # laid out by hand, titles too: matplotlib would draw everything twice to find places
+    sheet = Figure(
+        figsize=(10, 6.5)
+    )  # laid out by hand, titles too: matplotlib would draw everything twice to find places
     upper, lower = sheet.subplots(2, 2, sharex=True, height_ratios=[3, 1])
     sheet.subplots_adjust(left=0.075, right=0.985, top=0.92, bottom=0.08, wspace=0.16, hspace=0.2)
     for axes, name in zip(upper, ("loss", "r2" if any("r2" in row for row in rows) else "accuracy")):
@@ -55,7 +57,7 @@ def draw(rows: Sequence[dict], path: Path, note: str = "") -> None:
         sheet.suptitle(note, color="tab:red", y=0.99)
     picture = io.BytesIO()
     sheet.savefig(picture, format="png", dpi=110)
-    write(path, picture.getbuffer())
+    atomic_write(path, picture.getbuffer())
 
 
 def moving_average(values: Sequence[float]) -> list[float]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.base.atomic import write
+from trainer.base.atomic import atomic_write
 from trainer.base.errors import MachineError, printable
 
 SLUG_LENGTH = 100
@@ -26,13 +26,32 @@ def slug(overrides: Sequence[str]) -> str:
     `optimizer=adam reg=[l2,dropout]` becomes `optimizer-adam+reg-l2-dropout`: no sign that a shell, a file system or Hydra's
     grammar minds, so that a run's directory can be typed as a value.
     """
-    shown = [text for text in overrides if not text.startswith(("hydra.", "output=", "data.root=", "device=", "allow=", "threads=", "workers=", "residency=", "log_every=", "save_every=", "sweep.", "runs="))]
+    shown = [
+        text
+        for text in overrides
+        if not text.startswith(
+            (
+                "hydra.",
+                "output=",
+                "data.root=",
+                "device=",
+                "allow=",
+                "threads=",
+                "workers=",
+                "residency=",
+                "log_every=",
+                "save_every=",
+                "sweep.",
+                "runs=",
+            )
+        )
+    ]
     shown = [re.sub(r"(?<=\de)\+(?=\d)", "", text) for text in shown]  # 1e+30 is 1e30, not 1e-30
     safe = "+".join(re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-") for text in shown)
     return safe[:SLUG_LENGTH].strip("-.+") or "defaults"
 
 
-def unique(parent: Path, name: str) -> Path:
+def make_unique(parent: Path, name: str) -> Path:
     """Make `parent/name`, or `parent/name-2` and so on where that exists. Making it is what claims it.
 
     Errors: MachineError where the folder cannot be made.
@@ -48,9 +67,13 @@ def unique(parent: Path, name: str) -> Path:
             except FileExistsError:
                 number += 1
     except OSError as error:
-        raise MachineError(f"output={printable(parent)}: the run's folder cannot be made there ({error.strerror}); output=DIR names another place") from None
+        raise MachineError(
+            f"output={printable(parent)}: the run's folder cannot be made there ({error.strerror}); output=DIR names another place"
+        ) from None
     except ValueError:
-        raise MachineError(f"output={printable(parent)}: no file system has such a name; output=DIR names another place") from None
+        raise MachineError(
+            f"output={printable(parent)}: no file system has such a name; output=DIR names another place"
+        ) from None
 
 
 def create(output: Path, overrides: Sequence[str], sweep: Path | None = None, exact: Path | None = None) -> Path:
@@ -60,40 +83,47 @@ def create(output: Path, overrides: Sequence[str], sweep: Path | None = None, ex
             raise MachineError(f"hydra.run.dir={exact}: holds something already; a run needs a folder of its own")
         if exact.is_dir():
             return exact
-        return unique(exact.parent, exact.name)
+        return make_unique(exact.parent, exact.name)
     if sweep is not None:
-        return unique(sweep, slug(overrides))
+        return make_unique(sweep, slug(overrides))
     now = datetime.now()
-    return unique(output / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}-{slug(overrides)}")
+    return make_unique(output / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}-{slug(overrides)}")
 
 
 @contextmanager
-def claimed(directory: Path) -> Iterator[None]:
+def lock(directory: Path) -> Iterator[None]:
     """Hold a run's directory for this process; a process that dies lets go of it. Errors: MachineError where another one holds it."""
-    lock = FileLock(directory / ".lock")
+    held = FileLock(directory / ".lock")
     try:
-        lock.acquire(timeout=0)
+        held.acquire(timeout=0)
     except Timeout:
-        raise MachineError(f"{printable(directory)}: another process is writing to this run; wait for it or end it") from None
+        raise MachineError(
+            f"{printable(directory)}: another process is writing to this run; wait for it or end it"
+        ) from None
     except (OSError, NotImplementedError) as error:
-        raise MachineError(f"{printable(directory)}: cannot be written to ({getattr(error, 'strerror', None) or error})") from None
+        raise MachineError(
+            f"{printable(directory)}: cannot be written to ({getattr(error, 'strerror', None) or error})"
+        ) from None
     try:
         yield
     finally:
-        lock.release()
+        held.release()
 
 
-def describe(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
+def write_config(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Write what the run is: config.yaml and overrides.txt, each whole or not at all."""
     own = {key: value for key, value in OmegaConf.to_container(cfg).items() if key not in ("resume", "sweep")}
-    write(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(own)).encode())
-    write(directory / "overrides.txt", "".join(f"{text}\n" for text in overrides if not text.startswith(("resume.", "sweep."))).encode())  # last: it makes the folder a run's
+    atomic_write(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(own)).encode())
+    atomic_write(
+        directory / "overrides.txt",
+        "".join(f"{text}\n" for text in overrides if not text.startswith(("resume.", "sweep."))).encode(),
+    )  # last: it makes the folder a run's
 
 
-def summarize(directory: Path, summary: dict) -> None:
+def write_summary(directory: Path, summary: dict) -> None:
     """Write summary.json. Not-a-number has no place in JSON and becomes null."""
     plain = json.loads(json.dumps(summary), parse_constant=lambda name: None)
-    write(directory / "summary.json", f"{json.dumps(plain, indent=2)}\n".encode())
+    atomic_write(directory / "summary.json", f"{json.dumps(plain, indent=2)}\n".encode())
 
 
 def rows(directory: Path, *splits: str) -> Iterator[dict]:
@@ -121,7 +151,9 @@ def versions() -> dict[str, str]:
     home = Path(__file__).parent.parent.parent
     if (home / ".git").exists():
         try:
-            asked = subprocess.run(["git", "-C", str(home), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5)
+            asked = subprocess.run(
+                ["git", "-C", str(home), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5
+            )
             known["git"] = asked.stdout.strip()
         except (OSError, subprocess.TimeoutExpired):
             pass  # no git on this machine: the version stands alone

@@ -15,7 +15,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from trainer.base.atomic import Appended
+from trainer.base.atomic import AppendOnlyFile
 
 _numbers = count()
 
@@ -26,13 +26,13 @@ class EventFile:
     Args:
         folder: receives the file.
         after: the step that a run goes on from; points of other files in the folder that lie behind it are void. None for a new run.
-        tell: as of `Appended`.
+        tell: as of `AppendOnlyFile`.
     Errors: OSError where nobody is told.
     """
 
     def __init__(self, folder: Path, after: int | None = None, tell: Callable[[OSError], None] | None = None) -> None:
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
-        self._file = Appended(folder / name, tell)
+        self._file = AppendOnlyFile(folder / name, tell)
         self._records = RecordWriter(self._file)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         self._file.step = 0 if after is None else after + 1

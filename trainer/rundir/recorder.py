@@ -11,15 +11,15 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams, image, scalar, text
 
-from trainer.rundir import directory as rundir
+from trainer.base.atomic import AppendOnlyFile, atomic_write
 from trainer.base.clock import Clock
-from trainer.base.atomic import Appended, write
 from trainer.base.errors import MachineError, printable
+from trainer.base.metrics import MetricAccumulator
+from trainer.rundir import directory as rundir
 from trainer.rundir.event_file import EventFile
-from trainer.base.metrics import Tally
 
 
-class Curves:
+class Recorder:
     """Points of the run. Between log points everything stays on the device.
 
     The run's own event file holds lr, grad_norm, update_ratio and throughput; `train/`, `val/` and `test/` hold loss and
@@ -40,11 +40,11 @@ class Curves:
         self.rows: list[dict] = []
         self._warn = warn
         self._told: set[str] = set()
-        self._tally = Tally(task)
+        self._tally = MetricAccumulator(task)
         self._since_scoring: list[float] = []
         self._grad_norm = torch.tensor(math.nan)
         self._writers: dict[str, EventFile] = {}
-        self._file = Appended(directory / "metrics.jsonl", self._metrics_failed)
+        self._file = AppendOnlyFile(directory / "metrics.jsonl", self._metrics_failed)
         self._start = self._last = time.perf_counter()
         self._weights: list[Tensor] = []
         self._resumed_at: int | None = None
@@ -67,7 +67,9 @@ class Curves:
     def log(self, weights: Sequence[Tensor], now: Clock) -> dict[str, float]:
         """A log point, after the update: write the averages since the last one and return them."""
         ratio = norm(torch._foreach_sub(weights, self._weights)) / norm(self._weights)
-        grad_norm, update_ratio = torch.stack([self._grad_norm, ratio]).tolist()  # host sync: the device catches up here, so that the clock tells the truth
+        grad_norm, update_ratio = torch.stack(
+            [self._grad_norm, ratio]
+        ).tolist()  # host sync: the device catches up here, so that the clock tells the truth
         return self._train_point(now, grad_norm=grad_norm, update_ratio=update_ratio)
 
     def before_scoring(self, now: Clock) -> None:
@@ -105,13 +107,17 @@ class Curves:
     def decisions(self, config: str, overrides: Sequence[str], pictures: Tensor | None) -> None:
         """At the start: what the run is, and what its first batch looks like (N, C, H, W, any range)."""
         typed = " ".join(overrides) or "(defaults)"
-        self._writer("").add(text("config", f"    train {typed}\n\n" + "\n".join("    " + line for line in config.splitlines())), 0)
+        self._writer("").add(
+            text("config", f"    train {typed}\n\n" + "\n".join("    " + line for line in config.splitlines())), 0
+        )
         if pictures is not None:
             self._writer("").add(image("first_batch", grid(pictures), dataformats="HWC"), 0)
 
     def hparams(self, settings: dict[str, str | float | bool], metrics: dict[str, float]) -> None:
         """At the end: the row of the HParams tab, in the run's own event file."""
-        _, *row = hparams(settings, {})  # TensorBoard takes the columns of the first run that names some; from none it gathers them itself
+        _, *row = hparams(
+            settings, {}
+        )  # TensorBoard takes the columns of the first run that names some; from none it gathers them itself
         for summary in row:
             self._writer("").add(summary, 0)
         for name, value in metrics.items():
@@ -135,7 +141,14 @@ class Curves:
         self._since_scoring = list(state["since_scoring"])
         self._last = time.perf_counter()
         self._start = self._last - state["seconds"]
-        self._go_back([row for row in self.rows or rundir.rows(self.directory) if row["step"] <= now.step and row["split"] != "test"], now.step)
+        self._go_back(
+            [
+                row
+                for row in self.rows or rundir.rows(self.directory)
+                if row["step"] <= now.step and row["split"] != "test"
+            ],
+            now.step,
+        )
 
     def begin_anew(self) -> None:
         """Drop what an earlier part of the run has left. Errors: MachineError."""
@@ -146,11 +159,13 @@ class Curves:
         self.close()
         self._writers.clear()
         try:
-            write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+            atomic_write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         except OSError as error:
-            raise MachineError(f"{printable(path)}: cannot be written ({error.strerror}); make room and resume the run again") from None
+            raise MachineError(
+                f"{printable(path)}: cannot be written ({error.strerror}); make room and resume the run again"
+            ) from None
         self.rows, self._resumed_at = rows, step
-        self._file = Appended(path, self._metrics_failed)
+        self._file = AppendOnlyFile(path, self._metrics_failed)
 
     def flush(self) -> None:
         for file in self._files():
@@ -166,16 +181,21 @@ class Curves:
         metrics, *events = (file.whole for file in self._files())
         return [name for name, whole in (("metrics.jsonl", metrics), ("TensorBoard", all(events))) if not whole]
 
-    def _files(self) -> Iterator[Appended | EventFile]:
+    def _files(self) -> Iterator[AppendOnlyFile | EventFile]:
         yield self._file
         yield from self._writers.values()
 
-    def _tell(self, what: str, files: Iterable[Appended | EventFile], error: OSError) -> None:
+    def _tell(self, what: str, files: Iterable[AppendOnlyFile | EventFile], error: OSError) -> None:
         """Warn of a kind of file once: from the first update of which something waits, else from the last one, before what ends a run."""
         if what not in self._told:
             self._told.add(what)
-            since = min((file.since for file in files if file.since is not None), default=self.rows[-1]["step"] if self.rows else 0)
-            self._warn(f"warning: {printable(self.directory)}: {what} incomplete from update {since:,} on ({error.strerror}); training goes on")
+            since = min(
+                (file.since for file in files if file.since is not None),
+                default=self.rows[-1]["step"] if self.rows else 0,
+            )
+            self._warn(
+                f"warning: {printable(self.directory)}: {what} incomplete from update {since:,} on ({error.strerror}); training goes on"
+            )
 
     def _metrics_failed(self, error: OSError) -> None:
         self._tell("metrics.jsonl is", [self._file], error)
@@ -184,14 +204,22 @@ class Curves:
         self._tell("the TensorBoard curves are", self._writers.values(), error)
 
     def _row(self, split: str, now: Clock, values: dict[str, float]) -> None:
-        row = {"step": now.step, "epoch": round(now.step / now.steps_per_epoch, 4), "split": split, "lr": now.lr, "seconds": round(self.seconds, 4)}
+        row = {
+            "step": now.step,
+            "epoch": round(now.step / now.steps_per_epoch, 4),
+            "split": split,
+            "lr": now.lr,
+            "seconds": round(self.seconds, 4),
+        }
         row |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         self.rows.append(row)
         self._file.step = now.step
         self._file.write(f"{json.dumps(row)}\n".encode())
 
     def _scalars(self, split: str, now: Clock, values: dict[str, float]) -> None:
-        self._writer(split).add(Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()]), now.step)
+        self._writer(split).add(
+            Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()]), now.step
+        )
 
     def _writer(self, split: str) -> EventFile:
         if split not in self._writers:

@@ -9,16 +9,32 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.config import catalog
 from trainer.base.errors import ConfigError, DataError, nearest, printable
-from trainer.config.untrusted import calls_a_function, leaves, quoted, read_yaml, unquoted
+from trainer.config import catalog
+from trainer.config.untrusted import has_resolver, leaves, quote, read_yaml, unquote
 
 ENDED = ("finished", "stopped")  # as a run should
 OWN = ("resume", "hydra", "output", "allow", "runs", "task", "sweep")  # words of this command, not of the run
 TOLERANT = ("compare",)  # tasks that show text of a run and make nothing of it
 WORD = re.compile(r"[ ~+]*['\"]?([A-Za-z_]\w*)[\w./@]*[^=]*(=.*)?", re.DOTALL)
 UNLIKE = ("optimizer._target_", "model._target_", "averaging._target_")  # whose state fits nothing else
-HARMLESS = ("output", "resume", "allow", "runs", "device", "threads", "workers", "residency", "log_every", "save_every", "eval_batch_size", "epochs", "on_nan", "on_oom", "sweep")
+HARMLESS = (
+    "output",
+    "resume",
+    "allow",
+    "runs",
+    "device",
+    "threads",
+    "workers",
+    "residency",
+    "log_every",
+    "save_every",
+    "eval_batch_size",
+    "epochs",
+    "on_nan",
+    "on_oom",
+    "sweep",
+)
 
 
 def expand(texts: Sequence[str]) -> list[str]:
@@ -31,21 +47,30 @@ def expand(texts: Sequence[str]) -> list[str]:
     more = named.get("epochs", "").startswith("+")
     if wanted is None:
         if more:
-            raise ConfigError(f"epochs={named['epochs']}: epochs can only be added to a run that is resumed; write resume=RUN epochs={named['epochs']}")
+            raise ConfigError(
+                f"epochs={named['epochs']}: epochs can only be added to a run that is resumed; write resume=RUN epochs={named['epochs']}"
+            )
         return list(texts)
     if not wanted:
         raise ConfigError("resume=: needs a run's directory, or auto for the newest unfinished run of the same words")
     own = [text for text in texts if text.partition("=")[0] not in ("resume", "resume.run")]
-    directory = newest_unfinished(own, Path(unquoted(named.get("output", "outputs")))) if wanted == "auto" else Path(unquoted(wanted))
+    directory = (
+        newest_unfinished(own, Path(unquote(named.get("output", "outputs"))))
+        if wanted == "auto"
+        else Path(unquote(wanted))
+    )
     if directory is None:
         print("train: note: resume=auto found no unfinished run of these words; a new one begins", file=sys.stderr)
         return own
     before = overrides(directory)
     if more:
-        own = [f"epochs={saved_config(directory)['epochs'] + int(named['epochs'])}" if text.startswith("epochs=") else text for text in own]
+        own = [
+            f"epochs={saved_config(directory)['epochs'] + int(named['epochs'])}" if text.startswith("epochs=") else text
+            for text in own
+        ]
     typed = {text.partition("=")[0] for text in own}
     kept = [text for text in before if text.partition("=")[0] not in typed and WORD.fullmatch(text)[1] not in OWN]
-    return [*kept, *own, f"resume.run={quoted(directory)}"]
+    return [*kept, *own, f"resume.run={quote(directory)}"]
 
 
 def newest_unfinished(texts: Sequence[str], output: Path) -> Path | None:
@@ -53,7 +78,9 @@ def newest_unfinished(texts: Sequence[str], output: Path) -> Path | None:
     wanted = sorted(text for text in texts if not text.startswith((*HARMLESS, "hydra.")))
     for file in sorted(output.glob("*/*/overrides.txt"), key=lambda file: file.stat().st_mtime, reverse=True):
         try:
-            same = sorted(text for text in overrides(file.parent) if not text.startswith((*HARMLESS, "hydra."))) == wanted
+            same = (
+                sorted(text for text in overrides(file.parent) if not text.startswith((*HARMLESS, "hydra."))) == wanted
+            )
         except DataError:
             continue
         if same and status(file.parent) not in ENDED:
@@ -68,8 +95,10 @@ def overrides(directory: Path, name: str = "overrides.txt") -> list[str]:
     except (OSError, ValueError):
         raise DataError(f"resume={printable(directory)}: {no_run(directory)}") from None
     for line in lines:
-        if not WORD.fullmatch(line) or printable(line) != line or calls_a_function(line):
-            raise DataError(f"resume={printable(directory)}: its overrides.txt holds what no run writes ({printable(line)[:80]})")
+        if not WORD.fullmatch(line) or printable(line) != line or has_resolver(line):
+            raise DataError(
+                f"resume={printable(directory)}: its overrides.txt holds what no run writes ({printable(line)[:80]})"
+            )
     return lines
 
 
@@ -108,26 +137,38 @@ def shortcoming(told: dict) -> str:
     """How a run ended that did not end as it should, from its summary; empty for one that did."""
     if told.get("status") in ENDED:
         return ""
-    when = (f" in update {told['diverged_in']}" if "diverged_in" in told else f" after {told['steps']} updates") if "steps" in told else ""
+    when = (
+        (f" in update {told['diverged_in']}" if "diverged_in" in told else f" after {told['steps']} updates")
+        if "steps" in told
+        else ""
+    )
     return f"{told.get('status', 'not ended')}{when}"
 
 
 def best_score(told: dict, monitor: str) -> float | None:
     """What a finished run returns, from its summary."""
     best = told.get("best") or {}
-    return best.get(next((name for name in ("accuracy", "r2") if name in best), "loss") if monitor == "auto" else monitor)
+    return best.get(
+        next((name for name in ("accuracy", "r2") if name in best), "loss") if monitor == "auto" else monitor
+    )
 
 
 def saved_config(directory: Path, word: str = "resume") -> dict:
     """config.yaml as plain values, references to other keys among them, and nothing that could do more. Errors: DataError."""
     saved = read_yaml(directory / "config.yaml")
     groups = [group for group, option in catalog.defaults().items() if isinstance(option, str)]
-    whole = isinstance(saved, dict) and isinstance(saved.get("epochs"), int) and all(isinstance(saved.get(group), dict) for group in groups)
+    whole = (
+        isinstance(saved, dict)
+        and isinstance(saved.get("epochs"), int)
+        and all(isinstance(saved.get(group), dict) for group in groups)
+    )
     if not whole:
         raise DataError(f"{word}={printable(directory)}: its config.yaml is not that of a run")
     for path, value in leaves(saved):
-        if calls_a_function(str(value)):
-            raise DataError(f"{word}={printable(directory)}: its config.yaml takes {printable(path)} from the environment or a function, which no run's may")
+        if has_resolver(str(value)):
+            raise DataError(
+                f"{word}={printable(directory)}: its config.yaml takes {printable(path)} from the environment or a function, which no run's may"
+            )
     return saved
 
 
@@ -146,13 +187,21 @@ def look_at(lists: Iterable[object], task: str | None) -> None:
 def changes(directory: Path, cfg: DictConfig) -> dict[str, tuple[object, object]]:
     """Keys whose value is another than the run had, with both values; what belongs to the command and not to the run left out."""
     before, now = (dict(flat(node)) for node in (saved_config(directory), OmegaConf.to_container(cfg)))
-    paths = [path for path in {**before, **now} if not path.startswith(("resume.", "sweep.", "output", "allow", "runs", "task."))]
+    paths = [
+        path
+        for path in {**before, **now}
+        if not path.startswith(("resume.", "sweep.", "output", "allow", "runs", "task."))
+    ]
     return {path: (before.get(path), now.get(path)) for path in paths if before.get(path) != now.get(path)}
 
 
 def digest(cfg: DictConfig) -> str:
     """SHA-256 of the keys that shape a run."""
-    shaping = [f"{path}={value!r}" for path, value in flat(OmegaConf.to_container(cfg)) if path.partition(".")[0] not in (*HARMLESS, "task")]
+    shaping = [
+        f"{path}={value!r}"
+        for path, value in flat(OmegaConf.to_container(cfg))
+        if path.partition(".")[0] not in (*HARMLESS, "task")
+    ]
     return sha256("\n".join(sorted(shaping)).encode()).hexdigest()
 
 
@@ -168,13 +217,24 @@ def require_allowed(changed: dict[str, tuple[object, object]], allowed: Sequence
     """Errors: ConfigError where a key that shapes the run is another and nobody allowed it."""
     shorter = "epochs" in changed and changed["epochs"][1] < changed["epochs"][0]  # longer is harmless
     harmless = [key for key in HARMLESS if key != "epochs" or not shorter]
-    blocked = [path for path in changed if path.partition(".")[0] not in harmless and not any(f"{path}.".startswith(f"{key}.") for key in allowed)]
+    blocked = [
+        path
+        for path in changed
+        if path.partition(".")[0] not in harmless and not any(f"{path}.".startswith(f"{key}.") for key in allowed)
+    ]
     if others := [path.partition(".")[0] for path in changed if path in UNLIKE]:
-        raise ConfigError(f"resume: another {others[0]} cannot take up what the run's own has learned; leave {others[0]}= out, or begin a new run")
+        raise ConfigError(
+            f"resume: another {others[0]} cannot take up what the run's own has learned; leave {others[0]}= out, or begin a new run"
+        )
     if blocked:
-        shown = ", ".join(f"{printable(path)} was {one_line(changed[path][0])}, is {one_line(changed[path][1])}" for path in blocked[:5])
-        raise ConfigError(f"resume: another configuration makes another run: {shown}\nwrite resume.allow=[{printable(','.join(blocked))}] to go on all the same")
+        shown = ", ".join(
+            f"{printable(path)} was {one_line(changed[path][0])}, is {one_line(changed[path][1])}"
+            for path in blocked[:5]
+        )
+        raise ConfigError(
+            f"resume: another configuration makes another run: {shown}\nwrite resume.allow=[{printable(','.join(blocked))}] to go on all the same"
+        )
 
 
 def one_line(value: object) -> str:
-    return printable(catalog.short(value)).replace("\n", " ")[:80]
+    return printable(catalog.as_typed(value)).replace("\n", " ")[:80]

@@ -98,4 +98,6 @@ class Plateau:
         return {"multiplier": self._multiplier, "best": self._best, "bad": self._bad, "resting": self._resting}
 
     def load_state_dict(self, state: dict[str, float]) -> None:
-        self._multiplier, self._best, self._bad, self._resting = (state[key] for key in ("multiplier", "best", "bad", "resting"))
+        self._multiplier, self._best, self._bad, self._resting = (
+            state[key] for key in ("multiplier", "best", "bad", "resting")
+        )

@@ -47,12 +47,22 @@ class Halving:
 def stops(monitor: str, epochs: int) -> list[Callable[[Sequence[dict[str, float]]], bool]]:
     """The rule by which the search that launched this run, in whatever process, may end it early; none for any other run."""
     settings = HydraConfig.get() if HydraConfig.initialized() else None
-    if settings is None or hydra_context.sweep() is None or settings.sweeper.get("trial") is None or settings.sweeper.pruner == "none":
+    if (
+        settings is None
+        or hydra_context.sweep() is None
+        or settings.sweeper.get("trial") is None
+        or settings.sweeper.pruner == "none"
+    ):
         return []
     from optuna import Trial
     from optuna.pruners import SuccessiveHalvingPruner
 
     asked = settings.sweeper
-    study = opened(asked.storage, Path(settings.sweep.dir).absolute(), asked.study_name, "minimize" if monitor == "loss" else "maximize")
+    study = opened(
+        asked.storage,
+        Path(settings.sweep.dir).absolute(),
+        asked.study_name,
+        "minimize" if monitor == "loss" else "maximize",
+    )
     study.pruner = SuccessiveHalvingPruner(min_resource=asked.min_epochs, reduction_factor=asked.reduction_factor)
     return [Halving(trial=Trial(study, asked.trial), monitor=monitor, epochs=epochs)]

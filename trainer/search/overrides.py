@@ -5,10 +5,10 @@ from importlib.util import find_spec
 
 from hydra.core.override_parser.types import Override
 
-from trainer.config import catalog
 from trainer.base.errors import ConfigError, closest
-from trainer.search.space import spaces
+from trainer.config import catalog
 from trainer.config.untrusted import SEARCH
+from trainer.search.space import spaces
 
 
 def look_at(overrides: Sequence[Override]) -> None:
@@ -34,7 +34,7 @@ def check(settings: Mapping) -> None:
         for path, key in keys().items():
             value = settings[path.rpartition(".")[2]]
             if why := key.complaint(value):
-                raise ConfigError(f"{path}={catalog.short(value)}: {why} ({path}: {key.meaning()})")
+                raise ConfigError(f"{path}={catalog.as_typed(value)}: {why} ({path}: {key.meaning()})")
 
 
 def keys() -> dict[str, catalog.Key]:

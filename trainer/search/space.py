@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
-from trainer.config import catalog
 from trainer.base.errors import ConfigError
+from trainer.config import catalog
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -42,9 +42,11 @@ def space(override: Override) -> "BaseDistribution":
         numbers = sorted(sweep.range()) or [sweep.start, sweep.stop]
         low, high, step = numbers[0], numbers[-1], abs(sweep.step)
     if low >= high:
-        raise ConfigError(f"{line}: from {catalog.short(low)} to {catalog.short(high)} there is nothing; the smaller bound comes first")
+        raise ConfigError(
+            f"{line}: from {catalog.as_typed(low)} to {catalog.as_typed(high)} there is nothing; the smaller bound comes first"
+        )
     if "log" in sweep.tags and low <= 0:
-        raise ConfigError(f"{line}: a logarithm needs bounds > 0, got {catalog.short(low)}")
+        raise ConfigError(f"{line}: a logarithm needs bounds > 0, got {catalog.as_typed(low)}")
     if "log" in sweep.tags and step not in (None, 1):
         raise ConfigError(f"{line}: a logarithmic scale has no steps of {step}; write an interval")
     if isinstance(low, int) and isinstance(high, int):
@@ -68,5 +70,5 @@ def advice(spaces: Mapping[str, "BaseDistribution"]) -> Iterator[str]:
     """A line on each interval that is mostly meant by its powers of ten."""
     for key, wide in spaces.items():
         if not getattr(wide, "log", True) and 0 < wide.low * WIDE <= wide.high:
-            powers = f"'{key}=tag(log,interval({catalog.short(wide.low)},{catalog.short(wide.high)}))'"
-            yield f"note: {key} is searched evenly, 9 of 10 times above {catalog.short(wide.high / 10)}; by powers of ten as {powers}"
+            powers = f"'{key}=tag(log,interval({catalog.as_typed(wide.low)},{catalog.as_typed(wide.high)}))'"
+            yield f"note: {key} is searched evenly, 9 of 10 times above {catalog.as_typed(wide.high / 10)}; by powers of ten as {powers}"

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import yaml
 from hydra.core.utils import JobReturn
 
-from trainer.rundir import resume
-from trainer.compare.table import counted, short
-from trainer.rundir.console import Console
-from trainer.base.atomic import write
+from trainer.base.atomic import atomic_write
 from trainer.base.errors import ConfigError, MachineError, UserError, printable
+from trainer.compare.table import counted, short
+from trainer.rundir import resume
+from trainer.rundir.console import Console
 
 if TYPE_CHECKING:
     from optuna import Study
@@ -38,7 +38,10 @@ def proposing(sampler: str, seed: int, number: int) -> object:
     from numpy.random import SeedSequence
     from optuna.samplers import RandomSampler, TPESampler
 
-    makers = {"tpe": lambda seed: TPESampler(seed=seed, constant_liar=True), "random": lambda seed: RandomSampler(seed=seed)}
+    makers = {
+        "tpe": lambda seed: TPESampler(seed=seed, constant_liar=True),
+        "random": lambda seed: RandomSampler(seed=seed),
+    }
     with quiet():
         return makers[sampler](int(SeedSequence([seed, number]).generate_state(1)[0]))
 
@@ -50,7 +53,9 @@ def opened(storage: str | None, folder: Path, name: str, direction: str) -> "Stu
     url = storage or f"sqlite:///{folder / 'study.db'}"
     try:
         with quiet():
-            patient = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}  # it lets one process write at a time
+            patient = (
+                {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
+            )  # it lets one process write at a time
             database = optuna.storages.RDBStorage(url, engine_kwargs=patient)
             return optuna.create_study(storage=database, study_name=name, direction=direction, load_if_exists=True)
     except Exception as error:  # each driver has its own
@@ -65,7 +70,9 @@ def masked(text: str) -> str:
 
 def require_same(study: "Study", lines: Sequence[str]) -> None:
     """Hold a study that is there already to the words it was begun with, but for those that change no score. Errors: ConfigError."""
-    asked = sorted(line for line in lines if line.partition("=")[0] not in resume.HARMLESS or line.startswith("epochs="))
+    asked = sorted(
+        line for line in lines if line.partition("=")[0] not in resume.HARMLESS or line.startswith("epochs=")
+    )
     known = study.user_attrs.get("asked")
     if known is None and not study.get_trials(deepcopy=False):
         study.set_user_attr("asked", asked)
@@ -96,14 +103,20 @@ def answer(study: "Study", folder: Path, words: Callable[..., list[str]], monito
     states = Counter(trial.state for trial in study.get_trials(deepcopy=False))
     ended = {state.name.lower(): states[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)}
     if not ended["complete"]:
-        raise UserError(f"none of the search's {sum(ended.values())} runs ended with a score; their run.log says why: {printable(folder)}")
+        raise UserError(
+            f"none of the search's {sum(ended.values())} runs ended with a score; their run.log says why: {printable(folder)}"
+        )
     best = study.best_trial
     told = {"value": best.value, "monitor": monitor, "trial": best.number, "words": words(best), "trials": ended}
-    write(folder / "best.yaml", yaml.safe_dump(told, sort_keys=False).encode())
+    atomic_write(folder / "best.yaml", yaml.safe_dump(told, sort_keys=False).encode())
     score = f"validation {'score' if monitor == 'auto' else monitor}"
     drawn = draw(study, folder, score)
-    ill = ", ".join(f"{ended[name]} {said}" for name, said in (("pruned", "ended early"), ("fail", "failed")) if ended[name])
-    Console().say(f"\nbest of {sum(ended.values())} trials{f' ({ill})' if ill else ''}, {score} {best.value:.4f}: train {printable(shlex.join(words(best)))}")
+    ill = ", ".join(
+        f"{ended[name]} {said}" for name, said in (("pruned", "ended early"), ("fail", "failed")) if ended[name]
+    )
+    Console().say(
+        f"\nbest of {sum(ended.values())} trials{f' ({ill})' if ill else ''}, {score} {best.value:.4f}: train {printable(shlex.join(words(best)))}"
+    )
     Console().say(f"The search itself is in {short(folder)}: {', '.join(['best.yaml', *drawn])}")
 
 
@@ -122,7 +135,9 @@ def draw(study: "Study", folder: Path, score: str) -> list[str]:
     plain = {"history": plots.plot_optimization_history, "slice": plots.plot_slice}
     several = len(study.best_params) > 1 and len({trial.value for trial in shown.trials}) > 1
     made = {**plain, **({"importance": plots.plot_param_importances} if several else {})}
-    title = counted("run", len(shown.trials)) + (f"; {early} ended early, with the score that they had then" if early else "")
+    title = counted("run", len(shown.trials)) + (
+        f"; {early} ended early, with the score that they had then" if early else ""
+    )
     for name, plot in made.items():
         with quiet():
             axes = plot(shown, target_name=score)
@@ -146,5 +161,7 @@ def with_pruned(study: "Study") -> "tuple[Study, int]":
         shown = optuna.create_study(direction=study.direction)
         scored = [trial for trial in study.get_trials(deepcopy=False) if trial.value is not None]
         for trial in scored:
-            shown.add_trial(optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=trial.value))
+            shown.add_trial(
+                optuna.trial.create_trial(params=trial.params, distributions=trial.distributions, value=trial.value)
+            )
     return shown, sum(trial.state.name == "PRUNED" for trial in scored)

@@ -11,17 +11,16 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
+from trainer.base.errors import ConfigError, exit_on_user_error
+from trainer.compare.table import short
 from trainer.config import catalog, hydra_context
 from trainer.rundir import directory as rundir
-from trainer.compare.table import short
 from trainer.rundir.console import Console
-from trainer.base.errors import ConfigError, ending_the_program
 from trainer.search import study as studies
 from trainer.search.space import advice, propose, spaces
-from trainer.sweep import jobs
-from trainer.sweep import devices
-from trainer.sweep.jobs import Job
+from trainer.sweep import devices, jobs
 from trainer.sweep.display import View
+from trainer.sweep.jobs import Job
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -56,28 +55,36 @@ class OptunaSweeper(Sweeper):
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.loader = hydra_context.config_loader
         devices.share(config.hydra.launcher)
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
 
     def sweep(self, arguments: list[str]) -> None:
-        with ending_the_program():
+        with exit_on_user_error():
             if not jobs.trains(self.config):
-                raise ConfigError("hydra/sweeper=optuna: searches for settings of a run; task=train is the only task with a score")
+                raise ConfigError(
+                    "hydra/sweeper=optuna: searches for settings of a run; task=train is the only task with a score"
+                )
             if self.config.sweep.dry_run:
-                raise ConfigError("sweep.dry_run=true: a search does not know its jobs before it runs; leave hydra/sweeper=optuna out to try a grid")
+                raise ConfigError(
+                    "sweep.dry_run=true: a search does not know its jobs before it runs; leave hydra/sweeper=optuna out to try a grid"
+                )
             overrides = OverridesParser.create(self.loader).parse_overrides(arguments)
             known = spaces(overrides)
-            with rundir.claimed(jobs.made(self.folder)):
+            with rundir.lock(jobs.made(self.folder)):
                 self._search(overrides, known)
 
     def _search(self, overrides: Sequence[Override], known: Mapping[str, "BaseDistribution"]) -> None:
-        study = studies.opened(self.storage, self.folder, self.study_name, "minimize" if self.monitor == "loss" else "maximize")
+        study = studies.opened(
+            self.storage, self.folder, self.study_name, "minimize" if self.monitor == "loss" else "maximize"
+        )
         studies.require_same(study, [override.input_line for override in overrides])
         for line in advice(known):
             Console().say(line)
 
         def words(trial: "Trial | FrozenTrial") -> list[str]:
             keys = [(override.get_key_element(), override.input_line) for override in overrides]
-            return [f"{key}={catalog.short(trial.params[key])}" if key in known else line for key, line in keys]
+            return [f"{key}={catalog.as_typed(trial.params[key])}" if key in known else line for key, line in keys]
 
         jobs.begin(self.folder)
         try:
@@ -92,12 +99,16 @@ class OptunaSweeper(Sweeper):
                             view.again(job)
                         elif job.directory not in {other.directory for other in view.jobs}:
                             view.jobs.append(job)
-                    launched = [[*job.launched, f"hydra.sweeper.trial={trial._trial_id}"] for job, trial in first.values()]
+                    launched = [
+                        [*job.launched, f"hydra.sweeper.trial={trial._trial_id}"] for job, trial in first.values()
+                    ]
                     returns = dict(zip(first, jobs.launched(self.launcher, self.config, launched, batch[0].number)))
                     for job, trial in zip(prepared, batch):
                         studies.tell(study, trial.number, returns[job.directory])
         except BaseException:
-            Console().say(f"the search has not ended; to go on with it: the same words with hydra.sweep.dir={short(self.folder)}")
+            Console().say(
+                f"the search has not ended; to go on with it: the same words with hydra.sweep.dir={short(self.folder)}"
+            )
             raise
         finally:
             devices.give_back()
@@ -106,13 +117,22 @@ class OptunaSweeper(Sweeper):
 
     def _prepared(self, words: Sequence[str], known: Mapping[str, "BaseDistribution"]) -> Job:
         varying = [word for word in words if word.partition("=")[0] in known]
-        return jobs.prepare(self.folder, words, varying, lambda name: hydra_context.without_hydra(self.loader.load_sweep_config(self.config, list(words))))
+        return jobs.prepare(
+            self.folder,
+            words,
+            varying,
+            lambda name: hydra_context.without_hydra_node(self.loader.load_sweep_config(self.config, list(words))),
+        )
 
     def _next(self, study: "Study", known: Mapping[str, "BaseDistribution"]) -> "list[Trial | FrozenTrial]":
         """Trials of this sweep that a process which died has left, with their settings, then new ones; none when `n_trials` have ended."""
         trials = study.get_trials(deepcopy=False)
         missing = min(self.n_jobs, self.n_trials - sum(trial.state.is_finished() for trial in trials))
-        here = [trial for trial in trials if not trial.state.is_finished() and trial.user_attrs.get("sweep") == str(self.folder)]
+        here = [
+            trial
+            for trial in trials
+            if not trial.state.is_finished() and trial.user_attrs.get("sweep") == str(self.folder)
+        ]
         batch = [trial for trial in here if {*trial.params} == {*known}][: max(0, missing)]
         while len(batch) < missing:
             trial = study.ask()

@@ -10,10 +10,11 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trainer.rundir import resume, directory as rundir
-from trainer.compare.table import counted, short
-from trainer.rundir.console import Console, figures
 from trainer.base.errors import printable
+from trainer.compare.table import counted, short
+from trainer.rundir import directory as rundir
+from trainer.rundir import resume
+from trainer.rundir.console import Console, figures
 from trainer.sweep.jobs import Job
 from trainer.sweep.plot_worker import Pictures
 
@@ -49,7 +50,9 @@ class View:
         already = f", {len(self.before)} of them ended before" if self.before else ""
         self.console.say(f"{counted('job', self.count)}{already}, in {short(self.folder)}")
         if self.console.terminal.is_terminal and len(self.before) < self.count:
-            self._live = self._stack.enter_context(Live(self.table(), console=self.console.terminal, auto_refresh=False, transient=True))
+            self._live = self._stack.enter_context(
+                Live(self.table(), console=self.console.terminal, auto_refresh=False, transient=True)
+            )
         self._stack.enter_context(self._pictures)
         for job in self.before:
             if not (job.directory / "curves.png").exists():  # the sweep was killed before it was drawn
@@ -113,14 +116,32 @@ class View:
         """Jobs that run or failed, then as many others as there is room for."""
         left = self.left()
         title = f"{len(self.told)} of {counted('job', self.count)} ended" + (f", {clock(left)} left" if left else "")
-        shown = Table("", "job", "status", "epoch", "best", box=None, pad_edge=False, padding=(0, 2, 0, 0), title=title, title_justify="left")
+        shown = Table(
+            "",
+            "job",
+            "status",
+            "epoch",
+            "best",
+            box=None,
+            pad_edge=False,
+            padding=(0, 2, 0, 0),
+            title=title,
+            title_justify="left",
+        )
         rows = [(number, job, *self.seen(job)) for number, job in enumerate([*self.jobs], start=1)]
         urgent = [row for row in rows if row[2] in ("running", *FAILED)]
         others = [row for row in rows if row not in urgent]
         ended, waiting = ([row for row in others if (row[2] != "waits") is wanted] for wanted in (True, False))
         chosen = sorted([*urgent, *ended[-SHOWN // 2 :], *waiting[: SHOWN // 2]])
         for number, job, status, epoch, best in chosen:
-            shown.add_row(str(number), Text(label(job)), status, epoch, best, style="red" if status in FAILED else "bold" if status == "running" else None)
+            shown.add_row(
+                str(number),
+                Text(label(job)),
+                status,
+                epoch,
+                best,
+                style="red" if status in FAILED else "bold" if status == "running" else None,
+            )
         if len(chosen) < len(rows):
             shown.add_row("", f"and {len(rows) - len(chosen)} more", "", "", "")
         return shown
@@ -140,8 +161,13 @@ class View:
         if not isinstance(status, str):
             log = job.directory / "run.log"
             status = "running" if log.exists() and log.stat().st_mtime >= self._begun - 1 else "waits"
-        found = ((name, [row[name] for row in rows if isinstance(row.get(name), int | float)]) for name in ("accuracy", "r2", "loss"))
-        best = next((f"{name} {min(values) if name == 'loss' else max(values):.4f}" for name, values in found if values), "")
+        found = (
+            (name, [row[name] for row in rows if isinstance(row.get(name), int | float)])
+            for name in ("accuracy", "r2", "loss")
+        )
+        best = next(
+            (f"{name} {min(values) if name == 'loss' else max(values):.4f}" for name, values in found if values), ""
+        )
         return status, f"{rows[-1]['epoch']:g}" if rows and isinstance(rows[-1].get("epoch"), int | float) else "", best
 
 

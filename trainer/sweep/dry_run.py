@@ -11,15 +11,15 @@ from omegaconf import DictConfig
 from rich.table import Table
 from rich.text import Text
 
-from trainer.engine import build
-from trainer.engine import summary as report
-from trainer.config import hydra_context
-from trainer.rundir.checkpoint import Checkpoints
-from trainer.rundir.console import Console
-from trainer.rundir.recorder import Curves
 from trainer.base.errors import UserError, printable
+from trainer.config import hydra_context
+from trainer.engine import summary as report
+from trainer.engine.build import build_run
 from trainer.engine.loop import fit
 from trainer.engine.run import Run
+from trainer.rundir.checkpoint import Checkpoints
+from trainer.rundir.console import Console
+from trainer.rundir.recorder import Recorder
 from trainer.sweep.display import clock
 
 WARM, TIMED = 2, 3  # updates before the clock starts, and while it runs
@@ -35,9 +35,11 @@ def show(loader, config: DictConfig, found: Sequence[Sequence[str]]) -> None:
         shown = Text(printable(" ".join(word for word in words if not word.startswith("sweep."))))
         try:
             if number == 1:
-                estimate(build.run(hydra_context.without_hydra(cfg)))  # what is imported and found once in a process takes seconds
+                estimate(
+                    build_run(hydra_context.without_hydra_node(cfg))
+                )  # what is imported and found once in a process takes seconds
             start = time.perf_counter()
-            run = build.run(hydra_context.without_hydra(cfg))
+            run = build_run(hydra_context.without_hydra_node(cfg))
             seconds, sound = estimate(run)
             seconds += time.perf_counter() - start  # to build it, and about as much for its files
         except UserError as error:
@@ -48,7 +50,14 @@ def show(loader, config: DictConfig, found: Sequence[Sequence[str]]) -> None:
         if not sound:
             diverging.append(str(number))
         spent = f"{seconds:.1f} s" if seconds < 10 else clock(seconds)
-        table.add_row(str(number), shown, f"{report.parameters(run.model):,}", f"{run.clock.total_steps:,}", spent if sound else f"{spent}, diverges", style=None if sound else "red")
+        table.add_row(
+            str(number),
+            shown,
+            f"{report.parameters(run.model):,}",
+            f"{run.clock.total_steps:,}",
+            spent if sound else f"{spent}, diverges",
+            style=None if sound else "red",
+        )
     console.say(table)
     if diverging:
         console.say(f"warning: after {WARM + TIMED} updates the loss is no number in job {', '.join(diverging)}")
@@ -62,7 +71,11 @@ def show(loader, config: DictConfig, found: Sequence[Sequence[str]]) -> None:
 def estimate(run: Run) -> tuple[float, bool]:
     """Seconds that the updates and scorings of the run will take, from a few of them; and whether its loss is a number after those."""
     with TemporaryDirectory() as folder:
-        curves, checkpoints, silent = Curves(Path(folder), run.data.task), Checkpoints(Path(folder), run.monitor), Console(silent=True)
+        curves, checkpoints, silent = (
+            Recorder(Path(folder), run.data.task),
+            Checkpoints(Path(folder), run.monitor),
+            Console(silent=True),
+        )
         steps = run.clock.total_steps
         fit(run, curves, checkpoints, silent, until=min(WARM, steps))
         start = time.perf_counter()

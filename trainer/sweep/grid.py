@@ -13,16 +13,16 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from trainer.config import hydra_context
-from trainer.rundir import resume, directory as rundir
+from trainer.base.errors import UserError, exit_on_user_error
 from trainer.compare.table import short
-from trainer.rundir.console import Console
-from trainer.base.errors import UserError, ending_the_program
-from trainer.sweep import jobs
-from trainer.sweep import devices
-from trainer.sweep.jobs import Job
-from trainer.sweep.display import View
+from trainer.config import hydra_context
 from trainer.config.untrusted import IN_TURN
+from trainer.rundir import directory as rundir
+from trainer.rundir import resume
+from trainer.rundir.console import Console
+from trainer.sweep import devices, jobs
+from trainer.sweep.display import View
+from trainer.sweep.jobs import Job
 
 REMEMBERED = 200  # jobs whose configuration is kept until they begin, 0.3 MB each
 
@@ -42,14 +42,16 @@ class GridSweeper(Sweeper):
         self.loader = hydra_context.config_loader
         self.folder = Path(config.hydra.sweep.dir)
         devices.share(config.hydra.launcher)
-        self.launcher = Plugins.instance().instantiate_launcher(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.launcher = Plugins.instance().instantiate_launcher(
+            hydra_context=hydra_context, task_function=task_function, config=config
+        )
         self.composed: dict[tuple[str, ...], DictConfig] = {}
         self.in_turn = config.hydra.launcher._target_ == IN_TURN
         if self.in_turn:
             self.launcher.hydra_context = HydraContext(config_loader=self, callbacks=hydra_context.callbacks)
 
     def sweep(self, arguments: list[str]) -> None:
-        with ending_the_program():
+        with exit_on_user_error():
             self._sweep(arguments)
 
     def _sweep(self, arguments: list[str]) -> None:
@@ -66,7 +68,7 @@ class GridSweeper(Sweeper):
                 self.folder.rmdir()  # it is there for nothing
             dry_run.show(self.loader, self.config, found)
             return
-        with rundir.claimed(jobs.made(self.folder)):
+        with rundir.lock(jobs.made(self.folder)):
             self._launch(found, [override for override in overrides if override.is_sweep_override()])
 
     def _launch(self, found: Sequence[Sequence[str]], swept: Sequence[Override]) -> None:
@@ -75,7 +77,9 @@ class GridSweeper(Sweeper):
         prepared = []
         for words in found:
             varying = [word for word in words if word.partition("=")[0] in keys] or words
-            prepared.append(jobs.prepare(self.folder, words, varying, lambda name, words=words: self._composed(words, name), there))
+            prepared.append(
+                jobs.prepare(self.folder, words, varying, lambda name, words=words: self._composed(words, name), there)
+            )
         jobs.begin(self.folder)
         try:
             with View(self.folder, len(prepared), prepared):
@@ -88,7 +92,9 @@ class GridSweeper(Sweeper):
             jobs.conclude(self.folder)
             if left := sum(not job.ended for job in prepared):
                 past = " sweep.on_error=continue" if self.config.sweep.on_error == "stop" else ""
-                Console().say(f"{left} of {len(prepared)} jobs have not ended as they should; to try them again: the same words with hydra.sweep.dir={short(self.folder)}{past}")
+                Console().say(
+                    f"{left} of {len(prepared)} jobs have not ended as they should; to try them again: the same words with hydra.sweep.dir={short(self.folder)}{past}"
+                )
         require_ended(prepared)
 
     def _composed(self, words: Sequence[str], name: str) -> DictConfig:
@@ -96,7 +102,7 @@ class GridSweeper(Sweeper):
         cfg = self.loader.load_sweep_config(self.config, launched)
         if self.in_turn and len(self.composed) < REMEMBERED:
             self.composed[tuple(launched)] = cfg
-        return hydra_context.without_hydra(cfg)
+        return hydra_context.without_hydra_node(cfg)
 
     def load_sweep_config(self, config: DictConfig, words: list[str]) -> DictConfig:
         """What the launcher of this process asks Hydra for: a job that has just been composed is not composed again."""
@@ -113,6 +119,8 @@ def require_ended(prepared: Sequence[Job]) -> None:
     failed = [summary for summary in told if summary]
     if failed:
         others = f"; {len(told) - len(failed)} were not begun" if len(told) > len(failed) else ""
-        error = UserError(f"{len(failed)} of {len(prepared)} runs failed, the first with: {failed[0].get('error')}{others}")
+        error = UserError(
+            f"{len(failed)} of {len(prepared)} runs failed, the first with: {failed[0].get('error')}{others}"
+        )
         error.code = code if isinstance(code := failed[0].get("code"), int) else 1
         raise error

@@ -18,16 +18,22 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.config import hydra_context
-from trainer.rundir import resume, directory as rundir
 from trainer.base.errors import ConfigError, DataError, Interrupted, MachineError, UserError, printable, report
-from trainer.sweep import devices
+from trainer.config import hydra_context
 from trainer.config.untrusted import IN_TURN
+from trainer.rundir import directory as rundir
+from trainer.rundir import resume
+from trainer.sweep import devices
 
 TRAIN = "trainer.task.train.Train"
 STOP = ".stop"  # made by the first job that fails under sweep.on_error=stop, and by one that a signal has ended
 WORDS = ".words"  # a job's in its sweep; those of overrides.txt are others where the job alone was resumed with more
-FREE = (*(key for key in resume.HARMLESS if key != "epochs"), "resume", "sweep", "hydra")  # words that make no other job
+FREE = (
+    *(key for key in resume.HARMLESS if key != "epochs"),
+    "resume",
+    "sweep",
+    "hydra",
+)  # words that make no other job
 
 
 @dataclass(frozen=True)
@@ -59,8 +65,10 @@ def trains(cfg: DictConfig) -> bool:
 def made(folder: Path) -> Path:
     """Errors: MachineError where the sweep's folder cannot be made, ConfigError where it is a run's."""
     if (folder / "overrides.txt").exists() or (folder / "checkpoints").exists():
-        raise ConfigError(f"hydra.sweep.dir={printable(folder)}: is the directory of a run; a sweep needs a folder of its own")
-    return folder if folder.is_dir() else rundir.unique(folder.parent, folder.name)
+        raise ConfigError(
+            f"hydra.sweep.dir={printable(folder)}: is the directory of a run; a sweep needs a folder of its own"
+        )
+    return folder if folder.is_dir() else rundir.make_unique(folder.parent, folder.name)
 
 
 def begin(folder: Path) -> None:
@@ -69,7 +77,9 @@ def begin(folder: Path) -> None:
     (folder / STOP).unlink(missing_ok=True)
 
 
-def launched(launcher: Launcher, cfg: DictConfig, words: Sequence[Sequence[str]], first: int = 0) -> Sequence[JobReturn]:
+def launched(
+    launcher: Launcher, cfg: DictConfig, words: Sequence[Sequence[str]], first: int = 0
+) -> Sequence[JobReturn]:
     """What the jobs return, by whatever launcher. Errors: MachineError where it cannot run them."""
     try:
         return launcher.launch(words, initial_job_idx=first)
@@ -77,14 +87,18 @@ def launched(launcher: Launcher, cfg: DictConfig, words: Sequence[Sequence[str]]
         if cfg.hydra.launcher._target_ == IN_TURN:
             raise  # not a launcher's error: there is nothing to launch
         said = str(error).strip().splitlines() or [""]
-        raise MachineError(f"hydra/launcher={cfg.hydra.runtime.choices['hydra/launcher']}: {printable(type(error).__name__)}: {printable(said[0])}") from error
+        raise MachineError(
+            f"hydra/launcher={cfg.hydra.runtime.choices['hydra/launcher']}: {printable(type(error).__name__)}: {printable(said[0])}"
+        ) from error
 
 
 def require_different(found: Sequence[Sequence[str]]) -> None:
     """Errors: ConfigError where two jobs are the same."""
     for one, other in itertools.pairwise(sorted(map(identity, found))):
         if one == other:
-            raise ConfigError(f"-m: two jobs of the grid are the same: {printable(' '.join(one))}; name each value once")
+            raise ConfigError(
+                f"-m: two jobs of the grid are the same: {printable(' '.join(one))}; name each value once"
+            )
 
 
 def identity(words: Sequence[str]) -> tuple[str, ...]:
@@ -97,14 +111,20 @@ def known(folder: Path) -> dict[tuple[str, ...], Path]:
     found = {}
     for file in sorted(folder.glob("*/overrides.txt")):
         try:
-            found[identity(resume.overrides(file.parent, WORDS if (file.parent / WORDS).is_file() else file.name))] = file.parent
+            found[identity(resume.overrides(file.parent, WORDS if (file.parent / WORDS).is_file() else file.name))] = (
+                file.parent
+            )
         except DataError:
             continue  # not one that a sweep wrote
     return found
 
 
 def prepare(
-    folder: Path, words: Sequence[str], varying: Sequence[str], compose: Callable[[str], DictConfig], among: dict[tuple[str, ...], Path] | None = None
+    folder: Path,
+    words: Sequence[str],
+    varying: Sequence[str],
+    compose: Callable[[str], DictConfig],
+    among: dict[tuple[str, ...], Path] | None = None,
 ) -> Job:
     """The job's directory, made and given its configuration for good where it is new; named by the words that vary.
 
@@ -116,9 +136,11 @@ def prepare(
     directory = (known(folder) if among is None else among).get(identity(words))
     if directory is None:
         directory = folder / rundir.slug(varying)
-        if not directory.is_dir() or (directory / "overrides.txt").exists():  # else a process has died that had just made it
-            directory = rundir.unique(folder, directory.name)
-        rundir.describe(directory, compose(directory.name), words)
+        if (
+            not directory.is_dir() or (directory / "overrides.txt").exists()
+        ):  # else a process has died that had just made it
+            directory = rundir.make_unique(folder, directory.name)
+        rundir.write_config(directory, compose(directory.name), words)
         shutil.copyfile(directory / "overrides.txt", directory / WORDS)
     job = Job(tuple(words), directory)
     if not job.ended:
@@ -152,7 +174,11 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
     folder, words = hydra_context.sweep(), hydra_context.overrides()
     folder.mkdir(parents=True, exist_ok=True)
     prepared = folder / hydra_context.name()
-    job = Job(tuple(words), prepared) if (prepared / "overrides.txt").is_file() else prepare(folder, words, words, lambda name: cfg)
+    job = (
+        Job(tuple(words), prepared)
+        if (prepared / "overrides.txt").is_file()
+        else prepare(folder, words, words, lambda name: cfg)
+    )
     told = resume.ended(job.directory)
     if told is not None:
         return resume.best_score(told, cfg.monitor)
@@ -169,7 +195,11 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
             own.device = device
             return run(own)
     except (UserError, KeyboardInterrupt) as error:
-        error = error if isinstance(error, UserError) else Interrupted("interrupted", getattr(error, "number", signal.SIGINT))
+        error = (
+            error
+            if isinstance(error, UserError)
+            else Interrupted("interrupted", getattr(error, "number", signal.SIGINT))
+        )
         interrupted, code = isinstance(error, Interrupted), error.code
         note(job.directory, str(error), code, "interrupted" if interrupted else "failed")
         if interrupted:
@@ -195,7 +225,10 @@ def end_with(parent: int) -> None:
 
 def note(directory: Path, error: str, code: int, status: str = "failed") -> None:
     """Leave in a job's directory why it ended: in summary.json and, where it does not stand there, in run.log."""
-    rundir.summarize(directory, {"status": status, **resume.summary(directory), "error": error.strip().splitlines()[-1], "code": code})
+    rundir.write_summary(
+        directory,
+        {"status": status, **resume.summary(directory), "error": error.strip().splitlines()[-1], "code": code},
+    )
     log = directory / "run.log"
     if error.strip() not in (log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""):
         with log.open("a", encoding="utf-8") as file:

@@ -10,8 +10,9 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from trainer.rundir import curves_plot, resume, directory as rundir
 from trainer.base.errors import printable
+from trainer.rundir import curves_plot, resume
+from trainer.rundir import directory as rundir
 
 
 class Pictures:
@@ -27,7 +28,9 @@ class Pictures:
             return
         if self._painter is None:
             words = [sys.executable, "-m", "trainer.sweep.plot_worker"]
-            self._painter = subprocess.Popen(words, stdin=subprocess.PIPE, text=True, start_new_session=True)  # no signal from the terminal
+            self._painter = subprocess.Popen(
+                words, stdin=subprocess.PIPE, text=True, start_new_session=True
+            )  # no signal from the terminal
         with suppress(BrokenPipeError):  # it has said why it ended
             self._painter.stdin.write(f"{json.dumps(str(directory.absolute()))}\n")
             self._painter.stdin.flush()
@@ -43,9 +46,15 @@ def paint(lines: Iterable[str]) -> None:
     for line in lines:
         directory = Path(json.loads(line))
         try:
-            curves_plot.draw([*rundir.rows(directory)], directory / "curves.png", resume.shortcoming(resume.summary(directory)))
+            curves_plot.draw(
+                [*rundir.rows(directory)], directory / "curves.png", resume.shortcoming(resume.summary(directory))
+            )
         except OSError as error:
-            print(f"warning: {printable(directory)}/curves.png: could not be written ({error.strerror})", file=sys.stderr, flush=True)
+            print(
+                f"warning: {printable(directory)}/curves.png: could not be written ({error.strerror})",
+                file=sys.stderr,
+                flush=True,
+            )
 
 
 if __name__ == "__main__":

@@ -2,9 +2,9 @@
 
 from hydra.core.plugins import Plugins
 
+from trainer.config.untrusted import GRID, SEARCH
 from trainer.search.sweeper import OptunaSweeper
 from trainer.sweep.grid import GridSweeper
-from trainer.config.untrusted import GRID, SEARCH
 
 
 def register() -> None:

@@ -9,16 +9,27 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from rich.text import Text
 
-from trainer.engine import build
-from trainer.rundir import checkpoint, resume
-from trainer.config import hydra_context
-from trainer.compare.table import short
-from trainer.compare.record import find
-from trainer.rundir.console import Console, figure
 from trainer.base.errors import ConfigError, DataError, printable
+from trainer.compare.record import find
+from trainer.compare.table import short
+from trainer.config import hydra_context
+from trainer.engine.build import build_run
 from trainer.engine.fuse import fold
+from trainer.rundir import checkpoint, resume
+from trainer.rundir.console import Console, figure
 
-COUNTS = ("device", "threads", "eval_batch_size", "precision", "compile", "data.root", "norm.fold", "tta", "residency", "workers")  # what the command line decides; the run, the rest
+COUNTS = (
+    "device",
+    "threads",
+    "eval_batch_size",
+    "precision",
+    "compile",
+    "data.root",
+    "norm.fold",
+    "tta",
+    "residency",
+    "workers",
+)  # what the command line decides; the run, the rest
 PLAIN = ("task", "runs", "output", "allow", "data")
 
 
@@ -34,7 +45,9 @@ class Evaluate:
         """Returns the last run's test score. Errors: ConfigError without a run, DataError where one cannot be read."""
         for key in typed():
             if key not in (*COUNTS, *PLAIN) and not key.startswith(("hydra.", "tta.")):
-                raise ConfigError(f"{key}: task=evaluate takes it from the run's own config.yaml; what can be said here: {', '.join(COUNTS)}")
+                raise ConfigError(
+                    f"{key}: task=evaluate takes it from the run's own config.yaml; what can be said here: {', '.join(COUNTS)}"
+                )
         if not cfg.runs:
             raise ConfigError("runs=[]: task=evaluate needs a run directory; write runs=[outputs/DATE/TIME-NAME]")
         console = Console()
@@ -48,24 +61,41 @@ class Evaluate:
         """Print the scores of a run; returns those of the test split."""
         folder = directory / "checkpoints"
         if not is_scorable(directory):
-            raise DataError(f"runs=[{directory}]: not a run with weights in it; it must hold config.yaml and checkpoints/")
+            raise DataError(
+                f"runs=[{directory}]: not a run with weights in it; it must hold config.yaml and checkpoints/"
+            )
         saved = OmegaConf.create(resume.saved_config(directory, "runs"))
         if "data" in typed() and cfg.data._target_ != saved.data._target_:
-            raise ConfigError(f"data={hydra_context.choice('data')}: the run in {directory} was trained on other data, and is scored on its own")
+            raise ConfigError(
+                f"data={hydra_context.choice('data')}: the run in {directory} was trained on other data, and is scored on its own"
+            )
         said = {*typed(), *(key.partition(".")[0] for key in typed()), "device"} - {"norm.fold"}
         for key in said & {*COUNTS}:
             OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False)
-        run = build.run(saved)
+        run = build_run(saved)
         model = run.model
         try:
             model.load_state_dict(checkpoint.load(checkpoint.pointed(folder, "best", "last"), run.device)["weights"])
         except (RuntimeError, KeyError) as error:
-            raise DataError(f"runs=[{directory}]: its weights do not fit its configuration ({str(error).splitlines()[0]})") from None
+            raise DataError(
+                f"runs=[{directory}]: its weights do not fit its configuration ({str(error).splitlines()[0]})"
+            ) from None
         if cfg.norm.fold:
             model, count = fold(model, run.train.batch(torch.arange(2, device=run.device))[0])
-            console.say(f"{count} batch norms folded into the layers before them" if count else "norm.fold: no batch norm stands directly behind a layer")
-        scores = {name: run.score(model, loader, run.tta) for name, loader in (("train", run.train), ("val", run.val), ("test", run.test)) if len(loader)}
-        how = [f"{'best' if (folder / 'best').is_file() else 'last'} weights", *([f"tta={hydra_context.choice('tta')}"] if "tta" in typed() else [])]
+            console.say(
+                f"{count} batch norms folded into the layers before them"
+                if count
+                else "norm.fold: no batch norm stands directly behind a layer"
+            )
+        scores = {
+            name: run.score(model, loader, run.tta)
+            for name, loader in (("train", run.train), ("val", run.val), ("test", run.test))
+            if len(loader)
+        }
+        how = [
+            f"{'best' if (folder / 'best').is_file() else 'last'} weights",
+            *([f"tta={hydra_context.choice('tta')}"] if "tta" in typed() else []),
+        ]
         console.say(f"{directory} ({', '.join(how)})")
         console.say(table("split", scores))
         return scores["test"]
@@ -80,14 +110,18 @@ def directories(patterns: Sequence[str], console: Console) -> Iterator[Path]:
             continue
         below, _ = find([pattern])
         if len(below) > 1 and (without := [run for run in below if not is_scorable(run)]):
-            console.say(f"note: {len(without)} of {len(below)} runs in {printable(pattern)} have no weights to score, as {short(without[0])}")
+            console.say(
+                f"note: {len(without)} of {len(below)} runs in {printable(pattern)} have no weights to score, as {short(without[0])}"
+            )
             below = [run for run in below if run not in without]
         found |= {run.resolve(): run for run in below}
     yield from found.values()
 
 
 def is_scorable(directory: Path) -> bool:
-    return (directory / "config.yaml").is_file() and checkpoint.pointed(directory / "checkpoints", "best", "last") is not None
+    return (directory / "config.yaml").is_file() and checkpoint.pointed(
+        directory / "checkpoints", "best", "last"
+    ) is not None
 
 
 def table(first: str, scores: Mapping[str, Mapping[str, float]]) -> Table:

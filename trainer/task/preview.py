@@ -9,14 +9,14 @@ from omegaconf import DictConfig
 from rich.text import Text
 from torch import nn
 
-from trainer.engine import build, image_grid
-from trainer.config import hydra_context
-from trainer.rundir import directory as rundir
 from trainer.base.clock import Clock
-from trainer.rundir.console import Console
-from trainer.data.splits import Splits
+from trainer.config import hydra_context
 from trainer.config.instantiate import node
-from trainer.engine.dry_run import explained
+from trainer.data.splits import Splits
+from trainer.engine import build, image_grid
+from trainer.engine.dry_run import as_config_error
+from trainer.rundir import directory as rundir
+from trainer.rundir.console import Console
 
 SHOWN = ("optimizer", "sched", "warmup")  # the decisions behind the learning rate
 HEIGHT = 18  # lines of the chart in the terminal
@@ -32,11 +32,13 @@ class Preview:
 
     def run(self, cfg: DictConfig) -> None:
         """Errors: UserError, before anything is written."""
-        with explained("data"):
+        with as_config_error("data"):
             data: Splits = node(cfg, "data")().load()
         plan, pictures = plan_of(cfg, len(data.train)), image_grid.sheet_of(cfg, data)
-        directory = rundir.create(Path(cfg.output), hydra_context.overrides(), hydra_context.sweep(), hydra_context.exact_directory())
-        rundir.describe(directory, cfg, hydra_context.overrides())
+        directory = rundir.create(
+            Path(cfg.output), hydra_context.overrides(), hydra_context.sweep(), hydra_context.requested_directory()
+        )
+        rundir.write_config(directory, cfg, hydra_context.overrides())
         console = Console()
         picture = directory / "preview-learning-rate.png"
         draw(plan, picture)
@@ -82,7 +84,9 @@ def plan_of(cfg: DictConfig, samples: int) -> Plan:
     clock = build.make_clock(cfg, samples, batch_size)
     sched = node(cfg, "sched")()
     warmed = node(cfg, "warmup")()(sched)
-    any_net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))  # of hidden and last weights, which some optimizers give different rates
+    any_net = nn.Sequential(
+        nn.Linear(2, 2), nn.Linear(2, 2)
+    )  # of hidden and last weights, which some optimizers give different rates
     optimizer = build.make_optimizer(cfg, any_net, batch_size * cfg.accumulate)
     base = optimizer.param_groups[0]["base_lr"]
     multipliers = [warmed(clock.at(step)) for step in range(clock.total_steps)]
@@ -111,7 +115,9 @@ def show(plan: Plan, console: Console) -> None:
     if plan.warming:
         console.say(f"shaded: the warm-up, {warm_up_ends(plan)}")
     if plan.observes:
-        console.say("the schedule goes by the validation loss, which only training shows: drawn is the rate while that keeps falling")
+        console.say(
+            "the schedule goes by the validation loss, which only training shows: drawn is the rate while that keeps falling"
+        )
 
 
 def warm_up_ends(plan: Plan) -> str:
@@ -148,7 +154,9 @@ def chart(plan: Plan, width: int) -> str:
 def ticks(end: float, most: int, whole: bool = False) -> list[float]:
     """Numbers from 0 up to `end`, evenly spaced by 1, 2 or 5 times a power of ten, at most so many after the first."""
     power = 0 if whole else math.floor(math.log10(end / most))
-    step = next(digit * 10.0**power for power in count(power) for digit in (1, 2, 5) if end / (digit * 10.0**power) <= most)
+    step = next(
+        digit * 10.0**power for power in count(power) for digit in (1, 2, 5) if end / (digit * 10.0**power) <= most
+    )
     return [index * step for index in range(math.floor(end / step) + 1)]
 
 
@@ -163,11 +171,21 @@ def draw(plan: Plan, path: Path) -> None:
     if plan.warming:
         axes.axvspan(0, min(plan.warming + 1, last), color="tab:orange", alpha=0.15, linewidth=0, label="warm-up")
     axes.plot(range(1, last + 1), plan.rates, color="tab:blue", marker="." if last <= 60 else None)
-    for update, word, color in ((1, "first", "tab:green"), (plan.peak, "peak", "tab:red"), (last, "last", "tab:purple")):
+    for update, word, color in (
+        (1, "first", "tab:green"),
+        (plan.peak, "peak", "tab:red"),
+        (last, "last", "tab:purple"),
+    ):
         rate = plan.rates[update - 1]
         axes.plot(update, rate, "o", color=color, markersize=6, label=f"{word} {rate:.4g}", clip_on=False, zorder=5)
     while_falling = "\n(while the validation loss keeps falling)" if plan.observes else ""
-    axes.set(xlim=(0, last), ylim=(0, max(plan.rates) * 1.05), xlabel="update", ylabel="learning rate", title=plan.title + while_falling)
+    axes.set(
+        xlim=(0, last),
+        ylim=(0, max(plan.rates) * 1.05),
+        xlabel="update",
+        ylabel="learning rate",
+        title=plan.title + while_falling,
+    )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, steps=[1, 2, 5, 10]))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.grid(alpha=0.3)

@@ -5,13 +5,13 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
-from trainer.engine import build
+from trainer.cli.fast_exit import fewer_collections
 from trainer.config import hydra_context
+from trainer.engine.build import build_run
+from trainer.engine.session import Training
 from trainer.rundir import directory as rundir
 from trainer.rundir import resume
 from trainer.rundir.console import Console
-from trainer.cli.fast_exit import seldom_collecting
-from trainer.engine.session import Training
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,15 +25,19 @@ class Train:
         resume.require_allowed(changed, cfg.resume.allow)
         if directory and "epochs" not in changed and (ended := resume.ended(directory)):
             return nothing_left(directory, ended, cfg.monitor)
-        with seldom_collecting():
-            run = build.run(cfg)
+        with fewer_collections():
+            run = build_run(cfg)
         typed = hydra_context.overrides()
-        directory = directory or rundir.create(Path(cfg.output), typed, hydra_context.sweep(), hydra_context.exact_directory())
-        with rundir.claimed(directory):
+        directory = directory or rundir.create(
+            Path(cfg.output), typed, hydra_context.sweep(), hydra_context.requested_directory()
+        )
+        with rundir.lock(directory):
             return Training(cfg, run, directory, typed, changed).do()
 
 
 def nothing_left(directory: Path, summary: dict, monitor: str) -> float | None:
     """A finished run has nothing to resume."""
-    Console().say(f"{directory}: {summary['status']} already after {summary['steps']:,} updates; nothing to do. epochs=+N adds N epochs.")
+    Console().say(
+        f"{directory}: {summary['status']} already after {summary['steps']:,} updates; nothing to do. epochs=+N adds N epochs."
+    )
     return resume.best_score(summary, monitor)
