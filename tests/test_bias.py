@@ -98,14 +98,14 @@ def test_marginal_counts_what_does_not_occur_as_half_a_sample(targets, expected)
 
 
 def test_constant_says_that_no_hidden_layer_has_a_bias():
-    with pytest.raises(ValueError, match="norms took them away; nearest: bias=zero, norm=none"):
+    with pytest.raises(ValueError, match="norms took them away; try bias=zero, norm=none"):
         Constant()(net(3, bias=False), IMAGES, torch.eye(3), nn.ReLU)
-    with pytest.raises(ValueError, match="no hidden layer; nearest: bias=zero"):
+    with pytest.raises(ValueError, match="no hidden layer; try bias=zero"):
         Constant()(nn.Linear(5, 3), IMAGES, torch.eye(3), nn.ReLU)
 
 
 def test_marginal_says_that_the_last_layer_has_no_bias():
-    with pytest.raises(ValueError, match="nearest: bias=zero"):
+    with pytest.raises(ValueError, match="try bias=zero"):
         Marginal()(nn.Linear(5, 3, bias=False), IMAGES, torch.eye(3), nn.ReLU)
 
 
@@ -174,5 +174,5 @@ def test_constant_reaches_the_hidden_layers_of_a_run(words, composed):
 
 
 def test_constant_says_in_a_run_that_norms_took_the_biases_away(composed):
-    with pytest.raises(ConfigError, match="^bias.*norms took them away; nearest: bias=zero, norm=none$"):
+    with pytest.raises(ConfigError, match="^bias.*norms took them away; try bias=zero, norm=none$"):
         build_run(composed("model=mlp", "norm=batch", "bias=constant", "threads=1"))

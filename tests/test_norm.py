@@ -200,7 +200,7 @@ def test_two_values_that_become_1_and_minus_1_whatever_they_are_are_refused(norm
 )
 def test_too_few_values_to_average_are_refused_with_what_would_do(norm, shape, nearest):
     for training in (True, False):
-        with pytest.raises(ValueError, match=f"; nearest: {nearest}$"):
+        with pytest.raises(ValueError, match=f"; try {nearest}$"):
             norm(shape[1]).train(training)(torch.zeros(shape))
 
 
@@ -238,7 +238,7 @@ def test_scoring_a_run_twice_gives_the_same_and_moves_no_running_average(compose
 def test_a_training_batch_of_one_is_refused_before_the_run(composed):
     with pytest.raises(
         ConfigError,
-        match="batch_size=1: every batch holds one sample, .*norm.* needs two or more; nearest: batch_size=2",
+        match="batch_size=1: every batch holds one sample, .*norm.* needs two or more; try batch_size=2",
     ):
         build_run(composed("model=mlp", "norm=batch", "batch_size=1", "threads=1"))
 

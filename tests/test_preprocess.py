@@ -300,7 +300,7 @@ def test_height_and_weight_count_the_same_once_standardised():
         ),
         (
             lambda: Pca().fit(torch.zeros(2, 3, 64, 64)),
-            "takes 10000 features at most, the data has 12288; nearest: preprocess=channel_stand",
+            "takes 10000 features at most, the data has 12288; try preprocess=channel_stand",
         ),
         (lambda: WhitenPca().fit(torch.zeros(2, 3, 64, 64)), "takes 10000 features at most"),
         (lambda: WhitenZca().fit(torch.zeros(2, 3, 64, 64)), "takes 10000 features at most"),

@@ -258,8 +258,8 @@ def test_batch_norms_take_a_single_example():
 @pytest.mark.parametrize(
     ("technique", "message"),
     [
-        (McDropout(), "the model drops nothing; nearest: reg=dropout, reg=dropconnect, reg=stochastic_depth"),
-        (Fractional(), "the model has no fractional max pooling; nearest: pool=fractional"),
+        (McDropout(), "the model drops nothing; try reg=dropout, reg=dropconnect, reg=stochastic_depth"),
+        (Fractional(), "the model has no fractional max pooling; try pool=fractional"),
     ],
 )
 def test_models_without_what_is_to_be_drawn_are_refused(technique, message):

@@ -5,7 +5,7 @@ import functools
 import torch
 from torch import Tensor, nn
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 
 
 class Exponential(nn.Module):

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trainer.base.checks import require
 from trainer.base.clock import Clock, parse_length
-from trainer.base.errors import require
 
 BATCH = 256  # samples a pass when batch-norm statistics are computed anew
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.base.layers import weight_layers
 
 
@@ -46,7 +46,7 @@ class Constant:
         found = biases(hidden)
         if not found:
             why = "the norms took them away" if hidden else "the model has no hidden layer"
-            raise ValueError(f"needs hidden layers with a bias, {why}; nearest: bias=zero, norm=none")
+            raise ValueError(f"needs hidden layers with a bias, {why}; try bias=zero, norm=none")
         for bias in found:
             bias.fill_(self.value)
         if last.bias is not None:
@@ -69,7 +69,7 @@ class Marginal:
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act) -> None:
         layers = list(weight_layers(model))
         if layers[-1].bias is None:
-            raise ValueError("needs a last layer with a bias, the model's has none; nearest: bias=zero")
+            raise ValueError("needs a last layer with a bias, the model's has none; try bias=zero")
         for bias in biases(layers):
             bias.zero_()
         layers[-1].bias.copy_(marginal(targets))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from trainer.base.errors import require, require_one_of
+from trainer.base.checks import require, require_one_of
 
 
 def require_values(name: str, x: Tensor, groups: int, least: int) -> None:
@@ -25,7 +25,7 @@ def require_values(name: str, x: Tensor, groups: int, least: int) -> None:
         nearest += ["norm=batch"] if total == 1 else ["norm=batch", "norm=rms"]
         few = "one value" if total == groups else "two values (they become 1 and -1)"
         raise ValueError(
-            f"norm={name}: leaves {few} to average in a layer that gives {tuple(x.shape[1:])}; nearest: {', '.join(nearest)}"
+            f"norm={name}: leaves {few} to average in a layer that gives {tuple(x.shape[1:])}; try {', '.join(nearest)}"
         )
 
 

@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 
 
 class Fractional(nn.Module):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 
 Apply = Callable[[Tensor], Tensor]
 CHUNK = (
@@ -112,7 +112,7 @@ def spectrum(images: Tensor, eps: float = 0.0) -> tuple[Affine, Tensor, Tensor]:
     features = images[0].numel()
     if features > MOST:
         raise ValueError(
-            f"takes {MOST} features at most, the data has {features}; nearest: preprocess=channel_standardize, smaller images"
+            f"takes {MOST} features at most, the data has {features}; try preprocess=channel_standardize, smaller images"
         )
     mean = mean_of(images, (0,))
     covariance = torch.zeros(features, features, dtype=torch.float64, device=images.device)

@@ -11,7 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.base.errors import require, require_images, require_one_of
+from trainer.base.checks import require, require_images, require_one_of
 
 SMALL = 64  # pixels: the longer side up to which method=auto is pad
 DROPPING = (
@@ -188,7 +188,7 @@ class McDropout:
         dropping = [module for module in model.modules() if any(word in type(module).__name__ for word in DROPPING)]
         if not dropping:
             raise ValueError(
-                "the model drops nothing; nearest: reg=dropout, reg=dropconnect, reg=stochastic_depth, tta=flip"
+                "the model drops nothing; try reg=dropout, reg=dropconnect, reg=stochastic_depth, tta=flip"
             )
         with switched_on(dropping, "training"):
             return look(model, [images] * self.passes)
@@ -213,6 +213,6 @@ class Fractional:
     def __call__(self, model: nn.Module, images: Tensor) -> Tensor:
         pools = [module for module in model.modules() if isinstance(getattr(module, "random", None), bool)]
         if not pools:
-            raise ValueError("the model has no fractional max pooling; nearest: pool=fractional, tta=flip")
+            raise ValueError("the model has no fractional max pooling; try pool=fractional, tta=flip")
         with switched_on(pools, "random"):
             return look(model, [images] * self.passes)

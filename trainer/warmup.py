@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from trainer.base.checks import require
 from trainer.base.clock import Clock, parse_length
-from trainer.base.errors import require
 
 Sched = Callable[[Clock], float]
 

@@ -21,7 +21,7 @@ def standardised(values):
 def knowing(transform, channels=3):
     """A technique that has seen black and white, as the preprocessing of `standardised` leaves them."""
     extremes = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, channels, 1, 1)
-    transform.look_at(standardised(extremes) if channels == 3 else extremes)
+    transform.calibrate(standardised(extremes) if channels == 3 else extremes)
     return transform
 
 
@@ -112,7 +112,7 @@ def colorful(count):
 def test_pca_color_shifts_along_eigenvectors_by_eigenvalues():
     train = colorful(200).transpose(1, 3)
     transform = PcaColor(std=0.5)
-    transform.look_at(train)
+    transform.calibrate(train)
     images = torch.zeros(20_000, 3, 1, 2)
     shifts = transform(images, None, rng())[0]
     assert torch.equal(shifts[..., 0], shifts[..., 1])
@@ -126,7 +126,7 @@ def test_pca_color_shifts_along_eigenvectors_by_eigenvalues():
 def test_pca_color_adds_to_the_image_and_asks_the_batch_where_it_has_seen_nothing():
     images = colorful(50).transpose(1, 3)
     seen = PcaColor()
-    seen.look_at(images)
+    seen.calibrate(images)
     out = seen(images, None, rng())[0]
     assert_close(out, images + (out - images)[:, :, :1, :1], rtol=0, atol=1e-6)  # float32 of numbers up to 3
     assert torch.equal(PcaColor()(images, None, rng())[0], out)

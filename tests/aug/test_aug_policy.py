@@ -157,7 +157,7 @@ def test_trivial_augment_moves_as_far_as_its_wide_ranges(word, largest):
     """A white picture on a black ground fades where nothing came in: how far it went is the share that is empty."""
     images = torch.ones(3000, 1, 40, 40)
     transform = TrivialAugment(operations=[word])
-    transform.look_at(torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1))
+    transform.calibrate(torch.tensor([-1.0, 1.0]).view(2, 1, 1, 1))
     empty = (
         40 - transform(images, None, rng())[0][:, 0, 0].sum(1).double().numpy()
     )  # in the first row, 19.5 above the middle
@@ -169,7 +169,7 @@ def test_trivial_augment_turns_up_to_135_degrees():
     x = torch.arange(40.0).sub(19.5).expand(40, 40)
     images = torch.stack([x, x.T]).expand(3000, 2, 40, 40)
     transform = TrivialAugment(operations=["rotate"])
-    transform.look_at(torch.tensor([-20.0, 20.0]).view(2, 1, 1, 1).expand(2, 2, 1, 1))
+    transform.calibrate(torch.tensor([-20.0, 20.0]).view(2, 1, 1, 1).expand(2, 2, 1, 1))
     out = transform(images, None, rng())[0].double().numpy()
     x, y = (out[:, channel, 19, 20:24].mean(1) - out[:, channel, 19, 16:20].mean(1) for channel in (0, 1))
     steps = np.degrees(np.arctan2(y, x)) / 4.5  # 135 / 30

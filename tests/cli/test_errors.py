@@ -6,14 +6,15 @@ import sys
 import pytest
 from PIL import Image
 
-from trainer.base.errors import nearest, require, satisfies
+from trainer.base.checks import require, satisfies
+from trainer.base.text import nearest
 
 TYPOS = [
-    ("optimiser=adam", ["optimiser", "nearest: optimizer"]),
-    ("+optimiser=adam", ["optimiser", "nearest: optimizer"]),
-    ("optimizer=admm", ["optimizer=admm", "nearest: adam"]),
-    ("optimizer=ADAM", ["optimizer=ADAM", "nearest: adam"]),
-    ("optimizer.lrr=1", ["optimizer.lrr=1", "nearest: optimizer.lr"]),
+    ("optimiser=adam", ["optimiser", "did you mean optimizer"]),
+    ("+optimiser=adam", ["optimiser", "did you mean optimizer"]),
+    ("optimizer=admm", ["optimizer=admm", "did you mean adam"]),
+    ("optimizer=ADAM", ["optimizer=ADAM", "did you mean adam"]),
+    ("optimizer.lrr=1", ["optimizer.lrr=1", "did you mean optimizer.lr"]),
     ("optimizer.lr=abc", ["optimizer.lr=abc", "must be a number > 0", "learning rate"]),
     ("optimizer.lr=-1", ["optimizer.lr=-1", "must be > 0", "learning rate"]),
     ("optimizer.lr=nan", ["optimizer.lr", "must be a number > 0"]),
@@ -24,7 +25,7 @@ TYPOS = [
     ("sched=null", ["sched=null", "constant, cosine, cosine_restarts", "sched=constant"]),
     ("reg=null", ["reg=null", "to go without write reg=[]"]),
     ("loss=[mse]", ["loss=[mse]", "one option, not a list"]),
-    ("reg=dropuot", ["reg=dropuot", "nearest: dropout"]),
+    ("reg=dropuot", ["reg=dropuot", "did you mean dropout"]),
     ("reg.max_norm.limit=2", ["reg.max_norm.limit=2", "no such key", "reg=["]),
     ("epochs 5", ["epochs", "write epochs=5"]),
     ("--epochs 5", ["--epochs", "write epochs=5"]),
@@ -35,11 +36,11 @@ TYPOS = [
     ("epochs= 3", ["epochs= 3", "write epochs=3"]),
     ("epochs = 3 seed=1", ["epochs = 3:", "write epochs=3"]),
     ("reg=[l2, dropout]", ["one word", "write reg=[l2,dropout]"]),
-    ("lr=0.1", ["no such key as lr", "nearest: optimizer.lr"]),
+    ("lr=0.1", ["no such key as lr", "did you mean optimizer.lr"]),
     ("epochs=1e1", ["epochs=10.0", "must be a whole number >= 1"]),
     ("runs=outputs/a", ["runs=outputs/a", "write runs=[outputs/a]"]),
-    ("--help optimizer=admm", ["--help optimizer=admm", "nearest: adam"]),
-    ("-m optimizer=sgd,admm", ["optimizer=sgd,admm", "nearest: adam"]),
+    ("--help optimizer=admm", ["--help optimizer=admm", "did you mean adam"]),
+    ("-m optimizer=sgd,admm", ["optimizer=sgd,admm", "did you mean adam"]),
     ("-m optimizer=sgd,adam epochs=3,0", ["epochs=0", "must be >= 1"]),
     ("~optimizer", ["~optimizer", "train --help optimizer"]),
     ("epochs=", ["epochs=", "must be a whole number >= 1"]),
@@ -53,13 +54,13 @@ TYPOS = [
     ("model=mlp model.hidden=3", ["model.hidden=3", "must be a list"]),
     ("model=mlp model.hidden=[3,0]", ["model.hidden=[3,0]", ">= 1"]),
     ("-m seed=0,1 --cfg job", ["--multirun and --cfg", "without -m"]),
-    ("n_trials=5", ["nearest: hydra.sweeper.n_trials"]),
+    ("n_trials=5", ["did you mean hydra.sweeper.n_trials"]),
     ("-m seed=0,1 hydra.sweep.dir=", ["hydra.sweep.dir=", "name of a folder"]),
     ("-m optimizer=sgd,", ["a value is missing at a comma", "optimizer=A,B"]),
     ("-m optimizer.lr=log(1e-3,1)", ["'optimizer.lr=tag(log,interval(LOW,HIGH))'"]),
     (
         "-m hydra/launcher=joblib hydra.launcher.njobs=2 seed=0,1",
-        ["hydra.launcher.njobs", "nearest: hydra.launcher.n_jobs"],
+        ["hydra.launcher.njobs", "did you mean hydra.launcher.n_jobs"],
     ),
     ("help", ["train --help"]),
     ("=adam", ["the key is missing", "write optimizer=adam"]),
@@ -68,7 +69,7 @@ TYPOS = [
     ("resume=", ["resume=", "auto"]),
     ("sched=none", ["sched=none", "to go without write sched=constant"]),
     ("norm=constant", ["norm=constant", "to go without write norm=none"]),
-    ("--help optimiser", ["optimiser", "nearest: optimizer"]),
+    ("--help optimiser", ["optimiser", "did you mean optimizer"]),
 ]
 
 
@@ -80,7 +81,11 @@ def test_a_typing_error_is_explained(typed, said, run_in_process, tmp_path):
 FITS = [
     ("model=cnn data=iris", 2, ["model=cnn", "needs images", "(4,)", "model=mlp"]),
     ("data=iris aug=crop", 2, ["aug=crop", "needs images"]),
-    ("data=diabetes loss=cross_entropy", 2, ["loss=cross_entropy", "data=diabetes is regression", "nearest: loss=mse"]),
+    (
+        "data=diabetes loss=cross_entropy",
+        2,
+        ["loss=cross_entropy", "data=diabetes is regression", "did you mean loss=mse"],
+    ),
     ("data=diabetes reg=label_smoothing", 2, ["reg=label_smoothing", "data=diabetes is regression"]),
     ("batch_size=5000", 2, ["batch_size=5000", "1259 training samples", "batch_size=full"]),
     ("accumulate=500", 2, ["accumulate=500", "1259 training samples", "accumulate=19"]),
@@ -190,10 +195,10 @@ def test_nearest_ignores_case_and_finds_parts():
 
 def test_what_is_told_cannot_steer_the_terminal(capsys):
     """Names of files and words of runs come from anywhere."""
-    from trainer.base.errors import DataError, report
+    from trainer.base.errors import DataError, print_error
     from trainer.rundir.console import Console
 
-    report(DataError("bad \x1b[31mname\r\n2 lines"))
+    print_error(DataError("bad \x1b[31mname\r\n2 lines"))
     Console().say("note: \x1b]0;title\x07name")
     told = capsys.readouterr()
     assert told.err == "train: bad ?[31mname?\n2 lines\n" and told.out == "note: ?]0;title?name\n"

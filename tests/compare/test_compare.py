@@ -576,7 +576,7 @@ def test_find_takes_runs_folders_of_runs_and_patterns(written, tmp_path):
         f"left out: {runs}/2026/picture-only holds no run (metrics.jsonl or summary.json)"
     ]
     for pattern, said in (
-        (f"{runs}/2027", "nearest: "),
+        (f"{runs}/2027", "did you mean "),
         (f"{runs}/x*", "nothing is there"),
         (f"{runs}/2026/picture-only", "no run there"),
     ):

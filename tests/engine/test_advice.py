@@ -13,7 +13,7 @@ SAID = [
         "optimizer.base.lr=0.1: 100 times the 0.001 that optimizer.base=adam begins with",
     ),
     ("act=sigmoid", "act=sigmoid: each layer shrinks the gradient to a quarter or less"),
-    ("act=tanh init=he_uniform", "nearest: init=xavier_uniform, init=auto"),
+    ("act=tanh init=he_uniform", "try init=xavier_uniform, init=auto"),
     ("reg=[l2,weight_decay]", "reg=l2 and reg=weight_decay: both shrink"),
     ("reg=l2 optimizer=adamw", "reg=l2 and optimizer.weight_decay=0.01: both shrink"),
     ("reg=l1 reg.loss.l1.strength=0.1", "reg.loss.l1.strength=0.1: against a mean loss"),

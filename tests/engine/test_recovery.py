@@ -113,7 +113,7 @@ def test_a_run_that_diverges_says_in_which_update_and_layer(factor, found, mine,
     code, _, errors = run_in_process(
         *SMALL, f"sched._target_={mine}.Sched", f"+sched.factors={{6: {factor}}}", f"allow=[{mine}]"
     )
-    assert code == 5 and re.search(rf"stopped being a number in update 7: ({found}); nearest", errors), errors
+    assert code == 5 and re.search(rf"stopped being a number in update 7: ({found}); try ", errors), errors
     assert "Traceback" not in errors and len(errors.strip().splitlines()) == 1
     run = only_run(tmp_path)
     assert (

@@ -85,10 +85,10 @@ def test_fixup_keeps_56_layers_of_order_one_where_he_explodes():
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (chain(4, 2, nn.ReLU), "nearest: model=resnet20, norm=none"),
-        (nn.Sequential(residual_net(1), Batch()(4)), "nearest: norm=none"),
-        (nn.Sequential(residual_net(1), Layer()(4)), "nearest: norm=none"),
-        (nn.Sequential(residual_net(1), Rms()(4)), "nearest: norm=none"),
+        (chain(4, 2, nn.ReLU), "try model=resnet20, norm=none"),
+        (nn.Sequential(residual_net(1), Batch()(4)), "try norm=none"),
+        (nn.Sequential(residual_net(1), Layer()(4)), "try norm=none"),
+        (nn.Sequential(residual_net(1), Rms()(4)), "try norm=none"),
     ],
 )
 def test_fixup_says_what_it_needs(model, words):

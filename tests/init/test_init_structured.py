@@ -34,9 +34,9 @@ def test_identity_sets_the_hidden_layers_only():
     [
         (
             [nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)],
-            "6 inputs and 5 outputs; nearest: hidden layers of one width",
+            "6 inputs and 5 outputs; try hidden layers of one width",
         ),
-        ([nn.Conv2d(4, 6, 3), nn.Conv2d(6, 6, 3), nn.Linear(6, 3)], "nearest: init=dirac"),
+        ([nn.Conv2d(4, 6, 3), nn.Conv2d(6, 6, 3), nn.Linear(6, 3)], "try init=dirac"),
         ([nn.Linear(4, 6), nn.Linear(6, 3)], "the model has none"),
     ],
 )
@@ -47,7 +47,7 @@ def test_identity_says_what_it_needs(layers, words):
 
 def test_identity_says_of_maxout_that_the_layers_are_wider_than_the_units():
     layers = nn.Linear(4, 12), Maxout(), nn.Linear(6, 12), Maxout(), nn.Linear(6, 3)
-    with pytest.raises(ValueError, match="6 inputs and 12 outputs; nearest: act=relu, init=orthogonal"):
+    with pytest.raises(ValueError, match="6 inputs and 12 outputs; try act=relu, init=orthogonal"):
         Identity()(nn.Sequential(*layers), *BATCH, Maxout)
 
 
@@ -68,7 +68,7 @@ def test_dirac_passes_channels_on_and_leaves_the_other_filters():
 
 @pytest.mark.parametrize(
     ("layer", "words"),
-    [(nn.Linear(3, 3), "nearest: init=identity"), (nn.Conv2d(3, 3, (3, 2)), "one is 3 x 2; nearest: odd")],
+    [(nn.Linear(3, 3), "try init=identity"), (nn.Conv2d(3, 3, (3, 2)), "one is 3 x 2; try odd")],
 )
 def test_dirac_says_what_it_needs(layer, words):
     with pytest.raises(ValueError, match=words):

@@ -21,7 +21,7 @@ def test_a_table_is_for_dense_models(name):
     else:
         for table in ((30,), (4, 8)):
             with pytest.raises(
-                ValueError, match=r"needs images \(C, H, W\), the data has shape \(.*nearest: model=mlp, model=linear"
+                ValueError, match=r"needs images \(C, H, W\), the data has shape \(.*try model=mlp, model=linear"
             ):
                 option(name)(table, 3, make_kit())
 
@@ -125,11 +125,11 @@ def test_dropout_stands_behind_hidden_dense_layers_in_wide_blocks_or_before_the_
         ("lenet", {"hidden": [0, 4]}, "hidden must be >= 1, got 0"),
         ("alexnet", {"hidden": [0]}, "hidden must be >= 1, got 0"),
         ("vgg11", {"hidden": [0]}, "hidden must be >= 1, got 0"),
-        ("vgg11", {"depth": 12}, "depth must be one of 11, 13, 16, 19, got 12; nearest: 11"),
-        ("resnet20", {"depth": 21}, r"depth must be 6n \+ 2, n >= 1, got 21; nearest: 20"),
-        ("resnet20", {"depth": 2}, r"depth must be 6n \+ 2, n >= 1, got 2; nearest: 8"),
-        ("resnet56", {"depth": 54}, "nearest: 56"),
-        ("wide_resnet", {"depth": 26}, r"depth must be 6n \+ 4, n >= 1, got 26; nearest: 28"),
+        ("vgg11", {"depth": 12}, "depth must be one of 11, 13, 16, 19, got 12; try 11"),
+        ("resnet20", {"depth": 21}, r"depth must be 6n \+ 2, n >= 1, got 21; try 20"),
+        ("resnet20", {"depth": 2}, r"depth must be 6n \+ 2, n >= 1, got 2; try 8"),
+        ("resnet56", {"depth": 54}, "try 56"),
+        ("wide_resnet", {"depth": 26}, r"depth must be 6n \+ 4, n >= 1, got 26; try 28"),
         ("wide_resnet", {"widen": 0}, "widen must be >= 1, got 0"),
         ("resnet18", {"blocks": [2, 0]}, "blocks must be >= 1, got 0"),
         ("resnet18", {"blocks": []}, "blocks must be >= 1, got 0"),
@@ -139,7 +139,7 @@ def test_dropout_stands_behind_hidden_dense_layers_in_wide_blocks_or_before_the_
         (
             "wide_shallow",
             {"kernels": [3, 3]},
-            "kernels must be one for all or one for each of the 3 convolutions, got 2; nearest: model.kernels=.3.",
+            "kernels must be one for all or one for each of the 3 convolutions, got 2; try model.kernels=.3.",
         ),
         ("thin_deep", {"hidden": 0}, "hidden must be >= 1, got 0"),
         ("thin_deep", {"pools": [18]}, r"pools must be in \[1, 17\], got 18"),

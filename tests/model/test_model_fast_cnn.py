@@ -47,7 +47,7 @@ def test_fast_cnn_whitens_patches():
     )
     values = np.linalg.eigvalsh(np.cov(patches.T, bias=True))[::-1]
     model = FastCnn((3, 7, 6), 10, make_kit(), channels=[4], eps=0.01).double()
-    model.look_at(torch.from_numpy(images))
+    model.calibrate(torch.from_numpy(images))
     outputs = model.whiten(torch.from_numpy(images)).detach().numpy().transpose(1, 0, 2, 3).reshape(24, -1)
     expected = values / (values + 0.01) * np.array([[1], [-1]])
     covariance = np.cov(outputs, bias=True)

@@ -110,7 +110,7 @@ def test_a_transformer_of_one_size_takes_small_images_that_its_patches_divide():
 
 
 def test_words_that_are_not_there_are_refused():
-    with pytest.raises(ValueError, match="model.name=mobilnet_v3_small.*nearest: mobilenet_v3_small"):
+    with pytest.raises(ValueError, match="model.name=mobilnet_v3_small.*did you mean mobilenet_v3_small"):
         make("mobilnet_v3_small")
     for field in ("stem", "act", "norm", "drop"):
         with pytest.raises(ValueError, match=f"{field} must be one of .*, got nonsense"):
@@ -176,9 +176,7 @@ def test_the_command_line_reaches_it(composed):
     assert count(run.model, nn.GELU) == 25 and [
         module.p for module in run.model.modules() if isinstance(module, nn.Dropout)
     ] == [0.25]
-    with pytest.raises(
-        ConfigError, match="^model.*: reg= makes Dropout, which has no effect.*nearest: model.drop=kit$"
-    ):
+    with pytest.raises(ConfigError, match="^model.*: reg= makes Dropout, which has no effect.*try model.drop=kit$"):
         build_run(composed(*words))
 
 
@@ -191,5 +189,5 @@ def test_the_builder_leaves_pretrained_weights_and_biases_alone(cache, composed,
     assert (
         code == 2
         and "init=he_normal: would overwrite the pretrained weights" in errors
-        and "nearest: init=default" in errors
+        and "try init=default" in errors
     )

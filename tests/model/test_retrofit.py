@@ -73,7 +73,7 @@ def test_a_shared_activation_stays_shared_and_has_one_slope():
 
 
 def test_maxout_needs_layers_that_a_finished_network_has_not():
-    with pytest.raises(ValueError, match="pieces=2: needs layers 2 times as wide.*nearest: act=relu"):
+    with pytest.raises(ValueError, match="pieces=2: needs layers 2 times as wide.*try act=relu"):
         make("resnet18", kit=make_kit(Maxout), act="kit")
 
 
@@ -96,7 +96,7 @@ def test_the_kits_norm_has_the_width_of_the_one_it_stands_for():
     assert [module.num_channels for module in model.modules() if isinstance(module, kind)] == [
         module.num_features for module in make("resnet18").modules() if isinstance(module, nn.BatchNorm2d)
     ]
-    with pytest.raises(ValueError, match="norm.place=after_act.*nearest: norm.place=before_act"):
+    with pytest.raises(ValueError, match="norm.place=after_act.*try norm.place=before_act"):
         make("resnet18", kit=make_kit(norm=Layer(place="after_act")), norm="kit")
 
 
@@ -105,7 +105,7 @@ def test_the_kits_norm_has_the_width_of_the_one_it_stands_for():
     [({"act": nn.GELU}, "act"), ({"norm": batch}, "norm"), ({"drops": [dropout]}, "drop")],
 )
 def test_a_word_that_would_have_no_effect_is_refused(parts, part):
-    with pytest.raises(ValueError, match=f"no effect while model.{part}=original.*nearest: model.{part}=kit"):
+    with pytest.raises(ValueError, match=f"no effect while model.{part}=original.*try model.{part}=kit"):
         make("mobilenet_v3_small", kit=make_kit(**parts))
     make("mobilenet_v3_small", kit=make_kit(**parts), **{part: "kit"})
 
@@ -114,9 +114,7 @@ def test_a_word_that_would_have_no_effect_is_refused(parts, part):
     ("name", "part", "what"), [("resnet18", "drop", "dropouts"), ("squeezenet1_1", "norm", "normalisations")]
 )
 def test_a_part_that_is_not_there_cannot_be_exchanged(name, part, what):
-    with pytest.raises(
-        ValueError, match=f"model.name={name}: has no {what} of its own.*nearest: model.{part}=original"
-    ):
+    with pytest.raises(ValueError, match=f"model.name={name}: has no {what} of its own.*try model.{part}=original"):
         make(name, kit=make_kit(norm=batch, drops=[dropout]), norm="kit", drop="kit")
 
 

@@ -124,7 +124,7 @@ def test_newton_shows_numbers_that_are_not_finite():
 )
 def test_what_a_matrix_cannot_hold_is_refused(make, limit, need):
     make([torch.zeros(limit, requires_grad=True)])
-    message = f"{need} of N x N numbers: at most {limit} parameters, the model has {limit + 1}; nearest: optimizer=lbfgs, model=linear"
+    message = f"{need} of N x N numbers: at most {limit} parameters, the model has {limit + 1}; try optimizer=lbfgs, model=linear"
     with pytest.raises(ValueError, match=message):
         make([torch.zeros(limit, requires_grad=True), torch.zeros(1, requires_grad=True)])
 
@@ -256,7 +256,7 @@ def test_lbfgs_takes_groups_as_one_and_is_torchs(search):
         (lambda w: Lbfgs([w], max_eval=0), "max_eval must be >= 1, got 0"),
         (
             lambda w: Kfac([w]).watch(nn.BatchNorm1d(3)),
-            "kfac needs a dense layer or a convolution.*nearest: optimizer=momentum",
+            "kfac needs a dense layer or a convolution.*try optimizer=momentum",
         ),
     ],
 )

@@ -225,7 +225,7 @@ def test_a_branch_left_out_is_not_computed_and_its_weights_have_a_gradient_of_ze
 
 
 def test_stochastic_depth_needs_residual_blocks_and_says_which_models_have_them():
-    with pytest.raises(ValueError, match="no residual block; nearest: model=resnet20"):
+    with pytest.raises(ValueError, match="no residual block; try model=resnet20"):
         StochasticDepth()(nn.Sequential(nn.Linear(2, 2)))
 
 

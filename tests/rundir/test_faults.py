@@ -259,7 +259,7 @@ DAMAGE = {
     "words that are no text": (lambda run: (run / "overrides.txt").write_bytes(b"\xff\xfe"), DataError, "not a run's directory"),
     "words that are none": (lambda run: (run / "overrides.txt").write_text("%%%\n"), DataError, "holds what no run writes"),
     "a word cut off": (lambda run: (run / "overrides.txt").write_text("model.hidden=[8\n"), ConfigError, "cannot be read"),
-    "a word of another version": (lambda run: (run / "overrides.txt").write_text("optimiser=adam\n"), ConfigError, "nearest: optimizer"),
+    "a word of another version": (lambda run: (run / "overrides.txt").write_text("optimiser=adam\n"), ConfigError, "did you mean optimizer"),
 }  # fmt: skip
 
 

@@ -253,7 +253,7 @@ def test_what_was_perhaps_meant_is_named(tmp_path):
         match=f"a sweep's folder; one run of it goes on with resume={tmp_path}/2026/12-00-00-a, the sweep's own words .* all 2",
     ):
         resume_words.overrides(tmp_path / "2026")
-    with pytest.raises(DataError, match=f"not a run's directory.*; nearest: {tmp_path}/2026/12-00-00-a"):
+    with pytest.raises(DataError, match=f"not a run's directory.*; did you mean {tmp_path}/2026/12-00-00-a"):
         resume_words.overrides(tmp_path / "2026" / "12-00-00")
 
 

@@ -9,7 +9,8 @@ from conftest import SMALL, only_run
 from omegaconf import OmegaConf
 from payloads import HONEST, HYDRA, TARGETS, TOUCH, arranged, change, refused
 
-from trainer.base.errors import ConfigError, DataError, printable
+from trainer.base.errors import ConfigError, DataError
+from trainer.base.text import printable
 from trainer.cli import overrides
 from trainer.config import untrusted
 from trainer.config.instantiate import node

@@ -280,10 +280,10 @@ def test_the_folder_of_another_sweep_is_refused(swept, run_in_process):
     "words, said",
     [
         (("seed=0,0",), "two jobs of the grid are the same"),
-        (("optimizer=sgd,addam",), "no such optimizer as addam; nearest: adam"),
+        (("optimizer=sgd,addam",), "no such optimizer as addam; did you mean adam"),
         (("optimizer.lr=0.1,-1",), "optimizer.lr=-1: must be > 0"),
         (("optimizer.lr=interval(0.1,1)",), "optimizer.lr=interval(0.1,1): "),
-        (("seed=0,1", "hydra/launcher=slurm"), "no such launcher; nearest: submitit_slurm"),
+        (("seed=0,1", "hydra/launcher=slurm"), "no such launcher; did you mean submitit_slurm"),
         (("seed=0,1", "sweep.on_error=retry"), "sweep.on_error=retry: must be one of continue, stop, retry:N"),
     ],
 )
@@ -439,7 +439,7 @@ def test_a_second_sweep_in_the_same_folder_waits_its_turn_elsewhere(tmp_path):
     [
         (("sweep.dry_run=true",), "sweep.dry_run=true: is for sweeps; write train -m"),
         (("hydra/sweeper=optuna",), "is for sweeps"),
-        (("-m", "seed=0,1", "hydra/sweeper=optun"), "no such sweeper; nearest: optuna"),
+        (("-m", "seed=0,1", "hydra/sweeper=optun"), "no such sweeper; did you mean optuna"),
         (("-m", "seed=0,1", "hydra.sweeper.n_trials=2"), "needs hydra/sweeper=optuna"),
         (("-m", "seed=0,1", "hydra.launcher.n_jobs=2"), "needs a launcher"),
         (("-m", "threads=1,2"), "threads makes no other run"),

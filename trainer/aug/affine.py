@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainer.base.errors import require, require_one_of
+from trainer.base.checks import require, require_one_of
 from trainer.base.warp import PADDING, box_sizes, product, rotation, scaling, shearing, shifting, uniform, warped
 
 

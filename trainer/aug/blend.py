@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainer.base.errors import require, require_images
+from trainer.base.checks import require, require_images
 from trainer.base.warp import box_sizes, choose, color_range
 
 
@@ -96,7 +96,7 @@ class RandomErasing:
     """With probability p fill a box of the image with random pixels, U(black, white) in each channel (Zhong et al., 2020).
 
     area ~ U(least, most) of the image, height / width between ratio and 1 / ratio, drawn again until the box fits; every place
-    as likely. Black and white are the range of the channel in the training images that `look_at` saw, else in the batch.
+    as likely. Black and white are the range of the channel in the training images that `calibrate` saw, else in the batch.
 
     Args:
         p: probability of changing an image, in [0, 1]. Paper: 0.5.
@@ -119,7 +119,7 @@ class RandomErasing:
         if self.most < self.least:
             raise ValueError(f"most must be >= least = {self.least}, got {self.most}")
 
-    def look_at(self, images: Tensor) -> None:
+    def calibrate(self, images: Tensor) -> None:
         """Take the range of the channels from preprocessed training images (B, C, H, W)."""
         require_images(images)
         self.range = color_range(images)

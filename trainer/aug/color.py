@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainer.base.errors import require, require_images
+from trainer.base.checks import require, require_images
 from trainer.base.warp import color_range, luma, uniform
 
 
@@ -18,7 +18,7 @@ class ColorJitter:
     v <- b v, then v <- c v + (1 - c) m, then v <- s v + (1 - s) g, then a turn of (R, G, B) about the grey axis by a; the end is
     cut at black and white. All four are affine in the colour, so they are one matrix product a pixel. In images that do not have
     three channels hues stay; one channel is its own grey value. Black and white are the range of each channel in the training
-    images that `look_at` saw, else in the batch.
+    images that `calibrate` saw, else in the batch.
 
     Args:
         brightness: b ~ U(1 - brightness, 1 + brightness), not below 0; >= 0. Usual: 0.4.
@@ -39,7 +39,7 @@ class ColorJitter:
         require(">= 0", brightness=self.brightness, contrast=self.contrast, saturation=self.saturation)
         require("in [0, 0.5]", hue=self.hue)
 
-    def look_at(self, images: Tensor) -> None:
+    def calibrate(self, images: Tensor) -> None:
         """Take the range of the channels from preprocessed training images (B, C, H, W)."""
         require_images(images)
         self.range = color_range(images)
@@ -77,7 +77,7 @@ class PcaColor:
 
     x <- x + sum_i a_i l_i p_i, a_i ~ N(0, std^2), with eigenvalues l_i and eigenvectors p_i of the channels' covariance S over the
     pixels of preprocessed training images. As the a_i have no preferred direction that is x + S a, without eigenvectors.
-    The covariance is that of the images that `look_at` saw, else that of the batch.
+    The covariance is that of the images that `calibrate` saw, else that of the batch.
 
     Args:
         std: deviation of the a_i, > 0. Paper: 0.1.
@@ -91,7 +91,7 @@ class PcaColor:
     def __post_init__(self) -> None:
         require("> 0", std=self.std)
 
-    def look_at(self, images: Tensor) -> None:
+    def calibrate(self, images: Tensor) -> None:
         """Take the covariance from preprocessed training images (B, C, H, W)."""
         require_images(images)
         self.covariance = covariance(images)

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.base.errors import require, require_images, require_one_of
+from trainer.base.checks import require, require_images, require_one_of
 
 
 @dataclass(frozen=True, kw_only=True)

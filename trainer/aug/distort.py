@@ -8,7 +8,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from trainer.base.errors import require, require_images, require_one_of
+from trainer.base.checks import require, require_images, require_one_of
 from trainer.base.warp import PADDING, centred, look_up, uniform, warp
 
 

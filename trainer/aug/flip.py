@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from trainer.base.checks import require, require_images
 from trainer.base.clock import Clock
-from trainer.base.errors import require, require_images
 from trainer.base.warp import choose
 
 

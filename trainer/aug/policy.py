@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from trainer.base.errors import require, require_images, require_one_of
+from trainer.base.checks import require, require_images, require_one_of
 from trainer.base.warp import choose, color_range, luma, rotation, shearing, shifting, warp
 
 OPERATIONS = (
@@ -46,7 +46,7 @@ class RandAugment:
         require(">= 1", count=self.count)
         require("in [0, 30]", magnitude=self.magnitude)
 
-    def look_at(self, images: Tensor) -> None:
+    def calibrate(self, images: Tensor) -> None:
         """Take black and white from preprocessed training images (B, C, H, W)."""
         require_images(images)
         self.range = color_range(images)
@@ -79,7 +79,7 @@ class TrivialAugment:
     def __post_init__(self) -> None:
         require_operations(self.operations)
 
-    def look_at(self, images: Tensor) -> None:
+    def calibrate(self, images: Tensor) -> None:
         """Take black and white from preprocessed training images (B, C, H, W)."""
         require_images(images)
         self.range = color_range(images)

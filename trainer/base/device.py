@@ -28,11 +28,11 @@ def pick(name: str) -> torch.device:
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
             raise MachineError(
-                f"device={name}: this machine has {count} CUDA devices that torch can use; nearest: device=auto, device=cpu"
+                f"device={name}: this machine has {count} CUDA devices that torch can use; try device=auto, device=cpu"
             )
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise MachineError("device=mps: this machine has none that torch can use; nearest: device=auto, device=cpu")
+        raise MachineError("device=mps: this machine has none that torch can use; try device=auto, device=cpu")
     return device
 
 

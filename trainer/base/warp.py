@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.base.errors import require_images
+from trainer.base.checks import require_images
 
 PADDING = {
     "constant": "zeros",

@@ -6,7 +6,8 @@ from pathlib import Path
 import rich.console
 from rich.table import Column, Table
 
-from trainer.base.errors import ConfigError, closest
+from trainer.base.errors import ConfigError
+from trainer.base.text import did_you_mean
 from trainer.config import catalog, hydra_context
 
 EXAMPLES = {
@@ -72,7 +73,7 @@ def page(console: rich.console.Console, word: str) -> None:
             return group_page(console, group)
         for name in option.strip("[]").split(","):
             if name not in catalog.options(group):
-                raise ConfigError(f"--help {word}: no such {group}; {closest(name, catalog.options(group))}")
+                raise ConfigError(f"--help {word}: no such {group}; {did_you_mean(name, catalog.options(group))}")
             option_page(console, group, name)
     elif below := {path: key for path, key in numbers.items() if path == group or path.startswith(f"{group}.")}:
         console.print(key_table(below), markup=False)
@@ -96,7 +97,7 @@ def page(console: rich.console.Console, word: str) -> None:
             option_page(console, owner, group)
     else:
         raise ConfigError(
-            f"--help {word}: no such decision; {closest(group, [*catalog.groups(), *numbers, 'hydra/launcher', 'hydra/sweeper'])}"
+            f"--help {word}: no such decision; {did_you_mean(group, [*catalog.groups(), *numbers, 'hydra/launcher', 'hydra/sweeper'])}"
         )
 
 

@@ -5,7 +5,7 @@ from importlib.metadata import version
 
 from omegaconf import DictConfig
 
-from trainer.base.errors import UserError, exit_on_user_error, report
+from trainer.base.errors import UserError, exit_on_user_error, print_error
 from trainer.cli.fast_exit import fast_exit, fewer_collections, freeze_imports
 
 
@@ -34,7 +34,7 @@ def main() -> None:
             sys.argv[1:] = overrides.check(arguments)
             hand_over()
     except UserError as error:
-        report(error)
+        print_error(error)
         sys.exit(error.code)
     except KeyboardInterrupt:
         print("train: interrupted", file=sys.stderr, flush=True)

@@ -12,7 +12,8 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from trainer.base.errors import ConfigError, closest, nearest, printable
+from trainer.base.errors import ConfigError
+from trainer.base.text import did_you_mean, nearest, printable
 from trainer.cli.sweep_overrides import FOR_SWEEPS, check_sweep, combinations, sweep_folder, values
 from trainer.config import catalog, hydra_context, untrusted
 from trainer.config.untrusted import quote
@@ -169,7 +170,7 @@ def check_key(override: Override) -> None:
             *(path for group, option in everything() for path in catalog.keys(catalog.file(group, option), group)),
         }
         full = {path for path in known if path.endswith(f".{override.key_or_group}")}
-        hint = f"nearest: {', '.join(sorted(full)[:3])}" if full else closest(first, words())
+        hint = f"did you mean {' or '.join(sorted(full)[:3])}?" if full else did_you_mean(first, words())
         raise ConfigError(f"{override.input_line}: no such key as {first}; {hint}")
 
 
@@ -207,7 +208,7 @@ def check_options(override: Override) -> None:
                 )
             if name not in known:
                 nothing = next((option for option in NOTHING if option in known), None) if name in NOTHING else None
-                hint = f"to go without write {group}={nothing}" if nothing else closest(name, known)
+                hint = f"to go without write {group}={nothing}" if nothing else did_you_mean(name, known)
                 raise ConfigError(f"{override.input_line}: no such {group} as {name}; {hint}")
 
 
@@ -281,7 +282,7 @@ def composed(texts: Sequence[str]) -> DictConfig:
                 "config", [text for text in texts if not text.startswith("hydra.launcher.")], return_hydra_config=True
             )
             known = [f"hydra.launcher.{key}" for key in bare.hydra.launcher if not key.startswith("_")]
-            raise ConfigError(f"{unknown[1]}: no such key; {closest(unknown[1], known)}") from None
+            raise ConfigError(f"{unknown[1]}: no such key; {did_you_mean(unknown[1], known)}") from None
         reason = " ".join(line for line in str(error).splitlines() if "+" not in line and line.strip())
         raise ConfigError(reason) from None
 
@@ -307,7 +308,7 @@ def check_path(cfg: DictConfig, override: Override) -> None:
     near = nearest(typed, [name for name in known if name.startswith(f"{group}.")])
     chosen = cfg.hydra.runtime.choices.get(group)
     if near:
-        hint = f"nearest: {', '.join(near)}"
+        hint = f"did you mean {' or '.join(near)}?"
     elif chosen:
         hint = f"{group}={chosen} has no keys"
     else:

@@ -8,7 +8,8 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 
-from trainer.base.errors import ConfigError, closest
+from trainer.base.errors import ConfigError
+from trainer.base.text import did_you_mean
 from trainer.config import catalog
 from trainer.rundir import directory as rundir
 from trainer.search import overrides as search
@@ -23,7 +24,7 @@ def check_sweep(overrides: Sequence[Override]) -> None:
     words = {override.key_or_group: override for override in overrides}
     chosen = words["hydra/sweeper"].value() if "hydra/sweeper" in words else "grid"
     if chosen not in SWEEPERS:
-        raise ConfigError(f"hydra/sweeper={chosen}: no such sweeper; {closest(str(chosen), SWEEPERS)}")
+        raise ConfigError(f"hydra/sweeper={chosen}: no such sweeper; {did_you_mean(str(chosen), SWEEPERS)}")
     if chosen == "grid" and (own := next((key for key in words if key.startswith("hydra.sweeper.")), None)):
         raise ConfigError(f"{words[own].input_line}: the grid has no keys; it needs hydra/sweeper=optuna")
     if "hydra/launcher" not in words and (

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trainer.base.errors import DataError, nearest
+from trainer.base.errors import DataError
+from trainer.base.text import nearest
 from trainer.compare.options import options_of
 from trainer.config import catalog
 from trainer.config.untrusted import read_yaml
@@ -163,7 +164,7 @@ def find(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
         if not matched:
             siblings = [path.name for path in place.parent.iterdir()] if place.parent.is_dir() else []
             near = ", ".join(clean(place.parent / name) for name in nearest(place.name, siblings))
-            raise DataError(f"runs=[{clean(pattern)}]: nothing is there{f'; nearest: {near}' if near else ''}")
+            raise DataError(f"runs=[{clean(pattern)}]: nothing is there{f'; did you mean {near}?' if near else ''}")
         for path in matched:
             below = list(runs_below(path))
             found |= {run.resolve(): run for run in below}

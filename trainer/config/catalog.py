@@ -9,8 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from trainer.base.checks import BOUND, INTERVAL, satisfies
 from trainer.base.clock import parse_length
-from trainer.base.errors import BOUND, INTERVAL, satisfies
 
 MULTI_SELECT = ("reg", "aug")  # groups of which a run takes several options
 

@@ -8,7 +8,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from trainer.base.errors import ConfigError, closest
+from trainer.base.errors import ConfigError
+from trainer.base.text import did_you_mean
 
 LAUNCHERS = {
     "joblib": "joblib",
@@ -26,7 +27,7 @@ def require_installed(key: str, text: str) -> None:
         return
     name = text.partition("=")[2]
     if name not in (*LAUNCHERS, "basic"):
-        raise ConfigError(f"{text}: no such launcher; {closest(name, [*LAUNCHERS, 'basic'])}")
+        raise ConfigError(f"{text}: no such launcher; {did_you_mean(name, [*LAUNCHERS, 'basic'])}")
     extra = LAUNCHERS.get(name)
     if extra and find_spec(f"hydra_plugins.{PACKAGES[extra]}") is None:
         raise ConfigError(f"{text}: is not installed; pip install 'trainer[{extra}]'")

@@ -6,7 +6,8 @@ from importlib import import_module
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.base.errors import ConfigError, printable
+from trainer.base.errors import ConfigError
+from trainer.base.text import printable
 from trainer.config import untrusted
 
 LIBRARIES = ("trainer", "torch", "torchvision", "pytorch_optimizer")

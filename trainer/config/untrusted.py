@@ -10,7 +10,8 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 
-from trainer.base.errors import ConfigError, DataError, closest, printable
+from trainer.base.errors import ConfigError, DataError
+from trainer.base.text import did_you_mean, printable
 
 MOST_BYTES, MOST_LEVELS = 1_000_000, 50  # of a run's config.yaml; ours have 5 kB and 4 levels
 FUNCTIONS = ("now",)  # in ${name:...}; all others can reach the environment or make new configuration
@@ -90,7 +91,7 @@ def require_known_hydra_word(key: str, text: str) -> None:
         return
     if key not in HYDRA_WORDS and not (key.startswith(HYDRA_TREES) and "_target_" not in key):
         raise ConfigError(
-            f"{text}: not a word of Hydra's that train takes; {closest(key, [*HYDRA_WORDS, 'hydra.launcher', 'hydra.sweeper'])}"
+            f"{text}: not a word of Hydra's that train takes; {did_you_mean(key, [*HYDRA_WORDS, 'hydra.launcher', 'hydra.sweeper'])}"
         )
 
 

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.base.errors import DataError, nearest, require, require_one_of
+from trainer.base.checks import require, require_one_of
+from trainer.base.errors import DataError
+from trainer.base.text import nearest
 from trainer.data.cache import default_folder, kept, key_of, looked_up, note_down
 from trainer.data.capacity import free_bytes
 from trainer.data.files import Files, Rows, Survey, survey

@@ -9,7 +9,7 @@ from hashlib import sha256
 import torch
 from torch import Tensor, device
 
-from trainer.base.errors import require, require_one_of
+from trainer.base.checks import require, require_one_of
 from trainer.data.capacity import cores, free_bytes
 from trainer.data.files import Rows, read, whole
 from trainer.data.splits import Split

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.data.splits import Splits
 from trainer.data.tables import HeldOut
 

@@ -11,7 +11,7 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from trainer.base.errors import require, require_one_of
+from trainer.base.checks import require, require_one_of
 from trainer.data.splits import Split, Splits, halved, hold_out, one_hot, take
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer.base.errors import DataError, require, require_one_of
+from trainer.base.checks import require, require_one_of
+from trainer.base.errors import DataError
 from trainer.data.download import alone, fetch
 from trainer.data.splits import Split, Splits, halved, hold_out, one_hot, take
 

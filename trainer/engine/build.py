@@ -54,7 +54,7 @@ def fits(technique: object, group: str, option: str | None, task_kind: str) -> o
         for name, target in targets.items()
         if target and task_kind in getattr(locate(target, group, group, LIBRARIES), "tasks", ())
     ]
-    hint = f"; nearest: {', '.join(f'{group}={name}' for name in meant)}" if meant else ""
+    hint = f"; try {', '.join(f'{group}={name}' for name in meant)}" if meant else ""
     raise ConfigError(
         f"{group}={option}: is for {' or '.join(technique.tasks)}, but data={choice('data')} is {task_kind}{hint}"
     )
@@ -121,11 +121,11 @@ def make_clock(cfg: DictConfig, samples: int, batch_size: int) -> Clock:
     update = batch_size * cfg.accumulate
     if batch_size > samples:
         raise ConfigError(
-            f"batch_size={batch_size}: larger than the {samples} training samples of data={choice('data')}; nearest: batch_size=full"
+            f"batch_size={batch_size}: larger than the {samples} training samples of data={choice('data')}; try batch_size=full"
         )
     if update > samples:
         raise ConfigError(
-            f"accumulate={cfg.accumulate}: {cfg.accumulate} batches of {batch_size} are more than the {samples} training samples; nearest: accumulate={samples // batch_size}"
+            f"accumulate={cfg.accumulate}: {cfg.accumulate} batches of {batch_size} are more than the {samples} training samples; try accumulate={samples // batch_size}"
         )
     steps = samples // update if cfg.drop_last else -(-samples // update)
     return Clock(total_steps=steps * cfg.epochs, steps_per_epoch=steps)
@@ -157,8 +157,8 @@ def make_model(
             model = change(model)
     model.to(where)
     for module in model.modules():
-        if hasattr(module, "look_at"):
-            module.look_at(images)  # layers that are computed from data rather than learned
+        if hasattr(module, "calibrate"):
+            module.calibrate(images)  # layers that are computed from data rather than learned
     if getattr(network, "pretrained", False):
         return untouched(model)
     for name in ("init", "bias"):
@@ -179,9 +179,9 @@ def augmentations(cfg: DictConfig, task_kind: str, images: Tensor) -> list[Calla
     """In the order given; those that go by the data's colours have seen some."""
     made = [fits(node(cfg, f"aug.{name}")(), "aug", name, task_kind) for name in cfg.aug]
     for name, transform in zip(cfg.aug, made):
-        if hasattr(transform, "look_at"):
+        if hasattr(transform, "calibrate"):
             with as_config_error(f"aug={name}"):
-                transform.look_at(images)
+                transform.calibrate(images)
     return made
 
 
@@ -190,7 +190,7 @@ def untouched(model: nn.Module) -> nn.Module:
     for name in ("init", "bias"):
         if choice(name) not in (None, catalog.defaults()[name]):
             raise ConfigError(
-                f"{name}={choice(name)}: would overwrite the pretrained weights of model={choice('model')}; nearest: {name}={catalog.defaults()[name]}"
+                f"{name}={choice(name)}: would overwrite the pretrained weights of model={choice('model')}; try {name}={catalog.defaults()[name]}"
             )
     return model
 
@@ -217,7 +217,7 @@ def monitor(cfg: DictConfig, data: Splits) -> str:
     score = SCORE[data.task]
     if cfg.monitor not in ("auto", "loss", score):
         raise ConfigError(
-            f"monitor={cfg.monitor}: data={choice('data')} is {data.task} and has loss and {score}; nearest: monitor={score}"
+            f"monitor={cfg.monitor}: data={choice('data')} is {data.task} and has loss and {score}; try monitor={score}"
         )
     if not len(data.val) and (cfg.reg.get("stop") or choice("sched") == "plateau"):
         raise ConfigError("data.val_share=0: early stopping and plateau watch a validation split; give it a share")

@@ -45,7 +45,7 @@ def rehearse(parts: Run, cfg: DictConfig) -> None:
         not outputs.isfinite().all() and not model.train()(images).isfinite().all()
     ):  # fresh running statistics alone may overflow
         raise ConfigError(
-            f"act={choice('act')} with init={choice('init')}: the fresh model's outputs are no numbers; nearest: norm=batch, init=auto, act=relu"
+            f"act={choice('act')} with init={choice('init')}: the fresh model's outputs are no numbers; try norm=batch, init=auto, act=relu"
         )
     model.eval()
     if outputs.shape != targets.shape:
@@ -67,6 +67,6 @@ def rehearse(parts: Run, cfg: DictConfig) -> None:
                 "every batch" if parts.batch_size == 1 else f"the last batch of an epoch ({len(parts.train)} samples)"
             )
             raise ConfigError(
-                f"batch_size={parts.batch_size}: {what} holds one sample, and norm={choice('norm')} needs two or more; nearest: "
+                f"batch_size={parts.batch_size}: {what} holds one sample, and norm={choice('norm')} needs two or more; try "
                 + ("batch_size=2" if parts.batch_size == 1 else f"batch_size={parts.batch_size + 1}, drop_last=true")
             ) from None

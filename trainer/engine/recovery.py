@@ -100,7 +100,7 @@ def halved(cfg: DictConfig, run: Run) -> DictConfig:
     """The same updates from batches half as large, or of a third where two do not divide them, and so on. Errors: MachineError where there is nothing left to halve."""
     if run.batch_size == 1:
         raise MachineError(
-            f"batch_size=1: does not fit into the memory of {run.device} ({peak(run.device)}); nearest: a smaller model, precision=bf16"
+            f"batch_size=1: does not fit into the memory of {run.device} ({peak(run.device)}); try a smaller model, precision=bf16"
         )
     parts = next(number for number in range(2, run.batch_size + 1) if run.batch_size % number == 0)
     return OmegaConf.merge(cfg, {"batch_size": run.batch_size // parts, "accumulate": parts * run.accumulate})
@@ -110,7 +110,7 @@ def does_not_fit(run: Run) -> MachineError:
     half, twice = max(run.batch_size // 2, 1), 2 * run.accumulate
     return MachineError(
         f"batch_size={run.batch_size}: does not fit into the memory of {run.device} ({peak(run.device)}); "
-        f"nearest: batch_size={half} accumulate={twice} (the same updates), on_oom=halve (does this by itself)"
+        f"try batch_size={half} accumulate={twice} (the same updates), on_oom=halve (does this by itself)"
     )
 
 

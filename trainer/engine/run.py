@@ -108,7 +108,7 @@ class Run:
                 raise
             half = max(self.eval_batch_size // 2, 1)
             raise MachineError(
-                f"eval_batch_size={self.eval_batch_size}: does not fit into the memory of {self.device}; nearest: eval_batch_size={half}"
+                f"eval_batch_size={self.eval_batch_size}: does not fit into the memory of {self.device}; try eval_batch_size={half}"
             ) from None
 
 

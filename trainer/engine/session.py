@@ -12,8 +12,9 @@ from torch import nn
 from trainer.base import device as machine
 from trainer.base.clock import Clock
 from trainer.base.device import out_of_memory
-from trainer.base.errors import ConfigError, Diverged, Interrupted, MachineError, UserError, printable
+from trainer.base.errors import ConfigError, Diverged, Interrupted, MachineError, UserError
 from trainer.base.layers import decay_parameters
+from trainer.base.text import printable
 from trainer.config import hydra_context
 from trainer.engine import advice, recovery
 from trainer.engine import summary as report
@@ -208,7 +209,7 @@ class Training:
             more = ", on_nan=skip" if self.cfg.on_nan == "stop" else ""
             where = recovery.began(self.cfg, self.directory, outcome.bad)
             return Diverged(
-                f"the loss stopped being a number in update {outcome.bad:,}: {where}; nearest: a smaller optimizer.lr, reg=grad_clip, warmup=linear{more}"
+                f"the loss stopped being a number in update {outcome.bad:,}: {where}; try a smaller optimizer.lr, reg=grad_clip, warmup=linear{more}"
             )
         if outcome.status == "interrupted":
             return Interrupted(

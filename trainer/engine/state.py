@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from trainer.base.clock import Clock
-from trainer.base.errors import DataError, printable
+from trainer.base.errors import DataError
+from trainer.base.text import printable
 from trainer.engine.run import Run
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.recorder import Recorder

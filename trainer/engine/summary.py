@@ -143,9 +143,9 @@ def guessing(run: Run, best: dict | None) -> str | None:
     if best and run.data.task == "classification":
         share = run.val.targets.mean(0).max().item()  # of the commonest class
         if best["accuracy"] <= share:
-            return f"val accuracy {best['accuracy']:.4f} is no better than always the same class ({share:.4f}): it has learnt nothing; nearest: another optimizer.lr, more epochs"
+            return f"val accuracy {best['accuracy']:.4f} is no better than always the same class ({share:.4f}): it has learnt nothing; try another optimizer.lr, more epochs"
     if best and run.data.task == "regression" and best["r2"] <= 0:
-        return f"val r2 {best['r2']:.4f} is no better than always the mean (0): it has learnt nothing; nearest: another optimizer.lr, more epochs"
+        return f"val r2 {best['r2']:.4f} is no better than always the mean (0): it has learnt nothing; try another optimizer.lr, more epochs"
     return None
 
 

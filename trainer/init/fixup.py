@@ -28,11 +28,9 @@ class Fixup:
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         blocks = [module for module in model.modules() if isinstance(module, Residual)]
         if not blocks:
-            raise ValueError(
-                "is for residual nets, the model has no residual block; nearest: model=resnet20, norm=none"
-            )
+            raise ValueError("is for residual nets, the model has no residual block; try model=resnet20, norm=none")
         if any(isinstance(module, NORMS) or hasattr(module, "eps") for module in model.modules()):
-            raise ValueError("stands in for norm layers, the model has them; nearest: norm=none, init=he_normal")
+            raise ValueError("stands in for norm layers, the model has them; try norm=none, init=he_normal")
         layers, scale = list(weight_layers(model)), gain(act)
         for layer in layers:
             nn.init.normal_(weight_of(layer), std=scale * fans(layer)[0] ** -0.5)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 
 Act = Callable[[], nn.Module]
 REACH, PANELS = 13, 128  # deviations to each side, steps in each: kinks at whole numbers lie between panels

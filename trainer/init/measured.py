@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.base.layers import fans, weight_layers, weight_of
 from trainer.init.gain import Act, gain
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from trainer.base.errors import require, require_one_of
+from trainer.base.checks import require, require_one_of
 from trainer.base.layers import fans, weight_layers, weight_of
 from trainer.init.gain import Act, factor, gain, require_gain
 

@@ -47,15 +47,15 @@ class Identity:
         hidden = list(weight_layers(model))[1:-1]
         if not hidden:
             raise ValueError(
-                "needs layers between the first and the last, the model has none; nearest: model=mlp, init=orthogonal"
+                "needs layers between the first and the last, the model has none; try model=mlp, init=orthogonal"
             )
         for layer in hidden:
             if not isinstance(layer, nn.Linear):
-                raise ValueError("is for dense layers, the model has hidden convolutions; nearest: init=dirac")
+                raise ValueError("is for dense layers, the model has hidden convolutions; try init=dirac")
             if layer.in_features != layer.out_features:
                 shape = f"{layer.in_features} inputs and {layer.out_features} outputs"
                 nearest = "hidden layers of one width" if getattr(act(), "pieces", 1) == 1 else "act=relu"
-                raise ValueError(f"needs square hidden layers, one has {shape}; nearest: {nearest}, init=orthogonal")
+                raise ValueError(f"needs square hidden layers, one has {shape}; try {nearest}, init=orthogonal")
         for layer in hidden:
             nn.init.eye_(weight_of(layer))
 
@@ -74,11 +74,11 @@ class Dirac:
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         convolutions = [layer for layer in weight_layers(model) if not isinstance(layer, nn.Linear)]
         if not convolutions:
-            raise ValueError("is for convolutions, the model has none; nearest: init=identity, init=orthogonal")
+            raise ValueError("is for convolutions, the model has none; try init=identity, init=orthogonal")
         for layer in convolutions:
             if not all(side % 2 for side in layer.kernel_size):
                 size = " x ".join(map(str, layer.kernel_size))
-                raise ValueError(f"needs kernels with a centre, one is {size}; nearest: odd kernels, init=orthogonal")
+                raise ValueError(f"needs kernels with a centre, one is {size}; try odd kernels, init=orthogonal")
         for layer in convolutions:
             centre = tuple(side // 2 for side in layer.kernel_size)
             for block in weight_of(layer).chunk(layer.groups):

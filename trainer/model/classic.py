@@ -94,7 +94,7 @@ class Vgg(nn.Sequential):
         require_image_shape(input_shape)
         if depth not in VGG_STAGES:
             nearest = min(VGG_STAGES, key=lambda known: abs(known - depth))
-            raise ValueError(f"depth must be one of {', '.join(map(str, VGG_STAGES))}, got {depth}; nearest: {nearest}")
+            raise ValueError(f"depth must be one of {', '.join(map(str, VGG_STAGES))}, got {depth}; try {nearest}")
         layers, shape = [], tuple(input_shape)
         for width, convolutions in zip(VGG_WIDTHS, VGG_STAGES[depth]):
             for _ in range(convolutions):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from torch import nn
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
 from trainer.model.parts import average_part, pooling, require_image_shape
 

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import weight_of
 from trainer.model.parts import after, pooling, require_image_shape
@@ -64,7 +64,7 @@ class FastCnn(nn.Module):
         return self.scale * self.layers(self.whiten(images))
 
     @torch.no_grad()
-    def look_at(self, images: Tensor) -> None:
+    def calibrate(self, images: Tensor) -> None:
         """Compute the first layer's weights from training images (B, C, H, W)."""
         values, vectors = torch.linalg.eigh(patch_covariance(images))
         filters = (vectors / (values.clamp(min=0) + self.eps).sqrt()).T.flip(0).view(-1, images.shape[1], 2, 2)

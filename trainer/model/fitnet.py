@@ -5,7 +5,7 @@ from itertools import cycle
 
 from torch import nn
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
 from trainer.model.parts import after, dense_part, pooling, require_image_shape
 
@@ -44,7 +44,7 @@ class FitNet(nn.Sequential):
         require(">= 1", channels=min(channels, default=0), kernels=min(kernels, default=0), hidden=hidden)
         if len(kernels) not in (1, len(channels)):
             each = f"one for each of the {len(channels)} convolutions"
-            raise ValueError(f"kernels must be one for all or {each}, got {len(kernels)}; nearest: model.kernels=[3]")
+            raise ValueError(f"kernels must be one for all or {each}, got {len(kernels)}; try model.kernels=[3]")
         for number in pools:
             require(f"in [1, {len(channels)}]", pools=number)
         layers, shape = [], tuple(input_shape)

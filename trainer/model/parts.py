@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
 
 Shape = tuple[int, ...]
@@ -16,11 +16,11 @@ def require_image_shape(input_shape: Shape, side: int = 1) -> None:
     """Hold the data's shape to (C, H, W), H and W no smaller than `side`. Errors: ValueError."""
     if len(input_shape) != 3:
         raise ValueError(
-            f"needs images (C, H, W), the data has shape {tuple(input_shape)}; nearest: model=mlp, model=linear"
+            f"needs images (C, H, W), the data has shape {tuple(input_shape)}; try model=mlp, model=linear"
         )
     if min(input_shape[1:]) < side:
         raise ValueError(
-            f"needs images of {side}x{side} pixels or more, the data has shape {tuple(input_shape)}; nearest: model=cnn"
+            f"needs images of {side}x{side} pixels or more, the data has shape {tuple(input_shape)}; try model=cnn"
         )
 
 
@@ -29,7 +29,7 @@ def residual_blocks(depth: int, others: int) -> int:
     blocks = (depth - others) // 6
     if depth != 6 * blocks + others or blocks < 1:
         nearest = 6 * max(1, round((depth - others) / 6)) + others
-        raise ValueError(f"depth must be 6n + {others}, n >= 1, got {depth}; nearest: {nearest}")
+        raise ValueError(f"depth must be 6n + {others}, n >= 1, got {depth}; try {nearest}")
     return blocks
 
 

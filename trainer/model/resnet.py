@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import Residual
 from trainer.model.parts import average_part, require_image_shape, residual_blocks

@@ -52,12 +52,12 @@ def replace_act(model: nn.Module, kit: LayerFactory, input_shape: tuple[int, ...
     pieces = getattr(kit.act(), "pieces", 1)
     if pieces != 1:
         raise ValueError(
-            f"act with pieces={pieces}: needs layers {pieces} times as wide, which a finished network has not; nearest: act=relu, act=gelu"
+            f"act with pieces={pieces}: needs layers {pieces} times as wide, which a finished network has not; try act=relu, act=gelu"
         )
     calls = functional_acts(model, input_shape)
     if calls:
         raise ValueError(
-            f"calls {', '.join(sorted(set(calls)))} inside forward ({len(calls)} times), where no module can be exchanged; nearest: model.act=original"
+            f"calls {', '.join(sorted(set(calls)))} inside forward ({len(calls)} times), where no module can be exchanged; try model.act=original"
         )
     hidden = hidden_acts(model)
     return swap(model, lambda module: kit.act() if module in hidden else None)
@@ -74,12 +74,10 @@ def replace_norm(model: nn.Module, kit: LayerFactory) -> int:
     ]
     if last:
         raise ValueError(
-            f"{len(last)} of its norms stand where the channels come last, and norm= is for (B, C, H, W); nearest: model.norm=original"
+            f"{len(last)} of its norms stand where the channels come last, and norm= is for (B, C, H, W); try model.norm=original"
         )
     if kit.norm_follows_act:
-        raise ValueError(
-            "norm.place=after_act: the place in a finished network is given; nearest: norm.place=before_act"
-        )
+        raise ValueError("norm.place=after_act: the place in a finished network is given; try norm.place=before_act")
 
     def made(module: nn.Module) -> nn.Module | None:
         if not isinstance(module, CHANNELS_FIRST):

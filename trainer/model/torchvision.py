@@ -8,9 +8,11 @@ import torch
 from torch import nn
 from torchvision import models
 
-from trainer.base.errors import DataError, closest, require_one_of
+from trainer.base.checks import require_one_of
+from trainer.base.errors import DataError
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import weight_layers
+from trainer.base.text import did_you_mean
 from trainer.model.parts import require_image_shape
 from trainer.model.retrofit import HIDDEN, replace_act, replace_drop, replace_norm, swap, trial
 
@@ -57,7 +59,9 @@ class Torchvision(nn.Sequential):
         require_one_of("original", "kit", act=act, norm=norm, drop=drop)
         require_image_shape(input_shape)
         if name not in BUILDERS:
-            raise ValueError(f"model.name={name}: torchvision has no such classifier; {closest(name, list(BUILDERS))}")
+            raise ValueError(
+                f"model.name={name}: torchvision has no such classifier; {did_you_mean(name, list(BUILDERS))}"
+            )
         refuse_silence(kit, act, norm, drop)
         network, sized = built(name, input_shape, outputs)
         small = not sized and (stem == "small" or (stem == "auto" and max(input_shape[1:]) <= SMALL))
@@ -91,7 +95,7 @@ def refuse_silence(kit: LayerFactory, act: str, norm: str, drop: str) -> None:
     for part, made in silent.items():
         if made:
             raise ValueError(
-                f"{made}, which has no effect while model.{part}=original keeps the network's own; nearest: model.{part}=kit"
+                f"{made}, which has no effect while model.{part}=original keeps the network's own; try model.{part}=kit"
             )
 
 
@@ -107,7 +111,7 @@ def built(name: str, input_shape: tuple[int, ...], outputs: int) -> tuple[nn.Mod
         return builder(weights=None, num_classes=outputs, **fixed), False
     if height != width:
         raise ValueError(
-            f"model.name={name}: needs square images, the data has {height}x{width}; nearest: model.name=resnet18"
+            f"model.name={name}: needs square images, the data has {height}x{width}; try model.name=resnet18"
         )
 
     def make(side: int) -> nn.Module:
@@ -194,7 +198,7 @@ def load(network: nn.Module, name: str) -> None:
         elif not key.startswith(stem):
             shape = tuple(given[key].shape) if key in given else "nothing"
             raise ValueError(
-                f"model.pretrained=true: the weights have {shape} for {key}, the network for this data {tuple(own.shape)}; nearest: model.pretrained=false"
+                f"model.pretrained=true: the weights have {shape} for {key}, the network for this data {tuple(own.shape)}; try model.pretrained=false"
             )
     network.load_state_dict(taken, strict=False)
 
@@ -207,4 +211,4 @@ def exchange(name: str, part: str, change) -> None:
         raise ValueError(f"model.name={name}: {error}") from error
     if not count:
         what = {"act": "activations", "norm": "normalisations", "drop": "dropouts"}[part]
-        raise ValueError(f"model.name={name}: has no {what} of its own to exchange; nearest: model.{part}=original")
+        raise ValueError(f"model.name={name}: has no {what} of its own to exchange; try model.{part}=original")

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.base.layers import weight_layers, weight_of
 from trainer.optimizer.base import Closure, evaluated
 
@@ -66,7 +66,7 @@ class Kfac(Optimizer):
             if isinstance(layer, nn.Linear) or (isinstance(layer, nn.Conv2d) and layer.groups == 1)
         ]
         if not self.layers:
-            raise ValueError("kfac needs a dense layer or a convolution to precondition; nearest: optimizer=momentum")
+            raise ValueError("kfac needs a dense layer or a convolution to precondition; try optimizer=momentum")
 
         def look(
             layer: nn.Module, arguments: tuple[Tensor], output: Tensor

@@ -2,7 +2,7 @@
 
 import torch
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 
 
 class Momentum(torch.optim.SGD):

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.optimizer.base import FirstOrder
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, chosen by Jordan for the slope at 0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.optimizer.base import Closure, evaluated, weights_of
 
 
@@ -166,7 +166,7 @@ def require_small(need: str, limit: int, optimizer: Optimizer) -> None:
     count = sum(weight.numel() for weight in weights_of(optimizer))
     if count > limit:
         raise ValueError(
-            f"{need} of N x N numbers: at most {limit} parameters, the model has {count}; nearest: optimizer=lbfgs, model=linear"
+            f"{need} of N x N numbers: at most {limit} parameters, the model has {count}; try optimizer=lbfgs, model=linear"
         )
 
 

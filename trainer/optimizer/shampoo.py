@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.optimizer.base import FirstOrder
 
 

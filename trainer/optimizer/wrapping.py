@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils import get_total_norm
 from torch.optim import Optimizer
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.optimizer.base import Closure, evaluated, weights_of
 
 
@@ -160,7 +160,7 @@ class Sam(Optimizer):
         if self.create_graph:
             name = type(self.base).__name__.lower()
             raise ValueError(
-                f"base={name} needs second derivatives, which SAM's second pass would mix; nearest: optimizer.base=momentum"
+                f"base={name} needs second derivatives, which SAM's second pass would mix; try optimizer.base=momentum"
             )
         self.rho = rho
         for name in ("eval", "train", "watch"):

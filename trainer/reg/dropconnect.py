@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.base.layers import weight_layers
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from trainer.base.errors import require, require_one_of
+from trainer.base.checks import require, require_one_of
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.base.layers import decay_parameters
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from trainer.base.errors import require
+from trainer.base.checks import require
 from trainer.base.layers import Residual
 
 
@@ -47,7 +47,7 @@ class StochasticDepth:
         blocks = [(name, module) for name, module in model.named_modules() if isinstance(module, Residual)]
         if not blocks:
             raise ValueError(
-                "is for residual nets, the model has no residual block; nearest: model=resnet20, model=wide_resnet"
+                "is for residual nets, the model has no residual block; try model=resnet20, model=wide_resnet"
             )
         for depth, (name, block) in enumerate(blocks, start=1):
             model.set_submodule(name, SurvivingResidual(block, 1 - depth / len(blocks) * (1 - self.survival)))

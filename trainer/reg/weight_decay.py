@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from trainer.base.checks import require
 from trainer.base.clock import Clock
-from trainer.base.errors import require
 from trainer.base.layers import decay_parameters
 
 

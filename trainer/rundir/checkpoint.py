@@ -12,7 +12,8 @@ from torch import nn
 
 from trainer.base.atomic import atomic_write
 from trainer.base.clock import Clock
-from trainer.base.errors import DataError, MachineError, printable
+from trainer.base.errors import DataError, MachineError
+from trainer.base.text import printable
 
 NEWEST = 2  # kept beside the best
 

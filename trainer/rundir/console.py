@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from trainer.base.atomic import AppendOnlyFile
 from trainer.base.clock import Clock
-from trainer.base.errors import printable
+from trainer.base.text import printable
 
 LOG_WIDTH = 120
 

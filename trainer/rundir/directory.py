@@ -15,7 +15,8 @@ from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.atomic import atomic_write
-from trainer.base.errors import MachineError, printable
+from trainer.base.errors import MachineError
+from trainer.base.text import printable
 
 SLUG_LENGTH = 100
 

@@ -13,8 +13,9 @@ from torch.utils.tensorboard.summary import hparams, image, scalar, text
 
 from trainer.base.atomic import AppendOnlyFile, atomic_write
 from trainer.base.clock import Clock
-from trainer.base.errors import MachineError, printable
+from trainer.base.errors import MachineError
 from trainer.base.metrics import MetricAccumulator
+from trainer.base.text import printable
 from trainer.rundir import directory as rundir
 from trainer.rundir.event_file import EventFile
 

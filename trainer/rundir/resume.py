@@ -9,7 +9,8 @@ from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.base.errors import ConfigError, DataError, nearest, printable
+from trainer.base.errors import ConfigError, DataError
+from trainer.base.text import nearest, printable
 from trainer.config import catalog
 from trainer.config.untrusted import has_resolver, leaves, quote, read_yaml, unquote
 
@@ -108,7 +109,7 @@ def no_run(directory: Path) -> str:
         one = next((f"one run of it goes on with resume={printable(run)}, " for run in runs if not ended(run)), "")
         return f"a sweep's folder; {one}the sweep's own words with hydra.sweep.dir={printable(directory)} go on with all {len(runs)}"
     near = nearest(directory.name, [file.parent.name for file in directory.parent.glob("*/overrides.txt")], 1)
-    hint = f"; nearest: {printable(directory.parent / near[0])}" if near else ""
+    hint = f"; did you mean {printable(directory.parent / near[0])}?" if near else ""
     return f"not a run's directory; it must hold overrides.txt, config.yaml and checkpoints/{hint}"
 
 

@@ -6,8 +6,8 @@ At step 0 and without a warm-up the multiplier is exactly 1, but for the one cyc
 import math
 from dataclasses import dataclass
 
+from trainer.base.checks import require
 from trainer.base.clock import Clock, parse_length
-from trainer.base.errors import require
 
 
 def above(floor: float, share: float) -> float:

@@ -7,8 +7,8 @@ and without a warm-up the multiplier is exactly 1. Time is counted in updates, s
 import math
 from dataclasses import dataclass
 
+from trainer.base.checks import require
 from trainer.base.clock import Clock, parse_length
-from trainer.base.errors import require
 
 
 def epochs(now: Clock) -> float:

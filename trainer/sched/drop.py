@@ -4,8 +4,8 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from trainer.base.checks import require
 from trainer.base.clock import Clock, parse_length
-from trainer.base.errors import require
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ from importlib.util import find_spec
 
 from hydra.core.override_parser.types import Override
 
-from trainer.base.errors import ConfigError, closest
+from trainer.base.errors import ConfigError
+from trainer.base.text import did_you_mean
 from trainer.config import catalog
 from trainer.config.untrusted import SEARCH
 from trainer.search.space import spaces
@@ -24,7 +25,7 @@ def look_at(overrides: Sequence[Override]) -> None:
     known = keys()
     for override in overrides:
         if override.key_or_group.startswith("hydra.sweeper.") and override.key_or_group not in known:
-            raise ConfigError(f"{override.key_or_group}: no such key; {closest(override.key_or_group, [*known])}")
+            raise ConfigError(f"{override.key_or_group}: no such key; {did_you_mean(override.key_or_group, [*known])}")
     spaces(overrides)
 
 

@@ -13,7 +13,8 @@ import yaml
 from hydra.core.utils import JobReturn
 
 from trainer.base.atomic import atomic_write
-from trainer.base.errors import ConfigError, MachineError, UserError, printable
+from trainer.base.errors import ConfigError, MachineError, UserError
+from trainer.base.text import printable
 from trainer.compare.table import counted, short
 from trainer.rundir import resume
 from trainer.rundir.console import Console

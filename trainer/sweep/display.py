@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from trainer.base.errors import printable
+from trainer.base.text import printable
 from trainer.compare.table import counted, short
 from trainer.rundir import directory as rundir
 from trainer.rundir import resume

@@ -11,7 +11,8 @@ from omegaconf import DictConfig
 from rich.table import Table
 from rich.text import Text
 
-from trainer.base.errors import UserError, printable
+from trainer.base.errors import UserError
+from trainer.base.text import printable
 from trainer.config import hydra_context
 from trainer.engine import summary as report
 from trainer.engine.build import build_run

@@ -18,7 +18,8 @@ from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.base.errors import ConfigError, DataError, Interrupted, MachineError, UserError, printable, report
+from trainer.base.errors import ConfigError, DataError, Interrupted, MachineError, UserError, print_error
+from trainer.base.text import printable
 from trainer.config import hydra_context
 from trainer.config.untrusted import IN_TURN
 from trainer.rundir import directory as rundir
@@ -203,7 +204,7 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
         interrupted, code = isinstance(error, Interrupted), error.code
         note(job.directory, str(error), code, "interrupted" if interrupted else "failed")
         if interrupted:
-            report(error)
+            print_error(error)
     except Exception:
         code = 1
         note(job.directory, traceback.format_exc(), code)

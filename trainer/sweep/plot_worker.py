@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from trainer.base.errors import printable
+from trainer.base.text import printable
 from trainer.rundir import curves_plot, resume
 from trainer.rundir import directory as rundir
 

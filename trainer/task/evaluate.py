@@ -9,7 +9,8 @@ from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 from rich.text import Text
 
-from trainer.base.errors import ConfigError, DataError, printable
+from trainer.base.errors import ConfigError, DataError
+from trainer.base.text import printable
 from trainer.compare.record import find
 from trainer.compare.table import short
 from trainer.config import hydra_context

@@ -1,0 +1,208 @@
+"""Every hook a technique may have beyond its plain call, one Protocol each. READ SECOND, after engine/loop.py.
+
+A technique has a hook by defining the method or attribute; nothing registers it. `isinstance(technique, Hook)` asks for it, and so
+`hasattr` on a hook stands nowhere else. The plain calls are those of DESIGN: a schedule is `(now) -> multiplier`, an augmentation
+`(images, targets, rng) -> (images, targets)`, a criterion `(outputs, targets) -> losses (B,)`, and so on.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+
+from trainer.base.clock import Clock
+
+Act = Callable[[], nn.Module]  # the factory of the run's activation
+
+
+# Augmentations and transforms of the `batch` slot
+
+
+@runtime_checkable
+class UsesClock(Protocol):
+    """A transform that depends on the time of the step."""
+
+    def begin(self, now: Clock) -> None:
+        """Take the time, before the first micro-batch of each step."""
+
+
+@runtime_checkable
+class AffineWarp(Protocol):
+    """An augmentation that moves pixels by one matrix a sample; neighbours of one mode share a single interpolation."""
+
+    mode: str
+
+    def matrices(self, images: Tensor, rng: torch.Generator) -> Tensor:
+        """Return (B, 3, 3), from places in the output to places in the input."""
+
+
+@runtime_checkable
+class Calibrated(Protocol):
+    """An augmentation or a layer that is computed from some training images, once, before the run."""
+
+    def calibrate(self, images: Tensor) -> None:
+        """Take up to 256 preprocessed training images (B, ...)."""
+
+
+# Regularisers
+
+
+@runtime_checkable
+class AnalyticPenalty(Protocol):
+    """A penalty of the `loss` slot that knows its gradient in closed form, at a third of autograd's time."""
+
+    def add_gradient(self, weights: Sequence[Tensor]) -> Tensor:
+        """Add the penalty's gradient to the `.grad` of the weights that decay, and return the penalty, a scalar."""
+
+
+@runtime_checkable
+class PreStepEdit(Protocol):
+    """An edit of the `weights` slot that looks at the model before the optimizer's step as well as after it."""
+
+    def before(self, model: nn.Module, now: Clock) -> None:
+        """Take the model and the time, before the step."""
+
+
+@runtime_checkable
+class HasVerdict(Protocol):
+    """A rule of the `stop` slot that can say why it ended the run; empty until it does."""
+
+    verdict: str
+
+
+@runtime_checkable
+class DropsMaps(Protocol):
+    """A layer of the `layer` slot that drops whole maps of images: it follows convolutions instead of dense layers."""
+
+    on_maps: bool
+
+
+@runtime_checkable
+class DropsInTraining(Protocol):
+    """A module that leaves something out in training, so that test-time dropout (tta=mc_dropout) can switch it on."""
+
+    drops_in_training: bool
+
+
+# Optimizers
+
+
+@runtime_checkable
+class WatchesModel(Protocol):
+    """An optimizer that needs more of a layer than its gradient."""
+
+    def watch(self, model: nn.Module) -> None:
+        """Take the model, once, before the first step."""
+
+
+@runtime_checkable
+class HasEvaluationPoint(Protocol):
+    """An optimizer that trains at one point and evaluates at another (schedule-free, lookahead)."""
+
+    def eval(self) -> None:
+        """Put the weights to evaluate into the model."""
+
+    def train(self) -> None:
+        """Put the weights to train back."""
+
+
+@runtime_checkable
+class DifferentiatesGradient(Protocol):
+    """An optimizer that differentiates the gradient: backward keeps the graph where `create_graph` is true."""
+
+    create_graph: bool
+
+
+# Samplers, schedules, averages
+
+
+@runtime_checkable
+class UsesLosses(Protocol):
+    """A sampler that orders an epoch by each sample's most recent loss."""
+
+    uses_losses: bool
+
+
+@runtime_checkable
+class ObservesLoss(Protocol):
+    """A schedule with memory: it goes by the validation loss."""
+
+    def observe(self, loss: float) -> None:
+        """Take the loss of an evaluation."""
+
+
+@runtime_checkable
+class Stateful(Protocol):
+    """Anything whose state belongs into a checkpoint."""
+
+    def state_dict(self) -> dict:
+        """Return tensors, numbers, strings, lists and dicts."""
+
+    def load_state_dict(self, state: Mapping) -> None:
+        """Take such a state back."""
+
+
+# Layers, models, preprocessing
+
+
+@runtime_checkable
+class HasPieces(Protocol):
+    """An activation that makes one value of so many (maxout): the layer before it is as many times wider."""
+
+    pieces: int
+
+
+@runtime_checkable
+class PlacedNorm(Protocol):
+    """A factory of norms that says where they stand."""
+
+    place: str  # before_act or after_act
+    on_input: bool  # one more in front of the model
+
+
+@runtime_checkable
+class Pretrained(Protocol):
+    """A model that may bring its weights along: no initialisation then."""
+
+    pretrained: bool
+
+
+@runtime_checkable
+class Invertible(Protocol):
+    """A fitted preprocessing that can be undone, so that images can be shown in their own colours."""
+
+    def invert(self, values: Tensor) -> Tensor:
+        """Return (B, ...) as it was before the preprocessing, in [0, 1]."""
+
+
+@runtime_checkable
+class ForTasks(Protocol):
+    """A technique that is meant for some kinds of data only: classification, binary, regression."""
+
+    tasks: Sequence[str]
+
+
+def pieces_of(act: object) -> int:
+    """Return how many values an activation makes one of."""
+    return act.pieces if isinstance(act, HasPieces) else 1
+
+
+def needs_graph(optimizer: object) -> bool:
+    """Return whether the optimizer differentiates the gradient."""
+    return isinstance(optimizer, DifferentiatesGradient) and optimizer.create_graph
+
+
+def uses_losses(sampler: object) -> bool:
+    """Return whether the sampler asks for the samples' losses."""
+    return isinstance(sampler, UsesLosses) and sampler.uses_losses
+
+
+def tasks_of(technique: object) -> Sequence[str] | None:
+    """Return the kinds of data that a technique, or its class, is for; None for all."""
+    return technique.tasks if isinstance(technique, ForTasks) else None
+
+
+def state_of(part: object) -> dict:
+    """Return the state of a part that has any, else an empty dict."""
+    return part.state_dict() if isinstance(part, Stateful) else {}

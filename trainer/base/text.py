@@ -1,0 +1,33 @@
+"""Text for people: names without control characters, and the names that look most like a mistyped one."""
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+
+# Control characters, changes of direction, halves of surrogate pairs.
+HIDDEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+
+
+def printable(text: object) -> str:
+    """Replace control characters by `?`; line breaks stay."""
+    return re.sub(HIDDEN, "?", str(text))
+
+
+def nearest(word: str, words: Iterable[str], most: int = 3) -> list[str]:
+    """Return the words most similar to `word`, best first, ignoring letter case."""
+    by_lower = {known.lower(): known for known in words}
+    found = difflib.get_close_matches(word.lower(), by_lower, n=most, cutoff=0.6)
+    found += [known for known in by_lower if word.lower() in known and known not in found]
+    return [by_lower[known] for known in found[:most]]
+
+
+def did_you_mean(word: str, words: Sequence[str], prefix: str = "") -> str:
+    """Return `did you mean optimizer=adam?`, or the list of all words where none is similar.
+
+    Args:
+        prefix: what stands before each word when it is typed, as `optimizer=`.
+    """
+    near = [f"{prefix}{known}" for known in nearest(word, words)]
+    if near:
+        return f"did you mean {' or '.join(near)}?"
+    return f"choose one of {', '.join(words)}"
