@@ -143,7 +143,7 @@ def entropy(counts):
     ("init", "tolerance"), [("zeros", 1e-5), ("small_normal", 0.01)]
 )  # float32; outputs of 0.01 sqrt(16) x about 0.02
 def test_marginal_begins_a_run_on_unbalanced_images_at_the_entropy_of_its_labels(init, tolerance, unbalanced, composed):
-    data = ("data=image_folder", f"data.root={unbalanced}", "data.val_share=0", "batch_size=full")
+    data = ("data=image_folder", f"data.root={unbalanced}", "data.val_fraction=0", "batch_size=full")
     words = (*data, "model=mlp", "model.hidden=[16]", f"init={init}", "threads=1")
     losses = {bias: first_loss(build_run(composed(*words, f"bias={bias}"))) for bias in ("marginal", "zero")}
     assert losses["marginal"] == pytest.approx(entropy([40, 8, 2]), rel=tolerance)  # 0.60

@@ -17,7 +17,7 @@ from turns import plain_loop, race, tell
 from trainer.config import catalog
 from trainer.engine.build import build_run
 
-DEFAULTS = ["model=mlp", "device=cpu", "data.val_share=0"]
+DEFAULTS = ["model=mlp", "device=cpu", "data.val_fraction=0"]
 OPTIMIZERS = {
     "momentum": lambda weights, fused: torch.optim.SGD(weights, lr=0.05, momentum=0.9, fused=fused),
     "adam": lambda weights, fused: torch.optim.Adam(weights, lr=0.001, fused=fused),

@@ -85,7 +85,7 @@ def streams(arguments: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
         write(Path(folder), arguments.images)
-        fields = {"root": folder, "size": arguments.size, "val_share": 0.0}
+        fields = {"root": folder, "size": arguments.size, "val_fraction": 0.0}
         files = ImageFolder(**fields, cache="none").load().train
         kept = ImageFolder(**fields).load().train
         apply = ChannelStandardize().fit(kept.sample()[:512])

@@ -55,9 +55,9 @@ def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size
     data = Splits(train=split, val=Split(images[:0], split.targets[:0]), test=split, task="classification")
     with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
         cfg = compose(
-            "config", ["data.val_share=0", "device=cpu", *words, f"epochs={epochs}", f"batch_size={batch_size}"]
+            "config", ["data.val_fraction=0", "device=cpu", *words, f"epochs={epochs}", f"batch_size={batch_size}"]
         )
-        digits = build_run(compose("config", ["data.val_share=0", "device=cpu", "model=linear", f"epochs={epochs}"]))
+        digits = build_run(compose("config", ["data.val_fraction=0", "device=cpu", "model=linear", f"epochs={epochs}"]))
     chosen, cpu = build.slots(cfg, data.task), torch.device("cpu")
     train, val, test = (
         Loader(part, instantiate.node(cfg, "preprocess")().fit(images), cpu)

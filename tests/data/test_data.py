@@ -91,8 +91,8 @@ def test_samples_of_tables_keep_their_targets_and_classes_their_shares(
     groups = {name: np.zeros(len(truth), int) if task == "regression" else truth for name, truth in truths.items()}
     whole = sum(np.bincount(labels, minlength=10) for labels in groups.values())
     # A group's share is rounded, so half a sample off; validation's is rounded of what the test's rounding left.
-    assert (abs(np.bincount(groups["test"], minlength=10) - source.test_share * whole) <= 0.5).all()
-    assert (abs(np.bincount(groups["val"], minlength=10) - source.val_share * whole) <= 1).all()
+    assert (abs(np.bincount(groups["test"], minlength=10) - source.test_fraction * whole) <= 0.5).all()
+    assert (abs(np.bincount(groups["val"], minlength=10) - source.val_fraction * whole) <= 1).all()
 
 
 def test_facts_of_the_tables():
@@ -108,7 +108,7 @@ def test_facts_of_the_tables():
 
 @pytest.mark.parametrize(("size", "rows", "columns"), [(64, 6, 10), (200, 2, 3)])
 def test_photos_are_tiles_of_the_two_photographs(size, rows, columns):
-    data = Photos(size=size, val_share=0.2, test_share=0.3).load()
+    data = Photos(size=size, val_fraction=0.2, test_fraction=0.3).load()
     assert (data.classes, data.input_shape, data.train.images.dtype) == (
         ("china", "flower"),
         (3, size, size),
@@ -163,15 +163,15 @@ def test_the_middle_class_of_an_odd_number_belongs_to_the_second_half():
 def test_the_split_seed_alone_decides_who_is_held_out():
     first, again, other = (Iris(split_seed=seed).load().test.images for seed in (0, 0, 1))
     assert torch.equal(first, again) and not torch.equal(first, other)
-    assert len(Iris(val_share=0.0).load().val) == 0
+    assert len(Iris(val_fraction=0.0).load().val) == 0
 
 
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"val_share": 1.0}, r"val_share must be in \[0, 1\)"),
-        ({"test_share": 0.0}, r"test_share must be in \(0, 1\)"),
-        ({"val_share": 0.5, "test_share": 0.5}, r"val_share \+ test_share must be < 1, got 1.0"),
+        ({"val_fraction": 1.0}, r"val_fraction must be in \[0, 1\)"),
+        ({"test_fraction": 0.0}, r"test_fraction must be in \(0, 1\)"),
+        ({"val_fraction": 0.5, "test_fraction": 0.5}, r"val_fraction \+ test_fraction must be < 1, got 1.0"),
         ({"split_seed": -1}, "split_seed must be >= 0"),
     ],
 )

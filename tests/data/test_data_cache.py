@@ -31,12 +31,12 @@ def one(folder, ending):
 
 
 def test_the_second_start_reads_no_image(root, pictures, caches):
-    ImageFolder(root=str(root), val_share=0.0).load()
+    ImageFolder(root=str(root), val_fraction=0.0).load()
     for path in root.rglob("*.png"):
         rewritten(path)
-    data = ImageFolder(root=str(root), val_share=0.0).load()
+    data = ImageFolder(root=str(root), val_fraction=0.0).load()
     assert torch.equal(data.train.images, torch.from_numpy(pictures[:15]).permute(0, 3, 1, 2)) and data.notes == ()
-    held = ImageFolder(root=str(root), val_share=0.2).load()  # another split of the same images
+    held = ImageFolder(root=str(root), val_fraction=0.2).load()  # another split of the same images
     assert len(held.val) == 3 and len(list(caches.glob("*.npy"))) == 1
 
 
@@ -93,7 +93,7 @@ def cut(path):
 )
 def test_a_damaged_or_half_made_cache_is_made_anew(harm, root, pictures, caches):
     for _ in range(2):
-        data = ImageFolder(root=str(root), val_share=0.0).load()
+        data = ImageFolder(root=str(root), val_fraction=0.0).load()
         assert torch.equal(data.train.images, torch.from_numpy(pictures[:15]).permute(0, 3, 1, 2))
         assert not list(caches.glob("*.colour"))
         harm(caches)
@@ -178,9 +178,9 @@ def test_room_for_the_cache_is_taken_before_it_is_filled(tmp_path):
 
 
 def test_cache_none_keeps_no_pixels_but_remembers_what_it_saw(root, pictures, caches):
-    first, second = (ImageFolder(root=str(root), cache="none", val_share=0.2).load() for _ in range(2))
+    first, second = (ImageFolder(root=str(root), cache="none", val_fraction=0.2).load() for _ in range(2))
     assert [path.suffix for path in caches.iterdir()] == [".json"]
-    kept = ImageFolder(root=str(root), val_share=0.2).load()
+    kept = ImageFolder(root=str(root), val_fraction=0.2).load()
     for data in (first, second):
         for part, other in ((data.train, kept.train), (data.val, kept.val), (data.test, kept.test)):
             assert isinstance(part.images, Rows) and (len(part), part.images.shape) == (
@@ -196,7 +196,7 @@ def test_cache_none_keeps_no_pixels_but_remembers_what_it_saw(root, pictures, ca
 
 
 def test_a_file_that_has_changed_its_size_meanwhile_is_an_error(root, pictures):
-    data = ImageFolder(root=str(root), cache="none", val_share=0.0).load()
+    data = ImageFolder(root=str(root), cache="none", val_fraction=0.0).load()
     Image.new("RGB", (9, 30)).save(root / "train" / "ant" / "01.png")
     with pytest.raises(DataError, match="ant/01.png: has 9x30 pixels now; the run began with 4x6"):
         data.train.sample()

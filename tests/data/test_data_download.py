@@ -56,7 +56,7 @@ def mirror(tmp_path, monkeypatch):
 @pytest.mark.parametrize("refusals", [0, 2])
 def test_a_download_is_tried_three_times_and_fetches_each_file_once(refusals, mirror, tmp_path):
     mirror.refusals = refusals
-    data = vision("mnist", tmp_path / "root", download=True, val_share=0.0).load()
+    data = vision("mnist", tmp_path / "root", download=True, val_fraction=0.0).load()
     assert torch.equal(data.train.images[:, 0], torch.from_numpy(IMAGES))
     asked = mirror.asked[refusals:]
     assert len(set(asked)) == 4 and all(

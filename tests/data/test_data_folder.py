@@ -15,7 +15,7 @@ from trainer.data.image_folder import ImageFolder
 def test_image_folder_reads_every_pixel_and_takes_classes_from_folders(root, pictures):
     (root / "train" / "ant" / "notes.txt").write_text("no image")
     (root / "train" / ".cache").mkdir()
-    data = ImageFolder(root=str(root), val_share=0.0).load()
+    data = ImageFolder(root=str(root), val_fraction=0.0).load()
     assert (data.classes, data.task, data.input_shape) == (("ant", "bee"), "classification", (3, 6, 4))
     assert torch.equal(data.train.images, torch.from_numpy(pictures[:15]).permute(0, 3, 1, 2))
     assert torch.equal(data.test.images, torch.from_numpy(pictures[15:]).permute(0, 3, 1, 2))
@@ -27,14 +27,14 @@ def test_image_folder_reads_every_pixel_and_takes_classes_from_folders(root, pic
 
 
 def test_image_folder_holds_out_by_class_where_there_is_no_val_folder(root):
-    data = ImageFolder(root=str(root), val_share=0.2).load()
+    data = ImageFolder(root=str(root), val_fraction=0.2).load()
     assert (data.train.targets.sum(0).tolist(), data.val.targets.sum(0).tolist()) == ([4, 8], [1, 2])
 
 
 def test_image_folder_takes_a_val_folder_whole(root, pictures):
     (root / "val" / "bee").mkdir(parents=True)
     Image.fromarray(pictures[0]).save(root / "val" / "bee" / "x.png")
-    data = ImageFolder(root=str(root), val_share=0.2).load()
+    data = ImageFolder(root=str(root), val_fraction=0.2).load()
     assert (len(data.train), data.val.targets.tolist()) == (15, [[0, 1]])
 
 
@@ -54,7 +54,7 @@ def test_one_coloured_image_makes_all_coloured(root, pictures):
 
 def test_size_resizes_images_of_any_size(root):
     Image.new("RGB", (9, 30), (10, 20, 30)).save(root / "train" / "ant" / "00.png")
-    data = ImageFolder(root=str(root), size=5, val_share=0.0).load()
+    data = ImageFolder(root=str(root), size=5, val_fraction=0.0).load()
     assert data.input_shape == (3, 5, 5)
     assert (data.train.images[0] == torch.tensor([10, 20, 30]).view(3, 1, 1)).all()  # one colour stays that colour
 
@@ -120,7 +120,7 @@ def with_bad(root):
 @pytest.mark.parametrize("cache", ["auto", "none"])
 def test_bad_files_are_left_out_and_counted(cache, with_bad, pictures):
     for _ in range(2):
-        data = ImageFolder(root=str(with_bad), on_error="skip", val_share=0.0, cache=cache).load()
+        data = ImageFolder(root=str(with_bad), on_error="skip", val_fraction=0.0, cache=cache).load()
         good = [number for number in range(20) if number not in (0, 18)]
         assert torch.equal(data.train.sample(), torch.from_numpy(pictures[1:15]).permute(0, 3, 1, 2))
         assert (

@@ -48,7 +48,7 @@ def split(folder, tmp_path, monkeypatch):
                 torch.rand((30, 5), generator=torch.Generator().manual_seed(0)) * 100, torch.arange(30.0).view(30, 1)
             )
         images = (
-            ImageFolder(root=str(folder), val_share=0.0, cache="none" if kind == "files" else "auto")
+            ImageFolder(root=str(folder), val_fraction=0.0, cache="none" if kind == "files" else "auto")
             .load()
             .train.images
         )
@@ -200,7 +200,7 @@ def test_a_killed_worker_is_an_error_that_names_the_likely_cause(split):
 
 def test_a_file_that_is_bad_by_then_is_one_line_with_its_path(folder, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    images = ImageFolder(root=str(folder), size=8, val_share=0.0, cache="none").load().train.images
+    images = ImageFolder(root=str(folder), size=8, val_fraction=0.0, cache="none").load().train.images
     source = images.source
     (tmp_path / "x.jpg").write_bytes(b"no picture")
     object.__setattr__(

@@ -20,7 +20,7 @@ def everything(data):
 @pytest.mark.parametrize("kind", ALL)
 def test_the_seed_decides_and_the_shares_hold(kind):
     first, again, other = (
-        kind(split_seed=seed, samples=600, val_share=0.25, test_share=0.1).load() for seed in (0, 0, 1)
+        kind(split_seed=seed, samples=600, val_fraction=0.25, test_fraction=0.1).load() for seed in (0, 0, 1)
     )
     assert torch.equal(first.train.images, again.train.images) and torch.equal(first.test.targets, again.test.targets)
     assert not torch.equal(first.train.images, other.train.images)
@@ -137,7 +137,7 @@ def test_height_and_weight_give_the_body_mass_index():
         (Gaussians, {"shift": math.inf}, "shift must be in"),
         *((kind, {"samples": 99}, "samples must be >= 100") for kind in ALL),
         *((kind, {"split_seed": -1}, "split_seed must be >= 0") for kind in ALL),
-        *((kind, {"val_share": 1.0}, "val_share must be in") for kind in ALL),
+        *((kind, {"val_fraction": 1.0}, "val_fraction must be in") for kind in ALL),
     ],
 )
 def test_numbers_out_of_range_are_refused(kind, fields, message):

@@ -46,7 +46,7 @@ IMAGES = np.random.default_rng(0).integers(0, 256, (30, 28, 28), dtype=np.uint8)
 def test_mnist_is_read_from_idx_files(name, folder, tmp_path):
     images, labels = IMAGES, np.repeat(np.arange(10, dtype=np.uint8), 3)
     write_mnist(tmp_path / folder / "raw", images, labels)
-    data = vision(name, tmp_path, val_share=0.3).load()
+    data = vision(name, tmp_path, val_fraction=0.3).load()
     assert (data.task, data.input_shape, data.outputs, len(data.classes)) == ("classification", (1, 28, 28), 10, 10)
     assert data.val.targets.sum(0).tolist() == [1] * 10 and data.train.targets.sum(0).tolist() == [2] * 10
     assert torch.equal(data.test.images, torch.from_numpy(images[::3]).unsqueeze(1)) and torch.equal(
@@ -125,7 +125,7 @@ def test_svhn_counts_the_digit_0_as_0_and_has_channels_first(tmp_path, monkeypat
         scipy.io.savemat(path, {"X": COLOUR[rows].transpose(2, 3, 1, 0), "y": labels[rows]})
         known[part] = ["http://127.0.0.1:1/", path.name, digest(path)]
     monkeypatch.setattr(datasets.SVHN, "split_list", known)
-    data = vision("svhn", tmp_path, val_share=0.0).load()
+    data = vision("svhn", tmp_path, val_fraction=0.0).load()
     assert (data.classes, data.task, data.input_shape) == (tuple("0123456789"), "classification", (3, 32, 32))
     assert torch.equal(data.train.images, torch.from_numpy(COLOUR)) and torch.equal(
         data.test.images, torch.from_numpy(COLOUR[::3])
@@ -154,13 +154,13 @@ def test_cifar100_has_its_fine_labels_and_its_halves(tmp_path, monkeypatch):
     monkeypatch.setattr(
         datasets.CIFAR100, "meta", {"filename": "meta", "key": "fine_label_names", "md5": digest(folder / "meta")}
     )
-    data = vision("cifar100", tmp_path, val_share=0.0).load()
+    data = vision("cifar100", tmp_path, val_fraction=0.0).load()
     assert (data.outputs, data.classes[99], data.input_shape) == (100, "thing 99", (3, 32, 32))
     assert (
         torch.equal(data.train.images, torch.from_numpy(COLOUR))
         and data.train.targets.argmax(1).tolist() == fine.tolist()
     )
-    second = vision("cifar100", tmp_path, val_share=0.0, half="b").load()
+    second = vision("cifar100", tmp_path, val_fraction=0.0, half="b").load()
     assert (second.outputs, second.classes[0]) == (50, "thing 50")
     assert torch.equal(second.train.images, torch.from_numpy(COLOUR[fine >= 50]))
     assert second.test.targets.argmax(1).tolist() == [0, 10, 20, 30, 40]

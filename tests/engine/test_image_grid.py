@@ -38,7 +38,7 @@ def test_without_augmentations_every_picture_is_another_sample(composed):
         assert (data.train.images[nearest, 0] - picture).abs().max() < 1e-5 and data.classes[
             int(data.train.targets[nearest].argmax())
         ] == name
-    few, _ = made(composed, "data.val_share=0", "data.test_share=0.99", "batch_size=4")
+    few, _ = made(composed, "data.val_fraction=0", "data.test_fraction=0.99", "batch_size=4")
     assert few.pictures.shape[:2] == (2, 7) == (len(few.labels), len(few.labels[0]))
 
 

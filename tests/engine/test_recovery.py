@@ -77,7 +77,7 @@ class Killer(nn.Module):
         return x.relu()
 
 class Data:
-    def __init__(self, val_share, test_share, split_seed, half):
+    def __init__(self, val_fraction, test_fraction, split_seed, half):
         pass
     def load(self):
         os.kill(os.getpid(), signal.SIGTERM)
@@ -214,7 +214,7 @@ WIDE = (
     "optimizer=sgd",
     "epochs=1",
     "batch_size=1200",
-    "data.val_share=0",
+    "data.val_fraction=0",
     "eval_batch_size=50",
     "threads=1",
     "device=cpu",

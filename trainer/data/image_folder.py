@@ -34,7 +34,7 @@ class ImageFolder:
     Args:
         root: the folder.
         size: resize every image to (size, size) pixels, >= 1; None where all have one size.
-        val_share: of the training images where there is no val folder, in [0, 1).
+        val_fraction: of the training images where there is no val folder, in [0, 1).
         split_seed: >= 0.
         cache: the cache's folder, auto ($XDG_CACHE_HOME/trainer or ~/.cache/trainer), or none.
         on_error: what files that cannot be read do: stop the run, or skip, which leaves them out and says how many they are.
@@ -43,13 +43,13 @@ class ImageFolder:
 
     root: str
     size: int | None = None
-    val_share: float = 0.1
+    val_fraction: float = 0.1
     split_seed: int = 0
     cache: str = "auto"
     on_error: str = "stop"
 
     def load(self) -> Splits:
-        require("in [0, 1)", val_share=self.val_share)
+        require("in [0, 1)", val_fraction=self.val_fraction)
         require(">= 0", split_seed=self.split_seed)
         require_one_of("stop", "skip", on_error=self.on_error)
         if self.size is not None:
@@ -81,7 +81,7 @@ class ImageFolder:
         if "val" not in members:
             train = members["train"]
             members["train"], members["val"] = (
-                train[part] for part in hold_out(labels[train], self.val_share, self.split_seed)
+                train[part] for part in hold_out(labels[train], self.val_fraction, self.split_seed)
             )
         splits = {
             part: Split(picked(images, rows), one_hot(labels[rows], len(classes), str(root / part)))

@@ -22,7 +22,7 @@ class Drawn(HeldOut):
 
     Args:
         samples: in all three splits, >= 100.
-        val_share, test_share, split_seed: as in HeldOut.
+        val_fraction, test_fraction, split_seed: as in HeldOut.
     Errors: ValueError.
     """
 
@@ -51,7 +51,7 @@ class Polynomial(Drawn):
         degree: in [1, 20].
         noise: deviation of what is added, >= 0.
         samples: in all three splits, >= 100.
-        val_share, test_share, split_seed: as in HeldOut.
+        val_fraction, test_fraction, split_seed: as in HeldOut.
     Shapes: (1,) to (1,). Errors: ValueError.
     """
 
@@ -81,7 +81,7 @@ class Spirals(Drawn):
         turns: how often an arm winds around the centre, > 0; the more, the harder.
         noise: deviation of the angle in radians, >= 0.
         samples: in all three splits, >= 100; equally many of each arm, but for a remainder.
-        val_share, test_share, split_seed: as in HeldOut.
+        val_fraction, test_fraction, split_seed: as in HeldOut.
     Shapes: (2,). Errors: ValueError.
     Source: Proceedings of the 1988 Connectionist Models Summer School. Differs from the paper: random points, any number of arms.
     """
@@ -122,7 +122,7 @@ class Gaussians(Drawn):
         shift: added to every feature, in (-1e9, 1e9); a large one makes all inputs positive.
         imbalance: samples of the largest class over those of the smallest, >= 1; 1 makes all alike. Each keeps at least 3.
         samples: in all three splits, about, >= 100.
-        val_share, test_share, split_seed: as in HeldOut.
+        val_fraction, test_fraction, split_seed: as in HeldOut.
     Shapes: (features,). Errors: ValueError.
     Source of the imbalance: Cui et al., 2019, arXiv:1901.05555.
     """
@@ -163,7 +163,7 @@ class HeightWeight(Drawn):
 
     Args:
         samples: in all three splits, >= 100.
-        val_share, test_share, split_seed: as in HeldOut.
+        val_fraction, test_fraction, split_seed: as in HeldOut.
     Shapes: (2,). Errors: ValueError.
     """
 

@@ -20,24 +20,24 @@ class HeldOut:
     """Samples without a split of their own, and how many of them are held out, in equal parts of every class.
 
     Args:
-        val_share: of all samples, in [0, 1).
-        test_share: of all samples, in (0, 1).
+        val_fraction: of all samples, in [0, 1).
+        test_fraction: of all samples, in (0, 1).
         split_seed: >= 0.
     Errors: ValueError.
     """
 
-    val_share: float = 0.15
-    test_share: float = 0.2
+    val_fraction: float = 0.15
+    test_fraction: float = 0.2
     split_seed: int = 0
 
     def split(self, images: Tensor, targets: Tensor, groups: Tensor) -> tuple[Split, Split, Split]:
         """Train, val and test, in equal parts of every group."""
-        require("in [0, 1)", val_share=self.val_share)
-        require("in (0, 1)", test_share=self.test_share)
-        require("< 1", **{"val_share + test_share": self.val_share + self.test_share})
+        require("in [0, 1)", val_fraction=self.val_fraction)
+        require("in (0, 1)", test_fraction=self.test_fraction)
+        require("< 1", **{"val_fraction + test_fraction": self.val_fraction + self.test_fraction})
         require(">= 0", split_seed=self.split_seed)
-        rest, test = hold_out(groups, self.test_share, self.split_seed)
-        kept, held = hold_out(groups[rest], self.val_share / (1 - self.test_share), self.split_seed)
+        rest, test = hold_out(groups, self.test_fraction, self.split_seed)
+        kept, held = hold_out(groups[rest], self.val_fraction / (1 - self.test_fraction), self.split_seed)
         return take(images, targets, rest[kept]), take(images, targets, rest[held]), take(images, targets, test)
 
     def classified(self, images: Tensor, labels: Tensor, classes: Sequence[str], source: str) -> Splits:
@@ -54,12 +54,12 @@ class Digits(HeldOut):
     """1,797 images (1, 8, 8) of handwritten digits, pixels 0 to 16 scaled to [0, 1], 10 classes.
 
     Args:
-        val_share, test_share, split_seed: as in HeldOut.
+        val_fraction, test_fraction, split_seed: as in HeldOut.
         half: which classes: all, a (0 to 4) or b (5 to 9), the two tasks of a transfer (Yosinski et al., 2014, arXiv:1411.1792).
     Errors: ValueError.
     """
 
-    val_share: float = 0.1
+    val_fraction: float = 0.1
     half: str = "all"
 
     def load(self) -> Splits:
@@ -73,7 +73,7 @@ class Digits(HeldOut):
 class Iris(HeldOut):
     """150 flowers, 4 lengths in cm, 3 species. Fields as in HeldOut."""
 
-    val_share: float = 0.2
+    val_fraction: float = 0.2
 
     def load(self) -> Splits:
         from sklearn.datasets import load_iris
@@ -99,7 +99,7 @@ class Photos(HeldOut):
 
     Args:
         size: height and width of a tile in pixels, in [16, 200]; 64 gives 60 tiles of each photograph.
-        val_share, test_share, split_seed: as in HeldOut.
+        val_fraction, test_fraction, split_seed: as in HeldOut.
     Shapes: images (3, size, size), uint8. Errors: ValueError.
     """
 

@@ -24,7 +24,7 @@ class Vision:
         folder: where that class looks for the files below `root`.
         root: folder that holds the set's files, or is to receive them.
         download: fetch the files where they are missing.
-        val_share: of the training images, held out class by class, in [0, 1).
+        val_fraction: of the training images, held out class by class, in [0, 1).
         split_seed: >= 0.
         half: which classes: all, a (the first half) or b (the others), the two tasks of a transfer (Yosinski et al., 2014,
             arXiv:1411.1792).
@@ -35,12 +35,12 @@ class Vision:
     folder: str
     root: str = "data"
     download: bool = False
-    val_share: float = 0.1
+    val_fraction: float = 0.1
     split_seed: int = 0
     half: str = "all"
 
     def __post_init__(self) -> None:
-        require("in [0, 1)", val_share=self.val_share)
+        require("in [0, 1)", val_fraction=self.val_fraction)
         require(">= 0", split_seed=self.split_seed)
         require_one_of("all", "a", "b", half=self.half)
 
@@ -51,7 +51,7 @@ class Vision:
         targets, test_targets = (
             one_hot(part, len(classes), f"{self.source} in {self.root}") for part in (labels, test_labels)
         )
-        kept, held = hold_out(labels, self.val_share, self.split_seed)
+        kept, held = hold_out(labels, self.val_fraction, self.split_seed)
         splits = {
             "train": take(images, targets, kept),
             "val": take(images, targets, held),

@@ -220,5 +220,7 @@ def monitor(cfg: DictConfig, data: Splits) -> str:
             f"monitor={cfg.monitor}: data={choice('data')} is {data.task} and has loss and {score}; try monitor={score}"
         )
     if not len(data.val) and (cfg.reg.get("stop") or choice("sched") == "plateau"):
-        raise ConfigError("data.val_share=0: early stopping and plateau watch a validation split; give it a share")
+        raise ConfigError(
+            "data.val_fraction=0: early stopping and plateau need a validation split; try data.val_fraction=0.1"
+        )
     return score if cfg.monitor == "auto" else cfg.monitor
