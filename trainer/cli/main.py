@@ -1,22 +1,26 @@
-"""The command `train`: check what was typed and explain what is wrong, then hand over to Hydra. No torch before that."""
+"""The command `train`: check the arguments and explain mistakes, then hand over to Hydra. No torch before that."""
 
 import sys
 from importlib.metadata import version
+from typing import TYPE_CHECKING
 
 from omegaconf import DictConfig
 
 from trainer.base.errors import UserError, exit_on_user_error, print_error
 from trainer.cli.fast_exit import fast_exit, fewer_collections, freeze_imports
 
+if TYPE_CHECKING:
+    from trainer.config.hydra_context import Invocation
+
 
 def program() -> None:
-    """Console entry."""
+    """Run the command, the entry of the console script."""
     with fast_exit():
         main()
 
 
 def main() -> None:
-    """What the command does. Exit codes: 0, 2 configuration, 3 data, 4 machine, 5 diverged, 130 and 143 signals, 1 anything else."""
+    """Run the command. Exit codes: 0, 2 configuration, 3 data, 4 machine, 5 diverged, 130 and 143 signals, 1 anything else."""
     arguments = sys.argv[1:]
     try:
         if {"--help", "-h"} & set(arguments):
@@ -32,7 +36,7 @@ def main() -> None:
 
         with signals.raise_on_sigterm():
             sys.argv[1:] = overrides.check(arguments)
-            hand_over()
+            launch()
     except UserError as error:
         print_error(error)
         sys.exit(error.code)
@@ -41,7 +45,7 @@ def main() -> None:
         sys.exit(130)
 
 
-def hand_over() -> None:
+def launch() -> None:
     """Let Hydra compose and launch: once, or for every job of a sweep."""
     import hydra
 
@@ -51,17 +55,22 @@ def hand_over() -> None:
 
 
 def job(cfg: DictConfig) -> float | None:
-    """One run, or one job of a sweep in whatever process. Errors: SystemExit with the code of a user's error, which has been told."""
-    from trainer.config import hydra_context, instantiate
+    """Execute a single run's task, or one job of a sweep in whatever process. Errors: SystemExit with a user error's code."""
+    from trainer.config import hydra_context
     from trainer.sweep import jobs
 
-    def run(cfg: DictConfig) -> float | None:
-        with fewer_collections():
-            task = instantiate.task(cfg)
-        freeze_imports()
-        return task.run(cfg)
-
-    if hydra_context.sweep() and jobs.trains(cfg):
-        return jobs.work(cfg, run)
+    invocation = hydra_context.current_invocation()
+    if invocation.sweep and jobs.trains(cfg):
+        return jobs.run_job(cfg, invocation, execute)
     with exit_on_user_error():
-        return run(cfg)
+        return execute(cfg, invocation)
+
+
+def execute(cfg: DictConfig, invocation: "Invocation") -> float | None:
+    """Make the task and execute it. Errors: UserError."""
+    from trainer.config import instantiate
+
+    with fewer_collections():
+        task = instantiate.make_task(cfg, invocation)
+    freeze_imports()
+    return task.execute(cfg, invocation)

@@ -252,7 +252,7 @@ def check_values(texts: Sequence[str]) -> dict[str, catalog.Key]:
             raise
     untrusted.require_plain(OmegaConf.to_container(cfg))
     search.check(cfg.hydra.sweeper)
-    rules = catalog.rules(cfg, hydra_context.named(cfg.hydra.runtime.choices))
+    rules = catalog.rules(cfg, hydra_context.plain_names(cfg.hydra.runtime.choices))
     for path, key in rules.items():
         try:
             value = OmegaConf.select(cfg, path, throw_on_missing=True)

@@ -2,12 +2,9 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hydra.core.hydra_config import HydraConfig
-
-from trainer.config import hydra_context
+from trainer.config.hydra_context import Invocation
 from trainer.search.study import opened, quiet
 
 if TYPE_CHECKING:
@@ -44,23 +41,19 @@ class Halving:
         return True
 
 
-def stops(monitor: str, epochs: int) -> list[Callable[[Sequence[dict[str, float]]], bool]]:
-    """The rule by which the search that launched this run, in whatever process, may end it early; none for any other run."""
-    settings = HydraConfig.get() if HydraConfig.initialized() else None
-    if (
-        settings is None
-        or hydra_context.sweep() is None
-        or settings.sweeper.get("trial") is None
-        or settings.sweeper.pruner == "none"
-    ):
+def early_stops(
+    monitor: str, epochs: int, invocation: Invocation
+) -> list[Callable[[Sequence[dict[str, float]]], bool]]:
+    """Return the rule by which the search that launched this run, in whatever process, may end it early; none for any other run."""
+    asked = invocation.sweeper
+    if invocation.sweep is None or asked.get("trial") is None or asked.pruner == "none":
         return []
     from optuna import Trial
     from optuna.pruners import SuccessiveHalvingPruner
 
-    asked = settings.sweeper
     study = opened(
         asked.storage,
-        Path(settings.sweep.dir).absolute(),
+        invocation.sweep.absolute(),
         asked.study_name,
         "minimize" if monitor == "loss" else "maximize",
     )

@@ -6,14 +6,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 from rich.table import Table
 from rich.text import Text
 
 from trainer.base.errors import UserError
 from trainer.base.text import printable
-from trainer.config import hydra_context
+from trainer.config.hydra_context import invocation_of, without_hydra_node
 from trainer.engine import summary as report
 from trainer.engine.build import build_run
 from trainer.engine.loop import fit
@@ -32,15 +31,13 @@ def show(loader, config: DictConfig, found: Sequence[Sequence[str]]) -> None:
     table = Table("", "job", "parameters", "updates", "time", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for number, words in enumerate(found, start=1):
         cfg = loader.load_sweep_config(config, list(words))
-        HydraConfig.instance().set_config(cfg)
+        single, invocation = without_hydra_node(cfg), invocation_of(cfg.hydra)
         shown = Text(printable(" ".join(word for word in words if not word.startswith("sweep."))))
         try:
             if number == 1:
-                estimate(
-                    build_run(hydra_context.without_hydra_node(cfg))
-                )  # what is imported and found once in a process takes seconds
+                estimate(build_run(single, invocation))  # what is imported and found once in a process takes seconds
             start = time.perf_counter()
-            run = build_run(hydra_context.without_hydra_node(cfg))
+            run = build_run(single, invocation)
             seconds, sound = estimate(run)
             seconds += time.perf_counter() - start  # to build it, and about as much for its files
         except UserError as error:

@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import ConfigError, DataError, Interrupted, MachineError, UserError, print_error
 from trainer.base.text import printable
-from trainer.config import hydra_context
+from trainer.config.hydra_context import Invocation
 from trainer.config.untrusted import IN_TURN
 from trainer.rundir import directory as rundir
 from trainer.rundir import resume
@@ -167,16 +167,19 @@ def frozen(cfg: DictConfig, directory: Path) -> DictConfig:
     return OmegaConf.create({**resume.saved_config(directory), **own, "resume": {"run": str(directory), "allow": []}})
 
 
-def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | None:
-    """A job of a sweep, in whatever process: nothing where it has ended already, else from where it stands.
+def run_job(
+    cfg: DictConfig, invocation: Invocation, execute: Callable[[DictConfig, Invocation], float | None]
+) -> float | None:
+    """Run or resume one job of a sweep, in whatever process; return its score at once if it has finished.
 
-    Errors leave a word in its directory and end no other job; a signal lets no other job begin, and ends the sweep's own process (SystemExit).
+    Errors are noted in its directory and end no other job. A signal lets no other job begin, and ends the sweep's own process.
+    Errors: SystemExit after a signal.
     """
-    folder, words = hydra_context.sweep(), hydra_context.overrides()
+    folder, words = invocation.sweep, invocation.overrides
     folder.mkdir(parents=True, exist_ok=True)
-    prepared = folder / hydra_context.name()
+    prepared = folder / invocation.job
     job = (
-        Job(tuple(words), prepared)
+        Job(words, prepared)
         if (prepared / "overrides.txt").is_file()
         else prepare(folder, words, words, lambda name: cfg)
     )
@@ -187,14 +190,14 @@ def work(cfg: DictConfig, run: Callable[[DictConfig], float | None]) -> float | 
         return None
     (job.directory / "summary.json").unlink(missing_ok=True)  # of an attempt in this sweep
     interrupted = False
-    if hydra_context.launcher() == "joblib" and not watched:
+    if invocation.launcher == "joblib" and not watched:
         watched.append(os.getppid())
         threading.Thread(target=end_with, args=watched, daemon=True).start()
     try:
         own = frozen(cfg, job.directory)
         with devices.device(folder, own.device) as device:
             own.device = device
-            return run(own)
+            return execute(own, invocation)
     except (UserError, KeyboardInterrupt) as error:
         error = (
             error

@@ -10,7 +10,7 @@ from trainer.base.errors import ConfigError
 from trainer.compare import table
 from trainer.compare.ranking import Ranking, differences, ranked, typed_order
 from trainer.compare.record import clean, find, read
-from trainer.config import hydra_context
+from trainer.config.hydra_context import Invocation
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 
@@ -36,9 +36,9 @@ class Compare:
         ):
             raise ValueError(f"between must be two row numbers >= 1 of the table, as [1,2], got {list(self.between)}")
 
-    def run(self, cfg: DictConfig) -> None:
+    def execute(self, cfg: DictConfig, invocation: Invocation) -> None:
         """Errors: ConfigError without runs or with decisions of training, DataError where there is no run; nothing is written then."""
-        for text in hydra_context.overrides():
+        for text in invocation.overrides:
             if (key := text.partition("=")[0]).partition(".")[0] not in SAYABLE:
                 raise ConfigError(
                     f"{key}: task=compare trains nothing; what can be said here: {', '.join(('runs', 'task.between', 'output'))}"
@@ -53,9 +53,9 @@ class Compare:
         console = Console()
         table.say(ranking, console)
         folder = rundir.create(
-            Path(cfg.output), hydra_context.overrides(), hydra_context.sweep(), hydra_context.requested_directory()
+            Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
         )
-        rundir.write_config(folder, cfg, hydra_context.overrides())
+        rundir.write_config(folder, cfg, invocation.overrides)
         table.write(ranking, folder)
         table.write_csv(
             [["key", *(clean(job.path) for job in ranking.jobs)], *differences(*ranking.jobs)], folder / "settings.csv"

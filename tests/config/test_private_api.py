@@ -1,0 +1,68 @@
+"""Every piece of private API is where it was, and does what this project takes it for."""
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.plugins import Plugins
+from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from hydra.plugins.sweeper import Sweeper
+from omegaconf import OmegaConf
+
+from trainer.base.errors import ConfigError
+from trainer.config import private_api
+
+
+def overrides(*texts):
+    return OverridesParser.create().parse_overrides(list(texts))
+
+
+def test_flags_and_overrides_may_stand_in_any_order():
+    flags, unknown = private_api.parse_flags(["seed=1", "-m", "--config-dir", "own", "epochs=2", "--nonsense"])
+    assert flags.overrides == ["seed=1", "epochs=2"] and flags.multirun and flags.config_dir == "own"
+    assert unknown == ["--nonsense"]
+    with pytest.raises(ConfigError, match="--config-dir"):
+        private_api.parse_flags(["--config-dir"])
+
+
+def test_a_grid_is_the_product_of_its_values_in_the_order_typed():
+    found = private_api.grid(overrides("optimizer=sgd,adam", "epochs=2", "seed=range(2)"))
+    assert found == [["optimizer=sgd", "epochs=2", "seed=0"], ["optimizer=sgd", "epochs=2", "seed=1"],
+                     ["optimizer=adam", "epochs=2", "seed=0"], ["optimizer=adam", "epochs=2", "seed=1"]]  # fmt: skip
+    with pytest.raises(HydraException):
+        private_api.grid(overrides("optimizer.lr=interval(0,1)"))
+
+
+class Recording(Sweeper):
+    def setup(self, *, hydra_context, task_function, config):
+        self.ready = True
+
+    def sweep(self, arguments):
+        return arguments
+
+
+def test_hydra_makes_a_sweeper_by_the_name_it_was_registered_under(monkeypatch):
+    plugins = Plugins.instance()
+    monkeypatch.setattr(plugins, "class_name_to_class", dict(plugins.class_name_to_class))
+    private_api.register_sweeper("hydra_plugins.trainer.Recording", Recording)
+    cfg = OmegaConf.create({"hydra": {"sweeper": {"_target_": "hydra_plugins.trainer.Recording"}}})
+    assert plugins.instantiate_sweeper(hydra_context=None, task_function=None, config=cfg).ready
+
+
+def test_hydra_takes_its_launcher_by_the_name_of_its_class():
+    found = [plugin for plugin in Plugins.instance().discover(Launcher) if plugin.__name__ == "BasicLauncher"]
+    assert [f"{plugin.__module__}.{plugin.__name__}" for plugin in found] == [private_api.BASIC_LAUNCHER]
+
+
+def test_a_trial_is_opened_again_by_its_key(tmp_path):
+    optuna = pytest.importorskip("optuna", minversion="4")
+    storage = f"sqlite:///{tmp_path / 'study.db'}"
+    pruner = optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
+    study = optuna.create_study(storage=storage, study_name="s", direction="maximize", pruner=pruner)
+    asked = [study.ask() for _ in range(3)][-1]
+    again = optuna.load_study(study_name="s", storage=storage, pruner=pruner)
+    opened = private_api.open_trial(again, private_api.trial_id(asked))
+    opened.report(0.5, 1)
+    opened.set_user_attr("pruned", True)
+    found = study.get_trials()[asked.number]
+    assert opened.number == asked.number == 2 and found.intermediate_values == {1: 0.5}
+    assert found.user_attrs == {"pruned": True} and private_api.trial_id(found) == private_api.trial_id(asked)

@@ -1,0 +1,75 @@
+"""All private API of Hydra and Optuna that this project uses, one function each, so that a new release is checked in one place."""
+
+import argparse
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from hydra._internal.core_plugins.basic_launcher import BasicLauncher
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra._internal.utils import get_args_parser
+from hydra.core.override_parser.types import Override
+from hydra.core.plugins import Plugins
+from hydra.plugins.sweeper import Sweeper
+
+from trainer.base.errors import ConfigError
+from trainer.base.text import printable
+
+if TYPE_CHECKING:
+    from optuna import Study, Trial
+
+# The launcher that runs jobs one after the other in this process. Hydra publishes neither the class nor its name, and its choice has
+# to be told from other launchers: they take jobs to other processes, and fail in other ways.
+BASIC_LAUNCHER = f"{BasicLauncher.__module__}.{BasicLauncher.__name__}"
+
+
+def parse_flags(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """Return Hydra's flags with `overrides`, the words that are none; and flags that Hydra does not have.
+
+    Private because: Hydra parses the command line only inside `hydra.main`, after which a mistake can no longer be explained.
+    Errors: ConfigError where a flag lacks its value.
+    """
+    parser = get_args_parser()
+
+    def fail(message: str) -> None:
+        raise ConfigError(printable(message))
+
+    parser.error = fail
+    return parser.parse_known_intermixed_args(list(arguments))
+
+
+def grid(overrides: Sequence[Override]) -> list[list[str]]:
+    """Return the overrides of each job of a grid, as Hydra's own sweeper combines them.
+
+    Private because: Hydra has the product of a sweep's values only in its BasicSweeper.
+    Errors: HydraException where an override sweeps over an interval.
+    """
+    (jobs,) = BasicSweeper.split_arguments(list(overrides), None)
+    return jobs
+
+
+def register_sweeper(name: str, sweeper: type[Sweeper]) -> None:
+    """Make a sweeper known to Hydra under the name that its YAML has as `_target_`.
+
+    Private because: `Plugins.register` takes the name from the class's module, and Hydra makes no plugin whose name does not begin
+    with `hydra_plugins.`. A package of that name would be imported by every command.
+    """
+    Plugins.instance().class_name_to_class[name] = sweeper
+
+
+def trial_id(trial: "Trial") -> int:
+    """Return the key of a trial in its study's database.
+
+    Private because: another process can open a trial by this key alone, and Optuna shows only the number.
+    """
+    return trial._trial_id
+
+
+def open_trial(study: "Study", key: int) -> "Trial":
+    """Return a trial of a study that another process has begun.
+
+    Private because: Optuna documents no way to report from another process than the one that has asked for the trial; the
+    constructor is what its own integrations use.
+    """
+    from optuna import Trial
+
+    return Trial(study, key)
