@@ -64,7 +64,7 @@ TARGETS = {
 
 
 HONEST = {
-    "sched": "trainer.sched.anneal.Cosine",
+    "sched": "trainer.sched.decay.Cosine",
     "model": "trainer.model.mlp.Mlp",
     "optimizer": "torch.optim.SGD",
     "task": "trainer.task.train.Train",

@@ -1,4 +1,4 @@
-"""Warm-ups: a wrapper around any schedule, `(sched) -> sched`."""
+"""Learning-rate warm-ups: wrappers around any schedule, `(sched) -> sched`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +11,7 @@ Sched = Callable[[Clock], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """The schedule as it is."""
+    """No warm-up: the schedule as it is."""
 
     def __call__(self, sched: Sched) -> Sched:
         return sched
@@ -19,14 +19,14 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class LinearWarmup:
-    """Raise the rate in a straight line (Goyal et al., 2017): multiplier = sched(t) (start + (1 - start) min(1, (t + 1) / W)).
+    """Linear warm-up (Goyal et al., 2017): multiplier = sched(t) (start + (1 - start) min(1, (t + 1) / W)).
 
-    The first update already moves (its ramp is 1 / W above start), and update W is the first at the full schedule.
-    The schedule keeps its own time, so that drops fall where they would without a warm-up.
+    The first step already moves the weights (its ramp is 1 / W above start), and step W is the first at the full
+    schedule. The schedule keeps its own time, so that drops fall where they would without a warm-up.
 
     Args:
         length: W, a length. cs231n: 5000st.
-        start: multiplier the rise starts from, in [0, 1). Paper: 1 / workers.
+        start: multiplier at which the rise begins, in [0, 1). Paper: 1 / workers.
     Errors: ValueError. Source: arXiv:1706.02677, section 2.2.
     """
 

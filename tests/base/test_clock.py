@@ -1,4 +1,4 @@
-"""The time of an update, by hand."""
+"""The clock of a step, by hand."""
 
 import pytest
 
@@ -10,7 +10,7 @@ CLOCK = Clock(total_steps=200, steps_per_epoch=25)
 @pytest.mark.parametrize(
     ("step", "epoch", "progress"), [(0, 0, 0.0), (24, 0, 0.12), (25, 1, 0.125), (50, 2, 0.25), (199, 7, 0.995)]
 )
-def test_epoch_and_progress_count_what_is_done_before_the_step(step, epoch, progress):
+def test_epoch_and_progress_count_the_steps_done_before(step, epoch, progress):
     now = CLOCK.at(step)
     assert (now.epoch, now.progress) == (epoch, progress)
 
@@ -34,6 +34,6 @@ def test_a_length_is_a_number_and_a_unit(length, parts):
 
 
 @pytest.mark.parametrize("length", ["30", "ep", "-5ep", "0st", "0.0%", "5 ep", "1e3st", "5%%", "", 30, None])
-def test_anything_else_is_no_length(length):
+def test_anything_else_is_refused_as_a_length(length):
     with pytest.raises(ValueError, match=f"as 30ep, 5000st or 5%, got {length}"):
         parse_length(length)

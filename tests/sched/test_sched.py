@@ -1,4 +1,4 @@
-"""Schedules and warm-ups as conf/ sets them: at every update of whole runs against closed forms in NumPy, and against torch's own."""
+"""Schedules and warm-ups of conf/ at every step of whole runs: against closed forms in NumPy and torch's schedulers."""
 
 import numpy as np
 import pytest
@@ -10,8 +10,7 @@ from torch.optim import lr_scheduler
 from trainer.base.clock import Clock
 from trainer.config import catalog
 from trainer.engine import build
-from trainer.sched.decay import Constant
-from trainer.sched.drop import MultiStep, Step
+from trainer.sched.decay import Constant, MultiStep, Step
 from trainer.warmup import LinearWarmup
 
 CLOCKS = [
@@ -20,10 +19,7 @@ CLOCKS = [
     Clock(total_steps=1001, steps_per_epoch=143),
 ]
 EXACT = {"rtol": 1e-12, "atol": 1e-15}  # a few dozen roundings of float64; the second where a curve ends at zero
-RECURSION = {
-    "rtol": 1e-9,
-    "atol": 1e-12,
-}  # torch multiplies from update to update and so gathers the roundings of a run
+RECURSION = {"rtol": 1e-9, "atol": 1e-12}  # torch multiplies from step to step and so gathers the roundings of a run
 PURE = [option for option in catalog.options("sched") if option != "plateau"]  # functions of the time alone
 
 
@@ -35,13 +31,13 @@ def multipliers(sched, clock):
     return np.array([sched(clock.at(step)) for step in range(clock.total_steps)])
 
 
-def share(percent, total):
-    """A length in per cent of the run, in updates."""
-    return np.floor(total * percent / 100 + 0.5)
+def percent(number, total):
+    """Return a length in per cent of the run, in steps."""
+    return np.floor(total * number / 100 + 0.5)
 
 
 def cycles(first, growth, total):
-    """cos^2 of a quarter turn, which is half a cosine from 1 to 0, cycle after cycle."""
+    """Return cos^2 of a quarter turn, which is half a cosine from 1 to 0, cycle after cycle."""
     curves, length = [], first
     while sum(map(len, curves)) < total:
         curves.append(np.cos(np.pi / 2 * np.arange(length) / length) ** 2)
@@ -49,13 +45,14 @@ def cycles(first, growth, total):
     return np.concatenate(curves)[:total]
 
 
-# Option, its fields, and the multipliers at updates t of a run of T, E of them an epoch.
+# Option, its fields, and the multipliers at steps t of a run of T, E of them an epoch.
 CLOSED_FORMS = [
     ("constant", {}, lambda t, T, E: np.ones(T)),
     ("step", {"length": "3ep", "gamma": 0.5}, lambda t, T, E: 0.5 ** (t // (3 * E))),
-    ("step", {"length": "25%", "gamma": 0.3}, lambda t, T, E: 0.3 ** (t // share(25, T))),
-    ("multistep", {}, lambda t, T, E: np.select([t < share(50, T), t < share(75, T)], [1.0, 0.1], 0.01)),
-    ("multistep", {"milestones": ["6ep", "2ep", "9st"], "gamma": 0.5}, lambda t, T, E: 0.5 ** np.searchsorted(sorted([9, 2 * E, 6 * E]), t, "right")),
+    ("step", {"length": "25%", "gamma": 0.3}, lambda t, T, E: 0.3 ** (t // percent(25, T))),
+    ("multistep", {}, lambda t, T, E: np.select([t < percent(50, T), t < percent(75, T)], [1.0, 0.1], 0.01)),
+    ("multistep", {"milestones": ["6ep", "2ep", "9st"], "gamma": 0.5},
+     lambda t, T, E: 0.5 ** np.searchsorted(sorted([9, 2 * E, 6 * E]), t, "right")),
     ("multistep", {"milestones": ["9st", "9st", "500ep"]}, lambda t, T, E: np.where(t < 9, 1, 0.01)),
     ("multistep", {"milestones": []}, lambda t, T, E: np.ones(T)),
     ("inverse", {}, lambda t, T, E: E / (E + 0.1 * t)),
@@ -65,7 +62,7 @@ CLOSED_FORMS = [
     ("power", {}, lambda t, T, E: np.exp(-0.75 * np.log1p(t / E))),
     ("power", {"exponent": 1.0}, lambda t, T, E: E / (E + t)),
     ("power", {"exponent": 2.0}, lambda t, T, E: E**2 / (E + t) ** 2),
-    ("inverse_sqrt", {}, lambda t, T, E: np.minimum(1, np.sqrt(share(5, T) / (t + 1)))),
+    ("inverse_sqrt", {}, lambda t, T, E: np.minimum(1, np.sqrt(percent(5, T) / (t + 1)))),
     ("inverse_sqrt", {"length": "1st"}, lambda t, T, E: 1 / np.sqrt(np.arange(1, T + 1))),
     ("inverse_sqrt", {"length": "2ep"}, lambda t, T, E: np.minimum(1, np.sqrt(2 * E / (t + 1)))),
     ("linear", {}, lambda t, T, E: (T - t) / T),
@@ -76,17 +73,20 @@ CLOSED_FORMS = [
     ("cosine", {"floor": 0.2}, lambda t, T, E: 0.2 + 0.8 * np.cos(np.pi / 2 * t / T) ** 2),
     ("cosine_restarts", {}, lambda t, T, E: cycles(10 * E, 2, T)),
     ("cosine_restarts", {"length": "7st", "growth": 1.0, "floor": 0.1}, lambda t, T, E: 0.1 + 0.9 * cycles(7, 1, T)),
-    ("cosine_restarts", {"length": "25%", "growth": 3.0}, lambda t, T, E: cycles(int(share(25, T)), 3, T)),
-    ("one_cycle", {}, lambda t, T, E: np.interp(t, [0, share(45, T), 2 * share(45, T), T], [0.04, 1, 0.04, 0.04e-4])),
-    ("one_cycle", {"length": "2ep", "div": 4.0, "final_div": 10.0}, lambda t, T, E: np.interp(t, [0, 2 * E, 4 * E, T], [0.25, 1, 0.25, 0.025])),
-    ("one_cycle", {"length": "80%"}, lambda t, T, E: np.interp(t, [0, share(80, T), 2 * share(80, T)], [0.04, 1, 0.04])),
-    ("plateau", {}, lambda t, T, E: np.ones(T)),  # until it sees a loss
+    ("cosine_restarts", {"length": "25%", "growth": 3.0}, lambda t, T, E: cycles(int(percent(25, T)), 3, T)),
+    ("one_cycle", {},
+     lambda t, T, E: np.interp(t, [0, percent(45, T), 2 * percent(45, T), T], [0.04, 1, 0.04, 0.04e-4])),
+    ("one_cycle", {"length": "2ep", "div": 4.0, "final_div": 10.0},
+     lambda t, T, E: np.interp(t, [0, 2 * E, 4 * E, T], [0.25, 1, 0.25, 0.025])),
+    ("one_cycle", {"length": "80%"},
+     lambda t, T, E: np.interp(t, [0, percent(80, T), 2 * percent(80, T)], [0.04, 1, 0.04])),
+    ("plateau", {}, lambda t, T, E: np.ones(T)),  # until it observes a loss
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("clock", CLOCKS, ids=lambda clock: f"{clock.total_steps}st")
 @pytest.mark.parametrize(("option", "fields", "formula"), CLOSED_FORMS)
-def test_a_schedule_is_its_closed_form_at_every_update(option, fields, formula, clock):
+def test_a_schedule_is_its_closed_form_at_every_step(option, fields, formula, clock):
     expected = formula(np.arange(clock.total_steps), clock.total_steps, clock.steps_per_epoch)
     np.testing.assert_allclose(multipliers(made("sched", option, **fields), clock), expected, **EXACT)
 
@@ -96,7 +96,7 @@ def test_every_schedule_has_a_closed_form_here():
 
 
 def torchs_one_cycle(sgd, T):
-    """Up over 15 updates; torch's last update has the lowest rate, ours would be one later, so that its run is one longer."""
+    """Return torch's schedule, one step longer: its last step has the lowest rate, ours would be one later."""
     return lr_scheduler.OneCycleLR(sgd, 1.0, T + 1, pct_start=16 / (T + 1), anneal_strategy="linear", three_phase=True)
 
 
@@ -163,25 +163,36 @@ def test_a_schedule_depends_on_the_time_alone(option):
     assert backwards[::-1] == forwards.tolist()
 
 
+@pytest.fixture(scope="module")
+def accumulating(composed):
+    """Clocks of the same samples and batch size, with gradients of 1 and of 4 batches a step."""
+
+    def clocks(samples, batch_sizes):
+        return [build.make_clock(cfg, samples, size) for cfg, size in zip(configurations, batch_sizes)]
+
+    configurations = [composed(f"accumulate={count}") for count in (1, 4)]
+    return clocks
+
+
 @pytest.mark.parametrize(("group", "option"), [*(("sched", option) for option in PURE), ("warmup", "linear")])
-def test_accumulating_gradients_changes_no_schedule(group, option, composed):
-    """Four passes of 16 samples make the updates of one pass of 64: the same rates at each."""
+def test_accumulating_gradients_changes_no_schedule(group, option, accumulating):
+    """Four micro-batches of 16 samples make the steps of one batch of 64: the same rates at each."""
     sched = made(group, option)(Constant()) if group == "warmup" else made(group, option)
-    whole, parts = (build.make_clock(composed(f"accumulate={count}"), 1257, 64 // count) for count in (1, 4))
+    whole, parts = accumulating(1257, (64, 16))
     assert (multipliers(sched, whole) == multipliers(sched, parts)).all() and len(multipliers(sched, whole)) == 20 * 30
 
 
 @pytest.mark.parametrize("option", [option for option in PURE if option not in ("inverse_sqrt", "one_cycle")])
-def test_fewer_updates_of_more_passes_have_the_rates_of_their_time(option, composed):
-    """At the same share of the run, and so the same epoch, a run with a quarter of the updates has the same multiplier."""
+def test_fewer_steps_of_more_batches_have_the_rates_of_their_time(option, accumulating):
+    """A quarter of the steps: the same multiplier at the same fraction of the run, and so in the same epoch."""
     sched = made("sched", option)
-    fine, coarse = (build.make_clock(composed(f"accumulate={count}"), 1280, 64) for count in (1, 4))
+    fine, coarse = accumulating(1280, (64, 64))
     np.testing.assert_allclose(multipliers(sched, coarse), multipliers(sched, fine)[::4], **EXACT)
 
 
-def test_what_counts_from_the_first_update_is_the_same_where_an_update_ends(composed):
-    """inverse_sqrt and warm-ups count the update itself, t = 1, 2, ...: the last of the four has the rate of the one."""
-    fine, coarse = (build.make_clock(composed(f"accumulate={count}"), 1280, 64) for count in (1, 4))
+def test_schedules_that_count_from_step_one_agree_at_the_end_of_an_accumulated_step(accumulating):
+    """inverse_sqrt and warm-ups count the step itself, t = 1, 2, ...: the last of the four has the rate of the one."""
+    fine, coarse = accumulating(1280, (64, 64))
     for sched in (made("sched", "inverse_sqrt", length="2ep"), made("warmup", "linear", length="3ep")(Constant())):
         np.testing.assert_allclose(multipliers(sched, coarse), multipliers(sched, fine)[3::4], **EXACT)
 
@@ -191,33 +202,27 @@ def test_what_counts_from_the_first_update_is_the_same_where_an_update_ends(comp
 def test_every_schedule_composes_with_every_warm_up(option, clock):
     bare, t = multipliers(made("sched", option), clock), np.arange(clock.total_steps)
     np.testing.assert_array_equal(multipliers(made("warmup", "none")(made("sched", option)), clock), bare)
-    for length, updates in (
-        ("13st", 13),
-        ("2ep", 2 * clock.steps_per_epoch),
-        ("10%", share(10, clock.total_steps)),
-        ("1st", 1),
-    ):
+    tenth = percent(10, clock.total_steps)
+    for length, steps in (("13st", 13), ("2ep", 2 * clock.steps_per_epoch), ("10%", tenth), ("1st", 1)):
         for start in (0.0, 0.2):
             warmed = multipliers(made("warmup", "linear", length=length, start=start)(made("sched", option)), clock)
-            np.testing.assert_allclose(warmed, bare * np.interp(t + 1, [0, updates], [start, 1]), **EXACT)
+            np.testing.assert_allclose(warmed, bare * np.interp(t + 1, [0, steps], [start, 1]), **EXACT)
 
 
 def test_inverse_sqrt_with_a_warm_up_of_its_length_is_the_transformers_curve():
-    """arXiv:1706.03762, eq. (3), over its peak: warmup^0.5 min(t^-0.5, t warmup^-1.5), t from 1; at the defaults of both."""
+    """arXiv:1706.03762, eq. (3), over its peak: warmup^0.5 min(t^-0.5, t warmup^-1.5), t from 1; defaults of both."""
     clock, t = CLOCKS[2], np.arange(1, 1002)
     ours = multipliers(made("warmup", "linear")(made("sched", "inverse_sqrt")), clock)
-    np.testing.assert_allclose(ours, 50**0.5 * np.minimum(t**-0.5, t * 50**-1.5), **EXACT)  # 5 % of 1001 updates
+    np.testing.assert_allclose(ours, 50**0.5 * np.minimum(t**-0.5, t * 50**-1.5), **EXACT)  # 5 % of 1001 steps
 
 
-def test_linear_warm_up_moves_at_once_and_is_full_at_its_last_step():
-    assert (
-        multipliers(LinearWarmup(length="4st", start=0.0)(Constant()), CLOCKS[0]).tolist()
-        == [0.25, 0.5, 0.75] + [1.0] * 37
-    )
+def test_linear_warm_up_moves_at_the_first_step_and_is_full_at_its_last():
+    warmed = multipliers(LinearWarmup(length="4st", start=0.0)(Constant()), CLOCKS[0])
+    assert warmed.tolist() == [0.25, 0.5, 0.75] + [1.0] * 37
 
 
-def test_a_restart_is_at_the_full_rate_and_the_update_before_it_is_the_lowest():
-    values = multipliers(made("sched", "cosine_restarts", length="3ep"), CLOCKS[0])  # cycles of 12, 24 and 48 updates
+def test_a_restart_is_at_the_full_rate_and_the_step_before_it_is_the_lowest():
+    values = multipliers(made("sched", "cosine_restarts", length="3ep"), CLOCKS[0])  # cycles of 12, 24 and 48 steps
     assert [step for step in range(40) if values[step] == 1.0] == [0, 12, 36]
     assert values[11] == values[:12].min() and values[35] == values[12:36].min()
 
@@ -232,7 +237,7 @@ ENDLESS = Clock(total_steps=2**62, steps_per_epoch=1)
 
 
 def diverges(term):
-    """Whether the sum of a falling sequence over n = 1, 2, ... diverges.
+    """Return whether the sum of a falling sequence over n = 1, 2, ... diverges.
 
     Cauchy: it does with the sum of 2^k term(2^k), of which the ratio test at a late k tells the one from the other
     unless the ratio is 1; of n^-a it is 2^(1 - a), and 1 only for the harmonic sum, which diverges.
@@ -258,7 +263,7 @@ def diverges(term):
         ("exponential", {}, False, True),
     ],
 )
-def test_which_schedules_keep_the_rule_of_robbins_and_monro(option, fields, sum_diverges, squares_converge):
+def test_schedules_that_keep_the_rule_of_robbins_and_monro(option, fields, sum_diverges, squares_converge):
     sched = made("sched", option, **fields)
     assert diverges(lambda n: sched(ENDLESS.at(n))) == sum_diverges
     assert not diverges(lambda n: sched(ENDLESS.at(n)) ** 2) == squares_converge
@@ -283,7 +288,7 @@ def test_which_schedules_keep_the_rule_of_robbins_and_monro(option, fields, sum_
         ],
     ],
 )
-def test_numbers_out_of_range_are_refused(group, option, field, bad, rule):
+def test_a_field_out_of_its_range_is_refused(group, option, field, bad, rule):
     known = type(made(group, option))
     for value in (*bad, float("nan")):
         with pytest.raises(ValueError, match=f"{field} must be {rule}, got {value}"):
@@ -307,6 +312,5 @@ def test_milestones_are_lengths(milestones):
 
 
 def test_a_step_of_one_epoch_counts_whole_epochs():
-    assert multipliers(Step(length="1ep", gamma=0.5), CLOCKS[0]).tolist() == [
-        0.5 ** (t // 4) for t in range(40)
-    ]  # powers of two are exact
+    values = multipliers(Step(length="1ep", gamma=0.5), CLOCKS[0])
+    assert values.tolist() == [0.5 ** (t // 4) for t in range(40)]  # powers of two are exact

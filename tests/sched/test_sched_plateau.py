@@ -1,4 +1,4 @@
-"""The schedule with a memory, against torch's rule and by hand."""
+"""Plateau, the schedule with memory: against torch's ReduceLROnPlateau and by hand."""
 
 import io
 import random
@@ -8,7 +8,7 @@ import torch
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
 from trainer.base.clock import Clock
-from trainer.sched.drop import Plateau
+from trainer.sched.plateau import Plateau
 from trainer.warmup import LinearWarmup
 
 CLOCK = Clock(total_steps=40, steps_per_epoch=4)
@@ -46,7 +46,8 @@ def test_plateau_by_hand_with_cooldown_and_floor():
     for loss in [1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5, 0.5]:
         sched.observe(loss)
         seen.append(sched(CLOCK))
-    # Second bad scoring: drop. Two rest. Two more bad: drop. 0.5 is better and rests, one more rests, then two bad: 0.125 is held at 0.2.
+    # Second bad evaluation: drop. Two of cooldown. Two more bad: drop. 0.5 is better, in the cooldown, as is one more;
+    # then two bad ones: 0.125 is held at 0.2.
     assert seen == [1, 1, 0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, 0.2, 0.2, 0.2, 0.2]
 
 
@@ -58,7 +59,7 @@ def test_plateau_counts_a_relative_improvement_of_more_than_the_threshold():
         assert sched(CLOCK) == expected
 
 
-def test_plateau_goes_on_from_its_state():
+def test_plateau_resumes_from_its_state():
     losses = [1.0, 0.9, 0.9, 0.9, 0.8, 0.9, 0.9, 0.9, 0.9, 0.7, 0.9, 0.9, 0.9]
     for cut in range(len(losses)):
         whole, first, second = (Plateau(patience=1, cooldown=1) for _ in range(3))
@@ -72,7 +73,7 @@ def test_plateau_goes_on_from_its_state():
         assert second.state_dict() == whole.state_dict()
 
 
-def test_plateaus_state_passes_through_a_checkpoint_file():
+def test_the_state_of_plateau_survives_a_checkpoint_file():
     sched, other, file = Plateau(patience=1, cooldown=3), Plateau(patience=1, cooldown=3), io.BytesIO()
     for loss in [1.0, 2.0, 2.0, 2.0]:
         sched.observe(loss)
@@ -82,12 +83,12 @@ def test_plateaus_state_passes_through_a_checkpoint_file():
     assert other(CLOCK) == 0.1 and other.state_dict() == sched.state_dict()
 
 
-def test_plateau_knows_nothing_of_the_time():
+def test_plateau_does_not_depend_on_the_time():
     sched = Plateau()
     assert {sched(CLOCK.at(step)) for step in range(40)} == {1.0}
 
 
-def test_plateau_holds_losses_that_are_no_numbers_for_no_improvement():
+def test_plateau_counts_a_nan_loss_as_no_improvement():
     sched = Plateau(patience=1)
     for loss in [1.0, float("nan"), float("nan")]:
         sched.observe(loss)
@@ -113,6 +114,6 @@ def test_a_warmed_plateau_still_drops():
         ({"floor": 1.0}, r"floor must be in \[0, 1\), got 1.0"),
     ],
 )
-def test_numbers_out_of_range_are_refused(fields, message):
+def test_a_field_out_of_its_range_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         Plateau(**fields)

@@ -1,4 +1,4 @@
-"""Where a run stands: what schedules and slots are functions of."""
+"""Time of a run: the step, epoch and progress that schedules and regularisers are functions of."""
 
 import math
 import re
@@ -8,13 +8,13 @@ LENGTH = re.compile(r"(\d+(?:\.\d+)?)(ep|st|%)")
 
 
 class Clock(NamedTuple):
-    """The time of one update, in updates, epochs and shares of the run.
+    """Time of one optimizer step, in steps, epochs and as a fraction of the run.
 
     Args:
-        total_steps: updates in the run, >= 1.
-        steps_per_epoch: updates in one pass over the training split, >= 1.
-        step: updates done before this one, from 0.
-        lr: learning rate of the first parameter group in this update.
+        total_steps: optimizer steps in the run, >= 1.
+        steps_per_epoch: optimizer steps in one pass over the training split, >= 1.
+        step: steps done before this one, from 0.
+        lr: learning rate of the first parameter group in this step.
     """
 
     total_steps: int
@@ -29,14 +29,15 @@ class Clock(NamedTuple):
 
     @property
     def progress(self) -> float:
-        """Share of the run done before this update, in [0, 1]."""
+        """Fraction of the run done before this step, in [0, 1]."""
         return self.step / self.total_steps
 
     def at(self, step: int, lr: float = 0.0) -> "Clock":
+        """Return the clock of another step of the same run."""
         return Clock(self.total_steps, self.steps_per_epoch, step, lr)
 
     def steps(self, length: str) -> int:
-        """A length in updates, rounded to the nearest and at least 1: `30ep`, `5000st` or `5%` of the run."""
+        """Return a length (`30ep`, `5000st`, or `5%` of the run) in steps, rounded to the nearest and at least 1."""
         number, unit = parse_length(length)
         one = {"ep": self.steps_per_epoch, "st": 1, "%": self.total_steps / 100}[unit]
         return max(1, math.floor(number * one + 0.5))
@@ -46,5 +47,5 @@ def parse_length(length: str) -> tuple[float, str]:
     """Split a length into number and unit. Errors: ValueError on anything else."""
     match = LENGTH.fullmatch(str(length))
     if match is None or float(match[1]) <= 0:
-        raise ValueError(f"a length must be a number with a unit, as 30ep, 5000st or 5%, got {length}")
+        raise ValueError(f"a length must be a number with a unit, such as 30ep, 5000st or 5%, got {length}")
     return float(match[1]), match[2]

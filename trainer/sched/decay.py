@@ -1,10 +1,12 @@
-"""Learning-rate schedules with no end in their formulas: functions of the time since the start.
+"""Learning-rate decay: schedules that never rise.
 
-A schedule is `(now: Clock) -> multiplier`, a pure function of the time; the loop writes lr = base_lr * multiplier. At step 0
-and without a warm-up the multiplier is exactly 1. Time is counted in updates, so that accumulated gradients change nothing.
+A schedule is `(now: Clock) -> multiplier`, a pure function of the time; the loop writes lr = base_lr * multiplier. At
+step 0 and without a warm-up the multiplier is exactly 1. Time is counted in optimizer steps, so that gradient
+accumulation does not change the curve. Linear, Polynomial and Cosine end with the run.
 """
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainer.base.checks import require
@@ -12,13 +14,23 @@ from trainer.base.clock import Clock, parse_length
 
 
 def epochs(now: Clock) -> float:
-    """Time since the start in passes over the training split, with their fractions."""
+    """Return the time since the start in epochs, fractions included."""
     return now.step / now.steps_per_epoch
+
+
+def above(floor: float, fraction: float) -> float:
+    """Return the point at this fraction of the way from floor up to 1."""
+    return floor + (1 - floor) * fraction
+
+
+def half_cosine(progress: float) -> float:
+    """Return (1 + cos(pi progress)) / 2: 1 at progress 0, 0 at progress 1."""
+    return (1 + math.cos(math.pi * progress)) / 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Constant:
-    """multiplier = 1."""
+    """Constant learning rate: multiplier = 1."""
 
     def __call__(self, now: Clock) -> float:
         return 1.0
@@ -26,12 +38,12 @@ class Constant:
 
 @dataclass(frozen=True, kw_only=True)
 class Inverse:
-    """Decay as one over the time (Robbins & Monro, 1951): multiplier = 1 / (1 + rate t), t in epochs.
+    """Inverse-time decay (Robbins & Monro, 1951): multiplier = 1 / (1 + rate t), t in epochs.
 
-    The sum of all rates diverges and the sum of their squares converges, as Robbins and Monro ask.
+    The sum of all learning rates diverges and the sum of their squares converges, as Robbins and Monro ask.
 
     Args:
-        rate: of the decay per epoch, > 0; the learning rate is halved after 1 / rate epochs.
+        rate: decay per epoch, > 0; the learning rate is halved after 1 / rate epochs.
     Errors: ValueError.
     """
 
@@ -46,12 +58,13 @@ class Inverse:
 
 @dataclass(frozen=True, kw_only=True)
 class Exponential:
-    """Decay by the same share in every epoch: multiplier = e^(-rate t), t in epochs.
+    """Exponential decay, by the same factor in every epoch: multiplier = e^(-rate t), t in epochs.
 
-    Between epochs it falls as well, not in steps. The sum of all rates converges: far from the minimum it stops short.
+    It falls between epochs as well, not in steps. The sum of all learning rates converges: far from the minimum it
+    stops short.
 
     Args:
-        rate: of the decay per epoch, > 0; a factor of gamma an epoch is rate = -log(gamma), so 0.05 is 0.95 an epoch.
+        rate: decay per epoch, > 0; a factor of gamma an epoch is rate = -log(gamma), so 0.05 is 0.95 an epoch.
     Errors: ValueError.
     """
 
@@ -66,13 +79,14 @@ class Exponential:
 
 @dataclass(frozen=True, kw_only=True)
 class Power:
-    """Decay as a power of the time: multiplier = (1 + t)^-exponent, t in epochs.
+    """Power-law decay in the time since the start: multiplier = (1 + t)^-exponent, t in epochs.
 
-    With an exponent in (0.5, 1] the sum of all rates diverges and the sum of their squares converges (Robbins & Monro, 1951).
+    With an exponent in (0.5, 1] the sum of all learning rates diverges and the sum of their squares converges (Robbins
+    & Monro, 1951).
 
     Args:
         exponent: a in 1 / n^a, > 0.
-    Errors: ValueError. Called polynomial decay in places; that name stands here for (1 - t / T)^p, which ends with the run.
+    Errors: ValueError. Called polynomial decay in places; here that name means (1 - t / T)^p, which ends with the run.
     """
 
     exponent: float = 0.75
@@ -86,15 +100,16 @@ class Power:
 
 @dataclass(frozen=True, kw_only=True)
 class InverseSqrt:
-    """Decay as one over the square root of the time (Vaswani et al., 2017): multiplier = sqrt(L / max(L, t)), t = 1, 2, ...
+    """Inverse square-root decay (Vaswani et al., 2017): multiplier = sqrt(L / max(L, t)), t = 1, 2, ...
 
-    With a linear warm-up of the same length it is the paper's curve, min(t / L, sqrt(L / t)) of the peak. With a length of
-    1st it is 1 / sqrt(t) from the first update on. The sum of the rates' squares diverges, if slowly.
+    With a linear warm-up of the same length it is the paper's curve, min(t / L, sqrt(L / t)) of the peak. With a length
+    of 1st it is 1 / sqrt(t) from the first step on. The sum of the rates' squares diverges, if slowly.
 
     Args:
-        length: L, held at the full rate, a length. Paper: 4000 of 100,000 updates.
+        length: L, steps at the full rate, a length. Paper: 4000 of 100,000 steps.
     Errors: ValueError. Source: arXiv:1706.03762, eq. (3).
-    Differs from the paper: the peak is the optimizer's lr, not (d_model L)^-0.5; and the warm-up is a decision of its own.
+    Differs from the paper: the peak is the optimizer's lr, not (d_model L)^-0.5; and the warm-up is an option of its
+    own.
     """
 
     length: str = "5%"
@@ -105,3 +120,106 @@ class InverseSqrt:
     def __call__(self, now: Clock) -> float:
         held = now.steps(self.length)
         return math.sqrt(held / max(held, now.step + 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """Step decay at regular intervals (He et al., 2015): multiplier = gamma^floor(t / length).
+
+    Args:
+        length: interval between two drops, a length. ResNet: 30ep of about 100.
+        gamma: factor of each drop, in (0, 1]. ResNet: 0.1.
+    Errors: ValueError.
+    """
+
+    length: str = "30%"
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        parse_length(self.length)
+        require("in (0, 1]", gamma=self.gamma)
+
+    def __call__(self, now: Clock) -> float:
+        return self.gamma ** (now.step // now.steps(self.length))
+
+
+@dataclass(frozen=True, kw_only=True)
+class MultiStep:
+    """Step decay at given milestones (He et al., 2015): multiplier = gamma^(number of milestones reached).
+
+    Args:
+        milestones: times of the drops, each a length from the start, in any order. ResNet on CIFAR-10: 32,000 and
+            48,000 of 64,000 steps.
+        gamma: factor of each drop, in (0, 1]. ResNet: 0.1.
+    Errors: ValueError. Source: arXiv:1512.03385, section 4.2. Differs from the paper: no.
+    """
+
+    milestones: Sequence[str] = ("50%", "75%")
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        for milestone in self.milestones:
+            parse_length(milestone)
+        require("in (0, 1]", gamma=self.gamma)
+
+    def __call__(self, now: Clock) -> float:
+        return self.gamma ** sum([now.step >= now.steps(milestone) for milestone in self.milestones])
+
+
+@dataclass(frozen=True, kw_only=True)
+class Linear:
+    """Linear decay to the end of the run: multiplier = floor + (1 - floor) (1 - t / T).
+
+    Args:
+        floor: multiplier at the end of the run, in [0, 1). cs231n: 0.
+    Errors: ValueError.
+    """
+
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        require("in [0, 1)", floor=self.floor)
+
+    def __call__(self, now: Clock) -> float:
+        return above(self.floor, 1 - now.progress)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Polynomial:
+    """Polynomial decay to the end of the run: multiplier = floor + (1 - floor) (1 - t / T)^power.
+
+    Args:
+        power: p, > 0; 1 is linear decay. DeepLab's "poly" policy: 0.9.
+        floor: multiplier at the end of the run, in [0, 1). DeepLab: 0.
+    Errors: ValueError. Source: Chen et al., 2016, arXiv:1606.00915, section 4.1. Differs from the paper: no.
+    """
+
+    power: float = 0.9
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        require("> 0", power=self.power)
+        require("in [0, 1)", floor=self.floor)
+
+    def __call__(self, now: Clock) -> float:
+        return above(self.floor, (1 - now.progress) ** self.power)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cosine:
+    """Cosine annealing to the end of the run (Loshchilov & Hutter, 2017).
+
+    multiplier = floor + (1 - floor) (1 + cos(pi t / T)) / 2
+
+    Args:
+        floor: multiplier at the end of the run, in [0, 1). Paper: 0.
+    Errors: ValueError. Source: arXiv:1608.03983, eq. (5). Differs from the paper: no restarts (see cosine_restarts).
+    """
+
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        require("in [0, 1)", floor=self.floor)
+
+    def __call__(self, now: Clock) -> float:
+        return above(self.floor, half_cosine(now.progress))

@@ -1,0 +1,71 @@
+"""Cyclic learning rates: schedules that rise again, or rise first."""
+
+from dataclasses import dataclass
+
+from trainer.base.checks import require
+from trainer.base.clock import Clock, parse_length
+from trainer.sched.decay import above, half_cosine
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineRestarts:
+    """Cosine annealing with warm restarts, SGDR (Loshchilov & Hutter, 2017): half cosines, each from the full rate.
+
+    multiplier = floor + (1 - floor) (1 + cos(pi T_cur / T_i)) / 2, with T_cur the steps since the last restart and
+    T_i = T_0 T_mult^i. The last cycle is complete where whole cycles fill the run: with T_0 = 10ep and T_mult = 2, runs
+    of 10, 30, 70 and 150 epochs.
+
+    Args:
+        length: T_0, of the first cycle, a length. Paper: 10ep (of 1, 10, 50, 100 and 200 tried).
+        growth: T_mult, length of each cycle over that of the one before, >= 1. Paper: 2 (of 1 and 2 tried).
+        floor: multiplier at the end of each cycle, in [0, 1). Paper: 0.
+    Errors: ValueError. Source: arXiv:1608.03983, eq. (5). Differs from the paper: no.
+    """
+
+    length: str = "10ep"
+    growth: float = 2.0
+    floor: float = 0.0
+
+    def __post_init__(self) -> None:
+        parse_length(self.length)
+        require(">= 1", growth=self.growth)
+        require("in [0, 1)", floor=self.floor)
+
+    def __call__(self, now: Clock) -> float:
+        since_restart, cycle = now.step, now.steps(self.length)
+        if self.growth == 1:
+            since_restart %= cycle
+        while since_restart >= cycle:
+            since_restart, cycle = since_restart - cycle, cycle * self.growth
+        return above(self.floor, half_cosine(since_restart / cycle))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneCycle:
+    """1cycle policy (Smith, 2018): up to the peak, down again, and far below, in three straight lines.
+
+    The multiplier goes through (0, 1 / div), (L, 1), (2 L, 1 / div) and (T, 1 / (div final_div)): the optimizer's lr is
+    the peak. It is the only schedule that starts below 1, at 1 / div, and so needs no warm-up. A run shorter than 2 L
+    ends on the way down.
+
+    Args:
+        length: L, of the rise, and of the fall, a length. The cycle must be shorter than the run; 45% leaves 10%.
+        div: peak over first rate, >= 1. torch: 25.
+        final_div: first over last rate, >= 1; "several orders of magnitude" in the paper. torch: 1e4.
+    Errors: ValueError. Source: arXiv:1803.09820, section 4.1. Differs from the paper: the momentum stays as it is.
+    """
+
+    length: str = "45%"
+    div: float = 25.0
+    final_div: float = 1e4
+
+    def __post_init__(self) -> None:
+        parse_length(self.length)
+        require(">= 1", div=self.div, final_div=self.final_div)
+
+    def __call__(self, now: Clock) -> float:
+        rise, low = now.steps(self.length), 1 / self.div
+        if now.step <= 2 * rise:
+            return above(low, 1 - abs(now.step - rise) / rise)
+        rest = (now.step - 2 * rise) / (now.total_steps - 2 * rise)
+        return low * above(1 / self.final_div, 1 - rest)
