@@ -1,19 +1,66 @@
-"""Mean loss and score over many batches, gathered on the device and copied to the host once."""
+"""Metrics of a run, and their means over many batches: gathered on the device, copied to the host once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-SCORE = {"classification": "accuracy", "binary": "accuracy", "regression": "r2"}
-FOLD = 64  # batches held before they are reduced to sums
+BATCHES_HELD = 64  # before they are reduced to sums
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of an evaluation, and which of two values is better."""
+
+    name: str
+    larger_is_better: bool
+
+    @property
+    def direction(self) -> str:
+        """`maximize` or `minimize`, as searches say it."""
+        return "maximize" if self.larger_is_better else "minimize"
+
+    def cost(self, value: float) -> float:
+        """Return a number that is smaller for a better value: a key to sort by."""
+        return -value if self.larger_is_better else value
+
+    def rank(self, scores: Mapping[str, float]) -> tuple[float, float]:
+        """Return a key that sorts evaluations, best first; the loss decides between equal values."""
+        return self.cost(scores[self.name]), scores["loss"]
+
+
+LOSS = Metric("loss", larger_is_better=False)
+ACCURACY = Metric("accuracy", larger_is_better=True)
+R2 = Metric("r2", larger_is_better=True)  # 1 - sum (o - t)^2 / sum (t - mean t)^2
+METRICS = {metric.name: metric for metric in (ACCURACY, R2, LOSS)}
+SCORES = {"classification": ACCURACY, "binary": ACCURACY, "regression": R2}  # beside the loss, by kind of data
+
+
+def score_of(task: str) -> Metric:
+    """Return the metric that stands beside the loss for a kind of data."""
+    return SCORES[task]
+
+
+def metric_named(name: str) -> Metric:
+    """Return a metric by its name. Errors: KeyError."""
+    return METRICS[name]
+
+
+def monitored(monitor: str, names: Sequence[str]) -> Metric:
+    """Return the metric that `monitor` means for evaluations that hold `names`: `auto` is the score, else the loss."""
+    if monitor in METRICS:
+        return METRICS[monitor]
+    return next((metric for metric in METRICS.values() if metric.name in names), LOSS)
 
 
 class MetricAccumulator:
-    """Adding a batch costs next to nothing: its outputs are kept, and reduced many batches at a time.
+    """Running sums behind the mean loss and the score.
+
+    Adding a batch costs next to nothing: its outputs are kept, and reduced many batches at a time.
 
     Args:
-        task: of the data; says which score stands beside the loss: accuracy, or r2 = 1 - sum (o - t)^2 / sum (t - mean t)^2.
+        task: kind of the data; names the score.
     """
 
     def __init__(self, task: str) -> None:
@@ -23,56 +70,59 @@ class MetricAccumulator:
         self._sums: Tensor | float = 0.0
 
     def add(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        """A batch's losses (B,), outputs and targets (B, K), all without gradient."""
+        """Take a batch's losses (B,), outputs and targets (B, K), all without gradient."""
         self._pending.append((losses, outputs, targets))
         self._count += len(targets)
-        if len(self._pending) >= FOLD:
-            self._fold()
+        if len(self._pending) >= BATCHES_HELD:
+            self._reduce()
 
     @torch.no_grad()
-    def _fold(self) -> None:
+    def _reduce(self) -> None:
         losses, outputs, targets = zip(*self._pending)
         self._pending.clear()
         sums = [torch.cat(losses).sum()]
         outputs, targets = torch.cat(outputs), torch.cat(targets)
         if self.task == "regression":
-            targets = (
-                targets if targets.device.type == "mps" else targets.double()
-            )  # t^2 - mean^2 cancels; MPS has no float64
+            if targets.device.type != "mps":  # MPS has no float64
+                targets = targets.double()  # t^2 - mean^2 cancels
             sums += [(outputs - targets).square().sum(), targets.square().sum(), *targets.sum(0)]
         elif self.task == "binary":
             sums.append(((outputs > 0) == (targets > 0.5)).sum())
         else:
             sums.append((outputs.argmax(1) == targets.argmax(1)).sum())
-        self._sums = self._sums + torch.stack(
-            [part.to(sums[-1].dtype if self.task == "regression" else torch.float32) for part in sums]
-        )
+        kind = sums[-1].dtype if self.task == "regression" else torch.float32
+        self._sums = self._sums + torch.stack([part.to(kind) for part in sums])
 
     @property
     def empty(self) -> bool:
+        """True if nothing was added since the last reset."""
         return self._count == 0
 
-    def take(self) -> list[float]:
-        """The count and the sums so far, as numbers that may be added up; starts anew. Not to be called when empty."""
+    def pop_sums(self) -> list[float]:
+        """Return the count and the sums, which may be added up with others, and reset. Not for an empty accumulator."""
         if self._pending:
-            self._fold()
-        numbers = [float(self._count), *self._sums.tolist()]  # host sync: one copy
+            self._reduce()
+        sums = [float(self._count), *self._sums.tolist()]  # host sync: one copy
         self._count, self._sums = 0, 0.0
-        return numbers
+        return sums
+
+    def compute_and_reset(self) -> dict[str, float]:
+        """Return the mean loss and the score, and reset. Not for an empty accumulator."""
+        return self.means(self.pop_sums())
+
+    def means(self, sums: Sequence[float]) -> dict[str, float]:
+        """Return `loss` and the score that sums of `pop_sums` mean."""
+        count, loss, *rest = sums
+        if self.task != "regression":
+            return {"loss": loss / count, ACCURACY.name: rest[0] / count}
+        error, squares, *totals = rest
+        spread = squares - sum(total * total for total in totals) / count
+        return {"loss": loss / count, R2.name: 1 - error / spread if spread > 0 else float("nan")}
 
     def state_dict(self) -> dict[str, float | Tensor]:
         if self._pending:
-            self._fold()
+            self._reduce()
         return {"count": self._count, "sums": self._sums}
 
-    def load_state_dict(self, state: dict[str, float | Tensor]) -> None:
+    def load_state_dict(self, state: Mapping[str, float | Tensor]) -> None:
         self._count, self._sums = state["count"], state["sums"]
-
-    def means(self, numbers: Sequence[float]) -> dict[str, float]:
-        """`loss` and the score that the numbers of one or more `take` mean."""
-        count, loss, *rest = numbers
-        if self.task != "regression":
-            return {"loss": loss / count, "accuracy": rest[0] / count}
-        error, squares, *totals = rest
-        spread = squares - sum(total * total for total in totals) / count
-        return {"loss": loss / count, "r2": 1 - error / spread if spread > 0 else float("nan")}

@@ -1,85 +1,112 @@
-"""What Hydra knows of the run it launched: the words typed and chosen, and the sweep it belongs to."""
+"""The command behind a run, read from Hydra once and passed on as a value."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import did_you_mean
 
+# Launchers, and the extra of this package that brings each.
 LAUNCHERS = {
     "joblib": "joblib",
     "submitit_local": "slurm",
     "submitit_slurm": "slurm",
     "ray": "ray",
     "ray_aws": "ray",
-}  # and the extra that brings each
+}
 PACKAGES = {"joblib": "hydra_joblib_launcher", "slurm": "hydra_submitit_launcher", "ray": "hydra_ray_launcher"}
 
 
-def require_installed(key: str, text: str) -> None:
-    """Errors: ConfigError for a launcher that there is none of, or whose package is missing."""
-    if key != "hydra/launcher":
-        return
-    name = text.partition("=")[2]
-    if name not in (*LAUNCHERS, "basic"):
-        raise ConfigError(f"{text}: no such launcher; {did_you_mean(name, [*LAUNCHERS, 'basic'])}")
-    extra = LAUNCHERS.get(name)
-    if extra and find_spec(f"hydra_plugins.{PACKAGES[extra]}") is None:
-        raise ConfigError(f"{text}: is not installed; pip install 'trainer[{extra}]'")
+@dataclass(frozen=True, kw_only=True)
+class Invocation:
+    """What was typed for a run, the options it chose, and the sweep it belongs to.
+
+    Args:
+        overrides: KEY=VALUE, as typed or swept.
+        choices: the option of every group, and of every key that holds one, as `optimizer.base`.
+        sweep: folder of the sweep; None for a single run.
+        job: name of the job's directory in that folder.
+        launcher: name of the launcher of the sweep.
+        requested_directory: the directory that hydra.run.dir=DIR asks for; None where nobody asked.
+        sweeper: the settings of the sweeper, as `hydra.sweeper`.
+    """
+
+    overrides: tuple[str, ...] = ()
+    choices: Mapping[str, str | None] = field(default_factory=dict)
+    sweep: Path | None = None
+    job: str = ""
+    launcher: str | None = None
+    requested_directory: Path | None = None
+    sweeper: Mapping = field(default_factory=dict)
+
+    @property
+    def typed_keys(self) -> set[str]:
+        """The keys of the overrides."""
+        return {text.partition("=")[0] for text in self.overrides}
+
+    @cached_property
+    def allow(self) -> tuple[str, ...]:
+        """Packages of allow=[...] on the command line, the only place where they count."""
+        parser = OverridesParser.create()
+        typed = [parser.parse_override(text) for text in self.overrides if text.startswith("allow=")]
+        return tuple(package for override in typed for package in override.value())
+
+    def choice(self, group: str) -> str | None:
+        """Return the option of a group; None where it is not known."""
+        return self.choices.get(group)
+
+    def describe(self, path: str) -> str:
+        """Return a part of the configuration as it is typed: `model=cnn`; `reg.loss.l2` where no option is known."""
+        return f"{path}={self.choice(path)}" if self.choice(path) else path
 
 
-def overrides() -> list[str]:
-    """What was typed for this run, or swept over, as KEY=VALUE."""
-    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+def current_invocation() -> Invocation:
+    """Return the invocation that Hydra has launched in this process; an empty one where there is none."""
+    return invocation_of(HydraConfig.get()) if HydraConfig.initialized() else Invocation()
 
 
-def choices() -> dict[str, str | None]:
-    """The option of every group that takes one, and of every key that holds one, as `optimizer.base`."""
-    return named(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
+def invocation_of(settings: DictConfig) -> Invocation:
+    """Return the invocation that a composed node `hydra` describes."""
+    multirun = settings.mode == RunMode.MULTIRUN
+    asked = settings.mode == RunMode.RUN and settings.run.dir != "."
+    return Invocation(
+        overrides=tuple(settings.overrides.task),
+        choices=plain_names(settings.runtime.choices),
+        sweep=Path(settings.sweep.dir) if multirun else None,
+        job=settings.job.name if multirun else "",
+        launcher=settings.runtime.choices.get("hydra/launcher"),
+        requested_directory=Path(settings.run.dir) if asked else None,
+        sweeper=settings.sweeper,
+    )
 
 
-def named(choices: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Hydra's own names made plain: `optimizer@optimizer.base` is `optimizer.base`; its own groups left out."""
+def plain_names(choices: Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return Hydra's choices by plain keys: `optimizer@optimizer.base` becomes `optimizer.base`; its own groups are left out."""
     return {group.rpartition("@")[2]: option for group, option in choices.items() if "/" not in group}
 
 
-def choice(group: str) -> str | None:
-    return choices().get(group)
-
-
-def word(path: str) -> str:
-    """A part of the configuration as the user chose it: `model=cnn`, `reg.loss.l2`."""
-    return f"{path}={choice(path)}" if choice(path) else path
-
-
-def sweep() -> Path | None:
-    """The sweep's folder, None for a single run."""
-    settings = HydraConfig.get()
-    return Path(settings.sweep.dir) if settings.mode == RunMode.MULTIRUN else None
-
-
-def launcher() -> str | None:
-    """What launches the jobs of the sweep."""
-    return HydraConfig.get().runtime.choices.get("hydra/launcher")
-
-
-def name() -> str:
-    """What the sweep calls this job: its directory's name."""
-    return HydraConfig.get().job.name
-
-
 def without_hydra_node(cfg: DictConfig) -> DictConfig:
-    """A composed configuration as a run gets it: Hydra's own part left out."""
+    """Return a composed configuration without the node `hydra`, as a run gets it."""
     with flag_override(cfg, ["readonly", "struct"], False):
         return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
 
 
-def requested_directory() -> Path | None:
-    """The directory that hydra.run.dir=DIR asks for, None where nobody asked."""
-    settings = HydraConfig.get()
-    return Path(settings.run.dir) if settings.mode == RunMode.RUN and settings.run.dir != "." else None
+def require_installed(key: str, text: str) -> None:
+    """Hold hydra/launcher=NAME to launchers that are installed. Errors: ConfigError."""
+    if key != "hydra/launcher":
+        return
+    name = text.partition("=")[2]
+    if name not in (*LAUNCHERS, "basic"):
+        hint = did_you_mean(name, [*LAUNCHERS, "basic"], "hydra/launcher=")
+        raise ConfigError(f"{text}: no such launcher; {hint}")
+    extra = LAUNCHERS.get(name)
+    if extra and find_spec(f"hydra_plugins.{PACKAGES[extra]}") is None:
+        raise ConfigError(f"{text}: not installed; pip install 'trainer[{extra}]'")

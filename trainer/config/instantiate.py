@@ -1,4 +1,4 @@
-"""From a node of the configuration to the object that it names: the only file that does this. No torch here."""
+"""Objects from nodes of the configuration: the only file that makes them. No torch here."""
 
 import inspect
 from collections.abc import Callable
@@ -7,52 +7,42 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import ConfigError
-from trainer.config import hydra_context
-from trainer.config.hydra_context import word
-from trainer.config.targets import allowed, locate, nested
-
-OF_THE_RUN = ("optimizer.scale_lr", "optimizer.base_batch")  # keys of config.yaml that stand among an option's own
+from trainer.config.hydra_context import Invocation
+from trainer.config.targets import LIBRARIES, locate, nested
 
 
-def task(cfg: DictConfig) -> object:
-    """The job to do, with its `run(cfg)`."""
-    return node(cfg, "task")()
+def make_task(cfg: DictConfig, invocation: Invocation) -> object:
+    """Return the task to execute."""
+    return factory(cfg, "task", invocation)()
 
 
-def node(cfg: DictConfig, path: str) -> Callable:
-    """What stands at a path of the configuration, as a callable that takes what the loop has and calls the class with the keys.
+def factory(cfg: DictConfig, path: str, invocation: Invocation) -> Callable:
+    """Return a callable that makes the object of a node: it takes the run's objects and adds the node's keys as keywords.
 
-    Errors: ConfigError where `_target_` is not of the group's kind, or a key is not one of its fields.
+    Errors: ConfigError where `_target_` is not of the group's kind, or a key is not one of its fields; the callable raises it where
+    the class refuses its arguments.
     """
-    here = OmegaConf.select(cfg, path)
-    if not isinstance(here, DictConfig) or "_target_" not in here:
+    node = OmegaConf.select(cfg, path)
+    if not isinstance(node, DictConfig) or "_target_" not in node:
         raise ConfigError(f"{path}: no _target_ in it; it must name a class")
-    libraries = allowed(hydra_context.overrides())
-    for place, inner in nested(here, path):
+    libraries = (*LIBRARIES, *invocation.allow)
+    for place, inner in nested(node, path):
         locate(inner._target_, place, path, libraries)
-    known = locate(here._target_, path, path, libraries)
-    here = OmegaConf.create(
-        {
-            key: value
-            for key, value in OmegaConf.to_container(here, resolve=True).items()
-            if f"{path}.{key}" not in OF_THE_RUN
-        }
-    )
-    for _, inner in nested(here, path):
-        inner["_partial_"] = True  # what a technique wraps is its own to make
-    keys = [key for key in here if not key.startswith("_")]
+    known = locate(node._target_, path, path, libraries)
+    node = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
+    for _, inner in nested(node, path):
+        inner["_partial_"] = True  # a technique makes what it wraps itself
     fields = inspect.signature(known).parameters
-    for key in keys:
-        if key not in fields:
-            raise ConfigError(
-                f"{path}.{key}: {known.__name__} has no field {key}; its fields: {', '.join(fields) or 'none'}"
-            )
-    made = instantiate(here, _partial_=True, _convert_="all")
+    for key in node:
+        if not key.startswith("_") and key not in fields:
+            listed = ", ".join(fields) or "none"
+            raise ConfigError(f"{path}.{key}: {known.__name__} has no field {key}; its fields: {listed}")
+    partial = instantiate(node, _partial_=True, _convert_="all")
 
-    def build(*arguments: object, **more: object) -> object:
+    def make(*arguments: object, **keywords: object) -> object:
         try:
-            return made(*arguments, **more)
+            return partial(*arguments, **keywords)
         except (ValueError, TypeError) as error:
-            raise ConfigError(f"{word(path)}: {error}") from error
+            raise ConfigError(f"{invocation.describe(path)}: {error}") from error
 
-    return build
+    return make

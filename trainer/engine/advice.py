@@ -1,125 +1,189 @@
-"""Advice before a run: decisions that work against one another, one line each with its reason, three lines at most."""
+"""Advice before a run: settings that work against one another, one line each with its reason, three lines at most.
 
-from collections.abc import Callable, Iterator
+The only file of the machinery that names techniques: advice is about them.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 
 from omegaconf import DictConfig
 from torch import nn
 
-from trainer.config import catalog, hydra_context
+from trainer.base.errors import ConfigError
+from trainer.config import catalog, schema
+from trainer.config.hydra_context import Invocation
+from trainer.config.instantiate import factory
 from trainer.engine.run import Run
+from trainer.engine.summary import multi_select
 
 MOST = 3
 QUASI_NEWTON = ("lbfgs", "bfgs", "newton")
-RANDOM = ("dropout", "dropout_scaled", "spatial_dropout", "alpha_dropout", "dropconnect", "stochastic_depth")
+RANDOM = (
+    "dropout",
+    "dropout_scaled",
+    "spatial_dropout",
+    "alpha_dropout",
+    "dropconnect",
+    "stochastic_depth",
+)
 BOUNDED = ("sigmoid", "hard_sigmoid", "tanh", "softsign")
+SELU_INITS = ("lecun_normal", "lecun_uniform", "auto", "lsuv", "data_dependent")
+MIRRORING = ("flip", "ten_crop")
+MUCH_FASTER = 20  # times the usual learning rate
+STRONG_PENALTY = 0.1
+SMALL_BATCH = 8  # samples, for statistics of a batch
+PROBE_CHANNELS = 64  # of a norm that is made to learn its type
 
 
-def advice(cfg: DictConfig, run: Run) -> list[str]:
-    """What to say about a run that is built, the weightiest first."""
-    chosen = hydra_context.choices() | {"reg": {name for slot in cfg.reg.values() for name in slot}}
-    return [line for lint in LINTS for line in lint(cfg, run, chosen)][:MOST]
+@dataclass(frozen=True, kw_only=True)
+class Setup:
+    """A built run with its configuration and its options by group; `reg` and `aug` are sets."""
+
+    cfg: DictConfig
+    run: Run
+    invocation: Invocation
+    chosen: Mapping
+
+    def has_layer(self, group: str, *arguments: object) -> bool:
+        """Return whether the model holds a layer of the type that a group's option makes; True where that is not known."""
+        try:
+            made = factory(self.cfg, group, self.invocation)(*arguments)
+            layer = made(PROBE_CHANNELS) if group == "norm" else made
+        except (ConfigError, ValueError):
+            return True
+        return isinstance(layer, nn.Identity) or any(isinstance(part, type(layer)) for part in self.run.model.modules())
 
 
-def curvature_of_noise(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
-    if chosen["optimizer"] not in QUASI_NEWTON:
+def advice(cfg: DictConfig, run: Run, invocation: Invocation) -> list[str]:
+    """Return lines of advice on a built run, the weightiest first."""
+    several = {group: set(names) for group, names in multi_select(cfg).items()}
+    setup = Setup(cfg=cfg, run=run, invocation=invocation, chosen={**invocation.choices, **several})
+    if not invocation.choices:
+        return []  # built without a command: its options are not known
+    return [line for rule in RULES for line in rule(setup)][:MOST]
+
+
+def curvature_of_noise(setup: Setup) -> Iterator[str]:
+    name, run = setup.chosen["optimizer"], setup.run
+    if name not in QUASI_NEWTON:
         return
-    name = chosen["optimizer"]
     if run.batch_size * run.accumulate < len(run.train):
-        yield f"optimizer={name} with batch_size={cfg.batch_size}: the loss it measures curvature on changes with every batch; try batch_size=full"
-    noise = [*(f"reg={reg}" for reg in sorted(chosen["reg"] & set(RANDOM))), *(f"aug={aug}" for aug in cfg.aug)]
+        reason = "the loss it measures curvature on changes with every batch"
+        yield f"optimizer={name} with batch_size={setup.cfg.batch_size}: {reason}; try batch_size=full"
+    noise = [*(f"reg={reg}" for reg in sorted(setup.chosen["reg"] & set(RANDOM)))]
+    noise += [f"aug={aug}" for aug in setup.cfg.aug]
     if noise:
-        yield f"optimizer={name} with {noise[0]}: its curvature compares gradients of different random draws; try leave {noise[0]} out, optimizer=adam"
+        reason = "its curvature compares gradients of different random draws"
+        yield f"optimizer={name} with {noise[0]}: {reason}; try it without {noise[0]}, or optimizer=adam"
 
 
-def rate(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
-    for place in ("optimizer", *(key for key in chosen if key.startswith("optimizer."))):
-        group = place.partition(".")[0]
-        keys = catalog.keys(catalog.file(group, chosen[place]), place)
-        usual = keys[f"{place}.lr"].default if f"{place}.lr" in keys else None
-        lr = run.optimizer.param_groups[0]["base_lr"]
-        if usual and lr >= 20 * usual:
-            digits = ".0f" if lr < 1e6 * usual else ".0e"
-            yield f"{place}.lr={catalog.as_typed(lr)}: {lr / usual:{digits}} times the {catalog.as_typed(usual)} that {place}={chosen[place]} begins with; large steps often diverge"
+def high_learning_rate(setup: Setup) -> Iterator[str]:
+    for path in ("optimizer", *(key for key in setup.chosen if key.startswith("optimizer."))):
+        option = setup.chosen[path]
+        known = schema.keys(catalog.file("optimizer", option), path)
+        usual = known[f"{path}.lr"].default if f"{path}.lr" in known else None
+        lr = setup.run.optimizer.param_groups[0]["base_lr"]
+        if usual and lr >= MUCH_FASTER * usual:
+            times = f"{lr / usual:{'.0f' if lr < 1e6 * usual else '.0e'}} times"
+            default = f"the {schema.as_typed(usual)} that is the default of {path}={option}"
+            yield f"{path}.lr={schema.as_typed(lr)}: {times} {default}; large steps often diverge"
 
 
-def penalty(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
-    for name, keys in cfg.reg.get("loss", {}).items():
-        if keys.get("strength", 0) >= 0.1:
-            yield f"reg.loss.{name}.strength={catalog.as_typed(keys.strength)}: against a mean loss this outweighs the data; try 1e-4"
+def strong_penalty(setup: Setup) -> Iterator[str]:
+    for name, settings in setup.cfg.reg.get("loss", {}).items():
+        if settings.get("strength", 0) >= STRONG_PENALTY:
+            key = f"reg.loss.{name}.strength"
+            reason = "against a mean loss this outweighs the data"
+            yield f"{key}={schema.as_typed(settings.strength)}: {reason}; try {key}=1e-4"
 
 
-def decay_twice(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
-    shrinking = [f"reg={name}" for name in ("l2", "elastic_net", "weight_decay") if name in chosen["reg"]]
-    if cfg.optimizer.get("weight_decay"):
-        shrinking.append(f"optimizer.weight_decay={catalog.as_typed(cfg.optimizer.weight_decay)}")
+def decay_twice(setup: Setup) -> Iterator[str]:
+    shrinking = [f"reg={name}" for name in ("l2", "elastic_net", "weight_decay") if name in setup.chosen["reg"]]
+    if setup.cfg.optimizer.get("weight_decay"):
+        shrinking.append(f"optimizer.weight_decay={schema.as_typed(setup.cfg.optimizer.weight_decay)}")
     if len(shrinking) > 1:
-        yield f"{' and '.join(shrinking)}: both shrink the weights; try one of them"
+        yield f"{' and '.join(shrinking)}: both shrink the weights; try only one of them"
 
 
-def self_normalising(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
-    act, init = chosen["act"], chosen["init"]
-    if "alpha_dropout" in chosen["reg"] and act != "selu":
-        yield f"reg=alpha_dropout with act={act}: it keeps the mean and variance that only act=selu has; try reg=dropout, act=selu"
-    if act == "selu" and init not in ("lecun_normal", "lecun_uniform", "auto", "lsuv", "data_dependent"):
+def self_normalising(setup: Setup) -> Iterator[str]:
+    act, init = setup.chosen["act"], setup.chosen["init"]
+    if "alpha_dropout" in setup.chosen["reg"] and act != "selu":
+        reason = "it keeps the mean and variance that only act=selu has"
+        yield f"reg=alpha_dropout with act={act}: {reason}; try reg=dropout, or act=selu"
+    if act == "selu" and init not in SELU_INITS:
         yield f"act=selu with init={init}: it keeps its variance with init=lecun_normal"
 
 
-def saturation(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
-    act, init = chosen["act"], chosen["init"]
-    if not any(type(module).__name__.lower() == act.replace("_", "") for module in run.model.modules()):
-        return  # no hidden layer, or a model that brings its own
+def saturation(setup: Setup) -> Iterator[str]:
+    act, init = setup.chosen["act"], str(setup.chosen["init"])
+    if act not in BOUNDED or not setup.has_layer("act"):
+        return
     if act in ("sigmoid", "hard_sigmoid"):
         yield f"act={act}: each layer shrinks the gradient to a quarter or less; try act=relu, act=tanh"
-    if act in BOUNDED and str(init).startswith("he_"):
-        yield f"init={init} with act={act}: its factor 2 makes up for the half that ReLU cuts off; try init=xavier_{init[3:]}, init=auto"
+    if init.startswith("he_"):
+        reason = "its factor 2 makes up for the half that ReLU cuts off"
+        yield f"init={init} with act={act}: {reason}; try init=xavier_{init.removeprefix('he_')}, init=auto"
 
 
-def unused(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
-    kinds = {kind.__name__ for module in run.model.modules() for kind in type(module).__mro__}
-    for group in ("act", "pool"):
-        if chosen[group] != catalog.defaults()[group] and cfg[group]._target_.rpartition(".")[2] not in kinds | {
-            "Identity"
-        }:
-            yield f"{group}={chosen[group]}: model={chosen['model']} has no place for it, so that it does nothing; try model=cnn"
-    if chosen["norm"] != "none" and not any("Norm" in kind for kind in kinds):
-        yield f"norm={chosen['norm']}: model={chosen['model']} has no place for it, so that it does nothing; try model=mlp, model=cnn"
+def unused(setup: Setup) -> Iterator[str]:
+    for group, alternatives in (("act", "model=cnn"), ("pool", "model=cnn"), ("norm", "model=mlp, model=cnn")):
+        if setup.chosen[group] != catalog.defaults()[group] and not setup.has_layer(group):
+            reason = f"model={setup.chosen['model']} has no place for it, so that it does nothing"
+            yield f"{group}={setup.chosen[group]}: {reason}; try {alternatives}"
 
 
-def own_schedule(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
-    if chosen["optimizer"] == "schedule_free" and chosen["sched"] != "constant":
-        yield f"optimizer=schedule_free with sched={chosen['sched']}: its average stands in for a schedule; try sched=constant"
+def own_schedule(setup: Setup) -> Iterator[str]:
+    if setup.chosen["optimizer"] == "schedule_free" and setup.chosen["sched"] != "constant":
+        reason = "its average takes the place of a schedule"
+        yield f"optimizer=schedule_free with sched={setup.chosen['sched']}: {reason}; try sched=constant"
 
 
-def unseen_views(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
-    mirrors = chosen["tta"] in ("flip", "ten_crop") or (chosen["tta"] == "multi_scale" and cfg.tta.mirror)
-    if mirrors and "flip" not in cfg.aug:
-        yield f"tta={chosen['tta']} without aug=flip: the model has never seen a mirrored image; try aug=[flip]"
+def unseen_views(setup: Setup) -> Iterator[str]:
+    tta = setup.chosen["tta"]
+    mirrors = tta in MIRRORING or (tta == "multi_scale" and setup.cfg.tta.mirror)
+    if mirrors and "flip" not in setup.cfg.aug:
+        yield f"tta={tta} without aug=flip: the model has never seen a mirrored image; try aug=[flip]"
 
 
-def inputs(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
-    if chosen["preprocess"] == "whiten_zca" and len(run.data.input_shape) == 3:
-        yield f"preprocess={chosen['preprocess']} on images: it lifts the noise of fine detail to the strength of the rest; try channel_standardize"
-    if chosen["preprocess"] in ("pca", "whiten_pca") and any(
-        isinstance(module, nn.Conv2d) for module in run.model.modules()
-    ):
-        yield f"preprocess={chosen['preprocess']} with model={chosen['model']}: components side by side are no neighbours, as pixels are; try model=mlp"
-    if chosen["preprocess"] in ("none", "minmax") and chosen["act"] in BOUNDED:
-        yield f"preprocess={chosen['preprocess']} with act={chosen['act']}: inputs that are not centred push its units to one side; try standardize"
+def inputs(setup: Setup) -> Iterator[str]:
+    option, act, run = setup.chosen["preprocess"], setup.chosen["act"], setup.run
+    if option == "whiten_zca" and len(run.data.input_shape) == 3:
+        reason = "it lifts the noise of fine detail to the strength of the rest"
+        yield f"preprocess={option} on images: {reason}; try preprocess=channel_standardize"
+    if option in ("pca", "whiten_pca") and any(isinstance(module, nn.Conv2d) for module in run.model.modules()):
+        reason = "components side by side are no neighbours, as pixels are"
+        yield f"preprocess={option} with model={setup.chosen['model']}: {reason}; try model=mlp"
+    if option in ("none", "minmax") and act in BOUNDED:
+        reason = "inputs that are not centred push its units to one side"
+        yield f"preprocess={option} with act={act}: {reason}; try preprocess=standardize"
 
 
-def small_batches(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
-    if chosen["norm"] == "batch" and run.batch_size < 8:
-        yield f"norm=batch with batch_size={run.batch_size}: means over so few samples are noise; try norm=group, a larger batch_size"
+def small_batches(setup: Setup) -> Iterator[str]:
+    size = setup.run.batch_size
+    if setup.chosen["norm"] == "batch" and size < SMALL_BATCH:
+        reason = "means over so few samples are noise"
+        yield f"norm=batch with batch_size={size}: {reason}; try norm=group, or a larger batch_size"
 
 
-def without_effect(cfg: DictConfig, run: Run, chosen: dict) -> Iterator[str]:
-    kinds = {type(module) for module in run.model.modules()}
-    for name, make in zip(cfg.reg.get("layer", {}), run.slots.layer):
-        if type(make()) not in kinds:
-            yield f"reg={name}: model={chosen['model']} has no layer of the kind that it drops from, so that it does nothing; try model=mlp, model=cnn"
+def without_effect(setup: Setup) -> Iterator[str]:
+    types = {type(module) for module in setup.run.model.modules()}
+    for name, make in zip(setup.cfg.reg.get("layer", {}), setup.run.slots.layer):
+        if type(make()) not in types:
+            reason = f"model={setup.chosen['model']} has no layer of the kind that it drops from, so that it does nothing"
+            yield f"reg={name}: {reason}; try model=mlp, model=cnn"
 
 
-LINTS: tuple[Callable[[DictConfig, Run, dict], Iterator[str]], ...] = (
-    curvature_of_noise, rate, penalty, without_effect, saturation, decay_twice, self_normalising, small_batches,
-    unseen_views, inputs, unused, own_schedule,
-)  # fmt: skip
+RULES: tuple[Callable[[Setup], Iterator[str]], ...] = (
+    curvature_of_noise,
+    high_learning_rate,
+    strong_penalty,
+    without_effect,
+    saturation,
+    decay_twice,
+    self_normalising,
+    small_batches,
+    unseen_views,
+    inputs,
+    unused,
+    own_schedule,
+)

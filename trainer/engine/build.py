@@ -1,7 +1,6 @@
-"""From configuration to a run: what the loop takes, made from the nodes of a configuration."""
+"""A run built from its configuration: each part of the loop from its node."""
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import torch
 import yaml
@@ -12,75 +11,42 @@ from trainer.base import device
 from trainer.base.clock import Clock
 from trainer.base.errors import ConfigError
 from trainer.base.layer_factory import LayerFactory
-from trainer.base.layers import decay_parameters
-from trainer.base.metrics import SCORE
+from trainer.base.layers import parameter_groups
+from trainer.base.metrics import Metric, metric_named, score_of
+from trainer.base.protocols import Calibrated, ObservesLoss, Pretrained, WatchesModel, tasks_of
 from trainer.base.rng import derive, seed_default
 from trainer.config import catalog
-from trainer.config.hydra_context import choice
-from trainer.config.instantiate import node
+from trainer.config.hydra_context import Invocation
+from trainer.config.instantiate import factory
 from trainer.config.targets import LIBRARIES, locate
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
-from trainer.engine.dry_run import as_config_error, rehearse
+from trainer.engine.dry_run import as_config_error, dry_run
 from trainer.engine.run import Progress, Run, Slots
-from trainer.search import halving
 
 
-def slots(cfg: DictConfig, task_kind: str) -> Slots:
-    """The regularisers, each in its slot, in the order given."""
-    filled = {}
-    for slot, techniques in cfg.reg.items():
-        if slot not in Slots.__dataclass_fields__:
-            raise ConfigError(f"reg.{slot}: no such slot; all: {', '.join(Slots.__dataclass_fields__)}")
-        makers = {name: node(cfg, f"reg.{slot}.{name}") for name in techniques}
-        if slot == "layer":
-            for make in makers.values():
-                make()  # a bad number speaks up here, with its key
-            filled[slot] = list(makers.values())
-        else:
-            filled[slot] = [fits(make(), "reg", name, task_kind) for name, make in makers.items()]
-    return Slots(**filled)
-
-
-def fits(technique: object, group: str, option: str | None, task_kind: str) -> object:
-    """A technique, if it is meant for this kind of data. Errors: ConfigError, with the options of the group that are."""
-    if task_kind in getattr(technique, "tasks", (task_kind,)):
-        return technique
-    targets = {
-        name: yaml.safe_load(catalog.file(group, name).read_text()).get("_target_") for name in catalog.options(group)
-    }
-    meant = [
-        name
-        for name, target in targets.items()
-        if target and task_kind in getattr(locate(target, group, group, LIBRARIES), "tasks", ())
-    ]
-    hint = f"; try {', '.join(f'{group}={name}' for name in meant)}" if meant else ""
-    raise ConfigError(
-        f"{group}={option}: is for {' or '.join(technique.tasks)}, but data={choice('data')} is {task_kind}{hint}"
-    )
-
-
-def build_run(cfg: DictConfig) -> Run:
+def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
     """Build and check everything a run is made of. Errors: UserError, before anything is written."""
+    invocation = invocation or Invocation()
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
-    with as_config_error("data"):
-        data: Splits = node(cfg, "data")().load()
-    with as_config_error("preprocess"):
-        apply = node(cfg, "preprocess")().fit(data.train.sample())
+    with as_config_error("data", invocation):
+        data: Splits = factory(cfg, "data", invocation)().load()
+    with as_config_error("preprocess", invocation):
+        apply = factory(cfg, "preprocess", invocation)().fit(data.train.sample())
     splits = (data.train, data.val, data.test)
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
     batch_size = len(train) if cfg.batch_size == "full" else cfg.batch_size
-    clock = make_clock(cfg, len(train), batch_size)
-    watched = monitor(cfg, data)
-    chosen = slots(cfg, data.task)
-    chosen = replace(chosen, stop=[*chosen.stop, *halving.stops(watched, cfg.epochs)])
-    criterion = fits(node(cfg, "loss")(), "loss", choice("loss"), data.task)
-    images = some(train, cfg.seed)
-    model = make_model(cfg, data, train, images, chosen, where)
-    save_steps, save_seconds = saving(cfg.save_every, clock)
-    base_sched = node(cfg, "sched")()
-    parts = Run(
+    clock = make_clock(cfg, len(train), batch_size, invocation)
+    sched = factory(cfg, "sched", invocation)()
+    monitor = make_monitor(cfg, data, sched, invocation)
+    slots = make_slots(cfg, data.task, invocation)
+    criterion = require_task(factory(cfg, "loss", invocation)(), "loss", invocation.choice("loss"), data.task, invocation)
+    sampler = factory(cfg, "sampler", invocation)()
+    images = sample_batch(train, cfg.seed)
+    model = make_model(cfg, data, train, images, slots, where, invocation)
+    save_steps, save_seconds = save_interval(cfg.save_every, clock)
+    run = Run(
         data=data,
         train=train,
         val=val,
@@ -88,14 +54,14 @@ def build_run(cfg: DictConfig) -> Run:
         model=model,
         forward=torch.compile(model) if cfg.compile else model,
         criterion=criterion,
-        optimizer=make_optimizer(cfg, model, batch_size * cfg.accumulate),
-        sched=node(cfg, "warmup")()(base_sched),
-        plateau=base_sched if hasattr(base_sched, "observe") else None,
-        sampler=fits(node(cfg, "sampler")(), "sampler", choice("sampler"), data.task),
-        aug=augmentations(cfg, data.task, images),
-        slots=chosen,
-        averaging=node(cfg, "averaging")(model),
-        tta=node(cfg, "tta")(),
+        optimizer=make_optimizer(cfg, model, batch_size * cfg.accumulate, invocation),
+        sched=factory(cfg, "warmup", invocation)()(sched),
+        plateau=sched if isinstance(sched, ObservesLoss) else None,
+        sampler=require_task(sampler, "sampler", invocation.choice("sampler"), data.task, invocation),
+        aug=make_augmentations(cfg, data.task, images, invocation),
+        slots=slots,
+        averaging=factory(cfg, "averaging", invocation)(model),
+        tta=factory(cfg, "tta", invocation)(),
         clock=clock,
         device=where,
         autocast=device.autocast(where, cfg.precision),
@@ -109,118 +75,144 @@ def build_run(cfg: DictConfig) -> Run:
         log_steps=cfg.log_every,
         save_steps=save_steps,
         save_seconds=save_seconds,
-        skips=cfg.on_nan == "skip",
-        monitor=watched,
-        memory=Progress(losses=torch.zeros(len(train), device=where)),
+        skips_nonfinite=cfg.on_nan == "skip",
+        monitor=monitor,
+        progress=Progress(losses=torch.zeros(len(train), device=where)),
     )
-    rehearse(parts, cfg)
-    return parts
+    dry_run(run, cfg, invocation)
+    return run
 
 
-def make_clock(cfg: DictConfig, samples: int, batch_size: int) -> Clock:
-    update = batch_size * cfg.accumulate
+def make_slots(cfg: DictConfig, task: str, invocation: Invocation) -> Slots:
+    """Make the regularisers, each in its slot, in the order given. Errors: ConfigError."""
+    filled = {}
+    for slot, options in cfg.reg.items():
+        if slot not in Slots.__dataclass_fields__:
+            raise ConfigError(f"reg.{slot}: no such slot; choose one of {', '.join(Slots.__dataclass_fields__)}")
+        factories = {name: factory(cfg, f"reg.{slot}.{name}", invocation) for name in options}
+        made = {name: make() for name, make in factories.items()}  # a layer's settings are checked here, too
+        if slot == "layer":
+            filled[slot] = list(factories.values())
+        else:
+            filled[slot] = [require_task(part, "reg", name, task, invocation) for name, part in made.items()]
+    return Slots(**filled)
+
+
+def require_task(technique: object, group: str, option: str | None, task: str, invocation: Invocation) -> object:
+    """Return a technique that is meant for this kind of data. Errors: ConfigError, which names the options that are."""
+    tasks = tasks_of(technique)
+    if tasks is None or task in tasks:
+        return technique
+    targets = {name: yaml.safe_load(catalog.file(group, name).read_text()).get("_target_") for name in catalog.options(group)}
+    known = {name: tasks_of(locate(target, group, group, LIBRARIES)) for name, target in targets.items() if target}
+    fitting = [f"{group}={name}" for name, kinds in known.items() if kinds and task in kinds]
+    hint = f"; try {', '.join(fitting)}" if fitting else ""
+    data = f"data={invocation.choice('data')} is {task}"
+    raise ConfigError(f"{group}={option}: is for {' or '.join(tasks)}, but {data}{hint}")
+
+
+def make_clock(cfg: DictConfig, samples: int, batch_size: int, invocation: Invocation) -> Clock:
+    """Return the time of a run over so many training samples. Errors: ConfigError where they do not fill a step."""
+    per_step = batch_size * cfg.accumulate
     if batch_size > samples:
-        raise ConfigError(
-            f"batch_size={batch_size}: larger than the {samples} training samples of data={choice('data')}; try batch_size=full"
-        )
-    if update > samples:
-        raise ConfigError(
-            f"accumulate={cfg.accumulate}: {cfg.accumulate} batches of {batch_size} are more than the {samples} training samples; try accumulate={samples // batch_size}"
-        )
-    steps = samples // update if cfg.drop_last else -(-samples // update)
+        data = f"the {samples} training samples of data={invocation.choice('data')}"
+        raise ConfigError(f"batch_size={batch_size}: larger than {data}; try batch_size=full")
+    if per_step > samples:
+        what = f"{cfg.accumulate} batches of {batch_size} are more than the {samples} training samples"
+        raise ConfigError(f"accumulate={cfg.accumulate}: {what}; try accumulate={samples // batch_size}")
+    steps = samples // per_step if cfg.drop_last else -(-samples // per_step)
     return Clock(total_steps=steps * cfg.epochs, steps_per_epoch=steps)
 
 
-def saving(every: str, clock: Clock) -> tuple[int | None, float]:
-    """Updates between two checkpoints, or None and the seconds."""
+def save_interval(every: str, clock: Clock) -> tuple[int | None, float]:
+    """Return the steps between two checkpoints, or None and the seconds."""
     if every.endswith("min"):
         return None, 60 * float(every.removesuffix("min"))
     return clock.steps(every), 0.0
 
 
 def make_model(
-    cfg: DictConfig, data: Splits, train: Loader, images: Tensor, chosen: Slots, where: torch.device
+    cfg: DictConfig,
+    data: Splits,
+    train: Loader,
+    images: Tensor,
+    slots: Slots,
+    where: torch.device,
+    invocation: Invocation,
 ) -> nn.Module:
-    """Layers, then the model slot, then weights and biases, each from a seed of its own; on the device.
+    """Make the layers, then fill the model slot, then weights and biases, each from a seed of its own; on the device.
 
     Args:
-        images: some of the training split, for what is fitted to them.
+        images: some of the training split, for parts that are fitted to them.
     """
-    act = node(cfg, "act")
-    kit = LayerFactory(act=act, norm=node(cfg, "norm")(), pool=node(cfg, "pool"), drops=chosen.layer)
+    act, norm = factory(cfg, "act", invocation), factory(cfg, "norm", invocation)()
+    kit = LayerFactory(act=act, norm=norm, pool=factory(cfg, "pool", invocation), drops=slots.layer)
     shape = tuple(images.shape[1:])  # as the preprocessing leaves it
     seed_default(torch.device("cpu"), derive(cfg.seed, "model"))
-    network = node(cfg, "model")(shape, data.outputs, kit)
+    network = factory(cfg, "model", invocation)(shape, data.outputs, kit)
     model = kit.with_input_norm(network, shape[0])
-    for name, change in zip(cfg.reg.get("model", {}), chosen.model):
-        with as_config_error(f"reg={name}"):
+    for name, change in zip(cfg.reg.get("model", {}), slots.model):
+        with as_config_error(f"reg={name}", invocation):
             model = change(model)
     model.to(where)
     for module in model.modules():
-        if hasattr(module, "calibrate"):
-            module.calibrate(images)  # layers that are computed from data rather than learned
-    if getattr(network, "pretrained", False):
-        return untouched(model)
+        if isinstance(module, Calibrated):
+            module.calibrate(images)
+    if isinstance(network, Pretrained) and network.pretrained:
+        require_default_init(invocation)
+        return model
     for name in ("init", "bias"):
         seed_default(where, derive(cfg.seed, name))
-        with as_config_error(name):
-            node(cfg, name)()(model, images, train.targets, act)
+        with as_config_error(name, invocation):
+            factory(cfg, name, invocation)()(model, images, train.targets, act)
     return model
 
 
-def some(train: Loader, seed: int) -> Tensor:
-    """A random batch of the training split, for what is fitted to it once: up to 256 samples."""
+def sample_batch(train: Loader, seed: int) -> Tensor:
+    """Return up to 256 random training samples, for parts that are fitted to some of the data once."""
     rng = torch.Generator(train.targets.device)
     rng.manual_seed(derive(seed, "init batch"))
     return train.batch(torch.randperm(len(train), generator=rng, device=rng.device)[:256])[0]
 
 
-def augmentations(cfg: DictConfig, task_kind: str, images: Tensor) -> list[Callable]:
-    """In the order given; those that go by the data's colours have seen some."""
-    made = [fits(node(cfg, f"aug.{name}")(), "aug", name, task_kind) for name in cfg.aug]
-    for name, transform in zip(cfg.aug, made):
-        if hasattr(transform, "calibrate"):
-            with as_config_error(f"aug={name}"):
+def make_augmentations(cfg: DictConfig, task: str, images: Tensor, invocation: Invocation) -> list[Callable]:
+    """Make the augmentations in the order given; those that go by the data's colours are calibrated on the images."""
+    made = {name: factory(cfg, f"aug.{name}", invocation)() for name in cfg.aug}
+    for name, transform in made.items():
+        require_task(transform, "aug", name, task, invocation)
+        if isinstance(transform, Calibrated):
+            with as_config_error(f"aug={name}", invocation):
                 transform.calibrate(images)
-    return made
+    return list(made.values())
 
 
-def untouched(model: nn.Module) -> nn.Module:
-    """A model that brings its weights along. Errors: ConfigError where a word asks for others."""
+def require_default_init(invocation: Invocation) -> None:
+    """Hold a pretrained model to the default init and bias, which leave its weights alone. Errors: ConfigError."""
     for name in ("init", "bias"):
-        if choice(name) not in (None, catalog.defaults()[name]):
-            raise ConfigError(
-                f"{name}={choice(name)}: would overwrite the pretrained weights of model={choice('model')}; try {name}={catalog.defaults()[name]}"
-            )
-    return model
+        default = catalog.defaults()[name]
+        if invocation.choice(name) not in (None, default):
+            weights = f"the pretrained weights of model={invocation.choice('model')}"
+            raise ConfigError(f"{invocation.describe(name)}: would overwrite {weights}; try {name}={default}")
 
 
-def make_optimizer(cfg: DictConfig, model: nn.Module, update: int) -> torch.optim.Optimizer:
-    """The optimizer over the weights that decay and those that do not, at the rate for `update` samples a step."""
-    weights, decays = [weight for weight in model.parameters() if weight.requires_grad], {*decay_parameters(model)}
-    groups = [
-        {"params": [weight for weight in weights if weight in decays]},
-        {"params": [weight for weight in weights if weight not in decays]},
-    ]
-    if "weight_decay" in cfg.optimizer:
-        groups[1]["weight_decay"] = 0.0
-    optimizer = node(cfg, "optimizer")([group for group in groups if group["params"]])
-    if hasattr(optimizer, "watch"):
-        optimizer.watch(model)  # methods that need more of a layer than its gradient
-    scale = update / cfg.optimizer.base_batch if cfg.optimizer.scale_lr == "linear" else 1.0
+def make_optimizer(cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation) -> torch.optim.Optimizer:
+    """Make the optimizer over parameters that decay and others, at the learning rate for `samples` a step."""
+    optimizer = factory(cfg, "optimizer", invocation)(parameter_groups(model, cfg.optimizer))
+    if isinstance(optimizer, WatchesModel):
+        optimizer.watch(model)
+    scale = samples / cfg.base_batch if cfg.scale_lr == "linear" else 1.0
     for group in optimizer.param_groups:
         group["base_lr"] = group["lr"] = group["lr"] * scale
     return optimizer
 
 
-def monitor(cfg: DictConfig, data: Splits) -> str:
-    score = SCORE[data.task]
-    if cfg.monitor not in ("auto", "loss", score):
-        raise ConfigError(
-            f"monitor={cfg.monitor}: data={choice('data')} is {data.task} and has loss and {score}; try monitor={score}"
-        )
-    if not len(data.val) and (cfg.reg.get("stop") or choice("sched") == "plateau"):
-        raise ConfigError(
-            "data.val_fraction=0: early stopping and plateau need a validation split; try data.val_fraction=0.1"
-        )
-    return score if cfg.monitor == "auto" else cfg.monitor
+def make_monitor(cfg: DictConfig, data: Splits, sched: Callable, invocation: Invocation) -> Metric:
+    """Return the metric by which the best evaluation is chosen. Errors: ConfigError where the data cannot give it."""
+    score = score_of(data.task)
+    if cfg.monitor not in ("auto", "loss", score.name):
+        has = f"data={invocation.choice('data')} is {data.task} and has loss and {score.name}"
+        raise ConfigError(f"monitor={cfg.monitor}: {has}; try monitor={score.name}")
+    if not len(data.val) and (cfg.reg.get("stop") or isinstance(sched, ObservesLoss)):
+        uses = [f"reg={name}" for name in cfg.reg.get("stop", {})] or [invocation.describe("sched")]
+        raise ConfigError(f"data.val_fraction=0: {uses[0]} needs a validation split; try data.val_fraction=0.1")
+    return score if cfg.monitor == "auto" else metric_named(cfg.monitor)

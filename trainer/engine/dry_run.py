@@ -1,4 +1,4 @@
-"""Trying a run out on two samples before anything is written, and putting what a technique says against them into the user's words."""
+"""Dry run on two samples before the run directory is made."""
 
 import copy
 from collections.abc import Iterator
@@ -6,67 +6,76 @@ from contextlib import contextmanager
 
 import torch
 from omegaconf import DictConfig
+from torch import Tensor
 
 from trainer.base.errors import ConfigError
-from trainer.base.metrics import SCORE
-from trainer.config.hydra_context import choice, word
+from trainer.base.metrics import score_of
+from trainer.base.protocols import UsesClock
+from trainer.config.hydra_context import Invocation
 from trainer.engine.run import Run
 
 
 @contextmanager
-def as_config_error(path: str) -> Iterator[None]:
-    """What a technique says against its numbers or its input, with its name before it."""
+def as_config_error(path: str, invocation: Invocation) -> Iterator[None]:
+    """Re-raise ValueError as ConfigError, prefixed with the option at a path of the configuration."""
     try:
         yield
     except ValueError as error:
-        raise ConfigError(f"{word(path)}: {error}") from error
+        raise ConfigError(f"{invocation.describe(path)}: {error}") from error
 
 
 @torch.no_grad()
-def rehearse(parts: Run, cfg: DictConfig) -> None:
-    """Send two samples down the path of a batch, so that what does not fit speaks up before a run directory is made."""
-    rng = torch.Generator(parts.device)
+def dry_run(run: Run, cfg: DictConfig, invocation: Invocation) -> None:
+    """Send two samples along the path of a batch, so that parts that do not fit raise ConfigError before anything is written."""
+    rng = torch.Generator(run.device)
     rng.manual_seed(0)
-    images, targets = parts.train.batch(torch.arange(min(2, len(parts.train)), device=parts.device))
+    images, targets = run.train.batch(torch.arange(min(2, len(run.train)), device=run.device))
     names = [*(f"aug={name}" for name in cfg.aug), *(f"reg={name}" for name in cfg.reg.get("batch", {}))]
-    for name, transform in zip(names, (*parts.aug, *parts.slots.batch)):
-        with as_config_error(name):
-            if hasattr(transform, "begin"):
-                transform.begin(parts.clock)
+    for name, transform in zip(names, (*run.aug, *run.slots.batch)):
+        with as_config_error(name, invocation):
+            if isinstance(transform, UsesClock):
+                transform.begin(run.clock)
             images, targets = transform(images, targets, rng)
-    model = copy.deepcopy(parts.model).eval()
+    require_finite_outputs(run, images, targets, invocation)
+    evaluation = {"step": 1, "epoch": 1, "loss": 1.0, score_of(run.data.task).name: 0.0}
+    for name, stop in zip(cfg.reg.get("stop", {}), run.slots.stop):
+        with as_config_error(f"reg={name}", invocation):
+            stop([evaluation])
+    with as_config_error("tta", invocation):
+        run.tta(copy.deepcopy(run.model).eval(), images)
+    require_batches_of_two(run, images, invocation)
+
+
+def require_finite_outputs(run: Run, images: Tensor, targets: Tensor, invocation: Invocation) -> None:
+    """Hold a fresh model's outputs to the targets' shape and to finite values. Errors: ConfigError."""
+    model, choice = copy.deepcopy(run.model).eval(), invocation.choice
     try:
         outputs = model(images)
     except (RuntimeError, ValueError) as error:
+        shape, reason = run.data.input_shape, str(error).splitlines()[0]
         raise ConfigError(
-            f"model={choice('model')}: cannot take data={choice('data')} of shape {parts.data.input_shape} ({str(error).splitlines()[0]})"
+            f"model={choice('model')}: cannot take data={choice('data')} of shape {shape} ({reason})"
         ) from error
-    if (
-        not outputs.isfinite().all() and not model.train()(images).isfinite().all()
-    ):  # fresh running statistics alone may overflow
-        raise ConfigError(
-            f"act={choice('act')} with init={choice('init')}: the fresh model's outputs are no numbers; try norm=batch, init=auto, act=relu"
-        )
-    model.eval()
+    # Fresh running statistics alone may overflow: training mode decides.
+    if not outputs.isfinite().all() and not model.train()(images).isfinite().all():
+        options = f"act={choice('act')} with init={choice('init')}"
+        hint = "try norm=batch, init=auto, act=relu"
+        raise ConfigError(f"{options}: the fresh model's outputs are not finite (NaN or Inf); {hint}")
     if outputs.shape != targets.shape:
-        raise ConfigError(
-            f"model={choice('model')}: gives {tuple(outputs.shape)} where the targets are {tuple(targets.shape)}"
-        )
-    scoring = {"step": 1, "epoch": 1, "loss": 1.0, SCORE[parts.data.task]: 0.0}
-    for name, stop in zip(cfg.reg.get("stop", {}), parts.slots.stop):
-        with as_config_error(f"reg={name}"):
-            stop([scoring])
-    with as_config_error("tta"):
-        parts.tta(model, images)
-    last = len(parts.train) % parts.batch_size
-    if 1 in (parts.batch_size, last) and not (parts.drop_last and parts.batch_size > 1):
-        try:
-            model.train()(images[:1])
-        except ValueError:
-            what = (
-                "every batch" if parts.batch_size == 1 else f"the last batch of an epoch ({len(parts.train)} samples)"
-            )
-            raise ConfigError(
-                f"batch_size={parts.batch_size}: {what} holds one sample, and norm={choice('norm')} needs two or more; try "
-                + ("batch_size=2" if parts.batch_size == 1 else f"batch_size={parts.batch_size + 1}, drop_last=true")
-            ) from None
+        shapes = f"{tuple(outputs.shape)} where the targets are {tuple(targets.shape)}"
+        raise ConfigError(f"model={choice('model')}: gives outputs of shape {shapes}")
+
+
+def require_batches_of_two(run: Run, images: Tensor, invocation: Invocation) -> None:
+    """Hold batches of one sample to layers that take them; batch norms do not. Errors: ConfigError."""
+    last = len(run.train) % run.batch_size
+    if 1 not in (run.batch_size, last) or (run.drop_last and run.batch_size > 1):
+        return
+    try:
+        copy.deepcopy(run.model).train()(images[:1])
+    except ValueError:
+        every = run.batch_size == 1
+        which = "every batch" if every else f"the last batch of an epoch ({len(run.train)} samples)"
+        hint = "try batch_size=2" if every else f"try batch_size={run.batch_size + 1}, drop_last=true"
+        needs = f"norm={invocation.choice('norm')} needs two or more"
+        raise ConfigError(f"batch_size={run.batch_size}: {which} holds one sample, and {needs}; {hint}") from None

@@ -1,4 +1,4 @@
-"""Scoring a split."""
+"""Evaluation of a model on a split."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -20,19 +20,21 @@ def evaluate(
     autocast: Callable[[], AbstractContextManager],
     views: Callable[[nn.Module, Tensor], Tensor] | None = None,
 ) -> dict[str, float]:
-    """Mean loss and score of the model on a whole split, in evaluation mode; the model's mode is put back.
+    """Return mean loss and score of the model on a whole split, in evaluation mode; its own mode is restored.
 
-    The mean is over samples, whatever the size of the last batch. Nothing of the model changes. `views` gives the outputs
-    on several views of each sample, which are averaged; without it the samples are scored as they are.
+    The mean is over samples, whatever the size of the last batch.
+
+    Args:
+        views: gives outputs (V, B, K) on several views of each sample, which are averaged; None for the samples as they are.
     """
     training = model.training
     model.eval()
-    tally = MetricAccumulator(task)
+    accumulator = MetricAccumulator(task)
     with torch.no_grad():
         for images, targets in split.in_order(batch_size):
             with autocast():
                 outputs = views(model, images) if views else model(images)
             outputs = average(outputs.float(), task) if views else outputs.float()
-            tally.add(criterion(outputs, targets), outputs, targets)
+            accumulator.add(criterion(outputs, targets), outputs, targets)
     model.train(training)
-    return tally.means(tally.take())
+    return accumulator.compute_and_reset()

@@ -1,8 +1,8 @@
-"""What is done for a run that diverged or found no memory: where it began, from where it can go on, and with what."""
+"""Recovery: find the first non-finite layer, roll back to a checkpoint, halve the batch."""
 
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +13,6 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from trainer.base.errors import DataError, MachineError
-from trainer.engine.build import build_run
 from trainer.engine.loop import fit
 from trainer.engine.run import Run
 from trainer.engine.state import restore
@@ -23,11 +22,13 @@ from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 
 
-def newest(directory: Path, device: torch.device, before: int | None = None) -> tuple[dict | None, list[str]]:
-    """The state of the newest checkpoint that is whole, None where there is none, and what was passed over, with why.
+def newest_state(
+    directory: Path, device: torch.device, before: int | None = None
+) -> tuple[dict | None, list[str]]:
+    """Return the state of the newest complete checkpoint, None where there is none, and a line on each one passed over.
 
     Args:
-        before: an update; only states older than it, with finite weights, count.
+        before: a step; only states before it, with finite weights, count.
     """
     skipped = []
     for path in checkpoint.newest_first(directory / "checkpoints"):
@@ -36,59 +37,61 @@ def newest(directory: Path, device: torch.device, before: int | None = None) -> 
         except DataError as error:
             skipped.append(f"passed over: {error}")
             continue
-        if before is None or (state["step"] < before and finite(state["model"].values())):
+        if before is None or (state["step"] < before and all_finite(state["model"].values())):
             return state, skipped
     return None, skipped
 
 
-def finite(tensors) -> bool:
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Return whether no tensor holds NaN or Inf."""
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
-def began(cfg: DictConfig, directory: Path, bad: int) -> str:
-    """In which layer the loss of the update `bad` stopped being a number: the updates before it are run again from the last checkpoint."""
-    run = build_run(cfg)
-    run = replace(run, forward=run.model)  # hooks of a compiled model are not heard
+def first_nonfinite_layer(build: Callable[[], Run], directory: Path, step: int) -> str:
+    """Name the first layer with a non-finite output in a step, by replaying the steps before it from the last checkpoint.
+
+    Args:
+        build: makes the run anew.
+        directory: the run's; nothing is written there.
+        step: the first one with a non-finite loss.
+    """
+    run = build()
+    run = replace(run, forward=run.model)  # hooks of a compiled model are not called
     with TemporaryDirectory() as folder:
-        curves, checkpoints, silent = (
-            Recorder(Path(folder), run.data.task),
-            Checkpoints(Path(folder), run.monitor),
-            Console(silent=True),
-        )
-        state, _ = newest(directory, run.device, before=bad)
+        recorder, silent = Recorder(Path(folder), run.data.task), Console(silent=True)
+        state, _ = newest_state(directory, run.device, before=step)
         if state:
-            restore(run, curves, state)
-        if run.memory.step < bad - 1:
-            fit(run, curves, checkpoints, silent, until=bad - 1)
-        lost = next((name for name, weight in run.model.named_parameters() if not finite([weight])), None)
-        if lost:
-            found = f"update {bad - 1:,} had left no numbers in {lost}"
+            restore(run, recorder, Checkpoints(Path(folder)), state)
+        if run.progress.step < step - 1:
+            fit(run, recorder, silent, until=step - 1)
+        damaged = next((name for name, weight in run.model.named_parameters() if not all_finite([weight])), None)
+        if damaged:
+            found = f"after step {step - 1:,} left NaN or Inf in {damaged}"
         else:
-            with first_output_that_is_none(run.model) as places:
-                fit(run, curves, checkpoints, silent, until=bad)
-            found = (
-                f"it began in {places[0]}"
-                if places
-                else "every layer's output was still a number, the loss itself was not"
-            )
-        curves.close()
+            with watch_outputs(run.model) as places:
+                fit(run, recorder, silent, until=step)
+            found = f"first in {places[0]}" if places else "though every layer's output is finite"
+        recorder.close()
     return found
 
 
 @contextmanager
-def first_output_that_is_none(model: nn.Module) -> Iterator[list[str]]:
-    """While entered, images and layers whose outputs are not all finite are noted, in the order of the forward pass."""
+def watch_outputs(model: nn.Module) -> Iterator[list[str]]:
+    """Note the images and layers with non-finite outputs, in the order of the forward pass."""
     places: list[str] = []
 
-    def look(place: str, value: object) -> None:
-        if isinstance(value, Tensor) and not finite([value]):
+    def note(place: str, value: object) -> None:
+        if isinstance(value, Tensor) and not all_finite([value]):
             places.append(place)
 
-    handles = [model.register_forward_pre_hook(lambda module, images: look("the images, before any layer", images[0]))]
+    def on_images(module: nn.Module, images: tuple) -> None:
+        note("the images, before any layer", images[0])
+
+    handles = [model.register_forward_pre_hook(on_images)]
     for name, layer in model.named_modules():
         if not any(True for _ in layer.children()):
             place = f"layer {name} ({type(layer).__name__})"
-            handles.append(layer.register_forward_hook(lambda module, inputs, output, place=place: look(place, output)))
+            handles.append(layer.register_forward_hook(lambda module, inputs, output, place=place: note(place, output)))
     try:
         yield places
     finally:
@@ -97,25 +100,27 @@ def first_output_that_is_none(model: nn.Module) -> Iterator[list[str]]:
 
 
 def halved(cfg: DictConfig, run: Run) -> DictConfig:
-    """The same updates from batches half as large, or of a third where two do not divide them, and so on. Errors: MachineError where there is nothing left to halve."""
+    """Return the configuration with batches half as large and twice the accumulation: the same steps.
+
+    Where 2 does not divide the batch size, 3 does, and so on. Errors: MachineError where the batch holds one sample.
+    """
     if run.batch_size == 1:
-        raise MachineError(
-            f"batch_size=1: does not fit into the memory of {run.device} ({peak(run.device)}); try a smaller model, precision=bf16"
-        )
+        memory = f"does not fit into the memory of {run.device} ({peak(run.device)})"
+        raise MachineError(f"batch_size=1: {memory}; try a smaller model, precision=bf16")
     parts = next(number for number in range(2, run.batch_size + 1) if run.batch_size % number == 0)
     return OmegaConf.merge(cfg, {"batch_size": run.batch_size // parts, "accumulate": parts * run.accumulate})
 
 
 def does_not_fit(run: Run) -> MachineError:
+    """Return the error of a batch that does not fit into memory."""
     half, twice = max(run.batch_size // 2, 1), 2 * run.accumulate
-    return MachineError(
-        f"batch_size={run.batch_size}: does not fit into the memory of {run.device} ({peak(run.device)}); "
-        f"try batch_size={half} accumulate={twice} (the same updates), on_oom=halve (does this by itself)"
-    )
+    memory = f"does not fit into the memory of {run.device} ({peak(run.device)})"
+    hint = f"try batch_size={half} accumulate={twice} (the same steps), or on_oom=halve (does this by itself)"
+    return MachineError(f"batch_size={run.batch_size}: {memory}; {hint}")
 
 
 def peak(device: torch.device) -> str:
-    """The most memory that was in use."""
+    """Return the most memory that was in use, in words."""
     if device.type == "cuda":
         used = torch.cuda.max_memory_allocated(device)
     else:

@@ -1,8 +1,10 @@
-"""What a run is made of, what it has become, and how it ended."""
+"""Dataclasses of a run: Slots, Progress (its mutable state), Run (its parts), Outcome."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import torch
 from torch import Tensor, nn
@@ -10,15 +12,21 @@ from torch import Tensor, nn
 from trainer.base.clock import Clock
 from trainer.base.device import out_of_memory
 from trainer.base.errors import MachineError
+from trainer.base.metrics import Metric
+from trainer.base.protocols import HasEvaluationPoint, uses_losses
 from trainer.base.rng import derive, seed_default
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
 from trainer.engine.evaluate import evaluate
+from trainer.rundir.status import Status
+
+MicroBatch = tuple[Tensor, Tensor]  # images and targets
+MicroOutput = tuple[Tensor, Tensor, Tensor]  # losses (B,), outputs and targets (B, K), without gradient
 
 
 @dataclass(frozen=True, kw_only=True)
 class Slots:
-    """Where regularisers act; each list in the order the user gave."""
+    """Regularisers by the place where they act, each list in the order the user gave."""
 
     layer: Sequence[Callable] = ()
     model: Sequence[Callable] = ()
@@ -31,19 +39,41 @@ class Slots:
 
 @dataclass(kw_only=True)
 class Progress:
-    """What a run has become besides its weights.
+    """Mutable state of a run other than weights, optimizer and curves; a checkpoint holds all of it.
 
     Args:
-        step: updates done.
-        history: scorings of the validation split, oldest first.
-        losses: of each training sample when it was last seen, for samplers that ask.
+        losses: of each training sample when it was last seen, for samplers that use them.
+        step: steps done.
         order: of the samples in the present epoch.
+        history: evaluations of the validation split, oldest first.
+        best: the best of them, by the monitored metric.
+        rollbacks: steps of the checkpoints that the run was rolled back to, in that order.
     """
 
     losses: Tensor
     step: int = 0
     order: Tensor | None = None
     history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, float] | None = None
+    rollbacks: list[int] = field(default_factory=list)
+
+    def advance(
+        self, done: Clock, indices: Sequence[Tensor], micro_outputs: Sequence[MicroOutput], *, keep_losses: bool
+    ) -> None:
+        """Count a step, and remember the losses of its samples; of a sample that a batch holds twice, the larger one."""
+        self.step = done.step
+        if keep_losses:
+            for which, (losses, _, _) in zip(indices, micro_outputs):
+                self.losses.scatter_reduce_(0, which, losses, "amax", include_self=False)
+
+    def add_evaluation(self, now: Clock, scores: dict[str, float], monitor: Metric) -> bool:
+        """Append an evaluation to the history, and return whether it is the best so far. A non-finite loss never is."""
+        record = {"step": now.step, "epoch": now.epoch, **scores}
+        self.history.append(record)
+        if not math.isfinite(scores["loss"]) or (self.best and monitor.rank(record) >= monitor.rank(self.best)):
+            return False
+        self.best = record
+        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +89,7 @@ class Run:
     criterion: Callable[[Tensor, Tensor], Tensor]
     optimizer: torch.optim.Optimizer
     sched: Callable[[Clock], float]  # with its warm-up
-    plateau: object | None  # the schedule without its warm-up, if it has memory: observe(loss), state_dict()
+    plateau: object | None  # the schedule without its warm-up, if it observes the loss
     sampler: Callable[[int, Tensor, Tensor, torch.Generator], Tensor]
     aug: Sequence[Callable]
     slots: Slots
@@ -78,28 +108,28 @@ class Run:
     log_steps: int
     save_steps: int | None
     save_seconds: float
-    skips: bool  # updates whose loss or gradient is not finite
-    monitor: str
-    memory: Progress
+    skips_nonfinite: bool  # leave out steps whose loss or gradient is not finite
+    monitor: Metric
+    progress: Progress
 
-    @property
+    @cached_property
     def uses_losses(self) -> bool:
-        return getattr(self.sampler, "uses_losses", False)
+        return uses_losses(self.sampler)
 
     @contextmanager
-    def evaluated(self) -> Iterator[nn.Module]:
-        """The model to score and to keep: averaged where that was asked for, at the optimizer's point of evaluation where it has one."""
-        between = hasattr(self.optimizer, "eval")  # it trains at one point and means another
-        if between:
+    def evaluation_model(self) -> Iterator[nn.Module]:
+        """Yield the model to evaluate: averaged weights (ema, swa), the optimizer's evaluation point (schedule-free)."""
+        elsewhere = isinstance(self.optimizer, HasEvaluationPoint)
+        if elsewhere:
             self.optimizer.eval()
         try:
             yield self.averaging.evaluated(self.model, self.train)
         finally:
-            if between:
+            if elsewhere:
                 self.optimizer.train()
 
-    def score(self, model: nn.Module, split: Loader, views: Callable | None = None) -> dict[str, float]:
-        """Mean loss and score. Errors: MachineError where a batch does not fit into memory."""
+    def evaluate(self, model: nn.Module, split: Loader, views: Callable | None = None) -> dict[str, float]:
+        """Return mean loss and score on a split. Errors: MachineError where a batch does not fit into memory."""
         seed_default(self.device, derive(self.seed, "views"))
         try:
             return evaluate(model, split, self.criterion, self.data.task, self.eval_batch_size, self.autocast, views)
@@ -107,22 +137,24 @@ class Run:
             if not out_of_memory(error):
                 raise
             half = max(self.eval_batch_size // 2, 1)
-            raise MachineError(
-                f"eval_batch_size={self.eval_batch_size}: does not fit into the memory of {self.device}; try eval_batch_size={half}"
-            ) from None
+            what = f"eval_batch_size={self.eval_batch_size}: does not fit into the memory of {self.device}"
+            raise MachineError(f"{what}; try eval_batch_size={half}") from None
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended: finished, stopped (early), diverged or interrupted (by a signal), and when.
+    """The end of a run.
 
     Args:
-        bad: the update whose loss was no number, of a run that diverged.
-        skipped: updates that were left out.
+        status: finished, stopped (early), diverged or interrupted (by a signal).
+        now: the time after its last step.
+        signal: number of the signal.
+        nonfinite_step: the first step with a non-finite loss, of a run that diverged.
+        skipped: steps that were left out.
     """
 
-    status: str
+    status: Status
     now: Clock
     signal: int = 0
-    bad: int = 0
+    nonfinite_step: int = 0
     skipped: int = 0

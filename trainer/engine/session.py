@@ -1,8 +1,8 @@
-"""One run in its directory, from what was built to what is left of it."""
+"""A run's life in its directory: start or resume, train with recovery, checkpoint, and write the summary."""
 
 import copy
-import statistics
 import traceback
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,252 +13,262 @@ from trainer.base import device as machine
 from trainer.base.clock import Clock
 from trainer.base.device import out_of_memory
 from trainer.base.errors import ConfigError, Diverged, Interrupted, MachineError, UserError
-from trainer.base.layers import decay_parameters
 from trainer.base.text import printable
-from trainer.config import hydra_context
-from trainer.engine import advice, recovery
-from trainer.engine import summary as report
-from trainer.engine.build import build_run
+from trainer.config.hydra_context import Invocation
+from trainer.engine import recovery
+from trainer.engine import summary as texts
+from trainer.engine.advice import advice
 from trainer.engine.loop import fit
 from trainer.engine.run import Outcome, Run
 from trainer.engine.state import capture, restore
-from trainer.rundir import checkpoint, curves_plot, resume
+from trainer.rundir import checkpoint, curves_plot, reader
 from trainer.rundir import directory as rundir
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
+from trainer.rundir.status import COMPLETE, Status
 
-ROLLBACKS = 3  # a run that diverges again after so many has diverged
+MOST_ROLLBACKS = 3  # a run that diverges again has diverged
 SLOWER = 0.5  # the learning rate after a rollback, of the one before
 
 
-class Training:
-    """One run in a directory that is this process's alone.
+class Session:
+    """One run in a directory that is locked for this process.
 
     Args:
-        changed: keys of the configuration that are others than the run had, with both values, where it goes on.
+        build: makes the run from a configuration, for a smaller batch and for finding a non-finite layer.
+        run: the run that was built.
+        changed: keys of the configuration with other values than the resumed run had, with both values.
     """
 
-    def __init__(self, cfg: DictConfig, run: Run, directory: Path, typed: list[str], changed: dict) -> None:
-        self.cfg, self.run, self.directory = cfg, run, directory
-        self.digest = resume.digest(cfg)
-        self.verdicts: list[str] = []
-        self.warned = False
+    def __init__(
+        self,
+        cfg: DictConfig,
+        build: Callable[[DictConfig], Run],
+        run: Run,
+        directory: Path,
+        invocation: Invocation,
+        changed: dict,
+    ) -> None:
+        self.cfg, self.build, self.run, self.directory, self.invocation = cfg, build, run, directory, invocation
+        self.notes: list[str] = []
         self.best: nn.Module | None = None
+        self._warned = False
         if not cfg.resume.run:
-            describe(directory, cfg, typed)
-        state, skipped = recovery.newest(directory, run.device) if cfg.resume.run else (None, [])
+            write_config(directory, cfg, invocation)
+        state, skipped = recovery.newest_state(directory, run.device) if cfg.resume.run else (None, [])
         begun = (directory / "run.log").exists()
-        self.console = Console(directory / "run.log", silent=hydra_context.sweep() is not None)
-        self.console.decisions(report.decisions(cfg), report.facts(run))
-        for line in (*skipped, *run.data.notes, *advice.advice(cfg, run)):
-            self.console.say(f"note: {line}")
-        self.curves = Recorder(directory, run.data.task, self.console.say)
-        self.checkpoints = Checkpoints(directory, run.monitor, state["best"] if state else None)
+        self.console = Console(directory / "run.log", silent=invocation.sweep is not None)
+        self.console.print_settings(texts.settings_table(cfg, invocation), texts.facts(run))
+        for line in (*skipped, *run.data.notes, *advice(cfg, run, invocation)):
+            self.console.print(f"note: {line}")
+        self.recorder = Recorder(directory, run.data.task, self.console.print)
+        self.checkpoints = Checkpoints(directory)
         if state:
-            if state["step"] > run.clock.total_steps:
-                raise ConfigError(
-                    f"epochs={cfg.epochs}: the run has done more already, {state['step'] / run.clock.steps_per_epoch:g}; epochs=+N adds some"
-                )
-            restore(run, self.curves, state, set(changed))
-            self.console.say(report.resumed(run, changed))
+            self._resume(state, changed)
         elif begun:
-            self.curves.begin_anew()
-            self.console.say(f"note: {directory}: no checkpoint to go on from; it begins anew")
+            self.recorder.restart()
+            self.console.print(f"note: {printable(directory)}: no checkpoint to resume from; the run starts anew")
         if begun:
-            describe(directory, cfg, typed)
-        self.console.record(report.weights(run.model))
+            write_config(directory, cfg, invocation)
+        self.console.log_only(texts.decay_lists(run.model))
         if not state:
-            self.curves.decisions(OmegaConf.to_yaml(cfg), typed, first_batch(run))
+            self.recorder.record_config(OmegaConf.to_yaml(cfg), invocation.overrides, first_batch(run))
             if cfg.on_nan == "rollback" or cfg.on_oom == "halve":
-                self.save(run.clock.at(0), None, False)  # so that there is a state to go back to
+                self.save(run.clock.at(0), None, False)  # a state to return to
 
-    def do(self) -> float | None:
-        """Train and score. Errors: UserError."""
+    def _resume(self, state: dict, changed: dict) -> None:
+        clock = self.run.clock
+        if state["step"] > clock.total_steps:
+            done = f"the run has already done {state['step'] / clock.steps_per_epoch:g}"
+            raise ConfigError(f"epochs={self.cfg.epochs}: {done}; epochs=+N adds N epochs")
+        restore(self.run, self.recorder, self.checkpoints, state, changed=set(changed))
+        self.console.print(texts.resumed(self.run, changed))
+
+    def execute(self) -> float | None:
+        """Train and evaluate; return the best validation score. Errors: UserError."""
         summary = {
-            "status": "failed",
+            "status": Status.FAILED,
             "seed": self.cfg.seed,
             "device": machine.describe(self.run.device),
             "versions": rundir.versions(),
         }
+        error = None
         try:
-            outcome = self.fit()
-            said = [stop.verdict for stop in self.run.slots.stop if getattr(stop, "verdict", "")]
-            summary |= {"status": outcome.status, **self.results(outcome), "verdicts": [*self.verdicts, *said]}
-            self.curves.hparams(report.settings(self.cfg, self.run), report.measures(summary))
+            outcome = self.fit_with_recovery()
+            summary |= self.results(outcome)
+            error = self.error_for(outcome)
+            self.recorder.record_hparams(
+                texts.hparams(self.cfg, self.run, self.invocation), texts.hparams_metrics(summary)
+            )
         except (KeyboardInterrupt, Interrupted):
-            summary["status"] = "interrupted"
+            summary["status"] = Status.INTERRUPTED
             raise
         except Exception:
-            self.console.record(traceback.format_exc())
+            self.console.log_only(traceback.format_exc())
             raise
         finally:
-            unwritten = self.conclude(summary)
-        report.farewell(self.console, summary, self.run, self.directory)
-        if problem := self.complaint(outcome) or unwritten:
-            self.console.record(str(problem))
-            raise problem
-        return (summary["best"] or {}).get(self.run.monitor)
+            unwritten = self.finish(summary)
+        texts.print_summary(self.console, summary, self.run, self.directory)
+        if error := error or unwritten:
+            self.console.log_only(str(error))
+            raise error
+        return (summary["best"] or {}).get(self.run.monitor.name)
 
-    def save(self, now: Clock, scored: dict | None, best: bool) -> None:
-        """Write a checkpoint, or say once that the disk does not take it."""
+    def save(self, now: Clock, evaluated: dict | None, best: bool) -> None:
+        """Write a checkpoint; a full disk gives one warning and ends nothing."""
         try:
-            self.checkpoints.save(
-                capture(self.run, self.curves, self.checkpoints, now, scored) | {"config": self.digest}, best
-            )
+            self.checkpoints.save(capture(self.run, self.recorder, now, evaluated), best)
         except OSError as error:
-            if not self.warned:
+            if not self._warned:
                 newest = self.checkpoints.newest()
-                left = f"that of update {newest.stem.removeprefix('step-')} stands" if newest else "there is none yet"
-                why = f"the checkpoint of update {now.step} could not be written ({error.strerror}); {left}; training goes on"
-                self.console.say(f"warning: {printable(self.directory)}: {why}")
-            self.warned = True
+                left = f"the newest one is of step {checkpoint.step_of(newest)}" if newest else "there is none yet"
+                what = f"the checkpoint of step {now.step} could not be written ({error.strerror})"
+                self.console.print(f"warning: {printable(self.directory)}: {what}; {left}; training continues")
+            self._warned = True
 
-    def conclude(self, summary: dict) -> MachineError | None:
-        """Write summary.json, curves.png and the best weights, however the run ended, as far as the disk takes them. Returns what to tell where it is not the summary."""
-        self.curves.close()
-        self.console.flush()
-        summary["incomplete"] = [
-            *(["checkpoints"] if self.checkpoints.failed else []),
-            *self.curves.incomplete,
-            *self.console.incomplete,
-        ]
-        try:
-            rundir.write_summary(self.directory, summary)
-            files = (
-                {}
-                if hydra_context.sweep()
-                else {"curves.png": lambda path: curves_plot.draw(self.curves.rows, path, resume.shortcoming(summary))}
-            )  # a sweep draws those of its jobs
-            if self.best:
-                files["weights.safetensors"] = lambda path: checkpoint.export(self.best, path)
-            for name, make in files.items():
-                try:
-                    make(self.directory / name)
-                except OSError as error:
-                    self.console.say(
-                        f"warning: {printable(self.directory)}/{name}: could not be written ({error.strerror})"
-                    )
-                    summary["incomplete"].append(name)
-                    rundir.write_summary(self.directory, summary)
-        except OSError as error:
-            place = printable(self.directory)
-            return MachineError(
-                f"{place}/summary.json: could not be written ({error.strerror}); make room, then train resume={place} writes it"
-            )
-        return None
+    def fit_with_recovery(self) -> Outcome:
+        """Train; where the configuration asks for it, retry after a non-finite loss or a lack of memory.
 
-    def fit(self) -> Outcome:
-        """Train, and where the configuration asks for it try again what diverged or found no memory. Errors: MachineError."""
-        rollbacks, before = 0, None
+        Errors: MachineError.
+        """
         while True:
-            outcome = None
             try:
-                outcome = fit(self.run, self.curves, self.checkpoints, self.console, self.save)
+                outcome = fit(self.run, self.recorder, self.console, self.save)
             except Exception as error:
                 if not out_of_memory(error):
                     raise
+                outcome = None  # outside the handler the failed step's tensors are free
             if outcome is None:
-                self.halve()
-            elif outcome.status == "diverged" and self.cfg.on_nan == "rollback" and rollbacks < ROLLBACKS:
-                rollbacks += 1
-                before = self.roll_back(outcome.bad, min(outcome.bad, before or outcome.bad))
-                if before is None:
-                    break
-            else:
+                self.halve_batch()
+            elif outcome.status is not Status.DIVERGED or not self.roll_back(outcome.nonfinite_step):
                 break
         if outcome.skipped:
-            self.tell(f"{outcome.skipped:,} updates were skipped: their loss or gradient was no number")
+            self.note(f"{outcome.skipped:,} steps were skipped: their loss or gradient was not finite (NaN or Inf)")
         return outcome
 
-    def halve(self) -> None:
-        """Go on with smaller batches. Errors: MachineError where nobody asked for that."""
+    def halve_batch(self) -> None:
+        """Continue from the newest checkpoint with smaller batches. Errors: MachineError where nobody asked for that."""
         if self.cfg.on_oom != "halve":
             raise recovery.does_not_fit(self.run)
         before, self.cfg = self.run.batch_size, recovery.halved(self.cfg, self.run)
         self.run = None  # its memory is needed
-        self.run = build_run(self.cfg)
-        state, _ = recovery.newest(self.directory, self.run.device)
-        restore(self.run, self.curves, state)
-        self.tell(
-            f"batch_size={before} does not fit into memory; going on after update {state['step']:,} with "
-            f"batch_size={self.cfg.batch_size} accumulate={self.cfg.accumulate}, which are the same updates"
-        )
+        self.run = self.build(self.cfg)
+        state, _ = recovery.newest_state(self.directory, self.run.device)
+        restore(self.run, self.recorder, self.checkpoints, state)
+        smaller = f"batch_size={self.cfg.batch_size} accumulate={self.cfg.accumulate}, which makes the same steps"
+        after = f"continuing after step {state['step']:,} with {smaller}"
+        self.note(f"batch_size={before} does not fit into memory; {after}")
 
-    def roll_back(self, bad: int, before: int) -> int | None:
-        """Go back to a state older than the update `before`, with a lower rate; returns its update, None where there is none."""
-        state, _ = recovery.newest(self.directory, self.run.device, before=before)
+    def roll_back(self, nonfinite_step: int) -> bool:
+        """Return to a checkpoint before a non-finite loss, with a lower learning rate; False where that is not to be done.
+
+        Every rollback goes behind the one before. The restored state is written anew with its lower rate, so that a run that is
+        killed now resumes on this branch.
+        """
+        rollbacks = self.run.progress.rollbacks[:]
+        if self.cfg.on_nan != "rollback" or len(rollbacks) == MOST_ROLLBACKS:
+            return False
+        state, _ = recovery.newest_state(self.directory, self.run.device, before=min(nonfinite_step, *rollbacks[-1:]))
         if state is None:
-            return None
+            return False
         rates = [group["base_lr"] * SLOWER for group in self.run.optimizer.param_groups]
-        restore(self.run, self.curves, state)
+        restore(self.run, self.recorder, self.checkpoints, state, discard=True)
         for group, rate in zip(self.run.optimizer.param_groups, rates):
             group["base_lr"] = rate
-        self.tell(
-            f"the loss stopped being a number in update {bad:,}; rolled back to after update {state['step']:,}, on with optimizer.lr={rates[0]:.4g}"
+        self.run.progress.rollbacks[:] = [*rollbacks, state["step"]]
+        best = self.run.progress.best
+        is_best = best is not None and best["step"] == state["step"]
+        self.save(self.run.clock.at(state["step"]), state["weights"], is_best)
+        self.note(
+            f"the loss was not finite (NaN or Inf) at step {nonfinite_step:,}; rolled back to step {state['step']:,}, "
+            f"continuing with optimizer.lr={rates[0]:.4g}"
         )
-        return state["step"]
+        return True
 
-    def tell(self, line: str) -> None:
-        self.verdicts.append(line)
-        self.console.say(f"note: {line}")
+    def note(self, line: str) -> None:
+        """Print a note, and keep it for the summary."""
+        self.notes.append(line)
+        self.console.print(f"note: {line}")
 
-    def complaint(self, outcome: Outcome) -> UserError | None:
-        """What to tell of a run that did not end as it should."""
-        if outcome.status == "diverged":
+    def error_for(self, outcome: Outcome) -> UserError | None:
+        """Return the error to raise for a diverged or interrupted run, or None."""
+        if outcome.status is Status.DIVERGED:
             more = ", on_nan=skip" if self.cfg.on_nan == "stop" else ""
-            where = recovery.began(self.cfg, self.directory, outcome.bad)
-            return Diverged(
-                f"the loss stopped being a number in update {outcome.bad:,}: {where}; try a smaller optimizer.lr, reg=grad_clip, warmup=linear{more}"
-            )
-        if outcome.status == "interrupted":
-            return Interrupted(
-                f"interrupted after {outcome.now.step} updates; go on with: train resume={printable(self.directory)}",
-                outcome.signal,
-            )
+            hint = f"try a smaller optimizer.lr, reg=grad_clip, warmup=linear{more}"
+            where = f"diverged: the loss is not finite (NaN or Inf) at step {outcome.nonfinite_step:,}"
+            return Diverged(f"{where}, {self.first_nonfinite_layer(outcome.nonfinite_step)}; {hint}")
+        if outcome.status is Status.INTERRUPTED:
+            how = f"resume it with: train resume={printable(self.directory)}"
+            return Interrupted(f"interrupted after {outcome.now.step} steps; {how}", outcome.signal)
         return None
 
+    def first_nonfinite_layer(self, step: int) -> str:
+        """Name the layer where a non-finite loss began, as far as a second run of the steps before it can."""
+        try:
+            return recovery.first_nonfinite_layer(lambda: self.build(self.cfg), self.directory, step)
+        except (Exception, KeyboardInterrupt) as error:  # the run has diverged, whatever happens to this search
+            reason = str(error).partition("\n")[0] or type(error).__name__
+            return f"in a layer that could not be found ({printable(reason)})"
+
     def results(self, outcome: Outcome) -> dict:
-        """Keep the last weights, score the best ones on the test split, and say what the run came to."""
-        run = self.run
-        with run.evaluated() as scored:
-            last = {name: value.clone() for name, value in scored.state_dict().items()}
+        """Save the last weights, evaluate the best ones on the test split, and return the figures of the summary."""
+        run, progress = self.run, self.run.progress
+        with run.evaluation_model() as model:
+            last = {name: value.clone() for name, value in model.state_dict().items()}
         test = None
-        if outcome.status in resume.ENDED:
+        if outcome.status in COMPLETE:
             self.save(outcome.now, last, False)
             self.best = copy.deepcopy(run.model)
-            self.best.load_state_dict(self.checkpoints.best_weights(run.device) if self.checkpoints.best else last)
-            test = run.score(self.best, run.test, run.tta)
-            self.curves.scored("test", outcome.now, test)
-            if remark := report.guessing(run, self.checkpoints.best):
-                self.tell(remark)
-        rates = [row["throughput"] for row in self.curves.rows if row["split"] == "train"]
-        return {
-            "best": self.checkpoints.best,
-            "final": {split: self.curves.last(split) for split in ("train", "val")},
-            "test": test,
-            "steps": outcome.now.step,
-            **({"diverged_in": outcome.bad} if outcome.bad else {}),
-            "epochs": outcome.now.step / outcome.now.steps_per_epoch,
-            "seconds": round(self.curves.seconds, 3),
-            "images_per_second": round(statistics.median(rates), 1) if rates else None,
-            "parameters": report.parameters(run.model),
-            "zeros": sum(int((weight == 0).sum()) for weight in decay_parameters(run.model)),
-            "weights_sha256": checkpoint.digest(run.model),
-        }
+            self.best.load_state_dict(self.checkpoints.best_weights(run.device) if progress.best else last)
+            test = run.evaluate(self.best, run.test, run.tta)
+            self.recorder.record_evaluation("test", outcome.now, test)
+            if remark := texts.no_better_than_guessing(run, progress.best):
+                self.note(remark)
+        return texts.figures_of(run, self.recorder, outcome, test, self.notes)
+
+    def finish(self, summary: dict) -> MachineError | None:
+        """Write summary.json, curves.png and the best weights, however the run ended.
+
+        Returns: the error where the summary could not be written.
+        """
+        self.recorder.close()
+        self.console.flush()
+        unsaved = ["checkpoints"] if self.checkpoints.failed else []
+        summary["incomplete"] = [*unsaved, *self.recorder.incomplete, *self.console.incomplete]
+        files = {}
+        if self.invocation.sweep is None:  # a sweep draws the curves of its jobs
+            rows, end = self.recorder.rows, reader.describe_end(summary)
+            files["curves.png"] = lambda path: curves_plot.draw(rows, path, end)
+        if self.best:
+            files["weights.safetensors"] = lambda path: checkpoint.export(self.best, path)
+        try:
+            rundir.write_summary(self.directory, summary)
+            for name, write in files.items():
+                try:
+                    write(self.directory / name)
+                except OSError as error:
+                    path = f"{printable(self.directory)}/{name}"
+                    self.console.print(f"warning: {path}: could not be written ({error.strerror})")
+                    summary["incomplete"].append(name)
+                    rundir.write_summary(self.directory, summary)
+        except OSError as error:
+            place = printable(self.directory)
+            hint = f"free some space, then train resume={place} writes it"
+            return MachineError(f"{place}/summary.json: could not be written ({error.strerror}); {hint}")
+        return None
 
 
-def describe(directory: Path, cfg: DictConfig, typed: list[str]) -> None:
-    """Errors: MachineError where the disk does not even take what the run is."""
+def write_config(directory: Path, cfg: DictConfig, invocation: Invocation) -> None:
+    """Write config.yaml and overrides.txt. Errors: MachineError where the disk does not take them."""
     try:
-        rundir.write_config(directory, cfg, typed)
+        rundir.write_config(directory, cfg, invocation.overrides)
     except OSError as error:
-        raise MachineError(
-            f"output={printable(directory)}: the run cannot be begun there ({error.strerror}); make room, or output=DIR names another place"
-        ) from None
+        what = f"output={printable(directory)}: the run cannot be written there ({error.strerror})"
+        raise MachineError(f"{what}; free some space, or choose another place with output=DIR") from None
 
 
 def first_batch(run: Run) -> torch.Tensor | None:
-    """Images of the training split as the preprocessing leaves them, for TensorBoard; None for tables."""
+    """Return images of the training split as the preprocessing leaves them, for TensorBoard; None for tables."""
     images, _ = run.train.batch(torch.arange(min(32, len(run.train)), device=run.device))
     return images if images.dim() == 4 else None

@@ -1,4 +1,4 @@
-"""All that a run has become, as tensors, numbers, words, lists and dicts; and a run built anew brought back to it."""
+"""Training state: capture it for a checkpoint, and restore it into a freshly built run."""
 
 from collections.abc import Mapping
 
@@ -7,34 +7,37 @@ from torch import Tensor
 
 from trainer.base.clock import Clock
 from trainer.base.errors import DataError
+from trainer.base.protocols import state_of
 from trainer.base.text import printable
 from trainer.engine.run import Run
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.recorder import Recorder
 
+RATE_KEYS = {"optimizer.lr", "scale_lr", "base_batch"}  # a change of one of them changes the base learning rate
 
-def capture(
-    run: Run, curves: Recorder, checkpoints: Checkpoints, now: Clock, weights: Mapping[str, Tensor] | None
-) -> dict:
-    """The state after the update `now`.
+
+def capture(run: Run, recorder: Recorder, now: Clock, weights: Mapping[str, Tensor] | None) -> dict:
+    """Return the state after the step `now`, as tensors, numbers, strings, lists and dicts.
 
     Args:
-        weights: those that were scored, where they were; else the model's own stand for them.
+        weights: those that were evaluated; None for the model's own.
     """
-    model = run.model.state_dict()
-    memory = run.memory
+    model, progress = run.model.state_dict(), run.progress
     state = {
         "step": now.step,
         "weights": model if weights is None else weights,
         "model": model,
-        "averaging": run.averaging.state_dict() if hasattr(run.averaging, "state_dict") else {},
+        "averaging": state_of(run.averaging),
         "optimizer": run.optimizer.state_dict(),
         "sched": run.plateau.state_dict() if run.plateau else {},
-        "history": memory.history,
-        "losses": memory.losses if run.uses_losses else None,
-        "order": memory.order if run.uses_losses else None,
-        "best": checkpoints.best,
-        "curves": curves.state_dict(),
+        "progress": {
+            "history": progress.history,
+            "best": progress.best,
+            "rollbacks": progress.rollbacks,
+            "losses": progress.losses if run.uses_losses else None,
+            "order": progress.order if run.uses_losses else None,
+        },
+        "recorder": recorder.state_dict(),
         "data": fingerprints(run),
         "torch": torch.__version__.partition("+")[0],
     }
@@ -42,7 +45,7 @@ def capture(
 
 
 def plain(value: object) -> object:
-    """Dicts of every kind as dict, tuples as lists."""
+    """Return nested mappings as dicts and sequences as lists, with detached tensors."""
     if isinstance(value, Mapping):
         return {key: plain(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
@@ -50,42 +53,56 @@ def plain(value: object) -> object:
     return value.detach() if isinstance(value, Tensor) else value
 
 
-def restore(run: Run, curves: Recorder, state: dict, changed: set[str] = frozenset()) -> None:
-    """Bring a run that was just built to a captured state.
+def restore(
+    run: Run,
+    recorder: Recorder,
+    checkpoints: Checkpoints,
+    state: Mapping,
+    *,
+    changed: set[str] = frozenset(),
+    discard: bool = False,
+) -> None:
+    """Restore weights, optimizer, progress, curves and the best checkpoint to a captured state, all of them or none.
 
     Args:
-        changed: keys of the configuration that the user wants otherwise from here on.
+        changed: keys of the configuration that differ from the run's own from here on.
+        discard: drop the checkpoints after the state: the run takes another branch.
     Errors: DataError where the state is of another run.
     """
     try:
         if state["data"] != fingerprints(run):
-            raise DataError(
-                "the data is not what the run was trained on: its samples or labels have changed since; nothing was done"
-            )
-        wanted = [dict(group) for group in run.optimizer.param_groups]
-        run.model.load_state_dict(state["model"])
+            raise DataError("the data has changed since the run was trained: other samples or labels; nothing was done")
+        restore_optimizer(run, state, changed)
         if state["averaging"]:
             run.averaging.load_state_dict(state["averaging"])
-        run.optimizer.load_state_dict(state["optimizer"])
-        for group, new in zip(run.optimizer.param_groups, wanted):
-            names = {key.rpartition(".")[2] for key in changed if key.startswith("optimizer.")}
-            names |= {"base_lr"} if names & {"lr", "scale_lr", "base_batch"} else set()
-            group.update({name: new[name] for name in names if name in new})
         if run.plateau:
             run.plateau.load_state_dict(state["sched"])
-        memory = run.memory
-        memory.step = state["step"]
-        memory.history[:] = state["history"]
-        memory.order = state["order"]
+        progress, saved = run.progress, state["progress"]
+        progress.step = state["step"]
+        progress.history[:], progress.rollbacks[:] = saved["history"], saved["rollbacks"]
+        progress.order = saved["order"]
         if run.uses_losses:
-            memory.losses.copy_(state["losses"])
-        curves.load_state_dict(state["curves"], run.clock.at(memory.step))
+            progress.losses.copy_(saved["losses"])
+        best = saved["best"]
+        found = checkpoints.rewind(progress.step, best["step"] if best else None, discard=discard)
+        progress.best = best if found else None
+        recorder.load_state_dict(state["recorder"], run.clock.at(progress.step))
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise DataError(
-            f"the checkpoint does not fit the configuration ({printable(str(error).partition(chr(10))[0])})"
-        ) from None
+        reason = printable(str(error).partition("\n")[0])
+        raise DataError(f"the checkpoint does not fit the configuration ({reason})") from None
+
+
+def restore_optimizer(run: Run, state: Mapping, changed: set[str]) -> None:
+    """Load weights and optimizer; settings of the optimizer that have changed keep their new values."""
+    wanted = [dict(group) for group in run.optimizer.param_groups]
+    run.model.load_state_dict(state["model"])
+    run.optimizer.load_state_dict(state["optimizer"])
+    names = {key.rpartition(".")[2] for key in changed if key.startswith("optimizer.")}
+    names |= {"base_lr"} if changed & RATE_KEYS else set()
+    for group, new in zip(run.optimizer.param_groups, wanted):
+        group.update({name: new[name] for name in names if name in new})
 
 
 def fingerprints(run: Run) -> list[str]:
-    """Of the data as the run meets it, split by split."""
+    """Return a digest of each split as the run sees it."""
     return [split.fingerprint for split in (run.train, run.val, run.test)]

@@ -1,6 +1,7 @@
-"""What a run says of itself: its decisions, facts and figures, on the console and in TensorBoard's table."""
+"""Texts and figures of a run: settings table, facts, HParams row, closing summary."""
 
-from collections.abc import Iterator
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -8,174 +9,184 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.device import describe
 from trainer.base.layers import decay_parameters
-from trainer.base.metrics import SCORE
-from trainer.config import catalog, hydra_context
-from trainer.engine.run import Run
+from trainer.base.metrics import METRICS, score_of
+from trainer.base.protocols import HasVerdict
+from trainer.config import catalog, keys, schema
+from trainer.config.hydra_context import Invocation
+from trainer.engine.run import Outcome, Run
+from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.console import Console, figures
+from trainer.rundir.recorder import Recorder
 
-SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # the others only when they differ
-
-
-def resumed(run: Run, changed: dict) -> str:
-    """What to tell of a run that goes on."""
-    at = f"resumed after update {run.memory.step:,} of {run.clock.total_steps:,}"
-    told = [
-        f"{path} was {catalog.as_typed(before)}, is {catalog.as_typed(now)}" for path, (before, now) in changed.items()
-    ]
-    if (
-        "epochs" in changed
-        and len({run.sched(run.clock.at(run.clock.total_steps * tenth // 10)) for tenth in range(10)}) > 1
-    ):
-        told.append("the schedule now spans the new length, so that its rates differ from the first part's")
-    return "; ".join([at, *told])
+ALWAYS_SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # others when they differ
+SETTINGS_SHOWN = ("epochs", "batch_size", "seed")
+HIDDEN_KEYS = (".fused",)  # an implementation detail
 
 
-def parameters(model: torch.nn.Module) -> int:
+def resumed(run: Run, changed: Mapping[str, tuple[object, object]]) -> str:
+    """Return the line of a resumed run, with the keys that have changed."""
+    parts = [f"resumed after step {run.progress.step:,} of {run.clock.total_steps:,}"]
+    for path, (before, now) in changed.items():
+        parts.append(f"{path} was {schema.as_typed(before)}, is {schema.as_typed(now)}")
+    if "epochs" in changed and not is_constant(run):
+        parts.append("the schedule now spans the new length: its learning rates differ from those of the first part")
+    return "; ".join(parts)
+
+
+def is_constant(run: Run) -> bool:
+    """Return whether the schedule gives one learning rate over the whole run, looking at ten steps."""
+    return len({run.sched(run.clock.at(run.clock.total_steps * tenth // 10)) for tenth in range(10)}) == 1
+
+
+def count_parameters(model: torch.nn.Module) -> int:
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def weights(model: torch.nn.Module) -> str:
-    """Which weights penalties and decay act on, and which they leave alone."""
-    decays = {id(weight) for weight in decay_parameters(model)}
-    names = [(name, id(weight) in decays) for name, weight in model.named_parameters() if weight.requires_grad]
-    lists = (", ".join(name for name, decay in names if decay is wanted) or "none" for wanted in (True, False))
-    return "weights that decay, where something does: {}\nand those that never do: {}".format(*lists)
+def decay_lists(model: torch.nn.Module) -> str:
+    """Return the names of the parameters that weight decay and penalties act on, and of those that they leave alone."""
+    decay = {id(weight) for weight in decay_parameters(model)}
+    names = [(name, id(weight) in decay) for name, weight in model.named_parameters() if weight.requires_grad]
+    lists = (", ".join(name for name, decays in names if decays is wanted) or "none" for wanted in (True, False))
+    return "parameters that weight decay and penalties act on: {}\nand the others: {}".format(*lists)
 
 
-def decisions(cfg: DictConfig) -> Iterator[tuple[str, str, str, bool]]:
-    """Group, option, its keys, and whether any of it differs from what the defaults say; groups left at nothing are left out."""
-    choices = hydra_context.choices() | {
-        "reg": ", ".join(name for slot in cfg.reg.values() for name in slot),
-        "aug": ", ".join(cfg.aug),
-    }
-    usual, keys, common = (
-        catalog.defaults() | {"reg": "", "aug": ""},
-        catalog.rules(cfg, hydra_context.choices()),
-        catalog.keys(catalog.folder() / "config.yaml"),
-    )
+def multi_select(cfg: DictConfig) -> dict[str, list[str]]:
+    """Return the options of the groups that take several."""
+    return {"reg": [name for slot in cfg.reg.values() for name in slot], "aug": list(cfg.aug)}
+
+
+def settings_table(cfg: DictConfig, invocation: Invocation) -> Iterator[tuple[str, str, str, bool]]:
+    """Yield group, option, its keys, and whether any of it differs from the defaults; empty groups are left out."""
+    choices = {**invocation.choices, **{group: ", ".join(names) for group, names in multi_select(cfg).items()}}
+    usual = catalog.defaults() | {"reg": "", "aug": ""}
+    known, common = schema.rules(cfg, invocation.choices), schema.keys(catalog.folder() / "config.yaml")
+    values = {path: OmegaConf.select(cfg, path) for path in known}
+    differing = {path for path, value in values.items() if value != known[path].default}
     for group in sorted(choices, key=place):
-        own = {path: OmegaConf.select(cfg, path) for path in keys if owner(path, choices) == group}
-        own = {path: value for path, value in own.items() if path not in common or value != keys[path].default}
-        differs = choices[group] != usual.get(group) or any(value != keys[path].default for path, value in own.items())
-        if choices[group] and (group in SHOWN or differs):
-            yield group, choices[group], shown(own, group), differs
-    own = {path: OmegaConf.select(cfg, path) for path in keys if "." not in path}
-    changed = {path: value for path, value in own.items() if value != keys[path].default}
-    brief = {path: own[path] for path in ("epochs", "batch_size", "seed")} | changed
+        own = [path for path in known if owner(path, choices) == group and (path not in common or path in differing)]
+        differs = choices[group] != usual.get(group) or any(path in differing for path in own)
+        if choices[group] and (group in ALWAYS_SHOWN or differs):
+            yield group, choices[group], shown({path: values[path] for path in own}, group), differs
+    changed = [path for path in known if "." not in path and path in differing]
+    brief = {path: values[path] for path in dict.fromkeys((*SETTINGS_SHOWN, *changed))}
     yield "run", "", shown(brief, ""), bool(changed)
 
 
 def place(group: str) -> tuple[int, str]:
-    """Where a row stands: the groups that are always shown first, what one of them holds behind it."""
+    """Return a key that sorts rows: groups that are always shown first, nested options behind their group."""
     first = group.partition(".")[0]
-    return SHOWN.index(first) if first in SHOWN else len(SHOWN), group
+    return ALWAYS_SHOWN.index(first) if first in ALWAYS_SHOWN else len(ALWAYS_SHOWN), group
 
 
-def owner(path: str, choices: dict[str, str | None]) -> str | None:
-    """The group, or the key that holds an option, which a key belongs to: the longest of the names that it starts with."""
-    return max((place for place in choices if path.startswith(f"{place}.")), key=len, default=None)
+def owner(path: str, groups: Mapping[str, str | None]) -> str | None:
+    """Return the group, or the key that holds an option, which a key belongs to: the longest prefix."""
+    return max((group for group in groups if path.startswith(f"{group}.")), key=len, default=None)
 
 
-def shown(values: dict[str, object], group: str) -> str:
-    return "  ".join(
-        f"{path.removeprefix(f'{group}.')}={catalog.as_typed(value)}"
-        for path, value in values.items()
-        if not path.endswith(".fused")
-    )
+def shown(values: Mapping[str, object], group: str) -> str:
+    """Return keys and values in a line, as they are typed without their group."""
+    visible = {path.removeprefix(f"{group}."): value for path, value in values.items() if not path.endswith(HIDDEN_KEYS)}
+    return "  ".join(f"{key}={schema.as_typed(value)}" for key, value in visible.items())
 
 
 def facts(run: Run) -> Iterator[tuple[str, str]]:
-    sizes = ", ".join(
-        f"{len(loader):,} {name}" for name, loader in (("train", run.train), ("val", run.val), ("test", run.test))
-    )
+    """Yield names and values of facts about a run: samples, model, steps, device."""
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in (("train", run.train), ("val", run.val), ("test", run.test)))
     kind = f"{run.data.outputs} classes" if run.data.task == "classification" else run.data.task
     yield "samples", f"{sizes}; {'x'.join(map(str, run.data.input_shape))}, {kind}"
-    yield "model", f"{parameters(run.model):,} parameters"
-    yield "updates", f"{run.clock.total_steps:,} ({run.clock.steps_per_epoch:,} an epoch)"
+    yield "model", f"{count_parameters(run.model):,} parameters"
+    yield "steps", f"{run.clock.total_steps:,} ({run.clock.steps_per_epoch:,} an epoch)"
     yield "device", describe(run.device)
 
 
-def settings(cfg: DictConfig, run: Run) -> dict[str, str | float]:
-    """The HParams row: the same keys in every run, never None."""
-    chosen = {
-        group: hydra_context.choice(group) or "none" for group in catalog.groups() if group not in catalog.MULTI_SELECT
+def hparams(cfg: DictConfig, run: Run, invocation: Invocation) -> dict[str, str | float]:
+    """Return the HParams row: the same keys in every run, never None, one type a key."""
+    row: dict[str, str | float] = {
+        group: invocation.choice(group) or "none" for group in catalog.groups() if group not in catalog.MULTI_SELECT
     }
-    chosen |= {
-        "reg": "+".join(name for slot in cfg.reg.values() for name in slot) or "none",
-        "aug": "+".join(cfg.aug) or "none",
-    }
-    numbers = {
-        path: OmegaConf.select(cfg, path)
-        for path in catalog.keys(catalog.folder() / "config.yaml")
-        if not path.startswith(("output", "runs", "allow", "threads", "resume"))
-    }
-    typed = (
-        " ".join(text for text in hydra_context.overrides() if not text.startswith(("hydra.", "output=")))
-        or "(defaults)"
-    )
-    numbers = {
-        path: catalog.as_typed(value) if isinstance(value, bool) else value for path, value in numbers.items()
-    }  # else TensorBoard shows 0.0000
-    return {
-        **chosen,
-        **numbers,
-        "batch_size": str(cfg.batch_size),
-        "lr": run.optimizer.param_groups[0]["base_lr"],
-        "overrides": typed,
-    }
+    row |= {group: "+".join(names) or "none" for group, names in multi_select(cfg).items()}
+    for path, key in schema.keys(catalog.folder() / "config.yaml").items():
+        if keys.is_setting(path):
+            value = OmegaConf.select(cfg, path)
+            words = isinstance(value, bool) or isinstance(key.default, str) or path == "batch_size"
+            row[path] = schema.as_typed(value) if words else value  # of a bool, TensorBoard would show 0.0000
+    typed = [text for text in invocation.overrides if keys.is_saved(keys.key_of(text)) and keys.key_of(text) != "output"]
+    return {**row, "lr": run.optimizer.param_groups[0]["base_lr"], "overrides": " ".join(typed) or "(defaults)"}
 
 
-def measures(summary: dict) -> dict[str, float]:
-    """Metrics of the HParams tab: final and best of validation, and test, where there are any."""
+def hparams_metrics(summary: Mapping) -> dict[str, float]:
+    """Return the metrics of the HParams tab: final and best of validation, and test, where there are any."""
     named = {"final": summary["final"]["val"], "best": summary["best"], "test": summary["test"]}
-    keys = ("loss", "accuracy", "r2")
     return {
-        f"hparams/{when}_{key}": scores[key]
+        f"hparams/{when}_{name}": scores[name]
         for when, scores in named.items()
         if scores
-        for key in keys
-        if scores.get(key) is not None
+        for name in METRICS
+        if scores.get(name) is not None
     }
 
 
-def guessing(run: Run, best: dict | None) -> str | None:
-    """A line on a run that has learnt nothing: its best scoring is that of one answer for all."""
+def no_better_than_guessing(run: Run, best: Mapping | None) -> str | None:
+    """Return a line on a run whose best evaluation is that of one answer for all samples, else None."""
+    hint = "it has learnt nothing; try another optimizer.lr, more epochs"
     if best and run.data.task == "classification":
-        share = run.val.targets.mean(0).max().item()  # of the commonest class
-        if best["accuracy"] <= share:
-            return f"val accuracy {best['accuracy']:.4f} is no better than always the same class ({share:.4f}): it has learnt nothing; try another optimizer.lr, more epochs"
+        fraction = run.val.targets.mean(0).max().item()  # of the commonest class
+        if best["accuracy"] <= fraction:
+            figure = f"val accuracy {best['accuracy']:.4f} is no better than always the same class ({fraction:.4f})"
+            return f"{figure}: {hint}"
     if best and run.data.task == "regression" and best["r2"] <= 0:
-        return f"val r2 {best['r2']:.4f} is no better than always the mean (0): it has learnt nothing; try another optimizer.lr, more epochs"
+        return f"val r2 {best['r2']:.4f} is no better than always the mean (0): {hint}"
     return None
 
 
-def farewell(console: Console, summary: dict, run: Run, directory: Path) -> None:
-    """The last lines: figures, where the run is, how to look at it."""
-    rate = f" ({summary['images_per_second']:,.0f} samples/s)" if summary["images_per_second"] else ""
-    console.say()
-    when = f"in update {summary['diverged_in']:,}, seen after" if "diverged_in" in summary else "after"
-    console.say(f"{summary['status']} {when} {summary['steps']:,} updates in {summary['seconds']:.1f} s{rate}")
-    final = {
-        key: value for key, value in (summary["final"]["val"] or {}).items() if key in ("loss", SCORE[run.data.task])
+def figures_of(run: Run, recorder: Recorder, outcome: Outcome, test: Mapping | None, notes: Sequence[str]) -> dict:
+    """Return the figures of summary.json."""
+    throughputs = [row["throughput"] for row in recorder.rows if row["split"] == "train"]
+    stops = [stop.verdict for stop in run.slots.stop if isinstance(stop, HasVerdict) and stop.verdict]
+    return {
+        "status": outcome.status,
+        "best": run.progress.best,
+        "final": {split: recorder.last(split) for split in ("train", "val")},
+        "test": test,
+        "steps": outcome.now.step,
+        **({"diverged_in": outcome.nonfinite_step} if outcome.nonfinite_step else {}),
+        "epochs": outcome.now.step / outcome.now.steps_per_epoch,
+        "seconds": round(recorder.seconds, 3),
+        "images_per_second": round(statistics.median(throughputs), 1) if throughputs else None,
+        "parameters": count_parameters(run.model),
+        "zeros": sum(int((weight == 0).sum()) for weight in decay_parameters(run.model)),
+        "weights_sha256": weights_digest(run.model),
+        "verdicts": [*notes, *stops],
     }
+
+
+def print_summary(console: Console, summary: Mapping, run: Run, directory: Path) -> None:
+    """Print the last lines of a run: figures, its directory, and how to look at it."""
+    score = score_of(run.data.task).name
+    rate = f" ({summary['images_per_second']:,.0f} samples/s)" if summary["images_per_second"] else ""
+    console.print()
+    when = f"at step {summary['diverged_in']:,}, noticed after" if "diverged_in" in summary else "after"
+    console.print(f"{summary['status']} {when} {summary['steps']:,} steps in {summary['seconds']:.1f} s{rate}")
+    final = {key: value for key, value in (summary["final"]["val"] or {}).items() if key in ("loss", score)}
     if final:
-        console.say(f"  final  val   {figures(final)}")
+        console.print(f"  final  val   {figures(final)}")
     if best := summary["best"]:
-        scores = {key: best[key] for key in ("loss", SCORE[run.data.task])}
-        console.say(f"  best   val   {figures(scores)}  (epoch {best['epoch']})")
+        scores = {key: best[key] for key in ("loss", score)}
+        console.print(f"  best   val   {figures(scores)}  (epoch {best['epoch']})")
     if summary["test"]:
-        console.say(f"  {'best' if best else 'last'}   test  {figures(summary['test'])}")
+        console.print(f"  {'best' if best else 'last'}   test  {figures(summary['test'])}")
     if summary["zeros"] > 0.001 * summary["parameters"]:
-        console.say(f"  {summary['zeros']:,} of {summary['parameters']:,} parameters are exactly 0")
+        console.print(f"  {summary['zeros']:,} of {summary['parameters']:,} parameters are exactly 0")
     if summary["incomplete"]:
-        console.say(f"  the disk did not take all: {', '.join(summary['incomplete'])}")
-    shown = directory.relative_to(Path.cwd()) if directory.is_relative_to(Path.cwd()) else directory
-    console.say(f"\nThe run is in {shown}")
-    console.say(f"Look at it:   {shown / 'curves.png'}")
-    console.say(f"              tensorboard --logdir {top(shown)}")
+        console.print(f"  incomplete on the disk: {', '.join(summary['incomplete'])}")
+    path = directory.relative_to(Path.cwd()) if directory.is_relative_to(Path.cwd()) else directory
+    console.print(f"\nRun directory: {path}")
+    console.print(f"Curves:        {path / 'curves.png'}")
+    console.print(f"Compare runs:  tensorboard --logdir {logdir(path)}")
     console.flush()
 
 
-def top(directory: Path) -> Path:
-    """The folder above all runs: outputs/DATE/RUN and outputs/sweeps/DATE/TIME/RUN both lie in outputs."""
+def logdir(directory: Path) -> Path:
+    """Return the folder above all runs: outputs/DATE/RUN and outputs/sweeps/DATE/TIME/RUN both lie in outputs."""
     return next((parent for parent in directory.parents if parent.name == "outputs"), directory.parent)

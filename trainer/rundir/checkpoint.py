@@ -1,7 +1,6 @@
-"""Checkpoints: files of a run that are there whole or not at all, and that a reader can tell good from bad."""
+"""Checkpoints: files that are complete or do not count, each verified by a digest before it is read."""
 
 import io
-import math
 import re
 from collections.abc import Iterator, Sequence
 from hashlib import sha256
@@ -11,91 +10,104 @@ import torch
 from torch import nn
 
 from trainer.base.atomic import atomic_write
-from trainer.base.clock import Clock
 from trainer.base.errors import DataError, MachineError
 from trainer.base.text import printable
 
-NEWEST = 2  # kept beside the best
+NEWEST = 2  # kept, with the best of each one's time
+FILE = re.compile(r"step-(\d+)\.pt")
 
 
 class Checkpoints:
     """`checkpoints/step-N.pt`, beside each its SHA-256, and the pointers `best` and `last`, text files that hold a name.
 
-    A checkpoint counts once its digest stands beside it; a pointer is moved after that. Every file is written under another
-    name, brought to the disk and renamed, so that a process or a machine that dies leaves the older ones as they were.
+    A checkpoint counts once its digest is beside it; a pointer is moved after that. Every file is written atomically, so that a
+    process or a machine that dies leaves the older ones as they were.
 
     Args:
         directory: the run's.
-        monitor: what is best: loss (small), accuracy or r2 (large); equal scores are decided by the loss.
-        best: the record of the best so far, of a run that goes on.
-    Errors: MachineError where that cannot be pointed at.
     """
 
-    def __init__(self, directory: Path, monitor: str, best: dict[str, float] | None = None) -> None:
+    def __init__(self, directory: Path) -> None:
         self.folder = directory / "checkpoints"
-        self.monitor = monitor
-        self.best = best
-        self.failed = False  # the newest attempt; the next that succeeds mends it
-        self._written: set[Path] = set()
-        self._kept: tuple[Path, io.BytesIO] | None = None  # the best, where the disk did not take it
-        if best and is_complete(kept := self.folder / f"step-{best['step']}.pt"):
-            try:
-                atomic_write(
-                    self.folder / "best", kept.name.encode()
-                )  # a process may die between its best checkpoint and the pointer to it
-            except OSError as error:
-                raise MachineError(
-                    f"{printable(self.folder / 'best')}: cannot be written ({error.strerror}); make room and resume it again"
-                ) from None
-
-    def better(self, now: Clock, scores: dict[str, float]) -> bool:
-        """Take a scoring; whether it is the best so far. A loss that is not finite never is."""
-        record = {"step": now.step, "epoch": now.epoch, **scores}
-        if not math.isfinite(scores["loss"]) or (self.best and self._rank(record) >= self._rank(self.best)):
-            return False
-        self.best = record
-        return True
+        self.failed = False  # the newest attempt to write one
+        self._written: set[Path] = set()  # by this process, with the present content
+        self._best_of: dict[Path, int | None] = {}  # the step of the best evaluation when a file was written
+        self._unwritten_best: tuple[Path, io.BytesIO] | None = None  # where the disk did not take it
 
     def save(self, state: dict, best: bool = False) -> None:
-        """Write a state, whose `step` names the file, and let `last` and, where it is one, `best` name it.
+        """Write a state, whose `step` names the file; `last` and, if it is the best so far, `best` point to it.
 
-        Errors: OSError, with the older ones as they were. A best one that the disk does not take stays in memory, and is written
-        before any later one: a run that goes on from a checkpoint finds the best of its time beside it.
+        Errors: OSError, with the older ones as they were. A best one that could not be written stays in memory, and is written
+        before any later one: a resumed run finds the best of its time beside its checkpoint.
         """
         self.failed = True
-        path, payload = self.folder / f"step-{state['step']}.pt", io.BytesIO()
+        path, payload = self._path(state["step"]), io.BytesIO()
         torch.save(state, payload)
+        self._best_of[path] = best_step(state)
         if best:
-            self._kept = path, payload
-        if self._kept:
-            self._put(*self._kept, ("last", "best"))
-            self._kept = None
+            self._unwritten_best = path, payload
+        if self._unwritten_best:
+            self._write(*self._unwritten_best, ("last", "best"))
+            self._unwritten_best = None
         if not best:
-            self._put(path, payload, ("last",))
+            self._write(path, payload, ("last",))
         self.failed = False
 
     def best_weights(self, device: torch.device) -> dict[str, torch.Tensor]:
-        """Of the best checkpoint, wherever it is; of the last where none was scored. Errors: DataError where there is none that is whole."""
-        if self._kept:
-            self._kept[1].seek(0)
-            return torch.load(self._kept[1], map_location=device, weights_only=True)["weights"]
-        path = pointed(self.folder, "best", "last")
+        """Return the weights of the best checkpoint; of the last one where none is the best. Errors: DataError."""
+        if self._unwritten_best:
+            self._unwritten_best[1].seek(0)
+            return torch.load(self._unwritten_best[1], map_location=device, weights_only=True)["weights"]
+        path = resolve_pointer(self.folder, "best", "last")
         if path is None:
-            raise DataError(f"{printable(self.folder)}: no checkpoint is there")
+            raise DataError(f"{printable(self.folder)}: no checkpoint found")
         return load(path, device)["weights"]
 
     def newest(self) -> Path | None:
-        """The newest that is whole."""
+        """Return the newest complete checkpoint."""
         return next(filter(is_complete, newest_first(self.folder)), None)
 
-    def _put(self, path: Path, payload: io.BytesIO, pointers: Sequence[str]) -> None:
+    def rewind(self, step: int, best: int | None, *, discard: bool) -> bool:
+        """Let `best` point to the checkpoint of the step `best`, as it was when the run was at `step`; False if it is not there.
+
+        Args:
+            discard: delete all checkpoints after `step`, which belong to an abandoned branch of the run, and let `last` point to it.
+        Errors: MachineError where a pointer cannot be written.
+        """
+        pointers = {"last": step} if discard else {}
+        found = best is not None and is_complete(self._path(best))
+        if found:
+            pointers["best"] = best
+        elif discard:
+            (self.folder / "best").unlink(missing_ok=True)
+        for pointer, target in pointers.items():
+            self._point(pointer, self._path(target))
+        if discard:
+            self._unwritten_best = None
+            self._written.discard(self._path(step))
+            for path in newest_first(self.folder):
+                if step_of(path) > step:
+                    self._delete(path)
+        return found
+
+    def _path(self, step: int) -> Path:
+        return self.folder / f"step-{step}.pt"
+
+    def _point(self, pointer: str, path: Path) -> None:
+        try:
+            atomic_write(self.folder / pointer, path.name.encode())
+        except OSError as error:
+            place = printable(self.folder / pointer)
+            raise MachineError(f"{place}: cannot be written ({error.strerror}); free some space and resume it again") from None
+
+    def _write(self, path: Path, payload: io.BytesIO, pointers: Sequence[str]) -> None:
         self.folder.mkdir(exist_ok=True)
-        if path not in self._written or not is_complete(path):  # what another process left there counts for nothing
+        if path not in self._written or not is_complete(path):  # another process's file may be of another branch
             try:
                 atomic_write(path, payload.getbuffer())
                 atomic_write(digest_path(path), f"{sha256(payload.getbuffer()).hexdigest()}\n".encode())
             except OSError:
-                path.unlink(missing_ok=True)  # it would count for nothing, and take the room of the next
+                path.unlink(missing_ok=True)  # incomplete, and it would take the space of the next
                 raise
             self._written.add(path)
         for pointer in pointers:
@@ -103,43 +115,62 @@ class Checkpoints:
         self._prune()
 
     def _prune(self) -> None:
+        """Delete old checkpoints: not the newest two, not those of `best` and `last`, not the best of each of these."""
         for left in self.folder.glob(".*"):
-            left.unlink(missing_ok=True)  # by a process that died while it wrote; this one writes nothing now
-        named = {
-            (self.folder / pointer).read_text().strip()
-            for pointer in ("best", "last")
-            if (self.folder / pointer).exists()
-        }
-        for path in list(newest_first(self.folder))[NEWEST:]:
-            if path.name not in named:
-                digest_path(path).unlink(missing_ok=True)
-                path.unlink()
+            left.unlink(missing_ok=True)  # of a process that died while it wrote; this one is not writing now
+        paths = list(newest_first(self.folder))
+        kept = {*paths[:NEWEST], *filter(None, (resolve_pointer(self.folder, name) for name in ("best", "last")))}
+        kept |= {self._path(step) for step in map(self._best_at, kept) if step is not None}
+        for path in paths:
+            if path not in kept:
+                self._delete(path)
 
-    def _rank(self, scores: dict[str, float]) -> tuple[float, float]:
-        sign = 1 if self.monitor == "loss" else -1
-        return sign * scores[self.monitor], scores["loss"]
+    def _best_at(self, path: Path) -> int | None:
+        """Return the step of the best evaluation at the time of a checkpoint, of an earlier process's by reading its metadata."""
+        if path not in self._best_of:
+            try:
+                self._best_of[path] = best_step(torch.load(path, map_location="cpu", mmap=True, weights_only=True))
+            except Exception:  # damaged: torch and pickle raise many kinds
+                self._best_of[path] = None
+        return self._best_of[path]
+
+    def _delete(self, path: Path) -> None:
+        digest_path(path).unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
+        self._written.discard(path)
+        self._best_of.pop(path, None)
 
 
 def export(model: nn.Module, path: Path) -> None:
-    """Weights and buffers under the model's own names, in the format of the safetensors library: for use elsewhere."""
+    """Write weights and buffers under the model's own names as safetensors, for use elsewhere."""
     from safetensors.torch import save
 
-    atomic_write(
-        path, save({name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()})
-    )
+    atomic_write(path, save({name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}))
+
+
+def best_step(state: dict) -> int | None:
+    """Return the step of the best evaluation that a state knows."""
+    best = state.get("progress", {}).get("best")
+    return best["step"] if best else None
 
 
 def digest_path(path: Path) -> Path:
+    """Return the file of a checkpoint's digest."""
     return path.with_name(f"{path.name}.sha256")
 
 
+def step_of(path: Path) -> int:
+    """Return the step in a checkpoint's name."""
+    return int(FILE.fullmatch(path.name)[1])
+
+
 def newest_first(folder: Path) -> Iterator[Path]:
-    """The checkpoints of a folder, whole or not, by their step."""
-    numbered = {path: re.fullmatch(r"step-(\d+)\.pt", path.name) for path in folder.glob("step-*.pt")}
-    yield from sorted((path for path, match in numbered.items() if match), key=lambda path: -int(numbered[path][1]))
+    """Yield the checkpoints of a folder, complete or not, from the latest step down."""
+    yield from sorted(filter(lambda path: FILE.fullmatch(path.name), folder.glob("step-*.pt")), key=step_of, reverse=True)
 
 
 def is_complete(path: Path) -> bool:
+    """Return whether a checkpoint has its digest and matches it."""
     try:
         return bool(read_verified(path))
     except DataError:
@@ -147,49 +178,48 @@ def is_complete(path: Path) -> bool:
 
 
 def read_verified(path: Path) -> bytes:
-    """A checkpoint's bytes, if they are those that were written. Errors: DataError."""
+    """Return a checkpoint's bytes. Errors: DataError where they are not those that were written."""
     try:
         payload = path.read_bytes()
     except OSError as error:
         raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from None
     try:
-        written = digest_path(path).read_text().strip()
+        written = digest_path(path).read_bytes().strip()
     except OSError:
-        raise DataError(f"{printable(path)}: was not finished: its digest is missing") from None
-    if sha256(payload).hexdigest() != written:
-        raise DataError(f"{printable(path)}: is damaged: its digest does not match")
+        raise DataError(f"{printable(path)}: incomplete: its digest is missing") from None
+    if sha256(payload).hexdigest().encode() != written:
+        raise DataError(f"{printable(path)}: damaged: its digest does not match")
     return payload
 
 
 def load(path: Path, device: torch.device) -> dict:
-    """A checkpoint's state: tensors, numbers, words, lists and dicts; nothing in the file is executed. Errors: DataError."""
+    """Return a checkpoint's state: tensors, numbers, strings, lists and dicts; nothing in the file is executed. Errors: DataError."""
     payload = read_verified(path)
     try:
         state = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
     except Exception as error:  # torch and pickle raise many kinds
-        raise DataError(
-            f"{printable(path)}: cannot be read as a checkpoint ({printable(str(error).partition(chr(10))[0])})"
-        ) from None
+        reason = printable(str(error).partition("\n")[0])
+        raise DataError(f"{printable(path)}: cannot be read as a checkpoint ({reason})") from None
     if (
         not isinstance(state, dict)
         or not isinstance(state.get("step"), int)
         or not isinstance(state.get("weights"), dict)
     ):
-        raise DataError(f"{printable(path)}: is not a checkpoint of a run")
+        raise DataError(f"{printable(path)}: not a checkpoint of a run")
     return state
 
 
-def pointed(folder: Path, *pointers: str) -> Path | None:
-    """The file that the first pointer there is names; only a checkpoint of the same folder counts."""
+def resolve_pointer(folder: Path, *pointers: str) -> Path | None:
+    """Return the file that the first existing pointer names; None unless it is named as a checkpoint of the same folder."""
     for pointer in pointers:
         if (folder / pointer).is_file():
-            name = (folder / pointer).read_text().strip()
-            return folder / name if re.fullmatch(r"step-\d+\.pt", name) else None
+            name = (folder / pointer).read_bytes().decode(errors="replace").strip()
+            return folder / name if FILE.fullmatch(name) else None
     return None
 
 
-def digest(model: nn.Module) -> str:
-    """SHA-256 of all weights and buffers, by name: equal for two runs only if they are equal bit for bit."""
+def weights_digest(model: nn.Module) -> str:
+    """Return the SHA-256 of all weights and buffers, by name: equal for two runs only if they are equal bit for bit."""
     total = sha256()
     for name, tensor in sorted(model.state_dict().items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

@@ -1,4 +1,4 @@
-"""task=evaluate: score finished runs again."""
+"""task=evaluate: evaluate finished runs again."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,127 +13,118 @@ from trainer.base.errors import ConfigError, DataError
 from trainer.base.text import printable
 from trainer.compare.record import find
 from trainer.compare.table import short
-from trainer.config import hydra_context
+from trainer.config import catalog, keys, schema
+from trainer.config.hydra_context import Invocation
+from trainer.config.keys import Role
 from trainer.engine.build import build_run
-from trainer.engine.fuse import fold
-from trainer.rundir import checkpoint, resume
+from trainer.engine.fuse import fuse
+from trainer.engine.run import Run
+from trainer.rundir import checkpoint, reader
 from trainer.rundir.console import Console, figure
 
-COUNTS = (
-    "device",
-    "threads",
-    "eval_batch_size",
-    "precision",
-    "compile",
-    "data.root",
-    "norm.fold",
-    "tta",
-    "residency",
-    "workers",
-)  # what the command line decides; the run, the rest
-PLAIN = ("task", "runs", "output", "allow", "data")
+ROLES = (Role.TASK, Role.COMMAND, Role.LAUNCH)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluate:
-    """Rebuild each run of `runs=[DIR,...]` from its own config.yaml, load its best weights and score every split.
+    """Rebuild each run of `runs=[DIR,...]` from its own config.yaml, load its best weights and evaluate every split.
 
-    A folder that is no run's stands for all runs in it that have weights, and a pattern as `outputs/*/*adam*` for all that it matches.
-    What the command line says of the device, the batch size, the precision and the data's folder takes precedence.
+    A folder that is no run's means all runs in it that have weights, a pattern as `outputs/*/*adam*` all that it matches. Device,
+    precision, folder of the data and the like are those of the command line.
     """
 
-    def run(self, cfg: DictConfig) -> float | None:
-        """Returns the last run's test score. Errors: ConfigError without a run, DataError where one cannot be read."""
-        for key in typed():
-            if key not in (*COUNTS, *PLAIN) and not key.startswith(("hydra.", "tta.")):
-                raise ConfigError(
-                    f"{key}: task=evaluate takes it from the run's own config.yaml; what can be said here: {', '.join(COUNTS)}"
-                )
+    def execute(self, cfg: DictConfig, invocation: Invocation) -> float | None:
+        """Return the last run's test score. Errors: ConfigError without a run, DataError where one cannot be read."""
+        for key in invocation.typed_keys:
+            if key != "data" and keys.role_of(key) not in ROLES and not keys.counts_in_evaluation(key):
+                known = ", ".join(path for path in known_keys() if keys.counts_in_evaluation(path))
+                raise ConfigError(f"{key}: task=evaluate takes it from the run's config.yaml; it accepts {known}, tta")
         if not cfg.runs:
             raise ConfigError("runs=[]: task=evaluate needs a run directory; write runs=[outputs/DATE/TIME-NAME]")
         console = Console()
-        scores = {directory: self._score(directory, cfg, console) for directory in directories(cfg.runs, console)}
+        scores = {path: evaluate_run(path, cfg, invocation, console) for path in run_directories(cfg.runs, console)}
         if len(scores) > 1:
-            console.say("\nThe test split of all:")
-            console.say(table("run", {short(directory): values for directory, values in scores.items()}))
+            console.print("\nTest split of all runs:")
+            console.print(table("run", {short(path): values for path, values in scores.items()}))
         return [*scores.popitem()[1].values()][-1]
 
-    def _score(self, directory: Path, cfg: DictConfig, console: Console) -> dict[str, float]:
-        """Print the scores of a run; returns those of the test split."""
-        folder = directory / "checkpoints"
-        if not is_scorable(directory):
-            raise DataError(
-                f"runs=[{directory}]: not a run with weights in it; it must hold config.yaml and checkpoints/"
-            )
-        saved = OmegaConf.create(resume.saved_config(directory, "runs"))
-        if "data" in typed() and cfg.data._target_ != saved.data._target_:
-            raise ConfigError(
-                f"data={hydra_context.choice('data')}: the run in {directory} was trained on other data, and is scored on its own"
-            )
-        said = {*typed(), *(key.partition(".")[0] for key in typed()), "device"} - {"norm.fold"}
-        for key in said & {*COUNTS}:
-            OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False)
-        run = build_run(saved)
-        model = run.model
-        try:
-            model.load_state_dict(checkpoint.load(checkpoint.pointed(folder, "best", "last"), run.device)["weights"])
-        except (RuntimeError, KeyError) as error:
-            raise DataError(
-                f"runs=[{directory}]: its weights do not fit its configuration ({str(error).splitlines()[0]})"
-            ) from None
-        if cfg.norm.fold:
-            model, count = fold(model, run.train.batch(torch.arange(2, device=run.device))[0])
-            console.say(
-                f"{count} batch norms folded into the layers before them"
-                if count
-                else "norm.fold: no batch norm stands directly behind a layer"
-            )
-        scores = {
-            name: run.score(model, loader, run.tta)
-            for name, loader in (("train", run.train), ("val", run.val), ("test", run.test))
-            if len(loader)
-        }
-        how = [
-            f"{'best' if (folder / 'best').is_file() else 'last'} weights",
-            *([f"tta={hydra_context.choice('tta')}"] if "tta" in typed() else []),
-        ]
-        console.say(f"{directory} ({', '.join(how)})")
-        console.say(table("split", scores))
-        return scores["test"]
+
+def known_keys() -> Iterator[str]:
+    """Yield the keys that any run has."""
+    yield from schema.keys(catalog.folder() / "config.yaml")
+    yield from ("data.root", "norm.fuse")
 
 
-def directories(patterns: Sequence[str], console: Console) -> Iterator[Path]:
-    """The runs that are meant, each once. Errors: DataError where a name matches nothing."""
+def evaluate_run(directory: Path, cfg: DictConfig, invocation: Invocation, console: Console) -> dict[str, float]:
+    """Print the scores of a run, and return those of the test split. Errors: DataError."""
+    folder = directory / "checkpoints"
+    if not has_weights(directory):
+        needs = "a run with weights; it must hold config.yaml and checkpoints/"
+        raise DataError(f"runs=[{printable(directory)}]: not {needs}")
+    run = build_run(merged(directory, cfg, invocation), invocation)
+    model = run.model
+    try:
+        state = checkpoint.load(checkpoint.resolve_pointer(folder, "best", "last"), run.device)
+        model.load_state_dict(state["weights"])
+    except (RuntimeError, KeyError) as error:
+        reason = printable(str(error).splitlines()[0])
+        raise DataError(f"runs=[{printable(directory)}]: its weights do not fit its configuration ({reason})") from None
+    if cfg.norm.fuse:
+        model, count = fuse(model, run.train.batch(torch.arange(2, device=run.device))[0])
+        fused = f"{count} batch norms fused into the layers before them"
+        console.print(fused if count else "norm.fuse: no batch norm directly follows a layer")
+    which = f"{'best' if (folder / 'best').is_file() else 'last'} weights"
+    views = [f"tta={invocation.choice('tta')}"] if "tta" in invocation.typed_keys else []
+    console.print(f"{printable(directory)} ({', '.join([which, *views])})")
+    scores = {name: run.evaluate(model, split, run.tta) for name, split in splits_of(run) if len(split)}
+    console.print(table("split", scores))
+    return scores["test"]
+
+
+def splits_of(run: Run) -> Sequence[tuple[str, object]]:
+    """Return the splits with their names."""
+    return ("train", run.train), ("val", run.val), ("test", run.test)
+
+
+def merged(directory: Path, cfg: DictConfig, invocation: Invocation) -> DictConfig:
+    """Return the run's own configuration with the keys that the command line decides. Errors: ConfigError, DataError."""
+    saved = OmegaConf.create(reader.read_config(directory, "runs"))
+    if "data" in invocation.typed_keys and cfg.data._target_ != saved.data._target_:
+        option = f"data={invocation.choice('data')}"
+        raise ConfigError(f"{option}: the run in {printable(directory)} was trained on other data; leave {option} out")
+    typed = {key for key in invocation.typed_keys if keys.counts_in_evaluation(key)}
+    typed = {"tta" if key.startswith("tta.") else key for key in typed}
+    for key in (typed | {"device"}) - {"norm.fuse"}:
+        OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False)
+    return saved
+
+
+def run_directories(patterns: Sequence[str], console: Console) -> Iterator[Path]:
+    """Yield the runs that are meant, each once. Errors: DataError where a name matches nothing."""
     found = {}
     for pattern in map(str, patterns):
-        if is_scorable(place := Path(pattern)):
+        if has_weights(place := Path(pattern)):
             found[place.resolve()] = place
             continue
         below, _ = find([pattern])
-        if len(below) > 1 and (without := [run for run in below if not is_scorable(run)]):
-            console.say(
-                f"note: {len(without)} of {len(below)} runs in {printable(pattern)} have no weights to score, as {short(without[0])}"
-            )
+        if len(below) > 1 and (without := [run for run in below if not has_weights(run)]):
+            count = f"{len(without)} of {len(below)} runs in {printable(pattern)}"
+            console.print(f"note: {count} have no weights to evaluate, as {short(without[0])}")
             below = [run for run in below if run not in without]
         found |= {run.resolve(): run for run in below}
     yield from found.values()
 
 
-def is_scorable(directory: Path) -> bool:
-    return (directory / "config.yaml").is_file() and checkpoint.pointed(
-        directory / "checkpoints", "best", "last"
-    ) is not None
+def has_weights(directory: Path) -> bool:
+    """Return whether a directory is that of a run with a checkpoint."""
+    pointed = checkpoint.resolve_pointer(directory / "checkpoints", "best", "last")
+    return (directory / "config.yaml").is_file() and pointed is not None
 
 
 def table(first: str, scores: Mapping[str, Mapping[str, float]]) -> Table:
-    """A row for each name, a column for each score."""
+    """Return a table with a row for each name and a column for each score."""
     headings = dict.fromkeys(heading for values in scores.values() for heading in values)
-    shown = Table(first, *headings, box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    made = Table(first, *headings, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name, values in scores.items():
-        shown.add_row(Text(name), *(figure(values[heading]) if heading in values else "" for heading in headings))
-    return shown
-
-
-def typed() -> set[str]:
-    """The keys on the command line."""
-    return {text.partition("=")[0] for text in hydra_context.overrides()}
+        made.add_row(Text(name), *(figure(values[heading]) if heading in values else "" for heading in headings))
+    return made

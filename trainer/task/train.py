@@ -1,43 +1,50 @@
-"""task=train: train a model and score its best weights."""
+"""task=train: train a model and evaluate its best weights."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 
-from trainer.cli.fast_exit import fewer_collections
-from trainer.config import hydra_context
+from trainer.base.interpreter import fewer_collections
+from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
-from trainer.engine.session import Training
+from trainer.engine.run import Run
+from trainer.engine.session import Session
 from trainer.rundir import directory as rundir
-from trainer.rundir import resume
+from trainer.rundir import reader, resume
 from trainer.rundir.console import Console
+from trainer.search.halving import early_stops
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train:
-    """Train for `epochs`, score the validation split every `eval_every`, and the best weights on the test split at the end."""
+    """Train for `epochs`, evaluate the validation split every `eval_every`, and the best weights on the test split."""
 
-    def run(self, cfg: DictConfig) -> float | None:
-        """Returns the best validation score, which is what a search goes by. Errors: UserError."""
+    def execute(self, cfg: DictConfig, invocation: Invocation) -> float | None:
+        """Return the best validation score, by which a search goes. Errors: UserError."""
         directory = Path(cfg.resume.run) if cfg.resume.run else None
         changed = resume.changes(directory, cfg) if directory else {}
         resume.require_allowed(changed, cfg.resume.allow)
-        if directory and "epochs" not in changed and (ended := resume.ended(directory)):
-            return nothing_left(directory, ended, cfg.monitor)
+        if directory and "epochs" not in changed and (summary := reader.completed_summary(directory)):
+            return nothing_left(directory, summary, cfg.monitor)
+
+        def build(cfg: DictConfig) -> Run:
+            run = build_run(cfg, invocation)
+            stops = early_stops(run.monitor, cfg.epochs, invocation)
+            return replace(run, slots=replace(run.slots, stop=[*run.slots.stop, *stops]))
+
         with fewer_collections():
-            run = build_run(cfg)
-        typed = hydra_context.overrides()
-        directory = directory or rundir.create(
-            Path(cfg.output), typed, hydra_context.sweep(), hydra_context.requested_directory()
-        )
+            run = build(cfg)
+        if directory is None:
+            directory = rundir.create(
+                Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
+            )
         with rundir.lock(directory):
-            return Training(cfg, run, directory, typed, changed).do()
+            return Session(cfg, build, run, directory, invocation, changed).execute()
 
 
 def nothing_left(directory: Path, summary: dict, monitor: str) -> float | None:
-    """A finished run has nothing to resume."""
-    Console().say(
-        f"{directory}: {summary['status']} already after {summary['steps']:,} updates; nothing to do. epochs=+N adds N epochs."
-    )
-    return resume.best_score(summary, monitor)
+    """Print that a complete run has nothing to resume, and return its best score."""
+    end = f"{summary['status']} after {summary['steps']:,} steps"
+    Console().print(f"{directory}: already {end}; nothing to do. epochs=+N adds N epochs.")
+    return reader.best_score(summary, monitor)

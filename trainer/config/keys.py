@@ -1,0 +1,101 @@
+"""The one table of what each key of the configuration is. Every list of keys elsewhere is a filter of it. No torch here."""
+
+from enum import Enum
+
+
+class Role(Enum):
+    """What a key decides."""
+
+    SHAPES = "the run itself: another value trains another model"
+    LOCATION = "the folder of the data: another folder may hold other data, but its path is no name for a run"
+    LENGTH = "how long the run is: a longer run continues a shorter one"
+    RECOVERY = "what a run does when its loss is not finite or a batch does not fit"
+    RECORDING = "when a run logs and saves"
+    MACHINE = "where and with what the run computes: results are the same"
+    TASK = "which task is executed"
+    COMMAND = "what this command reads and where it writes"
+    LAUNCH = "how this command was launched: never saved with a run"
+
+
+# Keys of conf/config.yaml. A longer key comes before the group it belongs to; a group's own keys shape the run.
+ROLES = {
+    "seed": Role.SHAPES,
+    "epochs": Role.LENGTH,
+    "batch_size": Role.SHAPES,
+    "accumulate": Role.SHAPES,
+    "drop_last": Role.SHAPES,
+    "eval_every": Role.SHAPES,
+    "precision": Role.SHAPES,
+    "compile": Role.SHAPES,
+    "monitor": Role.SHAPES,
+    "scale_lr": Role.SHAPES,
+    "base_batch": Role.SHAPES,
+    "on_nan": Role.RECOVERY,
+    "on_oom": Role.RECOVERY,
+    "log_every": Role.RECORDING,
+    "save_every": Role.RECORDING,
+    "device": Role.MACHINE,
+    "threads": Role.MACHINE,
+    "residency": Role.MACHINE,
+    "workers": Role.MACHINE,
+    "eval_batch_size": Role.MACHINE,
+    "data.root": Role.LOCATION,
+    "data.cache": Role.MACHINE,
+    "data.download": Role.MACHINE,
+    "task": Role.TASK,
+    "output": Role.COMMAND,
+    "runs": Role.COMMAND,
+    "allow": Role.COMMAND,
+    "resume": Role.LAUNCH,
+    "sweep": Role.LAUNCH,
+    "hydra": Role.LAUNCH,
+}
+EVALUATION = ("precision", "compile", "tta", "norm.fuse", "data.root")  # task=evaluate takes them beside the machine's
+
+
+def role_of(key: str) -> Role:
+    """Return the role of a key: that of its longest prefix in the table; a key of a group shapes the run."""
+    parts = key.lstrip("+~").partition("@")[0].replace("/", ".").split(".")
+    prefixes = (".".join(parts[:length]) for length in range(len(parts), 0, -1))
+    return next((ROLES[prefix] for prefix in prefixes if prefix in ROLES), Role.SHAPES)
+
+
+def key_of(override: str) -> str:
+    """Return the key of an override KEY=VALUE."""
+    return override.partition("=")[0]
+
+
+def belongs_to_run(key: str) -> bool:
+    """Return whether a resumed run keeps its own value of the key."""
+    return role_of(key) not in (Role.TASK, Role.COMMAND, Role.LAUNCH)
+
+
+def is_saved(key: str) -> bool:
+    """Return whether config.yaml and overrides.txt of a run hold the key."""
+    return role_of(key) is not Role.LAUNCH
+
+
+def shapes_run(key: str) -> bool:
+    """Return whether another value of the key makes another run, which a checkpoint cannot continue."""
+    return role_of(key) in (Role.SHAPES, Role.LOCATION)
+
+
+def makes_another_job(key: str) -> bool:
+    """Return whether two values of the key make two jobs of a sweep."""
+    return shapes_run(key) or role_of(key) is Role.LENGTH
+
+
+def is_named(key: str) -> bool:
+    """Return whether the name of a run's directory holds the key."""
+    return role_of(key) in (Role.SHAPES, Role.LENGTH, Role.TASK)
+
+
+def is_setting(key: str) -> bool:
+    """Return whether the key is a setting of a run that tables and HParams show."""
+    return belongs_to_run(key)
+
+
+def counts_in_evaluation(key: str) -> bool:
+    """Return whether task=evaluate takes the key from the command line instead of the run's config.yaml."""
+    known = (key.partition("@")[0] == name or key.startswith(f"{name}.") for name in EVALUATION)
+    return role_of(key) is Role.MACHINE or any(known)

@@ -1,0 +1,33 @@
+"""The batches of a run, in the order that (seed, epoch) and the samples' losses give."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+
+import torch
+from torch import Tensor
+
+from trainer.base.rng import derive
+from trainer.engine.run import MicroBatch, Run
+
+
+def batches(run: Run) -> Iterator[tuple[Sequence[Tensor], list[MicroBatch]]]:
+    """Yield the batch of each step that is left: indices, and images with targets, of its micro-batches, on the device.
+
+    A batch is one micro-batch unless gradients are accumulated. A resumed run begins within its epoch, in that epoch's order.
+    """
+    rng = torch.Generator(run.device)
+    progress = run.progress
+    first_epoch, done = divmod(progress.step, run.clock.steps_per_epoch)
+    for epoch in range(first_epoch, run.epochs):
+        rng.manual_seed(derive(run.seed, "order", epoch))
+        if progress.order is None or not done:
+            progress.order = run.sampler(epoch, run.train.targets, progress.losses, rng)
+        order = progress.order
+        if run.drop_last:
+            order = order[: len(order) - len(order) % (run.batch_size * run.accumulate)]
+        micro_batches = order.split(run.batch_size)[done * run.accumulate :]
+        done = 0
+        with closing(run.train.batches(micro_batches)) as arriving:
+            for first in range(0, len(micro_batches), run.accumulate):
+                indices = micro_batches[first : first + run.accumulate]
+                yield indices, [next(arriving) for _ in indices]
