@@ -11,8 +11,8 @@ import torch
 from matplotlib.figure import Figure
 from torch import nn
 
-from trainer.init.plain import LargeNormal, Normal, SmallNormal
-from trainer.init.scaled import HeNormal, LecunNormal
+from trainer.init.fixed_scale import LargeNormal, Normal, SmallNormal
+from trainer.init.variance_scaling import HeNormal, LecunNormal
 
 WIDTH, DEPTH, SAMPLES = 4096, 6, 16
 PAGE = Path(__file__).parents[2] / "docs" / "activation_spread.png"

@@ -101,7 +101,7 @@ def test_every_technique_has_an_option():
         for path in package.rglob("*.py")
         if path.relative_to(package).parts[0].removesuffix(".py") in (*catalog.groups(), "data")
     ]
-    helpers = {
+= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.variance_scaling.Scaled"}  # what a family shares= {
         "trainer.model.resnet.EveryOtherPixel",
         "trainer.preprocess.Affine",
         "trainer.preprocess.Projection",
@@ -109,8 +109,8 @@ def test_every_technique_has_an_option():
         "trainer.reg.penalties.Size",
         "trainer.reg.stochastic_depth.SurvivingResidual",
     }
-    helpers |= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.scaled.Scaled"}  # what a family shares
-    helpers |= {
+= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.variance_scaling.Scaled"}  # what a family shares|= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.variance_scaling.Scaled"}  # what a family shares
+= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.variance_scaling.Scaled"}  # what a family shares|= {
         "trainer.norm.BatchNorm",
         "trainer.norm.GroupNorm",
         "trainer.norm.RmsNorm",

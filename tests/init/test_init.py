@@ -8,8 +8,8 @@ from nets import ACTS, BATCH, RELU, chain
 from scipy import stats
 from torch import nn
 
-from trainer.init.measured import DataDependent, Lsuv, RandomWalk
-from trainer.init.plain import (
+from trainer.init.data_dependent import DataDependent, Lsuv, RandomWalk
+from trainer.init.fixed_scale import (
     Constant,
     Default,
     LargeNormal,
@@ -20,7 +20,7 @@ from trainer.init.plain import (
     Uniform,
     Zeros,
 )
-from trainer.init.scaled import (
+from trainer.init.variance_scaling import (
     Auto,
     FanInUniform,
     HeNormal,

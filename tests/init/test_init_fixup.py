@@ -10,7 +10,7 @@ from torch import nn
 from trainer.base.layers import Residual
 from trainer.engine.build import build_run
 from trainer.init.fixup import Fixup, Scale, Shift
-from trainer.init.scaled import HeNormal
+from trainer.init.variance_scaling import HeNormal
 from trainer.norm import Batch, Layer, Rms
 
 

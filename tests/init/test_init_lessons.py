@@ -7,8 +7,8 @@ import torch
 from nets import ROOT2, chain, mean_square
 from torch import nn
 
-from trainer.init.plain import Constant, LargeNormal, Normal, Ones, SmallNormal, Zeros
-from trainer.init.scaled import HeNormal, LecunNormal
+from trainer.init.fixed_scale import Constant, LargeNormal, Normal, Ones, SmallNormal, Zeros
+from trainer.init.variance_scaling import HeNormal, LecunNormal
 
 
 @pytest.mark.parametrize(

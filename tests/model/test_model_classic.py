@@ -8,7 +8,7 @@ from nets import SUMS, avg_pool, copied, make_kit, scrambled
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.model.classic import AlexNet, LeNet, Vgg
+from trainer.model.vgg import AlexNet, LeNet, Vgg
 
 
 def test_alexnet_on_large_images_is_torchvisions():

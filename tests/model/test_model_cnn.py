@@ -10,7 +10,7 @@ from torch.testing import assert_close
 from trainer.act import Maxout
 from trainer.model.cnn import Cnn
 from trainer.model.fitnet import FitNet
-from trainer.model.parts import after, pooling
+from trainer.model.blocks import after, pooling
 from trainer.pool import Fractional
 
 

@@ -8,7 +8,7 @@ from torch import nn
 
 from trainer.base.errors import ConfigError, DataError
 from trainer.engine.build import build_run
-from trainer.model.retrofit import trial
+from trainer.model.surgery import trial
 from trainer.model.torchvision import BUILDERS, built, enter, fits
 
 NAMES = torchvision.models.list_models(module=torchvision.models)

@@ -6,7 +6,7 @@ from torch import nn
 
 from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
-from trainer.model.parts import average_part, pooling, require_image_shape
+from trainer.model.blocks import average_part, pooling, require_image_shape
 
 
 class Cnn(nn.Sequential):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import weight_of
-from trainer.model.parts import after, pooling, require_image_shape
+from trainer.model.blocks import after, pooling, require_image_shape
 
 
 class FastCnn(nn.Module):

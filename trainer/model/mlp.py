@@ -7,7 +7,7 @@ from torch import nn
 
 from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
-from trainer.model.parts import dense_part
+from trainer.model.blocks import dense_part
 
 
 class Mlp(nn.Sequential):

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import Residual
-from trainer.model.parts import average_part, require_image_shape, residual_blocks
+from trainer.model.blocks import average_part, require_image_shape, residual_blocks
 
 
 class CifarResNet(nn.Sequential):

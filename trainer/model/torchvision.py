@@ -13,8 +13,8 @@ from trainer.base.errors import DataError
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import weight_layers
 from trainer.base.text import did_you_mean
-from trainer.model.parts import require_image_shape
-from trainer.model.retrofit import HIDDEN, replace_act, replace_drop, replace_norm, swap, trial
+from trainer.model.blocks import require_image_shape
+from trainer.model.surgery import HIDDEN, replace_act, replace_drop, replace_norm, swap, trial
 
 SMALL = 64  # pixels: the longer side up to which stem=auto is stem=small
 LARGEST = 512  # pixels: where the search for a side that fits ends

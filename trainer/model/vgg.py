@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from torch import nn
 
 from trainer.base.layer_factory import LayerFactory
-from trainer.model.parts import after, dense_part, pooling, require_image_shape
+from trainer.model.blocks import after, dense_part, pooling, require_image_shape
 
 VGG_STAGES = {11: (1, 1, 2, 2, 2), 13: (2, 2, 2, 2, 2), 16: (2, 2, 3, 3, 3), 19: (2, 2, 4, 4, 4)}
 VGG_WIDTHS = (64, 128, 256, 512, 512)

@@ -10,7 +10,7 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from trainer.act import Maxout
-from trainer.model.retrofit import replace_act, replace_drop, replace_norm
+from trainer.model.surgery import replace_act, replace_drop, replace_norm
 from trainer.model.torchvision import built
 from trainer.norm import Layer
 

@@ -8,7 +8,7 @@ from nets import RELU, ROOT2, chain, mean_square
 from torch import nn
 
 from trainer.base.layers import Residual
-from trainer.init.measured import DataDependent, Lsuv, RandomWalk
+from trainer.init.data_dependent import DataDependent, Lsuv, RandomWalk
 from trainer.norm import Layer
 from trainer.reg.dropconnect import DropConnect
 
