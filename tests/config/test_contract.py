@@ -101,16 +101,17 @@ def test_every_technique_has_an_option():
         for path in package.rglob("*.py")
         if path.relative_to(package).parts[0].removesuffix(".py") in (*catalog.groups(), "data")
     ]
-= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.variance_scaling.Scaled"}  # what a family shares= {
+    helpers = {
         "trainer.model.resnet.EveryOtherPixel",
         "trainer.preprocess.Affine",
         "trainer.preprocess.Projection",
         "trainer.reg.dropconnect.DroppedWeight",
-        "trainer.reg.penalties.Size",
+        "trainer.reg.penalties.WeightPenalty",
         "trainer.reg.stochastic_depth.SurvivingResidual",
     }
-= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.variance_scaling.Scaled"}  # what a family shares|= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.variance_scaling.Scaled"}  # what a family shares
-= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.variance_scaling.Scaled"}  # what a family shares|= {
+    # Base classes of a family.
+    helpers |= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.variance_scaling.Scaled"}
+    helpers |= {
         "trainer.norm.BatchNorm",
         "trainer.norm.GroupNorm",
         "trainer.norm.RmsNorm",
