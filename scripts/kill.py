@@ -24,7 +24,7 @@ import torch
 
 from trainer.base.errors import DataError
 from trainer.cli import main
-from trainer.rundir import checkpoint, resume
+from trainer.rundir import checkpoint, reader
 
 WORDS = (
     "model=mlp",
@@ -106,14 +106,14 @@ def unreadable(run: Path) -> str | None:
     """What of a run that has begun cannot be read; None where all can."""
     checkpoints = run / "checkpoints"
     try:
-        resume.overrides(run)
-        resume.saved_config(run)
+        reader.read_overrides(run)
+        reader.read_config(run)
         digests = [path for path in checkpoint.newest_first(checkpoints) if checkpoint.digest_path(path).exists()]
         for path in digests if checkpoints.is_dir() else ():
             checkpoint.load(path, torch.device("cpu"))
         for pointer in ("best", "last"):
             if (checkpoints / pointer).exists() and not checkpoint.is_complete(
-                checkpoint.pointed(checkpoints, pointer)
+                checkpoint.resolve_pointer(checkpoints, pointer)
             ):
                 return f"{pointer} names what is not whole"
         if (run / "summary.json").exists():
@@ -165,13 +165,13 @@ def kill(folder: Path, kills: int, seed: int) -> int:
         for run in begun(folder) - ended:
             if why := unreadable(run):
                 wrong["unreadable"].add(f"{run.name}: {why}")
-            if resume.status(run) == "finished":
+            if reader.read_status(run) == "finished":
                 ended.add(run)
                 if results(run) != wanted:
                     wrong["different"].add(run.name)
             elif done >= kills and not killed:
                 ended.add(run)
-                wrong["not resumed"].add(f"{run.name}: {resume.status(run) or 'never ended'}")
+                wrong["not resumed"].add(f"{run.name}: {reader.read_status(run) or 'never ended'}")
     for kind, cases in wrong.items():
         for case in sorted(cases):
             print(f"{kind}: {case}")

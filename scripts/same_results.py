@@ -1,9 +1,10 @@
-"""Compare two revisions of the code run by run: final weights bit for bit, every row of metrics.jsonl, and each task's figures.
+"""Compare two revisions run by run: final weights bit for bit, every row of metrics.jsonl, each task's figures.
 
     python scripts/same_results.py OLD [NEW] [--only WORD] [--rename NEW_KEY=OLD_KEY ...]
 
-OLD and NEW are git revisions; NEW defaults to the working tree. Each revision runs all command lines below in one process, in folders of
-their own. `--rename` translates a key that OLD spells differently. Prints one line a command and exits with 1 if any differs.
+OLD and NEW are git revisions; NEW defaults to the working tree. Each revision runs all command lines below in one
+process, in folders of their own. `--rename` translates a key that OLD spells differently. Prints one line a command and
+exits with 1 if any differs.
 """
 
 import argparse
@@ -95,7 +96,8 @@ for number, command in enumerate(json.load(open(sys.argv[1]))):
         names = sorted(path.name for path in (run / "checkpoints").glob("*.pt"))
         kept = {key: summary.get(key) for key in ("status", "best", "test", "steps", "zeros")}
         for scores in (kept["best"], kept["test"]):
-            scores and scores.pop("seconds", None)
+            if scores:
+                scores.pop("seconds", None)
         result["runs"].append({"weights": summary.get("weights_sha256"), "rows": rows, "summary": kept, "checkpoints": names})
     results.append(result)
 os.chdir(home)

@@ -11,7 +11,7 @@ from trainer.base.clock import Clock
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
 from trainer.norm import Batch
-from trainer.rundir.checkpoint import digest
+from trainer.rundir.checkpoint import weights_digest
 
 CLOCK = Clock(total_steps=20, steps_per_epoch=5)
 
@@ -102,9 +102,9 @@ def test_swa_scores_the_model_itself_before_its_start_and_then_leaves_it_alone(m
     walk(model, swa, range(10))
     assert swa.evaluated(model, loader(10)) is model
     last = walk(model, swa, range(10, 20))[-1]
-    before = digest(model)
+    before = weights_digest(model)
     scored = swa.evaluated(model, loader(10))
-    assert scored is not model and digest(model) == before and model.training
+    assert scored is not model and weights_digest(model) == before and model.training
     assert all(np.array_equal(value.detach().numpy(), last[name]) for name, value in model.named_parameters())
 
 
@@ -183,7 +183,7 @@ def test_an_average_taken_up_from_its_state_goes_on_as_if_never_left(make, tmp_p
     again.load_state_dict(state["averaging"])
     torch.manual_seed(0)
     walk(other, again, range(9, 16))
-    assert digest(again.evaluated(other, train)) == digest(whole.evaluated(one, train))
+    assert weights_digest(again.evaluated(other, train)) == weights_digest(whole.evaluated(one, train))
 
 
 @pytest.mark.parametrize("averaging", ["ema", "swa"])
@@ -191,7 +191,7 @@ def test_the_run_is_the_same_whatever_is_averaged_beside_it(averaging, fitted):
     words = ("model=mlp", "model.hidden=[8]", "norm=batch", "epochs=4", "threads=1")
     plain, plain_curves = fitted(*words)
     run, curves = fitted(*words, f"averaging={averaging}")
-    assert digest(run.model) == digest(plain.model)
+    assert weights_digest(run.model) == weights_digest(plain.model)
     scores, plain_scores = (
         [row["loss"] for row in each.rows if row["split"] == "val"] for each in (curves, plain_curves)
     )

@@ -12,7 +12,7 @@ from trainer.base.errors import Interrupted
 
 @contextmanager
 def first_update():
-    with signals.Signals() as taken, taken.at_once():
+    with signals.Signals() as taken, taken.interrupt_immediately():
         yield
 
 

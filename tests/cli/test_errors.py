@@ -199,6 +199,6 @@ def test_what_is_told_cannot_steer_the_terminal(capsys):
     from trainer.rundir.console import Console
 
     print_error(DataError("bad \x1b[31mname\r\n2 lines"))
-    Console().say("note: \x1b]0;title\x07name")
+    Console().print("note: \x1b]0;title\x07name")
     told = capsys.readouterr()
     assert told.err == "train: bad ?[31mname?\n2 lines\n" and told.out == "note: ?]0;title?name\n"

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from trainer.cli.fast_exit import ALLOCATIONS, fewer_collections
+from trainer.base.interpreter import ALLOCATIONS, fewer_collections
 
 PROGRAM = """
 import atexit, sys, threading
@@ -66,7 +66,7 @@ def test_garbage_is_looked_for_as_before_afterwards():
 def test_only_what_was_imported_is_kept_for_good():
     program = """
 import gc
-from trainer.cli.fast_exit import freeze_imports
+from trainer.base.interpreter import freeze_imports
 freeze_imports()
 before = gc.get_freeze_count()
 made = [[] for _ in range(1000)]

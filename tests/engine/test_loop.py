@@ -11,7 +11,7 @@ from trainer.base.clock import Clock
 from trainer.base.rng import derive
 from trainer.engine.build import build_run
 from trainer.engine.loop import batches
-from trainer.rundir.checkpoint import digest
+from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.recorder import Recorder
 
 PLAIN = ("model=mlp", "model.hidden=[16]", "epochs=2", "sampler=sequential", "threads=1")
@@ -174,9 +174,9 @@ def test_gradient_norm_and_update_ratio_are_measured_before_edits_and_after_the_
 def test_scoring_leaves_the_model_as_it_was_and_weighs_every_sample_alike(composed):
     run = build_run(composed("model=mlp", "norm=batch", "reg=dropout"))
     run.model.train()
-    before = digest(run.model)
+    before = weights_digest(run.model)
     scores = replace(run, eval_batch_size=50).score(run.model, run.val)
-    assert digest(run.model) == before and run.model.training
+    assert weights_digest(run.model) == before and run.model.training
     assert scores == pytest.approx(replace(run, eval_batch_size=10_000).score(run.model, run.val), rel=1e-6)
     run.model.eval()
     with torch.no_grad():

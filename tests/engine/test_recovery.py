@@ -91,7 +91,7 @@ def mine(package):
 
 
 def weights(run):
-    return checkpoint.load(checkpoint.pointed(run / "checkpoints", "last"), torch.device("cpu"))["model"]
+    return checkpoint.load(checkpoint.resolve_pointer(run / "checkpoints", "last"), torch.device("cpu"))["model"]
 
 
 def trained(run_in_process, tmp_path, *words):
@@ -309,7 +309,7 @@ def test_the_best_weights_are_exported_for_use_elsewhere(honest):
     from safetensors.torch import load_file
 
     exported = load_file(honest / "weights.safetensors")
-    best = checkpoint.load(checkpoint.pointed(honest / "checkpoints", "best"), torch.device("cpu"))["weights"]
+    best = checkpoint.load(checkpoint.resolve_pointer(honest / "checkpoints", "best"), torch.device("cpu"))["weights"]
     assert exported.keys() == best.keys() and all(torch.equal(exported[name], best[name]) for name in best)
     assert not any(name.startswith("_orig_mod") for name in exported)
 

@@ -204,7 +204,7 @@ def test_views_are_averaged_by_evaluate_and_by_a_run_that_asks_for_them(finished
     assert code == 0
     built = build_run(OmegaConf.load(run / "config.yaml"))
     built.model.load_state_dict(
-        checkpoint.load(checkpoint.pointed(run / "checkpoints", "best"), built.device)["weights"]
+        checkpoint.load(checkpoint.resolve_pointer(run / "checkpoints", "best"), built.device)["weights"]
     )
     built.model.eval()
     with torch.no_grad():

@@ -40,8 +40,8 @@ def test_the_two_newest_and_the_best_are_kept_each_with_its_digest(tmp_path):
     files = [f"step-{step}.pt{ending}" for step in (20, 40, 50) for ending in ("", ".sha256")]
     assert names(kept.folder) == sorted(["best", "last", *files])
     assert (
-        checkpoint.pointed(kept.folder, "best").name == "step-20.pt"
-        and checkpoint.pointed(kept.folder, "last").name == "step-50.pt"
+        checkpoint.resolve_pointer(kept.folder, "best").name == "step-20.pt"
+        and checkpoint.resolve_pointer(kept.folder, "last").name == "step-50.pt"
     )
     assert torch.equal(
         checkpoint.load(kept.folder / "step-20.pt", torch.device("cpu"))["weights"]["w"], torch.full((50,), 20.0)
@@ -89,7 +89,7 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
 def test_only_checkpoints_of_the_same_folder_can_be_pointed_at(tmp_path):
     for word in ("../../elsewhere.pt", "/etc/passwd", "step-1.pt.sha256", ""):
         (tmp_path / "best").write_text(word)
-        assert checkpoint.pointed(tmp_path, "best") is None
+        assert checkpoint.resolve_pointer(tmp_path, "best") is None
 
 
 def test_steps_are_ordered_as_numbers(tmp_path):

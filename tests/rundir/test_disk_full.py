@@ -15,10 +15,10 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 from torch.utils.tensorboard.summary import scalar
 
-from trainer.base.atomic import AppendOnlyFile
 from trainer.base.clock import Clock
 from trainer.base.errors import MachineError
 from trainer.rundir import curves_plot
+from trainer.rundir.append_only import AppendOnlyFile
 from trainer.rundir.console import Console
 from trainer.rundir.event_file import EventFile
 from trainer.rundir.recorder import Recorder
@@ -196,8 +196,8 @@ def test_a_log_on_a_full_disk_is_told_of_once_on_the_terminal(tmp_path, capsys):
     (tmp_path / "run.log").symlink_to("/dev/full")
     console = Console(tmp_path / "run.log")
     for number in range(3):
-        console.say(f"line {number}")
-    console.record("for the log alone")
+        console.print(f"line {number}")
+    console.log_only("for the log alone")
     console.flush()
     warning = f"warning: {tmp_path}/run.log: incomplete from here on (No space left on device); training goes on"
     assert capsys.readouterr().out.splitlines() == ["line 0", warning, "line 1", "line 2"]
@@ -208,7 +208,7 @@ def test_a_log_is_whole_again_when_there_is_room(tmp_path, capsys):
     console = Console(tmp_path / "run.log")
     with files_of_at_most(20):
         for number in range(5):
-            console.say(f"line {number}")
+            console.print(f"line {number}")
         assert (tmp_path / "run.log").read_text() == "line 0\nline 1\n" and console.incomplete == ["run.log"]
     console.flush()
     assert (tmp_path / "run.log").read_text() == "".join(
@@ -223,7 +223,7 @@ from trainer.rundir.console import Console
 
 console = Console(Path(sys.argv[1]))
 for number in range(3):
-    console.say(f"line {number}")
+    console.print(f"line {number}")
 """
 
 

@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from trainer.base import atomic
 from trainer.base.errors import ConfigError, DataError, MachineError
 from trainer.config.untrusted import quote, unquote
-from trainer.rundir import checkpoint, resume
+from trainer.rundir import checkpoint, reader, resume
 from trainer.rundir import directory as rundir
 
 NAMES = [
@@ -196,7 +196,7 @@ def test_no_home_no_language_and_a_strict_umask_are_fine(tmp_path):
     done = stranger(home, *SMALL)
     assert done.returncode == 0, done.stderr
     run = only_run(home)
-    assert all(path.stat().st_mode & 0o077 == 0 for path in run.rglob("*")) and checkpoint.pointed(
+    assert all(path.stat().st_mode & 0o077 == 0 for path in run.rglob("*")) and checkpoint.resolve_pointer(
         run / "checkpoints", "last"
     )
 
@@ -289,7 +289,7 @@ def test_a_run_whose_configuration_is_damaged_is_not_resumed(name, unfinished):
     if CONFIGS[name] is not None:
         (unfinished / "config.yaml").write_text(CONFIGS[name])
     with pytest.raises(DataError, match="cannot be read|not that of a run"):
-        resume.saved_config(unfinished)
+        reader.read_config(unfinished)
 
 
 FILES = {
@@ -324,11 +324,11 @@ def test_a_process_that_died_before_it_moved_the_pointer_is_helped_out(tmp_path)
         first.save({"step": step, "weights": {"w": torch.full((1,), float(step))}}, best=True)
     (first.folder / "best").write_text("step-1.pt")  # as it was before the last write of the process
     again = checkpoint.Checkpoints(tmp_path, "loss", {"step": 2, "loss": 0.5})
-    assert checkpoint.pointed(again.folder, "best").name == "step-2.pt"
+    assert checkpoint.resolve_pointer(again.folder, "best").name == "step-2.pt"
     checkpoint.Checkpoints(
         tmp_path, "loss", {"step": 9, "loss": 0.5}
     )  # a checkpoint that is not there is nothing to point at
-    assert checkpoint.pointed(again.folder, "best").name == "step-2.pt"
+    assert checkpoint.resolve_pointer(again.folder, "best").name == "step-2.pt"
 
 
 def test_what_another_process_left_under_a_checkpoints_name_is_written_anew(tmp_path):

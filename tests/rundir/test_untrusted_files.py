@@ -14,7 +14,7 @@ from trainer.base.text import printable
 from trainer.cli import overrides
 from trainer.config import untrusted
 from trainer.config.instantiate import node
-from trainer.rundir import checkpoint, resume
+from trainer.rundir import checkpoint, reader, resume
 from trainer.rundir import directory as rundir
 
 
@@ -105,7 +105,7 @@ def test_yaml_that_does_more_than_say_values_is_refused(name, tmp_path, monkeypa
     with pytest.raises(
         DataError, match="cannot be read|not that of a run" if name in MISSHAPEN else "cannot be read"
     ) as caught:
-        resume.saved_config(tmp_path)
+        reader.read_config(tmp_path)
     assert len(str(caught.value)) < 300 and not (tmp_path / "marker").exists() and "planted" not in sys.modules
 
 
@@ -144,7 +144,7 @@ def test_a_function_is_seen_in_words_and_in_a_runs_files(value, unfinished, monk
         overrides.check([*SMALL, f"optimizer.lr={value}"])
     change(unfinished, lambda saved: saved["optimizer"].update(lr=[value]))
     with pytest.raises(DataError, match="from the environment or a function"):
-        resume.saved_config(unfinished)
+        reader.read_config(unfinished)
     (unfinished / "overrides.txt").write_text(f"model=mlp\noptimizer.lr={value}\n")
     with pytest.raises(DataError, match="overrides.txt holds what no run writes"):
         resume.expand([f"resume={unfinished}"])
@@ -258,7 +258,7 @@ def test_control_characters_of_a_name_are_not_printed(name, tmp_path, unfinished
 @pytest.mark.parametrize("text", ["{", "[]", "3", '"x"', "{}", '{"status": ["finished"]}', "[" * 100_000, "\0"])
 def test_a_summary_that_is_none_is_that_of_an_unfinished_run(text, unfinished):
     (unfinished / "summary.json").write_text(text)
-    assert resume.status(unfinished) not in resume.ENDED
+    assert reader.read_status(unfinished) not in resume.ENDED
 
 
 @pytest.mark.parametrize(
@@ -267,7 +267,7 @@ def test_a_summary_that_is_none_is_that_of_an_unfinished_run(text, unfinished):
 )
 def test_a_pointer_leads_nowhere_else(text, tmp_path):
     (tmp_path / "best").write_text(text)
-    found = checkpoint.pointed(tmp_path, "best")
+    found = checkpoint.resolve_pointer(tmp_path, "best")
     assert found is None or found.parent == tmp_path
 
 

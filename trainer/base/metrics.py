@@ -1,12 +1,7 @@
-"""Metrics of a run, and their means over many batches: gathered on the device, copied to the host once."""
+"""Metrics of a run: their names, and which of two values is better. No torch here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
-
-BATCHES_HELD = 64  # before they are reduced to sums
 
 
 @dataclass(frozen=True)
@@ -52,77 +47,3 @@ def monitored(monitor: str, names: Sequence[str]) -> Metric:
     if monitor in METRICS:
         return METRICS[monitor]
     return next((metric for metric in METRICS.values() if metric.name in names), LOSS)
-
-
-class MetricAccumulator:
-    """Running sums behind the mean loss and the score.
-
-    Adding a batch costs next to nothing: its outputs are kept, and reduced many batches at a time.
-
-    Args:
-        task: kind of the data; names the score.
-    """
-
-    def __init__(self, task: str) -> None:
-        self.task = task
-        self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
-        self._count = 0
-        self._sums: Tensor | float = 0.0
-
-    def add(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        """Take a batch's losses (B,), outputs and targets (B, K), all without gradient."""
-        self._pending.append((losses, outputs, targets))
-        self._count += len(targets)
-        if len(self._pending) >= BATCHES_HELD:
-            self._reduce()
-
-    @torch.no_grad()
-    def _reduce(self) -> None:
-        losses, outputs, targets = zip(*self._pending)
-        self._pending.clear()
-        sums = [torch.cat(losses).sum()]
-        outputs, targets = torch.cat(outputs), torch.cat(targets)
-        if self.task == "regression":
-            if targets.device.type != "mps":  # MPS has no float64
-                targets = targets.double()  # t^2 - mean^2 cancels
-            sums += [(outputs - targets).square().sum(), targets.square().sum(), *targets.sum(0)]
-        elif self.task == "binary":
-            sums.append(((outputs > 0) == (targets > 0.5)).sum())
-        else:
-            sums.append((outputs.argmax(1) == targets.argmax(1)).sum())
-        kind = sums[-1].dtype if self.task == "regression" else torch.float32
-        self._sums = self._sums + torch.stack([part.to(kind) for part in sums])
-
-    @property
-    def empty(self) -> bool:
-        """True if nothing was added since the last reset."""
-        return self._count == 0
-
-    def pop_sums(self) -> list[float]:
-        """Return the count and the sums, which may be added up with others, and reset. Not for an empty accumulator."""
-        if self._pending:
-            self._reduce()
-        sums = [float(self._count), *self._sums.tolist()]  # host sync: one copy
-        self._count, self._sums = 0, 0.0
-        return sums
-
-    def compute_and_reset(self) -> dict[str, float]:
-        """Return the mean loss and the score, and reset. Not for an empty accumulator."""
-        return self.means(self.pop_sums())
-
-    def means(self, sums: Sequence[float]) -> dict[str, float]:
-        """Return `loss` and the score that sums of `pop_sums` mean."""
-        count, loss, *rest = sums
-        if self.task != "regression":
-            return {"loss": loss / count, ACCURACY.name: rest[0] / count}
-        error, squares, *totals = rest
-        spread = squares - sum(total * total for total in totals) / count
-        return {"loss": loss / count, R2.name: 1 - error / spread if spread > 0 else float("nan")}
-
-    def state_dict(self) -> dict[str, float | Tensor]:
-        if self._pending:
-            self._reduce()
-        return {"count": self._count, "sums": self._sums}
-
-    def load_state_dict(self, state: Mapping[str, float | Tensor]) -> None:
-        self._count, self._sums = state["count"], state["sums"]

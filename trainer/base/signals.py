@@ -1,4 +1,4 @@
-"""Ending a run when the system or the user asks."""
+"""Signals: ending a run in order when the system or the user asks for it."""
 
 import signal
 import threading
@@ -10,7 +10,7 @@ from trainer.base.errors import Interrupted, SignalReceived
 
 @contextmanager
 def raise_on_sigterm() -> Iterator[None]:
-    """While entered, SIGTERM raises Interrupted, so that the program ends as it does after SIGINT, with code 143."""
+    """Turn SIGTERM into Interrupted (exit code 143)."""
 
     def end(number: int, frame: object) -> None:
         raise SignalReceived(number)
@@ -19,19 +19,19 @@ def raise_on_sigterm() -> Iterator[None]:
     before = signal.signal(signal.SIGTERM, end) if main else None
     try:
         yield
-    except SignalReceived as asked:
-        raise Interrupted("ended by a signal", asked.number) from None
+    except SignalReceived as received:
+        raise Interrupted("interrupted by a signal", received.number) from None
     finally:
         if main:
             signal.signal(signal.SIGTERM, before)
 
 
 class Signals:
-    """While entered, SIGINT and SIGTERM are noted in `number` instead of ending the process; a second SIGINT ends it at once."""
+    """Note SIGINT and SIGTERM in `number` instead of ending the process; a second SIGINT ends it at once."""
 
     def __init__(self) -> None:
         self.number = 0
-        self._at_once = False
+        self._immediately = False
         self._before: dict[int, object] = {}
 
     def __enter__(self) -> "Signals":
@@ -45,21 +45,20 @@ class Signals:
             signal.signal(number, handler)
 
     @contextmanager
-    def at_once(self, *, when: bool = True) -> Iterator[None]:
-        """While entered, a signal raises Interrupted: for what may take long and may be lost."""
-        self._at_once = when
+    def interrupt_immediately(self, *, when: bool = True) -> Iterator[None]:
+        """Let signals interrupt the block immediately instead of after the current step. Errors: Interrupted."""
+        self._immediately = when
         try:
             yield
-        except SignalReceived as asked:
-            raise Interrupted(
-                "interrupted; what was not in a checkpoint is done again when the run goes on", asked.number
-            ) from None
+        except SignalReceived as received:
+            what = "interrupted; work since the last checkpoint is repeated when the run is resumed"
+            raise Interrupted(what, received.number) from None
         finally:
-            self._at_once = False
+            self._immediately = False
 
     def _note(self, number: int, frame: object) -> None:
         if self.number and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number
-        if self._at_once:
+        if self._immediately:
             raise SignalReceived(number)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from trainer.base.errors import UserError, exit_on_user_error, print_error
-from trainer.cli.fast_exit import fast_exit, fewer_collections, freeze_imports
+from trainer.base.interpreter import fewer_collections, freeze_imports
+from trainer.cli.fast_exit import fast_exit
 
 if TYPE_CHECKING:
     from trainer.config.hydra_context import Invocation

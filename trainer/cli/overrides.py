@@ -76,7 +76,7 @@ def check(arguments: list[str]) -> list[str]:
         check_key(override)
         check_options(override)
         if override.key_or_group == "runs":
-            resume.look_at(
+            resume.check_runs(
                 values(override),
                 next((word.partition("=")[2] for word in flags.overrides if word.startswith("task=")), None),
             )

@@ -1,4 +1,4 @@
-"""Which option stands at each place of a saved configuration: by the words typed, or by the files of conf/. No torch here."""
+"""Options behind a saved configuration: by the overrides typed, or by the files of conf/ that say the same. No torch here."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -11,25 +11,27 @@ from trainer.config.untrusted import SafeLoader
 from trainer.rundir.resume import flat
 
 
-def options_of(config: dict, words: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """The option at each place with a `_target_`: the word typed for it, else the option whose file says the same."""
-    said = typed(words)
-    brought, whole = options_brought(said), dict(flat(config))
+def options_of(config: dict, overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield each place with a `_target_` and its option: the one typed for it, else the one whose file says the same."""
+    values = typed_values(overrides)
+    chosen, whole = options_before(values), dict(flat(config))
     for group in catalog.MULTI_SELECT:
-        node = config.get(group) if isinstance(config.get(group), dict) else {}
-        names = (
-            [name for slot in node.values() if isinstance(slot, dict) for name in slot]
-            if group == "reg"
-            else list(node)
-        )
-        typed_order = joined(said.get(group, ""))
-        found = "+".join(map(str, names)) or "none"
-        yield group, typed_order if sorted(typed_order.split("+")) == sorted(found.split("+")) else found
+        yield group, selected_options(group, config.get(group), values.get(group, ""))
     for place, node in places({key: value for key, value in config.items() if key not in catalog.MULTI_SELECT}):
-        yield place, said[place] if place in said else closest_option(place, node, whole, brought.get(place))
+        yield place, values[place] if place in values else closest_option(place, node, whole, chosen.get(place))
+
+
+def selected_options(group: str, node: object, typed: str) -> str:
+    """Return the options of a group that takes several, joined by `+`: in the order typed, where these were typed."""
+    node = node if isinstance(node, dict) else {}
+    slots = [slot for slot in node.values() if isinstance(slot, dict)]
+    names = [name for slot in slots for name in slot] if group == "reg" else list(node)
+    found, in_order = "+".join(map(str, names)) or "none", joined(typed)
+    return in_order if sorted(in_order.split("+")) == sorted(found.split("+")) else found
 
 
 def places(node: dict, prefix: str = "") -> Iterator[tuple[str, dict]]:
+    """Yield every node with a `_target_`, with its full key."""
     for key, child in node.items():
         if isinstance(child, dict):
             if "_target_" in child:
@@ -37,29 +39,33 @@ def places(node: dict, prefix: str = "") -> Iterator[tuple[str, dict]]:
             yield from places(child, f"{prefix}{key}.")
 
 
-def closest_option(place: str, node: dict, whole: dict[str, object], brought: str | None) -> str:
-    """The option with this `_target_` that shares most keys and values; else the class's own name.
+def closest_option(place: str, node: dict, whole: dict[str, object], chosen: str | None) -> str:
+    """Return the option with this `_target_` that shares most keys and values; else the class's own name.
 
     Args:
-        whole: the configuration, flat; an option may decide more than its own group.
-        brought: the option that the words bring to this place, which decides between options that say the same.
+        whole: the configuration, flat; an option may set more than its own group.
+        chosen: the option that the overrides choose here indirectly, which decides between options that say the same.
     """
     group, target = place.partition(".")[0], str(node["_target_"])
-    known = with_target(group, target, tuple(catalog.extra_folders))
+    known = options_with_target(group, target, tuple(catalog.extra_folders))
     if len(known) == 1:
         return next(iter(known))
     mine = {**whole, **dict(flat(node, f"{group}."))}
 
     def likeness(option: str) -> tuple[int, bool]:
         same = sum(key in mine and mine[key] == value for key, value in known[option].items())
-        return 2 * same - len(known[option]), option == brought
+        return 2 * same - len(known[option]), option == chosen
 
     return max(known, key=likeness, default=target.rpartition(".")[2])
 
 
 @cache
-def with_target(group: str, target: str, more: tuple[Path, ...]) -> dict[str, dict[str, object]]:
-    """The options of a group that name this `_target_`, with all that they set; `more` are the folders of the user's own."""
+def options_with_target(group: str, target: str, extra: tuple[Path, ...]) -> dict[str, dict[str, object]]:
+    """Return the options of a group that name a `_target_`, with all that they set.
+
+    Args:
+        extra: the folders of the user's own options, for the cache.
+    """
     found = {}
     for option in catalog.options(group) if group in catalog.groups() else ():
         path = catalog.file(group, option)
@@ -68,39 +74,37 @@ def with_target(group: str, target: str, more: tuple[Path, ...]) -> dict[str, di
             alone = catalog.stands_alone(path)
             node = content if alone else content.get(group)
             if isinstance(node, dict) and node.get("_target_") == target:
-                keys = flat(
-                    {key: value for key, value in content.items() if key not in ("defaults", "hydra")},
-                    f"{group}." if alone else "",
-                )
+                own = {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
+                keys = flat(own, f"{group}." if alone else "")
                 found[option] = {key: value for key, value in keys if not key.endswith("_target_")}
     return found
 
 
-def options_brought(said: dict[str, str]) -> dict[str, str | None]:
-    """The option of every group before the words for the group itself: by default, or brought by a data set or a recipe that was typed."""
-    brought = catalog.defaults()
-    for group in [*brought]:
-        if group in said and group not in catalog.MULTI_SELECT:
-            brought |= brings(group, said[group], tuple(catalog.extra_folders))
-    return brought
+def options_before(typed: dict[str, str]) -> dict[str, str | None]:
+    """Return the option of every group before it is typed itself: the default, or what a data set or a recipe chooses."""
+    chosen = catalog.defaults()
+    for group in [*chosen]:
+        if group in typed and group not in catalog.MULTI_SELECT:
+            chosen |= options_chosen_by(group, typed[group], tuple(catalog.extra_folders))
+    return chosen
 
 
 @cache
-def brings(group: str, option: str, more: tuple[Path, ...]) -> dict[str, str]:
-    """The options of other groups that come with an option, and those that come with them."""
+def options_chosen_by(group: str, option: str, extra: tuple[Path, ...]) -> dict[str, str]:
+    """Return the options of other groups that come with an option, and those that come with them."""
     if group not in catalog.groups() or option not in catalog.options(group):
         return {}
     own = dict(pair.split("=", 1) for pair in catalog.overrides(catalog.file(group, option)))
-    deeper = [brings(*pair, more) for pair in own.items() if pair[0] != group]
+    deeper = [options_chosen_by(*pair, extra) for pair in own.items() if pair[0] != group]
     return {name: chosen for found in (*deeper, own) for name, chosen in found.items()}
 
 
-def typed(words: Sequence[str]) -> dict[str, str]:
-    """What was typed: value by key, as text; `+` and the place that Hydra wants before `@` left out."""
-    pairs = (word.partition("=") for word in words)
+def typed_values(overrides: Sequence[str]) -> dict[str, str]:
+    """Return the value of each typed key, as text; without `+` and the group that Hydra wants before `@`."""
+    pairs = (text.partition("=") for text in overrides)
     return {key.lstrip("+").rpartition("@")[2]: value for key, sign, value in pairs if sign}
 
 
 def joined(value: str) -> str:
-    """`[l2,dropout]` as `l2+dropout`."""
+    """Return `[l2,dropout]` as `l2+dropout`."""
     return "+".join(name.strip() for name in value.strip("[] ").split(",") if name.strip()) or "none"

@@ -1,44 +1,50 @@
-"""ranking.png: every setting's score, seed by seed, above the curves it came from. No torch here."""
+"""Figure of a ranking, ranking.png: every setting's score, seed by seed, above the curves behind it. No torch here."""
 
+import io
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainer.compare.ranking import FIGURES, Ranking, Setting
+from trainer.base.atomic import atomic_write
+from trainer.base.metrics import LOSS
+from trainer.compare.ranking import EVALUATIONS, Ranking, Setting
 from trainer.compare.record import number
 
-MOST = 30  # settings that get a line of their own
-LONGEST = 70  # letters of a label
-SEEDS = 36  # curves in one picture; of more, each setting has only its mean
-BLOWN_UP = 1e4  # times the lowest loss: what is above leaves the picture
-OTHERS = "0.75"  # grey: what is behind the best
+MOST_SETTINGS = 30  # with a line of their own
+LABEL_LENGTH = 70  # letters
+MOST_CURVES = 36  # in one picture; of more, each setting has only its mean
+LARGEST_RATIO = 1e4  # of a loss to the lowest one: what is above leaves the picture
+OTHERS = "0.75"  # grey: the settings behind the best
 
 
 def draw(ranking: Ranking, path: Path) -> None:
-    """Dots above (small: a seed; large: their mean, in a bar of one standard deviation to either side), whose colours are those of the curves below.
+    """Draw dots above (small: a seed; large: their mean, in a bar of one standard deviation to either side), and curves below.
 
     Args:
         ranking: what to draw; of more than 30 settings the best 30.
-        path: of the PNG.
+        path: of the PNG, which is written atomically.
+    Errors: OSError.
     """
     from matplotlib import colormaps  # 0.6 s
     from matplotlib.figure import Figure
 
-    settings = ranking.settings[:MOST]
+    settings = ranking.settings[:MOST_SETTINGS]
     paint = [color for color in colormaps["tab10"].colors if len(set(color)) > 1]  # its grey is left to the others
     colors = [paint[place] if place < len(paint) else OTHERS for place in range(len(settings))]
     height = 0.9 + 0.32 * len(settings)
     sheet = Figure(figsize=(11, height + 4.2), layout="constrained")
     upper, lower = sheet.subfigures(2, 1, height_ratios=[height, 4.2])
-    dots(upper.subplots(), ranking, settings, colors)
+    draw_scores(upper.subplots(), ranking, settings, colors)
     for axes, metric in zip(lower.subplots(1, len(ranking.metrics), squeeze=False)[0], reversed(ranking.metrics)):
-        curves(axes, settings, colors, metric)
-    sheet.savefig(path, dpi=110)
+        draw_curves(axes, settings, colors, metric)
+    picture = io.BytesIO()
+    sheet.savefig(picture, format="png", dpi=110)
+    atomic_write(path, picture.getbuffer())
 
 
-def dots(axes, ranking: Ranking, settings: list[Setting], colors: list) -> None:
-    """A line a setting, the best on top."""
-    when, metric = ranking.when, ranking.metric
+def draw_scores(axes, ranking: Ranking, settings: list[Setting], colors: list) -> None:
+    """Draw a line for each setting, the best on top."""
+    when, metric = ranking.when, ranking.metric.name
     seeds = [
         (score, place, colors[place])
         for place, setting in enumerate(settings)
@@ -56,33 +62,31 @@ def dots(axes, ranking: Ranking, settings: list[Setting], colors: list) -> None:
         low, high = ([score + sign * spread for score, spread in zip(scores, spreads)] for sign in (-1, 1))
         axes.hlines(places, low, high, colors=paint, linewidths=0.9)
         axes.scatter(scores, places, s=64, c=paint, zorder=3)
-    axes.plot([], [], "o", color="0.4", markersize=8, label=dict(FIGURES)[when])
+    axes.plot([], [], "o", color="0.4", markersize=8, label=dict(EVALUATIONS)[when])
     if tests:
         axes.plot(*zip(*tests), "D", markerfacecolor="none", markeredgecolor="0.2", markersize=6, label="test")
     axes.set_yticks(range(len(settings)), [label(place, setting) for place, setting in enumerate(settings, start=1)])
     axes.set_ylim(len(settings) - 0.5, -0.5)
     axes.xaxis.set_label_position("top")
     axes.xaxis.tick_top()
-    left_out = len(ranking.settings) - len(settings)
-    axes.set_xlabel(
-        f"{ranking.metric}{f' (the best {len(settings)} of {len(ranking.settings)} settings)' if left_out else ''}",
-        labelpad=6,
-    )
+    cut = len(ranking.settings) > len(settings)
+    limits = f" (the best {len(settings)} of {len(ranking.settings)} settings)" if cut else ""
+    axes.set_xlabel(f"{metric}{limits}", labelpad=6)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)
 
 
 def label(place: int, setting: Setting) -> str:
-    """A setting's words; those of matplotlib's own language lose their meaning."""
-    words = setting.label if len(setting.label) <= LONGEST else f"{setting.label[: LONGEST - 3]}..."
-    state = "" if setting.ended else f" ({setting.status})"
-    return f"{words}{state}   {place}".replace("$", r"\$")
+    """Return a setting's label and place; a dollar sign does not begin matplotlib's mathematics."""
+    text = setting.label if len(setting.label) <= LABEL_LENGTH else f"{setting.label[: LABEL_LENGTH - 3]}..."
+    state = "" if setting.complete else f" ({setting.status})"
+    return f"{text}{state}   {place}".replace("$", r"\$")
 
 
-def curves(axes, settings: list[Setting], colors: list, metric: str) -> None:
-    """The validation split's scorings: thin for a seed, thick for their mean where there are several; the best setting in front."""
+def draw_curves(axes, settings: list[Setting], colors: list, metric: str) -> None:
+    """Draw the evaluations of the validation split: thin for a seed, thick for the mean of several; the best setting in front."""
     lowest, highest = float("inf"), 0.0
-    many = sum(len(setting.counted) for setting in settings) > SEEDS
+    many = sum(len(setting.counted) for setting in settings) > MOST_CURVES
     for place, (setting, color) in enumerate(zip(settings, colors)):
         lines = [line for job in setting.counted if (line := dict(points(job.rows, metric)))]
         alone = len(lines) == 1
@@ -97,22 +101,21 @@ def curves(axes, settings: list[Setting], colors: list, metric: str) -> None:
         lowest, highest = min([lowest, *values]), max([highest, *values])
         shared = sorted(set.intersection(*map(set, lines))) if len(lines) > 1 else []
         means = [statistics.fmean(line[epoch] for line in lines) for epoch in shared]
-        axes.plot(
-            shared, means, color=color, linewidth=1.8, zorder=3 - place / 100, marker="." if len(shared) == 1 else None
-        )
+        marker = "." if len(shared) == 1 else None
+        axes.plot(shared, means, color=color, linewidth=1.8, zorder=3 - place / 100, marker=marker)
     from matplotlib.ticker import MaxNLocator
 
-    if metric == "loss" and 0 < 20 * lowest < highest:
+    if metric == LOSS.name and 0 < 20 * lowest < highest:
         axes.set_yscale("log")
-        if highest > BLOWN_UP * lowest:
-            axes.set_ylim(top=BLOWN_UP * lowest)  # else one run that blew up leaves the others a line
+        if highest > LARGEST_RATIO * lowest:
+            axes.set_ylim(top=LARGEST_RATIO * lowest)  # else one run that diverged flattens the others to a line
     axes.set(title=f"val {metric}", xlabel="epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)
 
 
 def points(rows, metric: str) -> Iterator[tuple[float, float]]:
-    """Epoch and value of each scoring of the validation split."""
+    """Yield epoch and value of each evaluation of the validation split."""
     for row in rows:
         if row.get("split") == "val" and (value := number(row.get(metric))) is not None:
             yield row["epoch"], value

@@ -89,7 +89,7 @@ def invocation_of(settings: DictConfig) -> Invocation:
 
 
 def plain_names(choices: Mapping[str, str | None]) -> dict[str, str | None]:
-    """Return Hydra's choices by plain keys: `optimizer@optimizer.base` becomes `optimizer.base`; its own groups are left out."""
+    """Return Hydra's choices by plain keys, without its own groups: `optimizer@optimizer.base` is `optimizer.base`."""
     return {group.rpartition("@")[2]: option for group, option in choices.items() if "/" not in group}
 
 

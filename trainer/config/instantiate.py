@@ -17,10 +17,10 @@ def make_task(cfg: DictConfig, invocation: Invocation) -> object:
 
 
 def factory(cfg: DictConfig, path: str, invocation: Invocation) -> Callable:
-    """Return a callable that makes the object of a node: it takes the run's objects and adds the node's keys as keywords.
+    """Return a callable that makes the object of a node: it takes the run's objects and adds the node's keys.
 
-    Errors: ConfigError where `_target_` is not of the group's kind, or a key is not one of its fields; the callable raises it where
-    the class refuses its arguments.
+    Errors: ConfigError where `_target_` is not of the group's kind, or a key is not one of its fields; the callable
+    raises it where the class refuses its arguments.
     """
     node = OmegaConf.select(cfg, path)
     if not isinstance(node, DictConfig) or "_target_" not in node:

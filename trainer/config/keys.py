@@ -1,4 +1,7 @@
-"""The one table of what each key of the configuration is. Every list of keys elsewhere is a filter of it. No torch here."""
+"""The one table of what each key of the configuration is. Every list of keys elsewhere is a filter of it.
+
+No torch here.
+"""
 
 from enum import Enum
 

@@ -45,7 +45,7 @@ class Setup:
     chosen: Mapping
 
     def has_layer(self, group: str, *arguments: object) -> bool:
-        """Return whether the model holds a layer of the type that a group's option makes; True where that is not known."""
+        """Return whether the model holds a layer of the type that a group's option makes; True where unknown."""
         try:
             made = factory(self.cfg, group, self.invocation)(*arguments)
             layer = made(PROBE_CHANNELS) if group == "norm" else made
@@ -169,7 +169,9 @@ def without_effect(setup: Setup) -> Iterator[str]:
     types = {type(module) for module in setup.run.model.modules()}
     for name, make in zip(setup.cfg.reg.get("layer", {}), setup.run.slots.layer):
         if type(make()) not in types:
-            reason = f"model={setup.chosen['model']} has no layer of the kind that it drops from, so that it does nothing"
+            reason = (
+                f"model={setup.chosen['model']} has no layer of the kind that it drops from, so that it does nothing"
+            )
             yield f"reg={name}: {reason}; try model=mlp, model=cnn"
 
 

@@ -41,7 +41,9 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
     sched = factory(cfg, "sched", invocation)()
     monitor = make_monitor(cfg, data, sched, invocation)
     slots = make_slots(cfg, data.task, invocation)
-    criterion = require_task(factory(cfg, "loss", invocation)(), "loss", invocation.choice("loss"), data.task, invocation)
+    criterion = require_task(
+        factory(cfg, "loss", invocation)(), "loss", invocation.choice("loss"), data.task, invocation
+    )
     sampler = factory(cfg, "sampler", invocation)()
     images = sample_batch(train, cfg.seed)
     model = make_model(cfg, data, train, images, slots, where, invocation)
@@ -103,7 +105,9 @@ def require_task(technique: object, group: str, option: str | None, task: str, i
     tasks = tasks_of(technique)
     if tasks is None or task in tasks:
         return technique
-    targets = {name: yaml.safe_load(catalog.file(group, name).read_text()).get("_target_") for name in catalog.options(group)}
+    targets = {
+        name: yaml.safe_load(catalog.file(group, name).read_text()).get("_target_") for name in catalog.options(group)
+    }
     known = {name: tasks_of(locate(target, group, group, LIBRARIES)) for name, target in targets.items() if target}
     fitting = [f"{group}={name}" for name, kinds in known.items() if kinds and task in kinds]
     hint = f"; try {', '.join(fitting)}" if fitting else ""

@@ -26,7 +26,7 @@ def as_config_error(path: str, invocation: Invocation) -> Iterator[None]:
 
 @torch.no_grad()
 def dry_run(run: Run, cfg: DictConfig, invocation: Invocation) -> None:
-    """Send two samples along the path of a batch, so that parts that do not fit raise ConfigError before anything is written."""
+    """Send two samples along the path of a batch. Errors: ConfigError where parts do not fit."""
     rng = torch.Generator(run.device)
     rng.manual_seed(0)
     images, targets = run.train.batch(torch.arange(min(2, len(run.train)), device=run.device))

@@ -6,7 +6,7 @@ from contextlib import AbstractContextManager
 import torch
 from torch import Tensor, nn
 
-from trainer.base.metrics import MetricAccumulator
+from trainer.base.accumulator import MetricAccumulator
 from trainer.data.loader import Loader
 from trainer.tta import average
 
@@ -25,7 +25,8 @@ def evaluate(
     The mean is over samples, whatever the size of the last batch.
 
     Args:
-        views: gives outputs (V, B, K) on several views of each sample, which are averaged; None for the samples as they are.
+        views: gives outputs (V, B, K) on several views of each sample, which are averaged; None for the samples as they
+            are.
     """
     training = model.training
     model.eval()

@@ -42,7 +42,7 @@ class Update:
         self.penalties = [penalty for penalty, known in zip(run.slots.loss, analytic) if not known]
 
     def __call__(self, now: Clock, batch: list[MicroBatch], log: bool) -> tuple[Tensor | None, list[MicroOutput]]:
-        """Return the loss, a scalar, and each micro-batch's outputs, on the device; None and nothing for a skipped step."""
+        """Return the loss and each micro-batch's outputs, on the device; None and nothing for a skipped step."""
         run, model, slots = self.run, self.run.model, self.run.slots
         if self.transforms:
             self.rng.manual_seed(self.transforms_seed + now.step)

@@ -13,7 +13,8 @@ from trainer.engine.run import MicroBatch, Run
 def batches(run: Run) -> Iterator[tuple[Sequence[Tensor], list[MicroBatch]]]:
     """Yield the batch of each step that is left: indices, and images with targets, of its micro-batches, on the device.
 
-    A batch is one micro-batch unless gradients are accumulated. A resumed run begins within its epoch, in that epoch's order.
+    A batch is one micro-batch unless gradients are accumulated. A resumed run begins within its epoch, in that epoch's
+    order.
     """
     rng = torch.Generator(run.device)
     progress = run.progress

@@ -89,7 +89,7 @@ class LossWatch:
 
 
 class Validation:
-    """Evaluate the validation split, and pass the scores on: to the best, the curves, the console, plateau, early stopping."""
+    """Evaluate the validation split, and pass the scores on: best, curves, console, plateau, early stopping."""
 
     def __init__(self, run: Run, recorder: Recorder, console: Console) -> None:
         self.run, self.recorder, self.console = run, recorder, console

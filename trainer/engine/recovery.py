@@ -22,9 +22,7 @@ from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 
 
-def newest_state(
-    directory: Path, device: torch.device, before: int | None = None
-) -> tuple[dict | None, list[str]]:
+def newest_state(directory: Path, device: torch.device, before: int | None = None) -> tuple[dict | None, list[str]]:
     """Return the state of the newest complete checkpoint, None where there is none, and a line on each one passed over.
 
     Args:
@@ -48,7 +46,7 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 
 
 def first_nonfinite_layer(build: Callable[[], Run], directory: Path, step: int) -> str:
-    """Name the first layer with a non-finite output in a step, by replaying the steps before it from the last checkpoint.
+    """Name the first layer with a non-finite output in a step, by replaying from the last checkpoint.
 
     Args:
         build: makes the run anew.

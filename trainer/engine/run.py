@@ -60,7 +60,7 @@ class Progress:
     def advance(
         self, done: Clock, indices: Sequence[Tensor], micro_outputs: Sequence[MicroOutput], *, keep_losses: bool
     ) -> None:
-        """Count a step, and remember the losses of its samples; of a sample that a batch holds twice, the larger one."""
+        """Count a step, and keep the losses of its samples; of a sample that a batch holds twice, the larger one."""
         self.step = done.step
         if keep_losses:
             for which, (losses, _, _) in zip(indices, micro_outputs):
@@ -118,7 +118,7 @@ class Run:
 
     @contextmanager
     def evaluation_model(self) -> Iterator[nn.Module]:
-        """Yield the model to evaluate: averaged weights (ema, swa), the optimizer's evaluation point (schedule-free)."""
+        """Yield the model to evaluate: averaged weights (ema, swa) or the optimizer's point (schedule-free)."""
         elsewhere = isinstance(self.optimizer, HasEvaluationPoint)
         if elsewhere:
             self.optimizer.eval()

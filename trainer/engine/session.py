@@ -148,7 +148,10 @@ class Session:
         return outcome
 
     def halve_batch(self) -> None:
-        """Continue from the newest checkpoint with smaller batches. Errors: MachineError where nobody asked for that."""
+        """Continue from the newest checkpoint with smaller batches.
+
+        Errors: MachineError where nobody asked for that.
+        """
         if self.cfg.on_oom != "halve":
             raise recovery.does_not_fit(self.run)
         before, self.cfg = self.run.batch_size, recovery.halved(self.cfg, self.run)
@@ -161,10 +164,10 @@ class Session:
         self.note(f"batch_size={before} does not fit into memory; {after}")
 
     def roll_back(self, nonfinite_step: int) -> bool:
-        """Return to a checkpoint before a non-finite loss, with a lower learning rate; False where that is not to be done.
+        """Return to a checkpoint before a non-finite loss, with a lower learning rate; False where it cannot.
 
-        Every rollback goes behind the one before. The restored state is written anew with its lower rate, so that a run that is
-        killed now resumes on this branch.
+        Every rollback goes behind the one before. The restored state is written anew with its lower rate, so that a run
+        that is killed now resumes on this branch.
         """
         rollbacks = self.run.progress.rollbacks[:]
         if self.cfg.on_nan != "rollback" or len(rollbacks) == MOST_ROLLBACKS:

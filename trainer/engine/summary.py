@@ -86,13 +86,17 @@ def owner(path: str, groups: Mapping[str, str | None]) -> str | None:
 
 def shown(values: Mapping[str, object], group: str) -> str:
     """Return keys and values in a line, as they are typed without their group."""
-    visible = {path.removeprefix(f"{group}."): value for path, value in values.items() if not path.endswith(HIDDEN_KEYS)}
+    visible = {
+        path.removeprefix(f"{group}."): value for path, value in values.items() if not path.endswith(HIDDEN_KEYS)
+    }
     return "  ".join(f"{key}={schema.as_typed(value)}" for key, value in visible.items())
 
 
 def facts(run: Run) -> Iterator[tuple[str, str]]:
     """Yield names and values of facts about a run: samples, model, steps, device."""
-    sizes = ", ".join(f"{len(split):,} {name}" for name, split in (("train", run.train), ("val", run.val), ("test", run.test)))
+    sizes = ", ".join(
+        f"{len(split):,} {name}" for name, split in (("train", run.train), ("val", run.val), ("test", run.test))
+    )
     kind = f"{run.data.outputs} classes" if run.data.task == "classification" else run.data.task
     yield "samples", f"{sizes}; {'x'.join(map(str, run.data.input_shape))}, {kind}"
     yield "model", f"{count_parameters(run.model):,} parameters"
@@ -111,7 +115,9 @@ def hparams(cfg: DictConfig, run: Run, invocation: Invocation) -> dict[str, str 
             value = OmegaConf.select(cfg, path)
             words = isinstance(value, bool) or isinstance(key.default, str) or path == "batch_size"
             row[path] = schema.as_typed(value) if words else value  # of a bool, TensorBoard would show 0.0000
-    typed = [text for text in invocation.overrides if keys.is_saved(keys.key_of(text)) and keys.key_of(text) != "output"]
+    typed = [
+        text for text in invocation.overrides if keys.is_saved(keys.key_of(text)) and keys.key_of(text) != "output"
+    ]
     return {**row, "lr": run.optimizer.param_groups[0]["base_lr"], "overrides": " ".join(typed) or "(defaults)"}
 
 

@@ -18,10 +18,10 @@ FILE = re.compile(r"step-(\d+)\.pt")
 
 
 class Checkpoints:
-    """`checkpoints/step-N.pt`, beside each its SHA-256, and the pointers `best` and `last`, text files that hold a name.
+    """`checkpoints/step-N.pt`, beside each its SHA-256, and the pointers `best` and `last`: text files with a name.
 
-    A checkpoint counts once its digest is beside it; a pointer is moved after that. Every file is written atomically, so that a
-    process or a machine that dies leaves the older ones as they were.
+    A checkpoint counts once its digest is beside it; a pointer is moved after that. Every file is written atomically,
+    so that a process or a machine that dies leaves the older ones as they were.
 
     Args:
         directory: the run's.
@@ -37,8 +37,8 @@ class Checkpoints:
     def save(self, state: dict, best: bool = False) -> None:
         """Write a state, whose `step` names the file; `last` and, if it is the best so far, `best` point to it.
 
-        Errors: OSError, with the older ones as they were. A best one that could not be written stays in memory, and is written
-        before any later one: a resumed run finds the best of its time beside its checkpoint.
+        Errors: OSError, with the older ones as they were. A best one that could not be written stays in memory, and is
+        written before any later one: a resumed run finds the best of its time beside its checkpoint.
         """
         self.failed = True
         path, payload = self._path(state["step"]), io.BytesIO()
@@ -68,10 +68,11 @@ class Checkpoints:
         return next(filter(is_complete, newest_first(self.folder)), None)
 
     def rewind(self, step: int, best: int | None, *, discard: bool) -> bool:
-        """Let `best` point to the checkpoint of the step `best`, as it was when the run was at `step`; False if it is not there.
+        """Let `best` point to the checkpoint of the step `best`, as when the run was at `step`; False if it is missing.
 
         Args:
-            discard: delete all checkpoints after `step`, which belong to an abandoned branch of the run, and let `last` point to it.
+            discard: delete all checkpoints after `step`, which belong to an abandoned branch of the run, and let `last`
+                point to it.
         Errors: MachineError where a pointer cannot be written.
         """
         pointers = {"last": step} if discard else {}
@@ -98,7 +99,9 @@ class Checkpoints:
             atomic_write(self.folder / pointer, path.name.encode())
         except OSError as error:
             place = printable(self.folder / pointer)
-            raise MachineError(f"{place}: cannot be written ({error.strerror}); free some space and resume it again") from None
+            raise MachineError(
+                f"{place}: cannot be written ({error.strerror}); free some space and resume it again"
+            ) from None
 
     def _write(self, path: Path, payload: io.BytesIO, pointers: Sequence[str]) -> None:
         self.folder.mkdir(exist_ok=True)
@@ -115,7 +118,7 @@ class Checkpoints:
         self._prune()
 
     def _prune(self) -> None:
-        """Delete old checkpoints: not the newest two, not those of `best` and `last`, not the best of each of these."""
+        """Delete old checkpoints, but the newest two, those of `best` and `last`, and the best of each of these."""
         for left in self.folder.glob(".*"):
             left.unlink(missing_ok=True)  # of a process that died while it wrote; this one is not writing now
         paths = list(newest_first(self.folder))
@@ -126,7 +129,7 @@ class Checkpoints:
                 self._delete(path)
 
     def _best_at(self, path: Path) -> int | None:
-        """Return the step of the best evaluation at the time of a checkpoint, of an earlier process's by reading its metadata."""
+        """Return the step of the best evaluation at a checkpoint's time; an earlier process's is read from its file."""
         if path not in self._best_of:
             try:
                 self._best_of[path] = best_step(torch.load(path, map_location="cpu", mmap=True, weights_only=True))
@@ -145,7 +148,9 @@ def export(model: nn.Module, path: Path) -> None:
     """Write weights and buffers under the model's own names as safetensors, for use elsewhere."""
     from safetensors.torch import save
 
-    atomic_write(path, save({name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}))
+    atomic_write(
+        path, save({name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()})
+    )
 
 
 def best_step(state: dict) -> int | None:
@@ -166,7 +171,9 @@ def step_of(path: Path) -> int:
 
 def newest_first(folder: Path) -> Iterator[Path]:
     """Yield the checkpoints of a folder, complete or not, from the latest step down."""
-    yield from sorted(filter(lambda path: FILE.fullmatch(path.name), folder.glob("step-*.pt")), key=step_of, reverse=True)
+    yield from sorted(
+        filter(lambda path: FILE.fullmatch(path.name), folder.glob("step-*.pt")), key=step_of, reverse=True
+    )
 
 
 def is_complete(path: Path) -> bool:
@@ -193,7 +200,10 @@ def read_verified(path: Path) -> bytes:
 
 
 def load(path: Path, device: torch.device) -> dict:
-    """Return a checkpoint's state: tensors, numbers, strings, lists and dicts; nothing in the file is executed. Errors: DataError."""
+    """Return a checkpoint's state: tensors, numbers, strings, lists and dicts; nothing in the file is executed.
+
+    Errors: DataError.
+    """
     payload = read_verified(path)
     try:
         state = torch.load(io.BytesIO(payload), map_location=device, weights_only=True)
@@ -210,7 +220,7 @@ def load(path: Path, device: torch.device) -> dict:
 
 
 def resolve_pointer(folder: Path, *pointers: str) -> Path | None:
-    """Return the file that the first existing pointer names; None unless it is named as a checkpoint of the same folder."""
+    """Return the checkpoint of the folder that the first existing pointer names; None for any other name."""
     for pointer in pointers:
         if (folder / pointer).is_file():
             name = (folder / pointer).read_bytes().decode(errors="replace").strip()
@@ -219,7 +229,7 @@ def resolve_pointer(folder: Path, *pointers: str) -> Path | None:
 
 
 def weights_digest(model: nn.Module) -> str:
-    """Return the SHA-256 of all weights and buffers, by name: equal for two runs only if they are equal bit for bit."""
+    """Return the SHA-256 of all weights and buffers by name: equal only for models that are equal bit for bit."""
     total = sha256()
     for name, tensor in sorted(model.state_dict().items()):
         total.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())

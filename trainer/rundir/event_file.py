@@ -1,7 +1,7 @@
-"""A TensorBoard event file, written where the program stands.
+"""TensorBoard event files, written synchronously in the calling thread.
 
-The writers of tensorboard and torch hand events to a thread of their own. Beside torch's threads on a small machine that costs
-3 ms a log point instead of 0.05 ms, and a full disk is reported at some later, unrelated call.
+The writers of tensorboard and torch hand events to a thread of their own. Beside torch's threads on a small machine that
+costs 3 ms a log point instead of 0.05 ms, and a full disk raises in some later, unrelated call.
 """
 
 import os
@@ -15,7 +15,7 @@ from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from trainer.base.atomic import AppendOnlyFile
+from trainer.rundir.append_only import AppendOnlyFile
 
 _numbers = count()
 
@@ -25,36 +25,44 @@ class EventFile:
 
     Args:
         folder: receives the file.
-        after: the step that a run goes on from; points of other files in the folder that lie behind it are void. None for a new run.
-        tell: as of `AppendOnlyFile`.
-    Errors: OSError where nobody is told.
+        after: the step that a run resumes from: later points of other files in the folder are void. None for a new run.
+        on_error: as of `AppendOnlyFile`.
+    Errors: OSError where there is no `on_error`.
     """
 
-    def __init__(self, folder: Path, after: int | None = None, tell: Callable[[OSError], None] | None = None) -> None:
+    def __init__(
+        self, folder: Path, after: int | None = None, on_error: Callable[[OSError], None] | None = None
+    ) -> None:
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
-        self._file = AppendOnlyFile(folder / name, tell)
+        self._file = AppendOnlyFile(folder / name, on_error)
         self._records = RecordWriter(self._file)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         self._file.step = 0 if after is None else after + 1
-        # TensorBoard's own reader takes the first start that it sees for no restart.
-        self._write(Event(wall_time=time.time(), step=self._file.step, session_log=SessionLog(status=SessionLog.START)))
+        # TensorBoard's reader does not take the first start that it sees for a restart.
+        start = SessionLog(status=SessionLog.START)
+        self._write(Event(wall_time=time.time(), step=self._file.step, session_log=start))
 
     @property
-    def whole(self) -> bool:
-        return self._file.whole
+    def complete(self) -> bool:
+        """True if the last flush has written everything."""
+        return self._file.complete
 
     @property
-    def since(self) -> int | None:
-        return self._file.since
+    def pending_since(self) -> int | None:
+        """The first step of which an event waits; None where none waits."""
+        return self._file.pending_since
 
     def add(self, summary: Summary, step: int) -> None:
+        """Append a summary."""
         self._file.step = step
         self._write(Event(wall_time=time.time(), step=step, summary=summary))
 
     def flush(self) -> None:
+        """Write the events that wait."""
         self._file.flush()
 
     def close(self) -> None:
+        """Flush and close the file."""
         self._file.close()
 
     def _write(self, event: Event) -> None:

@@ -11,24 +11,26 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import hparams, image, scalar, text
 
-from trainer.base.atomic import AppendOnlyFile, atomic_write
+from trainer.base.accumulator import MetricAccumulator
+from trainer.base.atomic import atomic_write
 from trainer.base.clock import Clock
 from trainer.base.errors import MachineError
-from trainer.base.metrics import MetricAccumulator
 from trainer.base.text import printable
-from trainer.rundir import directory as rundir
+from trainer.rundir import reader
+from trainer.rundir.append_only import AppendOnlyFile
 from trainer.rundir.event_file import EventFile
 
 
 class Recorder:
     """Points of a run's curves. Between log points everything stays on the device.
 
-    The run's own event file holds lr, grad_norm, update_ratio and throughput; `train/`, `val/` and `test/` hold loss and
-    score under the same tags, so that TensorBoard draws them on one chart. metrics.jsonl holds one object a line: `val` and
-    `test` one an evaluation; `train` one a log point and an evaluation, averaged over the steps since its last line.
+    The run's own event file holds lr, grad_norm, update_ratio and throughput; `train/`, `val/` and `test/` hold loss
+    and score under the same tags, so that TensorBoard draws them on one chart. metrics.jsonl holds one object a line:
+    `val` and `test` one an evaluation; `train` one a log point and an evaluation, averaged over the steps since its
+    last line.
 
-    A full disk ends nothing: one warning is given for metrics.jsonl and one for TensorBoard, what could not be written is
-    tried again at every evaluation and every checkpoint, and `rows` has all points at any time.
+    A full disk ends nothing: one warning is given for metrics.jsonl and one for TensorBoard, what could not be written
+    is tried again at every evaluation and every checkpoint, and `rows` has all points at any time.
 
     Args:
         directory: the run's.
@@ -142,7 +144,7 @@ class Recorder:
         self._sums_since_evaluation = list(state["since_evaluation"])
         self._last = time.perf_counter()
         self._start = self._last - state["seconds"]
-        known = self.rows or rundir.rows(self.directory)
+        known = self.rows or reader.read_rows(self.directory)
         self._truncate([row for row in known if row["step"] <= now.step and row["split"] != "test"], now.step)
 
     def restart(self) -> None:
@@ -174,7 +176,7 @@ class Recorder:
     @property
     def incomplete(self) -> list[str]:
         """Names of those records that the disk does not hold completely: metrics.jsonl, TensorBoard."""
-        metrics, *events = (file.whole for file in self._files())
+        metrics, *events = (file.complete for file in self._files())
         return [name for name, complete in (("metrics.jsonl", metrics), ("TensorBoard", all(events))) if not complete]
 
     def _files(self) -> Iterator[AppendOnlyFile | EventFile]:
@@ -186,7 +188,7 @@ class Recorder:
         if what not in self._warned:
             self._warned.add(what)
             last = self.rows[-1]["step"] if self.rows else 0
-            since = min((file.since for file in files if file.since is not None), default=last)
+            since = min((file.pending_since for file in files if file.pending_since is not None), default=last)
             reason = f"{what} incomplete from step {since:,} on ({error.strerror})"
             self._warn(f"warning: {printable(self.directory)}: {reason}; training continues")
 

@@ -115,10 +115,10 @@ def answer(study: "Study", folder: Path, words: Callable[..., list[str]], monito
     ill = ", ".join(
         f"{ended[name]} {said}" for name, said in (("pruned", "ended early"), ("fail", "failed")) if ended[name]
     )
-    Console().say(
+    Console().print(
         f"\nbest of {sum(ended.values())} trials{f' ({ill})' if ill else ''}, {score} {best.value:.4f}: train {printable(shlex.join(words(best)))}"
     )
-    Console().say(f"The search itself is in {short(folder)}: {', '.join(['best.yaml', *drawn])}")
+    Console().print(f"The search itself is in {short(folder)}: {', '.join(['best.yaml', *drawn])}")
 
 
 def draw(study: "Study", folder: Path, score: str) -> list[str]:

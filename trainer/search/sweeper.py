@@ -80,7 +80,7 @@ class OptunaSweeper(Sweeper):
         )
         studies.require_same(study, [override.input_line for override in overrides])
         for line in advice(known):
-            Console().say(line)
+            Console().print(line)
 
         def words(trial: "Trial | FrozenTrial") -> list[str]:
             keys = [(override.get_key_element(), override.input_line) for override in overrides]
@@ -106,7 +106,7 @@ class OptunaSweeper(Sweeper):
                     for job, trial in zip(prepared, batch):
                         studies.tell(study, trial.number, returns[job.directory])
         except BaseException:
-            Console().say(
+            Console().print(
                 f"the search has not ended; to go on with it: the same words with hydra.sweep.dir={short(self.folder)}"
             )
             raise

@@ -12,7 +12,7 @@ from rich.text import Text
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.text import printable
 from trainer.compare.record import find
-from trainer.compare.table import short
+from trainer.compare.table import relative
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
 from trainer.config.keys import Role
@@ -29,8 +29,8 @@ ROLES = (Role.TASK, Role.COMMAND, Role.LAUNCH)
 class Evaluate:
     """Rebuild each run of `runs=[DIR,...]` from its own config.yaml, load its best weights and evaluate every split.
 
-    A folder that is no run's means all runs in it that have weights, a pattern as `outputs/*/*adam*` all that it matches. Device,
-    precision, folder of the data and the like are those of the command line.
+    A folder that is no run's means all runs in it that have weights, a pattern as `outputs/*/*adam*` all that it
+    matches. Device, precision, folder of the data and the like are those of the command line.
     """
 
     def execute(self, cfg: DictConfig, invocation: Invocation) -> float | None:
@@ -45,7 +45,7 @@ class Evaluate:
         scores = {path: evaluate_run(path, cfg, invocation, console) for path in run_directories(cfg.runs, console)}
         if len(scores) > 1:
             console.print("\nTest split of all runs:")
-            console.print(table("run", {short(path): values for path, values in scores.items()}))
+            console.print(table("run", {relative(path): values for path, values in scores.items()}))
         return [*scores.popitem()[1].values()][-1]
 
 
@@ -87,7 +87,10 @@ def splits_of(run: Run) -> Sequence[tuple[str, object]]:
 
 
 def merged(directory: Path, cfg: DictConfig, invocation: Invocation) -> DictConfig:
-    """Return the run's own configuration with the keys that the command line decides. Errors: ConfigError, DataError."""
+    """Return the run's own configuration with the keys that the command line decides.
+
+    Errors: ConfigError, DataError.
+    """
     saved = OmegaConf.create(reader.read_config(directory, "runs"))
     if "data" in invocation.typed_keys and cfg.data._target_ != saved.data._target_:
         option = f"data={invocation.choice('data')}"
@@ -109,7 +112,7 @@ def run_directories(patterns: Sequence[str], console: Console) -> Iterator[Path]
         below, _ = find([pattern])
         if len(below) > 1 and (without := [run for run in below if not has_weights(run)]):
             count = f"{len(without)} of {len(below)} runs in {printable(pattern)}"
-            console.print(f"note: {count} have no weights to evaluate, as {short(without[0])}")
+            console.print(f"note: {count} have no weights to evaluate, as {relative(without[0])}")
             below = [run for run in below if run not in without]
         found |= {run.resolve(): run for run in below}
     yield from found.values()

@@ -46,9 +46,9 @@ class Preview:
         drawn = [picture]
         if pictures:
             drawn.append(image_grid.draw(pictures, [*cfg.aug, *cfg.reg.get("batch", {})], directory))
-        console.say()
+        console.print()
         for path in drawn:
-            console.say(f"Look at it: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+            console.print(f"Look at it: {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,20 +102,20 @@ def plan_of(cfg: DictConfig, samples: int) -> Plan:
 
 def show(plan: Plan, console: Console) -> None:
     """The curve as text, as wide as the terminal, and its main values in words."""
-    console.say(f"The learning rate of {plan.title}")
+    console.print(f"The learning rate of {plan.title}")
     try:
         drawing = chart(plan, console.terminal.width)
         drawing.encode(console.terminal.encoding)
-        console.say(Text.from_ansi(drawing))  # its colours reach a terminal, its characters also a file
+        console.print(Text.from_ansi(drawing))  # its colours reach a terminal, its characters also a file
     except (ImportError, UnicodeEncodeError):
-        console.say("(no chart here: plotext does not load, or the terminal has no block characters)")
+        console.print("(no chart here: plotext does not load, or the terminal has no block characters)")
     where = f"update {plan.peak:,} (epoch {plan.epoch(plan.peak):.4g})"
-    console.say(f"first {plan.rates[0]:.4g}, peak {max(plan.rates):.4g} at {where}, last {plan.rates[-1]:.4g}")
-    console.say(f"{len(plan.rates):,} updates, {plan.clock.steps_per_epoch:,} an epoch")
+    console.print(f"first {plan.rates[0]:.4g}, peak {max(plan.rates):.4g} at {where}, last {plan.rates[-1]:.4g}")
+    console.print(f"{len(plan.rates):,} updates, {plan.clock.steps_per_epoch:,} an epoch")
     if plan.warming:
-        console.say(f"shaded: the warm-up, {warm_up_ends(plan)}")
+        console.print(f"shaded: the warm-up, {warm_up_ends(plan)}")
     if plan.observes:
-        console.say(
+        console.print(
             "the schedule goes by the validation loss, which only training shows: drawn is the rate while that keeps falling"
         )
 
