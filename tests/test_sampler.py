@@ -9,11 +9,11 @@ from torch.nn.functional import one_hot
 from trainer.base.rng import derive
 from trainer.engine.build import build_run
 from trainer.engine.loop import batches
-from trainer.sampler import Balanced, HardExamples, Replacement, Sequential, Shuffle
+from trainer.sampler import Balanced, HardExamples, WithReplacement, Sequential, Shuffle
 
 LOSSES = torch.zeros(50)
 TARGETS = one_hot(torch.arange(50) % 3, 3).float()
-ALL = [Shuffle(), Sequential(), Replacement(), Balanced(), HardExamples()]
+ALL = [Shuffle(), Sequential(), WithReplacement(), Balanced(), HardExamples()]
 
 
 def order(sampler, seed, epoch=0):
@@ -59,9 +59,9 @@ def test_sequential_is_the_order_of_the_set_in_every_epoch():
 
 
 def test_replacement_draws_every_sample_alike_and_leaves_out_a_share_of_1_in_e():
-    assert fits(drawn(Replacement(), TARGETS, LOSSES, 400), np.full(50, 1 / 50))
+    assert fits(drawn(WithReplacement(), TARGETS, LOSSES, 400), np.full(50, 1 / 50))
     many = torch.zeros(10_000)
-    left_out = 1 - len(Replacement()(0, many[:, None], many, torch.Generator().manual_seed(0)).unique()) / 10_000
+    left_out = 1 - len(WithReplacement()(0, many[:, None], many, torch.Generator().manual_seed(0)).unique()) / 10_000
     # (1 - 1 / n)^n = 1 / e; its variance is (1 / e - 2 / e^2) / n.
     assert abs(left_out - np.exp(-1)) < 5 * ((np.exp(-1) - 2 * np.exp(-2)) / 10_000) ** 0.5
 
@@ -82,7 +82,7 @@ def test_balanced_takes_yes_and_no_for_two_classes():
 
 
 def test_balanced_is_for_classes():
-    assert Balanced.tasks == ("classification", "binary") and not hasattr(Replacement, "tasks")
+    assert Balanced.tasks == ("classification", "binary") and not hasattr(WithReplacement, "tasks")
 
 
 LOSS = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 1000.0]

@@ -31,7 +31,7 @@ class Sequential:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Replacement:
+class WithReplacement:
     """N independent draws, each sample with probability 1 / N: the sampling that the theory of SGD assumes (Robbins & Monro, 1951).
 
     An epoch leaves out about 1 / e = 37 % of the samples and holds others several times.

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from trainer.base.warp import fused
+from trainer.base.warp import fuse_warps
 from trainer.config import catalog, instantiate
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
@@ -33,7 +33,7 @@ LINES: dict[str, tuple[str, Callable]] = {  # ours, theirs from a module of tran
     "normalise alone": ("", lambda v: []),
     "crop + flip": FLIPS,
     "affine": (
-        "rotate,stretch,shear,translate",
+        "rotate,scale_xy,shear,translate",
         lambda v: [v.RandomAffine(15, (0.1, 0.1), (0.83, 1.2), (-10, 10, -10, 10), BILINEAR)],
     ),
     "resized crop": ("resized_crop", lambda v: [v.RandomResizedCrop(32, antialias=False)]),
@@ -69,7 +69,7 @@ def ours(words: str, images: torch.Tensor, batch: int) -> Callable[[], int]:
         images,
         instantiate.node(cfg, "preprocess")().fit(images),
     )  # from bytes, as where a set is too large to be kept as floats
-    transforms = fused([instantiate.node(cfg, f"aug.{name}")() for name in cfg.aug])
+    transforms = fuse_warps([instantiate.node(cfg, f"aug.{name}")() for name in cfg.aug])
     for transform in transforms:
         if hasattr(transform, "look_at"):
             transform.look_at(loader.batch(torch.arange(256))[0])

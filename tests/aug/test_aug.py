@@ -188,7 +188,14 @@ def test_crop_refuses_to_reflect_more_than_the_image_has():
         (lambda: Rotate(degrees=181.0), r"degrees must be in \[0, 180\], got 181.0"),
         (lambda: ColorJitter(hue=0.6), r"hue must be in \[0, 0.5\], got 0.6"),
         (lambda: PcaColor(std=0.0), "std must be > 0, got 0.0"),
-        (lambda: made("random_erasing").__class__(least=0.5), "most must be >= least = 0.5, got 0.4"),
+        (
+            lambda: made("random_erasing").__class__(scale=[0.5, 0.4]),
+            r"scale must be two numbers \[low, high\] with low <= high, got \[0.5, 0.4\]",
+        ),
+        (
+            lambda: made("resized_crop").__class__(ratio=[1.0]),
+            r"ratio must be two numbers \[low, high\] with low <= high, got \[1.0\]",
+        ),
         (
             lambda: made("randaugment").__class__(operations=["rotate", "twist"]),
             "operations must be one of identity, .* got twist",

@@ -7,7 +7,7 @@ from scipy import ndimage, stats
 from test_aug import rng
 from test_aug_warp import assert_uniform, positions
 
-from trainer.aug.distort import Elastic, Lens, Perspective
+from trainer.aug.distort import Elastic, RadialDistortion, Perspective
 
 
 def looked_at(transform, count=300, height=21, width=25):
@@ -18,10 +18,10 @@ def looked_at(transform, count=300, height=21, width=25):
     return out[:, 0], out[:, 1], out[:, 2] > 1 - 1e-5  # the picture of ones fades outside
 
 
-def test_lens_looks_at_r_times_1_plus_k_r_squared():
+def test_radial_distortion_looks_at_r_times_1_plus_k_r_squared():
     x, y = positions(11, 31)
     radii = (x**2 + y**2) / (5.5**2 + 15.5**2)  # in half diagonals, squared
-    at_x, at_y, sure = looked_at(Lens(strength=0.3), 2000, 11, 31)
+    at_x, at_y, sure = looked_at(RadialDistortion(strength=0.3), 2000, 11, 31)
     k = (at_x[:, 5, 22] / 7 - 1) / radii[5, 22]
     assert_uniform(k, -0.3, 0.3)
     bent = 1 + k[:, None, None] * radii
@@ -72,7 +72,7 @@ def homography(start, end):
 
 def test_perspective_moves_the_corners_inward_uniformly():
     x, y = positions(21, 25)
-    at_x, at_y, sure = looked_at(Perspective(share=0.4), 1000)
+    at_x, at_y, sure = looked_at(Perspective(fraction=0.4), 1000)
     spots = [(6, 8), (6, 16), (14, 8), (14, 16)]
     corners = np.array([(-12.5, -10.5), (12.5, -10.5), (12.5, 10.5), (-12.5, 10.5)])
     inward = []

@@ -8,11 +8,11 @@ from scipy import ndimage, stats
 from test_aug import UNLIKELY, rng
 from torch.testing import assert_close
 
-from trainer.aug.affine import Affine, ResizedCrop, Rotate, Shear, Stretch, Translate
+from trainer.aug.affine import Affine, ResizedCrop, Rotate, Shear, ScaleXY, Translate
 from trainer.aug.crop import Crop
-from trainer.aug.distort import Lens
+from trainer.aug.distort import RadialDistortion
 from trainer.aug.flip import Flip
-from trainer.base.warp import Fused, fused, product, rotation, scaling, shearing, shifting, uniform, warp
+from trainer.base.warp import Fused, fuse_warps, product, rotation, scaling, shearing, shifting, uniform, warp
 
 MODES = [("constant", "grid-constant"), ("reflect", "reflect"), ("replicate", "nearest")]  # SciPy's words for the same
 # Positions in float32 are good to some 1e-6 of the side; images differ by up to 3 from one pixel to the next.
@@ -99,17 +99,17 @@ class Given:
 def test_fused_acts_in_the_order_of_the_list():
     turn, shift = Given(rotation(*one(np.pi / 2))), Given(shifting(*one(1, 2)))
     one_by_one = warp(warp(PICTURE, turn.given), shift.given)  # exact: right angles and whole pixels
-    (together,) = fused([turn, shift])
+    (together,) = fuse_warps([turn, shift])
     assert_close(together(PICTURE, None, rng())[0], one_by_one, **ROUNDING)
-    (other,) = fused([shift, turn])
+    (other,) = fuse_warps([shift, turn])
     assert not torch.allclose(other(PICTURE, None, rng())[0], one_by_one, **ROUNDING)
 
 
 MOVES = [
     Rotate(degrees=40.0),
-    Stretch(ratio=1.5),
+    ScaleXY(ratio=1.5),
     Shear(degrees=20.0),
-    Translate(share=0.2),
+    Translate(fraction=0.2),
     Affine(),
     ResizedCrop(mode="constant"),
 ]
@@ -119,7 +119,7 @@ def test_fused_draws_what_each_draws_alone():
     images, stream, expected = torch.randn(20, 3, 8, 6, generator=rng()), rng(5), torch.eye(3).expand(20, 3, 3)
     for move in MOVES:
         expected = expected @ move.matrices(images, stream)
-    (together,) = fused(MOVES)
+    (together,) = fuse_warps(MOVES)
     targets = torch.eye(20)
     out, same = together(images, targets, rng(5))
     # The products are grouped alike but summed in another order: 1e-6 of positions up to some 100 pixels outside.
@@ -134,15 +134,20 @@ def test_a_technique_alone_warps_by_its_matrices(move):
 
 def test_only_neighbours_of_one_mode_are_fused():
     flip, rotate, shear, crop, last = Flip(), Rotate(), Shear(), Crop(), Translate(mode="reflect")
-    assert fused([flip, rotate, shear, crop, rotate, last]) == [
+    assert fuse_warps([flip, rotate, shear, crop, rotate, last]) == [
         flip,
         Fused(techniques=[rotate, shear]),
         crop,
         rotate,
         last,
     ]
-    assert fused([last, last, flip, Lens(), Lens()]) == [Fused(techniques=[last, last]), flip, Lens(), Lens()]
-    assert fused([]) == []
+    assert fuse_warps([last, last, flip, RadialDistortion(), RadialDistortion()]) == [
+        Fused(techniques=[last, last]),
+        flip,
+        RadialDistortion(),
+        RadialDistortion(),
+    ]
+    assert fuse_warps([]) == []
 
 
 def drawn(move, count=4000, height=20, width=30):
@@ -158,7 +163,7 @@ def assert_unrelated(first, second):
 
 
 def test_translate_is_uniform_in_both_directions():
-    matrices = drawn(Translate(share=0.1))
+    matrices = drawn(Translate(fraction=0.1))
     x, y = matrices[:, 0, 2], matrices[:, 1, 2]
     assert_uniform(x, -3, 3)
     assert_uniform(y, -2, 2)
@@ -171,8 +176,8 @@ def test_rotate_is_uniform():
     assert np.allclose(matrices @ matrices.transpose(0, 2, 1), np.eye(3), atol=1e-6)  # float32
 
 
-def test_stretch_is_uniform_in_the_logarithm_of_each_side():
-    matrices = drawn(Stretch(ratio=1.5))
+def test_scale_xy_is_uniform_in_the_logarithm_of_each_side():
+    matrices = drawn(ScaleXY(ratio=1.5))
     wide, high = np.log(matrices[:, 0, 0]), np.log(matrices[:, 1, 1])
     for side in (wide, high):
         assert_uniform(side, -np.log(1.5), np.log(1.5))
@@ -188,7 +193,7 @@ def test_shear_is_uniform_in_both_angles():
 
 
 def test_affine_has_the_scales_and_shifts_it_should_and_slants_before_it_turns():
-    matrices = drawn(Affine(degrees=90.0, share=0.1, ratio=1.4, shear=0.0))
+    matrices = drawn(Affine(degrees=90.0, fraction=0.1, ratio=1.4, shear=0.0))
     linear = matrices[:, :2, :2]
     scales = np.linalg.det(linear) ** -0.5
     assert_uniform(np.log(scales), -np.log(1.4), np.log(1.4))
@@ -200,10 +205,10 @@ def test_affine_has_the_scales_and_shifts_it_should_and_slants_before_it_turns()
     assert_uniform(y, -2, 2)
     for pair in ((scales, turns), (turns, x), (x, y)):
         assert_unrelated(*pair)
-    slanted = drawn(Affine(degrees=0.0, share=0.0, ratio=1.0, shear=30.0))
+    slanted = drawn(Affine(degrees=0.0, fraction=0.0, ratio=1.0, shear=30.0))
     assert_uniform(np.degrees(np.arctan(slanted[:, 0, 1])), -30, 30)
-    both = drawn(Affine(share=0.0, ratio=1.0, shear=30.0))[:, :2, :2]
-    slants = drawn(Affine(degrees=0.0, share=0.0, ratio=1.0, shear=30.0))[:, :2, :2]
+    both = drawn(Affine(fraction=0.0, ratio=1.0, shear=30.0))[:, :2, :2]
+    slants = drawn(Affine(degrees=0.0, fraction=0.0, ratio=1.0, shear=30.0))[:, :2, :2]
     turned = np.linalg.inv(slants) @ both  # the draws are the same; what is left is a pure turn on the output's side
     assert np.allclose(turned @ turned.transpose(0, 2, 1), np.eye(2), atol=1e-5)
 
@@ -236,13 +241,15 @@ def test_resized_crop_does_not_fade_at_the_edge_of_the_image():
 
 
 def test_resized_crop_of_square_windows_is_uniform_in_area():
-    heights, widths, _, _ = windows(ResizedCrop(floor=0.3, ratio=1.0), 16, 16)
+    heights, widths, _, _ = windows(ResizedCrop(scale=(0.3, 1.0), ratio=(1.0, 1.0)), 16, 16)
     assert np.allclose(heights, widths)
     assert_uniform(heights * widths / 256, 0.3, 1)
 
 
 def test_resized_crop_cuts_what_never_fits_at_the_size_of_the_image():
-    heights, widths, _, _ = windows(ResizedCrop(floor=1.0, ratio=1.0), 4, 40)  # the square of this area is 12.6 high
+    heights, widths, _, _ = windows(
+        ResizedCrop(scale=(1.0, 1.0), ratio=(1.0, 1.0)), 4, 40
+    )  # the square of this area is 12.6 high
     assert np.allclose(heights, 4) and np.allclose(widths, 160**0.5)
 
 

@@ -1,13 +1,25 @@
 """Moving the picture as a whole: shifts, turns, stretches and shears, one warp however many of them follow one another."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trainer.base.checks import require, require_one_of
-from trainer.base.warp import PADDING, box_sizes, product, rotation, scaling, shearing, shifting, uniform, warped
+from trainer.base.warp import (
+    PADDING,
+    box_sizes,
+    product,
+    require_range,
+    rotation,
+    scaling,
+    shearing,
+    shifting,
+    uniform,
+    warped,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,22 +42,22 @@ class Warp:
 
 @dataclass(frozen=True, kw_only=True)
 class Translate(Warp):
-    """Move each image by (x, y) pixels, x ~ U(-share W, share W), y ~ U(-share H, share H); also by parts of a pixel.
+    """Move each image by (x, y) pixels, x ~ U(-fraction W, fraction W), y ~ U(-fraction H, fraction H); also by parts of a pixel.
 
     Args:
-        share: largest shift as share of the side, in [0, 1]. Usual: 0.1.
+        fraction: largest shift as fraction of the side, in [0, 1]. Usual: 0.1.
         mode: as in Warp.
     Shapes: images (B, C, H, W). Errors: ValueError.
     """
 
-    share: float = 0.1
+    fraction: float = 0.1
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("in [0, 1]", share=self.share)
+        require("in [0, 1]", fraction=self.fraction)
 
     def matrices(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        return shifts(self.share, images, rng)
+        return shifts(self.fraction, images, rng)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,7 +81,7 @@ class Rotate(Warp):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stretch(Warp):
+class ScaleXY(Warp):
     """Make each image r times as wide and s times as high about its centre, log r and log s ~ U(-log ratio, log ratio).
 
     Args:
@@ -114,7 +126,7 @@ class Affine(Warp):
 
     Args:
         degrees: largest turn, in [0, 180]. Usual: 15.
-        share: largest shift as share of the side, in [0, 1]. Usual: 0.1.
+        fraction: largest shift as fraction of the side, in [0, 1]. Usual: 0.1.
         ratio: largest scale, and 1 / ratio the smallest, >= 1. Usual: 1.2.
         shear: largest slant along rows and along columns in degrees, in [0, 90). Usual: 10.
         mode: as in Warp.
@@ -122,14 +134,14 @@ class Affine(Warp):
     """
 
     degrees: float = 15.0
-    share: float = 0.1
+    fraction: float = 0.1
     ratio: float = 1.2
     shear: float = 10.0
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require("in [0, 180]", degrees=self.degrees)
-        require("in [0, 1]", share=self.share)
+        require("in [0, 1]", fraction=self.fraction)
         require(">= 1", ratio=self.ratio)
         require("in [0, 90)", shear=self.shear)
 
@@ -138,36 +150,36 @@ class Affine(Warp):
         turned = product(
             product(slants(self.shear, images, rng), scaling(scale, scale)), rotation(angles(self.degrees, images, rng))
         )
-        return product(turned, shifts(self.share, images, rng))
+        return product(turned, shifts(self.fraction, images, rng))
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResizedCrop(Warp):
     """Cut a window of random area and proportions at a random place and stretch it to the old size (Szegedy et al., 2015).
 
-    area ~ U(floor, 1) of the image, log(height / width) ~ U(-log ratio, log ratio), drawn again until the window fits; every
-    place as likely, also between pixels.
+    area ~ U(scale) of the image, log(height / width) ~ U(log ratio), drawn again until the window fits; every place as likely,
+    also between pixels.
 
     Args:
-        floor: smallest share of the image's area, in (0, 1]. Paper: 0.08.
-        ratio: largest height / width, and 1 / ratio the smallest, >= 1. Paper: 4/3.
+        scale: smallest and largest area of the window as a fraction of the image's, in (0, 1]. Paper: 0.08 and 1.
+        ratio: smallest and largest height / width, > 0. Paper: 3/4 and 4/3.
         mode: what a pixel at the image's edge is blended with: constant (0), reflect, or replicate.
     Shapes: images (B, C, H, W). Errors: ValueError. Source: arXiv:1409.4842, section 6.
     Differs from the paper: the logarithm of the proportions is uniform, so that wide and high are as likely.
     """
 
-    floor: float = 0.08
-    ratio: float = 1.3333
+    scale: Sequence[float] = (0.08, 1.0)
+    ratio: Sequence[float] = (3 / 4, 4 / 3)
     mode: str = "replicate"
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require("in (0, 1]", floor=self.floor)
-        require(">= 1", ratio=self.ratio)
+        require_range("in (0, 1]", scale=self.scale)
+        require_range("> 0", ratio=self.ratio)
 
     def matrices(self, images: Tensor, rng: torch.Generator) -> Tensor:
         (height, width), count = images.shape[2:], len(images)
-        heights, widths = box_sizes((self.floor, 1.0), self.ratio, images, rng)
+        heights, widths = box_sizes(self.scale, self.ratio, images, rng)
         x, y = (
             uniform(-0.5, 0.5, count, images, rng) * (size - sizes)
             for size, sizes in ((width, widths), (height, heights))
@@ -188,8 +200,9 @@ def slants(degrees: float, images: Tensor, rng: torch.Generator) -> Tensor:
     return shearing(angles(degrees, images, rng).tan(), angles(degrees, images, rng).tan())
 
 
-def shifts(share: float, images: Tensor, rng: torch.Generator) -> Tensor:
+def shifts(fraction: float, images: Tensor, rng: torch.Generator) -> Tensor:
     x, y = (
-        uniform(-share * size, share * size, len(images), images, rng) for size in (images.shape[3], images.shape[2])
+        uniform(-fraction * size, fraction * size, len(images), images, rng)
+        for size in (images.shape[3], images.shape[2])
     )
     return shifting(x, y)

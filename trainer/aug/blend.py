@@ -1,12 +1,13 @@
 """Putting something else in a part of an image: another image, as a whole or in a box, nothing, or noise."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from trainer.base.checks import require, require_images
-from trainer.base.warp import box_sizes, choose, color_range
+from trainer.base.warp import box_sizes, choose, color_range, require_range
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,29 +96,25 @@ class Cutout:
 class RandomErasing:
     """With probability p fill a box of the image with random pixels, U(black, white) in each channel (Zhong et al., 2020).
 
-    area ~ U(least, most) of the image, height / width between ratio and 1 / ratio, drawn again until the box fits; every place
-    as likely. Black and white are the range of the channel in the training images that `calibrate` saw, else in the batch.
+    area ~ U(scale) H W, log(height / width) ~ U(log ratio), drawn again until the box fits; every place as likely. Black and white are the range of the channel in the training images that `calibrate` saw, else in the batch.
 
     Args:
         p: probability of changing an image, in [0, 1]. Paper: 0.5.
-        least: smallest share of the image's area, in [0, 1]. Paper: 0.02.
-        most: largest share of the image's area, in [0, 1], not below `least`. Paper: 0.4.
-        ratio: smallest height / width, in (0, 1]. Paper: 0.3.
+        scale: smallest and largest area of the box as a fraction of the image's, in [0, 1]. Paper: 0.02 and 0.4.
+        ratio: smallest and largest height / width, > 0. Paper: 0.3 and 1/0.3.
     Shapes: images (B, C, H, W). Errors: ValueError. Source: arXiv:1708.04896, algorithm 1.
     Differs from the paper: the logarithm of height / width is uniform, so that wide and high are as likely; whole pixels.
     """
 
     p: float = 0.5
-    least: float = 0.02
-    most: float = 0.4
-    ratio: float = 0.3
+    scale: Sequence[float] = (0.02, 0.4)
+    ratio: Sequence[float] = (0.3, 1 / 0.3)
     range: tuple[Tensor, Tensor] | None = field(default=None, init=False, repr=False)
 
     def __post_init__(self) -> None:
-        require("in [0, 1]", p=self.p, least=self.least, most=self.most)
-        require("in (0, 1]", ratio=self.ratio)
-        if self.most < self.least:
-            raise ValueError(f"most must be >= least = {self.least}, got {self.most}")
+        require("in [0, 1]", p=self.p)
+        require_range("in [0, 1]", scale=self.scale)
+        require_range("> 0", ratio=self.ratio)
 
     def calibrate(self, images: Tensor) -> None:
         """Take the range of the channels from preprocessed training images (B, C, H, W)."""
@@ -126,7 +123,7 @@ class RandomErasing:
 
     def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         require_images(images)
-        sizes = [size.round().clamp(min=1) for size in box_sizes((self.least, self.most), 1 / self.ratio, images, rng)]
+        sizes = [size.round().clamp(min=1) for size in box_sizes(self.scale, self.ratio, images, rng)]
         corners = torch.rand(2, len(images), generator=rng, device=images.device)
         top, left = (
             (corner * (side - size + 1)).floor() for corner, size, side in zip(corners, sizes, images.shape[2:])

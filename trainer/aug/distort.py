@@ -13,7 +13,7 @@ from trainer.base.warp import PADDING, centred, look_up, uniform, warp
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lens:
+class RadialDistortion:
     """Radial distortion: the pixel at radius r shows the place at r (1 + k r^2), k ~ U(-strength, strength) (Brown, 1971).
 
     r is counted in half diagonals. k > 0 bends edges outward (barrel), k < 0 inward (pincushion).
@@ -80,26 +80,26 @@ class Elastic:
 
 @dataclass(frozen=True, kw_only=True)
 class Perspective:
-    """Look at each image from aside: its corners move inward by (x, y), x ~ U(0, share W / 2) and y ~ U(0, share H / 2) for each.
+    """Look at each image from aside: its corners move inward by (x, y), x ~ U(0, fraction W / 2) and y ~ U(0, fraction H / 2) for each.
 
     Args:
-        share: of the way to the middle that a corner goes at most, in [0, 0.66]; beyond, corners could fold in. Usual: 0.5.
+        fraction: of the way to the middle that a corner goes at most, in [0, 0.66]; beyond, corners could fold in. Usual: 0.5.
         mode: what comes in from outside: constant (0, the mean of standardised images), reflect, or replicate.
     Shapes: images (B, C, H, W). Errors: ValueError.
     Source: Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3, for the map onto four corners.
     """
 
-    share: float = 0.5
+    fraction: float = 0.5
     mode: str = "constant"
 
     def __post_init__(self) -> None:
-        require("in [0, 0.66]", share=self.share)
+        require("in [0, 0.66]", fraction=self.fraction)
         require_one_of(*PADDING, mode=self.mode)
 
     def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         require_images(images)
         height, width = images.shape[2:]
-        inward = torch.rand(2, 4, len(images), generator=rng, device=images.device) * self.share
+        inward = torch.rand(2, 4, len(images), generator=rng, device=images.device) * self.fraction
         across, down = (1 - inward[0]) * (width / 2), (1 - inward[1]) * (height / 2)
         x, y = (-across[0], across[1], across[2], -across[3]), (-down[0], -down[1], down[2], down[3])
         columns = square_to(x, y).unbind(2)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from trainer.base.checks import require_images
+from trainer.base.checks import require, require_images
 
 PADDING = {
     "constant": "zeros",
@@ -118,7 +118,7 @@ class Fused:
         return warped(self.techniques, images, rng), targets
 
 
-def fused(transforms: Sequence[Callable]) -> list[Callable]:
+def fuse_warps(transforms: Sequence[Callable]) -> list[Callable]:
     """Transforms in which each run of two or more affine techniques of the same mode has become one."""
     made = []
     for mode, neighbours in groupby(
@@ -137,15 +137,27 @@ def choose(chosen: Tensor, these: Tensor, others: Tensor) -> Tensor:
     return torch.lerp(others, these, chosen.to(others.dtype))
 
 
-def box_sizes(area: tuple[float, float], ratio: float, images: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Heights and widths in pixels, (B,) each: area ~ U(area) H W and log(height / width) ~ U(-log ratio, log ratio), until it fits.
+def require_range(rule: str, **fields: Sequence[float]) -> None:
+    """Hold fields to two numbers [low, high] that each keep a rule. Errors: ValueError."""
+    require(rule, **fields)
+    for name, value in fields.items():
+        if len(value) != 2 or value[0] > value[1]:
+            raise ValueError(f"{name} must be two numbers [low, high] with low <= high, got {list(value)}")
 
-    All tries are drawn at once; should none fit, the first is cut at the image's size.
+
+def box_sizes(
+    scale: Sequence[float], ratio: Sequence[float], images: Tensor, rng: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw heights and widths in pixels, (B,) each: area ~ U(scale) H W and log(height / width) ~ U(log ratio), until they fit.
+
+    All tries are drawn at once; where none fits, the first is cut at the image's size.
     """
     count, (height, width) = len(images), images.shape[2:]
     areas, ratios = torch.rand(2, count, TRIES, generator=rng, device=images.device)
-    areas = (area[0] + areas * (area[1] - area[0])) * height * width
-    ratios = ((2 * ratios - 1) * math.log(ratio)).exp()
+    areas = (scale[0] + areas * (scale[1] - scale[0])) * height * width
+    low, high = (math.log(bound) for bound in ratio)
+    # About the middle: exactly symmetric for [1 / r, r].
+    ratios = ((2 * ratios - 1) * ((high - low) / 2) + (high + low) / 2).exp()
     heights, widths = (areas * ratios).sqrt(), (areas / ratios).sqrt()
     first = ((heights <= height) & (widths <= width)).byte().argmax(1, keepdim=True)
     return heights.gather(1, first).squeeze(1).clamp(max=height), widths.gather(1, first).squeeze(1).clamp(max=width)
