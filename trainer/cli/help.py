@@ -1,4 +1,4 @@
-"""`train --help`, for all decisions, one group or one option."""
+"""`train --help`: all groups and settings, one group, one option or one key. No torch here."""
 
 import argparse
 from pathlib import Path
@@ -8,36 +8,35 @@ from rich.table import Column, Table
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import did_you_mean
-from trainer.config import catalog, hydra_context
+from trainer.cli import vocabulary
+from trainer.config import catalog, hydra_context, schema, synonyms
 
 EXAMPLES = {
     "train": "train on data that ships with the install",
-    "train optimizer=adam sched=cosine": "change two decisions",
-    "train optimizer.lr=0.01 epochs=20": "change a number of one",
-    "train reg=[l2,dropout] aug=[crop,flip]": "these two take several options",
-    "train -m optimizer=sgd,adam seed=0,1,2": "a grid of runs",
-    "train --help hydra/launcher": "many runs at a time, here or on a cluster",
+    "train optimizer=adam sched=cosine": "choose other options of two groups",
+    "train optimizer.lr=0.01 epochs=20": "change settings",
+    "train reg=[l2,dropout] aug=[crop,flip]": "combine options, in the groups reg and aug",
+    "train -m optimizer=sgd,adam seed=0,1,2": "train a grid of runs",
+    "train --help hydra/launcher": "run many jobs at a time, here or on a cluster",
     "train --help hydra/sweeper": "search instead of a grid",
-    "train task=compare runs=[outputs/*/*]": "put runs side by side",
+    "train task=compare runs=[outputs/*/*]": "rank runs",
     "train task=preview sched=cosine warmup=linear": "draw the learning rate, train nothing",
-    "train resume=outputs/DATE/TIME...": "go on where a run stopped",
-    "train task=evaluate runs=[outputs/DATE/TIME...]": "score a finished run again",
+    "train resume=outputs/DATE/TIME...": "resume a run where it stopped",
+    "train task=evaluate runs=[outputs/DATE/TIME...]": "evaluate a finished run again",
     "train --cfg job optimizer=adam": "show the configuration, run nothing",
-    "train --help optimizer": "the options of a group",
-    "train --help optimizer=adam": "the keys of an option",
-    "tensorboard --logdir outputs": "look at the curves",
+    "train --help optimizer": "list the options of a group",
+    "train --help optimizer=adam": "list the keys of an option",
+    "tensorboard --logdir outputs": "see the curves",
 }
-
-
 SPACES = {
-    "'optimizer.lr=tag(log,interval(1e-4,1e-1))'": "by powers of ten",
-    "'reg.layer.dropout.p=interval(0,0.5)'": "evenly",
+    "'optimizer.lr=tag(log,interval(1e-4,1e-1))'": "an interval, by powers of ten",
+    "'reg.layer.dropout.p=interval(0,0.5)'": "an interval, evenly",
     "'epochs=range(5,50)'": "whole numbers, 5 to 49",
     "model=mlp,cnn": "choices",
-    "hydra.sweep.dir=DIR": "goes on with the search in a folder, with the words that it was begun with",
+    "hydra.sweep.dir=DIR": "folder of the search; to resume it, repeat its command with this",
 }
 LAUNCHERS = {  # what hydra/launcher=NAME does, and one of the keys it takes
-    "basic": ("one job after the other, in this process (as without a launcher)", ""),
+    "basic": ("one job after the other, in this process (the default)", ""),
     "joblib": ("as many jobs at a time on this machine as it has GPUs, else cores", "hydra.launcher.n_jobs=4"),
     "submitit_local": (
         "each job in a process of its own on this machine, as on a cluster",
@@ -47,63 +46,73 @@ LAUNCHERS = {  # what hydra/launcher=NAME does, and one of the keys it takes
     "ray": ("jobs on a cluster of Ray, or on this machine where there is none", "hydra.launcher.ray.init.address=auto"),
     "ray_aws": ("jobs on machines that Ray rents from Amazon", ""),
 }
+SWEEP_FOLDER = {"hydra.sweep.dir=DIR": "folder of the sweep; to resume it, repeat its command with this"}
+HYDRA_PAGES = ("hydra/launcher", "hydra/sweeper")
 
 
 def show(arguments: list[str]) -> None:
-    """Print the help that the words ask for. Errors: ConfigError on a group or option that does not exist."""
+    """Print the help that the arguments ask for. Errors: ConfigError for a group, option or key that does not exist."""
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", type=Path)
     flags, rest = parser.parse_known_args(arguments)
     catalog.extra_folders[:] = [flags.config_dir] if flags.config_dir else []
-    words = [word for word in rest if not word.startswith("-")]
+    topics = [text for text in rest if not text.startswith("-")]
     console = rich.console.Console(highlight=False)
-    if not words:
+    if not topics:
         overview(console)
-    for word in words:
-        page(console, word)
+    for topic in topics:
+        page(console, topic)
 
 
-def page(console: rich.console.Console, word: str) -> None:
-    """What a word means: a group, an option of one, a number of the run."""
-    group, _, option = word.partition("=")
-    numbers = catalog.keys(catalog.folder() / "config.yaml")
-    owners = [name for name in catalog.groups() if group in catalog.options(name)]
-    if group in catalog.groups():
-        if not option:
-            return group_page(console, group)
-        for name in option.strip("[]").split(","):
-            if name not in catalog.options(group):
-                raise ConfigError(f"--help {word}: no such {group}; {did_you_mean(name, catalog.options(group))}")
-            option_page(console, group, name)
-    elif below := {path: key for path, key in numbers.items() if path == group or path.startswith(f"{group}.")}:
+def page(console: rich.console.Console, topic: str) -> None:
+    """Print the page of a group, an option, a key of config.yaml, or one of Hydra's groups. Errors: ConfigError."""
+    group, _, option = topic.partition("=")
+    keys = vocabulary.run_keys()
+    below = {path: key for path, key in keys.items() if path == group or path.startswith(f"{group}.")}
+    owners = [] if option else vocabulary.groups_with(group)
+    if group in catalog.groups() and not option:
+        group_page(console, group)
+    elif group in catalog.groups():
+        option_pages(console, topic)
+    elif below:
         console.print(key_table(below), markup=False)
         if group == "sweep":
-            console.print(
-                pairs(
-                    {
-                        "hydra.sweep.dir=DIR": "folder of the sweep; the same words with it go on with a sweep that is there"
-                    }
-                ),
-                markup=False,
-            )
+            console.print(pairs(SWEEP_FOLDER), markup=False)
     elif group == "hydra/launcher":
         launcher_page(console)
     elif group == "hydra/sweeper":
-        option_page(console, group, "optuna", "hydra.sweeper")
-        console.print("\nWhat to search, behind train -m hydra/sweeper=optuna:", markup=False)
-        console.print(pairs(SPACES), markup=False)
-    elif owners and not option:
+        sweeper_page(console)
+    elif owners:
         for owner in owners:
             option_page(console, owner, group)
     else:
-        raise ConfigError(
-            f"--help {word}: no such decision; {did_you_mean(group, [*catalog.groups(), *numbers, 'hydra/launcher', 'hydra/sweeper'])}"
-        )
+        raise ConfigError(f"--help {topic}: no such group, option or key; {topic_hint(group)}")
+
+
+def topic_hint(topic: str) -> str:
+    """Return the page that was perhaps meant."""
+    if meant := synonyms.renamed_key(topic) or synonyms.meant_key(topic):
+        first = meant.partition(" ")[0].partition(".")[0]
+        return f"did you mean --help {first}?"
+    return did_you_mean(topic, [*catalog.groups(), *vocabulary.run_keys(), *HYDRA_PAGES], "--help ")
+
+
+def option_pages(console: rich.console.Console, topic: str) -> None:
+    """Print the page of each option in `reg=[l2,dropout]`. Errors: ConfigError."""
+    group, _, options = topic.partition("=")
+    for name in options.strip("[]").split(","):
+        if name not in catalog.options(group):
+            meant = synonyms.meant_option(group, name)
+            near = did_you_mean(name, catalog.options(group), f"--help {group}=")
+            hint = f"did you mean --help {meant[0]}={meant[1]}?" if meant else near
+            raise ConfigError(f"--help {topic}: {group} has no option {name}; {hint}")
+        option_page(console, group, name)
 
 
 def overview(console: rich.console.Console) -> None:
+    """Print examples, all groups with their options, and the keys of config.yaml."""
     console.print(
-        "train: a command-line laboratory for training neural networks. Every decision is one word: KEY=VALUE.\n",
+        "train: a command-line laboratory for training neural networks. Every setting is an override, KEY=VALUE.\n",
         markup=False,
     )
     console.print(pairs(EXAMPLES), markup=False)
@@ -113,13 +122,14 @@ def overview(console: rich.console.Console) -> None:
         first = chosen.get(group)
         names = [f"{name}*" if name == first else name for name in catalog.options(group)]
         table.add_row(group, " ".join(names))
-    console.print("\nDecisions and their options (* the default):", markup=False)
+    console.print("\nGroups and their options (* the default):", markup=False)
     console.print(table, markup=False)
-    console.print("\nNumbers of the run:", markup=False)
-    console.print(key_table(catalog.keys(catalog.folder() / "config.yaml")), markup=False)
+    console.print("\nSettings of the run:", markup=False)
+    console.print(key_table(vocabulary.run_keys()), markup=False)
 
 
 def group_page(console: rich.console.Console, group: str) -> None:
+    """Print the options of a group with their first comments."""
     table = columns()
     for name in catalog.options(group):
         mark = "*" if catalog.defaults().get(group) == name else ""
@@ -128,38 +138,47 @@ def group_page(console: rich.console.Console, group: str) -> None:
 
 
 def launcher_page(console: rich.console.Console) -> None:
+    """Print the launchers, and how to install each."""
     table = columns()
     for name, (meaning, example) in LAUNCHERS.items():
         extra = hydra_context.LAUNCHERS.get(name)
-        table.add_row(
-            f"hydra/launcher={name}",
-            "; ".join(filter(None, (meaning, example, extra and f"pip install 'trainer[{extra}]'"))),
-        )
+        install = extra and f"pip install 'trainer[{extra}]'"
+        table.add_row(f"hydra/launcher={name}", "; ".join(filter(None, (meaning, example, install))))
     console.print(table, markup=False)
 
 
+def sweeper_page(console: rich.console.Console) -> None:
+    """Print the keys of the search, and examples of its spaces."""
+    option_page(console, "hydra/sweeper", "optuna", "hydra.sweeper")
+    console.print("\nSpaces to search, behind train -m hydra/sweeper=optuna:", markup=False)
+    console.print(pairs(SPACES), markup=False)
+
+
 def option_page(console: rich.console.Console, group: str, name: str, prefix: str = "") -> None:
+    """Print what an option is, the options of other groups that it chooses, and its keys."""
     path = catalog.file(group, name)
     console.print(f"{group}={name}\n  {catalog.headline(path)}", markup=False)
     if chosen := catalog.overrides(path):
-        console.print(f"  It chooses {' '.join(chosen)}; what you type wins.", markup=False)
-    console.print(key_table(catalog.keys(path, prefix or group)), markup=False)
+        console.print(f"  It chooses {' '.join(chosen)} unless you type another option.", markup=False)
+    console.print(key_table(schema.keys(path, prefix or group)), markup=False)
 
 
-def key_table(keys: dict[str, catalog.Key]) -> Table:
+def key_table(keys: dict[str, schema.Key]) -> Table:
+    """Return a row for each key: its default as it is typed, and its comment."""
     table = columns()
     for key in keys.values():
-        table.add_row(f"{key.path}={catalog.as_typed(key.default)}", key.comment)
+        table.add_row(f"{key.path}={schema.as_typed(key.default)}", key.comment)
     return table
 
 
-def pairs(said: dict[str, str]) -> Table:
-    """What to type, never broken, and what it does."""
+def pairs(rows: dict[str, str]) -> Table:
+    """Return a table of commands, never broken into lines, and what each does."""
     table = columns(Column(no_wrap=True), Column())
-    for command, meaning in said.items():
+    for command, meaning in rows.items():
         table.add_row(command, meaning)
     return table
 
 
 def columns(*headings: Column) -> Table:
+    """Return an empty table without lines and headings."""
     return Table(*headings, box=None, show_header=False, pad_edge=True, padding=(0, 2, 0, 2))

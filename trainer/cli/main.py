@@ -21,7 +21,10 @@ def program() -> None:
 
 
 def main() -> None:
-    """Run the command. Exit codes: 0, 2 configuration, 3 data, 4 machine, 5 diverged, 130 and 143 signals, 1 anything else."""
+    """Run the command.
+
+    Exit codes: 0, 2 configuration, 3 data, 4 machine, 5 diverged, 130 and 143 signals, 1 anything else.
+    """
     arguments = sys.argv[1:]
     try:
         if {"--help", "-h"} & set(arguments):
@@ -56,13 +59,17 @@ def launch() -> None:
 
 
 def job(cfg: DictConfig) -> float | None:
-    """Execute a single run's task, or one job of a sweep in whatever process. Errors: SystemExit with a user error's code."""
+    """Execute the task of a single run, or one job of a sweep in whatever process.
+
+    Errors: SystemExit with the code of a user's error.
+    """
     from trainer.config import hydra_context
-    from trainer.sweep import jobs
+    from trainer.sweep.jobs import trains
+    from trainer.sweep.launch import run_job
 
     invocation = hydra_context.current_invocation()
-    if invocation.sweep and jobs.trains(cfg):
-        return jobs.run_job(cfg, invocation, execute)
+    if invocation.sweep and trains(cfg):
+        return run_job(cfg, invocation, execute)
     with exit_on_user_error():
         return execute(cfg, invocation)
 

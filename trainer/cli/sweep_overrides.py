@@ -1,54 +1,69 @@
-"""What the words of a sweep say, before anything is composed: no torch here, no folder made but the sweep's own."""
+"""Overrides of a sweep, checked before anything is composed. No torch here, and no folder made but the sweep's own."""
 
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, IntervalSweep, Override
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import did_you_mean
-from trainer.config import catalog
+from trainer.cli import vocabulary
+from trainer.config import private_api
 from trainer.rundir import directory as rundir
 from trainer.search import overrides as search
 from trainer.sweep import jobs
 
 SWEEPERS = ("grid", "optuna")
-FOR_SWEEPS = ("sweep.", "hydra/sweeper", "hydra/launcher", "hydra.sweep.", "hydra.sweeper.", "hydra.launcher.")
+HYDRA_GROUPS = ("hydra/sweeper", "hydra/launcher")
+HYDRA_TREES = ("hydra.sweep.", "hydra.sweeper.", "hydra.launcher.")
+
+
+def is_for_sweeps(key: str) -> bool:
+    """Return whether a key says something of a sweep only."""
+    return key.partition(".")[0] == "sweep" or key in HYDRA_GROUPS or key.startswith(HYDRA_TREES)
 
 
 def check_sweep(overrides: Sequence[Override]) -> None:
-    """What a sweep is asked for, before anything is composed. Errors: ConfigError."""
-    words = {override.key_or_group: override for override in overrides}
-    chosen = words["hydra/sweeper"].value() if "hydra/sweeper" in words else "grid"
-    if chosen not in SWEEPERS:
-        raise ConfigError(f"hydra/sweeper={chosen}: no such sweeper; {did_you_mean(str(chosen), SWEEPERS)}")
-    if chosen == "grid" and (own := next((key for key in words if key.startswith("hydra.sweeper.")), None)):
-        raise ConfigError(f"{words[own].input_line}: the grid has no keys; it needs hydra/sweeper=optuna")
-    if "hydra/launcher" not in words and (
-        own := next((key for key in words if key.startswith("hydra.launcher.")), None)
-    ):
-        raise ConfigError(f"{words[own].input_line}: needs a launcher, as hydra/launcher=joblib")
-    if "hydra.sweep.dir" in words and not words["hydra.sweep.dir"].value():
+    """Check what a sweep is to do: its sweeper, launcher, folder and jobs. Errors: ConfigError."""
+    by_key = {override.key_or_group: override for override in overrides}
+    sweeper = by_key["hydra/sweeper"].value() if "hydra/sweeper" in by_key else "grid"
+    if sweeper not in SWEEPERS:
+        hint = did_you_mean(str(sweeper), SWEEPERS, "hydra/sweeper=")
+        raise ConfigError(f"hydra/sweeper={sweeper}: no such sweeper; {hint}")
+    if sweeper == "grid" and (line := first_below("hydra.sweeper.", by_key)):
+        raise ConfigError(f"{line}: the grid has no keys; write hydra/sweeper=optuna for a search")
+    if "hydra/launcher" not in by_key and (line := first_below("hydra.launcher.", by_key)):
+        raise ConfigError(f"{line}: needs a launcher; write hydra/launcher=joblib, or another one")
+    if "hydra.sweep.dir" in by_key and not by_key["hydra.sweep.dir"].value():
         raise ConfigError("hydra.sweep.dir=: needs the name of a folder")
-    search.look_at(overrides)
-    for key, override in words.items():
-        if override.is_sweep_override() and key.partition(".")[0] in jobs.FREE:
-            listed = (
-                ",".join(text.strip("[]") for text in override.sweep_string_iterator())
-                if override.is_discrete_sweep()
-                else "..."
-            )
-            hint = f"several go into one list: runs=[{listed}]" if key == "runs" else "its results would be the same"
-            raise ConfigError(f"{override.input_line}: {key} makes no other run; {hint}")
-    if chosen == "grid":
-        jobs.require_different(BasicSweeper.split_arguments(overrides, None)[0])
+    search.check_spaces(overrides)
+    for override in overrides:
+        if override.is_sweep_override():
+            require_other_jobs(override)
+    if sweeper == "grid":
+        jobs.require_different(private_api.grid(overrides))
+
+
+def first_below(prefix: str, by_key: dict[str, Override]) -> str | None:
+    """Return the first override of a key that begins so; None where there is none."""
+    return next((override.input_line for key, override in by_key.items() if key.startswith(prefix)), None)
+
+
+def require_other_jobs(override: Override) -> None:
+    """Refuse several values of a key that makes no other run. Errors: ConfigError."""
+    key, line = override.key_or_group, override.input_line
+    if jobs.distinguishes(key):
+        return
+    if isinstance(getattr(vocabulary.run_keys().get(key), "default", None), list) and override.is_discrete_sweep():
+        listed = ",".join(text.strip("[]") for text in override.sweep_string_iterator())
+        raise ConfigError(f"{line}: {key} makes no other run; to take several, write {key}=[{listed}]")
+    raise ConfigError(f"{line}: {key} makes no other run, so that two jobs would be the same; choose one value")
 
 
 def values(override: Override) -> Iterator[object]:
-    """The values of an override: one, or each that it sweeps, as plain Python."""
+    """Yield the value of an override, or each that it sweeps over, as plain Python."""
     if not override.is_sweep_override():
         yield override.value()
     for text in swept(override):
@@ -56,17 +71,17 @@ def values(override: Override) -> Iterator[object]:
 
 
 def swept(override: Override) -> list[str]:
-    """What an override sweeps over, as it would be typed: of a search interval its ends; a glob has nothing to look at."""
+    """Return the values of a sweep as they are typed: of an interval its ends, of a glob none."""
     sweep = override.value()
     if isinstance(sweep, IntervalSweep):
         return [str(sweep.start), str(sweep.end)]
-    return (
-        list(override.sweep_string_iterator()) if override.is_discrete_sweep() and not isinstance(sweep, Glob) else []
-    )
+    if isinstance(sweep, Glob) or not override.is_discrete_sweep():
+        return []
+    return list(override.sweep_string_iterator())
 
 
 def combinations(overrides: Sequence[Override]) -> Iterator[list[str]]:
-    """Command lines that together hold every value of a sweep at least once: the first of each, then each other one in its turn."""
+    """Yield command lines that together hold every value of a sweep: the first of each, then each other one in turn."""
     choices = []
     for override in overrides:
         if not override.is_sweep_override():
@@ -80,9 +95,9 @@ def combinations(overrides: Sequence[Override]) -> Iterator[list[str]]:
             yield [*first[:place], text, *first[place + 1 :]]
 
 
-def sweep_folder(overrides: Sequence[Override]) -> Path:
-    """A new folder for a sweep: OUTPUT/sweeps/DATE/TIME."""
+def make_sweep_folder(overrides: Sequence[Override]) -> Path:
+    """Make a new folder for a sweep: OUTPUT/sweeps/DATE/TIME. Errors: MachineError."""
     typed = {override.key_or_group: override.value() for override in overrides}
-    output = Path(str(typed.get("output", catalog.keys(catalog.folder() / "config.yaml")["output"].default)))
+    output = Path(str(typed.get("output", vocabulary.run_keys()["output"].default)))
     now = datetime.now()
     return rundir.make_unique(output / "sweeps" / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}").absolute()

@@ -1,4 +1,4 @@
-"""Options behind a saved configuration: by the overrides typed, or by the files of conf/ that say the same. No torch here."""
+"""Options behind a saved configuration: as typed, or as the files of conf/ that say the same. No torch here."""
 
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -12,7 +12,7 @@ from trainer.rundir.resume import flat
 
 
 def options_of(config: dict, overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield each place with a `_target_` and its option: the one typed for it, else the one whose file says the same."""
+    """Yield each place with a `_target_` and its option: the one typed, else the one whose file says the same."""
     values = typed_values(overrides)
     chosen, whole = options_before(values), dict(flat(config))
     for group in catalog.MULTI_SELECT:
@@ -81,7 +81,7 @@ def options_with_target(group: str, target: str, extra: tuple[Path, ...]) -> dic
 
 
 def options_before(typed: dict[str, str]) -> dict[str, str | None]:
-    """Return the option of every group before it is typed itself: the default, or what a data set or a recipe chooses."""
+    """Return the option of every group if it is not typed itself: the default, or that of a data set or a recipe."""
     chosen = catalog.defaults()
     for group in [*chosen]:
         if group in typed and group not in catalog.MULTI_SELECT:

@@ -18,7 +18,7 @@ OTHERS = "0.75"  # grey: the settings behind the best
 
 
 def draw(ranking: Ranking, path: Path) -> None:
-    """Draw dots above (small: a seed; large: their mean, in a bar of one standard deviation to either side), and curves below.
+    """Draw dots above (small: a seed; large: their mean, with a bar of one standard deviation), and curves below.
 
     Args:
         ranking: what to draw; of more than 30 settings the best 30.
@@ -84,7 +84,7 @@ def label(place: int, setting: Setting) -> str:
 
 
 def draw_curves(axes, settings: list[Setting], colors: list, metric: str) -> None:
-    """Draw the evaluations of the validation split: thin for a seed, thick for the mean of several; the best setting in front."""
+    """Draw the validation curves: thin for a seed, thick for the mean of several, the best setting in front."""
     lowest, highest = float("inf"), 0.0
     many = sum(len(setting.counted) for setting in settings) > MOST_CURVES
     for place, (setting, color) in enumerate(zip(settings, colors)):

@@ -1,4 +1,4 @@
-"""Ranking of runs: the settings that vary among them, each with its scores over the seeds, best first. No torch here."""
+"""Ranking of runs: the settings that vary among them, with their scores over the seeds, best first. No torch here."""
 
 import re
 import statistics
@@ -166,7 +166,7 @@ def seed_order(seed: str) -> tuple[float, str]:
 
 
 def common_metric(records: Sequence[Record]) -> Metric:
-    """Return the metric that can rank all runs: the one they all monitor, else a score that they all have, else the loss."""
+    """Return the metric that ranks all runs: the one they all monitor, else a score they all have, else the loss."""
     scored = [record for record in records if record.metrics]
     monitors = {record.monitor for record in scored}
     if len(monitors) == 1:
@@ -176,10 +176,10 @@ def common_metric(records: Sequence[Record]) -> Metric:
 
 
 def varying(records: Sequence[Record]) -> list[str]:
-    """Return the settings that make runs different: those that were typed in the order of typing, then the others by name.
+    """Return the keys in which runs differ: those that were typed in the order of typing, then the others by name.
 
-    A key of an option varies where two runs took the same option with another value, or where it was typed. That the keys
-    of one option are not those of another is not a difference of its own.
+    A key of an option varies where two runs took the same option with another value, or where it was typed. That two
+    options have different keys is no difference of its own.
     """
     order = typed_order(records)
     places = {place for record in records for place in record.options if place not in catalog.MULTI_SELECT}
@@ -215,7 +215,7 @@ def facts(record: Record) -> dict[str, str]:
 
 
 def differences(*records: Record) -> Iterator[list[str]]:
-    """Yield every key in which any two of the runs differ, with its value in each: the typed ones first, then by name."""
+    """Yield every key in which any two runs differ, with its value in each: the typed ones first, then by name."""
     known, order = [facts(record) for record in records], typed_order(records)
     for key in sorted(set().union(*known), key=lambda key: (order.index(key) if key in order else len(order), key)):
         row = [found.get(key, MISSING) for found in known]

@@ -1,4 +1,4 @@
-"""Record of a run, read from its directory: text files only, of any age and state; nothing is built from them. No torch here."""
+"""Record of a run, read from the text files of its directory; nothing is built from them. No torch here."""
 
 import glob
 import math
@@ -15,7 +15,7 @@ from trainer.base.errors import DataError
 from trainer.base.metrics import METRICS, Metric, monitored
 from trainer.base.text import nearest
 from trainer.compare.options import options_of
-from trainer.config import catalog
+from trainer.config import schema
 from trainer.rundir import reader
 from trainer.rundir.resume import flat
 from trainer.rundir.status import COMPLETE, Status
@@ -66,7 +66,7 @@ class Record:
 
     @cached_property
     def summarized(self) -> bool:
-        """Whether summary.json holds all evaluations: the run is complete, and metrics.jsonl, which is slower to read, is no younger."""
+        """Whether summary.json holds all evaluations: the run is complete, and metrics.jsonl is no younger."""
         written = self.complete and {"best", "final", "test"} <= self.summary.keys()
         return written and modified(self.path / "metrics.jsonl") <= modified(self.path / "summary.json")
 
@@ -92,9 +92,9 @@ class Record:
         return {}
 
     def evaluation(self, when: str) -> Mapping:
-        """Return the `best` or the `final` evaluation of the validation split, or that of the `test` split; empty where there is none.
+        """Return the `best` or `final` evaluation of the validation split, or the `test` split's; empty without one.
 
-        Until a run is complete metrics.jsonl decides where it exists: summary.json is missing, or is of the run's earlier part.
+        It is that of metrics.jsonl until a run is complete: summary.json is missing then, or of the run's earlier part.
         """
         if when not in self._evaluations:
             self._evaluations[when] = self._find_evaluation(when)
@@ -104,7 +104,9 @@ class Record:
         known = [] if self.summarized else self.rows
         rows = [row for row in known if row.get("split") == ("test" if when == "test" else "val")]
         if when == "best":
-            finite = [row for row in rows if all(number(row.get(name)) is not None for name in ("loss", self.monitor.name))]
+            finite = [
+                row for row in rows if all(number(row.get(name)) is not None for name in ("loss", self.monitor.name))
+            ]
             rows = [min(finite, key=self.monitor.rank)] if finite else []
         if known:
             return rows[-1] if rows else {}
@@ -126,7 +128,7 @@ def number(value: object) -> float | None:
 
 def exact(value: object) -> str:
     """Return a value as it is typed; a number that six digits do not give, in full."""
-    shown = catalog.as_typed(value)
+    shown = schema.as_typed(value)
     return shown if not isinstance(value, float) or math.isnan(value) or float(shown) == value else repr(value)
 
 
@@ -144,7 +146,7 @@ def is_run(directory: Path) -> bool:
 
 
 def find(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
-    """Return the runs at and below the given directories and globs, each once, and a note on every directory that holds none.
+    """Return the runs at and below directories and globs, each once, and a note on every directory without any.
 
     Errors: DataError where a pattern matches nothing, or there is no run at all.
     """
@@ -169,7 +171,7 @@ def find(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
 
 
 def runs_below(directory: Path) -> Iterator[Path]:
-    """Yield the directory itself if it is a run's, else those of runs up to four levels below it, in order; none inside a run."""
+    """Yield the directory itself if it is a run's, else the runs up to four levels below it, in order."""
     level = [directory]
     for _ in range(DEPTH + 1):
         runs = {path for path in level if is_run(path)}

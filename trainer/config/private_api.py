@@ -1,4 +1,4 @@
-"""All private API of Hydra and Optuna that this project uses, one function each, so that a new release is checked in one place."""
+"""Private API of Hydra and Optuna, one function each, so that a new release of them is checked in one place."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,15 +17,15 @@ from trainer.base.text import printable
 if TYPE_CHECKING:
     from optuna import Study, Trial
 
-# The launcher that runs jobs one after the other in this process. Hydra publishes neither the class nor its name, and its choice has
-# to be told from other launchers: they take jobs to other processes, and fail in other ways.
+# The launcher that runs jobs one after the other in this process. Hydra publishes neither the class nor its name, and
+# other launchers have to be distinguished from it: they take jobs to other processes, and fail in other ways.
 BASIC_LAUNCHER = f"{BasicLauncher.__module__}.{BasicLauncher.__name__}"
 
 
 def parse_flags(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return Hydra's flags with `overrides`, the words that are none; and flags that Hydra does not have.
 
-    Private because: Hydra parses the command line only inside `hydra.main`, after which a mistake can no longer be explained.
+    Private because: Hydra parses the command line only inside `hydra.main`, too late to explain a mistake.
     Errors: ConfigError where a flag lacks its value.
     """
     parser = get_args_parser()
@@ -50,8 +50,8 @@ def grid(overrides: Sequence[Override]) -> list[list[str]]:
 def register_sweeper(name: str, sweeper: type[Sweeper]) -> None:
     """Make a sweeper known to Hydra under the name that its YAML has as `_target_`.
 
-    Private because: `Plugins.register` takes the name from the class's module, and Hydra makes no plugin whose name does not begin
-    with `hydra_plugins.`. A package of that name would be imported by every command.
+    Private because: `Plugins.register` takes the name from the class's module, and Hydra makes no plugin whose name
+    does not begin with `hydra_plugins.`. A package of that name would be imported by every command.
     """
     Plugins.instance().class_name_to_class[name] = sweeper
 
@@ -67,8 +67,8 @@ def trial_id(trial: "Trial") -> int:
 def open_trial(study: "Study", key: int) -> "Trial":
     """Return a trial of a study that another process has begun.
 
-    Private because: Optuna documents no way to report from another process than the one that has asked for the trial; the
-    constructor is what its own integrations use.
+    Private because: Optuna documents no way to report from another process than the one that asked for the trial; its
+    own integrations call the constructor.
     """
     from optuna import Trial
 

@@ -1,4 +1,4 @@
-"""What the words of a search say, held against conf/hydra/sweeper/optuna.yaml before anything is composed or imported."""
+"""Overrides of a search, checked before anything is composed or imported."""
 
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
@@ -7,18 +7,18 @@ from hydra.core.override_parser.types import Override
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import did_you_mean
-from trainer.config import catalog
+from trainer.config import catalog, schema
 from trainer.config.untrusted import SEARCH
 from trainer.search.space import spaces
 
 
-def look_at(overrides: Sequence[Override]) -> None:
-    """The words of a sweep, before anything is composed. Errors: ConfigError."""
+def check_spaces(overrides: Sequence[Override]) -> None:
+    """Check the keys and the spaces of a search; and that a grid has no interval. Errors: ConfigError."""
     if all(override.input_line != "hydra/sweeper=optuna" for override in overrides):
         for override in overrides:
             if override.is_interval_sweep():
-                hint = "write range(...), or search it: train -m hydra/sweeper=optuna"
-                raise ConfigError(f"{override.input_line}: an interval has no end of values; {hint}")
+                hint = "write range(...), or search it with train -m hydra/sweeper=optuna"
+                raise ConfigError(f"{override.input_line}: a grid cannot list the values of an interval; {hint}")
         return
     if find_spec("optuna") is None:
         raise ConfigError("hydra/sweeper=optuna: needs Optuna; pip install 'trainer[optuna]'")
@@ -29,14 +29,15 @@ def look_at(overrides: Sequence[Override]) -> None:
     spaces(overrides)
 
 
-def check(settings: Mapping) -> None:
-    """Hold the composed node `hydra.sweeper`, where it is ours, to the YAML that lists its keys. Errors: ConfigError."""
+def check_settings(settings: Mapping) -> None:
+    """Hold the composed node `hydra.sweeper`, where it is ours, to the rules of its YAML. Errors: ConfigError."""
     if settings.get("_target_") == SEARCH:
         for path, key in keys().items():
             value = settings[path.rpartition(".")[2]]
             if why := key.complaint(value):
-                raise ConfigError(f"{path}={catalog.as_typed(value)}: {why} ({path}: {key.meaning()})")
+                raise ConfigError(f"{path}={schema.as_typed(value)}: {why} ({path}: {key.meaning()})")
 
 
-def keys() -> dict[str, catalog.Key]:
-    return catalog.keys(catalog.folder() / "hydra" / "sweeper" / "optuna.yaml", "hydra.sweeper")
+def keys() -> dict[str, schema.Key]:
+    """Return the keys of a search, by their full path."""
+    return schema.keys(catalog.folder() / "hydra" / "sweeper" / "optuna.yaml", "hydra.sweeper")

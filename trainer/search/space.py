@@ -1,4 +1,4 @@
-"""What a search may propose, from words in Hydra's own grammar."""
+"""Search spaces, from overrides in Hydra's own grammar."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from trainer.base.errors import ConfigError
-from trainer.config import catalog
+from trainer.config import schema
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
     from optuna.trial import Trial
 
-WIDE = 100  # an interval whose ends differ by as much is mostly meant by its powers of ten
+WIDE = 100  # a ratio of bounds from which an interval is mostly meant by its powers of ten
 
 
 def spaces(overrides: Sequence[Override]) -> "dict[str, BaseDistribution]":
-    """By key, in the order typed. Errors: ConfigError where a bound is no bound, or where there is no space at all."""
+    """Return the space of every key that is searched, in the order typed.
+
+    Errors: ConfigError where there is none, or one is empty.
+    """
     found = {override.get_key_element(): space(override) for override in overrides if override.is_sweep_override()}
     if not found:
         examples = "'optimizer.lr=tag(log,interval(1e-4,1e-1))' or model=mlp,cnn"
@@ -25,7 +28,7 @@ def spaces(overrides: Sequence[Override]) -> "dict[str, BaseDistribution]":
 
 
 def space(override: Override) -> "BaseDistribution":
-    """What a word searches over: numbers of an interval or a range, evenly or (log) by their powers; or choices, as they were typed.
+    """Return the space of an override: numbers of an interval or a range, evenly or (log) by their powers; or choices.
 
     Errors: ConfigError.
     """
@@ -42,11 +45,10 @@ def space(override: Override) -> "BaseDistribution":
         numbers = sorted(sweep.range()) or [sweep.start, sweep.stop]
         low, high, step = numbers[0], numbers[-1], abs(sweep.step)
     if low >= high:
-        raise ConfigError(
-            f"{line}: from {catalog.as_typed(low)} to {catalog.as_typed(high)} there is nothing; the smaller bound comes first"
-        )
+        bounds = f"{schema.as_typed(low)} to {schema.as_typed(high)}"
+        raise ConfigError(f"{line}: the space from {bounds} is empty; write the smaller bound first")
     if "log" in sweep.tags and low <= 0:
-        raise ConfigError(f"{line}: a logarithm needs bounds > 0, got {catalog.as_typed(low)}")
+        raise ConfigError(f"{line}: a logarithmic scale needs bounds > 0, got {schema.as_typed(low)}")
     if "log" in sweep.tags and step not in (None, 1):
         raise ConfigError(f"{line}: a logarithmic scale has no steps of {step}; write an interval")
     if isinstance(low, int) and isinstance(high, int):
@@ -67,8 +69,9 @@ def propose(trial: "Trial", spaces: "Mapping[str, BaseDistribution]") -> None:
 
 
 def advice(spaces: Mapping[str, "BaseDistribution"]) -> Iterator[str]:
-    """A line on each interval that is mostly meant by its powers of ten."""
+    """Yield a line for each even interval that is mostly meant by its powers of ten."""
     for key, wide in spaces.items():
         if not getattr(wide, "log", True) and 0 < wide.low * WIDE <= wide.high:
-            powers = f"'{key}=tag(log,interval({catalog.as_typed(wide.low)},{catalog.as_typed(wide.high)}))'"
-            yield f"note: {key} is searched evenly, 9 of 10 times above {catalog.as_typed(wide.high / 10)}; by powers of ten as {powers}"
+            evenly = f"{key} is searched evenly, so that 9 of 10 values are above {schema.as_typed(wide.high / 10)}"
+            bounds = f"{schema.as_typed(wide.low)},{schema.as_typed(wide.high)}"
+            yield f"note: {evenly}; to search by powers of ten, write '{key}=tag(log,interval({bounds}))'"

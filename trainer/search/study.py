@@ -1,5 +1,6 @@
-"""A search's memory: the study in its database, what it proposes, and what it came to."""
+"""Study of a search in its database: opened, given results, and reported with its best run."""
 
+import io
 import re
 import shlex
 import warnings
@@ -10,22 +11,30 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import yaml
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 
 from trainer.base.atomic import atomic_write
 from trainer.base.errors import ConfigError, MachineError, UserError
+from trainer.base.metrics import ACCURACY, monitored
 from trainer.base.text import printable
-from trainer.compare.table import counted, short
-from trainer.rundir import resume
+from trainer.compare.table import counted, relative
+from trainer.config.keys import key_of
 from trainer.rundir.console import Console
+from trainer.sweep.jobs import distinguishes
 
 if TYPE_CHECKING:
     from optuna import Study
 
+OUTCOMES = {
+    "complete": "finished",
+    "pruned": "ended early",
+    "fail": "failed",
+}  # Optuna's states of a trial that has ended
+
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Optuna without its log and its warnings about what is experimental."""
+    """Silence Optuna's log and its warnings about experimental features."""
     from optuna import logging
 
     logging.set_verbosity(logging.ERROR)
@@ -34,8 +43,8 @@ def quiet() -> Iterator[None]:
         yield
 
 
-def proposing(sampler: str, seed: int, number: int) -> object:
-    """A sampler for one trial, from (seed, number) alone; what is running already counts, so that jobs at the same time differ."""
+def make_sampler(sampler: str, seed: int, number: int) -> object:
+    """Return a sampler for one trial, seeded by (seed, number); running trials count, so that two at a time differ."""
     from numpy.random import SeedSequence
     from optuna.samplers import RandomSampler, TPESampler
 
@@ -47,48 +56,58 @@ def proposing(sampler: str, seed: int, number: int) -> object:
         return makers[sampler](int(SeedSequence([seed, number]).generate_state(1)[0]))
 
 
-def opened(storage: str | None, folder: Path, name: str, direction: str) -> "Study":
-    """The study in its database, made where it is new. Errors: MachineError, without the password of its URL."""
+def direction_of(monitor: str) -> str:
+    """Return `maximize` or `minimize`. `auto` is a score, and a larger score of any kind of data is better."""
+    return monitored(monitor, [ACCURACY.name]).direction
+
+
+def open_study(storage: str | None, folder: Path, name: str, direction: str) -> "Study":
+    """Return the study in its database, made where it is new.
+
+    Args:
+        storage: URL of the database; None for study.db in the folder.
+    Errors: MachineError, without the password of the URL.
+    """
     import optuna
 
     url = storage or f"sqlite:///{folder / 'study.db'}"
+    # SQLite lets one process write at a time.
+    patience = {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
     try:
         with quiet():
-            patient = (
-                {"connect_args": {"timeout": 60}} if url.startswith("sqlite") else {}
-            )  # it lets one process write at a time
-            database = optuna.storages.RDBStorage(url, engine_kwargs=patient)
+            database = optuna.storages.RDBStorage(url, engine_kwargs=patience)
             return optuna.create_study(storage=database, study_name=name, direction=direction, load_if_exists=True)
     except Exception as error:  # each driver has its own
         missing = getattr(error.__cause__, "name", None) if isinstance(error, ImportError) else None
-        why = f"its driver is missing: pip install {missing}" if missing else masked(str(error).partition("\n")[0])
-        raise MachineError(f"hydra.sweeper.storage={masked(url)}: cannot be opened ({why})") from None
+        reason = mask_password(str(error).partition("\n")[0])
+        why = f"its driver is missing: pip install {missing}" if missing else reason
+        raise MachineError(f"hydra.sweeper.storage={mask_password(url)}: cannot be opened ({why})") from None
 
 
-def masked(text: str) -> str:
+def mask_password(text: str) -> str:
+    """Replace the password of a URL by asterisks."""
     return printable(re.sub(r"(password=)[^&\s]*", r"\1***", re.sub(r"(://[^:/\s]*:)[^\s]*@", r"\1***@", text)))
 
 
-def require_same(study: "Study", lines: Sequence[str]) -> None:
-    """Hold a study that is there already to the words it was begun with, but for those that change no score. Errors: ConfigError."""
-    asked = sorted(
-        line for line in lines if line.partition("=")[0] not in resume.HARMLESS or line.startswith("epochs=")
-    )
+def require_same_overrides(study: "Study", lines: Sequence[str]) -> None:
+    """Hold a study to the overrides that it was begun with, but for those that change no score. Errors: ConfigError."""
+    asked = sorted(line for line in lines if distinguishes(key_of(line)))
     known = study.user_attrs.get("asked")
     if known is None and not study.get_trials(deepcopy=False):
         study.set_user_attr("asked", asked)
     elif known != asked:
+        before = printable(" ".join(known or ["(none)"]))
         raise ConfigError(
-            f"hydra.sweeper.study_name={study.study_name}: was begun with other words: {printable(' '.join(known or ['(none)']))}\n"
-            "hydra.sweep.dir=DIR names another folder, hydra.sweeper.study_name=NAME another study in the same database"
+            f"hydra.sweeper.study_name={study.study_name}: was begun with other overrides: {before}\n"
+            "choose another folder with hydra.sweep.dir=DIR, or another study with hydra.sweeper.study_name=NAME"
         )
 
 
-def tell(study: "Study", number: int, returned: JobReturn) -> None:
-    """Write down what a run came to: its best validation score; failed where it has none; pruned where it was ended early."""
+def record_result(study: "Study", number: int, returned: JobReturn) -> None:
+    """Record a run's best validation score: as failed where there is none, as pruned where the run was ended early."""
     from optuna.trial import TrialState
 
-    value = returned._return_value  # the property raises where the job did
+    value = returned.return_value if returned.status == JobStatus.COMPLETED else None  # else the property raises
     if not isinstance(value, int | float):
         study.tell(number, state=TrialState.FAIL)
     elif study.get_trials(deepcopy=False)[number].user_attrs.get("pruned"):
@@ -97,34 +116,37 @@ def tell(study: "Study", number: int, returned: JobReturn) -> None:
         study.tell(number, value)
 
 
-def answer(study: "Study", folder: Path, words: Callable[..., list[str]], monitor: str) -> None:
-    """Print the best words, write best.yaml and the plots. Errors: UserError where no run has a score."""
-    from optuna.trial import TrialState
+def report_best(study: "Study", folder: Path, overrides_of: Callable[..., list[str]], monitor: str) -> None:
+    """Print the best run's command, and write best.yaml and the figures.
 
-    states = Counter(trial.state for trial in study.get_trials(deepcopy=False))
-    ended = {state.name.lower(): states[state] for state in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL)}
+    Args:
+        overrides_of: returns the overrides of a trial's run.
+    Errors: UserError where no run has a score.
+    """
+    states = Counter(trial.state.name.lower() for trial in study.get_trials(deepcopy=False))
+    ended = {state: states[state] for state in OUTCOMES}
+    trials = counted("trial", sum(ended.values()))
     if not ended["complete"]:
-        raise UserError(
-            f"none of the search's {sum(ended.values())} runs ended with a score; their run.log says why: {printable(folder)}"
-        )
+        raise UserError(f"no run of the search has a score ({trials}); see the run.log of each in {printable(folder)}")
     best = study.best_trial
-    told = {"value": best.value, "monitor": monitor, "trial": best.number, "words": words(best), "trials": ended}
-    atomic_write(folder / "best.yaml", yaml.safe_dump(told, sort_keys=False).encode())
+    overrides = overrides_of(best)
+    content = {"value": best.value, "monitor": monitor, "trial": best.number, "overrides": overrides, "trials": ended}
+    atomic_write(folder / "best.yaml", yaml.safe_dump(content, sort_keys=False).encode())
     score = f"validation {'score' if monitor == 'auto' else monitor}"
-    drawn = draw(study, folder, score)
-    ill = ", ".join(
-        f"{ended[name]} {said}" for name, said in (("pruned", "ended early"), ("fail", "failed")) if ended[name]
+    figures = draw(study, folder, score)
+    others = ", ".join(f"{ended[state]} {OUTCOMES[state]}" for state in ("pruned", "fail") if ended[state])
+    console = Console()
+    console.print(
+        f"\nbest of {trials}{f' ({others})' if others else ''}, {score} {best.value:.4f}: "
+        f"train {printable(shlex.join(overrides))}"
     )
-    Console().print(
-        f"\nbest of {sum(ended.values())} trials{f' ({ill})' if ill else ''}, {score} {best.value:.4f}: train {printable(shlex.join(words(best)))}"
-    )
-    Console().print(f"The search itself is in {short(folder)}: {', '.join(['best.yaml', *drawn])}")
+    console.print(f"The search is in {relative(folder)}: {', '.join(['best.yaml', *figures])}")
 
 
 def draw(study: "Study", folder: Path, score: str) -> list[str]:
-    """search_history.png, search_slice.png and, where there is something to compare, search_importance.png; returns their names.
+    """Draw search_history.png, search_slice.png and, where there is anything to compare, search_importance.png.
 
-    A run that was ended early stands in them with the score that it had; one that failed has none.
+    A run that was ended early has the score that it had then; one that failed has none. Returns the names of the files.
     """
     import matplotlib
 
@@ -133,13 +155,13 @@ def draw(study: "Study", folder: Path, score: str) -> list[str]:
     from optuna.visualization import matplotlib as plots
 
     shown, early = with_pruned(study)
-    plain = {"history": plots.plot_optimization_history, "slice": plots.plot_slice}
-    several = len(study.best_params) > 1 and len({trial.value for trial in shown.trials}) > 1
-    made = {**plain, **({"importance": plots.plot_param_importances} if several else {})}
+    makers = {"history": plots.plot_optimization_history, "slice": plots.plot_slice}
+    if len(study.best_params) > 1 and len({trial.value for trial in shown.trials}) > 1:
+        makers["importance"] = plots.plot_param_importances
     title = counted("run", len(shown.trials)) + (
-        f"; {early} ended early, with the score that they had then" if early else ""
+        f"; {early} ended early, with the score they had then" if early else ""
     )
-    for name, plot in made.items():
+    for name, plot in makers.items():
         with quiet():
             axes = plot(shown, target_name=score)
             figure = getattr(axes, "figure", None) or axes.flat[0].figure
@@ -149,13 +171,15 @@ def draw(study: "Study", folder: Path, score: str) -> list[str]:
                 part.tick_params(axis="x", which="both", labelrotation=30)
             figure.suptitle(f"{name}: {title}", fontsize=11)
             figure.set_size_inches(4 + 3 * len(study.best_params), 5)
-            figure.savefig(folder / f"search_{name}.png", dpi=110, bbox_inches="tight")
+            picture = io.BytesIO()
+            figure.savefig(picture, format="png", dpi=110, bbox_inches="tight")
+            atomic_write(folder / f"search_{name}.png", picture.getbuffer())
         pyplot.close(figure)
-    return [f"search_{name}.png" for name in made]
+    return [f"search_{name}.png" for name in makers]
 
 
 def with_pruned(study: "Study") -> "tuple[Study, int]":
-    """The trials that have a score as a study in memory, in which those that were ended early count as any other; and how many these are."""
+    """Return the trials with a score as a study in memory, all complete; and the number of those ended early."""
     import optuna
 
     with quiet():

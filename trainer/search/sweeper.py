@@ -1,4 +1,4 @@
-"""hydra/sweeper=optuna: a search instead of a grid. Optuna is imported only where one is asked for; no torch here."""
+"""Search, hydra/sweeper=optuna: each run's settings are proposed from the scores of those before. No torch here."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,14 +12,17 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
 from trainer.base.errors import ConfigError, exit_on_user_error
-from trainer.compare.table import short
-from trainer.config import catalog, hydra_context
+from trainer.compare.table import relative
+from trainer.config import schema
+from trainer.config.hydra_context import without_hydra_node
+from trainer.config.keys import key_of
+from trainer.config.private_api import trial_id
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 from trainer.search import study as studies
 from trainer.search.space import advice, propose, spaces
-from trainer.sweep import devices, jobs
-from trainer.sweep.display import View
+from trainer.sweep import devices, jobs, launch
+from trainer.sweep.display import SweepDisplay
 from trainer.sweep.jobs import Job
 
 if TYPE_CHECKING:
@@ -30,10 +33,10 @@ if TYPE_CHECKING:
 
 @dataclass(kw_only=True)
 class OptunaSweeper(Sweeper):
-    """Run `n_trials` settings from the spaces that words give, each proposed by what the ones before came to.
+    """Run `n_trials` settings from the spaces of the overrides, each proposed from the scores of those before.
 
-    The study in the database is the only state: the same command with the same hydra.sweep.dir goes on with it, and a run that was
-    cut off is resumed. Proposals come from (seed, number of the trial), so that going on changes none.
+    The study in the database is the only state: the same command with the same hydra.sweep.dir continues it, and
+    resumes a run that was cut off. Proposals depend on (seed, number of the trial): an interruption changes none.
 
     Args: the keys of conf/hydra/sweeper/optuna.yaml. Errors: as one line and an exit code, before anything is written.
     """
@@ -54,7 +57,7 @@ class OptunaSweeper(Sweeper):
         self.monitor = config.monitor
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.loader = hydra_context.config_loader
-        devices.share(config.hydra.launcher)
+        devices.limit_to_gpus(config.hydra.launcher)
         self.launcher = Plugins.instance().instantiate_launcher(
             hydra_context=hydra_context, task_function=task_function, config=config
         )
@@ -62,82 +65,78 @@ class OptunaSweeper(Sweeper):
     def sweep(self, arguments: list[str]) -> None:
         with exit_on_user_error():
             if not jobs.trains(self.config):
-                raise ConfigError(
-                    "hydra/sweeper=optuna: searches for settings of a run; task=train is the only task with a score"
-                )
+                raise ConfigError("hydra/sweeper=optuna: searches settings of training; task=train is the only task")
             if self.config.sweep.dry_run:
                 raise ConfigError(
-                    "sweep.dry_run=true: a search does not know its jobs before it runs; leave hydra/sweeper=optuna out to try a grid"
+                    "sweep.dry_run=true: is for grids; leave hydra/sweeper=optuna out to list the jobs of one"
                 )
             overrides = OverridesParser.create(self.loader).parse_overrides(arguments)
-            known = spaces(overrides)
-            with rundir.lock(jobs.made(self.folder)):
-                self._search(overrides, known)
+            searched = spaces(overrides)
+            with rundir.lock(jobs.make_folder(self.folder)):
+                self._search(overrides, searched)
 
-    def _search(self, overrides: Sequence[Override], known: Mapping[str, "BaseDistribution"]) -> None:
-        study = studies.opened(
-            self.storage, self.folder, self.study_name, "minimize" if self.monitor == "loss" else "maximize"
-        )
-        studies.require_same(study, [override.input_line for override in overrides])
-        for line in advice(known):
+    def _search(self, overrides: Sequence[Override], searched: Mapping[str, "BaseDistribution"]) -> None:
+        study = studies.open_study(self.storage, self.folder, self.study_name, studies.direction_of(self.monitor))
+        studies.require_same_overrides(study, [override.input_line for override in overrides])
+        for line in advice(searched):
             Console().print(line)
 
-        def words(trial: "Trial | FrozenTrial") -> list[str]:
+        def overrides_of(trial: "Trial | FrozenTrial") -> list[str]:
             keys = [(override.get_key_element(), override.input_line) for override in overrides]
-            return [f"{key}={catalog.as_typed(trial.params[key])}" if key in known else line for key, line in keys]
+            return [f"{key}={schema.as_typed(trial.params[key])}" if key in searched else line for key, line in keys]
 
-        jobs.begin(self.folder)
+        launch.begin_sweep(self.folder)
         try:
-            ended = [job for words, path in jobs.known(self.folder).items() if (job := Job(words, path)).ended]
-            with View(self.folder, max(self.n_trials, len(ended)), ended) as view:
-                while batch := self._next(study, known):
-                    prepared = [self._prepared(words(trial), known) for trial in batch]
-                    first = {}  # of trials with the same settings
-                    for job, trial in zip(prepared, batch):
-                        first.setdefault(job.directory, (job, trial))
-                        if job.ended:
-                            view.again(job)
-                        elif job.directory not in {other.directory for other in view.jobs}:
-                            view.jobs.append(job)
-                    launched = [
-                        [*job.launched, f"hydra.sweeper.trial={trial._trial_id}"] for job, trial in first.values()
-                    ]
-                    returns = dict(zip(first, jobs.launched(self.launcher, self.config, launched, batch[0].number)))
-                    for job, trial in zip(prepared, batch):
-                        studies.tell(study, trial.number, returns[job.directory])
+            known = jobs.find_jobs(self.folder)
+            ended = [job for texts, path in known.items() if (job := Job(texts, path)).ended]
+            with SweepDisplay(self.folder, max(self.n_trials, len(ended)), ended) as display:
+                while batch := self._next(study, searched):
+                    prepared = [self._prepare(overrides_of(trial), searched) for trial in batch]
+                    self._launch(study, batch, prepared, display)
         except BaseException:
+            folder = relative(self.folder)
             Console().print(
-                f"the search has not ended; to go on with it: the same words with hydra.sweep.dir={short(self.folder)}"
+                f"the search did not finish; to resume it, repeat the command with hydra.sweep.dir={folder}"
             )
             raise
         finally:
-            devices.give_back()
-            jobs.conclude(self.folder)
-        studies.answer(study, self.folder, words, self.monitor)
+            launch.end_sweep(self.folder)
+        studies.report_best(study, self.folder, overrides_of, self.monitor)
 
-    def _prepared(self, words: Sequence[str], known: Mapping[str, "BaseDistribution"]) -> Job:
-        varying = [word for word in words if word.partition("=")[0] in known]
-        return jobs.prepare(
-            self.folder,
-            words,
-            varying,
-            lambda name: hydra_context.without_hydra_node(self.loader.load_sweep_config(self.config, list(words))),
-        )
+    def _launch(
+        self, study: "Study", batch: "Sequence[Trial | FrozenTrial]", prepared: Sequence[Job], display: SweepDisplay
+    ) -> None:
+        """Launch a batch of jobs, those with the same settings once, and record their results."""
+        first = {}
+        for job, trial in zip(prepared, batch):
+            first.setdefault(job.directory, (job, trial))
+            if job.ended:
+                display.report_repeat(job)
+            elif job.directory not in {other.directory for other in display.jobs}:
+                display.jobs.append(job)
+        launched = [[*job.launched, f"hydra.sweeper.trial={trial_id(trial)}"] for job, trial in first.values()]
+        returned = dict(zip(first, launch.launch_jobs(self.launcher, self.config, launched, batch[0].number)))
+        for job, trial in zip(prepared, batch):
+            studies.record_result(study, trial.number, returned[job.directory])
 
-    def _next(self, study: "Study", known: Mapping[str, "BaseDistribution"]) -> "list[Trial | FrozenTrial]":
-        """Trials of this sweep that a process which died has left, with their settings, then new ones; none when `n_trials` have ended."""
+    def _prepare(self, overrides: Sequence[str], searched: Mapping[str, "BaseDistribution"]) -> Job:
+        def compose(name: str) -> DictConfig:
+            return without_hydra_node(self.loader.load_sweep_config(self.config, list(overrides)))
+
+        return jobs.prepare(self.folder, overrides, [text for text in overrides if key_of(text) in searched], compose)
+
+    def _next(self, study: "Study", searched: Mapping[str, "BaseDistribution"]) -> "list[Trial | FrozenTrial]":
+        """Return trials that a killed process left unfinished here, then new ones; none when `n_trials` have ended."""
         trials = study.get_trials(deepcopy=False)
         missing = min(self.n_jobs, self.n_trials - sum(trial.state.is_finished() for trial in trials))
-        here = [
-            trial
-            for trial in trials
-            if not trial.state.is_finished() and trial.user_attrs.get("sweep") == str(self.folder)
-        ]
-        batch = [trial for trial in here if {*trial.params} == {*known}][: max(0, missing)]
+        own = [trial for trial in trials if trial.user_attrs.get("sweep") == str(self.folder)]
+        unfinished = [trial for trial in own if not trial.state.is_finished() and {*trial.params} == {*searched}]
+        batch = unfinished[: max(0, missing)]
         while len(batch) < missing:
             trial = study.ask()
-            study.sampler = studies.proposing(self.sampler, self.seed, trial.number)  # two machines never have the same
-            propose(trial, known)
+            # The number is the study's own, so that two machines never get the same proposal.
+            study.sampler = studies.make_sampler(self.sampler, self.seed, trial.number)
+            propose(trial, searched)
             trial.set_user_attr("sweep", str(self.folder))
             batch.append(trial)
         return batch

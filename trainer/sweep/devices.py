@@ -1,4 +1,4 @@
-"""Which device a job of a sweep gets, and how many run at a time: jobs side by side share the GPUs or the cores."""
+"""GPUs and worker processes of a sweep: how many jobs run at a time, and which device each gets."""
 
 import os
 import sys
@@ -12,7 +12,7 @@ from omegaconf import DictConfig
 DRIVERS = ("/proc/driver/nvidia", "/dev/kfd", "/dev/dxg")  # without one of them Linux has no GPU that torch could find
 
 
-def share(launcher: DictConfig) -> None:
+def limit_to_gpus(launcher: DictConfig) -> None:
     """Let a launcher that starts as many jobs as there are cores start one a GPU instead, where there are GPUs.
 
     On the CPU joblib itself gives each of n jobs 1 / n of the cores as threads.
@@ -24,8 +24,8 @@ def share(launcher: DictConfig) -> None:
             launcher.n_jobs = count
 
 
-def give_back() -> None:
-    """After the last job: end the processes that joblib keeps for further ones, which take 2 s to do that by themselves."""
+def shut_down_workers() -> None:
+    """End the processes that joblib keeps for further jobs; left alone they take 2 s to end."""
     if "joblib" in sys.modules:
         from joblib.externals.loky import get_reusable_executor
 
@@ -33,12 +33,14 @@ def give_back() -> None:
 
 
 @contextmanager
-def device(folder: Path, asked: str, count: int | None = None) -> Iterator[str]:
-    """`cuda:K` with the fewest jobs of this sweep on it where several GPUs are there and none was asked for; else what was asked for.
+def reserve(folder: Path, asked: str, count: int | None = None) -> Iterator[str]:
+    """Yield a job's device: the GPU with the fewest jobs of this sweep, where there are several and none is chosen.
 
-    A job holds a place on its GPU with a file that the system lets go of when it ends.
+    A job holds its GPU by a lock on a file, which the system releases when its process ends.
 
     Args:
+        folder: the sweep's.
+        asked: the job's `device`; any but auto and cuda is yielded as it is.
         count: GPUs; None for those that torch finds.
     """
     if count is None and asked in ("auto", "cuda"):
@@ -46,11 +48,11 @@ def device(folder: Path, asked: str, count: int | None = None) -> Iterator[str]:
 
         count = torch.cuda.device_count()
         if count:
-            torch.cuda.empty_cache()  # what an earlier job in this process has left
+            torch.cuda.empty_cache()  # memory that an earlier job in this process has left
     if asked not in ("auto", "cuda") or count < 2:
         yield asked
         return
-    for place in range(count * (os.cpu_count() or 1)):  # the first place of every GPU, then the second
+    for place in range(count * (os.cpu_count() or 1)):  # the first place on every GPU, then the second
         lock = FileLock(folder / f".gpu{place % count}-{place // count}")
         try:
             lock.acquire(timeout=0)

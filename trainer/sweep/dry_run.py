@@ -1,4 +1,4 @@
-"""sweep.dry_run=true: every job of a sweep is composed, built and tried for a few updates, and none is begun."""
+"""Dry run of a sweep, sweep.dry_run=true: every job is composed, built and tried for a few steps, and none is begun."""
 
 import math
 import time
@@ -12,77 +12,74 @@ from rich.text import Text
 
 from trainer.base.errors import UserError
 from trainer.base.text import printable
+from trainer.compare.table import counted
 from trainer.config.hydra_context import invocation_of, without_hydra_node
-from trainer.engine import summary as report
+from trainer.engine import summary
 from trainer.engine.build import build_run
 from trainer.engine.loop import fit
 from trainer.engine.run import Run
-from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
-from trainer.sweep.display import clock
+from trainer.sweep.display import duration
 
-WARM, TIMED = 2, 3  # updates before the clock starts, and while it runs
+WARM, TIMED = 2, 3  # steps before the clock starts, and while it runs
 
 
-def show(loader, config: DictConfig, found: Sequence[Sequence[str]]) -> None:
-    """A table of the jobs, with the time that each would take. Errors: UserError where one cannot be built."""
-    console, total, wrong, diverging = Console(), 0.0, [], []
-    table = Table("", "job", "parameters", "updates", "time", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for number, words in enumerate(found, start=1):
-        cfg = loader.load_sweep_config(config, list(words))
+def show(loader, config: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
+    """Print a table of the jobs with the time that each would take. Errors: UserError where one cannot be built."""
+    console, total, errors, diverging = Console(), 0.0, [], []
+    table = Table("", "job", "parameters", "steps", "time", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for number, overrides in enumerate(jobs, start=1):
+        cfg = loader.load_sweep_config(config, list(overrides))
         single, invocation = without_hydra_node(cfg), invocation_of(cfg.hydra)
-        shown = Text(printable(" ".join(word for word in words if not word.startswith("sweep."))))
+        shown = Text(printable(" ".join(text for text in overrides if not text.startswith("sweep."))))
         try:
             if number == 1:
-                estimate(build_run(single, invocation))  # what is imported and found once in a process takes seconds
+                estimate(build_run(single, invocation))  # imports and autotuning, once in a process, take seconds
             start = time.perf_counter()
             run = build_run(single, invocation)
-            seconds, sound = estimate(run)
+            seconds, finite = estimate(run)
             seconds += time.perf_counter() - start  # to build it, and about as much for its files
         except UserError as error:
-            wrong.append(error)
+            errors.append(error)
             table.add_row(str(number), shown, "", "", Text(printable(error)), style="red")
             continue
         total += seconds
-        if not sound:
+        if not finite:
             diverging.append(str(number))
-        spent = f"{seconds:.1f} s" if seconds < 10 else clock(seconds)
+        spent = f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
         table.add_row(
             str(number),
             shown,
-            f"{report.parameters(run.model):,}",
+            f"{summary.count_parameters(run.model):,}",
             f"{run.clock.total_steps:,}",
-            spent if sound else f"{spent}, diverges",
-            style=None if sound else "red",
+            spent if finite else f"{spent}, diverges",
+            style=None if finite else "red",
         )
-    console.say(table)
+    console.print(table)
     if diverging:
-        console.say(f"warning: after {WARM + TIMED} updates the loss is no number in job {', '.join(diverging)}")
-    console.say(f"{len(found)} jobs, about {clock(total)} one after the other; nothing was begun")
-    if wrong:
-        error = UserError(f"{len(wrong)} of {len(found)} jobs cannot be begun, the first: {wrong[0]}")
-        error.code = wrong[0].code
+        after = f"after {WARM + TIMED} steps the loss is not finite (NaN or Inf)"
+        console.print(f"warning: {after} in job {', '.join(diverging)}")
+    console.print(f"{counted('job', len(jobs))}, about {duration(total)} one after the other; dry run, none was begun")
+    if errors:
+        error = UserError(f"{len(errors)} of {counted('job', len(jobs))} cannot be built, the first with: {errors[0]}")
+        error.code = errors[0].code
         raise error
 
 
 def estimate(run: Run) -> tuple[float, bool]:
-    """Seconds that the updates and scorings of the run will take, from a few of them; and whether its loss is a number after those."""
+    """Return the seconds that a run will take, from a few steps and an evaluation; and whether its loss is finite."""
     with TemporaryDirectory() as folder:
-        curves, checkpoints, silent = (
-            Recorder(Path(folder), run.data.task),
-            Checkpoints(Path(folder), run.monitor),
-            Console(silent=True),
-        )
+        recorder, silent = Recorder(Path(folder), run.data.task), Console(silent=True)
         steps = run.clock.total_steps
-        fit(run, curves, checkpoints, silent, until=min(WARM, steps))
+        fit(run, recorder, silent, until=min(WARM, steps))
         start = time.perf_counter()
-        fit(run, curves, checkpoints, silent, until=min(WARM + TIMED, steps))
-        update = (time.perf_counter() - start) / max(1, min(TIMED, steps - WARM))
-        watched = run.val if len(run.val) else run.test
+        fit(run, recorder, silent, until=min(WARM + TIMED, steps))
+        step_seconds = (time.perf_counter() - start) / max(1, min(TIMED, steps - WARM))
+        split = run.val if len(run.val) else run.test
         start = time.perf_counter()
-        loss = run.score(run.model, watched)["loss"]
-        scoring = time.perf_counter() - start
-        curves.close()
-    scorings = steps / run.eval_steps * len(run.val) + len(run.test)
-    return update * steps + scoring * scorings / len(watched), math.isfinite(loss)
+        loss = run.evaluate(run.model, split)["loss"]
+        sample_seconds = (time.perf_counter() - start) / len(split)
+        recorder.close()
+    samples = steps / run.eval_steps * len(run.val) + len(run.test)  # of all evaluations
+    return step_seconds * steps + sample_seconds * samples, math.isfinite(loss)

@@ -1,61 +1,62 @@
-"""curves.png of a sweep's jobs, drawn by one process beside them, so that no job waits the fifth of a second that one takes.
+"""curves.png of a sweep's jobs, drawn by another process, so that no job waits the fifth of a second that one takes."""
 
-That process is this file: directories come in as lines, and it ends with its input, so that none is left when the sweep is killed.
-"""
-
-import json
-import subprocess
+import multiprocessing
+import os
+import signal
 import sys
-from collections.abc import Iterable
+import threading
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from pathlib import Path
 
 from trainer.base.text import printable
-from trainer.rundir import curves_plot, resume
-from trainer.rundir import directory as rundir
+from trainer.rundir import curves_plot, reader
 
 
-class Pictures:
-    """While entered, draws what it is told to; at the end all of it has been drawn."""
+class PlotWorker:
+    """While entered, draws figures in one process of its own; on exit all of them have been drawn."""
 
-    def __enter__(self) -> "Pictures":
-        self._painter: subprocess.Popen | None = None
+    def __enter__(self) -> "PlotWorker":
+        self._pool: ProcessPoolExecutor | None = None
+        self._figures: list[tuple[Path, Future]] = []
         return self
 
     def draw(self, directory: Path) -> None:
-        """The picture of a run that has ended, where it came to any points; returns at once."""
+        """Draw the curves of a run that has ended, where it has recorded any; returns at once."""
         if not (directory / "metrics.jsonl").exists():
             return
-        if self._painter is None:
-            words = [sys.executable, "-m", "trainer.sweep.plot_worker"]
-            self._painter = subprocess.Popen(
-                words, stdin=subprocess.PIPE, text=True, start_new_session=True
-            )  # no signal from the terminal
-        with suppress(BrokenPipeError):  # it has said why it ended
-            self._painter.stdin.write(f"{json.dumps(str(directory.absolute()))}\n")
-            self._painter.stdin.flush()
+        if self._pool is None:
+            context = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch
+            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=prepare_worker)
+        with suppress(
+            BrokenProcessPool
+        ):  # the figures before this one say so, and the next sweep here draws those that are missing
+            self._figures.append((directory, self._pool.submit(draw_curves, directory.absolute())))
 
     def __exit__(self, *exception: object) -> None:
-        if self._painter is not None:
-            with suppress(BrokenPipeError):
-                self._painter.stdin.close()
-            self._painter.wait()
+        if self._pool is not None:
+            self._pool.shutdown()
+        for directory, figure in self._figures:
+            if error := figure.exception():
+                reason = printable(getattr(error, "strerror", None) or error)
+                line = f"warning: {printable(directory)}/curves.png: could not be written ({reason})"
+                print(line, file=sys.stderr, flush=True)
 
 
-def paint(lines: Iterable[str]) -> None:
-    for line in lines:
-        directory = Path(json.loads(line))
-        try:
-            curves_plot.draw(
-                [*rundir.rows(directory)], directory / "curves.png", resume.shortcoming(resume.summary(directory))
-            )
-        except OSError as error:
-            print(
-                f"warning: {printable(directory)}/curves.png: could not be written ({error.strerror})",
-                file=sys.stderr,
-                flush=True,
-            )
+def prepare_worker() -> None:
+    """Ignore the terminal's Ctrl-C, which is for the sweep, and end with the sweep even when that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(0)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
 
 
-if __name__ == "__main__":
-    paint(sys.stdin)
+def draw_curves(directory: Path) -> None:
+    """Draw curves.png from a run's files. Errors: OSError."""
+    ending = reader.describe_end(reader.read_summary(directory))
+    curves_plot.draw([*reader.read_rows(directory)], directory / "curves.png", ending)

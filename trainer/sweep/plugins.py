@@ -1,12 +1,12 @@
-"""The sweepers of this project, made known to Hydra."""
+"""Sweepers of this project, registered with Hydra."""
 
-from hydra.core.plugins import Plugins
-
+from trainer.config.private_api import register_sweeper
 from trainer.config.untrusted import GRID, SEARCH
 from trainer.search.sweeper import OptunaSweeper
 from trainer.sweep.grid import GridSweeper
 
 
 def register() -> None:
-    """To be called before anything is composed."""
-    Plugins.instance().class_name_to_class.update({GRID: GridSweeper, SEARCH: OptunaSweeper})
+    """Register the sweepers, before a sweep is composed."""
+    register_sweeper(GRID, GridSweeper)
+    register_sweeper(SEARCH, OptunaSweeper)

@@ -20,26 +20,29 @@ SETTINGS = ("runs", "task.between", "output")
 
 @dataclass(frozen=True, kw_only=True)
 class Compare:
-    """Rank the runs of `runs=[DIR,...]` by their settings, seeds grouped. Only their text files are read; nothing is built.
+    """Rank the runs of `runs=[DIR,...]` by their settings, seeds grouped. Only their text files are read.
 
-    A directory means all runs in it, and a pattern as `outputs/*/*adam*` all that it matches. A directory of its own gets
-    ranking.csv, ranking.md, ranking.png and settings.csv (every key that differs anywhere, a column a run).
+    A directory means all runs in it, and a pattern as `outputs/*/*adam*` all that it matches. The comparison gets a
+    directory of its own, with ranking.csv, ranking.md, ranking.png and settings.csv (every key that differs).
 
     Args:
-        between: two row numbers of the table, whose configurations are compared key by key; empty: the first two. Default: empty.
+        between: two row numbers of the table, whose configurations are compared key by key; empty for the first two.
+            Default: empty.
     """
 
     between: Sequence[int] = ()
 
     def __post_init__(self) -> None:
-        rows = [place for place in self.between if isinstance(place, int) and not isinstance(place, bool) and place >= 1]
+        rows = [
+            place for place in self.between if isinstance(place, int) and not isinstance(place, bool) and place >= 1
+        ]
         if len(self.between) not in (0, 2) or len(rows) < len(self.between):
             raise ValueError(f"between must be two row numbers >= 1 of the table, as [1,2], got {list(self.between)}")
 
     def execute(self, cfg: DictConfig, invocation: Invocation) -> None:
         """Print the ranking and write it into a directory of its own.
 
-        Errors: ConfigError without runs or with settings of training, DataError where there is no run; nothing is written then.
+        Errors: ConfigError without runs or with settings of training, DataError where there is no run; before writing.
         """
         require_no_training(invocation)
         if not cfg.runs:
@@ -51,9 +54,7 @@ class Compare:
         pair = self._pair(ranking)
         console = Console()
         table.print_ranking(ranking, console)
-        folder = rundir.create(
-            Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
-        )
+        folder = rundir.create(Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory)
         rundir.write_config(folder, cfg, invocation.overrides)
         table.write(ranking, folder)
         head = ["key", *(clean(job.path) for job in ranking.jobs)]
@@ -80,7 +81,7 @@ def require_no_training(invocation: Invocation) -> None:
 
 
 def print_side_by_side(ranking: Ranking, pair: tuple[int, int], console: Console) -> None:
-    """Print every key in which two rows of the table differ, by the first run of each; typed keys come first, marked."""
+    """Print every key in which two rows of the table differ, by the first run of each; typed keys first, marked."""
     both = [ranking.settings[place - 1].jobs[0] for place in pair]
     typed = typed_order(both)
     rows = [["*" if row[0] in typed else "", *row] for row in differences(*both)]

@@ -1,0 +1,119 @@
+"""Keys of overrides, held to the configuration of the chosen options, with hints for unknown ones. No torch here."""
+
+from collections.abc import Sequence
+
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from trainer.base.errors import ConfigError
+from trainer.base.text import nearest
+from trainer.cli import vocabulary
+from trainer.config import catalog, synonyms
+from trainer.rundir import resume
+from trainer.search import overrides as search
+
+LISTED = 3  # options that are named in a hint
+SWEEP_KEYS = {"hydra.sweep.dir": "-m", "hydra.launcher.n_jobs": "-m hydra/launcher=joblib"}  # and what each needs
+
+
+def require_current_name(override: Override) -> None:
+    """Refuse a key of an older version. Errors: ConfigError, with the new name."""
+    if new := synonyms.renamed_key(override.key_or_group):
+        line = override.input_line
+        raise ConfigError(f"{line}: renamed; write {new}={line.partition('=')[2]}")
+
+
+def has_known_start(override: Override) -> bool:
+    """Return whether the first part of a key is a group, a key of config.yaml, or Hydra's own."""
+    return first_part(override.key_or_group) in (*vocabulary.first_parts(), "hydra")
+
+
+def require_key(override: Override, cfg: DictConfig) -> None:
+    """Hold the key of a value to a composed configuration. Errors: ConfigError."""
+    typed = override.key_or_group
+    if any(path == typed or path.startswith(f"{typed}.") for path in paths(cfg)):
+        return
+    if typed.endswith("._target_") and OmegaConf.select(cfg, typed) is not None:
+        return  # config/targets.py decides what it may name
+    raise unknown_key(override, cfg)
+
+
+def unknown_key(override: Override, cfg: DictConfig) -> ConfigError:
+    """Return the error for a key that the configuration of the chosen options does not have."""
+    value = override.input_line.partition("=")[2]
+    return ConfigError(f"{override.input_line}: no such key; {key_hint(override.key_or_group, value, cfg)}")
+
+
+def key_hint(typed: str, value: str, cfg: DictConfig) -> str:
+    """Return what was perhaps meant, and how to type it; never a key that the chosen options do not have."""
+    here, owners, meant = paths(cfg), vocabulary.option_keys(), synonyms.meant_key(typed)
+    if meant and "=" in meant:  # it brings its option along
+        return f"did you mean {meant}={value}?"
+    full = [path for path in sorted({*here, *owners}) if path == meant or f".{path}".endswith(f".{meant or typed}")]
+    if present := [path for path in full if path in here]:
+        return question(present, value)
+    if full:
+        return belongs(full[0], owners[full[0]], value, cfg)
+    if sweeps := for_sweeps(typed):
+        return question([f"train {sweeps}"], value)
+    first, _, rest = typed.partition(".")
+    if first not in vocabulary.first_parts():
+        return start_hint(first, rest, value, here)
+    if near := nearest(typed, [path for path in here if path.startswith(f"{first}.")]):
+        return question(near, value)
+    if near := nearest(typed, [path for path in owners if path.startswith(f"{first}.")], 1):
+        return belongs(near[0], owners[near[0]], value, cfg)
+    chosen = cfg.hydra.runtime.choices.get(first)
+    return f"{f'{first}={chosen}' if chosen else first} has no keys"
+
+
+def start_hint(first: str, rest: str, value: str, here: Sequence[str]) -> str:
+    """Return the key that was perhaps meant by one whose first part does not exist."""
+    near = nearest(first, vocabulary.first_parts())
+    if not near:
+        groups = [] if rest else vocabulary.groups_with(value)
+        return question([f"{group}={value}" for group in groups], "") if groups else "train --help lists the keys"
+    if whole := [path for name in near if rest and (path := f"{name}.{rest}") in here]:
+        return question(whole, value)
+    group = near[0]
+    takes_value = not rest and (group not in catalog.groups() or value in catalog.options(group))
+    return question(near[:1] if takes_value else near, value if takes_value else "")
+
+
+def question(keys: Sequence[str], value: str) -> str:
+    """Return `did you mean optimizer.lr=0.1?`; of several keys the names alone."""
+    if len(keys) == 1 and value:
+        return f"did you mean {keys[0]}={value}?"
+    return f"did you mean {' or '.join(keys[:LISTED])}?"
+
+
+def belongs(key: str, owners: Sequence[str], value: str, cfg: DictConfig) -> str:
+    """Return which options have a key that the chosen ones lack; and how to add one, in a group that takes several."""
+    more = f" and {len(owners) - LISTED} more" if len(owners) > LISTED else ""
+    said = f"{key} is a key of {', '.join(owners[:LISTED])}{more}"
+    group, _, option = owners[0].partition("=")
+    if group not in catalog.MULTI_SELECT:
+        return said
+    return f"{said}; write {group}=[{','.join([*selected(cfg, group), option])}] {key}={value or 'VALUE'}"
+
+
+def selected(cfg: DictConfig, group: str) -> list[str]:
+    """Return the chosen options of a group that takes several."""
+    return [name for slot in cfg.reg.values() for name in slot] if group == "reg" else [*cfg[group]]
+
+
+def for_sweeps(typed: str) -> str | None:
+    """Return a key of Hydra's with this ending, behind the arguments that it needs; None where there is none."""
+    known = {**SWEEP_KEYS, **dict.fromkeys(search.keys(), "-m hydra/sweeper=optuna")}
+    return next((f"{needs} {path}" for path, needs in known.items() if path.endswith(f".{typed}")), None)
+
+
+def paths(cfg: DictConfig) -> list[str]:
+    """Return every key of a composed configuration, but for Hydra's own and the names of classes."""
+    found = (path for path, _ in resume.flat(OmegaConf.to_container(cfg)))
+    return sorted(path for path in found if not path.startswith("hydra.") and not path.endswith("_target_"))
+
+
+def first_part(key: str) -> str:
+    """Return `optimizer` of `optimizer.lr`."""
+    return key.replace("/", ".").partition(".")[0]

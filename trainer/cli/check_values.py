@@ -1,0 +1,89 @@
+"""Values of overrides: composed with the chosen options, then held to the rules of the YAML. No torch here."""
+
+import re
+from collections.abc import Sequence
+
+from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from trainer.base.errors import ConfigError
+from trainer.base.text import did_you_mean
+from trainer.cli import check_keys
+from trainer.config import catalog, hydra_context, schema, untrusted
+from trainer.config.untrusted import quote
+from trainer.search import overrides as search
+
+
+def check_values(texts: Sequence[str]) -> dict[str, schema.Key]:
+    """Compose overrides, hold every value to the rule of its key, and return the keys. Errors: ConfigError."""
+    with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
+        cfg = composed_with_known_keys(texts)
+    untrusted.require_plain(OmegaConf.to_container(cfg))
+    search.check_settings(cfg.hydra.sweeper)
+    rules = schema.rules(cfg, hydra_context.plain_names(cfg.hydra.runtime.choices))
+    for path, key in rules.items():
+        try:
+            value = OmegaConf.select(cfg, path, throw_on_missing=True)
+        except OmegaConfBaseException:
+            raise ConfigError(f"{path}: needs a value ({key.comment}); write {path}=VALUE") from None
+        require_rule(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+    return rules
+
+
+def require_rule(key: schema.Key, value: object) -> None:
+    """Hold a value to the rule of its key. Errors: ConfigError."""
+    if why := key.complaint(value):
+        raise ConfigError(f"{key.path}={schema.as_typed(value)}: {why} ({key.path}: {key.meaning()})")
+
+
+def composed_with_known_keys(texts: Sequence[str]) -> DictConfig:
+    """Return the composed configuration. Errors: ConfigError, with a hint for a key that does not exist."""
+    parser = OverridesParser.create()
+    overrides = [parser.parse_override(text) for text in texts]
+    stray = next((override for override in overrides if not check_keys.has_known_start(override)), None)
+    failure = None
+    if stray is None:
+        try:
+            return composed(texts)
+        except ConfigError as error:
+            failure = error
+    options = composed([text for text, override in zip(texts, overrides) if is_option(override)])
+    if stray is not None:
+        raise check_keys.unknown_key(stray, options)
+    for override in overrides:
+        changes = not (override.is_add() or override.is_force_add() or override.is_delete())
+        if changes and not is_option(override) and check_keys.first_part(override.key_or_group) != "hydra":
+            check_keys.require_key(override, options)
+    raise failure
+
+
+def is_option(override: Override) -> bool:
+    """Return whether an override chooses the option of a group, of ours or Hydra's."""
+    return override.key_or_group in catalog.groups() or override.key_or_group.startswith("hydra/")
+
+
+def composed(texts: Sequence[str]) -> DictConfig:
+    """Return the configuration that Hydra composes, with its own node. Errors: ConfigError."""
+    folders = [quote(f"file://{place}") for place in catalog.extra_folders]
+    more = [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
+    try:
+        return compose("config", [*more, *texts], return_hydra_config=True)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise explained(str(error), texts) from None
+
+
+def explained(reason: str, texts: Sequence[str]) -> ConfigError:
+    """Return Hydra's error in our words, without its advice to add a key with a plus sign."""
+    if found := re.match(r"Could not override '(\w+)@([\w.]+)'", reason):
+        wrapping = [option for option in catalog.options(found[1]) if catalog.held(found[1], option)]
+        hint = " or ".join(f"{found[1]}={option}" for option in wrapping)
+        return ConfigError(f"{found[2]}: the chosen {found[1]} wraps no other; try {hint}")
+    if found := re.match(r"Could not override '(hydra\.launcher\.[\w.]+)'", reason):
+        bare = composed([text for text in texts if not text.startswith("hydra.launcher.")])
+        known = [f"hydra.launcher.{key}" for key in bare.hydra.launcher if not key.startswith("_")]
+        return ConfigError(f"{found[1]}: no such key; {did_you_mean(found[1], known)}")
+    return ConfigError(" ".join(line for line in reason.splitlines() if "+" not in line and line.strip()))
