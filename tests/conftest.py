@@ -113,7 +113,6 @@ def fitted(composed, tmp_path):
 
     from trainer.engine.build import build_run
     from trainer.engine.loop import fit
-    from trainer.rundir.checkpoint import Checkpoints
     from trainer.rundir.console import Console
     from trainer.rundir.recorder import Recorder
 
@@ -124,7 +123,7 @@ def fitted(composed, tmp_path):
         folder = tmp_path / str(next(count))
         folder.mkdir()
         curves = Recorder(folder, parts.data.task)
-        fit(parts, curves, Checkpoints(folder, parts.monitor), Console())
+        fit(parts, curves, Console())
         curves.close()
         return parts, curves
 

@@ -21,7 +21,9 @@ from torchvision import transforms as v1
 from torchvision.transforms import v2
 
 from trainer.base.warp import fuse_warps
-from trainer.config import catalog, instantiate
+from trainer.config import catalog
+from trainer.config.hydra_context import Invocation
+from trainer.config.instantiate import factory
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
 
@@ -64,12 +66,12 @@ def ours(words: str, images: torch.Tensor, batch: int) -> Callable[[], int]:
     with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
         cfg = compose("config", [f"aug=[{words}]"])
     cpu, rng = torch.device("cpu"), torch.Generator()
-    loader = Loader(Split(images, torch.zeros(len(images), 10)), instantiate.node(cfg, "preprocess")().fit(images), cpu)
+    loader = Loader(Split(images, torch.zeros(len(images), 10)), factory(cfg, "preprocess", Invocation())().fit(images), cpu)
     loader.images, loader.apply = (
         images,
-        instantiate.node(cfg, "preprocess")().fit(images),
+        factory(cfg, "preprocess", Invocation())().fit(images),
     )  # from bytes, as where a set is too large to be kept as floats
-    transforms = fuse_warps([instantiate.node(cfg, f"aug.{name}")() for name in cfg.aug])
+    transforms = fuse_warps([factory(cfg, f"aug.{name}", Invocation())() for name in cfg.aug])
     for transform in transforms:
         if hasattr(transform, "look_at"):
             transform.look_at(loader.batch(torch.arange(256))[0])

@@ -56,7 +56,7 @@ def training(
     """Seconds of the whole training, of each checkpoint, and of each epoch up to the end of its checkpoint."""
     run = on_random_images((3, 32, 32), steps, epochs, 64, *words)
     run = replace(run, save_steps=steps if saving else None, save_seconds=float("inf"))
-    checkpoints, saves, epochs_took = Checkpoints(folder, run.monitor), [], []
+    checkpoints, saves, epochs_took = Checkpoints(folder), [], []
     curves, console = Recorder(folder, run.data.task), Console()
     begun = last = time.perf_counter()
 
@@ -69,7 +69,7 @@ def training(
         epochs_took.append(end - last)
         last = end
 
-    if fit(run, curves, checkpoints, console, save).status == "interrupted":
+    if fit(run, curves, console, save).status == "interrupted":
         raise KeyboardInterrupt
     took = time.perf_counter() - begun
     curves.close()

@@ -21,7 +21,6 @@ from trainer.base.errors import ConfigError
 from trainer.config import catalog
 from trainer.engine.loop import fit
 from trainer.engine.run import Run
-from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 
@@ -61,10 +60,10 @@ def endless(run: Run) -> Callable[[], None]:
     """An epoch of the runner's own loop, each time it is called."""
 
     def epoch() -> None:
-        run.memory.step = 0
+        run.progress.step = 0
         with tempfile.TemporaryDirectory() as folder:
             curves = Recorder(Path(folder), run.data.task)
-            fit(run, curves, Checkpoints(Path(folder), run.monitor), Console())
+            fit(run, curves, Console())
             curves.close()
 
     return epoch

@@ -16,14 +16,15 @@ from hydra import compose, initialize_config_dir
 from torch import Tensor, nn
 
 from trainer.base.clock import Clock
-from trainer.config import catalog, instantiate
+from trainer.config import catalog
+from trainer.config.hydra_context import Invocation
+from trainer.config.instantiate import factory
 from trainer.data.loader import Loader
 from trainer.data.splits import Split, Splits
 from trainer.engine import build
 from trainer.engine.build import build_run
 from trainer.engine.loop import fit
 from trainer.engine.run import Progress, Run
-from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 
@@ -58,17 +59,17 @@ def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size
             "config", ["data.val_fraction=0", "device=cpu", *words, f"epochs={epochs}", f"batch_size={batch_size}"]
         )
         digits = build_run(compose("config", ["data.val_fraction=0", "device=cpu", "model=linear", f"epochs={epochs}"]))
-    chosen, cpu = build.slots(cfg, data.task), torch.device("cpu")
+    chosen, cpu = build.make_slots(cfg, data.task), torch.device("cpu")
     train, val, test = (
-        Loader(part, instantiate.node(cfg, "preprocess")().fit(images), cpu)
+        Loader(part, factory(cfg, "preprocess", Invocation())().fit(images), cpu)
         for part in (data.train, data.val, data.test)
     )
-    model = build.make_model(cfg, data, train, build.some(train, cfg.seed), chosen, cpu)
+    model = build.make_model(cfg, data, train, build.sample_batch(train, cfg.seed), chosen, cpu)
     return replace(
         digits,
         data=data, train=train, val=val, test=test, model=model, forward=model, slots=chosen, batch_size=batch_size,
-        optimizer=build.make_optimizer(cfg, model, batch_size), averaging=instantiate.node(cfg, "averaging")(model),
-        clock=Clock(total_steps=steps * epochs, steps_per_epoch=steps), eval_steps=steps, memory=Progress(losses=torch.zeros(len(train))),
+        optimizer=build.make_optimizer(cfg, model, batch_size), averaging=factory(cfg, "averaging", Invocation())(model),
+        clock=Clock(total_steps=steps * epochs, steps_per_epoch=steps), eval_steps=steps, progress=Progress(losses=torch.zeros(len(train))),
     )  # fmt: skip
 
 
@@ -91,7 +92,7 @@ def race(run: Run, peers: dict[str, Callable[[], None]], group: int) -> dict[str
     turns = Turns(peers)
     with tempfile.TemporaryDirectory() as folder:
         curves = Recorder(Path(folder), run.data.task)
-        fit(replace(run, sampler=turns), curves, Checkpoints(Path(folder), run.monitor), Console())
+        fit(replace(run, sampler=turns), curves, Console())
         curves.close()
     steps = group * run.clock.steps_per_epoch
     samples = {

@@ -41,7 +41,7 @@ def test_an_optimizer_with_a_point_of_evaluation_is_there_while_it_is_scored(fit
     optimizer = rated(Recorder(model.parameters(), lr=0.1))
     run, _ = fitted(*WORDS, "eval_every=10st", model=model, forward=model, optimizer=optimizer)
     assert optimizer.said == [*["step"] * 10, "eval", "train"] * 4
-    with run.evaluated() as scored:
+    with run.evaluation_model() as scored:
         assert optimizer.said[-1] == "eval" and scored is model
     assert optimizer.said[-1] == "train"
 
@@ -100,7 +100,7 @@ def test_of_a_sample_that_comes_twice_in_a_batch_the_larger_loss_is_kept(fitted)
     run, _ = fitted(*WORDS, "epochs=1", "optimizer.lr=1e-30", "batch_size=full", sampler=Twice(), aug=[grow])
     with torch.no_grad():
         one = -(run.model(run.train.images[:1]).log_softmax(1) * run.train.targets[:1]).sum()
-    torch.testing.assert_close(run.memory.losses[0], one * len(run.train), rtol=1e-5, atol=0)  # float32
+    torch.testing.assert_close(run.progress.losses[0], one * len(run.train), rtol=1e-5, atol=0)  # float32
 
 
 @pytest.mark.parametrize("asks", [True, False])
@@ -139,9 +139,7 @@ def test_weights_that_decay_and_others_are_two_groups(composed):
 def test_the_linear_scaling_rule(composed):
     base = ("model=linear", "optimizer=sgd", "optimizer.lr=0.1")
     assert build_run(composed(*base, "batch_size=64")).optimizer.param_groups[0]["base_lr"] == 0.1
-    scaled = build_run(
-        composed(*base, "batch_size=64", "accumulate=2", "optimizer.scale_lr=linear", "optimizer.base_batch=32")
-    )
+    scaled = build_run(composed(*base, "batch_size=64", "accumulate=2", "scale_lr=linear", "base_batch=32"))
     assert [group["base_lr"] for group in scaled.optimizer.param_groups] == pytest.approx(
         [0.4, 0.4]
     )  # Goyal et al.: lr 128 / 32

@@ -154,8 +154,8 @@ def test_the_average_since_the_last_scoring_spans_the_log_points_between(tmp_pat
         if step < 2:
             curves.before_step([torch.ones(1)])
             curves.log([torch.ones(1)], now.at(step + 1))
-    curves.before_scoring(now.at(3))
-    assert curves.since_scoring() == {"loss": 4.0, "accuracy": 1.0}  # 24 over six samples
+    curves.flush_averages(now.at(3))
+    assert curves.since_evaluation() == {"loss": 4.0, "accuracy": 1.0}  # 24 over six samples
     assert [row["loss"] for row in curves.rows] == pytest.approx([1.5, 3.0, 6.0])
     curves.close()
 
@@ -175,9 +175,9 @@ def test_scoring_leaves_the_model_as_it_was_and_weighs_every_sample_alike(compos
     run = build_run(composed("model=mlp", "norm=batch", "reg=dropout"))
     run.model.train()
     before = weights_digest(run.model)
-    scores = replace(run, eval_batch_size=50).score(run.model, run.val)
+    scores = replace(run, eval_batch_size=50).evaluate(run.model, run.val)
     assert weights_digest(run.model) == before and run.model.training
-    assert scores == pytest.approx(replace(run, eval_batch_size=10_000).score(run.model, run.val), rel=1e-6)
+    assert scores == pytest.approx(replace(run, eval_batch_size=10_000).evaluate(run.model, run.val), rel=1e-6)
     run.model.eval()
     with torch.no_grad():
         assert scores["loss"] == pytest.approx(

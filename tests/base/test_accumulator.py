@@ -7,10 +7,10 @@ import pytest
 import torch
 from sklearn.metrics import accuracy_score, r2_score
 
-from trainer.base.metrics import FOLD, MetricAccumulator
+from trainer.base.accumulator import BATCHES_HELD, MetricAccumulator
 
 # Batches of unequal sizes, fewer and more than are folded at a time, and exactly as many.
-SIZES = [[7], [5, 3, 1], [1 + t % 5 for t in range(FOLD)], [1 + t % 7 for t in range(2 * FOLD + 9)]]
+SIZES = [[7], [5, 3, 1], [1 + t % 5 for t in range(BATCHES_HELD)], [1 + t % 7 for t in range(2 * BATCHES_HELD + 9)]]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def test_loss_is_the_mean_over_samples_and_accuracy_the_share_of_largest_outputs
         draws.integers(0, 3, n),
     )
     tally = gathered("classification", losses, outputs, np.eye(3, dtype=np.float32)[labels], sizes)
-    means = tally.means(tally.take())
+    means = tally.means(tally.pop_sums())
     assert means["loss"] == pytest.approx(losses.astype(np.float64).mean(), rel=1e-5)  # float32 sums
     assert means["accuracy"] == pytest.approx(
         accuracy_score(labels, outputs.argmax(1)), rel=1e-12
@@ -49,7 +49,7 @@ def test_accuracy_under_soft_targets_counts_the_likeliest_class():
         torch.tensor([[3.0, 1.0, 2.0], [0.0, 1.0, 0.5]]),
         torch.tensor([[0.6, 0.4, 0.0], [0.6, 0.4, 0.0]]),
     )
-    assert tally.means(tally.take())["accuracy"] == 0.5
+    assert tally.means(tally.pop_sums())["accuracy"] == 0.5
 
 
 @pytest.mark.parametrize("sizes", SIZES)
@@ -57,7 +57,7 @@ def test_binary_accuracy_says_yes_above_zero(sizes, draws):
     n = sum(sizes)
     outputs, labels = draws.normal(size=(n, 1)).astype(np.float32), draws.integers(0, 2, (n, 1))
     tally = gathered("binary", np.zeros(n, np.float32), outputs, labels.astype(np.float32), sizes)
-    assert tally.means(tally.take())["accuracy"] == pytest.approx(accuracy_score(labels, outputs > 0), rel=1e-12)
+    assert tally.means(tally.pop_sums())["accuracy"] == pytest.approx(accuracy_score(labels, outputs > 0), rel=1e-12)
 
 
 @pytest.mark.parametrize("mean", [0.0, 1000.0])
@@ -70,13 +70,13 @@ def test_r2_is_one_minus_error_over_spread(sizes, outputs_wide, mean, draws):
     tally = gathered("regression", np.zeros(n, np.float32), outputs, targets, sizes)
     # variance_weighted: errors and spreads of all outputs are summed before they are divided. Squares near 1e6 in float64 leave 1e-9.
     expected = r2_score(targets.astype(np.float64), outputs.astype(np.float64), multioutput="variance_weighted")
-    assert tally.means(tally.take())["r2"] == pytest.approx(expected, rel=1e-7, abs=1e-7)
+    assert tally.means(tally.pop_sums())["r2"] == pytest.approx(expected, rel=1e-7, abs=1e-7)
 
 
 def test_r2_of_targets_without_spread_is_not_a_number():
     tally = MetricAccumulator("regression")
     tally.add(torch.ones(3), torch.tensor([[1.0], [2.0], [3.0]]), torch.full((3, 1), 2.0))
-    means = tally.means(tally.take())
+    means = tally.means(tally.pop_sums())
     assert math.isnan(means["r2"]) and means["loss"] == 1.0
 
 
@@ -89,10 +89,10 @@ def test_numbers_of_several_takes_may_be_added_up(task, draws):
     for sizes, rows in (([20, 5], slice(0, 25)), ([64, 1], slice(25, 90))):
         for batch in zip(*(torch.from_numpy(values[rows]).split(sizes) for values in (losses, outputs, targets))):
             tally.add(*batch)
-        parts.append(tally.take())
+        parts.append(tally.pop_sums())
         assert tally.empty
     assert tally.means([sum(values) for values in zip(*parts)]) == pytest.approx(
-        whole.means(whole.take()), rel=1e-6
+        whole.means(whole.pop_sums()), rel=1e-6
     )  # losses in float32
 
 
