@@ -1,73 +1,56 @@
-"""The floors of the house, read from the imports of every file."""
+"""Floors of the house, read from every file: who imports whom, how long files and functions are, who may name what."""
 
 import ast
+from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
+import yaml
 
 PACKAGE = Path(__file__).parent.parent / "trainer"
+CONF = PACKAGE.parent / "conf"
 FILES = sorted(path.relative_to(PACKAGE) for path in PACKAGE.rglob("*.py") if path.read_text())
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and any(path.glob("*.yaml")))
+TECHNIQUES = set(GROUPS) - {"task", "experiment"}
+FLOORS = [  # from the ground up; a file imports from its own room and from lower floors
+    {"base"},
+    {"config"},
+    TECHNIQUES,
+    {"rundir"},
+    {"engine"},
+    {"compare"},
+    {"sweep"},
+    {"search"},
+    {"task"},
+    {"cli"},
+    {"__main__"},
+]
+LONGEST_FILE, LONGEST_FUNCTION = 300, 60
+WITHOUT_TORCH = ("cli", "config", "compare")  # rooms that never import it at the top of a file
+HEAVY = {"torch", "torchvision", "sklearn", "matplotlib", "numpy", "tensorboard", "optuna"}
+WITHOUT_TORCH_IN_RUNDIR = ("directory.py", "reader.py", "resume.py", "status.py", "append_only.py")
+WITHOUT_TORCH_IN_BASE = ("errors.py", "checks.py", "text.py", "clock.py", "atomic.py", "metrics.py", "signals.py")
 
-GROUND = {
-    "errors",
-    "clock",
-    "rng",
-    "conf",
-    "eventfile",
-    "layers",
-    "gain",
-    "warp",
-    "descent",
-    "durable",
-    "interpreter",
-}  # what techniques may stand on
-FLOORS = {
-    1: {
-        "data",
-        "model",
-        "kit",
-        "fold",
-        "retrofit",
-        "preprocess",
-        "device",
-        "tally",
-        "launch",
-        "rundir",
-        "figure",
-        "checkpoint",
-        "resume",
-    },
-    2: {"loop", "run", "evaluate", "curves", "console", "signals", "state"},
-    3: {
-        "build",
-        "node",
-        "rehearsal",
-        "targets",
-        "lints",
-        "report",
-        "rescue",
-        "training",
-        "compare",
-        "sheet",
-        "search",
-        "sweep",
-    },
-    4: {"task"},
-    5: {"cli", "typed", "swept", "usage", "__main__"},
-}
+
+def room(path: Path) -> str:
+    return path.parts[0].removesuffix(".py")
 
 
 def floor(path: Path) -> int:
-    """-1 for the ground, 0 for techniques, the house's floor for the rest."""
-    room = path.parts[0].removesuffix(".py")
-    return -1 if room in GROUND else next((number for number, rooms in FLOORS.items() if room in rooms), 0)
+    return next(number for number, rooms in enumerate(FLOORS) if room(path) in rooms)
 
 
-def imports(path: Path) -> set[Path]:
-    """The files of the package that a file imports, wherever in it the import stands."""
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse((PACKAGE / path).read_text())
+
+
+@cache
+def imports(path: Path) -> frozenset[Path]:
+    """The files of the package that a file imports, wherever in it the import is."""
     found = set()
-    for node in ast.walk(ast.parse((PACKAGE / path).read_text())):
+    for node in ast.walk(tree(path)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "trainer":
             for name in node.names:
                 parts = [*node.module.split(".")[1:], name.name]
@@ -75,86 +58,143 @@ def imports(path: Path) -> set[Path]:
                     parts.pop()
                 found.add(Path(*parts).with_suffix(".py"))
         elif isinstance(node, ast.Import):
-            assert not any(name.name.startswith("trainer") for name in node.names), (
-                f"{path}: import names from trainer, not trainer itself"
-            )
-    return found
+            assert not any(name.name.startswith("trainer") for name in node.names), f"{path}: import names from trainer"
+    return frozenset(found)
+
+
+def test_every_file_is_in_a_room_of_the_plan():
+    rooms = set().union(*FLOORS)
+    assert {room(path) for path in FILES} <= rooms
+    there = {
+        path.name.removesuffix(".py") for path in PACKAGE.iterdir() if path.name not in ("__pycache__", "py.typed")
+    }
+    assert there - {"__init__"} <= rooms
+
+
+def test_the_top_level_holds_the_groups_of_conf_and_nothing_else():
+    files = {path.name for path in PACKAGE.glob("*.py")}
+    assert files - {"__init__.py", "__main__.py"} <= {f"{group}.py" for group in GROUPS}
+    for group in TECHNIQUES:
+        assert (PACKAGE / group).is_dir() != (PACKAGE / f"{group}.py").is_file(), group
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
 def test_a_file_imports_from_no_higher_floor(path):
-    higher = [other for other in imports(path) if floor(other) > floor(path)]
+    higher = [str(other) for other in imports(path) if floor(other) > floor(path)]
     assert not higher, f"{path} (floor {floor(path)}) imports {higher}"
+
+
+def test_rooms_of_one_floor_and_techniques_do_not_import_one_another():
+    for path in FILES:
+        others = {room(other) for other in imports(path) if floor(other) == floor(path)}
+        assert others <= {room(path)}, f"{path} imports from {others}"
 
 
 def test_no_imports_go_round():
     list(TopologicalSorter({path: imports(path) for path in FILES}).static_order())  # raises CycleError
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if floor(path) == 0], ids=str)
-def test_techniques_do_not_import_one_another(path):
-    assert all(floor(other) == -1 for other in imports(path)), path
+@pytest.mark.parametrize(
+    "call, place", [("instantiate", "config/instantiate.py"), ("import_module", "config/targets.py")]
+)
+def test_only_one_file_turns_configuration_into_objects(call, place):
+    def calls(path: Path) -> bool:
+        names = (node.func for node in ast.walk(tree(path)) if isinstance(node, ast.Call))
+        return any(getattr(name, "id", getattr(name, "attr", None)) == call for name in names)
+
+    assert [str(path) for path in FILES if calls(path)] == [place]
 
 
 @pytest.mark.parametrize("path", FILES, ids=str)
-def test_only_build_turns_configuration_into_objects(path):
-    source = (PACKAGE / path).read_text()
-    assert ("instantiate(" in source) == (path == Path("node.py"))
-    assert ("import_module(" in source) == (path == Path("targets.py"))
-
-
-@pytest.mark.parametrize(
-    "path",
-    [
-        Path("cli.py"),
-        Path("typed.py"),
-        Path("swept.py"),
-        Path("usage.py"),
-        Path("conf.py"),
-        Path("errors.py"),
-        Path("clock.py"),
-        Path("rundir.py"),
-        Path("resume.py"),
-    ],
-    ids=str,
-)
 def test_what_runs_before_torch_does_not_import_it(path):
-    top = ast.parse((PACKAGE / path).read_text()).body
-    names = {alias.name for node in top if isinstance(node, ast.Import) for alias in node.names}
-    names |= {node.module for node in top if isinstance(node, ast.ImportFrom)}
-    assert not any(
-        name.split(".")[0] in ("torch", "torchvision", "sklearn", "matplotlib", "numpy", "tensorboard")
-        for name in names
-    )
+    light = {"base": WITHOUT_TORCH_IN_BASE, "rundir": WITHOUT_TORCH_IN_RUNDIR}
+    if room(path) not in WITHOUT_TORCH and path.name not in light.get(room(path), ()):
+        return
+    names = {alias.name for node in tree(path).body if isinstance(node, ast.Import) for alias in node.names}
+    names |= {node.module for node in tree(path).body if isinstance(node, ast.ImportFrom)}
+    assert not {name.split(".")[0] for name in names} & HEAVY
+
+
+def test_hooks_are_looked_for_in_the_protocols_alone():
+    names = {
+        item.name if isinstance(item, ast.FunctionDef) else item.target.id
+        for node in tree(Path("base/protocols.py")).body
+        if isinstance(node, ast.ClassDef)
+        for item in node.body
+        if isinstance(item, ast.FunctionDef | ast.AnnAssign)
+    }
+    assert {"begin", "calibrate", "before", "watch", "observe", "invert", "tasks", "pieces"} <= names
+    for path in FILES:
+        for node in ast.walk(tree(path)):
+            if isinstance(node, ast.Call) and getattr(node.func, "id", None) in ("hasattr", "getattr"):
+                asked = node.args[1].value if isinstance(node.args[1], ast.Constant) else None
+                assert asked not in names, f"{path}:{node.lineno} looks for the hook {asked}"
+
+
+def test_private_names_of_hydra_and_optuna_are_in_one_file():
+    for path in FILES:
+        if path == Path("config/private_api.py"):
+            continue
+        modules = [node.module or "" for node in ast.walk(tree(path)) if isinstance(node, ast.ImportFrom)]
+        assert not any(module.startswith("hydra._internal") for module in modules), path
+        private = {node.attr for node in ast.walk(tree(path)) if isinstance(node, ast.Attribute)}
+        assert not private & {"_trial_id", "_return_value", "class_name_to_class"}, path
 
 
 def test_init_files_are_empty():
     assert all(path.read_text() == "" for path in PACKAGE.rglob("__init__.py"))
 
 
-def test_no_core_file_names_a_technique():
-    options = {
-        path.stem
-        for group in ("optimizer", "reg", "aug", "sched", "averaging")
-        for path in (PACKAGE.parent / "conf" / group).glob("*.yaml")
-    }
-    plain = {
-        "none",
-        "constant",
-        "step",
-        "linear",
-        "flip",
-        "crop",
-        "plateau",
-        "dropout",
-    }  # words of English or of Python as well
-    source = (
-        (PACKAGE / "loop.py").read_text() + (PACKAGE / "evaluate.py").read_text() + (PACKAGE / "curves.py").read_text()
-    )
-    words = {node.id for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Name)}
-    words |= {
-        node.value
-        for node in ast.walk(ast.parse(source))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str) and " " not in node.value
-    }
-    assert not words & (options - plain)
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_no_file_and_no_function_is_too_long(path):
+    assert len((PACKAGE / path).read_text().splitlines()) <= LONGEST_FILE
+    for node in ast.walk(tree(path)):
+        if isinstance(node, ast.FunctionDef):
+            assert node.end_lineno - node.lineno + 1 <= LONGEST_FUNCTION, f"{path}: {node.name}"
+
+
+def test_the_loop_can_be_read():
+    parts = {node.name: node for node in ast.walk(tree(Path("engine/loop.py"))) if hasattr(node, "name")}
+    lengths = {name: parts[name].end_lineno - parts[name].lineno + 1 for name in ("fit", "__call__")}
+    assert lengths["fit"] <= 45 and lengths["__call__"] <= 60
+
+
+# Words of English, of matplotlib or of torch that are options as well.
+PLAIN = {"none", "constant", "step", "linear", "auto", "default", "zeros", "max", "layer", "batch", "weight_decay"}
+MAY_NAME_TECHNIQUES = {  # each with its reason
+    Path("engine/advice.py"): "advice is about techniques",
+    Path("config/synonyms.py"): "what people type for a technique",
+    Path("cli/help.py"): "its examples are command lines",
+}
+CORE = [
+    path
+    for path in FILES
+    if room(path) in ("base", "config", "rundir", "engine", "cli", "task", "sweep", "search", "compare")
+]
+
+
+def test_the_core_has_its_files():
+    assert len(CORE) > 50
+
+
+@pytest.mark.parametrize("path", [path for path in CORE if path not in MAY_NAME_TECHNIQUES], ids=str)
+def test_no_core_file_names_a_technique(path):
+    groups = ("optimizer", "reg", "aug", "sched", "averaging", "init", "norm", "loss", "sampler", "warmup", "pool")
+    options = {option.stem for group in groups for option in (CONF / group).glob("*.yaml")}
+    keys = {key for group in groups for file in (CONF / group).glob("*.yaml") for key in keys_of(file)}
+    nodes = ast.walk(tree(path))
+    strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert not strings & (options - PLAIN)
+    dotted = {text for text in strings if text.startswith(tuple(f"{group}." for group in groups)) and " " not in text}
+    assert {text.rpartition(".")[2] for text in dotted} & keys <= {"lr", "fuse", "layer"}, dotted
+
+
+def keys_of(file: Path) -> set[str]:
+    content = yaml.safe_load(file.read_text()) or {}
+    found, nodes = set(), [content]
+    while nodes:
+        node = nodes.pop()
+        if isinstance(node, dict):
+            found |= {key for key in node if not key.startswith("_")}
+            nodes += node.values()
+    return found

@@ -1,8 +1,9 @@
 """Every hook a technique may have beyond its plain call, one Protocol each. READ SECOND, after engine/loop.py.
 
-A technique has a hook by defining the method or attribute; nothing registers it. `isinstance(technique, Hook)` asks for it, and so
-`hasattr` on a hook stands nowhere else. The plain calls are those of DESIGN: a schedule is `(now) -> multiplier`, an augmentation
-`(images, targets, rng) -> (images, targets)`, a criterion `(outputs, targets) -> losses (B,)`, and so on.
+A technique has a hook by defining the method or attribute; nothing registers it. `isinstance(technique, Hook)` asks for
+it, and so `hasattr` on a hook stands nowhere else. The plain calls are those of DESIGN: a schedule is `(now) ->
+multiplier`, an augmentation `(images, targets, rng) -> (images, targets)`, a criterion `(outputs, targets) -> losses
+(B,)`, and so on.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +15,7 @@ from torch import Tensor, nn
 from trainer.base.clock import Clock
 
 Act = Callable[[], nn.Module]  # the factory of the run's activation
+Apply = Callable[[Tensor], Tensor]  # a fitted preprocessing
 
 
 # Augmentations and transforms of the `batch` slot
@@ -83,6 +85,13 @@ class DropsInTraining(Protocol):
     """A module that leaves something out in training, so that test-time dropout (tta=mc_dropout) can switch it on."""
 
     drops_in_training: bool
+
+
+@runtime_checkable
+class Normalizes(Protocol):
+    """A normalisation layer that is not one of torch.nn's, so that init=fixup, for networks without norms, refuses it."""
+
+    normalizes: bool
 
 
 # Optimizers

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor, device
 
 from trainer.base.checks import require, require_one_of
+from trainer.base.protocols import Apply
 from trainer.data.capacity import cores, free_bytes
 from trainer.data.files import Rows, read, whole
 from trainer.data.splits import Split
 from trainer.data.worker_pool import Crew, ahead
-from trainer.preprocess import Apply
 
 CONVERTED_LIMIT = 256 * 2**20  # bytes up to which a split is preprocessed once and kept as floats
 LOOKED_AT = 256  # samples whose pixels the fingerprint holds
