@@ -1,14 +1,20 @@
-"""How fast images arrive: streamed from files against a bare loop that only decodes, from each place they can live, and at a second start.
+"""Images per second from files: streamed by our workers, by a plain DataLoader and by a bare decoding loop, in turn.
 
-    python scripts/bench/stream.py [--images 6000] [--size 224] [--batch-size 64] [--rounds 3] [--workers N] [--folder DIR]
+    python scripts/bench/stream.py [--images 640] [--size 224] [--batch-size 64] [--rounds 15] [--workers N]
+                                   [--device cpu] [--folder DIR]
 
-The files are JPEGs of 500x375 pixels, as ImageNet's mostly are, cut at random from scikit-learn's two photographs; that is enough to keep
-every core busy. The bare loop decodes and resizes the same files in as many processes and throws the pixels away. All run in turn.
-"bytes" are batches as they arrive for a GPU; making floats of them on the CPU takes time from the cores that decode.
---folder DIR times two starts on an image folder of your own instead (the first one fills the cache, if it is not filled yet).
+The files are JPEGs of 500x375 pixels, as most of ImageNet's are, cut at random from scikit-learn's two photographs. The
+bare loop decodes and resizes the same files in as many processes and throws the pixels away. The plain DataLoader is
+the one a tutorial writes: a data set of single images, torch's collation, persistent workers, prefetch_factor=2, and
+pinned memory for a GPU; it gets the same files, batches and preprocessing. Every round starts all workers anew, because
+the speed of a set of workers differs by up to 15 % from the next set's; ratios are medians over the rounds.
+
+"bytes" are batches as they arrive for a GPU; "floats" are standardised on the CPU, which takes time from the cores that
+decode. --folder DIR times two starts on an image folder of your own instead: the first fills the cache.
 """
 
 import argparse
+import gc
 import multiprocessing
 import os
 import statistics
@@ -16,16 +22,17 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
 import torch
 from PIL import Image
 from sklearn.datasets import load_sample_images
+from torch.utils.data import DataLoader, Dataset
 
 from trainer.data.capacity import cores
-from trainer.data.files import decoded
+from trainer.data.files import Rows, decoded
 from trainer.data.image_folder import ImageFolder
 from trainer.data.loader import Loader
 from trainer.preprocess import ChannelStandardize
@@ -42,7 +49,8 @@ from hydra import compose, initialize_config_dir
 with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
     run = build_run(compose("config", ["data=image_folder", "data.root={folder}", "device=cpu", "model=linear"]))
 images = len(run.train) + len(run.val) + len(run.test)
-print(f"{{time.perf_counter() - begun:.2f}} s from torch to a built run of {{images:,}} images, and {{own:.2f}} s for what torch imports with the first optimizer of any program")
+print(f"{{time.perf_counter() - begun:.2f}} s from torch to a built run of {{images:,}} images, and {{own:.2f}} s for")
+print("what torch imports with the first optimizer of any program")
 """
 
 
@@ -58,6 +66,29 @@ def write(folder: Path, images: int) -> None:
         Image.fromarray(photographs[name][top : top + 375, left : left + 500]).save(path, quality=90)
 
 
+class SingleImages(Dataset):
+    """The files one by one, as a tutorial writes it."""
+
+    def __init__(self, paths: list[str], size: int) -> None:
+        self.paths, self.size = paths, size
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index: int) -> torch.Tensor:
+        return torch.from_numpy(decoded(self.paths[index], self.size).copy()).permute(2, 0, 1)
+
+
+class WholeBatches(Dataset):
+    """The files by whole batches: one transfer from a worker for a batch, and no collation."""
+
+    def __init__(self, images: Rows) -> None:
+        self.images = images
+
+    def __getitem__(self, indices: list[int]) -> torch.Tensor:
+        return self.images.read(torch.tensor(indices))
+
+
 def decode_only(job: tuple[list[str], int]) -> int:
     paths, size = job
     for path in paths:
@@ -66,67 +97,124 @@ def decode_only(job: tuple[list[str], int]) -> int:
 
 
 def corners(images: torch.Tensor) -> torch.Tensor:
-    """Stands in for a preprocessing that another device does."""
+    """Stand in for a preprocessing that another device does."""
     return images[:, :, :1, :1].float()
 
 
-def timed(work: Callable[[], None]) -> float:
+def consume(batches: Iterable[torch.Tensor], device: torch.device) -> None:
+    for images in batches:
+        images[:1].sum()
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+Work = Callable[[list[torch.Tensor]], None]  # reads an epoch of batches, given by their indices
+
+
+def ours(loader: Loader) -> Work:
+    return lambda batches: consume((images for images, _ in loader.batches(batches)), loader.device)
+
+
+def plain(dataset: Dataset, apply: Callable, workers: int, device: torch.device) -> Work:
+    epoch: list[list[int]] = []
+    batching = {"sampler": epoch, "batch_size": None} if isinstance(dataset, WholeBatches) else {"batch_sampler": epoch}
+    loader = DataLoader(
+        dataset,
+        num_workers=workers,
+        prefetch_factor=2,
+        persistent_workers=True,
+        pin_memory=device.type == "cuda",
+        **batching,
+    )
+
+    def work(batches: list[torch.Tensor]) -> None:
+        epoch[:] = [indices.tolist() for indices in batches]
+        consume((apply(images.to(device, non_blocking=True)) for images in loader), device)
+
+    return work
+
+
+def timed(work: Work, batches: list[torch.Tensor]) -> float:
     start = time.perf_counter()
-    work()
+    work(batches)
     return time.perf_counter() - start
 
 
-def consume(loader: Loader, parts: list[torch.Tensor]) -> None:
-    for images, _ in loader.batches(parts):
-        images[:1].sum()
-
-
 def streams(arguments: argparse.Namespace) -> None:
+    workers, size, device = arguments.workers, arguments.size, torch.device(arguments.device)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
         write(Path(folder), arguments.images)
-        fields = {"root": folder, "size": arguments.size, "val_fraction": 0.0}
+        fields = {"root": folder, "size": size, "val_fraction": 0.0}
         files = ImageFolder(**fields, cache="none").load().train
-        kept = ImageFolder(**fields).load().train
-        apply = ChannelStandardize().fit(kept.sample()[:512])
-        cpu = torch.device("cpu")
-        loaders = {
-            "stream, bytes": Loader(files, corners, cpu, residency="stream", workers=arguments.workers),
-            "stream, floats": Loader(files, apply, cpu, residency="stream", workers=arguments.workers),
-            "host, cache": Loader(kept, apply, cpu, residency="host"),
-            "device, cache": Loader(kept, apply, cpu, residency="device"),
-        }
+        cached = ImageFolder(**fields).load().train
+        standardize = ChannelStandardize().fit(cached.sample()[:512])
         paths = [files.images.source.paths[number] for number in files.images.numbers.tolist()]
-        size = arguments.batch_size
-        jobs = [(paths[first : first + size], arguments.size) for first in range(0, len(paths), size)]
-        times: dict[str, list[float]] = {"bare decoding": [], **{name: [] for name in loaders}}
-        with multiprocessing.get_context("fork").Pool(arguments.workers) as pool:
-            for turn in range(arguments.rounds + 1):  # the first, which starts the workers, does not count
-                order = torch.randperm(len(kept), generator=torch.Generator().manual_seed(turn))
-                works = {"bare decoding": lambda: list(pool.imap(decode_only, jobs))}
-                works |= {
-                    name: lambda loader=loader: consume(loader, list(order.split(size)))
-                    for name, loader in loaders.items()
+        with multiprocessing.get_context("fork").Pool(workers) as pool:
+
+            def bare(batches: list[torch.Tensor]) -> None:
+                list(pool.imap(decode_only, [([paths[index] for index in batch.tolist()], size) for batch in batches]))
+
+            def streamed(apply: Callable) -> dict[str, Callable[[], Work]]:
+                return {
+                    "stream": lambda: ours(Loader(files, apply, device, residency="stream", workers=workers)),
+                    "plain DataLoader": lambda: plain(SingleImages(paths, size), apply, workers, device),
+                    "DataLoader of batches": lambda: plain(WholeBatches(files.images), apply, workers, device),
                 }
-                for name, work in works.items():
-                    times[name] += [timed(work)] * (turn > 0)
-        print(
-            f"{len(paths):,} images of {arguments.size}x{arguments.size}, batches of {size}, {arguments.workers} workers"
-        )
-        for name, seconds in times.items():
-            ratio = statistics.median(bare / own for bare, own in zip(times["bare decoding"], seconds))
-            print(
-                f"{name:14s} {len(paths) / statistics.median(seconds):9,.0f} images/s   {ratio:7.2f} of bare decoding (median of the rounds)"
-            )
+
+            makers = {
+                "bare decoding": lambda: bare,
+                **{f"{name}, bytes": make for name, make in streamed(corners).items()},
+                **{f"{name}, floats": make for name, make in streamed(standardize).items()},
+                "host, cache": lambda: ours(Loader(cached, standardize, device, residency="host")),
+                "device, cache": lambda: ours(Loader(cached, standardize, device, residency="device")),
+            }
+            times: dict[str, list[float]] = {name: [] for name in makers}
+            for number in range(arguments.rounds):
+                measure(makers, times, number, len(paths), arguments.batch_size)
+        report(times, f"{len(paths):,} images of {size}x{size}", arguments)
+
+
+def measure(
+    makers: dict[str, Callable[[], Work]], times: dict[str, list[float]], number: int, images: int, batch_size: int
+) -> None:
+    """Time an epoch of everything, in an order that turns from round to round."""
+    order = torch.randperm(images, generator=torch.Generator().manual_seed(number))
+    batches, names = list(order.split(batch_size)), list(makers)
+    turned = names[number % len(names) :] + names[: number % len(names)]
+    works = {name: makers[name]() for name in turned}
+    for work in works.values():
+        work(batches[: 2 * len(batches) // 3])  # starts the workers
+    for name, work in works.items():
+        times[name].append(timed(work, batches))
+    works.clear()
+    gc.collect()  # ends them
+
+
+def report(times: dict[str, list[float]], images: str, arguments: argparse.Namespace) -> None:
+    def ratio(name: str, other: str) -> float:
+        return statistics.median(theirs / own for theirs, own in zip(times[other], times[name]))
+
+    print(
+        f"{images}, batches of {arguments.batch_size}, {arguments.workers} workers, on {arguments.device}, "
+        f"{arguments.rounds} rounds"
+    )
+    for name, seconds in times.items():
+        rate = arguments.images / statistics.median(seconds)
+        print(f"{name:31s} {rate:9,.0f} images/s   {ratio(name, 'bare decoding'):7.2f} of bare decoding")
+    for kind in ("bytes", "floats"):
+        for peer in ("plain DataLoader", "DataLoader of batches"):
+            print(f"stream over {peer}, {kind}: {ratio(f'stream, {kind}', f'{peer}, {kind}'):.2f}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=6000)
+    parser.add_argument("--images", type=int, default=640)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--workers", type=int, default=cores())
+    parser.add_argument("--device", default="cpu")
     parser.add_argument("--folder", type=Path)
     arguments = parser.parse_args()
     if arguments.folder:
