@@ -50,7 +50,7 @@ def test_a_rule_sets_the_biases_of_dense_layers_and_nothing_else(rule, hidden, h
 
 
 def start(targets, criterion):
-    """The mean loss over the targets of a model whose last weights are 0."""
+    """Return the mean loss over the targets of a model whose last weights are 0."""
     model = net(targets.shape[1])
     nn.init.zeros_(model[5].weight)
     Marginal()(model, IMAGES, targets, nn.ReLU)
@@ -83,22 +83,20 @@ def test_marginal_takes_values_of_two_columns_by_column():
 @pytest.mark.parametrize(
     ("targets", "expected"),
     [
-        (
-            torch.eye(3)[[0, 0, 0, 1]],
-            [math.log(3 / 4), math.log(1 / 4), math.log(1 / 8)],
-        ),  # a class that does not occur: half of one in four
+        # a class that does not occur: half of one in four
+        (torch.eye(3)[[0, 0, 0, 1]], [math.log(3 / 4), math.log(1 / 4), math.log(1 / 8)]),
         (torch.ones(4, 1), [math.log(7)]),  # p = 7/8
         (torch.zeros(4, 1), [-math.log(7)]),
     ],
 )
-def test_marginal_counts_what_does_not_occur_as_half_a_sample(targets, expected):
+def test_marginal_counts_a_class_that_does_not_occur_as_half_a_sample(targets, expected):
     model = net(targets.shape[1])
     Marginal()(model, IMAGES, targets, nn.ReLU)
     assert model[5].bias.tolist() == pytest.approx(expected, rel=1e-6)
 
 
 def test_constant_says_that_no_hidden_layer_has_a_bias():
-    with pytest.raises(ValueError, match="norms took them away; try bias=zero, norm=none"):
+    with pytest.raises(ValueError, match="norms replace it; try bias=zero, norm=none"):
         Constant()(net(3, bias=False), IMAGES, torch.eye(3), nn.ReLU)
     with pytest.raises(ValueError, match="no hidden layer; try bias=zero"):
         Constant()(nn.Linear(5, 3), IMAGES, torch.eye(3), nn.ReLU)
@@ -117,14 +115,14 @@ def test_zero_takes_layers_without_a_bias():
 
 @pytest.mark.parametrize("field", ["value", "head"])
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
-def test_constant_refuses_what_is_no_number(field, bad):
+def test_constant_refuses_values_that_are_not_finite(field, bad):
     with pytest.raises(ValueError, match=f"{field} must be in"):
         Constant(**{field: bad})
 
 
 @pytest.fixture
 def unbalanced(tmp_path):
-    """A folder of grey images of three classes, 40, 8 and 2 of them to train on."""
+    """Make a folder of grey images of three classes, 40, 8 and 2 of them to train on."""
     draws = np.random.default_rng(0)
     for part in ("train", "test"):
         for name, count in (("a", 40), ("b", 8), ("c", 2)):
@@ -139,23 +137,21 @@ def entropy(counts):
     return -sum(count / sum(counts) * math.log(count / sum(counts)) for count in counts)
 
 
-@pytest.mark.parametrize(
-    ("init", "tolerance"), [("zeros", 1e-5), ("small_normal", 0.01)]
-)  # float32; outputs of 0.01 sqrt(16) x about 0.02
+# float32; outputs of 0.01 sqrt(16) x about 0.02
+@pytest.mark.parametrize(("init", "tolerance"), [("zeros", 1e-5), ("small_normal", 0.01)])
 def test_marginal_begins_a_run_on_unbalanced_images_at_the_entropy_of_its_labels(init, tolerance, unbalanced, composed):
     data = ("data=image_folder", f"data.root={unbalanced}", "data.val_fraction=0", "batch_size=full")
     words = (*data, "model=mlp", "model.hidden=[16]", f"init={init}", "threads=1")
     losses = {bias: first_loss(build_run(composed(*words, f"bias={bias}"))) for bias in ("marginal", "zero")}
     assert losses["marginal"] == pytest.approx(entropy([40, 8, 2]), rel=tolerance)  # 0.60
-    assert losses["zero"] == pytest.approx(math.log(3), rel=tolerance)  # what bias=zero begins with: 1.10
+    assert losses["zero"] == pytest.approx(math.log(3), rel=tolerance)  # the first loss of bias=zero: 1.10
 
 
 def test_marginal_begins_a_run_on_a_table_at_the_entropy_of_its_labels(composed):
     run = build_run(composed("data=breast_cancer", "model=mlp", "init=zeros", "bias=marginal", "threads=1"))
     targets = run.train.targets
-    counts = (
-        targets.sum(0).tolist() if targets.shape[1] > 1 else [targets.sum().item(), len(targets) - targets.sum().item()]
-    )
+    ones = targets.sum(0).tolist()
+    counts = ones if len(ones) > 1 else [ones[0], len(targets) - ones[0]]
     assert first_loss(run) == pytest.approx(entropy(counts), rel=1e-5)
     assert sorted(counts)[0] < 0.4 * sum(counts)
 
@@ -173,6 +169,6 @@ def test_constant_reaches_the_hidden_layers_of_a_run(words, composed):
     assert len(hidden) == 2 and all((layer.bias == 0.25).all() for layer in hidden) and not head.bias.any()
 
 
-def test_constant_says_in_a_run_that_norms_took_the_biases_away(composed):
-    with pytest.raises(ConfigError, match="^bias.*norms took them away; try bias=zero, norm=none$"):
+def test_constant_says_in_a_run_that_norms_replace_the_biases(composed):
+    with pytest.raises(ConfigError, match="^bias.*norms replace it; try bias=zero, norm=none$"):
         build_run(composed("model=mlp", "norm=batch", "bias=constant", "threads=1"))

@@ -191,6 +191,8 @@ class Rms(Norm):
 class RmsNorm(nn.Module):
     """gamma x / rms(x) + beta, for inputs of any rank (torch.nn.RMSNorm wants their last dimensions)."""
 
+    normalizes = True
+
     def __init__(self, channels: int, eps: float, affine: bool) -> None:
         super().__init__()
         self.eps = eps

@@ -1,4 +1,6 @@
-"""The kit's blocks: what stands where, which biases are kept, and how wide a layer is for its activation."""
+"""Blocks of the layer factory: the order of their layers, the biases they keep, and widths for the activation."""
+
+import functools
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ def kinds(block):
 
 
 @pytest.mark.parametrize(("norm", "kind"), [(Batch(), BatchNorm), (Layer(), GroupNorm), (Rms(), RmsNorm)])
-def test_a_norm_stands_between_a_layer_without_bias_and_the_activation(norm, kind):
+def test_a_norm_follows_a_layer_without_bias_and_precedes_the_activation(norm, kind):
     kit = make_kit(norm, [dropout])
     dense, conv = kit.dense(5, 6), kit.conv(2, 3)
     assert kinds(dense) == [nn.Linear, kind, nn.ReLU, nn.Dropout] and dense[0].bias is None
@@ -30,7 +32,7 @@ def test_a_norm_behind_the_activation_leaves_the_layer_its_bias():
     assert kinds(kit.preact(4)) == [nn.ReLU, BatchNorm]
 
 
-def test_a_block_without_activation_ends_in_its_norm_wherever_norms_stand():
+def test_a_block_without_activation_ends_in_its_norm_whatever_the_place():
     for place in ("before_act", "after_act"):
         block = make_kit(Batch(place=place)).conv(2, 3, act=False)
         assert kinds(block) == [nn.Conv2d, BatchNorm] and block[0].bias is None
@@ -49,15 +51,15 @@ def test_an_activation_of_pieces_gets_a_layer_that_much_wider(place, width):
     kit = make_kit(Batch(place=place), act=lambda: Maxout(pieces=3))
     dense, conv = kit.dense(5, 4), kit.conv(2, 4)
     assert (dense[0].out_features, conv[0].out_channels) == (12, 12)
-    assert all(
-        next(part for part in block if isinstance(part, BatchNorm)).num_features == width for block in (dense, conv)
-    )
+    assert [part.num_features for block in (dense, conv) for part in block if isinstance(part, BatchNorm)] == [
+        width
+    ] * 2
     assert dense(torch.rand(6, 5)).shape == (6, 4) and conv(torch.rand(6, 2, 8, 8)).shape == (6, 4, 8, 8)
 
 
 def test_an_activation_of_pieces_by_itself_brings_its_own_layer():
     for pieces in (2, 3):
-        layer, act = make_kit(act=lambda: Maxout(pieces=pieces)).activation(4)
+        layer, act = make_kit(act=functools.partial(Maxout, pieces=pieces)).activation(4)
         assert layer.weight.shape == (4 * pieces, 4, 1, 1) and act.pieces == pieces
         assert act(layer(torch.rand(2, 4, 5, 5))).shape == (2, 4, 5, 5)
     assert isinstance(make_kit().activation(4), nn.ReLU)
@@ -78,26 +80,16 @@ def test_the_head_has_a_bias_and_nothing_behind_it():
     assert type(head) is nn.Linear and head.weight.shape == (2, 5) and head.bias is not None
 
 
-def test_a_norm_of_the_input_stands_before_the_model_where_asked():
+def test_a_norm_of_the_input_precedes_the_model_where_asked():
     model = nn.Linear(5, 2)
     assert make_kit(Batch()).with_input_norm(model, 5) is model
     norm, behind = make_kit(Batch(on_input=True)).with_input_norm(model, 5)
     assert isinstance(norm, BatchNorm) and norm.num_features == 5 and behind is model
 
 
-def test_a_model_of_the_kit_has_the_modules_of_one_written_by_hand():
+def test_a_model_of_the_factory_has_the_modules_of_one_written_by_hand():
     kit = make_kit(Batch(), [dropout])
     built = nn.Sequential(*kit.conv(3, 8), kit.pool(), nn.Flatten(), *kit.dense(8 * 16, 10), kit.head(10, 2))
-    by_hand = [
-        nn.Conv2d,
-        BatchNorm,
-        nn.ReLU,
-        nn.MaxPool2d,
-        nn.Flatten,
-        nn.Linear,
-        BatchNorm,
-        nn.ReLU,
-        nn.Dropout,
-        nn.Linear,
-    ]
+    by_hand = [nn.Conv2d, BatchNorm, nn.ReLU, nn.MaxPool2d, nn.Flatten]
+    by_hand += [nn.Linear, BatchNorm, nn.ReLU, nn.Dropout, nn.Linear]
     assert kinds(built) == by_hand and len(list(built.modules())) == 1 + len(by_hand)

@@ -22,9 +22,8 @@ def test_every_activation_is_in_the_table():
 @pytest.mark.parametrize("name", ACTS)
 def test_the_gain_is_one_over_the_root_of_the_mean_square(name):
     act, f = ACTS[name]
-    assert gain(act) == pytest.approx(
-        mean_square(f) ** -0.5, rel=1e-7
-    )  # both rules err by less than 1e-8; softplus takes z itself above 20
+    # Both rules err by less than 1e-8; softplus takes z itself above 20.
+    assert gain(act) == pytest.approx(mean_square(f) ** -0.5, rel=1e-7)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +42,7 @@ def test_gains_in_closed_form(act, known):
 
 @pytest.mark.parametrize("pieces", [2, 3, 5])
 def test_the_gain_of_maxout_is_that_of_the_largest_of_several_normals(pieces):
-    # Max of k: E[max^2] = integral of z^2 d(Phi^k), by parts over both tails: the integral of 2 z P(max > z) - 2 z P(max < -z).
+    # Max of k: E[max^2] = integral of z^2 d(Phi^k), by parts over both tails: the integral of 2 z P(max > z) - 2 z
+    # P(max < -z).
     tails = integrate.quad(lambda z: 2 * z * (1 - stats.norm.cdf(z) ** pieces + stats.norm.cdf(-z) ** pieces), 0, 12)[0]
     assert gain(lambda: Maxout(pieces=pieces)) == pytest.approx(tails**-0.5, rel=1e-7)

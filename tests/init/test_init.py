@@ -1,4 +1,4 @@
-"""Initialisers of weights: families and spreads against the formulas, layer by layer, and what breaks their rules."""
+"""Initialisers of weights: families and spreads against the formulas, layer by layer, and fields out of range."""
 
 import math
 
@@ -20,6 +20,7 @@ from trainer.init.fixed_scale import (
     Uniform,
     Zeros,
 )
+from trainer.init.structured import Orthogonal
 from trainer.init.variance_scaling import (
     Auto,
     FanInUniform,
@@ -31,11 +32,10 @@ from trainer.init.variance_scaling import (
     XavierNormal,
     XavierUniform,
 )
-from trainer.init.structured import Orthogonal
 from trainer.norm import Batch, Layer
 from trainer.reg.dropconnect import DropConnect
 
-PRODUCERS = (0, 3, 6, 7)
+WEIGHT_LAYERS = (0, 3, 6, 7)
 
 
 @pytest.fixture
@@ -85,16 +85,14 @@ FAMILIES = [
 def test_weights_have_the_formulas_family_and_variance(init, family, variance, dropped, model):
     if dropped:
         DropConnect(p=0.5)(model)
-    kept = {
-        name: value.clone() for name, value in model.state_dict().items() if name.endswith("bias") or name[0] in "14"
-    }
+    state = model.state_dict()
+    kept = {name: value.clone() for name, value in state.items() if name.endswith("bias") or name[0] in "14"}
     init(model, *BATCH, RELU)
     after = model.state_dict()
-    assert len(kept) == 3 + 5 + 2 and all(
-        torch.equal(after[name], value) for name, value in kept.items()
-    )  # biases and norms
+    assert len(kept) == 3 + 5 + 2  # biases and norms
+    assert all(torch.equal(after[name], value) for name, value in kept.items())
     model.eval()
-    for layer, fans in zip((model[index] for index in PRODUCERS), FANS, strict=True):
+    for layer, fans in zip((model[index] for index in WEIGHT_LAYERS), FANS, strict=True):
         weight = layer.weight.detach().flatten().double()
         z, n = weight / math.sqrt(variance(*fans)), weight.numel()
         m4, m8 = (family.moment(order) / family.var() ** (order / 2) for order in (4, 8))
@@ -104,7 +102,7 @@ def test_weights_have_the_formulas_family_and_variance(init, family, variance, d
         assert abs(z.pow(4).mean() - m4) < 5 * math.sqrt((m8 - m4**2) / n)
 
 
-def test_means_are_where_they_are_asked_for(model):
+def test_means_are_those_of_the_fields(model):
     for init, mean, std in (
         (Normal(mean=2.0, std=0.1), 2, 0.1),
         (TruncatedNormal(mean=-1.0, std=0.1), -1, 0.088),
@@ -118,9 +116,8 @@ def test_default_leaves_torchs_uniform_draw(model):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     Default()(model, *BATCH, RELU)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
-    for index, (fan_in, _) in zip(
-        PRODUCERS, FANS
-    ):  # the largest of 4200 lies below 0.95 of the bound with odds 0.95^4200
+    # The largest of 4200 lies below 0.95 of the bound with odds 0.95^4200.
+    for index, (fan_in, _) in zip(WEIGHT_LAYERS, FANS):
         assert 0.95 / math.sqrt(fan_in) < model[index].weight.abs().max() <= 1 / math.sqrt(fan_in)
 
 
@@ -130,7 +127,7 @@ def test_constants_are_constant(init, value, dropped, model):
     if dropped:
         DropConnect(p=0.5)(model)
     init(model, *BATCH, RELU)
-    assert all((model.eval()[index].weight == torch.tensor(value)).all() for index in PRODUCERS)
+    assert all((model.eval()[index].weight == torch.tensor(value)).all() for index in WEIGHT_LAYERS)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +154,8 @@ def test_auto_gives_outputs_of_variance_one_in_every_layer(name):
     for part in model[:-1]:
         x = part(x)
         if isinstance(part, nn.Linear):
-            # Mean square over units given the weights: each row's own length, 400 of variance 2/400, so 1 +- 0.005 n; 10 % is far out.
+            # Mean square over units given the weights: each row's own length, 400 of variance 2/400, so 1 +- 0.005 n;
+            # 10 % is far out.
             assert abs(x.square().mean() - 1) < 0.1
     assert abs(model[0].weight.std() * 20 - 1) < 5 / math.sqrt(2 * 160000)
 
@@ -185,6 +183,6 @@ def test_auto_gives_outputs_of_variance_one_in_every_layer(name):
         (lambda: Orthogonal(gain="relu"), "gain must be > 0, or act, got relu"),
     ],
 )
-def test_what_breaks_a_rule_is_refused(make, words):
+def test_a_field_out_of_its_range_is_refused(make, words):
     with pytest.raises(ValueError, match=words):
         make()

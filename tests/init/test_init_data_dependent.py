@@ -1,4 +1,4 @@
-"""Initialisers that look at a batch: what each paper promises, on a net that shows it."""
+"""Data-dependent initialisation: what each paper promises, on a network that shows it."""
 
 import math
 
@@ -14,7 +14,7 @@ from trainer.reg.dropconnect import DropConnect
 
 
 def gradient_drift(model, x):
-    """Mean log-ratio of the gradient's lengths at the first layer's output and the last hidden layer's, layer by layer."""
+    """Return the mean log-ratio of the gradient's lengths at the outputs of the first and the last hidden layer."""
     first = x = model[0](x)
     for part in model[1:-2]:
         x = part(x)
@@ -35,14 +35,16 @@ def test_random_walk_finds_the_papers_gain_and_takes_the_drift_away(act, formula
     model, images = chain(200, 24, act), torch.randn(64, 200)
     RandomWalk()(model, images, None, act)
     g = model[4].weight.std().item() * math.sqrt(200)
-    # Var(log-norm) a layer is 5/(4N) at most, so log g, their mean over 23 layers, deviates by sqrt(5 / (4 * 200 * 23)) = 0.0165; five of them.
+    # Var(log-norm) a layer is 5/(4N) at most, so log g, their mean over 23 layers, deviates by sqrt(5 / (4 * 200 * 23))
+    # = 0.0165; five of them.
     assert abs(math.log(g / formula)) < 5 * 0.0165
-    # Another random top gradient: the part of the walk that depends on it is one layer's, sqrt(5/(4*10)) at the narrow head, mean of 200.
+    # Another random top gradient: the part of the walk that depends on it is one layer's, sqrt(5/(4*10)) at the narrow
+    # head, mean of 200.
     assert abs(gradient_drift(model, images)) < 0.15
     with torch.no_grad():
         for layer in model[::2]:
             layer.weight.mul_(1.1)
-    assert abs(gradient_drift(model, images)) > 23 * math.log(1.1) / 2  # what a gain 10 % off would do
+    assert abs(gradient_drift(model, images)) > 23 * math.log(1.1) / 2  # the drift of a gain 10 % off
 
 
 @pytest.mark.parametrize(
@@ -53,7 +55,7 @@ def test_random_walk_finds_the_papers_gain_and_takes_the_drift_away(act, formula
         (nn.Tanh, mean_square(math.tanh) ** -0.5),
     ],
 )
-def test_random_walk_begins_at_the_papers_gain_and_keeps_it_where_there_is_no_drift_to_measure(act, g):
+def test_random_walk_starts_at_the_papers_gain_and_keeps_it_where_no_drift_can_be_measured(act, g):
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(9000, 6), act(), nn.Linear(6, 3))
     RandomWalk()(model, torch.randn(4, 9000), None, act)
@@ -102,9 +104,8 @@ def test_outputs_on_the_batch_have_variance_one(init, dropped):
 def test_lsuv_leaves_a_layer_within_the_tolerance_orthonormal():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Linear(30, 30))
-    Lsuv(tolerance=0.2)(
-        model, torch.randn(500, 30), None, RELU
-    )  # an orthogonal map of 15000 standard normals: variance 1 +- 0.01
+    # An orthogonal map of 15000 standard normals: variance 1 +- 0.01.
+    Lsuv(tolerance=0.2)(model, torch.randn(500, 30), None, RELU)
     torch.testing.assert_close(model[0].weight @ model[0].weight.T, torch.eye(30), rtol=0, atol=1e-5)
     Lsuv(tolerance=0.2)(model, 3 * torch.randn(500, 30), None, RELU)
     torch.testing.assert_close(model[0].weight @ model[0].weight.T * 9, torch.eye(30), rtol=0.06, atol=1e-5)
@@ -118,7 +119,7 @@ def test_constant_outputs_leave_the_weights_finite(init):
 
 
 @pytest.mark.parametrize("init", [Lsuv(), DataDependent(), RandomWalk()])
-def test_what_was_touched_is_put_back_when_the_model_raises(init):
+def test_modes_and_hooks_are_restored_when_the_model_raises(init):
     model = nn.Sequential(nn.Linear(5, 5), nn.Dropout(), nn.Linear(4, 4))
     with pytest.raises(RuntimeError):
         init(model, torch.randn(8, 5), None, RELU)
@@ -126,7 +127,7 @@ def test_what_was_touched_is_put_back_when_the_model_raises(init):
 
 
 def rates(model, images):
-    """rms(gradient) / rms(weight) of each layer, gradients of 400 random linear losses."""
+    """Return rms(gradient) / rms(weight) of each layer, for gradients of 400 random linear losses."""
     weights, squares = [layer.weight for layer in model[::2]], torch.zeros(len(model[::2]))
     for _ in range(400):
         outputs = model(images)
@@ -148,12 +149,11 @@ def test_data_dependent_brings_a_chain_to_one_rate_and_keeps_its_outputs():
     spread = [(found := rates(model, images).log().detach()).max() - found.min() for model in models]
     # What was unequal shrinks by 0.75^40; each round adds a draw's noise, averaged with weight 0.25.
     assert spread[0] > 0.5 and spread[1] < 0.2
-    torch.testing.assert_close(
-        models[0](images), models[1](images), rtol=1e-3, atol=1e-4
-    )  # ReLU without biases is homogeneous
+    # ReLU without biases is homogeneous.
+    torch.testing.assert_close(models[0](images), models[1](images), rtol=1e-3, atol=1e-4)
 
 
-def test_data_dependent_stops_after_the_scaling_where_the_model_is_no_chain():
+def test_data_dependent_stops_after_the_scaling_where_the_model_is_not_a_chain():
     torch.manual_seed(0)
     images = torch.randn(64, 10)
     model = nn.Sequential(

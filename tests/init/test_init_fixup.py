@@ -1,4 +1,4 @@
-"""Fixup: scales by depth, where scalars stand, and 56 layers that stay of order one."""
+"""Fixup: scales by depth, places of the scalars, and 56 layers that stay of order one."""
 
 import math
 
@@ -11,7 +11,8 @@ from trainer.base.layers import Residual
 from trainer.engine.build import build_run
 from trainer.init.fixup import Fixup, Scale, Shift
 from trainer.init.variance_scaling import HeNormal
-from trainer.norm import Batch, Layer, Rms
+from trainer.norm import Batch, Instance, Layer, Rms
+from trainer.reg.dropout import ScaledDropout, SpatialDropout
 
 
 def residual_net(depth, channels=16):
@@ -66,6 +67,34 @@ def test_fixup_puts_a_scalar_before_each_layer_and_activation_and_a_factor_at_th
     torch.testing.assert_close(model[1](x), 3 * (x + 0.5) + x)
 
 
+class OwnNorm(nn.Module):
+    """A user's norm, known by its attribute."""
+
+    normalizes = True
+
+
+class OwnBlock(nn.Module):
+    """A user's dropping layer, known by its attribute."""
+
+    drops_in_training = True
+
+
+class Droplet(nn.Linear):
+    """A user's dense layer with "drop" in its name and an `eps` that is no norm's."""
+
+    eps = 1e-5
+
+
+def test_fixup_puts_no_scalar_before_layers_that_learn_nothing():
+    idle = [nn.Dropout(), ScaledDropout(), SpatialDropout(), OwnBlock(), nn.MaxPool2d(2), nn.AvgPool2d(2), nn.Flatten()]
+    idle += [nn.AdaptiveAvgPool2d(1), nn.AlphaDropout(), nn.LPPool2d(2, 2), nn.FractionalMaxPool2d(2, output_ratio=0.5)]
+    learning = Droplet(4, 4)
+    model = nn.Sequential(Residual(nn.Sequential(*idle, learning), nn.Identity(), nn.Identity()), nn.Linear(4, 2))
+    Fixup()(model, torch.zeros(1), None, RELU)
+    *before, shift, last, scale = model[0].branch
+    assert before == idle and (type(shift), last, type(scale)) == (Shift, learning, Scale)
+
+
 def test_fixup_keeps_56_layers_of_order_one_where_he_explodes():
     images, results = torch.randn(8, 3, 8, 8, generator=torch.Generator().manual_seed(0)), {}
     for init in (Fixup(), HeNormal()):
@@ -77,7 +106,8 @@ def test_fixup_keeps_56_layers_of_order_one_where_he_explodes():
             assert not (model(images) - model[-1].bias).any()  # the head begins at 0
         features.sum().backward()
         results[type(init)] = features.square().mean().sqrt().item(), model[0].weight.grad.square().mean().sqrt().item()
-    # Branches of 0: the stem's ReLU, averaged over the image, of order 1. With He each block adds its own variance: 2^27 in the mean square.
+    # Branches of 0: the stem's ReLU, averaged over the image, of order 1. With He each block adds its own variance:
+    # 2^27 in the mean square.
     assert all(0.05 < value < 20 for value in results[Fixup])
     assert all(value > 1e3 for value in results[HeNormal])
 
@@ -85,20 +115,22 @@ def test_fixup_keeps_56_layers_of_order_one_where_he_explodes():
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        (chain(4, 2, nn.ReLU), "try model=resnet20, norm=none"),
+        (chain(4, 2, nn.ReLU), "try model=resnet20 norm=none"),
         (nn.Sequential(residual_net(1), Batch()(4)), "try norm=none"),
         (nn.Sequential(residual_net(1), Layer()(4)), "try norm=none"),
+        (nn.Sequential(residual_net(1), Instance()(4)), "try norm=none"),
         (nn.Sequential(residual_net(1), Rms()(4)), "try norm=none"),
+        (nn.Sequential(residual_net(1), OwnNorm()), "try norm=none"),
     ],
 )
-def test_fixup_says_what_it_needs(model, words):
+def test_fixup_needs_residual_blocks_and_no_norms(model, words):
     with pytest.raises(ValueError, match=words):
         Fixup()(model, *BATCH, RELU)
 
 
 @pytest.mark.parametrize("init", ["fixup", "he_normal"])
 def test_a_resnet_of_56_layers_without_norms_trains_with_fixup_and_not_with_he(init, composed):
-    """Through the builder, on one batch of the digits. 27 blocks that each double the mean square overflow with He within a few steps."""
+    """One batch of the digits; with He 27 blocks that each double the mean square overflow within a few steps."""
     run = build_run(composed("model=resnet56", f"init={init}", "optimizer.lr=0.01", "threads=1"))
     images, targets = run.train.batch(torch.arange(32))
 

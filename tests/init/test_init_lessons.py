@@ -1,4 +1,4 @@
-"""What goes wrong with some initialisers: units that stay alike, signals that die or saturate."""
+"""Lessons of the lectures: units that stay alike, signals that die or saturate."""
 
 import math
 
@@ -33,7 +33,8 @@ def test_units_that_begin_alike_stay_alike(init, alike):
 
 
 WIDTH = 1024
-CASES = {  # the lecture's deviations at 4096 inputs, as the same factor std sqrt(fan_in): 0.05 sqrt(4096) = 3.2 is 0.1 at 1024
+# The lecture's deviations at 4096 inputs, as the same factor std sqrt(fan_in): 0.05 sqrt(4096) = 3.2 is 0.1 at 1024.
+CASES = {
     "small_tanh": (SmallNormal(), nn.Tanh, 0.01 * 32),
     "large_tanh": (LargeNormal(std=0.1), nn.Tanh, 3.2),
     "lecun_tanh": (LecunNormal(), nn.Tanh, 1.0),
@@ -45,7 +46,7 @@ CASES = {  # the lecture's deviations at 4096 inputs, as the same factor std sqr
 
 @pytest.mark.parametrize("case", CASES)
 def test_six_starts_of_a_net_of_seven_wide_layers(case):
-    """Claim Y10: the spread behind each of six layers follows q <- E[f(s sqrt(q) z)^2], and with it who dies, who saturates, who lives."""
+    """The spread behind each of six layers follows q <- E[f(s sqrt(q) z)^2]: signals die, saturate or live by it."""
     init, act, factor = CASES[case]
     torch.manual_seed(0)
     x, f = torch.randn(16, WIDTH), {nn.Tanh: math.tanh, nn.ReLU: lambda z: max(z, 0)}[act]

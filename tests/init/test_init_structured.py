@@ -1,4 +1,4 @@
-"""Orthogonal, identity and Dirac weights: what their matrices do, and what each needs."""
+"""Orthogonal, identity and Dirac weights: their matrices as maps, and the layers each needs."""
 
 import pytest
 import torch
@@ -32,20 +32,17 @@ def test_identity_sets_the_hidden_layers_only():
 @pytest.mark.parametrize(
     ("layers", "words"),
     [
-        (
-            [nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)],
-            "6 inputs and 5 outputs; try hidden layers of one width",
-        ),
+        ([nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)], "6 inputs and 5 outputs; try hidden layers of one width"),
         ([nn.Conv2d(4, 6, 3), nn.Conv2d(6, 6, 3), nn.Linear(6, 3)], "try init=dirac"),
         ([nn.Linear(4, 6), nn.Linear(6, 3)], "the model has none"),
     ],
 )
-def test_identity_says_what_it_needs(layers, words):
+def test_identity_needs_square_hidden_dense_layers(layers, words):
     with pytest.raises(ValueError, match=words):
         Identity()(nn.Sequential(*layers), *BATCH, RELU)
 
 
-def test_identity_says_of_maxout_that_the_layers_are_wider_than_the_units():
+def test_identity_with_maxout_advises_another_activation():
     layers = nn.Linear(4, 12), Maxout(), nn.Linear(6, 12), Maxout(), nn.Linear(6, 3)
     with pytest.raises(ValueError, match="6 inputs and 12 outputs; try act=relu, init=orthogonal"):
         Identity()(nn.Sequential(*layers), *BATCH, Maxout)
@@ -70,6 +67,6 @@ def test_dirac_passes_channels_on_and_leaves_the_other_filters():
     ("layer", "words"),
     [(nn.Linear(3, 3), "try init=identity"), (nn.Conv2d(3, 3, (3, 2)), "one is 3 x 2; try odd")],
 )
-def test_dirac_says_what_it_needs(layer, words):
+def test_dirac_needs_convolutions_with_a_centre(layer, words):
     with pytest.raises(ValueError, match=words):
         Dirac()(nn.Sequential(layer), *BATCH, RELU)

@@ -21,7 +21,6 @@ from trainer.reg.max_norm import MaxNorm
 from trainer.reg.penalties import L1, L2, ElasticNet
 from trainer.reg.stochastic_depth import StochasticDepth
 from trainer.reg.weight_decay import WeightDecay
-from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 
@@ -118,15 +117,15 @@ def test_label_smoothing_gives_torchs_smoothed_loss():
         ({"patience": 2, "monitor": "r2"}, [-0.5, -0.6, 0.1, 0.1, 0.0], 5),
     ],
 )
-def test_early_stopping_waits_patience_scorings_since_the_best(fields, values, stops):
+def test_early_stopping_waits_patience_evaluations_since_the_best(fields, values, stops):
     stop = EarlyStopping(**fields)
     history = [{stop.monitor: value} for value in values]
     verdicts = [stop(history[:count]) for count in range(1, len(history) + 1)]
     assert verdicts == [count == stops for count in range(1, len(history) + 1)]
 
 
-def test_early_stopping_says_which_scores_there_are():
-    with pytest.raises(ValueError, match="monitor=r2: the data is scored by loss, accuracy"):
+def test_early_stopping_names_the_metrics_of_the_data():
+    with pytest.raises(ValueError, match="monitor must be one of loss, accuracy for this data, got r2"):
         EarlyStopping(monitor="r2")([{"step": 20, "epoch": 1, "loss": 1.0, "accuracy": 0.5}])
 
 
@@ -146,7 +145,7 @@ def test_a_run_stopped_early_keeps_the_weights_of_its_best_epoch(composed, tmp_p
 
     curves = Recorder(tmp_path, run.data.task)
     run = replace(run, slots=replace(run.slots, stop=[remember, EarlyStopping(patience=3)]))
-    outcome = fit(run, curves, Checkpoints(tmp_path, run.monitor), Console(), save)
+    outcome = fit(run, curves, Console(), save)
     curves.close()
     losses = [row["loss"] for row in curves.rows if row["split"] == "val"]
     best = losses.index(min(losses))
@@ -178,6 +177,6 @@ def test_a_run_stopped_early_keeps_the_weights_of_its_best_epoch(composed, tmp_p
         (lambda: EarlyStopping(monitor="f1"), "monitor must be one of loss, accuracy, r2, got f1"),
     ],
 )
-def test_numbers_out_of_range_are_refused(make, message):
+def test_a_field_out_of_its_range_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()

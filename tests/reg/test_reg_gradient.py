@@ -60,15 +60,13 @@ def test_grad_noise_has_the_papers_variance_at_every_step(step, variance):
     n = len(draws)
     assert abs(draws.mean()) < 5 * math.sqrt(variance / n)  # five deviations of a mean
     assert abs(draws.square().mean() / variance - 1) < 5 * math.sqrt(2 / n)  # and of a mean of squares of normal draws
-    assert abs((draws.abs() < math.sqrt(variance)).double().mean() - 0.6827) < 5 * math.sqrt(
-        0.6827 * 0.3173 / n
-    )  # normal: 68 % within one
+    within_one = (draws.abs() < math.sqrt(variance)).double().mean()
+    assert abs(within_one - 0.6827) < 5 * math.sqrt(0.6827 * 0.3173 / n)  # normal: 68 % within one deviation
 
 
 def test_grad_noise_is_the_same_for_the_same_seed_and_another_in_each_tensor():
-    assert torch.equal(noise(0.3, 0.5, 0), noise(0.3, 0.5, 0)) and not torch.equal(
-        noise(0.3, 0.5, 0), noise(0.3, 0.5, 0, seed=1)
-    )
+    first, again, other = noise(0.3, 0.5, 0), noise(0.3, 0.5, 0), noise(0.3, 0.5, 0, seed=1)
+    assert torch.equal(first, again) and not torch.equal(first, other)
     model = nn.Sequential(nn.Linear(4, 4, bias=False), nn.Linear(4, 4, bias=False))
     for layer in model:
         layer.weight.grad = torch.zeros(4, 4)

@@ -1,4 +1,4 @@
-"""Dropping units, channels, weights and blocks: every mask written out where there are few, shares where there are many."""
+"""Dropout of units, channels, weights and blocks: all masks where there are few, frequencies where there are many."""
 
 import itertools
 import math
@@ -18,13 +18,13 @@ from trainer.reg.dropout import ScaledDropout, SpatialDropout
 from trainer.reg.stochastic_depth import StochasticDepth
 
 
-def share_is(p, kept):
-    """Whether a share of independent yeses is p, to five deviations."""
+def frequency_is(p, kept):
+    """Return whether the mean of independent draws from {0, 1} is p, to five deviations."""
     return abs(kept.double().mean().item() - p) <= 5 * math.sqrt(p * (1 - p) / kept.numel())
 
 
 def every_mask(layer, x, count):
-    """The distinct outputs in training, once `count` of them were seen."""
+    """Return the distinct outputs in training, `count` of them."""
     torch.manual_seed(0)
     seen = {}
     for _ in range(100 * count):
@@ -54,7 +54,7 @@ def test_the_mean_over_all_masks_is_the_output_in_evaluation(make, kept_as, in_e
     assert torch.equal(layer(x), in_evaluation * x)
 
 
-def test_the_lectures_unit_of_two_inputs_has_half_its_value_on_average_and_dropout_scaled_scores_with_that():
+def test_the_lectures_unit_of_two_inputs_has_half_its_value_on_average_and_in_the_evaluation_of_dropout_scaled():
     """a = w1 x + w2 y with p = 1/2: the mean of the four masks is (w1 x + w2 y) / 2; inverted it is w1 x + w2 y."""
     unit, inputs = nn.Linear(2, 1, bias=False), torch.tensor([[3.0, 5.0]])
     with torch.no_grad():
@@ -70,7 +70,7 @@ def test_p_is_the_probability_of_dropping(make, p):
     torch.manual_seed(0)
     layer, x = make(p=p), torch.ones(100, 100)
     once, again = layer(x), layer(x)
-    assert share_is(p, once == 0) and share_is(p, again == 0) and not torch.equal(once, again)
+    assert frequency_is(p, once == 0) and frequency_is(p, again == 0) and not torch.equal(once, again)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +98,7 @@ def test_spatial_dropout_drops_whole_channels_of_each_sample_by_itself():
     layer, x = SpatialDropout(p=0.25), torch.rand(50, 40, 3, 3) + 1
     output = layer(x)
     dropped = (output == 0).flatten(2)
-    assert torch.equal(dropped.all(2), dropped.any(2)) and share_is(0.25, dropped[:, :, 0])
+    assert torch.equal(dropped.all(2), dropped.any(2)) and frequency_is(0.25, dropped[:, :, 0])
     assert_close(output[output != 0], x[output != 0] / 0.75)
     assert dropped[0, :, 0].tolist() != dropped[1, :, 0].tolist()
     assert torch.equal(layer.eval()(x), x)
@@ -116,14 +116,18 @@ def test_spatial_dropout_stands_behind_the_activations_of_convolutions_alone(com
 
 
 def test_alpha_dropout_keeps_mean_and_variance_of_standardised_units():
-    """Klambauer et al., 2017: a (x m + alpha' (1 - m)) + b with a = (q + alpha'^2 q (1 - q))^-1/2, b = -a (1 - q) alpha', q = 1 - p."""
+    """Klambauer et al., 2017: a (x m + alpha' (1 - m)) + b, with q = 1 - p the probability of keeping,
+
+    a = (q + alpha'^2 q (1 - q))^-1/2 and b = -a (1 - q) alpha'.
+    """
     p, limit = 0.25, -1.0507009873554805 * 1.6732632423543772
     q = 1 - p
     a = (q + limit**2 * q * (1 - q)) ** -0.5
     b = -a * (1 - q) * limit
     outputs = every_mask(nn.AlphaDropout(p), torch.tensor([1.0]), 2)
     assert sorted(output.item() for output in outputs) == pytest.approx([a * limit + b, a + b], rel=1e-6)
-    # For x of mean 0 and variance 1: E = a (1 - q) alpha' + b, E of squares = q a^2 + 2 q a b 0 + q b^2 + (1 - q) (a alpha' + b)^2.
+    # For x of mean 0 and variance 1: E = a (1 - q) alpha' + b, E of squares = q a^2 + 2 q a b 0 + q b^2 + (1 - q) (a
+    # alpha' + b)^2.
     assert a * (1 - q) * limit + b == pytest.approx(0, abs=1e-12)
     assert q * (a**2 + b**2) + (1 - q) * (a * limit + b) ** 2 == pytest.approx(1, rel=1e-12)
 
@@ -137,7 +141,7 @@ def test_dropconnect_drops_each_weight_and_scales_the_others_in_training(p):
     seen = model[0].weight.detach()
     kept = seen != 0
     assert_close(seen[kept], original[kept] / (1 - p))
-    assert share_is(1 - p, kept)
+    assert frequency_is(1 - p, kept)
     assert p == 0 or not torch.equal(model[0].weight, seen)  # a new mask for each use
     assert torch.equal(model.eval()[0].weight, original)
     assert sum(1 for _ in model.parameters()) == count
@@ -159,7 +163,7 @@ def test_dropconnect_gives_a_dropped_weight_no_gradient_and_a_kept_one_the_scale
 
 
 def residual_net(factors, after=nn.Identity):
-    """Blocks x + f x, one factor each, so that every mask has a value of its own."""
+    """Make blocks x + f x, one factor each, so that every mask has a value of its own."""
     model = nn.Sequential(
         *(Residual(nn.Sequential(nn.Linear(1, 1, bias=False)), nn.Identity(), after()) for _ in factors)
     )
@@ -178,7 +182,7 @@ def test_the_survival_of_branches_falls_in_a_straight_line():
     )
     torch.manual_seed(0)
     kept = torch.tensor([[model.train()[place](x).item() != 1 for place in range(4)] for _ in range(2000)])
-    assert all(share_is(s, kept[:, place]) for place, s in enumerate(survival))
+    assert all(frequency_is(s, kept[:, place]) for place, s in enumerate(survival))
 
 
 def test_all_masks_of_blocks_occur_and_their_mean_is_the_output_in_evaluation():
@@ -224,8 +228,8 @@ def test_a_branch_left_out_is_not_computed_and_its_weights_have_a_gradient_of_ze
     assert outcomes == {True, False}
 
 
-def test_stochastic_depth_needs_residual_blocks_and_says_which_models_have_them():
-    with pytest.raises(ValueError, match="no residual block; try model=resnet20"):
+def test_stochastic_depth_needs_residual_blocks_and_names_models_that_have_them():
+    with pytest.raises(ValueError, match="needs residual blocks, but the model has none; try model=resnet20"):
         StochasticDepth()(nn.Sequential(nn.Linear(2, 2)))
 
 
@@ -237,7 +241,7 @@ def test_stochastic_depth_needs_residual_blocks_and_says_which_models_have_them(
         lambda: StochasticDepth(survival=1.0)(residual_net([1.0] * 3)),
     ],
 )
-def test_what_drops_nothing_draws_nothing_so_that_other_layers_draw_the_same(make):
+def test_a_layer_that_drops_nothing_draws_nothing_so_that_other_layers_draw_the_same(make):
     layer = make()
     before = torch.get_rng_state()
     layer.train()(torch.ones(2, 1, 1, 1))

@@ -1,4 +1,4 @@
-"""Penalties on the size of the weights against NumPy and closed forms."""
+"""Parameter norm penalties against NumPy and closed forms."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from trainer.norm import Batch
-from trainer.reg.penalties import L1, L2, ElasticNet, Size
+from trainer.reg.penalties import L1, L2, ElasticNet, WeightPenalty
 
 PENALTIES = [  # the penalty, its value at one weight, its slope there
     (L2(strength=0.3), lambda w: 0.15 * w**2, lambda w: 0.3 * w),
@@ -36,7 +36,7 @@ def test_a_penalty_is_the_sum_over_matrices_and_kernels_alone(penalty, value, sl
     assert penalty(model, None, None, None).item() == pytest.approx(expected, rel=1e-5)  # float32 sums of 167 terms
 
 
-@pytest.mark.parametrize("factor", [1.0, 0.25])  # the loop weighs a penalty by the share of a part of the update
+@pytest.mark.parametrize("factor", [1.0, 0.25])  # the loop weighs a penalty by the fraction of a micro-batch
 @pytest.mark.parametrize(("penalty", "value", "slope"), PENALTIES)
 def test_the_gradient_of_a_penalty_is_its_slope_also_at_zero(penalty, value, slope, factor, model):
     (penalty(model, None, None, None) * factor).backward()
@@ -48,9 +48,9 @@ def test_the_gradient_of_a_penalty_is_its_slope_also_at_zero(penalty, value, slo
 
 def test_a_frozen_weight_is_not_counted(model):
     before = L2(strength=1.0)(model, None, None, None).item()
-    share = model[5].weight.detach().square().sum().item() / 2
+    part = model[5].weight.detach().square().sum().item() / 2
     model[5].weight.requires_grad_(False)
-    assert L2(strength=1.0)(model, None, None, None).item() == pytest.approx(before - share, rel=1e-5)
+    assert L2(strength=1.0)(model, None, None, None).item() == pytest.approx(before - part, rel=1e-5)
 
 
 @pytest.mark.parametrize("factors", [(0.7, 0.0), (0.0, 0.7), (0.5, 0.3)])
@@ -58,8 +58,8 @@ def test_penalties_can_be_differentiated_twice_as_second_order_methods_do(factor
     weights = [
         torch.tensor(values, dtype=torch.float64, requires_grad=True) for values in ([[1.0, -2.0]], [[0.5], [-3.0]])
     ]
-    assert torch.autograd.gradcheck(lambda *weights: Size.apply(*factors, *weights), weights)
-    assert torch.autograd.gradgradcheck(lambda *weights: Size.apply(*factors, *weights), weights)
+    assert torch.autograd.gradcheck(lambda *weights: WeightPenalty.apply(*factors, *weights), weights)
+    assert torch.autograd.gradgradcheck(lambda *weights: WeightPenalty.apply(*factors, *weights), weights)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_one_step_of_sgd_shrinks_the_weight_as_stated(penalty, after):
 
 
 @pytest.mark.parametrize("penalty", [L1(strength=0.05), ElasticNet(strength=0.05)])
-def test_gradient_steps_jump_over_zero_and_do_not_land_on_it(penalty):
+def test_gradient_steps_jump_across_zero_and_do_not_land_on_it(penalty):
     layer = nn.Linear(50, 1, bias=False)
     with torch.no_grad():
         layer.weight.copy_(torch.linspace(-0.1, 0.1, 50))
@@ -92,16 +92,12 @@ def test_gradient_steps_jump_over_zero_and_do_not_land_on_it(penalty):
 
 
 @pytest.mark.parametrize(("penalty", "value", "slope"), PENALTIES)
-def test_the_gradient_in_closed_form_is_added_to_what_is_there(penalty, value, slope, model):
+def test_the_gradient_in_closed_form_is_added_to_the_gradient_that_is_there(penalty, value, slope, model):
     weights = matrices(model)
-    weights[0].grad, weights[2].grad = (
-        torch.full_like(weights[0], 0.5),
-        torch.full_like(weights[2], -2.0),
-    )  # the one between has none
-    told = penalty.add_gradient(weights)
+    weights[0].grad = torch.full_like(weights[0], 0.5)
+    weights[2].grad = torch.full_like(weights[2], -2.0)  # the one between has none
+    total = penalty.add_gradient(weights)
     arrays = [weight.detach().double().numpy() for weight in weights]
-    assert told.item() == pytest.approx(
-        sum(value(array).sum() for array in arrays), rel=1e-5
-    )  # float32 sums of 167 terms
+    assert total.item() == pytest.approx(sum(value(array).sum() for array in arrays), rel=1e-5)  # float32, 167 terms
     for weight, array, before in zip(weights, arrays, (0.5, 0.0, -2.0)):
         assert_close(weight.grad.double(), torch.from_numpy(before + slope(array)), rtol=1e-6, atol=1e-7)  # float32

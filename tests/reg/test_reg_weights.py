@@ -9,6 +9,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from trainer.base.clock import Clock
+from trainer.base.protocols import PreStepEdit
 from trainer.norm import Batch
 from trainer.reg.dropconnect import DropConnect
 from trainer.reg.l1_proximal import L1Proximal
@@ -30,7 +31,7 @@ def model():
 
 
 def walk(model, optimizer, reg=None, penalty=None, rates=RATES):
-    """Steps as the loop does them, the rate another one in each, on data of their own."""
+    """Take steps in the loop's order, each at a rate and on data of its own."""
     rng = torch.Generator().manual_seed(7)
     for step, rate in enumerate(rates):
         images = torch.randn(6, 2, 4, 4, generator=rng, dtype=torch.float64)
@@ -38,7 +39,7 @@ def walk(model, optimizer, reg=None, penalty=None, rates=RATES):
         for group in optimizer.param_groups:
             group["lr"] = rate
 
-        def closure():
+        def closure(images=images, targets=targets):
             optimizer.zero_grad()
             loss = (model(images) - targets).square().mean()
             loss = loss + penalty(model, images, None, targets) if penalty else loss
@@ -78,20 +79,13 @@ def test_weight_decay_makes_adam_torchs_adamw(model):
 
 @pytest.mark.parametrize("optimizer", [torch.optim.RMSprop, torch.optim.LBFGS, torch.optim.SGD])
 def test_weight_decay_takes_lr_strength_w_of_the_weights_before_the_step_whatever_the_optimizer(optimizer, model):
-    plain, decayed, start = (
-        copy.deepcopy(model),
-        copy.deepcopy(model),
-        [weight.detach().clone() for weight in model.parameters()],
-    )
+    plain, decayed = copy.deepcopy(model), copy.deepcopy(model)
+    start = [weight.detach().clone() for weight in model.parameters()]
     walk(plain, optimizer(plain.parameters(), lr=0.1), rates=[0.1])
     walk(decayed, optimizer(decayed.parameters(), lr=0.1), WeightDecay(strength=0.2), rates=[0.1])
     for before, without, with_it in zip(start, plain.parameters(), decayed.parameters()):
-        assert_close(
-            without - with_it,
-            0.1 * 0.2 * before if before.dim() > 1 else torch.zeros_like(before),
-            rtol=1e-10,
-            atol=1e-10,
-        )  # float64
+        decay = 0.1 * 0.2 * before if before.dim() > 1 else torch.zeros_like(before)
+        assert_close(without - with_it, decay, rtol=1e-10, atol=1e-10)  # float64
 
 
 def test_the_l2_penalty_is_weight_decay_for_plain_sgd_alone(model):
@@ -115,7 +109,7 @@ def test_l1_proximal_takes_the_threshold_off_and_stops_at_exactly_zero():
 
 
 def least_squares(penalty, steps=60):
-    """Gradient steps on |w - c|^2 / 2 with an L1 of strength 0.3; the minimum is the soft threshold of c."""
+    """Take gradient steps on |w - c|^2 / 2 with an L1 of strength 0.3; the minimum is the soft threshold of c."""
     c = np.array([2.0, -1.0, 0.5, 0.31, 0.29, -0.2, 0.1, -0.05])
     layer = nn.Linear(8, 1, bias=False).double()
     nn.init.constant_(layer.weight, 1.0)
@@ -144,7 +138,8 @@ def test_a_training_run_with_l1_proximal_counts_exact_zeros_and_one_with_l1_none
     for reg in ("loss.l1", "weights.l1_proximal"):
         run, _ = fitted(*words, f"reg={reg.partition('.')[2]}", f"reg.{reg}.strength=0.05")
         zeros.append(sum((weight == 0).sum().item() for weight in run.model.parameters() if weight.dim() > 1))
-    # Weights of blank pixels get no gradient: uniform to 1/8, they lose 40 * 0.05 * 0.05 = 0.1, 4 of 5 of them all they have.
+    # Weights of blank pixels get no gradient: uniform to 1/8, they lose 40 * 0.05 * 0.05 = 0.1, 4 of 5 of them all they
+    # have.
     blank = (run.train.images.std(0) == 0).sum().item() * 16
     assert zeros[0] == 0 and zeros[1] > blank / 2 > 0
     biases = [weight for weight in run.model.parameters() if weight.dim() == 1]
@@ -189,7 +184,7 @@ def test_max_norm_holds_the_weights_behind_dropconnect():
 def test_a_frozen_layer_stays_as_it_is(make, model):
     model[3].weight.requires_grad_(False)
     before, reg = model[3].weight.clone(), make()
-    if hasattr(reg, "before"):
+    if isinstance(reg, PreStepEdit):
         reg.before(model, NOW.at(0, lr=0.1))
     reg(model, NOW.at(0, lr=0.1))
     assert torch.equal(model[3].weight, before)

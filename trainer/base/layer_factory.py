@@ -1,19 +1,22 @@
-"""What a model is built from, so that every model takes every activation, norm, dropout and pooling without knowing one."""
+"""Layer factory: it builds the layers of every model with any activation, norm, dropout and pooling."""
 
 from collections.abc import Callable, Sequence
 
 from torch import nn
 
+from trainer.base.protocols import DropsMaps, PlacedNorm, pieces_of
+
 
 class LayerFactory:
-    """Factories for the parts of a model, and the blocks made of them.
+    """Factories of single layers, and of the blocks made of them.
 
     Args:
         act: () -> activation. One with `pieces` (maxout) makes one value of so many.
-        norm: (channels) -> normalisation, with `place` and `on_input` where it is one; one that makes nn.Identity means none.
+        norm: (channels) -> normalisation, with `place` and `on_input` where it is one; one that makes nn.Identity means
+            none.
         pool: () -> downsampling of (B, C, H, W) by its stride.
-        drops: each () -> a layer behind the hidden dense layers and before a convolutional net's head (reg's `layer` slot), in order;
-            one with `on_maps` stands behind the activations of convolutions instead.
+        drops: each () -> a layer behind the hidden dense layers and before a convolutional net's head (reg's `layer`
+            slot), in order; one with `on_maps` follows the activations of convolutions instead.
     """
 
     def __init__(
@@ -27,21 +30,23 @@ class LayerFactory:
         self.norm = norm
         self.pool = pool
         self.drops = drops
-        self.norm_follows_act = getattr(norm, "place", "before_act") == "after_act"
+        self.norm_follows_act = isinstance(norm, PlacedNorm) and norm.place == "after_act"
 
     def drop(self) -> nn.Sequential:
-        """The run's dropping layers for vectors (B, D), none or several."""
-        return nn.Sequential(*(layer for layer in (drop() for drop in self.drops) if not hasattr(layer, "on_maps")))
+        """Make the run's dropping layers for vectors (B, D), none or several."""
+        return nn.Sequential(*(layer for layer in (drop() for drop in self.drops) if not isinstance(layer, DropsMaps)))
 
     def drop_maps(self) -> nn.Sequential:
-        """The run's dropping layers for images (B, C, H, W), none or several."""
-        return nn.Sequential(*(layer for layer in (drop() for drop in self.drops) if hasattr(layer, "on_maps")))
+        """Make the run's dropping layers for images (B, C, H, W), none or several."""
+        return nn.Sequential(*(layer for layer in (drop() for drop in self.drops) if isinstance(layer, DropsMaps)))
 
     def dense(self, inputs: int, outputs: int) -> nn.Sequential:
-        """Dense layer, norm, activation, drop: (B, inputs) -> (B, outputs)."""
-        return block(
-            *self._parts(lambda width, bias: nn.Linear(inputs, width, bias), outputs, self.act()), *self.drop()
-        )
+        """Make a dense layer, norm, activation, drop: (B, inputs) -> (B, outputs)."""
+
+        def weight_layer(width: int, bias: bool) -> nn.Module:
+            return nn.Linear(inputs, width, bias)
+
+        return block(*self._with_norm_and_act(weight_layer, outputs, self.act()), *self.drop())
 
     def conv(
         self,
@@ -54,50 +59,57 @@ class LayerFactory:
         groups: int = 1,
         act: bool = True,
     ) -> nn.Sequential:
-        """Convolution, norm, activation, drop of maps: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride), unless padding (half the kernel) says otherwise.
+        """Make a convolution, norm, activation, drop of maps.
 
-        With `act=False` the activation is left out, for what is added to a shortcut.
+        (B, inputs, H, W) -> (B, outputs, H / stride, W / stride) with the default padding, half the kernel. With
+        `act=False` the activation is left out, for a block that is added to a shortcut.
         """
         padding = kernel // 2 if padding is None else padding
 
-        def producer(width: int, bias: bool) -> nn.Module:
+        def weight_layer(width: int, bias: bool) -> nn.Module:
             return nn.Conv2d(inputs, width, kernel, stride, padding, groups=groups, bias=bias)
 
-        parts = self._parts(producer, outputs, self.act() if act else nn.Identity())
-        return block(*parts, *(self.drop_maps() if act else ()))
+        layers = self._with_norm_and_act(weight_layer, outputs, self.act() if act else nn.Identity())
+        return block(*layers, *(self.drop_maps() if act else ()))
 
     def bare_conv(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
-        """A convolution whose norm and activation stand in front of the next one; a bias only where the run has no norm."""
+        """Make a convolution whose norm and activation precede the next one; it has a bias only without norms."""
         return nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=isinstance(self.norm(outputs), nn.Identity))
 
     def activation(self, channels: int) -> nn.Module:
-        """An activation that stands behind no layer of its own: (B, C, H, W) -> (B, C, H, W). One with pieces brings a 1x1 convolution."""
+        """Make an activation without a weight layer of its own before it: (B, C, H, W) -> (B, C, H, W).
+
+        One with pieces brings a 1x1 convolution.
+        """
         act = self.act()
-        pieces = getattr(act, "pieces", 1)
+        pieces = pieces_of(act)
         return act if pieces == 1 else nn.Sequential(nn.Conv2d(channels, channels * pieces, 1), act)
 
     def preact(self, channels: int) -> nn.Sequential:
-        """Norm and activation before a layer: (B, C, H, W) -> (B, C, H, W)."""
+        """Make the norm and activation before a convolution: (B, C, H, W) -> (B, C, H, W)."""
         norm, act = self.norm(channels), self.activation(channels)
         return block(act, norm) if self.norm_follows_act else block(norm, act)
 
     def head(self, inputs: int, outputs: int) -> nn.Linear:
-        """The last layer: (B, inputs) -> (B, outputs), no activation."""
+        """Make the last layer: (B, inputs) -> (B, outputs), no activation."""
         return nn.Linear(inputs, outputs)
 
     def with_input_norm(self, model: nn.Module, channels: int) -> nn.Module:
-        """The model, behind a norm of its own input where the norm is to stand there too."""
-        return nn.Sequential(self.norm(channels), model) if getattr(self.norm, "on_input", False) else model
+        """Return the model behind a norm of its input where the norm asks for one, else the model."""
+        on_input = isinstance(self.norm, PlacedNorm) and self.norm.on_input
+        return nn.Sequential(self.norm(channels), model) if on_input else model
 
-    def _parts(self, producer: Callable[[int, bool], nn.Module], outputs: int, act: nn.Module) -> list[nn.Module]:
-        """A layer made wide enough for its activation, with a bias unless a norm behind it brings a shift of its own."""
-        width = outputs * getattr(act, "pieces", 1)
+    def _with_norm_and_act(
+        self, weight_layer: Callable[[int, bool], nn.Module], outputs: int, act: nn.Module
+    ) -> list[nn.Module]:
+        """Make a weight layer wide enough for its activation, with a bias unless a norm behind it adds a shift."""
+        width = outputs * pieces_of(act)
         if self.norm_follows_act and not isinstance(act, nn.Identity):
-            return [producer(width, True), act, self.norm(outputs)]
+            return [weight_layer(width, True), act, self.norm(outputs)]
         norm = self.norm(width)
-        return [producer(width, isinstance(norm, nn.Identity)), norm, act]
+        return [weight_layer(width, isinstance(norm, nn.Identity)), norm, act]
 
 
-def block(*parts: nn.Module) -> nn.Sequential:
-    """The parts in order, without those that do nothing."""
-    return nn.Sequential(*(part for part in parts if not isinstance(part, nn.Identity)))
+def block(*layers: nn.Module) -> nn.Sequential:
+    """Return the layers in order, without identities."""
+    return nn.Sequential(*(layer for layer in layers if not isinstance(layer, nn.Identity)))

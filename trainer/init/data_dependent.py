@@ -1,6 +1,7 @@
-"""Initialisers that look at how a batch runs through the model. All leave biases and norm layers alone.
+"""Data-dependent initialisation of weights: LSUV, data-dependent scaling, random walk.
 
-They measure in evaluation mode: nothing is dropped, and a fresh batch norm is the identity.
+All leave biases and norm layers alone, and measure a forward pass on training images in evaluation mode: nothing is
+dropped, and a fresh batch norm is the identity.
 """
 
 import math
@@ -10,69 +11,77 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from trainer.base.checks import require
 from trainer.base.layers import fans, weight_layers, weight_of
-from trainer.init.gain import Act, gain
+from trainer.base.protocols import Act
+from trainer.init.gain import gain
+
+ForwardHook = Callable[[nn.Module, tuple, Tensor], Tensor | None]  # (layer, inputs, output) -> another output, or None
 
 
 @contextmanager
-def watched(model: nn.Module, look: Callable) -> Iterator[None]:
-    """Evaluation mode with `look(layer, inputs, output)` behind every producer's forward; modes and hooks are put back whatever happens."""
+def evaluating(model: nn.Module, hook: ForwardHook | None = None) -> Iterator[None]:
+    """Put the model in evaluation mode, with a forward hook on every weight layer; undo both, also after an error."""
     modes = [(module, module.training) for module in model.modules()]
-    hooks = [layer.register_forward_hook(look) for layer in weight_layers(model)]
+    handles = [layer.register_forward_hook(hook) for layer in weight_layers(model)] if hook else []
     try:
         model.eval()
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
         for module, mode in modes:
             module.training = mode
 
 
-def along_channels(values: Tensor, output: Tensor) -> Tensor:
-    """One value a channel (C,), in a shape that goes with (B, C, ...)."""
+def per_channel(values: Tensor, output: Tensor) -> Tensor:
+    """Reshape one value a channel (C,) to broadcast with an output (B, C, ...)."""
     return values.view(-1, *[1] * (output.dim() - 2))
 
 
 def rescale(model: nn.Module, images: Tensor, std_of: Callable[[Tensor], Tensor | None]) -> None:
-    """Divide each layer's weight, in the order of execution, by what `std_of` says of its outputs on the images, their bias left out.
+    """Divide each layer's weight, in the order of execution, by a deviation of its outputs on the images.
 
-    One value for the layer, one a channel, or None to leave it; the layers above see the outputs that the divided weight gives.
-    A layer that stands in several places is divided where it comes first.
+    The layers above see the outputs that the divided weight gives. A layer used in several places is divided in the
+    first.
+
+    Args:
+        std_of: from the outputs without their bias to one value for the layer, one a channel, or None to leave it.
     """
-    seen = set()
+    done = set()
 
     def divide(layer: nn.Module, inputs: tuple, output: Tensor) -> Tensor | None:
-        if layer in seen:
+        if layer in done:
             return None
-        seen.add(layer)
-        bias = 0 if layer.bias is None else along_channels(layer.bias, output)
+        done.add(layer)
+        bias = 0 if layer.bias is None else per_channel(layer.bias, output)
         signal = output - bias
         std = std_of(signal)
         if std is None:
             return None
         weight = weight_of(layer)
         weight.div_(std.view(-1, *[1] * (weight.dim() - 1)))
-        return signal / along_channels(std, output) + bias
+        return signal / per_channel(std, output) + bias
 
-    with watched(model, divide):
+    with evaluating(model, divide):
         model(images)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lsuv:
-    """Orthonormal weights, then each layer in the order of execution scaled to outputs of variance 1 (Mishkin & Matas, 2016).
+    """Layer-sequential unit variance (Mishkin & Matas, 2016): orthonormal weights, scaled to outputs of variance 1.
 
-    w <- w / sqrt(Var(w x)), over the batch and all units, unless the variance is within `tolerance` of 1 or the output is constant.
-    One pass: a layer's output is linear in its weight, so that one division is exact, and the layers above see what it gives then.
+    In the order of execution w <- w / sqrt(Var(w x)), over the batch and all units, unless the variance is within
+    `tolerance` of 1 or the output is constant. One pass: a layer's output is linear in its weight, so that one division
+    is exact, and the layers above see the divided output.
 
     Args:
-        tolerance: deviation of the variance from 1 that is let pass, > 0. Paper: 0.1.
+        tolerance: largest deviation of the variance from 1 that is left as it is, > 0. Paper: 0.1.
     Shapes: images (N, ...), N >= 2. Errors: ValueError.
-    Source: arXiv:1511.06422, algorithm 1. Differs from the paper: one division a layer instead of up to ten; the bias's part
-    is not counted.
+    Source: arXiv:1511.06422, algorithm 1. Differs from the paper: one division a layer instead of up to ten; the bias's
+    part of the output is not counted.
     """
 
     tolerance: float = 0.1
@@ -95,21 +104,21 @@ class Lsuv:
 
 @dataclass(frozen=True, kw_only=True)
 class DataDependent:
-    """Each channel scaled to variance 1 on a batch, then all layers to one relative rate of learning (Kraehenbuehl et al., 2016).
+    """Data-dependent initialisation (Kraehenbuehl et al., 2016): channels of variance 1, layers of one relative rate.
 
-    Algorithm 1: w ~ N(0, 1); in the order of execution w_c <- w_c / std(w_c x) for each channel c, over batch and pixels; channels
-    that are constant stay. Algorithm 2, in plain chains (nn.Sequential throughout, two layers at least): `rounds` times, with the
-    random linear loss sum eta^T outputs, eta ~ N(0, 1), the rate of layer k is C_k = rms(gradient of w_k) / rms(w_k), C their
-    geometric mean, and w_k <- w_k (C_k / C)^(alpha / 2). The product of these factors is 1: what one layer gains the
-    layers above lose, the outputs keep their spread where activations are homogeneous, and log(C_k / C) shrinks by 1 - alpha.
-    Models that are no chain stop after algorithm 1.
+    Algorithm 1: w ~ N(0, 1); in the order of execution w_c <- w_c / std(w_c x) for each channel c, over batch and
+    pixels; constant channels stay. Algorithm 2, in plain chains (nn.Sequential throughout, at least two layers):
+    `rounds` times, with the random linear loss sum eta^T outputs, eta ~ N(0, 1), the rate of layer k is
+    C_k = rms(gradient of w_k) / rms(w_k), C their geometric mean, and w_k <- w_k (C_k / C)^(alpha / 2). The product of
+    these factors is 1: the layers above lose what one layer gains, the outputs keep their spread where activations are
+    homogeneous, and log(C_k / C) shrinks by 1 - alpha. Models that are not chains stop after algorithm 1.
 
     Args:
         rounds: of algorithm 2, >= 0. Paper: about 10.
         alpha: damping, in (0, 1]. Paper: 0.25.
     Shapes: images (N, ...), N >= 2. Errors: ValueError.
-    Source: arXiv:1511.06856, algorithms 1 and 2. Differs from the paper: biases, which it sets to centre the channels, are left
-    alone; rates are averaged over a layer's weights as root mean squares.
+    Source: arXiv:1511.06856, algorithms 1 and 2. Differs from the paper: biases, which it sets to centre the channels,
+    stay; rates are averaged over a layer's weights as root mean squares.
     """
 
     rounds: int = 10
@@ -132,23 +141,21 @@ class DataDependent:
         rescale(model, images, std_of)
         weights = [weight_of(layer) for layer in weight_layers(model)]
         if len(weights) > 1 and is_chain(model):
-            with watched(model, lambda layer, inputs, output: None):
+            with evaluating(model):
                 for _ in range(self.rounds):
-                    equalise(model, weights, images, self.alpha)
+                    equalize_rates(model, weights, images, self.alpha)
 
 
-def is_chain(part: nn.Module) -> bool:
-    """Whether layers stand one behind another: nothing but nn.Sequential holds others (a dropped weight's mask is none)."""
-    inside = list(part.children())
-    return (
-        not inside
-        or hasattr(part, "parametrizations")
-        or (isinstance(part, nn.Sequential) and all(map(is_chain, inside)))
-    )
+def is_chain(model: nn.Module) -> bool:
+    """Return whether only nn.Sequential holds other modules (the mask of a dropped weight does not count)."""
+    inside = list(model.children())
+    if not inside or parametrize.is_parametrized(model):
+        return True
+    return isinstance(model, nn.Sequential) and all(map(is_chain, inside))
 
 
-def equalise(model: nn.Module, weights: list[Tensor], images: Tensor, alpha: float) -> None:
-    """One round of algorithm 2."""
+def equalize_rates(model: nn.Module, weights: list[Tensor], images: Tensor, alpha: float) -> None:
+    """Do one round of algorithm 2."""
     with torch.enable_grad():
         outputs = model(images)
         gradients = torch.autograd.grad((outputs * torch.randn_like(outputs)).sum(), weights, materialize_grads=True)
@@ -160,62 +167,73 @@ def equalise(model: nn.Module, weights: list[Tensor], images: Tensor, alpha: flo
 
 @dataclass(frozen=True, kw_only=True)
 class RandomWalk:
-    """w ~ N(0, g^2 / fan_in), one g for all layers, so that the gradient's log-norm does not drift on its way (Sussillo & Abbott, 2014).
+    """Random walk initialisation (Sussillo & Abbott, 2014): one gain g, so that the gradient's log-norm does not drift.
 
-    With d_l the gradient at the output of layer l, drift = mean over samples of log |d_first| - log |d_last hidden|. It starts from
-    the paper's g, with N units in the hidden layers: exp(mean 1 / (2 N)) for linear, sqrt(2) exp(mean 1.2 / (max(N, 6) - 2.4)) for ReLU,
-    gain(act) for others; then secant steps in log g on the first 64 images, with the same draws scaled by g and a random gradient at
-    the outputs. Where the drift follows g at less than a quarter of its rate in a plain net (norms), or there
-    are fewer than two hidden layers, the start is kept.
+    w ~ N(0, g^2 / fan_in) in all layers. With d_l the gradient at the output of layer l, the drift is the mean over
+    samples of log |d_first| - log |d_last hidden|. g starts at the paper's, with N units in the hidden layers:
+    exp(mean 1 / (2 N)) for linear, sqrt(2) exp(mean 1.2 / (max(N, 6) - 2.4)) for ReLU, gain(act) for others. Then come
+    secant steps in log g on the first 64 images, with the same draws scaled by g and a random gradient at the outputs.
+    The start is kept where the drift follows g at less than a quarter of its rate in a plain network (norms), and with
+    fewer than two hidden layers.
 
-    Shapes: images (N, ...). Source: arXiv:1412.6558, the optimal scales of linear and of ReLU layers. Differs from the paper:
-    g is measured on the model's own draws and images.
+    Shapes: images (N, ...). Source: arXiv:1412.6558, the optimal scales of linear and of ReLU layers. Differs from the
+    paper: g is measured on the model's own draws and images.
     """
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         layers = list(weight_layers(model))
         draws = [torch.randn_like(weight_of(layer)) for layer in layers]
-        start = math.log(first_guess(act(), gain(act), [weight_of(layer).shape[0] for layer in layers[:-1]]))
-        top: list[Tensor] = []
+        widths = [weight_of(layer).shape[0] for layer in layers[:-1]]
+        start = math.log(papers_gain(act(), gain(act), widths))
+        output_gradient: list[Tensor] = []  # one draw for all measurements, of the shape that the first finds
 
-        def measure(log_gain: float) -> float:
+        def drift_at(log_gain: float) -> float:
             with torch.no_grad():
                 for layer, draw in zip(layers, draws):
                     weight_of(layer).copy_(draw).mul_(math.exp(log_gain) / math.sqrt(fans(layer)[0]))
-            return drift(model, images[:64], top)
+            return gradient_drift(model, images[:64], output_gradient)
 
-        measure(no_drift(measure, start, 0.25 * (len(layers) - 2)) if len(layers) > 2 else start)
+        # The last call leaves the weights at the gain that was found.
+        drift_at(driftless(drift_at, start, 0.25 * (len(layers) - 2)) if len(layers) > 2 else start)
 
 
-def first_guess(act: nn.Module, of_act: float, widths: list[int]) -> float:
-    """The paper's g for hidden layers of these widths."""
+def papers_gain(act: nn.Module, act_gain: float, widths: list[int]) -> float:
+    """Return the paper's g for hidden layers of these widths."""
     corrections = {nn.Identity: lambda n: 1 / (2 * n), nn.ReLU: lambda n: 1.2 / (max(n, 6) - 2.4)}
     correction = corrections.get(type(act), lambda n: 0.0)
-    return of_act * math.exp(sum(map(correction, widths)) / max(len(widths), 1))
+    return act_gain * math.exp(sum(map(correction, widths)) / max(len(widths), 1))
 
 
-def drift(model: nn.Module, images: Tensor, top: list[Tensor]) -> float:
-    """How much longer, in logarithms, the gradient is at the first layer than at the last hidden one. `top` keeps what it starts from."""
+def gradient_drift(model: nn.Module, images: Tensor, output_gradient: list[Tensor]) -> float:
+    """Return how much longer, in logarithms, the gradient is at the first layer than at the last hidden one.
+
+    Args:
+        output_gradient: gradient at the outputs, drawn at the first call and kept in the list.
+    """
     outputs: list[Tensor] = []
-    with watched(model, lambda layer, inputs, output: outputs.append(output)), torch.enable_grad():
+    with evaluating(model, lambda layer, inputs, output: outputs.append(output)), torch.enable_grad():
         final = model(images)
-        if not top:
-            top.append(torch.randn_like(final))
+        if not output_gradient:
+            output_gradient.append(torch.randn_like(final))
         if len(outputs) < 3 or not outputs[0].requires_grad:
             return math.nan
-        ends = torch.autograd.grad((final * top[0]).sum(), [outputs[0], outputs[-2]], materialize_grads=True)
-    ratio = ends[0].flatten(1).norm(dim=1).log() - ends[1].flatten(1).norm(dim=1).log()
+        ends = [outputs[0], outputs[-2]]
+        first, last = torch.autograd.grad((final * output_gradient[0]).sum(), ends, materialize_grads=True)
+    ratio = first.flatten(1).norm(dim=1).log() - last.flatten(1).norm(dim=1).log()
     return ratio[ratio.isfinite()].mean().item()  # a sample whose units are all dead has no gradient
 
 
-def no_drift(measure: Callable[[float], float], start: float, least: float) -> float:
-    """The log g without drift: at most eight secant steps, to within a factor of 4 of the start, while the slope is `least` or more."""
-    x, y, other = start, measure(start), start + 0.05
+def driftless(drift_at: Callable[[float], float], start: float, min_slope: float) -> float:
+    """Return the log g without drift, by at most eight secant steps within a factor of 4 of the start.
+
+    They end where the slope of the drift is below `min_slope`.
+    """
+    x, y, other = start, drift_at(start), start + 0.05
     best = (abs(y), start)
     for _ in range(8):
-        value = measure(other)
+        value = drift_at(other)
         slope = (value - y) / (other - x) if other != x else 0.0
-        if not (math.isfinite(value) and slope >= least):
+        if not (math.isfinite(value) and slope >= min_slope):
             break
         best = min(best, (abs(value), other))
         if abs(value) < 1e-4:

@@ -1,4 +1,4 @@
-"""Initialisers of weights that do not ask for a layer's shape. All leave biases and norm layers alone."""
+"""Initialisers of weights on a fixed scale, whatever the layer's shape. All leave biases and norm layers alone."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,21 +8,21 @@ from torch import Tensor, nn
 
 from trainer.base.checks import require
 from trainer.base.layers import weight_layers, weight_of
-from trainer.init.gain import Act
+from trainer.base.protocols import Act
 
 FINITE = "in (-inf, inf)"
 
 
 @torch.no_grad()
 def fill(model: nn.Module, rule: Callable[[Tensor], object]) -> None:
-    """The weights of every layer by one rule, which changes them in place."""
+    """Change the weights of every layer by one rule, which works in place."""
     for layer in weight_layers(model):
         rule(weight_of(layer))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Default:
-    """Leave what torch drew when the layers were made: Uniform(-r, r), r = 1 / sqrt(fan_in)."""
+    """torch's own draw, made with the layers: Uniform(-r, r), r = 1 / sqrt(fan_in)."""
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         pass
@@ -30,7 +30,7 @@ class Default:
 
 @dataclass(frozen=True, kw_only=True)
 class Zeros:
-    """w = 0. Units of a layer receive the same gradient and never become different."""
+    """Zeros: w = 0. Units of a layer receive the same gradient and never become different."""
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         fill(model, nn.init.zeros_)
@@ -38,7 +38,7 @@ class Zeros:
 
 @dataclass(frozen=True, kw_only=True)
 class Ones:
-    """w = 1. Units of a layer receive the same gradient and never become different."""
+    """Ones: w = 1. Units of a layer receive the same gradient and never become different."""
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         fill(model, nn.init.ones_)
@@ -46,7 +46,7 @@ class Ones:
 
 @dataclass(frozen=True, kw_only=True)
 class Constant:
-    """w = value. Units of a layer receive the same gradient and never become different.
+    """Constant weights: w = value. Units of a layer receive the same gradient and never become different.
 
     Args:
         value: of every weight, any finite number.
@@ -64,7 +64,7 @@ class Constant:
 
 @dataclass(frozen=True, kw_only=True)
 class SmallNormal:
-    """w ~ N(0, std^2), std small: the signal dies out in deep nets.
+    """Normal distribution with a small deviation, w ~ N(0, std^2): the signal dies out in deep networks.
 
     Args:
         std: standard deviation, > 0. cs231n: 0.01 (also written N(0, 0.01): the deviation is meant, not the variance).
@@ -82,7 +82,9 @@ class SmallNormal:
 
 @dataclass(frozen=True, kw_only=True)
 class LargeNormal:
-    """w ~ N(0, std^2), std large for wide layers: with 4096 inputs tanh saturates. (Keras' alias `normal` is the same draw.)
+    """Normal distribution with a deviation that is large for wide layers, w ~ N(0, std^2).
+
+    With 4096 inputs tanh saturates. Keras' alias `normal` is the same draw.
 
     Args:
         std: standard deviation, > 0. cs231n: 0.05.
@@ -100,7 +102,7 @@ class LargeNormal:
 
 @dataclass(frozen=True, kw_only=True)
 class Normal:
-    """w ~ N(mean, std^2).
+    """Normal distribution: w ~ N(mean, std^2).
 
     Args:
         mean: any finite number. Lectures and Keras: 0.
@@ -121,7 +123,7 @@ class Normal:
 
 @dataclass(frozen=True, kw_only=True)
 class Uniform:
-    """w ~ Uniform(low, high), of mean (low + high) / 2 and variance (high - low)^2 / 12.
+    """Uniform distribution: w ~ Uniform(low, high), of mean (low + high) / 2 and variance (high - low)^2 / 12.
 
     Args:
         low, high: any finite numbers, low < high. Keras: -0.05 and 0.05.
@@ -142,11 +144,11 @@ class Uniform:
 
 @dataclass(frozen=True, kw_only=True)
 class TruncatedNormal:
-    """w ~ N(mean, std^2), drawn again where it lies more than two deviations from the mean.
+    """Truncated normal distribution: w ~ N(mean, std^2), drawn again more than two deviations from the mean.
 
     Args:
         mean: any finite number. Keras: 0.
-        std: standard deviation before the cut, > 0; what is left has 0.8796 std. Keras: 0.05.
+        std: standard deviation before the cut, > 0; the truncated draw has 0.8796 std. Keras: 0.05.
     Errors: ValueError.
     """
 

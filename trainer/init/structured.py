@@ -1,4 +1,4 @@
-"""Initialisers that set a layer's weights as a whole: orthogonal, identity, Dirac. All leave biases and norm layers alone."""
+"""Structured matrices as initial weights: orthogonal, identity, Dirac. Biases and norm layers stay as they are."""
 
 from dataclasses import dataclass
 
@@ -6,15 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from trainer.base.layers import weight_layers, weight_of
-from trainer.init.gain import Act, factor, require_gain
+from trainer.base.protocols import Act, pieces_of
+from trainer.init.gain import require_gain, resolve_gain
 
 
 @dataclass(frozen=True, kw_only=True)
 class Orthogonal:
-    """W = gain Q, Q a random (semi-)orthogonal matrix (Saxe et al., 2014): W W^T = gain^2 I, or W^T W = gain^2 I where rows are more.
+    """Orthogonal initialisation (Saxe et al., 2014): W = gain Q, Q a random (semi-)orthogonal matrix.
 
-    Q comes from the QR decomposition of normal draws, with R's diagonal made positive. A convolution is the matrix
-    (outputs, inputs x kernel area), one for each of its groups.
+    W W^T = gain^2 I, or W^T W = gain^2 I where there are more rows than columns. Q comes from the QR decomposition of
+    normal draws, with R's diagonal made positive. A convolution is the matrix (outputs, inputs x kernel area), one for
+    each of its groups.
 
     Args:
         gain: factor, > 0, or act for the gain of the activation. Saxe: 1 for linear nets, above it for others.
@@ -28,7 +30,7 @@ class Orthogonal:
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        scale = factor(self.gain, act)
+        scale = resolve_gain(self.gain, act)
         for layer in weight_layers(model):
             for block in weight_of(layer).chunk(getattr(layer, "groups", 1)):
                 nn.init.orthogonal_(block, scale)
@@ -36,7 +38,9 @@ class Orthogonal:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """W = I in the hidden dense layers (Le et al., 2015); the first and the last layer, whose shapes the data sets, keep torch's draw.
+    """Identity matrices in the hidden dense layers (Le et al., 2015).
+
+    The first and the last layer, whose shapes the data sets, keep torch's draw.
 
     Errors: ValueError where a hidden layer is not square or is a convolution, and where there is none.
     Source: arXiv:1504.00941. Differs from the paper: layers of a feed-forward net instead of a recurrent one.
@@ -46,39 +50,40 @@ class Identity:
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         hidden = list(weight_layers(model))[1:-1]
         if not hidden:
-            raise ValueError(
-                "needs layers between the first and the last, the model has none; try model=mlp, init=orthogonal"
-            )
+            why = "needs layers between the first and the last, but the model has none"
+            raise ValueError(f"{why}; try model=mlp, init=orthogonal")
         for layer in hidden:
             if not isinstance(layer, nn.Linear):
-                raise ValueError("is for dense layers, the model has hidden convolutions; try init=dirac")
+                raise ValueError("is for dense layers, but the model has hidden convolutions; try init=dirac")
             if layer.in_features != layer.out_features:
                 shape = f"{layer.in_features} inputs and {layer.out_features} outputs"
-                nearest = "hidden layers of one width" if getattr(act(), "pieces", 1) == 1 else "act=relu"
-                raise ValueError(f"needs square hidden layers, one has {shape}; try {nearest}, init=orthogonal")
+                nearest = "hidden layers of one width" if pieces_of(act()) == 1 else "act=relu"
+                raise ValueError(f"needs square hidden layers, but one has {shape}; try {nearest}, init=orthogonal")
         for layer in hidden:
             nn.init.eye_(weight_of(layer))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Dirac:
-    """Convolutions pass their input on: in each group the filter i is 1 at the centre of channel i, else 0 (Zagoruyko & Komodakis, 2017).
+    """Dirac filters (Zagoruyko & Komodakis, 2017): convolutions that pass their input on.
 
-    Filters beyond the number of channels keep torch's draw, since a filter of zeros would be dead under ReLU; so do dense layers.
+    In each group the filter i is 1 at the centre of channel i, else 0. Filters beyond the number of channels keep
+    torch's draw, since a filter of zeros would be dead under ReLU; so do dense layers.
 
     Errors: ValueError without convolutions, and for kernels with an even side, which have no centre.
-    Source: DiracNets, arXiv:1706.00388 (its Dirac parameterization). Differs from the paper: the identity is only the start, not kept beside the weights.
+    Source: DiracNets, arXiv:1706.00388 (its Dirac parameterization). Differs from the paper: the identity is only the
+    start, not kept beside the weights.
     """
 
     @torch.no_grad()
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         convolutions = [layer for layer in weight_layers(model) if not isinstance(layer, nn.Linear)]
         if not convolutions:
-            raise ValueError("is for convolutions, the model has none; try init=identity, init=orthogonal")
+            raise ValueError("is for convolutions, but the model has none; try init=identity, init=orthogonal")
         for layer in convolutions:
             if not all(side % 2 for side in layer.kernel_size):
                 size = " x ".join(map(str, layer.kernel_size))
-                raise ValueError(f"needs kernels with a centre, one is {size}; try odd kernels, init=orthogonal")
+                raise ValueError(f"needs kernels with a centre, but one is {size}; try odd kernels, init=orthogonal")
         for layer in convolutions:
             centre = tuple(side // 2 for side in layer.kernel_size)
             for block in weight_of(layer).chunk(layer.groups):

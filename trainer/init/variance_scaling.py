@@ -1,4 +1,4 @@
-"""Initialisers of weights whose spread follows from how many inputs a unit sums. All leave biases and norm layers alone.
+"""Variance scaling: initialisers of weights by fan-in and fan-out. All leave biases and norm layers alone.
 
 The fans of a convolution count its kernel's area and the channels of one group.
 """
@@ -11,38 +11,39 @@ from torch import Tensor, nn
 
 from trainer.base.checks import require, require_one_of
 from trainer.base.layers import fans, weight_layers, weight_of
-from trainer.init.gain import Act, factor, gain, require_gain
+from trainer.base.protocols import Act
+from trainer.init.gain import gain, require_gain, resolve_gain
 
-TRUNCATED = math.sqrt(
-    1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2))
-)  # deviation of a normal cut at two: 0.8796
+# Deviation of a standard normal truncated at two: 0.8796.
+TRUNCATED = math.sqrt(1 - 4 * math.exp(-2) / math.sqrt(2 * math.pi) / math.erf(math.sqrt(2)))
 
 
 def normal(weight: Tensor, std: float) -> None:
+    """Draw from N(0, std^2)."""
     nn.init.normal_(weight, std=std)
 
 
 def uniform(weight: Tensor, std: float) -> None:
-    """Of deviation std: within sqrt(3) std."""
+    """Draw uniformly within sqrt(3) std, of deviation std."""
     bound = math.sqrt(3) * std
     nn.init.uniform_(weight, -bound, bound)
 
 
 def truncated_normal(weight: Tensor, std: float) -> None:
-    """Cut at two deviations, wide enough to have the deviation std behind the cut."""
+    """Draw from a normal truncated at two deviations, widened to have the deviation std after the cut."""
     std /= TRUNCATED
     nn.init.trunc_normal_(weight, 0, std, -2 * std, 2 * std)
 
 
 def draw(model: nn.Module, shape: Callable[[Tensor, float], None], std_of: Callable[[int, int], float]) -> None:
-    """The weights of every layer from a distribution of mean 0 and the deviation that its fans (inputs, outputs) ask for."""
+    """Draw the weights of every layer from a distribution of mean 0 and the deviation `std_of(fan_in, fan_out)`."""
     for layer in weight_layers(model):
         shape(weight_of(layer), std_of(*fans(layer)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class FanInUniform:
-    """w ~ Uniform(-r, r), r = 1 / sqrt(fan_in): torch's own draw.
+    """Uniform distribution by fan-in, torch's own draw: w ~ Uniform(-r, r), r = 1 / sqrt(fan_in).
 
     Its variance is 1 / (3 fan_in): each linear layer divides the deviation of the signal by sqrt(3).
     """
@@ -53,13 +54,15 @@ class FanInUniform:
 
 @dataclass(frozen=True, kw_only=True)
 class Auto:
-    """w ~ N(0, g^2 / fan_in), g the gain of what enters the layer: its input is data in the first, the activation in all others.
+    """Variance scaling for any activation: w ~ N(0, g^2 / fan_in), g the gain of the activation before the layer.
 
-    A unit y = sum_i w_i x_i of independent weights of mean 0 has Var(y) = fan_in Var(w) E[x^2]. Standardised data has E[x^2] = 1, so
-    that g = 1 keeps it. Behind an activation x = f(y'), with y' standard normal, E[x^2] = E[f(z)^2] = 1 / g^2, so that every layer's
-    output has variance 1 again. Layers without an activation before them, other than the first, are given too much by this.
+    A unit y = sum_i w_i x_i of independent weights of mean 0 has Var(y) = fan_in Var(w) E[x^2]. The first layer sees
+    standardised data, E[x^2] = 1, which g = 1 keeps. Behind an activation x = f(y'), with y' standard normal,
+    E[x^2] = E[f(z)^2] = 1 / g^2, so that every layer's output has variance 1 again. For later layers without an
+    activation before them the deviation is too large.
 
-    Source: He et al., 2015, arXiv:1502.01852, eq. (10), there for ReLU with g = sqrt(2). Differs from the paper: any activation.
+    Source: He et al., 2015, arXiv:1502.01852, eq. (10), there for ReLU with g = sqrt(2). Differs from the paper: any
+    activation.
     """
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
@@ -71,7 +74,7 @@ class Auto:
 
 @dataclass(frozen=True, kw_only=True)
 class Scaled:
-    """Weights of mean 0 drawn by `shape`, of the deviation that `std` makes of the gain and the fans.
+    """Base class: weights of mean 0 drawn by `shape`, of the deviation `std(gain, fan_in, fan_out)`.
 
     Args:
         gain: factor on the deviation, > 0, or act for the gain of the activation.
@@ -84,13 +87,13 @@ class Scaled:
         require_gain(self.gain)
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        scale = factor(self.gain, act)
+        scale = resolve_gain(self.gain, act)
         draw(model, self.shape, lambda inputs, outputs: self.std(scale, inputs, outputs))
 
 
 @dataclass(frozen=True, kw_only=True)
 class LecunNormal(Scaled):
-    """w ~ N(0, gain^2 / fan_in) (LeCun et al., 1998): keeps the variance of linear units; for SELU.
+    """LeCun normal (LeCun et al., 1998): w ~ N(0, gain^2 / fan_in), keeps the variance of linear units; for SELU.
 
     Args:
         gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: 1.
@@ -106,12 +109,13 @@ class LecunNormal(Scaled):
 
 @dataclass(frozen=True, kw_only=True)
 class LecunUniform(Scaled):
-    """w ~ Uniform(-r, r), r = gain sqrt(3 / fan_in), of variance gain^2 / fan_in (LeCun et al., 1998).
+    """LeCun uniform (LeCun et al., 1998): w ~ Uniform(-r, r), r = gain sqrt(3 / fan_in), of variance gain^2 / fan_in.
 
     Args:
         gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: 1.
     Errors: ValueError.
-    Source: LeCun et al., Efficient BackProp, 1998, section "Initializing the weights". Differs from the paper: it leaves the distribution open.
+    Source: LeCun et al., Efficient BackProp, 1998, section "Initializing the weights". Differs from the paper:
+    it leaves the distribution open.
     """
 
     shape = staticmethod(uniform)
@@ -122,12 +126,14 @@ class LecunUniform(Scaled):
 
 @dataclass(frozen=True, kw_only=True)
 class XavierNormal(Scaled):
-    """w ~ N(0, gain^2 2 / (fan_in + fan_out)) (Glorot & Bengio, 2010): between keeping signals and keeping gradients; for tanh.
+    """Xavier (Glorot) normal (Glorot & Bengio, 2010): w ~ N(0, gain^2 2 / (fan_in + fan_out)); for tanh.
+
+    A compromise between keeping the variance of signals and that of gradients.
 
     Args:
         gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: 1.
     Errors: ValueError.
-    Source: Glorot & Bengio, 2010, eq. (12). Differs from the paper: normal where it draws from the uniform distribution.
+    Source: Glorot & Bengio, 2010, eq. (12). Differs from the paper: normal, where the paper draws uniformly.
     """
 
     shape = staticmethod(normal)
@@ -138,7 +144,7 @@ class XavierNormal(Scaled):
 
 @dataclass(frozen=True, kw_only=True)
 class XavierUniform(Scaled):
-    """w ~ Uniform(-r, r), r = gain sqrt(6 / (fan_in + fan_out)) (Glorot & Bengio, 2010).
+    """Xavier (Glorot) uniform (Glorot & Bengio, 2010): w ~ Uniform(-r, r), r = gain sqrt(6 / (fan_in + fan_out)).
 
     Args:
         gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: 1.
@@ -153,10 +159,11 @@ class XavierUniform(Scaled):
 
 @dataclass(frozen=True, kw_only=True)
 class HeNormal(Scaled):
-    """w ~ N(0, gain^2 / fan_in) (He et al., 2015): keeps the mean square behind ReLU.
+    """He (Kaiming) normal (He et al., 2015): w ~ N(0, gain^2 / fan_in), keeps the mean square behind ReLU.
 
     Args:
-        gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: sqrt(2), ReLU's, here the float nearest to it.
+        gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: sqrt(2),
+            ReLU's, here the float nearest to it.
     Errors: ValueError.
     Source: He et al., 2015, arXiv:1502.01852, eq. (10). Differs from the paper: no.
     """
@@ -170,12 +177,16 @@ class HeNormal(Scaled):
 
 @dataclass(frozen=True, kw_only=True)
 class HeUniform(Scaled):
-    """w ~ Uniform(-r, r), r = gain sqrt(3 / fan_in), of variance gain^2 / fan_in (He et al., 2015).
+    """He (Kaiming) uniform (He et al., 2015): w ~ Uniform(-r, r), r = gain sqrt(3 / fan_in).
+
+    Its variance is gain^2 / fan_in.
 
     Args:
-        gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: sqrt(2), so that r = sqrt(6 / fan_in).
+        gain: factor on the deviation, > 0, or act for the gain of the activation. Paper: sqrt(2), so
+            that r = sqrt(6 / fan_in).
     Errors: ValueError.
-    Source: He et al., 2015, arXiv:1502.01852, eq. (10). Differs from the paper: uniform where it draws from the normal distribution.
+    Source: He et al., 2015, arXiv:1502.01852, eq. (10). Differs from the paper: uniform, where the paper draws from a
+    normal distribution.
     """
 
     gain: float | str = 1.4142135623730951
@@ -187,13 +198,15 @@ class HeUniform(Scaled):
 
 @dataclass(frozen=True, kw_only=True)
 class VarianceScaling:
-    """Weights of mean 0 and variance scale / fan (as Keras 3 has it; He et al., 2015, and Glorot & Bengio, 2010, are cases of it).
+    """Variance scaling as in Keras 3: weights of mean 0 and variance scale / fan.
+
+    LeCun, Xavier (Glorot & Bengio, 2010) and He (He et al., 2015) initialisation are cases of it.
 
     Args:
         scale: > 0. Keras: 1.
         mode: which fan: fan_in, fan_out or fan_avg, the mean of both. Keras: fan_in.
-        distribution: normal, truncated_normal (cut at two deviations and widened by 1 / 0.8796, so that the variance behind the
-            cut is the formula's), or uniform. Keras: truncated_normal.
+        distribution: normal, truncated_normal (cut at two deviations and widened by 1 / 0.8796, so that the variance
+            behind the cut is the formula's), or uniform. Keras: truncated_normal.
     Errors: ValueError. Differs from Keras: its untruncated_normal is `normal` here; groups count in fan_out.
     """
 
@@ -210,8 +223,7 @@ class VarianceScaling:
         shape = {"normal": normal, "truncated_normal": truncated_normal, "uniform": uniform}[self.distribution]
 
         def std(inputs: int, outputs: int) -> float:
-            return math.sqrt(
-                self.scale / {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2}[self.mode]
-            )
+            fan = {"fan_in": inputs, "fan_out": outputs, "fan_avg": (inputs + outputs) / 2}[self.mode]
+            return math.sqrt(self.scale / fan)
 
         draw(model, shape, std)

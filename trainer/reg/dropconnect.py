@@ -1,4 +1,4 @@
-"""Dropping weights."""
+"""DropConnect: dropout of weights."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,9 @@ from trainer.base.layers import weight_layers
 
 
 class DroppedWeight(nn.Module):
-    """w -> w m / (1 - p) in training, m ~ Bernoulli(1 - p) for each weight; w in evaluation."""
+    """Parametrisation of a weight: w m / (1 - p) in training, m ~ Bernoulli(1 - p) for each weight; w in evaluation."""
+
+    drops_in_training = True
 
     def __init__(self, p: float) -> None:
         super().__init__()
@@ -23,15 +25,15 @@ class DroppedWeight(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class DropConnect:
-    """Drop each weight of the hidden dense layers and convolutions with probability p in training (Wan et al., 2013).
+    """DropConnect (Wan et al., 2013): each weight of the hidden layers is dropped with probability p in training.
 
-    One mask a batch. The last dense layer, which gives the outputs, keeps its weights.
+    One mask a batch, in dense layers and convolutions. The last layer, which gives the outputs, keeps its weights.
 
     Args:
         p: probability of dropping a weight, in [0, 1). Paper: 0.5.
     Errors: ValueError. Source: Wan et al., "Regularization of neural networks using DropConnect", 2013, eq. (2).
     Differs from the paper: one mask a batch instead of one a sample; weights are rescaled in training instead of
-    sampling a normal distribution in evaluation.
+    sampling from a normal distribution in evaluation.
     """
 
     p: float = 0.5

@@ -1,4 +1,4 @@
-"""Dropping units and channels, where torch.nn has no layer for it."""
+"""Dropout of units and of channels, in forms that torch.nn does not have."""
 
 import torch
 import torch.nn.functional as F
@@ -8,15 +8,20 @@ from trainer.base.checks import require
 
 
 class ScaledDropout(nn.Module):
-    """Dropout as it was first published (Srivastava et al., 2014): x m in training, m ~ Bernoulli(1 - p); (1 - p) x in evaluation.
+    """Dropout as first published (Srivastava et al., 2014).
 
-    `p` is the probability of dropping, as everywhere in torch; the paper and cs231n call p what is kept here, 1 - p. So the outputs in
-    evaluation are those in training on average; the inverted form (reg=dropout) is this one divided by 1 - p in both modes.
+    x m in training, m ~ Bernoulli(1 - p) for each unit; (1 - p) x in evaluation.
+
+    `p` is the probability of dropping, as everywhere in torch; in the paper and in cs231n p is that of keeping. The
+    outputs in evaluation are the mean of those in training. The inverted form (reg=dropout) is this one divided
+    by 1 - p in both modes.
 
     Args:
         p: probability of dropping a unit, in [0, 1). Paper: 0.5 for hidden units.
     Shapes: any -> the same. Errors: ValueError. Source: JMLR 15, 2014, section 4. Differs from the paper: no.
     """
+
+    drops_in_training = True
 
     def __init__(self, *, p: float = 0.5) -> None:
         super().__init__()
@@ -30,16 +35,18 @@ class ScaledDropout(nn.Module):
 
 
 class SpatialDropout(nn.Module):
-    """Drop whole channels of images, as neighbouring pixels say nearly the same (Tompson et al., 2015).
+    """Spatial dropout (Tompson et al., 2015) of whole channels of images, since neighbouring pixels are alike.
 
-    x_c <- x_c m_c / (1 - p) in training, one m_c ~ Bernoulli(1 - p) for each channel of each sample; x in evaluation. The kit puts it
-    behind the activations of convolutions.
+    x_c <- x_c m_c / (1 - p) in training, one m_c ~ Bernoulli(1 - p) for each channel of each sample; x in evaluation.
+    It follows the activations of convolutions.
 
     Args:
         p: probability of dropping a channel, in [0, 1).
-    Shapes: (B, C, H, W) -> the same. Errors: ValueError. Source: arXiv:1411.4280, section on SpatialDropout. Differs from the paper: inverted form.
+    Shapes: (B, C, H, W) -> the same. Errors: ValueError. Source: arXiv:1411.4280, section on SpatialDropout. Differs
+    from the paper: inverted form.
     """
 
+    drops_in_training = True
     on_maps = True
 
     def __init__(self, *, p: float = 0.1) -> None:

@@ -1,4 +1,4 @@
-"""Stopping in time."""
+"""Early stopping."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,14 +8,14 @@ from trainer.base.checks import require, require_one_of
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
-    """Stop after `patience` scorings of the validation split without one better than the best before by more than `min_delta`.
+    """Early stopping after `patience` evaluations without an improvement of more than `min_delta` over the best.
 
     Args:
-        monitor: what must improve, one of loss (smaller is better), accuracy, r2 (larger is better).
-        patience: scorings, >= 1.
-        min_delta: smallest change that counts, >= 0, in the monitored quantity's unit.
-    Errors: ValueError. Source: Prechelt, "Early stopping - but when?", 1998 (its UP criterion counts rises, this one scorings
-    since the best, as is common today). Called with the history of the validation split, oldest first.
+        monitor: metric of the validation split, one of loss (smaller is better), accuracy, r2 (larger is better).
+        patience: evaluations, >= 1.
+        min_delta: smallest change that counts, >= 0, in the metric's unit.
+    Errors: ValueError. Source: Prechelt, "Early stopping - but when?", 1998 (its UP criterion counts rises, this one
+    evaluations since the best, as is common today). Called with the history of the validation split, oldest first.
     """
 
     monitor: str = "loss"
@@ -29,13 +29,12 @@ class EarlyStopping:
 
     def __call__(self, history: Sequence[dict[str, float]]) -> bool:
         if history and self.monitor not in history[0]:
-            raise ValueError(
-                f"monitor={self.monitor}: the data is scored by {', '.join(key for key in history[0] if key not in ('step', 'epoch'))}"
-            )
+            metrics = [key for key in history[0] if key not in ("step", "epoch")]
+            raise ValueError(f"monitor must be one of {', '.join(metrics)} for this data, got {self.monitor}")
         sign = 1 if self.monitor == "loss" else -1
         best, since = float("inf"), 0
-        for scoring in history:
-            value = sign * scoring[self.monitor]
+        for evaluation in history:
+            value = sign * evaluation[self.monitor]
             if value < best - self.min_delta:
                 best, since = value, 0
             else:

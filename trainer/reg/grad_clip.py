@@ -1,4 +1,4 @@
-"""Clipping the gradient."""
+"""Gradient clipping."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,9 @@ from trainer.base.clock import Clock
 
 @dataclass(frozen=True, kw_only=True)
 class GradClip:
-    """g <- g limit / |g| when |g|_2 over all parameters exceeds the limit (Pascanu et al., 2013).
+    """Gradient clipping by norm (Pascanu et al., 2013): g <- g limit / |g| when |g|_2 exceeds the limit.
+
+    The norm is that over all parameters.
 
     Args:
         limit: largest L2 norm of the whole gradient, > 0.

@@ -1,4 +1,4 @@
-"""Noise on the gradient."""
+"""Gradient noise."""
 
 from dataclasses import dataclass
 
@@ -11,14 +11,16 @@ from trainer.base.clock import Clock
 
 @dataclass(frozen=True, kw_only=True)
 class GradNoise:
-    """g <- g + N(0, eta / (1 + t)^gamma) at update t, from 0, independently for every weight (Neelakantan et al., 2015).
+    """Gradient noise (Neelakantan et al., 2015): g <- g + N(0, eta / (1 + t)^gamma) at step t, from 0.
+
+    Each weight has its own draw.
 
     Args:
-        eta: variance of the noise at the first update, >= 0. Paper: one of 0.01, 0.3, 1; 0.01 is too much for SGD at a rate of 0.05 with
-            momentum 0.9, hence the default.
-        gamma: how fast it fades, >= 0. Paper: 0.55.
-    Errors: ValueError. Source: arXiv:1511.06807, eq. (1). Differs from the paper: no. Draws from torch's default generator, which
-    the loop seeds for each step.
+        eta: variance of the noise at the first step, >= 0. Paper: one of 0.01, 0.3, 1; 0.01 is too much for SGD at a
+            rate of 0.05 with momentum 0.9, hence the default.
+        gamma: exponent of its decay, >= 0. Paper: 0.55.
+    Errors: ValueError. Source: arXiv:1511.06807, eq. (1). Differs from the paper: no. Draws from torch's default
+    generator, which the loop seeds for each step.
     """
 
     eta: float = 1e-3

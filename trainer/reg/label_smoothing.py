@@ -1,4 +1,4 @@
-"""Soft targets."""
+"""Label smoothing."""
 
 from dataclasses import dataclass
 from typing import ClassVar
@@ -11,10 +11,10 @@ from trainer.base.checks import require
 
 @dataclass(frozen=True, kw_only=True)
 class LabelSmoothing:
-    """t <- (1 - alpha) t + alpha / K (Szegedy et al., 2016); with a single yes-or-no output K counts as 2.
+    """Label smoothing (Szegedy et al., 2016): t <- (1 - alpha) t + alpha / K; K is 2 for a single binary output.
 
     Args:
-        alpha: share of the uniform distribution, in [0, 1). Paper: 0.1.
+        alpha: weight of the uniform distribution, in [0, 1). Paper: 0.1.
     Shapes: targets (B, K). Errors: ValueError. Source: arXiv:1512.00567, section 7. Differs from the paper: no.
     """
 

@@ -1,4 +1,4 @@
-"""The max-norm constraint."""
+"""Max-norm constraint."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from trainer.base.layers import decay_parameters
 
 @dataclass(frozen=True, kw_only=True)
 class MaxNorm:
-    """After each step, w <- w limit / |w| for every unit or filter whose incoming weights have |w|_2 > limit.
+    """Max-norm constraint after each step: w <- w limit / |w| for every unit or filter with incoming |w|_2 > limit.
 
     Args:
         limit: largest L2 norm of the weights entering one unit, > 0. Paper: 3 to 4.

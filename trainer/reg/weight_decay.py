@@ -1,4 +1,4 @@
-"""Decay of the weights themselves, beside the optimizer."""
+"""Decoupled weight decay, beside any optimizer."""
 
 from dataclasses import dataclass
 
@@ -12,16 +12,16 @@ from trainer.base.layers import decay_parameters
 
 @dataclass(kw_only=True)
 class WeightDecay:
-    """Decoupled weight decay (Loshchilov & Hutter, 2019): w' = w - lr strength w + (the optimizer's own update), whatever the optimizer.
+    """Decoupled weight decay (Loshchilov & Hutter, 2019): w' = w - lr strength w + (the optimizer's own update).
 
-    With plain SGD that is the L2 penalty of the same strength; with momentum or adaptive rates it is not: the decay of a weight does not
-    depend on the history or the size of its gradient. It acts on matrices and kernels: no biases, no scales of norms. What is remembered
-    between `before` and the call, within one step, is the decay lr strength w.
+    With plain SGD that is the L2 penalty of the same strength; with momentum or adaptive rates it is not: the decay of
+    a weight does not depend on the history or the size of its gradient. It acts on matrices and kernels: no biases, no
+    scales of norms. Between `before` and the call, within one step, the decay lr strength w is kept.
 
     Args:
         strength: lambda, >= 0. torch's AdamW: 0.01.
-    Errors: ValueError. Source: arXiv:1711.05101, algorithms 1 and 2, in torch's scaling: their eta alpha is the step's lr.
-    Differs from the paper: no.
+    Errors: ValueError. Source: arXiv:1711.05101, algorithms 1 and 2, in torch's scaling: their eta alpha is the step's
+    lr. Differs from the paper: no.
     """
 
     strength: float = 0.01
@@ -31,7 +31,7 @@ class WeightDecay:
 
     @torch.no_grad()
     def before(self, model: nn.Module, now: Clock) -> None:
-        """Take the decay from the weights that the step starts from."""
+        """Compute the decay from the weights before the step."""
         weights = decay_parameters(model)
         self._pending = weights, torch._foreach_mul(weights, now.lr * self.strength)
 
