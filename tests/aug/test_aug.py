@@ -8,10 +8,11 @@ import yaml
 from scipy import stats
 
 from trainer.aug.affine import Rotate
-from trainer.aug.blend import Mixup
-from trainer.aug.color import ColorJitter, PcaColor
+from trainer.aug.color_jitter import ColorJitter
 from trainer.aug.crop import Crop
 from trainer.aug.flip import Flip
+from trainer.aug.mixing import Mixup
+from trainer.aug.pca_color import PcaColor
 from trainer.base.clock import Clock
 from trainer.config import catalog, targets
 
@@ -135,8 +136,8 @@ def test_flip_alternates_between_epochs_whatever_the_order():
         assert torch.equal(mirrored_in(flip, epoch, images[order]), first[order] ^ (epoch % 2 == 1))
 
 
-def test_flip_cannot_alternate_without_the_epoch():
-    with pytest.raises(ValueError, match="alternating must be told the epoch"):
+def test_flip_needs_the_epoch_to_alternate():
+    with pytest.raises(ValueError, match="alternating needs the epoch: call begin"):
         Flip(alternating=True)(*numbered(2), rng())
 
 

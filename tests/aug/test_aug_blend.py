@@ -7,7 +7,9 @@ from scipy import stats
 from test_aug import UNLIKELY, numbered, rng
 from torch.testing import assert_close
 
-from trainer.aug.blend import CutMix, Cutout, Mixup, RandomErasing, beta
+from trainer.aug.cutout import Cutout
+from trainer.aug.mixing import CutMix, Mixup, beta
+from trainer.aug.random_erasing import RandomErasing
 
 CPU = torch.device("cpu")
 

@@ -9,7 +9,9 @@ from test_aug import UNLIKELY, rng
 from torch.testing import assert_close
 from torchvision.transforms import functional as vision
 
-from trainer.aug.color import ColorJitter, Noise, PcaColor, turn
+from trainer.aug.color_jitter import ColorJitter, hue_rotation
+from trainer.aug.noise import Noise
+from trainer.aug.pca_color import PcaColor
 
 SHIFT, SCALE = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1), torch.tensor([0.25, 0.2, 0.3]).view(3, 1, 1)
 
@@ -68,11 +70,11 @@ def test_color_jitter_without_hue_is_torchvisions_where_nothing_is_cut():
 
 def test_a_third_of_a_turn_is_torchvisions_hue_of_a_third():
     values = torch.rand(1, 3, 4, 4, generator=rng())
-    ours = torch.einsum("bdc,bchw->bdhw", turn(torch.tensor([2 * np.pi / 3])), values)
+    ours = torch.einsum("bdc,bchw->bdhw", hue_rotation(torch.tensor([2 * np.pi / 3])), values)
     assert_close(
         ours, vision.adjust_hue(values, 1 / 3), rtol=0, atol=1e-5
     )  # float32 through hue, saturation, value and back
-    assert_close(turn(torch.zeros(1))[0], torch.eye(3))
+    assert_close(hue_rotation(torch.zeros(1))[0], torch.eye(3))
 
 
 @pytest.mark.parametrize("channels", [1, 3])

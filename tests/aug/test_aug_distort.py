@@ -7,7 +7,7 @@ from scipy import ndimage, stats
 from test_aug import rng
 from test_aug_warp import assert_uniform, positions
 
-from trainer.aug.distort import Elastic, RadialDistortion, Perspective
+from trainer.aug.distortion import Elastic, Perspective, RadialDistortion
 
 
 def looked_at(transform, count=300, height=21, width=25):

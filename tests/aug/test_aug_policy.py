@@ -9,7 +9,9 @@ from test_aug import UNLIKELY, rng
 from test_aug_color import SCALE, SHIFT, knowing, standardised
 from torch.testing import assert_close
 
-from trainer.aug.policy import OPERATIONS, RandAugment, TrivialAugment
+from trainer.aug.operations import OPERATIONS
+from trainer.aug.randaugment import RandAugment
+from trainer.aug.trivial_augment import TrivialAugment
 
 
 def photographs(count=6):

@@ -8,11 +8,11 @@ from scipy import ndimage, stats
 from test_aug import UNLIKELY, rng
 from torch.testing import assert_close
 
-from trainer.aug.affine import Affine, ResizedCrop, Rotate, Shear, ScaleXY, Translate
-from trainer.aug.crop import Crop
-from trainer.aug.distort import RadialDistortion
+from trainer.aug.affine import Affine, Rotate, ScaleXY, Shear, Translate
+from trainer.aug.crop import Crop, ResizedCrop
+from trainer.aug.distortion import RadialDistortion
 from trainer.aug.flip import Flip
-from trainer.base.warp import Fused, fuse_warps, product, rotation, scaling, shearing, shifting, uniform, warp
+from trainer.base.warp import FusedWarps, compose, fuse_warps, rotation, scaling, shearing, translation, uniform, warp
 
 MODES = [("constant", "grid-constant"), ("reflect", "reflect"), ("replicate", "nearest")]  # SciPy's words for the same
 # Positions in float32 are good to some 1e-6 of the side; images differ by up to 3 from one pixel to the next.
@@ -67,7 +67,7 @@ def test_a_positive_turn_is_counter_clockwise():
 def test_a_shift_goes_right_and_down():
     expected = torch.zeros(5, 5)
     expected[2:, 1:] = PICTURE[0, 0, :3, :4]
-    assert_close(warp(PICTURE, shifting(*one(1, 2)))[0, 0], expected, **ROUNDING)
+    assert_close(warp(PICTURE, translation(*one(1, 2)))[0, 0], expected, **ROUNDING)
 
 
 def test_scaling_makes_the_picture_wider_and_higher():
@@ -82,7 +82,7 @@ def test_shearing_pushes_rows_and_then_columns_and_keeps_areas():
     out = warp(PICTURE, shear)[0, 0]
     assert_close(out[2], PICTURE[0, 0, 2], **ROUNDING)
     assert_close(out[3, :4], PICTURE[0, 0, 3, 1:], **ROUNDING)  # one below the middle: one to the left
-    assert_close(shearing(*one(0.3, -0.8)), product(shearing(*one(0.3, 0)), shearing(*one(0, -0.8))))
+    assert_close(shearing(*one(0.3, -0.8)), compose(shearing(*one(0.3, 0)), shearing(*one(0, -0.8))))
     assert torch.linalg.det(shearing(*one(0.3, -0.8))).item() == pytest.approx(1, abs=1e-6)
 
 
@@ -97,7 +97,7 @@ class Given:
 
 
 def test_fused_acts_in_the_order_of_the_list():
-    turn, shift = Given(rotation(*one(np.pi / 2))), Given(shifting(*one(1, 2)))
+    turn, shift = Given(rotation(*one(np.pi / 2))), Given(translation(*one(1, 2)))
     one_by_one = warp(warp(PICTURE, turn.given), shift.given)  # exact: right angles and whole pixels
     (together,) = fuse_warps([turn, shift])
     assert_close(together(PICTURE, None, rng())[0], one_by_one, **ROUNDING)
@@ -136,13 +136,13 @@ def test_only_neighbours_of_one_mode_are_fused():
     flip, rotate, shear, crop, last = Flip(), Rotate(), Shear(), Crop(), Translate(mode="reflect")
     assert fuse_warps([flip, rotate, shear, crop, rotate, last]) == [
         flip,
-        Fused(techniques=[rotate, shear]),
+        FusedWarps(warps=[rotate, shear]),
         crop,
         rotate,
         last,
     ]
     assert fuse_warps([last, last, flip, RadialDistortion(), RadialDistortion()]) == [
-        Fused(techniques=[last, last]),
+        FusedWarps(warps=[last, last]),
         flip,
         RadialDistortion(),
         RadialDistortion(),

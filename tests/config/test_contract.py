@@ -110,7 +110,7 @@ def test_every_technique_has_an_option():
         "trainer.reg.stochastic_depth.SurvivingResidual",
     }
     # Base classes of a family.
-    helpers |= {"trainer.norm.Norm", "trainer.aug.affine.Warp", "trainer.init.variance_scaling.Scaled"}
+    helpers |= {"trainer.norm.Norm", "trainer.init.variance_scaling.Scaled"}
     helpers |= {
         "trainer.norm.BatchNorm",
         "trainer.norm.GroupNorm",

@@ -1,4 +1,4 @@
-"""Bending the picture: what no affine map does."""
+"""Non-affine warps: radial distortion, elastic distortion, perspective."""
 
 import math
 from collections.abc import Sequence
@@ -9,19 +9,20 @@ import torch
 from torch import Tensor
 
 from trainer.base.checks import require, require_images, require_one_of
-from trainer.base.warp import PADDING, centred, look_up, uniform, warp
+from trainer.base.warp import PADDING, centered, interpolate, uniform, warp
 
 
 @dataclass(frozen=True, kw_only=True)
 class RadialDistortion:
-    """Radial distortion: the pixel at radius r shows the place at r (1 + k r^2), k ~ U(-strength, strength) (Brown, 1971).
+    """Show at radius r the pixel at r (1 + k r^2), k ~ U(-strength, strength), as a lens does (Brown, 1971).
 
     r is counted in half diagonals. k > 0 bends edges outward (barrel), k < 0 inward (pincushion).
 
     Args:
         strength: largest |k|, in [0, 0.33], where no place is shown twice. Usual: 0.2.
-        mode: what comes in from outside: constant (0, the mean of standardised images), reflect, or replicate.
-    Shapes: images (B, C, H, W). Errors: ValueError. Source: D. C. Brown, "Close-Range Camera Calibration", 1971, first radial term.
+        mode: beyond the edges: constant (0, the mean of standardised images), reflect, or replicate.
+    Shapes: images (B, C, H, W). Errors: ValueError.
+    Source: D. C. Brown, "Close-Range Camera Calibration", 1971, first radial term.
     """
 
     strength: float = 0.2
@@ -34,27 +35,28 @@ class RadialDistortion:
     def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         require_images(images)
         k = uniform(-self.strength, self.strength, len(images), images, rng)
-        places = grid(images)
+        positions = pixel_grid(images)
         height, width = images.shape[2:]
-        radii = (places[0] * width).square() + (places[1] * height).square()
+        radii = (positions[0] * width).square() + (positions[1] * height).square()
         bent = 1 + k.view(-1, 1, 1, 1) * radii / (height**2 + width**2)  # (B, 1, H, W)
-        return look_up(images, places * bent, self.mode), targets
+        return interpolate(images, positions * bent, self.mode), targets
 
 
 @dataclass(frozen=True, kw_only=True)
 class Elastic:
     """Move every pixel by a smooth random field (Simard et al., 2003).
 
-    dx and dy are noise U(-1, 1) a pixel, convolved with a Gaussian of deviation sigma and multiplied by alpha: a deviation of
-    alpha / (sqrt(3) 2 sqrt(pi) sigma) pixels. Sums of so many draws are normal, so a normal field of the same covariance is
-    drawn directly; it is smooth, so a few numbers of each suffice.
+    dx and dy are noise U(-1, 1) a pixel, convolved with a Gaussian of deviation sigma and multiplied by alpha: a
+    deviation of alpha / (sqrt(3) 2 sqrt(pi) sigma) pixels. Sums of so many draws are normal, so a normal field of the
+    same covariance is drawn directly; the field is smooth, so a few draws suffice.
 
     Args:
         alpha: strength in pixels, > 0. Paper: 34, on images of 29x29.
         sigma: deviation of the Gaussian in pixels, > 0. Paper: 4.
-        mode: what comes in from outside: constant (0, the mean of standardised images), reflect, or replicate.
-    Shapes: images (B, C, H, W). Errors: ValueError. Source: ICDAR 2003, "Best Practices for Convolutional Neural Networks Applied
-    to Visual Document Analysis", section 2. Differs from the paper: normal noise, of the uniform one's variance.
+        mode: beyond the edges: constant (0, the mean of standardised images), reflect, or replicate.
+    Shapes: images (B, C, H, W). Errors: ValueError. Source: ICDAR 2003, "Best Practices for Convolutional Neural
+    Networks Applied to Visual Document Analysis", section 2. Differs from the paper: normal noise, of the uniform one's
+    variance.
     """
 
     alpha: float = 34.0
@@ -68,25 +70,25 @@ class Elastic:
     def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         require_images(images)
         height, width = images.shape[2:]
-        down, along = (smoother(size, self.sigma, images.device).to(images.dtype) for size in (height, width))
-        draws = torch.randn(
-            len(images), 2, down.shape[1], along.shape[1], generator=rng, device=images.device, dtype=images.dtype
-        )
+        down, along = (smoothing(size, self.sigma, images.device).to(images.dtype) for size in (height, width))
+        shape = (len(images), 2, down.shape[1], along.shape[1])
+        draws = torch.randn(shape, generator=rng, device=images.device, dtype=images.dtype)
         field = (down @ (draws * (self.alpha / math.sqrt(3))) @ along.T) * 2  # (B, 2, H, W), in half pixels
         field[:, 0] /= width
         field[:, 1] /= height
-        return look_up(images, grid(images) + field, self.mode), targets
+        return interpolate(images, pixel_grid(images) + field, self.mode), targets
 
 
 @dataclass(frozen=True, kw_only=True)
 class Perspective:
-    """Look at each image from aside: its corners move inward by (x, y), x ~ U(0, fraction W / 2) and y ~ U(0, fraction H / 2) for each.
+    """Move each corner of the image inward by (x, y), x ~ U(0, fraction W / 2) and y ~ U(0, fraction H / 2).
 
     Args:
-        fraction: of the way to the middle that a corner goes at most, in [0, 0.66]; beyond, corners could fold in. Usual: 0.5.
-        mode: what comes in from outside: constant (0, the mean of standardised images), reflect, or replicate.
+        fraction: largest part of the way to the middle, in [0, 0.66]; beyond, corners could fold in. Usual: 0.5.
+        mode: beyond the edges: constant (0, the mean of standardised images), reflect, or replicate.
     Shapes: images (B, C, H, W). Errors: ValueError.
-    Source: Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3, for the map onto four corners.
+    Source: Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3, for the map onto four
+    corners.
     """
 
     fraction: float = 0.5
@@ -102,50 +104,37 @@ class Perspective:
         inward = torch.rand(2, 4, len(images), generator=rng, device=images.device) * self.fraction
         across, down = (1 - inward[0]) * (width / 2), (1 - inward[1]) * (height / 2)
         x, y = (-across[0], across[1], across[2], -across[3]), (-down[0], -down[1], down[2], down[3])
-        columns = square_to(x, y).unbind(2)
-        # The inverse but for its length, which the division in the warp takes out.
+        columns = square_to_corners(x, y).unbind(2)
+        # The inverse up to a factor, which the division in the warp takes out.
         u, v, depth = (torch.linalg.cross(columns[one - 2], columns[one - 1]) for one in range(3))
-        return warp(
-            images,
-            torch.stack([width * (u - depth / 2), height * (v - depth / 2), depth], 1),
-            self.mode,
-            projective=True,
-        ), targets
+        inverse = torch.stack([width * (u - depth / 2), height * (v - depth / 2), depth], 1)
+        return warp(images, inverse, self.mode, projective=True), targets
 
 
-def square_to(x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
-    """Projective maps (B, 3, 3) of the square (0, 0), (1, 0), (1, 1), (0, 1) onto four corners, (B,) each."""
+def square_to_corners(x: Sequence[Tensor], y: Sequence[Tensor]) -> Tensor:
+    """Return projective maps (B, 3, 3) of the square (0, 0), (1, 0), (1, 1), (0, 1) onto four corners, (B,) each."""
     right_x, right_y, left_x, left_y = x[1] - x[2], y[1] - y[2], x[3] - x[2], y[3] - y[2]
     sum_x, sum_y = x[0] - x[1] + x[2] - x[3], y[0] - y[1] + y[2] - y[3]
     area = right_x * left_y - right_y * left_x
     g, h = (sum_x * left_y - sum_y * left_x) / area, (right_x * sum_y - right_y * sum_x) / area
-    rows = [
-        x[1] - x[0] + g * x[1],
-        x[3] - x[0] + h * x[3],
-        x[0],
-        y[1] - y[0] + g * y[1],
-        y[3] - y[0] + h * y[3],
-        y[0],
-        g,
-        h,
-        torch.ones_like(g),
-    ]
-    return torch.stack(rows, 1).view(-1, 3, 3)
+    first = [x[1] - x[0] + g * x[1], x[3] - x[0] + h * x[3], x[0]]
+    second = [y[1] - y[0] + g * y[1], y[3] - y[0] + h * y[3], y[0]]
+    return torch.stack([*first, *second, g, h, torch.ones_like(g)], 1).view(-1, 3, 3)
 
 
-def grid(images: Tensor) -> Tensor:
-    """Where the pixels are, (2, H, W), x and y from -1 to 1 between the outer edges of the image."""
+def pixel_grid(images: Tensor) -> Tensor:
+    """Return the positions of the pixels, (2, H, W), x and y from -1 to 1 between the outer edges of the image."""
     height, width = images.shape[2:]
-    x, y = centred(width, images) * (2 / width), centred(height, images) * (2 / height)
+    x, y = centered(width, images) * (2 / width), centered(height, images) * (2 / height)
     return torch.stack([x.expand(height, width), y.unsqueeze(1).expand(height, width)])
 
 
 @cache
-def smoother(size: int, sigma: float, device: torch.device) -> Tensor:
-    """A matrix A (size, R) that makes of R independent normal numbers a line of noise convolved with a Gaussian of sum 1.
+def smoothing(size: int, sigma: float, device: torch.device) -> Tensor:
+    """Return A (size, R) that makes of R independent normal draws a line of noise convolved with a Gaussian of sum 1.
 
-    A A^T is the covariance of such a line, sum_t g(i - t) g(j - t); directions with less than a millionth of the largest variance
-    are left out.
+    A A^T is the covariance of such a line, sum_t g(i - t) g(j - t); directions with less than a millionth of the
+    largest variance are left out.
     """
     reach = math.ceil(6 * sigma)
     lags = torch.arange(-reach, reach + 1, dtype=torch.float64)
