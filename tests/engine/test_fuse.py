@@ -1,11 +1,11 @@
-"""Folding: the same outputs to 1e-5 without the norms, and what is left alone."""
+"""Fusing batch norms: the same outputs to 1e-5 without the norms, and what is left alone."""
 
 import pytest
 import torch
 from torch import nn
 
 from trainer.engine.build import build_run
-from trainer.engine.fuse import fold
+from trainer.engine.fuse import fuse
 from trainer.norm import Batch
 
 
@@ -43,24 +43,24 @@ def test_outputs_are_the_same_without_the_norms(words, left, composed):
     images = run.train.images[:64]
     model = trained(run.model, images)
     found = norms(model)
-    folded, count = fold(model, images[:2])
-    assert (norms(folded), count) == (left, found - left) and norms(model) == found
-    torch.testing.assert_close(folded(images), model(images), rtol=1e-5, atol=1e-5 * model(images).abs().max().item())
+    fused, count = fuse(model, images[:2])
+    assert (norms(fused), count) == (left, found - left) and norms(model) == found
+    torch.testing.assert_close(fused(images), model(images), rtol=1e-5, atol=1e-5 * model(images).abs().max().item())
 
 
 def test_a_layer_and_its_norm_become_one_matrix_and_one_shift():
     linear, norm = nn.Linear(3, 2), Batch()(2)
     model = trained(nn.Sequential(linear, norm), torch.randn(20, 3))
-    (merged, _), _ = fold(model, torch.randn(2, 3))
+    (merged, _), _ = fuse(model, torch.randn(2, 3))
     shrink = norm.weight / (norm.running_var + 1e-5).sqrt()
     torch.testing.assert_close(merged.weight, linear.weight * shrink[:, None])
     torch.testing.assert_close(merged.bias, (linear.bias - norm.running_mean) * shrink + norm.bias)
 
 
-def test_a_model_in_training_is_folded_as_it_is_in_evaluation():
+def test_a_model_in_training_is_fused_as_in_evaluation():
     model = nn.Sequential(nn.Linear(3, 4), Batch()(4), nn.Dropout(0.5), nn.Linear(4, 2))
     images = torch.randn(20, 3)
     expected = trained(model, images)(images)
-    folded, count = fold(model.train(), images)
-    assert count == 1 and model.training and not folded.training
-    torch.testing.assert_close(folded(images), expected)
+    fused, count = fuse(model.train(), images)
+    assert count == 1 and model.training and not fused.training
+    torch.testing.assert_close(fused(images), expected)

@@ -1,4 +1,4 @@
-"""The machine: which device, which precision, how large."""
+"""Device of a run: threads, precision, memory errors, description."""
 
 import contextlib
 import platform
@@ -8,16 +8,19 @@ import torch
 
 from trainer.base.errors import ConfigError, MachineError
 
-ALL_THREADS = torch.get_num_threads()  # before anyone sets another number
+ALL_THREADS = torch.get_num_threads()  # before a run sets another number
 
 
 def use_threads(threads: int | str) -> None:
-    """Compute with so many CPU threads; `auto` is what torch chose when it was imported."""
+    """Set the number of CPU threads; `auto` is the number that torch chose when it was imported."""
     torch.set_num_threads(ALL_THREADS if threads == "auto" else threads)
 
 
 def pick(name: str) -> torch.device:
-    """`auto` takes CUDA, then MPS, then the CPU. Errors: MachineError where the device is not there."""
+    """Return the device of a name; `auto` is CUDA, else MPS, else the CPU.
+
+    Errors: ConfigError for an unknown name, MachineError where this machine lacks the device.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
@@ -27,31 +30,30 @@ def pick(name: str) -> torch.device:
     if device.type == "cuda":
         count = torch.cuda.device_count()
         if (device.index or 0) >= count:
-            raise MachineError(
-                f"device={name}: this machine has {count} CUDA devices that torch can use; try device=auto, device=cpu"
-            )
+            has = f"this machine has {count} CUDA devices that torch can use"
+            raise MachineError(f"device={name}: {has}; try device=auto, device=cpu")
         return torch.device("cuda", device.index or 0)
     if device.type == "mps" and not torch.backends.mps.is_available():
-        raise MachineError("device=mps: this machine has none that torch can use; try device=auto, device=cpu")
+        raise MachineError("device=mps: this machine has no MPS device that torch can use; try device=auto, device=cpu")
     return device
 
 
 def autocast(device: torch.device, precision: str) -> Callable[[], contextlib.AbstractContextManager]:
-    """A factory for the context of the forward pass: bf16 where asked, nothing else in fp32."""
+    """Return a factory for the context of the forward pass: autocast for bf16, an empty one for fp32."""
     if precision == "bf16":
         return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
     return contextlib.nullcontext
 
 
 def out_of_memory(error: Exception) -> bool:
-    """Whether an exception says that there was no room: CUDA's, Python's or that of torch on the CPU."""
+    """Return whether an exception is one of memory: CUDA's, Python's or that of torch on the CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
 
 
 def describe(device: torch.device) -> str:
+    """Return the device with its name and memory, or with the CPU's architecture and threads."""
     if device.type == "cuda":
         properties = torch.cuda.get_device_properties(device)
         return f"{device} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"
-    return (
-        f"{device} ({platform.machine()}, {torch.get_num_threads()} thread{'s' if torch.get_num_threads() > 1 else ''})"
-    )
+    threads = torch.get_num_threads()
+    return f"{device} ({platform.machine()}, {threads} thread{'s' if threads > 1 else ''})"

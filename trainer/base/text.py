@@ -1,4 +1,4 @@
-"""Text for people: names without control characters, and the names that look most like a mistyped one."""
+"""Text for messages: without control characters, and with the nearest known names of a mistyped one."""
 
 import difflib
 import re
@@ -25,7 +25,7 @@ def did_you_mean(word: str, words: Sequence[str], prefix: str = "") -> str:
     """Return `did you mean optimizer=adam?`, or the list of all words where none is similar.
 
     Args:
-        prefix: what stands before each word when it is typed, as `optimizer=`.
+        prefix: typed before each word, as `optimizer=`.
     """
     near = [f"{prefix}{known}" for known in nearest(word, words)]
     if near:

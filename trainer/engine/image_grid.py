@@ -28,7 +28,7 @@ BATCH = 64  # samples that may be blended with one another
 
 @dataclass(frozen=True, kw_only=True)
 class ImageGrid:
-    """Images in rows and columns: each row a sample followed by its augmented views; without augmentations, only samples.
+    """Images in rows and columns: each row a sample and its augmented views; without augmentations, samples only.
 
     Args:
         images: (rows, columns, H, W, 3) in [0, 1].
@@ -89,9 +89,9 @@ def samples_only(images: Tensor, targets: Tensor, data: Splits, apply: Callable)
 
 
 def colors(images: Tensor, apply: Callable) -> Tensor:
-    """Return preprocessed images (B, C, H, W) as (B, H, W, 3) in [0, 1]: in their own colours where `apply` is invertible.
+    """Return preprocessed images (B, C, H, W) as (B, H, W, 3) in [0, 1].
 
-    Others are stretched to the full range, each by itself.
+    They have their own colours where `apply` is invertible; else each is stretched to the full range.
     """
     if isinstance(apply, Invertible):
         images = apply.invert(images).clamp(0, 1)
@@ -103,7 +103,7 @@ def colors(images: Tensor, apply: Callable) -> Tensor:
 
 
 def label(target: Tensor, data: Splits) -> str:
-    """Return the one or two most probable classes of a soft label, with their probabilities; of a regression the value."""
+    """Return the two most probable classes of a soft label with their probabilities, or the value of a regression."""
     if data.task == "regression":
         return f"{target[0]:.3g}"
     p = torch.stack([1 - target[0], target[0]]) if data.task == "binary" else target

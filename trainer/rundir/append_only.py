@@ -6,18 +6,18 @@ from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
-BUFFERED = 8192  # bytes that wait for one write
+BUFFERED = 8192  # bytes for one write
 
 
 class AppendOnlyFile:
     """Append-only file; a short write is cut back to the last full record and retried at the next flush.
 
-    Records wait in memory until 8 KiB are there or `flush` is called. Nothing is lost if the disk has space again before
-    the end. A retry writes the same bytes, so that a reader that has met a partial record can continue behind it.
+    Records wait in memory until 8 KiB are there or `flush` is called. Nothing is lost if the disk has space again
+    before the file is closed. A retry writes the same bytes: a reader that has met a partial record can continue there.
 
     Args:
-        path: of the file, in a folder that is made where its parent exists; existing content stays.
-        on_error: takes the error of every flush that fails; None raises it.
+        path: of the file; its folder is made where the parent exists, and existing content stays.
+        on_error: called with the error of every flush that fails; None raises it.
     Errors: OSError where there is no `on_error`.
     """
 
@@ -30,23 +30,23 @@ class AppendOnlyFile:
         self._length = 0
         self._pending: list[tuple[int, bytes]] = []
         self._buffered = 0
-        with suppress(OSError):  # the first flush meets it again
+        with suppress(OSError):  # the first flush tries again
             self._open()
 
     @property
     def pending_since(self) -> int | None:
-        """The first step of which a record waits; None where none waits."""
+        """The first step of which a record is not yet written; None where all are."""
         return next((step for step, _ in self._pending if step), None)
 
     def write(self, record: bytes) -> None:
-        """Append a record; it may wait for the next flush."""
+        """Append a record; it is buffered until the next flush."""
         self._pending.append((self.step, record))
         self._buffered += len(record)
         if self._buffered >= BUFFERED and self.complete:
             self.flush()
 
     def flush(self) -> None:
-        """Write the records that wait."""
+        """Write the buffered records."""
         if self._pending:
             self._try(self._write_pending)
 

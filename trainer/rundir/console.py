@@ -1,4 +1,4 @@
-"""Console of a run: the terminal and, in the same words, run.log."""
+"""Console of a run: the terminal and run.log, with the same text."""
 
 import sys
 import time
@@ -19,7 +19,7 @@ SECONDS_BETWEEN_DRAWS = 0.25
 
 
 class Log:
-    """run.log, as rich writes to it. A full disk gives one warning and ends nothing; every flush tries again."""
+    """run.log as a file that rich writes to. A full disk gives one warning; every flush tries again."""
 
     def __init__(self, path: Path, warn: Callable[[str], None]) -> None:
         self._path = path
@@ -37,23 +37,24 @@ class Log:
         self._lines.write(text.encode())
 
     def flush(self) -> None:
-        """Write what waits."""
+        """Write the buffered text."""
         self._lines.flush()
 
     def _failed(self, error: OSError) -> None:
         if not self._warned:
             self._warned = True
-            self._warn(f"warning: {printable(self._path)}: incomplete from here on ({error.strerror}); training continues")
+            reason = f"incomplete from here on ({error.strerror})"
+            self._warn(f"warning: {printable(self._path)}: {reason}; training continues")
 
 
 class Console:
     """The terminal and, where a run has a directory, its run.log.
 
-    A terminal shows a progress bar below the lines; elsewhere there are only the lines, one an evaluation. If a full disk
-    stops one of the two, the other one says so.
+    A terminal shows a progress bar below the lines; other outputs get the lines alone, one per evaluation. If one of
+    the two cannot be written, the other holds a warning.
 
     Args:
-        log: run.log; None for none.
+        log: path of run.log; None for no log.
         silent: print nothing on the terminal.
     """
 
@@ -66,23 +67,23 @@ class Console:
 
     @property
     def incomplete(self) -> list[str]:
-        """Return `run.log` where the disk does not hold all of it."""
+        """`run.log` if the disk does not hold all of it."""
         return ["run.log"] if self._file is not None and not self._file.complete else []
 
     def print(self, what: object = "") -> None:
-        """Print a line or a table; markup is text, and control characters are shown as `?`."""
+        """Print a line or a table, without markup; control characters become `?`."""
         what = printable(what) if isinstance(what, str) else what
         self._print_on_terminal(what)
         if self._log is not None:
             self._log.print(what, markup=False, soft_wrap=isinstance(what, str))
 
     def log_only(self, text: str) -> None:
-        """Write to run.log alone."""
+        """Write a line to run.log and not to the terminal."""
         if self._log is not None:
             self._log.print(text, markup=False, soft_wrap=True)
 
     def flush(self) -> None:
-        """Write what waits for run.log."""
+        """Write the text buffered for run.log."""
         if self._file is not None:
             self._file.flush()
 
@@ -100,7 +101,12 @@ class Console:
                 self._file.write(f"warning: {reason}; training continues\n")
 
     def print_settings(self, rows: Iterable[tuple[str, str, str, bool]], facts: Iterable[tuple[str, str]]) -> None:
-        """Print the table at the start: (group, option, settings, differs from the defaults), and facts about the run."""
+        """Print the table at the start of a run.
+
+        Args:
+            rows: group, option, settings, and True if any of them differs from the defaults.
+            facts: name and value of what is not a setting: samples, parameters, device.
+        """
         table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
         for group, option, settings, differs in rows:
             mark, style = ("*", "bold") if differs else (" ", None)
@@ -111,7 +117,7 @@ class Console:
         self.print("(* differs from the defaults)")
 
     def print_evaluation(self, now: Clock, epochs: int, train: Mapping[str, float], val: Mapping[str, float]) -> None:
-        """Print one line for an evaluation of the validation split."""
+        """Print an evaluation of the validation split in one line."""
         epoch = now.step / now.steps_per_epoch
         shown = f"{epoch:.0f}" if epoch == int(epoch) else f"{epoch:.2f}"
         place = f"epoch {shown:>{len(str(epochs))}}/{epochs}"
@@ -127,12 +133,13 @@ class Console:
             TextColumn("{task.fields[point]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
         )
         hidden = not self.terminal.is_terminal
-        with Progress(*columns, console=self.terminal, refresh_per_second=4, transient=True, disable=hidden) as progress:
+        options = {"refresh_per_second": 4, "transient": True, "disable": hidden}
+        with Progress(*columns, console=self.terminal, **options) as progress:
             yield Bar(progress, progress.add_task("", total=total, epoch="", point=""), epochs)
 
 
 class Bar:
-    """Progress bar of a run; does nothing where there is no terminal."""
+    """Progress bar of a run; does nothing without a terminal."""
 
     def __init__(self, progress: Progress, task: int, epochs: int) -> None:
         self._progress = progress
@@ -141,7 +148,7 @@ class Bar:
         self._drawn = 0.0
 
     def advance(self, now: Clock, point: Mapping[str, float] | None = None) -> None:
-        """Move to `now`, four times a second at most unless there is a new point (loss, score, throughput) to show."""
+        """Move to `now`, at most four times a second unless there is a new log point (loss, score, throughput)."""
         recent = time.monotonic() - self._drawn < SECONDS_BETWEEN_DRAWS
         if self._progress.disable or (point is None and recent):
             return
@@ -154,10 +161,10 @@ class Bar:
 
 
 def figures(scores: Mapping[str, float | None]) -> str:
-    """Return scores in a line, as `loss 0.1234  accuracy 0.9800`."""
+    """Return scores as `loss 0.1234  accuracy 0.9800`."""
     return "  ".join(f"{name} {figure(value)}" for name, value in scores.items())
 
 
 def figure(value: float | None) -> str:
-    """Return a score with four digits; None is a non-finite one."""
+    """Return a score with four decimals; `nan` for None, which stands for a non-finite one."""
     return "nan" if value is None else f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3e}"

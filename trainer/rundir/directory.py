@@ -1,4 +1,4 @@
-"""The run directory: one folder a run, created once, locked while it is written to."""
+"""Run directory: created once for each run, and locked while a process writes to it."""
 
 import json
 import platform
@@ -23,7 +23,7 @@ SLUG_LENGTH = 100
 
 
 def slug(overrides: Sequence[str]) -> str:
-    """Return the overrides as one part of a path, at most 100 letters, digits and `._+-`; `defaults` for none.
+    """Return overrides as one part of a path, of at most 100 letters, digits and `._+-`; `defaults` for none.
 
     `optimizer=adam reg=[l2,dropout]` becomes `optimizer-adam+reg-l2-dropout`, without a character that is special to a
     shell, a file system or Hydra's grammar, so that a run's directory can be typed as a value.
@@ -35,9 +35,9 @@ def slug(overrides: Sequence[str]) -> str:
 
 
 def make_unique(parent: Path, name: str) -> Path:
-    """Make the folder `parent/name`, or `parent/name-2` and so on where that exists; making it claims it.
+    """Make the folder `parent/name`, or the first free one of `parent/name-2`, `parent/name-3`, ...
 
-    Errors: MachineError where it cannot be made.
+    Making it claims it: two processes never get the same one. Errors: MachineError if it cannot be made.
     """
     hint = "choose another place with output=DIR"
     try:
@@ -54,19 +54,19 @@ def make_unique(parent: Path, name: str) -> Path:
         what = f"the run's folder cannot be made there ({error.strerror})"
         raise MachineError(f"output={printable(parent)}: {what}; {hint}") from None
     except ValueError:
-        raise MachineError(f"output={printable(parent)}: not a name that a file system takes; {hint}") from None
+        raise MachineError(f"output={printable(parent)}: not a valid path; {hint}") from None
 
 
 def create(output: Path, overrides: Sequence[str], sweep: Path | None = None, exact: Path | None = None) -> Path:
-    """Create a run's own folder: `output/DATE/TIME-SLUG`, `SLUG` in a sweep's folder, or the one asked for.
+    """Create the directory of a run: `output/DATE/TIME-SLUG`, `SLUG` in a sweep's folder, or `exact`.
 
     Args:
-        exact: the folder asked for, which must be new or empty.
+        exact: the directory to use, which must be new or empty.
     Errors: MachineError.
     """
     if exact is not None:
         if exact.is_dir() and any(exact.iterdir()):
-            raise MachineError(f"hydra.run.dir={printable(exact)}: not empty; a run needs a folder of its own")
+            raise MachineError(f"hydra.run.dir={printable(exact)}: not empty; a run needs its own directory")
         return exact if exact.is_dir() else make_unique(exact.parent, exact.name)
     if sweep is not None:
         return make_unique(sweep, slug(overrides))
@@ -76,9 +76,9 @@ def create(output: Path, overrides: Sequence[str], sweep: Path | None = None, ex
 
 @contextmanager
 def lock(directory: Path) -> Iterator[None]:
-    """Lock a run's directory for this process; a process that dies releases it.
+    """Lock a run's directory for this process; the lock of a dead process is released.
 
-    Errors: MachineError where another process holds it, or it cannot be written to.
+    Errors: MachineError if another process holds it, or it cannot be written to.
     """
     held = FileLock(directory / ".lock")
     try:
@@ -97,7 +97,7 @@ def lock(directory: Path) -> Iterator[None]:
 
 
 def write_config(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Write config.yaml and overrides.txt, each atomically; overrides.txt comes last and makes the folder a run's."""
+    """Write config.yaml and overrides.txt, each atomically; the second one makes the folder a run's directory."""
     saved = {key: value for key, value in OmegaConf.to_container(cfg).items() if keys.is_saved(key)}
     atomic_write(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(saved)).encode())
     lines = [f"{text}\n" for text in overrides if keys.is_saved(keys.key_of(text))]
@@ -105,7 +105,7 @@ def write_config(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> 
 
 
 def write_summary(directory: Path, summary: dict) -> None:
-    """Write summary.json; NaN and Inf, which JSON does not have, become null."""
+    """Write summary.json atomically; NaN and Inf, which JSON does not have, become null."""
     plain = json.loads(json.dumps(summary), parse_constant=lambda name: None)
     atomic_write(directory / "summary.json", f"{json.dumps(plain, indent=2)}\n".encode())
 
@@ -117,10 +117,8 @@ def versions() -> dict[str, str]:
     home = Path(__file__).parent.parent.parent
     if (home / ".git").exists():
         try:
-            asked = subprocess.run(
-                ["git", "-C", str(home), "describe", "--always", "--dirty"], capture_output=True, text=True, timeout=5
-            )
-            known["git"] = asked.stdout.strip()
+            describe = ["git", "-C", str(home), "describe", "--always", "--dirty"]
+            known["git"] = subprocess.run(describe, capture_output=True, text=True, timeout=5).stdout.strip()
         except (OSError, subprocess.TimeoutExpired):
-            pass  # no git on this machine: the version stands alone
+            pass  # no git on this machine
     return {"python": platform.python_version(), **known}

@@ -1,7 +1,7 @@
 """TensorBoard event files, written synchronously in the calling thread.
 
-The writers of tensorboard and torch hand events to a thread of their own. Beside torch's threads on a small machine that
-costs 3 ms a log point instead of 0.05 ms, and a full disk raises in some later, unrelated call.
+The writers of tensorboard and torch hand events to a thread of their own. Beside torch's threads on a small machine
+that costs 3 ms per log point instead of 0.05 ms, and a full disk raises in some later, unrelated call.
 """
 
 import os
@@ -21,11 +21,12 @@ _numbers = count()
 
 
 class EventFile:
-    """One events.out.tfevents file in a folder of its own, which is made.
+    """Event file `events.out.tfevents.*` of a folder, which is made.
 
     Args:
         folder: receives the file.
-        after: the step that a run resumes from: later points of other files in the folder are void. None for a new run.
+        after: step that a run resumes from; TensorBoard drops later points of other files in the folder. None for a new
+            run.
         on_error: as of `AppendOnlyFile`.
     Errors: OSError where there is no `on_error`.
     """
@@ -49,7 +50,7 @@ class EventFile:
 
     @property
     def pending_since(self) -> int | None:
-        """The first step of which an event waits; None where none waits."""
+        """The first step of which an event is not yet written; None where all are."""
         return self._file.pending_since
 
     def add(self, summary: Summary, step: int) -> None:
@@ -58,7 +59,7 @@ class EventFile:
         self._write(Event(wall_time=time.time(), step=step, summary=summary))
 
     def flush(self) -> None:
-        """Write the events that wait."""
+        """Write the buffered events."""
         self._file.flush()
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The one reader of a run's directory: text files of any age and state, from any hand; nothing is built from them."""
+"""Reader of a run's files, tolerant of missing, cut and foreign ones; nothing in them is executed. No torch here."""
 
 import json
 import re
@@ -16,7 +16,7 @@ OVERRIDE = re.compile(r"[ ~+]*['\"]?([A-Za-z_]\w*)[\w./@]*[^=]*(=.*)?", re.DOTAL
 
 
 def read_text(path: Path) -> str:
-    """Return a text file's content with undecodable bytes replaced; empty where it cannot be read."""
+    """Return the content of a text file, with undecodable bytes replaced; empty if it cannot be read."""
     try:
         return path.read_bytes().decode("utf-8", errors="replace")
     except OSError:
@@ -24,7 +24,7 @@ def read_text(path: Path) -> str:
 
 
 def read_mapping(path: Path) -> dict:
-    """Return a YAML or JSON file that holds a mapping; empty where it does not, or cannot be read."""
+    """Return the mapping of a YAML or JSON file; empty if it holds anything else, or cannot be read."""
     try:
         content = json.loads(read_text(path)) if path.suffix == ".json" else read_yaml(path)
     except (DataError, ValueError, RecursionError):
@@ -33,18 +33,18 @@ def read_mapping(path: Path) -> dict:
 
 
 def read_summary(directory: Path) -> dict:
-    """Return summary.json; empty where there is none that can be read."""
+    """Return summary.json; empty if it is missing or cannot be read."""
     return read_mapping(directory / "summary.json")
 
 
 def read_status(directory: Path) -> Status | None:
-    """Return how a run ended; None where its summary does not say it."""
+    """Return the status of a run; None if its summary does not hold one."""
     status = read_summary(directory).get("status")
     return Status(status) if isinstance(status, str) and status in set(Status) else None
 
 
 def read_rows(directory: Path, *splits: str) -> Iterator[dict]:
-    """Yield the rows of metrics.jsonl, of the given splits or of all; lines that are cut off or foreign are left out."""
+    """Yield the rows of metrics.jsonl, of the given splits or of all, without lines that are cut off or foreign."""
     names = [f'"{split}"' for split in splits]
     for line in read_text(directory / "metrics.jsonl").splitlines():
         if names and not any(name in line for name in names):
@@ -58,14 +58,14 @@ def read_rows(directory: Path, *splits: str) -> Iterator[dict]:
 
 
 def completed_summary(directory: Path) -> dict | None:
-    """Return the summary of a run that finished or stopped early; None for another, or where it lacks a run's figures."""
+    """Return the summary of a run that finished or stopped early; None for any other, or if it lacks figures."""
     summary = read_summary(directory)
-    whole = isinstance(summary.get("steps"), int) and isinstance(summary.get("best", 0), dict | None)
-    return summary if whole and summary.get("status") in COMPLETE else None
+    valid = isinstance(summary.get("steps"), int) and isinstance(summary.get("best", 0), dict | None)
+    return summary if valid and summary.get("status") in COMPLETE else None
 
 
 def describe_end(summary: Mapping) -> str:
-    """Return how an incomplete run ended, as `diverged at step 12`; empty for a complete one."""
+    """Return the end of an incomplete run, as `diverged at step 12`; empty for a complete one."""
     if summary.get("status") in COMPLETE:
         return ""
     when = f" after {summary['steps']} steps" if "steps" in summary else ""
@@ -80,7 +80,10 @@ def best_score(summary: Mapping, monitor: str) -> float | None:
 
 
 def read_overrides(directory: Path, name: str = "overrides.txt") -> list[str]:
-    """Return the overrides of a run, one a line. Errors: DataError where there are none, or lines that no run writes."""
+    """Return the overrides of a run, one per line.
+
+    Errors: DataError if the file is missing or holds lines that no run writes.
+    """
     try:
         lines = [line for line in (directory / name).read_bytes().decode("utf-8").split("\n") if line]
     except (OSError, ValueError):
@@ -93,12 +96,12 @@ def read_overrides(directory: Path, name: str = "overrides.txt") -> list[str]:
 
 
 def why_no_run(directory: Path) -> str:
-    """Return why a directory is not that of a run, and what may have been meant."""
+    """Return the reason why a directory cannot be resumed, and a hint."""
     if runs := sorted(file.parent for file in directory.glob("*/overrides.txt")):
         unfinished = next((run for run in runs if not completed_summary(run)), None)
-        one = f"resume one run of it with resume={printable(unfinished)}, " if unfinished else ""
+        one = f"resume one run with resume={printable(unfinished)}, or " if unfinished else ""
         again = f"repeat the sweep's command with hydra.sweep.dir={printable(directory)}"
-        return f"the folder of a sweep; {one}or {again} to continue all {len(runs)}"
+        return f"the folder of a sweep; {one}{again} to continue all {len(runs)}"
     siblings = [file.parent.name for file in directory.parent.glob("*/overrides.txt")]
     near = nearest(directory.name, siblings, 1)
     hint = f"; did you mean {printable(directory.parent / near[0])}?" if near else ""
@@ -106,7 +109,7 @@ def why_no_run(directory: Path) -> str:
 
 
 def read_config(directory: Path, key: str = "resume") -> dict:
-    """Return config.yaml as plain values with references to other keys, and nothing that could do more.
+    """Return config.yaml as plain values and references to other keys, without other interpolations.
 
     Args:
         key: the key that names the directory, for the message.
@@ -115,11 +118,11 @@ def read_config(directory: Path, key: str = "resume") -> dict:
     saved = read_yaml(directory / "config.yaml")
     place = f"{key}={printable(directory)}"
     groups = [group for group, option in catalog.defaults().items() if isinstance(option, str)]
-    whole = isinstance(saved, dict) and isinstance(saved.get("epochs"), int)
-    if not whole or not all(isinstance(saved.get(group), dict) for group in groups):
+    valid = isinstance(saved, dict) and isinstance(saved.get("epochs"), int)
+    if not valid or not all(isinstance(saved.get(group), dict) for group in groups):
         raise DataError(f"{place}: its config.yaml is not that of a run")
     for path, value in leaves(saved):
         if has_resolver(str(value)):
-            source = "from the environment or a function, which no run's may"
+            source = "from the environment or a function, which a run's config.yaml never does"
             raise DataError(f"{place}: its config.yaml takes {printable(path)} {source}")
     return saved

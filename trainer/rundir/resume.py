@@ -1,4 +1,4 @@
-"""Resuming a run: which one, with which overrides, and what has changed since. No torch here."""
+"""Resume a run: find it, merge its overrides with those typed, and check what has changed. No torch here."""
 
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -13,12 +13,12 @@ from trainer.config.keys import Role, key_of, role_of
 from trainer.config.untrusted import quote, unquote
 from trainer.rundir.reader import completed_summary, read_config, read_overrides
 
-TOLERANT_TASKS = ("compare",)  # they show the text of a run and build nothing from it
-FIXED_PARTS = ("optimizer", "model", "averaging")  # the state of one class fits no other
+TOLERANT_TASKS = ("compare",)  # show runs as far as their files can be read
+FIXED_PARTS = ("optimizer", "model", "averaging")  # the state of one class does not fit another
 
 
 def expand(overrides: Sequence[str]) -> list[str]:
-    """Return the overrides of a command that resumes, behind those of its run; what is typed now wins.
+    """Return the overrides of a command; of one that resumes, those of its run followed by those typed, which win.
 
     `resume=auto` without an unfinished run is dropped: a new run starts. Errors: ConfigError, DataError.
     """
@@ -44,15 +44,20 @@ def expand(overrides: Sequence[str]) -> list[str]:
     if epochs.startswith("+"):
         total = read_config(directory)["epochs"] + int(epochs)
         own = [f"epochs={total}" if key_of(text) == "epochs" else text for text in own]
-    kept = [text for text in before if key_of(text) not in typed and keys.belongs_to_run(key_of(text).strip("'\" "))]
+    kept = [text for text in before if key_of(text) not in typed and keys.belongs_to_run(plain_key(text))]
     return [*kept, *own, f"resume.run={quote(directory)}"]
 
 
+def plain_key(override: str) -> str:
+    """Return the key of an override without the signs and quotes that may surround it in a file of foreign origin."""
+    return key_of(override).strip(" ~+'\"")
+
+
 def newest_unfinished(overrides: Sequence[str], output: Path) -> Path | None:
-    """Return the incomplete run that was started last with the same overrides, but for those that change no result."""
+    """Return the newest incomplete run with the same task and overrides, disregarding those that change no result."""
 
     def shaping(texts: Iterable[str]) -> list[str]:
-        return sorted(text for text in texts if keys.shapes_run(key_of(text)))
+        return sorted(text for text in texts if keys.shapes_run(key_of(text)) or role_of(key_of(text)) is Role.TASK)
 
     for file in sorted(output.glob("*/*/overrides.txt"), key=lambda file: file.stat().st_mtime, reverse=True):
         try:
@@ -65,10 +70,7 @@ def newest_unfinished(overrides: Sequence[str], output: Path) -> Path | None:
 
 
 def check_runs(lists: Iterable[object], task: str | None) -> None:
-    """Check the config.yaml of every run a task will read, before anything else reads it.
-
-    Errors: DataError, unless the task takes a run as far as it can be read.
-    """
+    """Check the config.yaml of every run that a task will read. Errors: DataError, but for tolerant tasks."""
     if task in TOLERANT_TASKS:
         return
     for directory in (Path(str(each)) for runs in lists if isinstance(runs, list) for each in runs):
@@ -77,7 +79,7 @@ def check_runs(lists: Iterable[object], task: str | None) -> None:
 
 
 def changes(directory: Path, cfg: DictConfig) -> dict[str, tuple[object, object]]:
-    """Return the keys of a run whose values differ from those it had, with both values."""
+    """Return the keys whose values differ from those of the run in the directory, with old and new value."""
     before, now = (dict(flat(node)) for node in (read_config(directory), OmegaConf.to_container(cfg)))
     paths = [path for path in {**before, **now} if keys.belongs_to_run(path)]
     return {path: (before.get(path), now.get(path)) for path in paths if before.get(path) != now.get(path)}
@@ -93,26 +95,25 @@ def flat(node: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
 
 
 def require_allowed(changed: Mapping[str, tuple[object, object]], allowed: Sequence[str]) -> None:
-    """Hold changed keys to those that leave a run the same, or that resume.allow names. Errors: ConfigError."""
+    """Refuse changed keys that make another run, unless resume.allow names them. Errors: ConfigError."""
     for part in FIXED_PARTS:
         if f"{part}._target_" in changed:
-            what = f"another {part} cannot continue from the state of the run's own"
+            what = f"another {part} cannot continue from the run's state"
             raise ConfigError(f"resume: {what}; leave {part}= out, or start a new run")
     named = [path for path in changed if any(f"{path}.".startswith(f"{key}.") for key in allowed)]
     blocked = [path for path in changed if path not in named and makes_another_run(path, *changed[path])]
     if blocked:
-        shown = ", ".join(
-            f"{printable(path)} was {one_line(changed[path][0])}, is {one_line(changed[path][1])}" for path in blocked[:5]
-        )
-        hint = f"to continue all the same, write resume.allow=[{printable(','.join(blocked))}]"
-        raise ConfigError(f"resume: another configuration makes another run: {shown}\n{hint}")
+        values = [(path, *map(one_line, changed[path])) for path in blocked[:5]]
+        shown = ", ".join(f"{printable(path)} was {before}, is {now}" for path, before, now in values)
+        hint = f"to change it all the same, add resume.allow=[{printable(','.join(blocked))}]"
+        raise ConfigError(f"resume: the configuration of a run cannot change: {shown}\n{hint}")
 
 
 def makes_another_run(key: str, before: object, now: object) -> bool:
-    """Return whether a run with another value of the key is another run; a longer one is not."""
+    """Return whether a changed value makes another run; a longer run is the same."""
     return keys.shapes_run(key) or (role_of(key) is Role.LENGTH and now < before)
 
 
 def one_line(value: object) -> str:
-    """Return a value as it is typed, cut to a line."""
+    """Return a value as it is typed, in one line of at most 80 characters."""
     return printable(schema.as_typed(value)).replace("\n", " ")[:80]

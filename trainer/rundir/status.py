@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """State of a run: the first five are in summary.json, the others are what a directory without one tells."""
+    """State of a run: summary.json holds one of the first five; the others are read off a directory without it."""
 
     FINISHED = "finished"
     STOPPED = "stopped"  # early, by a rule of the run
