@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy import ndimage, stats
 from test_aug import rng
-from test_aug_warp import assert_uniform, positions
+from test_affine import assert_uniform, positions
 
 from trainer.aug.distortion import Elastic, Perspective, RadialDistortion
 

@@ -6,7 +6,7 @@ import torch
 from PIL import Image, ImageEnhance, ImageOps
 from scipy import ndimage, stats
 from test_aug import UNLIKELY, rng
-from test_aug_color import SCALE, SHIFT, knowing, standardised
+from test_color_jitter import SCALE, SHIFT, knowing, standardised
 from torch.testing import assert_close
 
 from trainer.aug.operations import OPERATIONS
