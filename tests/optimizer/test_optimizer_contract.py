@@ -11,6 +11,7 @@ from torch.testing import assert_close
 
 from trainer.base.errors import ConfigError
 from trainer.config import catalog
+from trainer.config.hydra_context import Invocation
 from trainer.engine import build
 
 OPTIONS = catalog.options("optimizer")
@@ -63,7 +64,7 @@ def made(configuration):
     """The optimizer of an option over a model, and a step: the loss where the closure was asked first."""
 
     def make(option, model, loss):
-        optimizer = build.make_optimizer(configuration(option), model, 64)
+        optimizer = build.make_optimizer(configuration(option), model, 64, Invocation())
 
         def step():
             seen = []
@@ -154,7 +155,7 @@ def test_weights_without_a_gradient_stand_still(option, made):
 @pytest.mark.parametrize("option", OPTIONS)
 def test_the_loss_of_the_closures_first_call_is_returned(option, configuration):
     net = Net()
-    optimizer = build.make_optimizer(configuration(option), net, 64)
+    optimizer = build.make_optimizer(configuration(option), net, 64, Invocation())
     seen = []
 
     def closure():
@@ -190,4 +191,4 @@ def test_what_a_yaml_refuses_the_optimizer_refuses(option, key, configuration):
         if key.complaint(value) is not None:
             OmegaConf.update(cfg, key.path, value)
             with pytest.raises(ConfigError):
-                build.make_optimizer(cfg, Net(), 64)
+                build.make_optimizer(cfg, Net(), 64, Invocation())

@@ -8,6 +8,7 @@ from stepping import made
 from torch import nn
 from torch.testing import assert_close
 
+from trainer.config.hydra_context import Invocation
 from trainer.engine import build
 from trainer.optimizer.muon import orthogonalized
 
@@ -130,7 +131,7 @@ def test_muon_of_a_zero_gradient_stands_still():
 
 def test_muons_parts_keep_rates_of_their_own_and_the_last_layer_is_adamws(composed):
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 8), nn.Linear(8, 3))
-    optimizer = build.make_optimizer(composed("optimizer=muon"), net, 64)
+    optimizer = build.make_optimizer(composed("optimizer=muon"), net, 64, Invocation())
     rates = {id(weight): group["base_lr"] for group in optimizer.param_groups for weight in group["params"]}
     hidden = {id(net[0].weight), id(net[3].weight)}
     assert rates == {id(weight): 0.02 if id(weight) in hidden else 3e-4 for weight in net.parameters()}

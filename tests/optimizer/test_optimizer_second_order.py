@@ -14,8 +14,10 @@ from torch.testing import assert_close
 from trainer.base.errors import ConfigError
 from trainer.engine.build import build_run
 from trainer.optimizer.kfac import Kfac
-from trainer.optimizer.newton import Bfgs, Lbfgs, Newton
-from trainer.optimizer.wrapping import Sam
+from trainer.optimizer.bfgs import Bfgs
+from trainer.optimizer.lbfgs import Lbfgs
+from trainer.optimizer.newton import Newton
+from trainer.optimizer.sam import Sam
 
 EXACT = {"rtol": 1e-9, "atol": 1e-10}  # both sides in float64
 DRAWS = np.random.default_rng(0)
@@ -124,7 +126,7 @@ def test_newton_shows_numbers_that_are_not_finite():
 )
 def test_what_a_matrix_cannot_hold_is_refused(make, limit, need):
     make([torch.zeros(limit, requires_grad=True)])
-    message = f"{need} of N x N numbers: at most {limit} parameters, the model has {limit + 1}; try optimizer=lbfgs, model=linear"
+    message = f"{need} of N x N numbers: at most {limit} parameters, the model has {limit + 1}; try optimizer=lbfgs or model=linear"
     with pytest.raises(ValueError, match=message):
         make([torch.zeros(limit, requires_grad=True), torch.zeros(1, requires_grad=True)])
 
@@ -430,7 +432,7 @@ def test_kfac_sees_only_the_batch_of_its_step():
     net(100 * IMAGES)  # outside of a step
     twin = copy.deepcopy(net)
     twin(100 * IMAGES)
-    assert not optimizer.seen
+    assert not optimizer.captured
 
     def closure():
         net.eval()

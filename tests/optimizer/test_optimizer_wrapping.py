@@ -10,9 +10,12 @@ from torch import nn
 from torch.testing import assert_close
 
 from trainer.base.errors import ConfigError
+from trainer.config.hydra_context import Invocation
 from trainer.engine import build
 from trainer.optimizer.newton import Newton
-from trainer.optimizer.wrapping import Lookahead, Ranger, Sam
+from trainer.optimizer.lookahead import Lookahead
+from trainer.optimizer.ranger import Ranger
+from trainer.optimizer.sam import Sam
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # both sides in float64, weights near 1
 LR, M = 0.05, 0.9
@@ -82,7 +85,10 @@ def test_lookahead_is_the_papers_algorithm(k, alpha):
 def test_lookaheads_yaml_wraps_the_base_it_names(composed):
     layer = nn.Linear(3, 2)
     optimizer = build.make_optimizer(
-        composed("optimizer=lookahead", "optimizer@optimizer.base=adam", "optimizer.base.eps=1e-3"), layer, 64
+        composed("optimizer=lookahead", "optimizer@optimizer.base=adam", "optimizer.base.eps=1e-3"),
+        layer,
+        64,
+        Invocation(),
     )
     assert isinstance(optimizer.base, torch.optim.Adam)
     assert [group["lr"] for group in optimizer.param_groups] == [1e-3] * len(optimizer.param_groups)
@@ -92,11 +98,11 @@ def test_lookaheads_yaml_wraps_the_base_it_names(composed):
 @pytest.mark.parametrize("name", ["lookahead", "sam"])
 def test_a_wrappers_rate_is_the_bases_unless_it_is_given(name, composed):
     layer = nn.Linear(3, 2)
-    usual = build.make_optimizer(composed(f"optimizer={name}"), layer, 64)
-    given = build.make_optimizer(composed(f"optimizer={name}", "optimizer.lr=0.3"), layer, 64)
+    usual = build.make_optimizer(composed(f"optimizer={name}"), layer, 64, Invocation())
+    given = build.make_optimizer(composed(f"optimizer={name}", "optimizer.lr=0.3"), layer, 64, Invocation())
     assert usual.base.param_groups[0]["lr"] == settings("momentum").lr and given.base.param_groups[0]["lr"] == 0.3
     with pytest.raises(ConfigError, match="lr must be > 0, got 0.0"):
-        build.make_optimizer(composed(f"optimizer={name}", "optimizer.lr=0.0"), layer, 64)
+        build.make_optimizer(composed(f"optimizer={name}", "optimizer.lr=0.0"), layer, 64, Invocation())
 
 
 @pytest.mark.parametrize(
@@ -212,7 +218,7 @@ def test_sam_asks_a_base_with_a_line_search_at_the_worst_point_each_time():
 
 
 def test_sam_refuses_a_base_that_differentiates_the_gradient_and_lookahead_passes_the_wish_on():
-    with pytest.raises(ValueError, match="base=newton needs second derivatives.*try optimizer.base=momentum"):
+    with pytest.raises(ValueError, match="base=Newton differentiates the gradient.*try optimizer.base=momentum"):
         Sam([tensor(START)], Newton)
     assert Lookahead([tensor(START)], Newton).create_graph and not Lookahead([tensor(START)], momentum).create_graph
 
@@ -353,5 +359,5 @@ def test_lookahead_around_schedule_free_rests_and_comes_back():
 def test_wrappers_let_their_base_look_at_the_model(composed):
     for words in (["optimizer=lookahead"], ["optimizer=sam"]):
         layer = nn.Linear(3, 2)
-        optimizer = build.make_optimizer(composed(*words, "optimizer@optimizer.base=kfac"), layer, 64)
+        optimizer = build.make_optimizer(composed(*words, "optimizer@optimizer.base=kfac"), layer, 64, Invocation())
         assert optimizer.base.layers == [layer]

@@ -1,24 +1,27 @@
 """Momentum as torch has it, with the option to raise it in stages."""
 
 import torch
+from torch import Tensor
 
 from trainer.base.checks import require
+from trainer.optimizer.base import evaluate_closure
 
 
 class Momentum(torch.optim.SGD):
     """SGD with heavy-ball momentum, the rate outside the velocity: v = m v + g, w -= lr v (Polyak, 1964).
 
-    With `anneal` the momentum rises in stages (Sutskever et al., 2013, eq. 5): in update t from 0
+    With `anneal` the momentum rises in stages (Sutskever et al., 2013, eq. 5): in step t from 0
     m_t = min(1 - 2^(-1 - log2(floor(t / anneal) + 1)), momentum), which is 1/2, 3/4, 5/6, 7/8, ... up to `momentum`.
 
     Args:
+        params: weights, or groups of them.
         lr: learning rate, > 0.
-        momentum: m, share of the velocity kept, in [0, 1). Paper: 0.9 to 0.999.
-        dampening: share of the new gradient left out of the velocity, in [0, 1). Paper: 0.
-        anneal: updates of a stage, >= 0; 0 keeps the momentum where it is. Paper: 250.
+        momentum: m, fraction of the velocity kept, in [0, 1). Paper: 0.9 to 0.999.
+        dampening: fraction of the new gradient left out of the velocity, in [0, 1). Paper: 0.
+        anneal: steps of a stage, >= 0; 0 for a constant momentum. Paper: 250.
         fused: one kernel for all weights.
-    Errors: ValueError. Source: Sutskever et al., ICML 2013, section 3. Differs from the paper: torch's form, whose velocity does not
-    hold the rate (see optimizer=momentum_velocity).
+    Errors: ValueError. Source: Sutskever et al., ICML 2013, section 3.
+    Differs from the paper: torch's form, whose velocity does not hold the rate (see optimizer=momentum_velocity).
     """
 
     def __init__(
@@ -36,18 +39,22 @@ class Momentum(torch.optim.SGD):
         require(">= 0", anneal=anneal)
         super().__init__(params, lr=lr, momentum=momentum, dampening=dampening, fused=fused)
         if anneal:
-            for group in self.param_groups:
-                group |= {
-                    "anneal": anneal,
-                    "final_momentum": momentum,
-                    "step": 0,
-                }  # in the groups, so that checkpoints hold it
-            self.register_step_pre_hook(annealed)
+            for group in self.param_groups:  # in the groups, so that checkpoints hold it
+                group |= {"anneal": anneal, "final_momentum": momentum, "step": 0}
+            self.register_step_pre_hook(anneal_momentum)
 
 
-def annealed(optimizer: torch.optim.Optimizer, arguments: tuple, more: dict) -> None:
-    """Set the momentum of the update that follows; 2^(-1 - log2 s) is 1 / (2 s)."""
-    for group in optimizer.param_groups:
-        stage = group["step"] // group["anneal"] + 1
-        group["momentum"] = min(1 - 1 / (2 * stage), group["final_momentum"])
-        group["step"] += 1
+def anneal_momentum(optimizer: Momentum, arguments: tuple, keywords: dict) -> tuple[tuple, dict]:
+    """Have the step's closure raise the momentum after its evaluation, which may skip the step (a step pre-hook)."""
+    _, *rest = arguments
+    closure = rest[0] if rest else keywords.get("closure")
+
+    def annealed() -> Tensor | None:
+        loss = evaluate_closure(closure) if closure else None
+        for group in optimizer.param_groups:
+            stage = group["step"] // group["anneal"] + 1
+            group["momentum"] = min(1 - 1 / (2 * stage), group["final_momentum"])  # 2^(-1 - log2 s) is 1 / (2 s)
+            group["step"] += 1
+        return loss
+
+    return (optimizer, annealed), {}

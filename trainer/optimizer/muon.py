@@ -1,30 +1,30 @@
-"""Muon, and AdamW for what is no hidden matrix."""
+"""Muon, with AdamW for weights that are no hidden matrix."""
 
 import torch
 from torch import Tensor
 
 from trainer.base.checks import require
-from trainer.optimizer.base import FirstOrder
+from trainer.optimizer.base import FirstOrder, gather_state
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, chosen by Jordan for the slope at 0
 
 
 class Muon(FirstOrder):
-    """Momentum made orthogonal (Jordan et al., 2024), and AdamW (Loshchilov & Hutter, 2019) for the rest.
+    """Orthogonalised momentum (Jordan et al., 2024), and AdamW (Loshchilov & Hutter, 2019) for the rest.
 
     Hidden matrices:  b = m b + (1 - m) g,  u = (1 - m) g + m b (or b without nesterov),
         w = w - lr (weight_decay w + sqrt(max(1, rows / columns)) orthogonal(u))
-    where orthogonal(U S V^T) is nearly U V^T, by ns_steps of a Newton-Schulz iteration. Kernels of convolutions are matrices with
-    one row a channel of the output. Biases, norm scales and the last matrix, which gives the outputs, go to AdamW with a rate of
-    their own; a model of one layer is all AdamW's.
+    where orthogonal(U S V^T) is nearly U V^T, by ns_steps of a Newton-Schulz iteration. Kernels of convolutions are
+    matrices with one row an output channel. Biases, norm scales and the last matrix, which gives the outputs, go to
+    AdamW with a rate of their own; in a model of one layer these are all the weights.
 
     Args:
         params: weights, or groups of them, in the model's order.
         lr: learning rate of the matrices, > 0. Jordan: 0.02.
         momentum: m, in [0, 1). Jordan: 0.95.
-        nesterov: step by the momentum one step ahead. Jordan: yes.
+        nesterov: take the momentum one step ahead. Jordan: yes.
         ns_steps: Newton-Schulz iterations, >= 1. Jordan: 5.
-        weight_decay: share of the rate by which weights shrink a step, >= 0, in both parts. Jordan: 0.
+        weight_decay: a step multiplies the weights by 1 - lr weight_decay, in both parts, >= 0. Jordan: 0.
         adamw_lr: learning rate of the rest, > 0. Jordan: 3e-4.
         adamw_betas: AdamW's decay of the mean and of the mean square, each in [0, 1). Jordan: 0.9 and 0.95.
         adamw_eps: added to AdamW's root, > 0. Jordan: 1e-10.
@@ -52,52 +52,42 @@ class Muon(FirstOrder):
         require("in [0, 1)", adamw_betas=adamw_betas)
         self.momentum, self.nesterov, self.ns_steps = momentum, nesterov, ns_steps
         self.betas, self.eps = adamw_betas, adamw_eps
-        super().__init__(parted(params, lr, adamw_lr), {"weight_decay": weight_decay, "step": 0})
+        super().__init__(split_groups(params, lr, adamw_lr), {"weight_decay": weight_decay, "step": 0})
 
-    def _move(self, group: dict) -> None:
-        weights = [weight for weight in group["params"] if weight.grad is not None]
-        if weights:
+    def _update(self, group: dict) -> None:
+        if any(weight.grad is not None for weight in group["params"]):
             group["step"] += 1
-            updates = self._orthogonal(weights) if group["orthogonal"] else self._adaptive(weights, group["step"])
+            weights, directions = self._orthogonal(group) if group["orthogonal"] else self._adamw(group)
             torch._foreach_mul_(weights, 1 - group["lr"] * group["weight_decay"])
-            torch._foreach_add_(weights, updates, alpha=-group["lr"])
+            torch._foreach_add_(weights, directions, alpha=-group["lr"])
 
-    def _orthogonal(self, weights: list[Tensor]) -> list[Tensor]:
-        grads = [weight.grad for weight in weights]
-        means = self._kept("momentum", weights)
+    def _orthogonal(self, group: dict) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the weights with a gradient and their orthogonal directions."""
+        weights, grads, means = gather_state(self, group, "momentum")
         torch._foreach_lerp_(means, grads, 1 - self.momentum)
         ahead = torch._foreach_lerp(grads, means, self.momentum) if self.nesterov else means
         matrices = [each.flatten(1) for each in ahead]
-        updates: list[Tensor] = [None] * len(weights)
-        for shape in {
-            matrix.shape: None for matrix in matrices
-        }:  # matrices of one size go through the iteration together
+        directions: list[Tensor] = [None] * len(weights)
+        for shape in dict.fromkeys(matrix.shape for matrix in matrices):  # matrices of one shape are iterated together
             alike = [index for index, matrix in enumerate(matrices) if matrix.shape == shape]
             scale = max(1, shape[0] / shape[1]) ** 0.5
-            for index, update in zip(
-                alike, orthogonalized(torch.stack([matrices[index] for index in alike]), self.ns_steps)
-            ):
-                updates[index] = update.to(weights[index].dtype).view_as(weights[index]) * scale
-        return updates
+            batch = orthogonalized(torch.stack([matrices[index] for index in alike]), self.ns_steps)
+            for index, direction in zip(alike, batch):
+                directions[index] = direction.to(weights[index].dtype).view_as(weights[index]) * scale
+        return weights, directions
 
-    def _adaptive(self, weights: list[Tensor], step: int) -> list[Tensor]:
-        grads = [weight.grad for weight in weights]
-        means, squares = self._kept("mean", weights), self._kept("square", weights)
+    def _adamw(self, group: dict) -> tuple[list[Tensor], list[Tensor]]:
+        """Return the weights with a gradient and their AdamW directions."""
+        weights, grads, means, squares = gather_state(self, group, "mean", "square")
         torch._foreach_lerp_(means, grads, 1 - self.betas[0])
         torch._foreach_lerp_(squares, torch._foreach_mul(grads, grads), 1 - self.betas[1])
-        roots = torch._foreach_sqrt(torch._foreach_div(squares, 1 - self.betas[1] ** step))
+        roots = torch._foreach_sqrt(torch._foreach_div(squares, 1 - self.betas[1] ** group["step"]))
         torch._foreach_add_(roots, self.eps)
-        return torch._foreach_div(torch._foreach_div(means, 1 - self.betas[0] ** step), roots)
-
-    def _kept(self, name: str, weights: list[Tensor]) -> list[Tensor]:
-        for weight in weights:
-            if name not in self.state[weight]:
-                self.state[weight][name] = torch.zeros_like(weight)
-        return [self.state[weight][name] for weight in weights]
+        return weights, torch._foreach_div(torch._foreach_div(means, 1 - self.betas[0] ** group["step"]), roots)
 
 
-def parted(params, lr: float, adamw_lr: float) -> list[dict]:
-    """Groups for the hidden matrices and for the rest; keys that a group brings along stay with its weights."""
+def split_groups(params, lr: float, adamw_lr: float) -> list[dict]:
+    """Return groups for the hidden matrices and groups for the rest; a group's own keys stay with its weights."""
     params = list(params)
     groups = params if isinstance(params[0], dict) else [{"params": params}]
     groups = [{**group, "params": list(group["params"])} for group in groups]
@@ -113,7 +103,10 @@ def parted(params, lr: float, adamw_lr: float) -> list[dict]:
 
 
 def orthogonalized(matrices: Tensor, steps: int) -> Tensor:
-    """U S V^T -> nearly U V^T for a batch of matrices (N, rows, columns): x = a x + (b x x^T + c (x x^T)^2) x, from norm 1."""
+    """Return nearly U V^T for each U S V^T of a batch (N, rows, columns).
+
+    From norm 1, x = a x + (b x x^T + c (x x^T)^2) x.
+    """
     a, b, c = COEFFICIENTS
     x = matrices.bfloat16() if matrices.is_cuda else matrices
     tall = x.shape[1] > x.shape[2]

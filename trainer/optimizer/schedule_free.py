@@ -1,4 +1,4 @@
-"""AdamW that needs no schedule."""
+"""Schedule-free AdamW."""
 
 import torch
 
@@ -7,23 +7,24 @@ from trainer.optimizer.base import FirstOrder
 
 
 class ScheduleFree(FirstOrder):
-    """Schedule-free AdamW: averaging in place of a falling rate (Defazio et al., 2024).
+    """Schedule-free AdamW: averaging in place of a falling learning rate (Defazio et al., 2024).
 
-    The gradient g is taken at y, the step from z, and x, the weighted mean of all z, is what to evaluate:
+    The gradient g is taken at y; z takes the step; x, the weighted mean of all z, is the point to evaluate:
         v = beta2 v + (1 - beta2) g^2
         z = z - lr (g / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay y)
         x = (1 - c) x + c z,  c = lr_t^2 / (lr_1^2 + ... + lr_t^2)
         y = (1 - beta1) z + beta1 x
-    Train with sched=constant; a warm-up helps, and its steps weigh less in the mean. Batch-norm statistics are those at y.
+    Train with sched=constant; a warm-up helps, and its steps weigh less in the mean. Batch-norm statistics are those
+    at y.
 
     Args:
         params: weights, or groups of them.
         lr: learning rate, > 0. The paper's code: 2.5e-3.
-        betas: share of x in y, and decay of the mean square, each in (0, 1). Paper: 0.9 and 0.999.
+        betas: weight of x in y, and decay of the mean square, each in (0, 1). Paper: 0.9 and 0.999.
         eps: added to the root, > 0. Paper: 1e-8.
         weight_decay: at y, >= 0. Paper: tuned.
-    Errors: ValueError. Source: arXiv:2405.15682, algorithm 1. Differs from the paper: the bias of v is taken
-    out under the root, as in Adam, not in lr and so in c.
+    Errors: ValueError. Source: arXiv:2405.15682, algorithm 1.
+    Differs from the paper: the bias of v is corrected under the root, as in Adam, not in lr and so in c.
     """
 
     def __init__(
@@ -41,7 +42,7 @@ class ScheduleFree(FirstOrder):
         self.betas, self.eps = betas, eps
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "step": 0, "lr_squares": 0.0})
 
-    def _move(self, group: dict) -> None:
+    def _update(self, group: dict) -> None:
         (beta1, beta2), lr = self.betas, group["lr"]
         weights = [weight for weight in group["params"] if weight.grad is not None]
         if not weights or lr == 0:
@@ -60,14 +61,14 @@ class ScheduleFree(FirstOrder):
         steps = torch._foreach_div(grads, roots)
         if group["weight_decay"]:
             torch._foreach_add_(steps, weights, alpha=group["weight_decay"])
-        # y of the new x and z, without x: what a regulariser did to the weights stays.
+        # y from the new x and z, without computing x: edits of the weights by a regulariser stay.
         torch._foreach_lerp_(weights, zs, c)
         torch._foreach_add_(weights, steps, alpha=lr * (beta1 * (1 - c) - 1))
         torch._foreach_add_(zs, steps, alpha=-lr)
 
     @torch.no_grad()
     def eval(self) -> None:
-        """Put x where y stands; y is kept, so that evaluation changes nothing."""
+        """Put x into the model in place of y; y is kept, so that evaluation changes nothing."""
         for weight, state in self.state.items():
             if "y" not in state:
                 state["y"] = weight.clone()
@@ -75,6 +76,7 @@ class ScheduleFree(FirstOrder):
 
     @torch.no_grad()
     def train(self) -> None:
+        """Put y back."""
         for weight, state in self.state.items():
             if "y" in state:
                 weight.copy_(state.pop("y"))
