@@ -1,16 +1,23 @@
-"""Advice before a run: said where it is due, in one line with its reason, and nowhere else."""
+"""Advice before a run: one line with its reason where settings work against one another, and silence elsewhere."""
 
 import pytest
+from hydra import compose, initialize_config_dir
+
+from trainer.cli.overrides import check
+from trainer.config import catalog
+from trainer.config.hydra_context import Invocation, plain_names, without_hydra_node
+from trainer.engine.advice import advice
+from trainer.engine.build import build_run
 
 SAID = [
     ("optimizer=lbfgs batch_size=64 model=linear", "optimizer=lbfgs with batch_size=64"),
     ("optimizer=lbfgs model=mlp reg=dropout", "optimizer=lbfgs with reg=dropout"),
     ("optimizer=lbfgs aug=[crop]", "optimizer=lbfgs with aug=crop"),
-    ("optimizer.lr=2", "optimizer.lr=2.0: 40 times the 0.05 that optimizer=momentum begins with"),
+    ("optimizer.lr=2", "optimizer.lr=2.0: 40 times the 0.05 that is the default of optimizer=momentum"),
     ("optimizer.lr=1e9", "optimizer.lr=1e+09: 2e+10 times the 0.05"),
     (
         "optimizer=lookahead optimizer.base=adam optimizer.base.lr=0.1",
-        "optimizer.base.lr=0.1: 100 times the 0.001 that optimizer.base=adam begins with",
+        "optimizer.base.lr=0.1: 100 times the 0.001 that is the default of optimizer.base=adam",
     ),
     ("act=sigmoid", "act=sigmoid: each layer shrinks the gradient to a quarter or less"),
     ("act=tanh init=he_uniform", "try init=xavier_uniform, init=auto"),
@@ -27,43 +34,67 @@ SAID = [
     ("model=linear act=tanh", "act=tanh: model=linear has no place for it"),
     ("model=linear norm=batch", "norm=batch: model=linear has no place for it"),
     ("model=mlp pool=avg", "pool=avg: model=mlp has no place for it"),
-    ("optimizer=schedule_free sched=cosine", "its average stands in for a schedule"),
+    ("optimizer=schedule_free sched=cosine", "its average takes the place of a schedule"),
     ("preprocess=minmax act=tanh", "preprocess=minmax with act=tanh"),
     ("model=mlp reg=spatial_dropout", "reg=spatial_dropout: model=mlp has no layer of the kind"),
 ]
 UNSAID = [
-    "", "optimizer=lbfgs model=linear", "optimizer=adam reg=[l2,dropout] model=mlp", "act=selu init=lecun_normal reg=alpha_dropout model=mlp",
-    "act=linear", "act=maxout norm=group pool=fractional", "model=resnet20 norm=rms act=prelu", "act=tanh init=xavier_normal norm=batch", "optimizer=adamw", "reg=spatial_dropout", "optimizer.lr=0.5",
+    "", "optimizer=lbfgs batch_size=full model=linear", "optimizer=adam reg=[l2,dropout] model=mlp",
+    "act=selu init=lecun_normal reg=alpha_dropout model=mlp",
+    "act=linear", "act=maxout norm=group pool=fractional", "model=resnet20 norm=rms act=prelu",
+    "act=tanh init=xavier_normal norm=batch", "optimizer=adamw", "reg=spatial_dropout", "optimizer.lr=0.5",
     "tta=flip aug=[flip]", "data=iris preprocess=whiten_pca", "model=mlp preprocess=pca",
 ]  # fmt: skip
 
 
-def notes(run_in_process, words):
-    code, out, errors = run_in_process(
-        *words.split(), "epochs=1", "optimizer.max_iter=1" if "lbfgs" in words else "threads=1"
-    )
-    assert code in (0, 5), errors  # a rate that is far too large may well diverge
-    return [
-        line.removeprefix("note: ") for line in out.partition("\nepoch ")[0].splitlines() if line.startswith("note: ")
-    ]  # before training
+@pytest.fixture
+def advised(composed):
+    """The advice on a run that is built from overrides as the command line would."""
+
+    def notes(words):
+        checked = check(words.split())
+        with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
+            cfg = compose("config", checked, return_hydra_config=True)
+        invocation = Invocation(overrides=tuple(checked), choices=plain_names(cfg.hydra.runtime.choices))
+        cfg = without_hydra_node(cfg)
+        return advice(cfg, build_run(cfg, invocation), invocation)
+
+    return notes
 
 
 @pytest.mark.parametrize(("words", "said"), SAID, ids=[words for words, _ in SAID])
-def test_a_decision_against_another_is_told(words, said, run_in_process):
-    (note,) = notes(run_in_process, words)
+def test_settings_that_work_against_one_another_are_named(words, said, advised):
+    (note,) = advised(words)
     assert said in note
 
 
 @pytest.mark.parametrize("words", UNSAID, ids=lambda words: words or "defaults")
-def test_sensible_decisions_are_left_alone(words, run_in_process):
-    assert notes(run_in_process, words) == []
+def test_sensible_settings_are_left_alone(words, advised):
+    assert advised(words) == []
 
 
-def test_no_more_than_three_are_told_the_weightiest_first(run_in_process):
-    words = "optimizer=lbfgs model=mlp act=sigmoid init=he_normal batch_size=4 norm=batch reg=[dropout,alpha_dropout,l2] reg.loss.l2.strength=1"
-    told = notes(run_in_process, words)
-    assert (
-        len(told) == 3
-        and told[0].startswith("optimizer=lbfgs with batch_size=4")
-        and told[2].startswith("reg.loss.l2.strength=1")
+def test_a_run_prints_its_advice_before_training(run_in_process):
+    code, out, errors = run_in_process("model=linear", "reg=dropout", "epochs=1", "threads=1")
+    assert code == 0, errors
+    (note,) = (line for line in out.partition("\nepoch ")[0].splitlines() if line.startswith("note: "))
+    assert note.startswith("note: reg=dropout: model=linear has no layer of the kind")
+
+
+def test_no_more_than_three_lines_are_given_the_weightiest_first(advised):
+    first, _, third = advised(
+        "optimizer=lbfgs model=mlp act=sigmoid init=he_normal batch_size=4 norm=batch "
+        "reg=[dropout,alpha_dropout,l2] reg.loss.l2.strength=1"
     )
+    assert first.startswith("optimizer=lbfgs with batch_size=4") and third.startswith("reg.loss.l2.strength=1")
+
+
+@pytest.mark.parametrize("name", ["Norm", "Sigmoid", "MyDropBlock2d"])
+def test_the_name_of_a_users_layer_decides_nothing(name, package, composed):
+    """A layer of the user's own that happens to be named as one of ours is neither a norm nor an activation."""
+    mine = package(f"from torch import nn\nclass {name}(nn.Module):\n    def forward(self, x):\n        return x\n")
+    invocation = Invocation(
+        overrides=(f"allow=[{mine}]",), choices={**catalog.defaults(), "model": "linear", "act": "mine", "norm": "none"}
+    )
+    cfg = composed("model=linear", f"act._target_={mine}.{name}")
+    (note,) = advice(cfg, build_run(cfg, invocation), invocation)
+    assert note.startswith("act=mine: model=linear has no place for it")

@@ -8,9 +8,13 @@ import torch
 import torch.nn.functional as F
 
 from trainer.base.clock import Clock
+from trainer.base.errors import ConfigError
+from trainer.base.metrics import ACCURACY
 from trainer.base.rng import derive
 from trainer.engine.build import build_run
-from trainer.engine.loop import batches
+from trainer.engine.order import batches
+from trainer.engine.progress import LossWatch
+from trainer.engine.run import Progress
 from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.recorder import Recorder
 
@@ -193,3 +197,56 @@ def test_seeds_of_purposes_and_epochs_are_apart():
         for epoch in range(20)
     }
     assert len(seeds) == 1200 and all(0 <= seed < 2**62 for seed in seeds)
+
+
+def test_losses_that_wait_are_checked_when_their_limit_is_reached():
+    watch, now = LossWatch(), Clock(2000, 100)
+    for step in range(LossWatch.MOST_WAITING):
+        assert not watch.full
+        watch.add(now.at(step + 1), torch.tensor(float("inf") if step in (700, 800) else 1.0))
+    assert watch.full
+    watch.check(now.at(LossWatch.MOST_WAITING))
+    assert watch.nonfinite_step == 701 and not watch.full
+
+
+def test_a_run_that_neither_logs_nor_validates_checks_its_losses_at_their_limit(fitted, monkeypatch):
+    monkeypatch.setattr(LossWatch, "MOST_WAITING", 3)
+    poisoned = lambda images, targets, rng: (images * float("nan"), targets)  # noqa: E731
+    _, curves = fitted(*PLAIN, "log_every=1000", "eval_every=1000st", "save_every=1000min", aug=[poisoned])
+    assert curves.rows == []  # else it would have gone on to its last step, which logs
+
+
+def test_further_evaluations_of_a_step_are_no_part_of_the_training_curves(fitted, composed):
+    """SAM's second pass is at other weights, 10 away: the losses that are logged are those of the first pass."""
+    words = (*PLAIN, "batch_size=full", "epochs=1", "optimizer=sam", "optimizer.rho=10")
+    _, curves = fitted(*words)
+    fresh = build_run(composed(*words))
+    with torch.no_grad():
+        outputs, labels = fresh.model(fresh.train.images), fresh.train.targets.argmax(1)
+    (row,) = [row for row in curves.rows if row["split"] == "train"]
+    assert row["loss"] == pytest.approx(F.cross_entropy(outputs, labels).item(), rel=1e-5)
+    assert row["accuracy"] == pytest.approx((outputs.argmax(1) == labels).float().mean().item(), rel=1e-6)
+
+
+def test_an_optimizer_that_ignores_the_closure_is_named(fitted):
+    class Deaf(torch.optim.SGD):
+        def step(self, closure=None):
+            return None
+
+    parts, _ = fitted(*PLAIN, "epochs=1")
+    optimizer = Deaf(parts.model.parameters(), lr=0.1)
+    optimizer.param_groups[0]["base_lr"] = 0.1
+    with pytest.raises(ConfigError, match=r"Deaf.step\(closure\) must call the closure"):
+        fitted(*PLAIN, model=parts.model, forward=parts.model, optimizer=optimizer)
+
+
+def test_the_best_evaluation_is_the_monitors_then_the_losss_and_never_a_non_finite_one():
+    progress, now = Progress(losses=torch.zeros(1)), Clock(100, 10)
+    scores = [(1.0, 0.5), (0.9, 0.5), (0.1, 0.4), (float("nan"), 0.9), (float("inf"), 0.9), (0.8, 0.6), (0.8, 0.6)]
+    best = [
+        progress.add_evaluation(now.at(step), {"loss": loss, "accuracy": accuracy}, ACCURACY)
+        for step, (loss, accuracy) in enumerate(scores, start=1)
+    ]
+    assert best == [True, True, False, False, False, True, False]
+    assert progress.best == {"step": 6, "epoch": 0, "loss": 0.8, "accuracy": 0.6}
+    assert [record["step"] for record in progress.history] == [1, 2, 3, 4, 5, 6, 7]

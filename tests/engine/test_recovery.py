@@ -1,6 +1,6 @@
-"""Losses that are no numbers, batches that do not fit into memory, signals from anywhere: what is said, and where the run goes on."""
+"""Recovery from non-finite losses, lack of memory and signals: the message, and where the run continues."""
 
-import json
+import importlib
 import re
 
 import pytest
@@ -8,9 +8,12 @@ import torch
 from conftest import only_run
 
 from trainer.base.device import out_of_memory
-from trainer.base.layers import decay_parameters
 from trainer.engine.build import build_run
+from trainer.engine.state import capture, restore
 from trainer.rundir import checkpoint
+from trainer.rundir.checkpoint import Checkpoints
+from trainer.rundir.reader import read_rows, read_summary
+from trainer.rundir.recorder import Recorder
 
 SMALL = (
     "model=mlp",
@@ -21,27 +24,36 @@ SMALL = (
     "threads=1",
     "device=cpu",
     "log_every=1000",
-)  # 14 updates
+)  # 14 steps
 TECHNIQUES = '''
 import os, resource, signal
 import torch
 from torch import nn
 
 class Sched:
-    """1, but for the updates (from 1) that another factor is told for; a factor of `once` holds the first time only."""
+    """1, but for the steps (from 1) with a factor of their own; with `once` a factor holds the first time only."""
     past = set()
     def __init__(self, factors, once=False):
-        self.factors, self.once = {int(update): float(factor) for update, factor in factors.items()}, once
+        self.factors, self.once = {int(step): float(factor) for step, factor in factors.items()}, once
     def __call__(self, now):
-        update = now.step + 1
-        if update not in self.factors or self.once and update in Sched.past:
+        step = now.step + 1
+        if step not in self.factors or self.once and step in Sched.past:
             return 1.0
         if self.once:
-            Sched.past.add(update)
-        return self.factors[update]
+            Sched.past.add(step)
+        return self.factors[step]
+
+class Brittle(Sched):
+    """A schedule that can be made once in a process."""
+    made = 0
+    def __init__(self, factors):
+        Brittle.made += 1
+        if Brittle.made > 1:
+            raise MemoryError("no room for a second run")
+        super().__init__(factors)
 
 class Poison:
-    """One pixel of the update `at` is no number."""
+    """One pixel of the step `at` is NaN."""
     def __init__(self, at):
         self.at = at
     def begin(self, now):
@@ -53,7 +65,7 @@ class Poison:
         return images, targets
 
 class Tight:
-    """From the first update on there is room for `mib` more."""
+    """From the first step on there is room for `mib` more."""
     def __init__(self, mib):
         self.mib = mib
     def __call__(self, now):
@@ -74,6 +86,18 @@ class Killer(nn.Module):
             if Killer.count == self.at:
                 Killer.done = True
                 os.kill(os.getpid(), signal.SIGTERM)
+        return x.relu()
+
+class Crash(nn.Module):
+    """ReLU that fails, once, when its forward pass in training comes for the `at`-th time."""
+    count = 0
+    def __init__(self, at):
+        super().__init__()
+        self.at = at
+    def forward(self, x):
+        Crash.count += self.training
+        if self.training and Crash.count == self.at:
+            raise RuntimeError("crashed")
         return x.relu()
 
 class Data:
@@ -103,34 +127,40 @@ def trained(run_in_process, tmp_path, *words):
     return target, said
 
 
-# Weights of an MLP on 64 pixels in [-3, 3] are below 1 and its gradients below 10 here. A factor of 1e30 makes weights of 1e27 to 1e30,
-# so that the first layer's outputs stay below 1e33 and the second's would be beyond 3e38. An infinite factor leaves no number at once.
+# Weights of an MLP on 64 pixels in [-3, 3] are below 1 and its gradients below 10 here. A factor of 1e30 makes weights
+# of 1e27 to 1e30, so that the first layer's outputs stay below 1e33 and the second's would be beyond 3e38. An infinite
+# factor leaves non-finite weights at once.
 @pytest.mark.parametrize(
     "factor, found",
-    [("1e30", r"it began in layer 3 \(Linear\)"), ("inf", r"update 6 had left no numbers in \S+weight")],
+    [("1e30", r"first in layer 3 \(Linear\)"), ("inf", r"after step 6 left NaN or Inf in \S+weight")],
 )
-def test_a_run_that_diverges_says_in_which_update_and_layer(factor, found, mine, run_in_process, tmp_path):
+def test_a_diverged_run_names_the_step_and_the_layer(factor, found, mine, run_in_process, tmp_path):
     code, _, errors = run_in_process(
         *SMALL, f"sched._target_={mine}.Sched", f"+sched.factors={{6: {factor}}}", f"allow=[{mine}]"
     )
-    assert code == 5 and re.search(rf"stopped being a number in update 7: ({found}); try ", errors), errors
+    assert code == 5 and re.search(rf"not finite \(NaN or Inf\) at step 7, {found}; try ", errors), errors
     assert "Traceback" not in errors and len(errors.strip().splitlines()) == 1
     run = only_run(tmp_path)
-    assert (
-        not (run / "checkpoints" / "best").exists()
-        and json.loads((run / "summary.json").read_text())["status"] == "diverged"
-    )
+    assert not (run / "checkpoints" / "best").exists() and read_summary(run)["status"] == "diverged"
 
 
-def test_images_that_are_no_numbers_are_told_from_layers(mine, run_in_process):
+def test_non_finite_images_are_told_from_layers(mine, run_in_process):
     code, _, errors = run_in_process(
         *SMALL, f"+aug.poison._target_={mine}.Poison", "+aug.poison.at=5", f"allow=[{mine}]"
     )
-    assert code == 5 and "in update 5: it began in the images, before any layer" in errors
+    assert code == 5 and "at step 5, first in the images, before any layer" in errors
 
 
-def test_a_skipped_update_is_one_at_rate_0(mine, run_in_process, tmp_path):
-    """Plain SGD at rate 0 leaves the weights to the last bit; so must a skipped update, and the others may not notice."""
+def test_a_diverged_run_has_diverged_whatever_happens_to_the_search_for_the_layer(mine, run_in_process, tmp_path):
+    code, said, errors = run_in_process(
+        *SMALL, f"sched._target_={mine}.Brittle", "+sched.factors={6: inf}", f"allow=[{mine}]"
+    )
+    assert code == 5 and "at step 7, in a layer that could not be found (no room for a second run); try " in errors
+    assert "diverged at step 7" in said and read_summary(only_run(tmp_path))["status"] == "diverged"
+
+
+def test_a_skipped_step_is_one_at_rate_0(mine, run_in_process, tmp_path):
+    """Plain SGD at rate 0 leaves the weights to the last bit; so must a skipped step, and the others may not notice."""
     skipping, said = trained(
         run_in_process,
         tmp_path,
@@ -143,7 +173,7 @@ def test_a_skipped_update_is_one_at_rate_0(mine, run_in_process, tmp_path):
     still, _ = trained(
         run_in_process, tmp_path, *SMALL, f"sched._target_={mine}.Sched", "+sched.factors={5: 0}", f"allow=[{mine}]"
     )
-    assert "1 updates were skipped" in said and json.loads((skipping / "summary.json").read_text())["verdicts"]
+    assert "1 steps were skipped" in said and read_summary(skipping)["verdicts"]
     mine_, theirs = weights(skipping), weights(still)
     assert mine_.keys() == theirs.keys() and all(torch.equal(mine_[name], theirs[name]) for name in theirs)
 
@@ -151,13 +181,13 @@ def test_a_skipped_update_is_one_at_rate_0(mine, run_in_process, tmp_path):
 def test_skipping_changes_nothing_where_nothing_is_skipped(run_in_process, tmp_path):
     words = ("model=cnn", "model.channels=[4]", *SMALL[2:], "optimizer=sam", "norm=batch", "reg=[dropout]")
     digests = [
-        json.loads((trained(run_in_process, tmp_path, *words, word)[0] / "summary.json").read_text())["weights_sha256"]
+        read_summary(trained(run_in_process, tmp_path, *words, word)[0])["weights_sha256"]
         for word in ("on_nan=stop", "on_nan=skip")
     ]
     assert digests[0] == digests[1]
 
 
-def test_a_batch_norm_forgets_a_skipped_update(mine, run_in_process, tmp_path):
+def test_a_batch_norm_forgets_a_skipped_step(mine, run_in_process, tmp_path):
     run, _ = trained(
         run_in_process,
         tmp_path,
@@ -173,39 +203,93 @@ def test_a_batch_norm_forgets_a_skipped_update(mine, run_in_process, tmp_path):
     assert [int(value) for name, value in state.items() if name.endswith("num_batches_tracked")] == [13]  # of 14
 
 
-def test_a_run_that_skips_everything_has_diverged(mine, run_in_process, tmp_path):
+def test_a_run_that_skips_ten_steps_in_a_row_has_diverged(run_in_process, tmp_path):
+    """Step 1 makes weights of 1e29 or so, finite ones; no loss is finite from step 2 on."""
     code, _, errors = run_in_process(*SMALL, "on_nan=skip", "optimizer=momentum", "optimizer.lr=1e30")
-    told = json.loads((only_run(tmp_path) / "summary.json").read_text())
-    assert code == 5 and told["steps"] <= 14 and "10" not in told["status"]
+    summary = read_summary(only_run(tmp_path))
+    assert code == 5 and "at step 11," in errors
+    assert (summary["status"], summary["steps"], summary["diverged_in"]) == ("diverged", 11, 11)
+    assert summary["verdicts"] == ["10 steps were skipped: their loss or gradient was not finite (NaN or Inf)"]
 
 
 def test_a_rollback_goes_back_until_it_helps_and_lowers_the_rate(mine, run_in_process, tmp_path):
-    """Update 6 ruins the weights once; that of update 6 is still finite, so the first way back is not far enough, and the second is."""
+    """Step 6 ruins the weights once; its own loss is finite: the first way back is not far enough, the second is."""
     words = (*SMALL, "log_every=1", "save_every=1st", f"sched._target_={mine}.Sched", f"allow=[{mine}]")
     run, said = trained(
         run_in_process, tmp_path, *words, "on_nan=rollback", "+sched.factors={6: 1e30}", "+sched.once=true"
     )
-    lines = [line for line in said.splitlines() if "rolled back" in line]
-    assert (
-        len(lines) == 2
-        and "rolled back to after update 6, on with optimizer.lr=" in lines[0]
-        and "rolled back to after update 5" in lines[1]
-    )
-    rows = [row for row in map(json.loads, (run / "metrics.jsonl").read_text().splitlines()) if row["split"] == "train"]
+    first, second = (line for line in said.splitlines() if "rolled back" in line)
+    assert "rolled back to step 6, continuing with optimizer.lr=" in first and "rolled back to step 5," in second
+    rows = [*read_rows(run, "train")]
     assert [row["step"] for row in rows] == [*range(1, 15)]
     rate = rows[0]["lr"]
     assert [row["lr"] for row in rows] == [rate] * 5 + [rate / 4] * 9
-    quarter = f"+sched.factors={{{','.join(f'{update}: 0.25' for update in range(6, 15))}}}"
+    quarter = f"+sched.factors={{{','.join(f'{step}: 0.25' for step in range(6, 15))}}}"
     same, _ = trained(run_in_process, tmp_path, *words, quarter)  # a quarter of a float is exact
     assert all(torch.equal(value, weights(same)[name]) for name, value in weights(run).items())
+    assert [read_summary(one)[key] for one in (run, same) for key in ("best", "test")][:2] == [
+        read_summary(same)["best"],
+        read_summary(same)["test"],
+    ]
+
+
+def test_a_run_that_crashes_after_a_rollback_resumes_on_the_branch_that_it_was_on(mine, run_in_process, tmp_path):
+    """Steps 1 to 7, again 7 from the checkpoint of step 6, then from that of step 3: the tenth forward pass is of step 5.
+
+    Only the checkpoint of step 6, of the branch that was given up, is newer than that of step 3.
+    """
+    words = [*SMALL, "save_every=3st", "on_nan=rollback", f"sched._target_={mine}.Sched", "+sched.factors={6: 1e30}"]
+    words += ["+sched.once=true", f"act._target_={mine}.Crash", f"allow=[{mine}]"]
+    module = importlib.import_module(mine)
+    code, said, _ = run_in_process(*words, "+act.at=10")
+    crashed = only_run(tmp_path)
+    assert code == 1 and said.count("rolled back") == 2 and "rolled back to step 3," in said
+    assert [path.name for path in checkpoint.newest_first(crashed / "checkpoints")][0] == "step-3.pt"
+    code, _, errors = run_in_process(f"resume={crashed}", f"allow=[{mine}]")
+    assert code == 0, errors
+    crashed.rename(tmp_path / "resumed")
+    module.Sched.past.clear()
+    undisturbed, _ = trained(run_in_process, tmp_path, *words, "+act.at=1000")
+    for name, value in weights(undisturbed).items():
+        assert torch.equal(value, weights(tmp_path / "resumed")[name])
+    assert read_summary(tmp_path / "resumed")["best"] == read_summary(undisturbed)["best"]
 
 
 def test_a_rollback_without_an_end_ends(mine, run_in_process, tmp_path):
     code, said, errors = run_in_process(
         *SMALL, "on_nan=rollback", f"sched._target_={mine}.Sched", "+sched.factors={6: inf}", f"allow=[{mine}]"
     )
-    assert code == 5 and 1 <= said.count("rolled back to") <= 3 and "stopped being a number in update 7" in errors
-    assert json.loads((only_run(tmp_path) / "summary.json").read_text())["status"] == "diverged"
+    assert code == 5 and 1 <= said.count("rolled back to") <= 3 and "at step 7," in errors
+    assert read_summary(only_run(tmp_path))["status"] == "diverged"
+
+
+@pytest.mark.parametrize("another_process", [False, True])
+def test_restoring_a_state_brings_back_the_best_of_its_time(another_process, composed, tmp_path):
+    """Weights, history, best, curves and checkpoints are of one time, though the branch that is given up had a better best.
+
+    Only the newest two checkpoints are kept, and beside each the best of its time: that of step 1 for step 3.
+    """
+    run = build_run(composed(*SMALL))
+    recorder, checkpoints = Recorder(tmp_path, run.data.task), Checkpoints(tmp_path)
+    for step, accuracy in ((1, 0.6), (2, 0.5), (3, 0.4), (4, 0.7)):
+        now, run.progress.step = run.clock.at(step), step
+        with torch.no_grad():
+            next(run.model.parameters()).fill_(step)
+        scores = {"loss": 1.0, "accuracy": accuracy}
+        best = run.progress.add_evaluation(now, scores, run.monitor)
+        recorder.record_evaluation("val", now, scores)
+        checkpoints = Checkpoints(tmp_path) if another_process else checkpoints
+        checkpoints.save(capture(run, recorder, now, None), best)
+    folder = tmp_path / "checkpoints"
+    assert [path.name for path in checkpoint.newest_first(folder)] == ["step-4.pt", "step-3.pt", "step-1.pt"]
+
+    restore(run, recorder, checkpoints, checkpoint.load(folder / "step-3.pt", run.device), discard=True)
+    assert [path.name for path in checkpoint.newest_first(folder)] == ["step-3.pt", "step-1.pt"]
+    assert (run.progress.step, run.progress.best["step"]) == (3, 1)
+    assert [record["step"] for record in run.progress.history] == [row["step"] for row in recorder.rows] == [1, 2, 3]
+    assert next(iter(checkpoints.best_weights(run.device).values())).unique().item() == 1
+    assert checkpoint.resolve_pointer(folder, "last").name == "step-3.pt"
+    recorder.close()
 
 
 WIDE = (
@@ -227,12 +311,12 @@ def test_a_batch_that_does_not_fit_is_explained(mine, train, tmp_path):
     (line,) = done.stderr.strip().splitlines()
     assert (
         line.startswith("train: batch_size=1200: does not fit into the memory of cpu (peak ")
-        and "batch_size=600 accumulate=2 (the same updates), on_oom=halve" in line
+        and "batch_size=600 accumulate=2 (the same steps), or on_oom=halve" in line
     )
 
 
-def test_halved_batches_give_the_same_updates(mine, train, tmp_path):
-    """1,200 samples need 144 MB an activation, 400 need 48; the weights are those of a run that began with what was found."""
+def test_halved_batches_give_the_same_steps(mine, train, tmp_path):
+    """1,200 samples need 144 MB an activation, 400 need 48; the weights are those of a run with such batches."""
     done = train(
         *WIDE,
         "on_oom=halve",
@@ -242,15 +326,12 @@ def test_halved_batches_give_the_same_updates(mine, train, tmp_path):
         PYTHONPATH=str(tmp_path),
     )
     assert done.returncode == 0, done.stderr
-    batch, accumulate = re.findall(r"going on after update 0 with batch_size=(\d+) accumulate=(\d+)", done.stdout)[-1]
+    batch, accumulate = re.findall(r"continuing after step 0 with batch_size=(\d+) accumulate=(\d+)", done.stdout)[-1]
     assert int(batch) * int(accumulate) == 1200 and int(accumulate) > 1
     found = only_run(tmp_path)
     found.rename(tmp_path / "halved")
     assert train(*WIDE, f"batch_size={batch}", f"accumulate={accumulate}").returncode == 0
-    one, other = (
-        json.loads((run / "summary.json").read_text())["weights_sha256"]
-        for run in (tmp_path / "halved", only_run(tmp_path))
-    )
+    one, other = (read_summary(run)["weights_sha256"] for run in (tmp_path / "halved", only_run(tmp_path)))
     assert one == other
 
 
@@ -269,15 +350,15 @@ def test_errors_of_memory_are_told_from_others(error, wanted):
 @pytest.mark.parametrize(
     "mode, at, steps",
     [("false", 3, 7), ("true", 1, None), ("true", 5, 5)],
-    ids=["scoring", "the first update", "an update"],
+    ids=["validation", "the first step", "a step"],
 )
-def test_a_run_ended_by_a_signal_goes_on_to_the_same_end(mode, at, steps, mine, run_in_process, tmp_path):
-    """A forward pass in evaluation comes twice before the run, then in the scoring after update 7."""
+def test_a_run_interrupted_by_a_signal_resumes_to_the_same_end(mode, at, steps, mine, run_in_process, tmp_path):
+    """A forward pass in evaluation comes before the run, in the dry run, then in the validation after step 7."""
     words = (*SMALL, f"act._target_={mine}.Killer", f"+act.training={mode}", f"+act.at={at}", f"allow=[{mine}]")
     code, _, errors = run_in_process(*words)
     assert code == 143 and "interrupted" in errors and len(errors.strip().splitlines()) == 1, errors
     run = only_run(tmp_path)
-    assert json.loads((run / "summary.json").read_text())["status"] == "interrupted"
+    assert read_summary(run)["status"] == "interrupted"
     assert [path.name for path in checkpoint.newest_first(run / "checkpoints")] == (
         [f"step-{steps}.pt"] if steps else []
     )
@@ -285,17 +366,10 @@ def test_a_run_ended_by_a_signal_goes_on_to_the_same_end(mode, at, steps, mine, 
     assert code == 0, errors
     run.rename(tmp_path / "resumed")
     assert run_in_process(*words)[0] == 0  # the killer strikes once a process
-    one, other = (
-        json.loads((where / "summary.json").read_text()) for where in (tmp_path / "resumed", only_run(tmp_path))
-    )
+    one, other = (read_summary(where) for where in (tmp_path / "resumed", only_run(tmp_path)))
     assert (one["weights_sha256"], one["best"], one["test"]) == (other["weights_sha256"], other["best"], other["test"])
-    rows = [
-        [
-            (row["step"], row["split"], row["loss"])
-            for row in map(json.loads, (where / "metrics.jsonl").read_text().splitlines())
-        ]
-        for where in (tmp_path / "resumed", only_run(tmp_path))
-    ]
+    places = (tmp_path / "resumed", only_run(tmp_path))
+    rows = [[(row["step"], row["split"], row["loss"]) for row in read_rows(place)] for place in places]
     assert rows[0] == rows[1]
 
 
@@ -312,8 +386,3 @@ def test_the_best_weights_are_exported_for_use_elsewhere(honest):
     best = checkpoint.load(checkpoint.resolve_pointer(honest / "checkpoints", "best"), torch.device("cpu"))["weights"]
     assert exported.keys() == best.keys() and all(torch.equal(exported[name], best[name]) for name in best)
     assert not any(name.startswith("_orig_mod") for name in exported)
-
-
-def test_nothing_is_skipped_by_default(composed):
-    run = build_run(composed(*SMALL))
-    assert not run.skips and len(decay_parameters(run.model)) == 2

@@ -1,9 +1,10 @@
-"""Checkpoints on disk: whole or not there, the best and the newest kept, damage found."""
+"""Checkpoints on disk: complete or not counted, the best and the newest kept, damage found."""
 
 import random
 
 import pytest
 import torch
+from conftest import files_of_at_most
 
 from trainer.base import atomic
 from trainer.base.clock import Clock
@@ -22,19 +23,8 @@ def names(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_what_is_best_goes_by_the_monitor_then_the_loss_and_never_is_no_number(tmp_path):
-    kept = Checkpoints(tmp_path, "accuracy")
-    scorings = [(1.0, 0.5), (0.9, 0.5), (0.1, 0.4), (float("nan"), 0.9), (float("inf"), 0.9), (0.8, 0.6), (0.8, 0.6)]
-    taken = [
-        kept.better(NOW.at(step), {"loss": loss, "accuracy": accuracy})
-        for step, (loss, accuracy) in enumerate(scorings, start=1)
-    ]
-    assert taken == [True, True, False, False, False, True, False]
-    assert kept.best == {"step": 6, "epoch": 0, "loss": 0.8, "accuracy": 0.6}
-
-
 def test_the_two_newest_and_the_best_are_kept_each_with_its_digest(tmp_path):
-    kept = Checkpoints(tmp_path, "loss")
+    kept = Checkpoints(tmp_path)
     for step in (10, 20, 30, 40, 50):
         kept.save(state(step), best=step == 20)
     files = [f"step-{step}.pt{ending}" for step in (20, 40, 50) for ending in ("", ".sha256")]
@@ -50,7 +40,7 @@ def test_the_two_newest_and_the_best_are_kept_each_with_its_digest(tmp_path):
 
 @pytest.mark.parametrize("kind", ["cut", "flip"])
 def test_fifty_cuts_and_fifty_flipped_bits_are_all_found(tmp_path, kind):
-    kept = Checkpoints(tmp_path, "loss")
+    kept = Checkpoints(tmp_path)
     kept.save(state(10))
     path = kept.folder / "step-10.pt"
     whole, draw = path.read_bytes(), random.Random(0)
@@ -68,14 +58,25 @@ def test_fifty_cuts_and_fifty_flipped_bits_are_all_found(tmp_path, kind):
     assert checkpoint.is_complete(path)
 
 
-def test_a_file_without_its_digest_was_not_finished(tmp_path):
-    kept = Checkpoints(tmp_path, "loss")
+def test_a_file_without_its_digest_is_incomplete(tmp_path):
+    kept = Checkpoints(tmp_path)
     kept.save(state(10))
     (kept.folder / "step-10.pt.sha256").unlink()
-    with pytest.raises(DataError, match="was not finished: its digest is missing"):
+    with pytest.raises(DataError, match="incomplete: its digest is missing"):
         checkpoint.load(kept.folder / "step-10.pt", torch.device("cpu"))
     kept.save(state(10))  # the same step again mends it
     assert checkpoint.is_complete(kept.folder / "step-10.pt")
+
+
+def test_a_pointer_moves_after_its_file(tmp_path):
+    """Where a file of 4 kB is not taken and a pointer of 9 bytes would be, both pointers stay with the last complete one."""
+    kept = Checkpoints(tmp_path)
+    kept.save(state(10), best=True)
+    with files_of_at_most(1000), pytest.raises(OSError):
+        kept.save(state(20, more=torch.zeros(1000)), best=True)
+    for pointer in ("best", "last"):
+        assert checkpoint.resolve_pointer(kept.folder, pointer).name == "step-10.pt"
+    assert kept.newest().name == "step-10.pt" and kept.failed
 
 
 def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path):
