@@ -1,4 +1,4 @@
-"""Torchvision's finished networks for the tests: made without values, with parts of the kit's, counted."""
+"""Finished networks of torchvision for the tests: made without values, with parts of the kit's, counted."""
 
 import torch
 from torch import nn
@@ -10,7 +10,7 @@ from trainer.norm import Batch, Layer
 
 
 class Shapes(TorchFunctionMode):
-    """New tensors have a shape and no values, but for the arithmetic on block widths that RegNet does with torch.arange."""
+    """New tensors have no values, but for the arithmetic on block widths that RegNet does with torch.arange."""
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
         meta = {"device": "meta"} if function in (torch.empty, torch.zeros, torch.ones) else {}

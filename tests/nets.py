@@ -1,4 +1,4 @@
-"""Nets, kits and activations that several files of tests build on."""
+"""Networks, kits and activations that several files of tests build on."""
 
 import functools
 import importlib
@@ -48,9 +48,12 @@ ACTS = {
 
 
 def mean_square(f, low=-12.0, high=14.0):
-    return integrate.quad(
-        lambda z: f(z) ** 2 * math.exp(-z * z / 2) / math.sqrt(2 * math.pi), low, high, points=[-3, 0, 3], limit=200
-    )[0]
+    """Return E[f(z)^2], z standard normal."""
+
+    def integrand(z):
+        return f(z) ** 2 * math.exp(-z * z / 2) / math.sqrt(2 * math.pi)
+
+    return integrate.quad(integrand, low, high, points=[-3, 0, 3], limit=200)[0]
 
 
 def max_pool():
@@ -70,7 +73,7 @@ def make_kit(norm=Identity(), drops=(), act=nn.ReLU, pool=max_pool):
 
 
 def option(name, **fields):
-    """A model's class with the fields of its YAML."""
+    """Return a model's class with the fields of its YAML."""
     node = yaml.safe_load(catalog.file("model", name).read_text())
     module, _, known = node.pop("_target_").rpartition(".")
     return functools.partial(getattr(importlib.import_module(module), known), **{**node, **fields})
@@ -90,7 +93,7 @@ def leaves(model):
 
 
 def scrambled(model, seed=0):
-    """The model in evaluation, with weights of a size that keeps the values, and norms that are not the identity."""
+    """Return the model in evaluation, with weights that keep the signal's size, and norms that are not the identity."""
     draw = functools.partial(torch.randn, generator=torch.Generator().manual_seed(seed))
     with torch.no_grad():
         for name, value in model.state_dict().items():
@@ -104,7 +107,7 @@ def scrambled(model, seed=0):
 
 
 def copied(ours, theirs):
-    """Our weights in their model, in the order in which both were made."""
+    """Return their model with our weights, in the order in which both were made."""
     values, slots = list(ours.state_dict().values()), theirs.state_dict()
     assert [tuple(value.shape) for value in values] == [tuple(slot.shape) for slot in slots.values()]
     theirs.load_state_dict(dict(zip(slots, values)), assign=True)

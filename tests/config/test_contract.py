@@ -103,6 +103,7 @@ def test_every_technique_has_an_option():
     ]
     helpers = {
         "trainer.model.resnet.EveryOtherPixel",
+        "trainer.model.surgery.FunctionalCalls",
         "trainer.preprocess.Affine",
         "trainer.preprocess.Projection",
         "trainer.reg.dropconnect.DroppedWeight",

@@ -1,4 +1,4 @@
-"""Every model: parameters counted by hand and as published, where dropout stands, tables and fields refused."""
+"""Every model: parameters by hand and as published, places of dropout, tables and fields refused."""
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ DENSE = ["deep_mlp", "linear", "linear_chain", "mlp"]
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_a_table_is_for_dense_models(name):
+def test_only_dense_models_take_tables(name):
     if name in DENSE:
         assert option(name)((30,), 3, make_kit())(torch.zeros(2, 30)).shape == (2, 3)
     else:
@@ -26,7 +26,8 @@ def test_a_table_is_for_dense_models(name):
                 option(name)(table, 3, make_kit())
 
 
-# Counted from the papers' descriptions. A convolution in -> out has k^2 in out weights, and out biases or, with batch norm, 2 out.
+# Counted from the papers' descriptions. A convolution in -> out has k^2 in out weights, and out biases or, with batch
+# norm, 2 out.
 def conv(kernel, inputs, outputs, norm=True):
     return kernel**2 * inputs * outputs + (2 if norm else 1) * outputs
 
@@ -46,7 +47,7 @@ def cifar_resnet(n):
 
 
 def wide_resnet():
-    """WRN-16-4: (16 - 4) / 6 = 2 blocks a stage; norms stand before the convolutions, one at the end; three projections."""
+    """WRN-16-4: (16 - 4) / 6 = 2 blocks a stage; norms before the convolutions, one at the end; three projections."""
     total, inputs = 9 * 3 * 16, 16
     for width in (64, 128, 256):
         total += 2 * inputs + 9 * inputs * width + 2 * width + 9 * width * width + inputs * width
@@ -69,27 +70,40 @@ def fitnet4():
 
 SMALL, CIFAR, LARGE = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 BIG = {"hidden": [4096, 4096]}
+
+
+def torchvisions(name):
+    return parameters(on_meta(lambda *_: torchvision.models.get_model(name), 0, 0, 0))
+
+
 COUNTS = [
     ("lenet", {}, SMALL, 10, {}, 61_706, 61_706),
-    ("lenet", {}, (1, 32, 32), 10, {}, conv(5, 1, 6, False) + conv(5, 6, 16, False) + dense(16 * 5 * 5, 120, 84, 10), 61_706),
-    ("alexnet", {}, LARGE, 1000, {}, parameters(on_meta(lambda *_: torchvision.models.alexnet(), 0, 0, 0)), 61_100_840),
-    ("alexnet", {}, CIFAR, 10, {}, 3 * 9 * 64 + 9 * (64 * 192 + 192 * 384 + 384 * 256 + 256 * 256) + 1152 + dense(256 * 2 * 2, 4096, 4096, 10), None),
+    ("lenet", {}, (1, 32, 32), 10, {},
+     conv(5, 1, 6, False) + conv(5, 6, 16, False) + dense(16 * 5 * 5, 120, 84, 10), 61_706),
+    ("alexnet", {}, LARGE, 1000, {}, torchvisions("alexnet"), 61_100_840),
+    ("alexnet", {}, CIFAR, 10, {},
+     3 * 9 * 64 + 9 * (64 * 192 + 192 * 384 + 384 * 256 + 256 * 256) + 1152
+     + dense(256 * 2 * 2, 4096, 4096, 10), None),
     ("vgg11", BIG, LARGE, 1000, {}, vgg(1, 1, 2, 2, 2) + dense(512 * 49, 4096, 4096, 1000), 132_863_336),
-    ("vgg16", BIG, LARGE, 1000, {}, parameters(on_meta(lambda *_: torchvision.models.vgg16(), 0, 0, 0)), 138_357_544),
+    ("vgg16", BIG, LARGE, 1000, {}, torchvisions("vgg16"), 138_357_544),
     ("vgg16", {}, CIFAR, 10, {}, vgg(2, 2, 3, 3, 3) + dense(512, 512, 512, 10), None),
     ("resnet20", {}, CIFAR, 10, {"norm": Batch()}, cifar_resnet(3), 269_722),  # 0.27 million, table 6 of the paper
     ("resnet56", {}, CIFAR, 10, {"norm": Batch()}, cifar_resnet(9), 853_018),  # 0.85 million
-    ("resnet18", {}, LARGE, 1000, {"norm": Batch()}, parameters(on_meta(lambda *_: torchvision.models.resnet18(), 0, 0, 0)), 11_689_512),
+    ("resnet18", {}, LARGE, 1000, {"norm": Batch()}, torchvisions("resnet18"), 11_689_512),
     ("wide_resnet", {}, CIFAR, 10, {"norm": Batch()}, wide_resnet(), 2_748_890),  # 2.7 million, table 4
     ("thin_deep", {}, CIFAR, 10, {"act": Maxout}, fitnet4(), 2_548_602),  # 2.5 million, table 1
     # even kernels, padded by half, add a pixel: 33, pooled to 16, 17, to 8, 8, to 4
-    ("wide_shallow", {}, CIFAR, 10, {}, conv(8, 3, 96, False) + conv(8, 96, 192, False) + conv(5, 192, 192, False) + dense(192 * 16, 500, 10), None),
+    ("wide_shallow", {}, CIFAR, 10, {},
+     conv(8, 3, 96, False) + conv(8, 96, 192, False) + conv(5, 192, 192, False) + dense(192 * 16, 500, 10), None),
     # 2 x 12 whitening filters of 2x2x3, with biases
-    ("fast_cnn", {}, CIFAR, 10, {"norm": Batch()}, 24 * 12 + 24 + conv(3, 24, 64) + conv(3, 64, 64) + conv(3, 64, 256) + 3 * conv(3, 256, 256) + dense(256, 10), None),
+    ("fast_cnn", {}, CIFAR, 10, {"norm": Batch()},
+     24 * 12 + 24 + conv(3, 24, 64) + conv(3, 64, 64) + conv(3, 64, 256) + 3 * conv(3, 256, 256)
+     + dense(256, 10), None),
     ("deep_mlp", {}, (64,), 10, {}, dense(64, *6 * [256], 10), None),
     ("linear_chain", {}, (64,), 10, {"norm": Batch()}, 64 * 16 + 8 * 16 * 16 + 16 * 10 + 9 * 2 * 16, None),
     ("mlp", {}, (64,), 10, {}, dense(64, 128, 128, 10), None),
-    ("cnn", {}, (1, 8, 8), 10, {}, conv(3, 1, 32, False) + conv(3, 32, 64, False) + conv(3, 64, 128, False) + dense(128, 10), None),
+    ("cnn", {}, (1, 8, 8), 10, {},
+     conv(3, 1, 32, False) + conv(3, 32, 64, False) + conv(3, 64, 128, False) + dense(128, 10), None),
     ("linear", {}, (3, 8, 8), 10, {"norm": Batch(), "drops": [dropout]}, 3 * 64 * 10 + 10, None),
 ]  # fmt: skip
 
@@ -104,12 +118,15 @@ def test_every_option_is_counted():
     assert {row[0] for row in COUNTS} == set(OPTIONS)
 
 
-DROPS = {"alexnet": 2, "cnn": 1, "deep_mlp": 6, "fast_cnn": 1, "lenet": 2, "linear": 0, "linear_chain": 0, "mlp": 2, "resnet18": 1, "resnet20": 1,
-         "resnet56": 1, "thin_deep": 1, "vgg11": 2, "vgg16": 2, "wide_resnet": 6, "wide_shallow": 1}  # fmt: skip
+DROPS = {
+    "alexnet": 2, "cnn": 1, "deep_mlp": 6, "fast_cnn": 1, "lenet": 2, "linear": 0, "linear_chain": 0, "mlp": 2,
+    "resnet18": 1, "resnet20": 1, "resnet56": 1, "thin_deep": 1, "vgg11": 2, "vgg16": 2, "wide_resnet": 6,
+    "wide_shallow": 1,
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-def test_dropout_stands_behind_hidden_dense_layers_in_wide_blocks_or_before_the_head(name):
+def test_dropout_follows_hidden_dense_layers_is_in_wide_blocks_or_precedes_the_head(name):
     assert leaves(on_meta(option(name), (1, 8, 8), 3, make_kit(drops=[dropout]))).count(nn.Dropout) == DROPS[name]
 
 
@@ -136,11 +153,7 @@ def test_dropout_stands_behind_hidden_dense_layers_in_wide_blocks_or_before_the_
         ("resnet18", {"blocks": [1] * 5}, "blocks must name four stages at most, got 5"),
         ("thin_deep", {"channels": [3, 0]}, "channels must be >= 1, got 0"),
         ("thin_deep", {"kernels": [0]}, "kernels must be >= 1, got 0"),
-        (
-            "wide_shallow",
-            {"kernels": [3, 3]},
-            "kernels must be one for all or one for each of the 3 convolutions, got 2; try model.kernels=.3.",
-        ),
+        ("wide_shallow", {"kernels": [3, 3]}, "one for each of the 3 convolutions, got 2; try model.kernels=.3."),
         ("thin_deep", {"hidden": 0}, "hidden must be >= 1, got 0"),
         ("thin_deep", {"pools": [18]}, r"pools must be in \[1, 17\], got 18"),
         ("wide_shallow", {"pools": [0]}, r"pools must be in \[1, 3\], got 0"),

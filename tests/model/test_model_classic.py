@@ -8,14 +8,19 @@ from nets import SUMS, avg_pool, copied, make_kit, scrambled
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.model.vgg import AlexNet, LeNet, Vgg
+from trainer.model.alexnet import AlexNet
+from trainer.model.lenet import LeNet
+from trainer.model.vgg import Vgg
 
 
 def test_alexnet_on_large_images_is_torchvisions():
-    """128x300: maps of 3x8, so that one side is averaged and the other spread."""
-    ours = scrambled(AlexNet((3, 128, 300), 10, make_kit(pool=lambda: nn.MaxPool2d(3, 2))))
+    """128x300: maps of 3x8, so that one side is averaged and the other spread. The dense layers are thin ones here."""
+    ours = scrambled(AlexNet((3, 128, 300), 10, make_kit(pool=lambda: nn.MaxPool2d(3, 2)), hidden=[30, 20]))
     with torch.device("meta"):
-        theirs = torchvision.models.alexnet(num_classes=10)
+        theirs = torchvision.models.alexnet(num_classes=10, dropout=0.0)
+        for place, (inputs, outputs) in zip((1, 4, 6), ((9216, 30), (30, 20), (20, 10))):
+            assert theirs.classifier[place].in_features == {1: 9216}.get(place, 4096)
+            theirs.classifier[place] = nn.Linear(inputs, outputs)
     images = torch.rand(2, 3, 128, 300)
     assert_close(copied(ours, theirs)(images), ours(images), **SUMS)
 
@@ -58,10 +63,8 @@ def test_vgg_averages_a_map_down_to_seven_by_seven():
 
 @pytest.mark.parametrize(("side", "paddings"), [(32, (0, 0)), (28, (2, 0)), (8, (2, 2))])
 def test_lenet_is_the_net_written_out(side, paddings):
-    model, images = (
-        scrambled(LeNet((1, side, side + 3), 4, make_kit(act=nn.Tanh, pool=avg_pool))),
-        torch.rand(3, 1, side, side + 3),
-    )
+    model = scrambled(LeNet((1, side, side + 3), 4, make_kit(act=nn.Tanh, pool=avg_pool)))
+    images = torch.rand(3, 1, side, side + 3)
     w1, b1, w2, b2, *values = model.parameters()
     x = F.avg_pool2d(F.conv2d(images, w1, b1, padding=paddings[0]).tanh(), 2)
     x = F.avg_pool2d(F.conv2d(x, w2, b2, padding=paddings[1]).tanh(), 2).flatten(1)

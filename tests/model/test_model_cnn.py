@@ -8,9 +8,9 @@ from torch import nn
 from torch.testing import assert_close
 
 from trainer.act import Maxout
+from trainer.model.blocks import output_shape, pooling
 from trainer.model.cnn import Cnn
 from trainer.model.fitnet import FitNet
-from trainer.model.blocks import after, pooling
 from trainer.pool import Fractional
 
 
@@ -25,12 +25,12 @@ def test_a_cnn_is_the_net_written_out():
 @pytest.mark.parametrize(
     ("input_shape", "pools"), [((1, 8, 8), 3), ((1, 4, 9), 2), ((1, 3, 3), 1), ((1, 1, 1), 0), ((1, 64, 64), 4)]
 )
-def test_a_cnn_pools_while_the_image_is_two_pixels_wide(input_shape, pools):
+def test_a_cnn_pools_images_of_two_pixels_and_more(input_shape, pools):
     assert leaves(Cnn(input_shape, 3, make_kit(), channels=[2, 2, 2, 2])).count(nn.MaxPool2d) == pools
 
 
-def test_a_pooling_that_does_not_halve_is_measured():
-    """8 x 0.7071 is 5, then 3, 2, 1: four poolings where halving would leave three; their images are in training what they were measured."""
+def test_the_output_shape_of_a_pooling_is_measured():
+    """8 x 0.7071 is 5, then 3, 2, 1: four poolings where halving would leave three."""
     shape, sides = (2, 8, 9), []
     while True:
         layers, shape = pooling(make_kit(pool=Fractional), shape)
@@ -39,10 +39,10 @@ def test_a_pooling_that_does_not_halve_is_measured():
         sides.append(shape[1:])
         assert layers[0].training
     assert sides == [(5, 6), (3, 4), (2, 2), (1, 1)]
-    assert after(nn.Conv2d(2, 5, 3), (2, 8, 9)) == (5, 6, 7)
+    assert output_shape(nn.Conv2d(2, 5, 3), (2, 8, 9)) == (5, 6, 7)
 
 
-def test_a_pooling_larger_than_the_image_is_refused_in_words():
+def test_a_pooling_larger_than_the_image_is_refused():
     with pytest.raises(ValueError, match="too small"):
         Cnn((1, 4, 4), 3, make_kit(pool=lambda: nn.MaxPool2d(5, 5)))
 
@@ -70,7 +70,10 @@ def test_a_fitnet_is_the_net_written_out(channels, kernels, pools):
 
 
 def test_the_options_of_fitnets_pool_where_the_paper_does():
-    """32x32: behind the 5th and the 11th convolution and over the image at the end; the teacher behind each, to 4x4. Its kernels: 8, 8, 5."""
+    """32x32: behind the 5th and the 11th convolution and over the image at the end; the teacher behind each, to 4x4.
+
+    The teacher's kernels: 8, 8, 5.
+    """
     student, teacher = (on_meta(option(name), CIFAR, 10, make_kit()) for name in ("thin_deep", "wide_shallow"))
     assert [layer.kernel_size for layer in teacher if isinstance(layer, nn.Conv2d)] == [(8, 8), (8, 8), (5, 5)]
     assert {layer.kernel_size for layer in student if isinstance(layer, nn.Conv2d)} == {(3, 3)}

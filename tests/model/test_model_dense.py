@@ -1,4 +1,4 @@
-"""Linear models, multi-layer perceptrons and chains of matrices, written out."""
+"""Linear models, multi-layer perceptrons and deep linear networks, written out."""
 
 import functools
 
@@ -46,10 +46,8 @@ def test_an_mlp_without_hidden_layers_is_linear():
 
 
 def test_a_linear_chain_is_a_product_of_matrices():
-    model, table = (
-        LinearChain((5,), 2, make_kit(act=nn.Tanh, drops=[dropout]), width=3, depth=4).double(),
-        torch.rand(6, 5).double(),
-    )
+    model = LinearChain((5,), 2, make_kit(act=nn.Tanh, drops=[dropout]), width=3, depth=4).double()
+    table = torch.rand(6, 5).double()
     w1, w2, w3, w4 = model.parameters()
     assert_close(model(table), table @ w1.T @ w2.T @ w3.T @ w4.T, **EXACT)
     assert leaves(LinearChain((5,), 2, make_kit(), depth=1)) == [nn.Flatten, nn.Linear]
@@ -57,9 +55,10 @@ def test_a_linear_chain_is_a_product_of_matrices():
 
 @pytest.mark.parametrize("depth", [2, 10, 40])
 def test_a_step_on_a_scalar_chain_misses_its_first_order_forecast_by_more_the_deeper_it_is(depth):
-    """y = w_1 ... w_l at w = 1, x = 1: every g is 1, the step is 0.1 / (g g) = 0.1 / l, and y becomes (1 - 0.1 / l)^l instead of 0.9.
+    """y = w_1 ... w_l at w = 1, x = 1: every g is 1, the step is 0.1 / (g g) = 0.1 / l, and y becomes (1 - 0.1 / l)^l.
 
-    The second-order term is the sum over pairs of step^2 g_i g_j and the product of the other w: l (l - 1) / 2 (0.1 / l)^2.
+    The first-order forecast is 0.9. The second-order term is the sum over pairs of step^2 g_i g_j and the product of
+    the other w: l (l - 1) / 2 (0.1 / l)^2.
     """
     model = LinearChain((1,), 1, make_kit(), width=1, depth=depth).double()
     weights = list(model.parameters())
@@ -78,10 +77,8 @@ def test_a_step_on_a_scalar_chain_misses_its_first_order_forecast_by_more_the_de
 
 
 def test_behind_a_norm_the_lower_layers_of_a_chain_no_longer_set_the_scale():
-    model, table = (
-        LinearChain((5,), 2, make_kit(Batch(eps=1e-12)), width=3, depth=3).double(),
-        torch.rand(8, 5).double(),
-    )
+    model = LinearChain((5,), 2, make_kit(Batch(eps=1e-12)), width=3, depth=3).double()
+    table = torch.rand(8, 5).double()
     outputs = model(table)
     with torch.no_grad():
         model[1].weight.mul_(7)
@@ -89,8 +86,8 @@ def test_behind_a_norm_the_lower_layers_of_a_chain_no_longer_set_the_scale():
     assert leaves(model) == [nn.Flatten, nn.Linear, type(Batch()(1)), nn.Linear, type(Batch()(1)), nn.Linear]
 
 
-def test_a_norm_takes_the_output_of_a_chain_out_of_the_lower_layers_hands():
-    """Whatever w_1 ... w_3 are, what w_5 multiplies has mean beta and spread |gamma|; without norms the lower layers set both."""
+def test_the_lower_layers_of_a_chain_set_the_spread_of_its_outputs_only_without_norms():
+    """The input of w_5 has mean beta and spread |gamma|, whatever w_1 ... w_3; without norms they set both."""
     table, draws = torch.rand(50, 5).double(), torch.Generator().manual_seed(0)
     for norm in (Batch(eps=1e-12), Identity()):
         model, seen = LinearChain((5,), 2, make_kit(norm), width=3, depth=5).double(), []
@@ -102,9 +99,6 @@ def test_a_norm_takes_the_output_of_a_chain_out_of_the_lower_layers_hands():
             seen.append((hidden.mean(0), hidden.std(0, correction=0)))
         for mean, spread in seen:
             kept = isinstance(norm, Batch)
-            assert (
-                torch.allclose(mean, torch.zeros(3).double(), atol=1e-9) == kept
-            )  # float64: of rounding in a norm of variance 1
-            assert (
-                torch.allclose(spread, torch.ones(3).double(), atol=1e-6) == kept
-            )  # eps against a variance of 1e-4 and more
+            # float64: rounding in a norm of variance 1; eps against a variance of 1e-4 and more
+            assert torch.allclose(mean, torch.zeros(3).double(), atol=1e-9) == kept
+            assert torch.allclose(spread, torch.ones(3).double(), atol=1e-6) == kept

@@ -1,4 +1,4 @@
-"""The net of the speed runs: written out, and what its first layer does to patches."""
+"""Network of the speed runs: written out, and the whitened patches of its first layer."""
 
 import numpy as np
 import pytest
@@ -15,10 +15,9 @@ from trainer.norm import Batch
 
 
 def test_fast_cnn_is_the_net_written_out():
-    """9x12 is 8x11 behind the first layer; norm behind the pooling, with its running averages (a maximum would pass through it)."""
-    model = scrambled(
-        FastCnn((2, 9, 12), 4, make_kit(Batch(), act=nn.Tanh, pool=avg_pool), channels=[3, 5], scale=0.25)
-    ).double()
+    """9x12 is 8x11 behind the first layer; the norm follows the pooling, with its running averages."""
+    kit = make_kit(Batch(), act=nn.Tanh, pool=avg_pool)
+    model = scrambled(FastCnn((2, 9, 12), 4, kit, channels=[3, 5], scale=0.25)).double()
     images, values = torch.rand(3, 2, 9, 12).double(), iter(model.state_dict().values())
 
     def norm(x):
@@ -35,16 +34,14 @@ def test_fast_cnn_is_the_net_written_out():
 
 
 def test_fast_cnn_whitens_patches():
-    """On the patches it has seen the outputs' covariance is diag(v / (v + eps)), v the eigenvalues, largest first: the identity up to eps."""
+    """On its own patches the outputs' covariance is diag(v / (v + eps)), v the eigenvalues, largest first.
+
+    That is the identity up to eps.
+    """
     draws = np.random.default_rng(0)
-    images = (
-        draws.normal(size=(40, 3, 7, 6)) @ draws.normal(size=(6, 6)) + 3
-    )  # neighbours in a row go together; a mean that is not 0
-    patches = (
-        np.lib.stride_tricks.sliding_window_view(images, (2, 2), axis=(2, 3))
-        .transpose(0, 2, 3, 1, 4, 5)
-        .reshape(-1, 12)
-    )
+    images = draws.normal(size=(40, 3, 7, 6)) @ draws.normal(size=(6, 6)) + 3  # correlated rows; a mean that is not 0
+    windows = np.lib.stride_tricks.sliding_window_view(images, (2, 2), axis=(2, 3))
+    patches = windows.transpose(0, 2, 3, 1, 4, 5).reshape(-1, 12)
     values = np.linalg.eigvalsh(np.cov(patches.T, bias=True))[::-1]
     model = FastCnn((3, 7, 6), 10, make_kit(), channels=[4], eps=0.01).double()
     model.calibrate(torch.from_numpy(images))
@@ -57,19 +54,19 @@ def test_fast_cnn_whitens_patches():
 
 
 @pytest.mark.parametrize("words", [[], ["reg=[dropconnect]"]])
-def test_fast_cnn_looks_at_the_training_images_and_keeps_what_it_saw(words, composed):
-    """Through the builder, also with dropped weights: no initialiser reaches the filters, and patches come out white."""
+def test_fast_cnn_is_calibrated_on_training_images_and_keeps_its_filters(words, composed):
+    """In a run, also with dropped weights: no initialiser reaches the filters, and patches come out white."""
     run = build_run(composed("model=fast_cnn", "model.channels=[8]", "norm=batch", *words))
     model = run.model.eval()
     images = run.train.batch(torch.arange(len(run.train)))[0]
     outputs = model.whiten(images).detach().numpy().transpose(1, 0, 2, 3).reshape(8, -1)
     covariance = np.cov(outputs)
-    np.testing.assert_allclose(covariance[:4, :4], np.eye(4), atol=0.15)  # it saw 256 of the digits
+    np.testing.assert_allclose(covariance[:4, :4], np.eye(4), atol=0.15)  # calibrated on 256 of the digits
     np.testing.assert_allclose(covariance[:4, 4:], -covariance[:4, :4], atol=1e-4)  # float32
     assert model.whiten not in list(weight_layers(model)) and not model.whiten.bias.any()
 
 
-def test_fast_cnn_begins_by_passing_its_inputs_on():
+def test_the_first_filters_of_fast_cnn_begin_as_dirac_filters():
     model = FastCnn((1, 8, 8), 10, make_kit(Batch()), channels=[4, 12])
     kernels = [module.weight for module in model.layers.modules() if isinstance(module, nn.Conv2d)]
     assert [tuple(kernel.shape[:2]) for kernel in kernels] == [(4, 8), (4, 4), (12, 4), (12, 12)]
@@ -77,9 +74,8 @@ def test_fast_cnn_begins_by_passing_its_inputs_on():
         images = torch.rand(2, kernel.shape[1], 5, 5)
         same = min(kernel.shape[:2])
         assert torch.equal(F.conv2d(images, kernel, padding=1)[:, :same], images[:, :same])
-    assert (
-        0.08 < kernels[2][4:].std() < 0.11
-    )  # the others hold torch's draw, Uniform(-1/6, 1/6) for a fan-in of 36: 0.096
+    # The others hold torch's draw, Uniform(-1/6, 1/6) for a fan-in of 36: 0.096.
+    assert 0.08 < kernels[2][4:].std() < 0.11
 
 
 def test_fast_cnn_needs_a_patch():

@@ -1,4 +1,4 @@
-"""Every kit in every model, and every layer learns."""
+"""Every model with every kind of kit, and every layer learns."""
 
 from itertools import cycle
 
@@ -14,6 +14,14 @@ from trainer.pool import Fractional
 
 OPTIONS = [option for option in catalog.options("model") if option != "torchvision"]
 
+SIZES = {  # enough for every kind of layer; test_model.py builds the options as they are
+    "resnet18": {"blocks": [2, 1, 1, 1]},
+    "resnet20": {"depth": 8},
+    "thin_deep": {"channels": [8] * 12},
+    "wide_resnet": {"depth": 10},
+}
+DEEPER = {"resnet56": "resnet20", "vgg16": "vgg11"}  # options of the same class
+
 # Every model with every act, norm and place; poolings and shapes take turns, so that each meets each model.
 SHAPES = [(1, 8, 8), (3, 32, 32), (3, 17, 23), (3, 224, 224)]
 NORMS = [Identity(), Batch(), Batch(place="after_act"), Group(groups=4), Group(groups=4, place="after_act")]
@@ -27,15 +35,19 @@ KITS = list(
 KITS += [((nn.PReLU, Batch()), pool, shape) for pool in (max_pool, avg_pool, Fractional) for shape in SHAPES[:3]]
 
 
-@pytest.mark.parametrize("name", OPTIONS)
+@pytest.mark.parametrize("name", [name for name in OPTIONS if name not in DEEPER])
 def test_every_model_takes_every_kit_and_every_image(name):
-    """On the meta device: shapes and the graph, no numbers."""
+    """On the meta device: shapes and the graph, no values."""
     for (act, norm), pool, shape in KITS:
-        model = on_meta(option(name), shape, 7, make_kit(norm, [dropout], act, pool))
+        model = on_meta(option(name, **SIZES.get(name, {})), shape, 7, make_kit(norm, [dropout], act, pool))
         outputs = model(torch.zeros(2, *shape, device="meta"))
         assert outputs.shape == (2, 7)
         outputs.sum().backward()
         assert all((parameter.grad is None) != parameter.requires_grad for parameter in model.parameters())
+
+
+def test_deeper_options_are_of_a_class_that_is_tried():
+    assert all(option(deep).func is option(name).func and name in OPTIONS for deep, name in DEEPER.items())
 
 
 @pytest.mark.parametrize("name", OPTIONS)

@@ -1,4 +1,4 @@
-"""Residual nets written out, or taken from torchvision."""
+"""Residual networks written out, or taken from torchvision."""
 
 import pytest
 import torch
@@ -23,17 +23,15 @@ def test_resnet18_is_torchvisions(shape):
     assert_close(copied(ours, theirs)(images), ours(images), **SUMS)
 
 
-def test_option_a_takes_EveryOtherPixel_and_zero_channels():
+def test_option_a_takes_every_other_pixel_and_zero_channels():
     x = torch.arange(2 * 3 * 5 * 4.0).view(2, 3, 5, 4)
     y = EveryOtherPixel(2)(x)
     assert y.shape == (2, 5, 3, 2) and torch.equal(y[:, :3], x[:, :, ::2, ::2]) and not y[:, 3:].any()
 
 
 def test_a_cifar_resnet_is_the_net_written_out():
-    model, images = (
-        scrambled(CifarResNet((3, 9, 14), 4, make_kit(act=nn.Tanh), depth=14)).double(),
-        torch.rand(3, 3, 9, 14).double(),
-    )
+    model = scrambled(CifarResNet((3, 9, 14), 4, make_kit(act=nn.Tanh), depth=14)).double()
+    images = torch.rand(3, 3, 9, 14).double()
     values = iter(model.parameters())
     x = F.conv2d(images, next(values), next(values), padding=1).tanh()
     for stride in (1, 1, 2, 1, 2, 1):
@@ -50,7 +48,7 @@ def test_a_wide_resnet_is_the_net_written_out():
     images = torch.rand(3, 3, 9, 14).double()
     values = iter(model.parameters())
     x = F.conv2d(images, next(values), next(values), padding=1)
-    for block, stride in enumerate((1, 1, 2, 1, 2, 1)):
+    for stride in (1, 1, 2, 1, 2, 1):
         y = F.conv2d(x.tanh(), next(values), next(values), stride, 1).tanh()
         y = F.conv2d(y, next(values), next(values), padding=1)
         x = y + (x if stride == 1 else F.conv2d(x.tanh(), next(values), next(values), 2))

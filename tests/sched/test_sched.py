@@ -9,6 +9,7 @@ from torch.optim import lr_scheduler
 
 from trainer.base.clock import Clock
 from trainer.config import catalog
+from trainer.config.hydra_context import Invocation
 from trainer.engine import build
 from trainer.sched.decay import Constant, MultiStep, Step
 from trainer.warmup import LinearWarmup
@@ -168,7 +169,7 @@ def accumulating(composed):
     """Clocks of the same samples and batch size, with gradients of 1 and of 4 batches a step."""
 
     def clocks(samples, batch_sizes):
-        return [build.make_clock(cfg, samples, size) for cfg, size in zip(configurations, batch_sizes)]
+        return [build.make_clock(cfg, samples, size, Invocation()) for cfg, size in zip(configurations, batch_sizes)]
 
     configurations = [composed(f"accumulate={count}") for count in (1, 4)]
     return clocks

@@ -1,4 +1,4 @@
-"""What several models share: the shapes between their layers, and the dense layers at the end."""
+"""Building blocks of several models: shapes between layers, pooling, fully connected layers and the head."""
 
 import math
 from collections.abc import Sequence
@@ -13,29 +13,32 @@ Shape = tuple[int, ...]
 
 
 def require_image_shape(input_shape: Shape, side: int = 1) -> None:
-    """Hold the data's shape to (C, H, W), H and W no smaller than `side`. Errors: ValueError."""
-    if len(input_shape) != 3:
-        raise ValueError(
-            f"needs images (C, H, W), the data has shape {tuple(input_shape)}; try model=mlp, model=linear"
-        )
-    if min(input_shape[1:]) < side:
-        raise ValueError(
-            f"needs images of {side}x{side} pixels or more, the data has shape {tuple(input_shape)}; try model=cnn"
-        )
+    """Check that the data's shape is (C, H, W), H and W no smaller than `side`. Errors: ValueError."""
+    shape = tuple(input_shape)
+    if len(shape) != 3:
+        raise ValueError(f"needs images (C, H, W), the data has shape {shape}; try model=mlp, model=linear")
+    if min(shape[1:]) < side:
+        raise ValueError(f"needs images of {side}x{side} pixels or more, the data has shape {shape}; try model=cnn")
 
 
-def residual_blocks(depth: int, others: int) -> int:
-    """Blocks in each of three stages of blocks of two layers, beside so many other layers. Errors: ValueError unless depth is 6n + others."""
-    blocks = (depth - others) // 6
-    if depth != 6 * blocks + others or blocks < 1:
-        nearest = 6 * max(1, round((depth - others) / 6)) + others
-        raise ValueError(f"depth must be 6n + {others}, n >= 1, got {depth}; try {nearest}")
+def blocks_per_stage(depth: int, other_layers: int) -> int:
+    """Return n for a net of three stages of n two-layer blocks and some other layers.
+
+    Errors: ValueError unless depth = 6n + other_layers.
+    """
+    blocks = (depth - other_layers) // 6
+    if depth != 6 * blocks + other_layers or blocks < 1:
+        nearest = 6 * max(1, round((depth - other_layers) / 6)) + other_layers
+        raise ValueError(f"depth must be 6n + {other_layers}, n >= 1, got {depth}; try {nearest}")
     return blocks
 
 
 @torch.no_grad()
-def after(layer: nn.Module, shape: Shape) -> Shape:
-    """The shape, without the batch, that a new layer makes of inputs of `shape`: measured on zeros. Errors: ValueError where it takes none."""
+def output_shape(layer: nn.Module, shape: Shape) -> Shape:
+    """Return the shape that a new layer makes of inputs of `shape`, both without the batch: measured on zeros.
+
+    Errors: ValueError where the layer cannot take such inputs.
+    """
     try:
         return tuple(layer.eval()(torch.zeros(1, *shape)).shape[1:])
     except RuntimeError as error:
@@ -45,24 +48,27 @@ def after(layer: nn.Module, shape: Shape) -> Shape:
 
 
 def pooling(kit: LayerFactory, shape: Shape) -> tuple[list[nn.Module], Shape]:
-    """The kit's pooling while the image (C, H, W) is at least 2 pixels wide, then none; and the shape behind it.
+    """Return the kit's pooling, or none for an image (C, H, W) less than 2 pixels wide, and the shape behind it.
 
-    Measured: not every pooling halves.
+    The shape is measured: not every pooling halves.
     """
     if min(shape[1:]) < 2:
         return [], shape
     pool = kit.pool()
-    return [pool], after(pool, shape)
+    return [pool], output_shape(pool, shape)
 
 
-def dense_part(kit: LayerFactory, shape: Shape, hidden: Sequence[int], outputs: int) -> list[nn.Module]:
-    """(B, *shape) -> (B, outputs): the kit's dense blocks of so many units each, then its head. Errors: ValueError where one has no units."""
+def fully_connected(kit: LayerFactory, shape: Shape, hidden: Sequence[int], outputs: int) -> list[nn.Module]:
+    """Return layers (B, *shape) -> (B, outputs): the kit's dense blocks of `hidden` units, then its head.
+
+    Errors: ValueError where a layer has no units.
+    """
     require(">= 1", hidden=min(hidden, default=1))
     widths = [math.prod(shape), *hidden]
     blocks = [layer for inputs, units in zip(widths, widths[1:]) for layer in kit.dense(inputs, units)]
     return [nn.Flatten(), *blocks, kit.head(widths[-1], outputs)]
 
 
-def average_part(kit: LayerFactory, channels: int, outputs: int) -> list[nn.Module]:
-    """(B, channels, H, W) -> (B, outputs): the average over the image, the kit's drop, its head."""
+def average_head(kit: LayerFactory, channels: int, outputs: int) -> list[nn.Module]:
+    """Return layers (B, channels, H, W) -> (B, outputs): global average pooling, the kit's drop, its head."""
     return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *kit.drop(), kit.head(channels, outputs)]

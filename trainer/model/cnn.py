@@ -1,4 +1,4 @@
-"""A plain convolutional network."""
+"""Plain convolutional network."""
 
 from collections.abc import Sequence
 
@@ -6,11 +6,13 @@ from torch import nn
 
 from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
-from trainer.model.blocks import average_part, pooling, require_image_shape
+from trainer.model.blocks import average_head, pooling, require_image_shape
 
 
 class Cnn(nn.Sequential):
-    """3x3 convolutions, each followed by a pooling while the image is at least 2 pixels wide, then the average over the image.
+    """Convolutional network: 3x3 convolutions, a pooling behind each, global average pooling, one dense layer.
+
+    Images less than 2 pixels wide are not pooled.
 
     Args:
         channels: of each convolution, each >= 1.
@@ -27,4 +29,4 @@ class Cnn(nn.Sequential):
             layers += kit.conv(shape[0], width)
             pool, shape = pooling(kit, (width, *shape[1:]))
             layers += pool
-        super().__init__(*layers, *average_part(kit, shape[0], outputs))
+        super().__init__(*layers, *average_head(kit, shape[0], outputs))

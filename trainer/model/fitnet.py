@@ -1,4 +1,4 @@
-"""The wide teacher and the thin student of FitNets."""
+"""FitNets: the wide teacher and the thin student."""
 
 from collections.abc import Sequence
 from itertools import cycle
@@ -7,26 +7,27 @@ from torch import nn
 
 from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
-from trainer.model.blocks import after, dense_part, pooling, require_image_shape
+from trainer.model.blocks import fully_connected, output_shape, pooling, require_image_shape
 
 
 class FitNet(nn.Sequential):
-    """Convolutions, poolings behind some of them, a dense layer (Romero et al., 2015); meant for act=maxout.
+    """FitNet (Romero et al., 2015): convolutions, poolings behind some of them, a dense layer; meant for act=maxout.
 
-    The teacher is wide and shallow, the maxout net of Goodfellow et al. (2013): 96, 192, 192 channels with kernels of 8x8, 8x8 and 5x5, a
-    pooling behind each. The student, FitNet 4, is thin and deep: 17 convolutions of 3x3 with 32 to 128 channels, poolings behind the 5th
-    and the 11th and, as none stands behind the 17th, the maximum over the image there; 2.5 million parameters with maxout and 10 classes.
+    The teacher is wide and shallow, the maxout net of Goodfellow et al. (2013): 96, 192, 192 channels with kernels of
+    8x8, 8x8 and 5x5, a pooling behind each. The student, FitNet 4, is thin and deep: 17 convolutions of 3x3 with 32 to
+    128 channels, poolings behind the 5th and the 11th and, as the 17th has none, the maximum over the image there; 2.5
+    million parameters with maxout and 10 classes.
 
     Args:
         channels: of each convolution, each >= 1.
         kernels: side of each convolution's kernel, or one for all, each >= 1; images are padded by half of it.
-        pools: numbers of the convolutions, from 1, behind which a pooling stands while the image lasts.
+        pools: numbers of the convolutions, from 1, with a pooling behind them; maps one pixel wide are not pooled.
         hidden: units of the dense layer, >= 1. Paper: 500.
     Shapes: (B, C, H, W) -> (B, K). Errors: ValueError, also on inputs that are not images.
-    Source: arXiv:1412.6550 and the authors' configuration cifar10_fitnet19; for the teacher arXiv:1302.4389 and its authors' configuration
-        cifar10. Differs from the papers: one number of maxout pieces for all layers (they have 2, and 5 in the dense layer); the kit's
-        pooling in the teacher, where theirs overlap (4x4 with stride 2, 4x4 with stride 2, 2x2), and half of every kernel as padding
-        (theirs: 4, 3, 3).
+    Source: arXiv:1412.6550 and the authors' configuration cifar10_fitnet19; for the teacher arXiv:1302.4389 and its
+    authors' configuration cifar10. Differs from the papers: one number of maxout pieces for all layers (they have 2,
+    and 5 in the dense layer); the kit's pooling in the teacher, where theirs overlap (4x4 with stride 2, 4x4 with
+    stride 2, 2x2), and half of every kernel as padding (theirs: 4, 3, 3).
     """
 
     def __init__(
@@ -50,7 +51,7 @@ class FitNet(nn.Sequential):
         layers, shape = [], tuple(input_shape)
         for number, (width, side) in enumerate(zip(channels, cycle(kernels)), start=1):
             conv = kit.conv(shape[0], width, side)
-            shape = after(conv, shape)
+            shape = output_shape(conv, shape)
             layers += conv
             if number in pools:
                 pool, shape = pooling(kit, shape)
@@ -58,4 +59,4 @@ class FitNet(nn.Sequential):
         if len(channels) not in pools:
             layers.append(nn.AdaptiveMaxPool2d(1))
             shape = (shape[0], 1, 1)
-        super().__init__(*layers, *dense_part(kit, shape, [hidden], outputs))
+        super().__init__(*layers, *fully_connected(kit, shape, [hidden], outputs))

@@ -1,4 +1,4 @@
-"""One layer."""
+"""Linear model."""
 
 import math
 
@@ -8,7 +8,7 @@ from trainer.base.layer_factory import LayerFactory
 
 
 class Linear(nn.Sequential):
-    """A dense layer from all inputs to the outputs: softmax, logistic or linear regression, by the loss.
+    """Linear model, one dense layer: softmax, logistic or linear regression, by the loss.
 
     Shapes: (B, *input_shape) -> (B, K).
     """

@@ -1,4 +1,4 @@
-"""Fully connected networks."""
+"""Multi-layer perceptrons, and a deep linear network."""
 
 import math
 from collections.abc import Sequence
@@ -7,11 +7,11 @@ from torch import nn
 
 from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
-from trainer.model.blocks import dense_part
+from trainer.model.blocks import fully_connected
 
 
 class Mlp(nn.Sequential):
-    """A multi-layer perceptron: dense blocks of the kit, then the head.
+    """Multi-layer perceptron: dense blocks of the kit, then the head.
 
     Args:
         hidden: units of each hidden layer, each >= 1.
@@ -21,15 +21,15 @@ class Mlp(nn.Sequential):
     def __init__(
         self, input_shape: tuple[int, ...], outputs: int, kit: LayerFactory, *, hidden: Sequence[int] = (128, 128)
     ) -> None:
-        super().__init__(*dense_part(kit, input_shape, hidden, outputs))
+        super().__init__(*fully_connected(kit, input_shape, hidden, outputs))
 
 
 class DeepMlp(nn.Sequential):
-    """Many hidden layers of one width: the net on which lectures show how initialisations let activations fade or saturate.
+    """Deep multi-layer perceptron of one width, on which lectures show initialisations that fade or saturate.
 
     Args:
         width: units of each hidden layer, >= 1. Lecture: 4096 (CS231n).
-        depth: hidden layers, >= 1; the head comes on top. Lecture: 6.
+        depth: hidden layers, >= 1, without the head. Lecture: 6.
     Shapes: (B, *input_shape) -> (B, K). Errors: ValueError.
     Source: CS231n, lecture "Training neural networks I" (statistics of the activations of six layers).
     """
@@ -38,20 +38,22 @@ class DeepMlp(nn.Sequential):
         self, input_shape: tuple[int, ...], outputs: int, kit: LayerFactory, *, width: int = 256, depth: int = 6
     ) -> None:
         require(">= 1", width=width, depth=depth)
-        super().__init__(*dense_part(kit, input_shape, [width] * depth, outputs))
+        super().__init__(*fully_connected(kit, input_shape, [width] * depth, outputs))
 
 
 class LinearChain(nn.Sequential):
-    """A product of matrices: y = x w_1 w_2 ... w_l, no bias and no activation, the kit's norm behind all but the last.
+    """Deep linear network, y = x w_1 w_2 ... w_l: no bias, no activation, the kit's norm behind all but the last.
 
-    A linear function, but a deep one: a step that changes all w at once changes y by terms of every order up to l. With a norm
-    the layers below it cannot change its output's mean and spread. With width 1 every w but the first and the last is a scalar.
+    The function is linear, but a step that changes all w at once changes y by terms of every order up to l. With a norm
+    the layers below it cannot change the mean and spread of its output. With width 1 every w but the first and the last
+    is a scalar.
 
     Args:
         width: units between the layers, >= 1. Book: 1.
         depth: l, the number of matrices, >= 1; the last one gives the outputs.
     Shapes: (B, *input_shape) -> (B, K). Errors: ValueError.
-    Source: Goodfellow et al., "Deep Learning", 2016, section 8.7.1. Differs: widths above 1 (x, w and y are scalars there).
+    Source: Goodfellow et al., "Deep Learning", 2016, section 8.7.1. Differs: widths above 1 (x, w and y are scalars
+    there).
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Residual networks: the nets for CIFAR and for ImageNet of He et al., and wide ones with pre-activation."""
+"""Residual networks: those of He et al. for CIFAR and ImageNet, and wide ones with pre-activation."""
 
 from collections.abc import Sequence
 
@@ -8,46 +8,51 @@ from torch import Tensor, nn
 from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import Residual
-from trainer.model.blocks import average_part, require_image_shape, residual_blocks
+from trainer.model.blocks import average_head, blocks_per_stage, require_image_shape
 
 
 class CifarResNet(nn.Sequential):
-    """A residual net without a single parameter in its shortcuts (He et al., 2016).
+    """ResNet for CIFAR, without parameters in its shortcuts (He et al., 2016).
 
-    A 3x3 convolution of 16 channels, then three stages of n blocks of two 3x3 convolutions with 16, 32 and 64 channels; the second and the
-    third stage begin with stride 2, where the shortcut takes every other pixel and zeros for the new channels (option A).
-    The average over the image, one dense layer. With norm=batch and 10 classes 0.27 million parameters at depth 20, 0.85 at 56.
+    A 3x3 convolution of 16 channels, then three stages of n blocks of two 3x3 convolutions with 16, 32 and 64 channels;
+    the second and the third stage begin with stride 2, where the shortcut takes every other pixel and zeros for the new
+    channels (option A). The average over the image, one dense layer. With norm=batch and 10 classes 0.27 million
+    parameters at depth 20, 0.85 at 56.
 
     Args:
         depth: layers with weights, 6n + 2, >= 8. Paper: 20, 32, 44, 56, 110.
-    Shapes: (B, C, H, W) -> (B, K); the kit's pooling has no place in it. Errors: ValueError on another depth, or inputs that are not images.
-    Source: arXiv:1512.03385, section 4.2. Differs from the paper: no; with maxout a 1x1 convolution stands before the activation of a sum.
+    Shapes: (B, C, H, W) -> (B, K); the kit's pooling is not used. Errors: ValueError on another depth, or inputs that
+    are not images.
+    Source: arXiv:1512.03385, section 4.2. Differs from the paper: no; with maxout a 1x1 convolution precedes the
+    activation of a sum.
     """
 
     def __init__(self, input_shape: tuple[int, ...], outputs: int, kit: LayerFactory, *, depth: int) -> None:
         require_image_shape(input_shape)
-        blocks = residual_blocks(depth, 2)
+        blocks = blocks_per_stage(depth, 2)
         layers, inputs = [*kit.conv(input_shape[0], 16)], 16
         for width in (16, 32, 64):
             for _ in range(blocks):
                 shortcut = nn.Identity() if width == inputs else EveryOtherPixel(width - inputs)
                 layers.append(basic_block(kit, inputs, width, 1 if width == inputs else 2, shortcut))
                 inputs = width
-        super().__init__(*layers, *average_part(kit, inputs, outputs))
+        super().__init__(*layers, *average_head(kit, inputs, outputs))
 
 
 class ResNet(nn.Sequential):
-    """A residual net for photographs (He et al., 2016): stages of 64, 128, 256 and 512 channels, blocks of two 3x3 convolutions.
+    """ResNet for ImageNet (He et al., 2016): stages of 64, 128, 256 and 512 channels.
 
-    Images of side above 64 begin with a 7x7 convolution of stride 2 and a 3x3 max pooling of stride 2, smaller ones with a 3x3 convolution.
-    Every stage but the first has stride 2; there a 1x1 convolution stands in the shortcut (option B). With blocks [2,2,2,2], norm=batch and
-    1000 classes at 3x224x224 11,689,512 parameters, as torchvision's.
+    A block has two 3x3 convolutions. Images of side above 64 begin with a 7x7 convolution of stride 2 and a 3x3 max
+    pooling of stride 2, smaller ones with a 3x3 convolution. Every stage but the first has stride 2; there the shortcut
+    is a 1x1 convolution (option B). With blocks [2,2,2,2], norm=batch and 1000 classes at 3x224x224 11,689,512
+    parameters, as torchvision's.
 
     Args:
         blocks: of each stage, one to four stages, each >= 1. Paper: [2,2,2,2] is ResNet-18, [3,4,6,3] ResNet-34.
-    Shapes: (B, C, H, W) -> (B, K); the kit's pooling has no place in it. Errors: ValueError, also on inputs that are not images.
-    Source: arXiv:1512.03385, table 1. Differs from the paper: the beginning for small images; with maxout a 1x1 convolution stands before
-        the activation of a sum.
+    Shapes: (B, C, H, W) -> (B, K); the kit's pooling is not used. Errors: ValueError, also on inputs that are not
+    images.
+    Source: arXiv:1512.03385, table 1. Differs from the paper: the beginning for small images; with maxout a 1x1
+        convolution precedes the activation of a sum.
     """
 
     def __init__(
@@ -66,21 +71,23 @@ class ResNet(nn.Sequential):
                 shortcut = nn.Identity() if width == inputs else kit.conv(inputs, width, 1, stride, act=False)
                 layers.append(basic_block(kit, inputs, width, stride, shortcut))
                 inputs = width
-        super().__init__(*layers, *average_part(kit, inputs, outputs))
+        super().__init__(*layers, *average_head(kit, inputs, outputs))
 
 
 class WideResNet(nn.Sequential):
-    """A wide residual net with pre-activation (Zagoruyko & Komodakis, 2016): WRN-depth-widen.
+    """Wide residual network with pre-activation (Zagoruyko & Komodakis, 2016): WRN-depth-widen.
 
-    A 3x3 convolution of 16 channels, three stages of n blocks with 16, 32 and 64 times `widen` channels, norm and activation, the average
-    over the image, one dense layer. A block: norm, activation, 3x3 convolution, norm, activation, drop, 3x3 convolution, added
-    to the shortcut. Where the channels change (and from the second stage on the stride is 2) the shortcut is a 1x1 convolution, and the
-    first norm and activation stand before both ways. WRN-16-4 with norm=batch and 10 classes: 2.75 million parameters.
+    A 3x3 convolution of 16 channels, three stages of n blocks with 16, 32 and 64 times `widen` channels, norm and
+    activation, the average over the image, one dense layer. A block: norm, activation, 3x3 convolution, norm,
+    activation, drop, 3x3 convolution, added to the shortcut. Where the channels change (and from the second stage on
+    the stride is 2) the shortcut is a 1x1 convolution, and the first norm and activation precede both ways. WRN-16-4
+    with norm=batch and 10 classes: 2.75 million parameters.
 
     Args:
         depth: layers with weights, the 1x1 ones left out, 6n + 4, >= 10. Paper: 16 to 40.
         widen: factor on the channels, >= 1. Paper: 1 to 12.
-    Shapes: (B, C, H, W) -> (B, K); the kit's pooling has no place in it. Errors: ValueError on another depth, or inputs that are not images.
+    Shapes: (B, C, H, W) -> (B, K); the kit's pooling is not used. Errors: ValueError on another depth, or inputs that
+    are not images.
     Source: arXiv:1605.07146, table 1 and section 2.4 (dropout). Differs from the paper: no.
     """
 
@@ -89,7 +96,7 @@ class WideResNet(nn.Sequential):
     ) -> None:
         require_image_shape(input_shape)
         require(">= 1", widen=widen)
-        blocks = residual_blocks(depth, 4)
+        blocks = blocks_per_stage(depth, 4)
         layers, inputs = [kit.bare_conv(input_shape[0], 16)], 16
         for stage, width in enumerate((16 * widen, 32 * widen, 64 * widen)):
             for block in range(blocks):
@@ -99,13 +106,16 @@ class WideResNet(nn.Sequential):
 
 
 def basic_block(kit: LayerFactory, inputs: int, outputs: int, stride: int, shortcut: nn.Module) -> Residual:
-    """act(convolutions(x) + shortcut(x)), the stride in the first of two: (B, inputs, H, W) -> (B, outputs, H / stride, W / stride)."""
+    """Make act(convolutions(x) + shortcut(x)), the stride in the first of two convolutions.
+
+    (B, inputs, H, W) -> (B, outputs, H / stride, W / stride).
+    """
     branch = nn.Sequential(*kit.conv(inputs, outputs, 3, stride), *kit.conv(outputs, outputs, act=False))
     return Residual(branch, shortcut, kit.activation(outputs))
 
 
 def wide_block(kit: LayerFactory, inputs: int, outputs: int, stride: int) -> nn.Module:
-    """convolutions(act(x)) + x, or convolutions(a) + projection(a), a = act(x), where channels or stride change."""
+    """Make convolutions(act(x)) + x; where channels or stride change, convolutions(a) + projection(a), a = act(x)."""
     preact = kit.preact(inputs)
     branch = nn.Sequential(*kit.conv(inputs, outputs, 3, stride), *kit.drop(), kit.bare_conv(outputs, outputs))
     if inputs == outputs and stride == 1:
@@ -114,7 +124,7 @@ def wide_block(kit: LayerFactory, inputs: int, outputs: int, stride: int) -> nn.
 
 
 class EveryOtherPixel(nn.Module):
-    """Option A of a shortcut: pixels 0, 2, 4, ... of rows and columns, and channels of zeros behind the others.
+    """Shortcut of option A: pixels 0, 2, 4, ... of rows and columns, and channels of zeros behind the others.
 
     Args:
         channels: of zeros, >= 0.

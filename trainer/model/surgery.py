@@ -1,4 +1,4 @@
-"""The kit's parts in a network that was built without it: activations, normalisations and dropouts exchanged in place."""
+"""Module surgery: replace the activations, norms and dropouts of a finished network by the kit's, in place."""
 
 from collections.abc import Callable
 
@@ -11,80 +11,65 @@ from torchvision.models.convnext import LayerNorm2d
 
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import weight_layers
+from trainer.base.protocols import pieces_of
 
-# Sigmoid, Hardsigmoid and Softmax are not among them: these networks use them as gates (squeeze-and-excitation, attention).
-HIDDEN = (
-    nn.ReLU, nn.Hardtanh, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish, nn.Hardswish,
-    nn.Tanh, nn.Softplus, nn.Softsign,
+# Sigmoid, Hardsigmoid and Softmax are left out: these networks use them as gates (squeeze-and-excitation, attention).
+ACTIVATIONS = (
+    nn.ReLU, nn.Hardtanh, nn.LeakyReLU, nn.PReLU, nn.RReLU, nn.ELU, nn.SELU, nn.CELU, nn.GELU, nn.SiLU, nn.Mish,
+    nn.Hardswish, nn.Tanh, nn.Softplus, nn.Softsign,
 )  # fmt: skip
-CALLS = {
+ACTIVATION_NAMES = "relu relu6 hardtanh leaky_relu prelu elu selu celu gelu silu mish hardswish tanh softplus".split()
+ACTIVATION_FUNCTIONS = {
     getattr(home, f"{name}{ending}")
     for home in (F, torch, Tensor)
-    for name in (
-        "relu",
-        "relu6",
-        "hardtanh",
-        "leaky_relu",
-        "prelu",
-        "elu",
-        "selu",
-        "celu",
-        "gelu",
-        "silu",
-        "mish",
-        "hardswish",
-        "tanh",
-        "softplus",
-    )
+    for name in ACTIVATION_NAMES
     for ending in ("", "_")
     if hasattr(home, f"{name}{ending}")
 }
-CHANNELS_FIRST = (nn.BatchNorm2d, LayerNorm2d)
+CHANNELS_FIRST_NORMS = (nn.BatchNorm2d, LayerNorm2d)
 
 
 def replace_act(model: nn.Module, kit: LayerFactory, input_shape: tuple[int, ...]) -> int:
-    """Exchange the hidden activations for the kit's; returns how many modules that were.
+    """Replace the hidden activations by the kit's and return how many modules that were.
 
-    A module used in several places (ResNet's relu) gives one that is used in the same places. Gates stay, and so does an
-    activation behind the last layer with weights (SqueezeNet's), which is not hidden.
-    Errors: ValueError on one that makes its layer wider (maxout), and where forward calls a function instead of a module.
+    A module used in several places (ResNet's relu) becomes one that is used in the same places. Gates stay, and so does
+    an activation behind the last layer with weights (SqueezeNet's), which is not hidden.
+    Errors: ValueError on one that needs a wider layer (maxout), and where forward calls a function instead of a module.
     """
-    pieces = getattr(kit.act(), "pieces", 1)
+    pieces = pieces_of(kit.act())
     if pieces != 1:
-        raise ValueError(
-            f"act with pieces={pieces}: needs layers {pieces} times as wide, which a finished network has not; try act=relu, act=gelu"
-        )
-    calls = functional_acts(model, input_shape)
+        needs = f"needs layers {pieces} times as wide, which a finished network does not have"
+        raise ValueError(f"act with pieces={pieces}: {needs}; try act=relu, act=gelu")
+    calls = functional_activations(model, input_shape)
     if calls:
-        raise ValueError(
-            f"calls {', '.join(sorted(set(calls)))} inside forward ({len(calls)} times), where no module can be exchanged; try model.act=original"
-        )
-    hidden = hidden_acts(model)
-    return swap(model, lambda module: kit.act() if module in hidden else None)
+        names = ", ".join(sorted(set(calls)))
+        why = f"calls {names} inside forward ({len(calls)} times), where no module can be replaced"
+        raise ValueError(f"{why}; try model.act=original")
+    hidden = hidden_activations(model)
+    return replace_modules(model, lambda module: kit.act() if module in hidden else None)
 
 
 def replace_norm(model: nn.Module, kit: LayerFactory) -> int:
-    """Exchange the normalisations of (B, C, H, W) for the kit's; returns how many. The kit's norm stands where theirs stood.
+    """Replace the norms of (B, C, H, W) by the kit's, in the same places, and return how many.
 
-    Where the kit's norm is none, the convolutions made without a bias get one, of zeros: the shift was the norm's.
-    Errors: ValueError on networks that normalise values with the channels last (transformers, ConvNeXt), and on norm.place=after_act.
+    Where the kit's norm is none, the convolutions made without a bias get one, of zeros: the norm added the shift.
+    Errors: ValueError on networks that normalise values with the channels last (transformers, ConvNeXt), and on
+    norm.place=after_act.
     """
-    last = [
-        module for module in model.modules() if isinstance(module, nn.LayerNorm) and not isinstance(module, LayerNorm2d)
-    ]
-    if last:
-        raise ValueError(
-            f"{len(last)} of its norms stand where the channels come last, and norm= is for (B, C, H, W); try model.norm=original"
-        )
+    norms = [module for module in model.modules() if isinstance(module, nn.LayerNorm)]
+    channels_last = [module for module in norms if not isinstance(module, LayerNorm2d)]
+    if channels_last:
+        why = f"has {len(channels_last)} norms where the channels come last, and norm= is for (B, C, H, W)"
+        raise ValueError(f"{why}; try model.norm=original")
     if kit.norm_follows_act:
-        raise ValueError("norm.place=after_act: the place in a finished network is given; try norm.place=before_act")
+        raise ValueError("norm.place=after_act: a finished network has its norms in place; try norm.place=before_act")
 
-    def made(module: nn.Module) -> nn.Module | None:
-        if not isinstance(module, CHANNELS_FIRST):
+    def replacement(module: nn.Module) -> nn.Module | None:
+        if not isinstance(module, CHANNELS_FIRST_NORMS):
             return None
         return kit.norm(module.num_features if isinstance(module, nn.BatchNorm2d) else module.normalized_shape[0])
 
-    count = swap(model, made)
+    count = replace_modules(model, replacement)
     if count and isinstance(kit.norm(2), nn.Identity):
         for module in model.modules():
             if isinstance(module, nn.Conv2d) and module.bias is None:
@@ -93,23 +78,28 @@ def replace_norm(model: nn.Module, kit: LayerFactory) -> int:
 
 
 def replace_drop(model: nn.Module, kit: LayerFactory) -> int:
-    """Exchange every nn.Dropout for the kit's dropping layers, or for nothing where it has none; returns how many."""
-    return swap(
-        model, lambda module: (kit.drop() if kit.drops else nn.Identity()) if isinstance(module, nn.Dropout) else None
-    )
+    """Replace every nn.Dropout by the kit's dropping layers, or by the identity without any, and return how many."""
+
+    def replacement(module: nn.Module) -> nn.Module | None:
+        if not isinstance(module, nn.Dropout):
+            return None
+        return kit.drop() if kit.drops else nn.Identity()
+
+    return replace_modules(model, replacement)
 
 
-def swap(model: nn.Module, made: Callable[[nn.Module], nn.Module | None]) -> int:
-    """Put what `made` gives for a module in its place, everywhere the module stands; None leaves it. Returns the number of modules."""
+def replace_modules(model: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> int:
+    """Put `replacement(module)` in the place of a module, everywhere it is used, and return the number of modules.
+
+    A module whose replacement is None stays.
+    """
     fresh: dict[nn.Module, nn.Module] = {}
     for parent in list(model.modules()):
-        for (
-            name,
-            child,
-        ) in parent._modules.items():  # named_children would pass over the second place of a shared module
+        # named_children would leave out the second place of a shared module.
+        for name, child in parent._modules.items():
             if child is None:
                 continue
-            if child not in fresh and (new := made(child)) is not None:
+            if child not in fresh and (new := replacement(child)) is not None:
                 fresh[child] = new.train(child.training)
             if child in fresh:
                 parent._modules[name] = fresh[child]
@@ -119,58 +109,61 @@ def swap(model: nn.Module, made: Callable[[nn.Module], nn.Module | None]) -> int
     return len(fresh)
 
 
-def hidden_acts(model: nn.Module) -> set[nn.Module]:
-    """The activation modules that were made before the last layer with weights."""
+def hidden_activations(model: nn.Module) -> set[nn.Module]:
+    """Return the activation modules that were made before the last layer with weights."""
     found: set[nn.Module] = set()
     hidden: set[nn.Module] = set()
     weighted = set(weight_layers(model))
     for module in model.modules():
-        if isinstance(module, HIDDEN):
+        if isinstance(module, ACTIVATIONS):
             found.add(module)
         elif module in weighted:
             hidden = set(found)
     return hidden
 
 
-def trial(model: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
-    """Two samples sent through the model's shapes, without a computation and without a change to its state: (2, ...) on the device meta."""
+def forward_on_meta(model: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
+    """Return the outputs (2, ...) for two samples on the device meta: shapes only, no computation.
+
+    The model's state does not change.
+    """
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     shapes = {name: torch.empty_like(tensor, device="meta") for name, tensor in tensors.items()}
     with torch.no_grad():
         return functional_call(model, shapes, (torch.empty(2, *input_shape, device="meta"),))
 
 
-def functional_acts(model: nn.Module, input_shape: tuple[int, ...]) -> list[str]:
-    """The activations that a forward pass calls as functions rather than through a module of torch.nn, by name, as often as they are called."""
-    watch = Watch()
-    hooks = []
+def functional_activations(model: nn.Module, input_shape: tuple[int, ...]) -> list[str]:
+    """Return the name of every activation that a forward pass calls as a function instead of a module."""
+    recorder = FunctionalCalls()
+    handles = []
     for module in model.modules():
-        if isinstance(module, HIDDEN):
-            hooks += [module.register_forward_pre_hook(watch.enter), module.register_forward_hook(watch.leave)]
+        if isinstance(module, ACTIVATIONS):
+            handles += [module.register_forward_pre_hook(recorder.enter), module.register_forward_hook(recorder.leave)]
     try:
-        with watch:
-            trial(model, input_shape)
+        with recorder:
+            forward_on_meta(model, input_shape)
     finally:
-        for hook in hooks:
-            hook.remove()
-    return watch.calls
+        for handle in handles:
+            handle.remove()
+    return recorder.calls
 
 
-class Watch(TorchFunctionMode):
-    """Notes the activation functions called while no activation module is at work."""
+class FunctionalCalls(TorchFunctionMode):
+    """Recorder of activation functions called outside activation modules."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.inside = 0
+        self.modules_entered = 0
         self.calls: list[str] = []
 
     def enter(self, module: nn.Module, inputs: tuple) -> None:
-        self.inside += 1
+        self.modules_entered += 1
 
     def leave(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
-        self.inside -= 1
+        self.modules_entered -= 1
 
     def __torch_function__(self, function, types, args=(), kwargs=None):
-        if not self.inside and function in CALLS:
+        if not self.modules_entered and function in ACTIVATION_FUNCTIONS:
             self.calls.append(function.__name__)
         return function(*args, **(kwargs or {}))

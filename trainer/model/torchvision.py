@@ -1,7 +1,8 @@
-"""Any classifier of torchvision.models, made to fit the data and the kit."""
+"""Classifiers of torchvision.models, adapted to the data and the kit."""
 
 import inspect
 import pickle
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,33 +14,40 @@ from trainer.base.errors import DataError
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import weight_layers
 from trainer.base.text import did_you_mean
-from trainer.model.blocks import require_image_shape
-from trainer.model.surgery import HIDDEN, replace_act, replace_drop, replace_norm, swap, trial
+from trainer.model.blocks import Shape, require_image_shape
+from trainer.model.surgery import (
+    ACTIVATIONS,
+    forward_on_meta,
+    replace_act,
+    replace_drop,
+    replace_modules,
+    replace_norm,
+)
 
 SMALL = 64  # pixels: the longer side up to which stem=auto is stem=small
-LARGEST = 512  # pixels: where the search for a side that fits ends
+LARGEST = 512  # pixels: the end of the search for a side that fits
 BUILDERS = {name: models.get_model_builder(name) for name in models.list_models(module=models)}
 
 
 class Torchvision(nn.Sequential):
-    """A classifier of torchvision.models, with its own parts or the kit's.
+    """Classifier of torchvision.models, with its own activations, norms and dropouts or the kit's.
 
-    The words act=, norm= and reg= (its layer slot) reach a network that has parts of its own only where model.act, model.norm
-    and model.drop say `kit`; a word that would have no effect is refused. The kit's pool is not used.
+    The options act=, norm= and reg= (its layer slot) reach a network that has parts of its own only with model.act,
+    model.norm and model.drop at `kit`; an option that would have no effect is an error. The kit's pooling is not used.
 
     Args:
-        name: what torchvision.models.list_models calls it.
-        pretrained: start from torchvision's newest weights for ImageNet, all but those of the last layer, and of the first
-            where its shape is another. Weights of exchanged parts go with them.
-        stem: original, or small: a first convolution that strides becomes 3x3 with stride 1, and a max pooling directly behind
-            it goes (He et al., 2016, section 4.2, have such a stem for 32x32). Networks built for one size of image keep theirs.
-            auto is small for images of up to 64 pixels.
+        name: name in torchvision.models.list_models.
+        pretrained: start from torchvision's newest weights for ImageNet, all but those of the last layer, and of the
+            first where its shape is another. Replaced parts lose their weights.
+        stem: original, or small: a first convolution that strides becomes 3x3 with stride 1, and a max pooling directly
+            behind it is removed (He et al., 2016, section 4.2, have such a stem for 32x32). Networks built for one size
+            of image keep theirs. auto is small for images of up to 64 pixels.
         act: the network's original activations, or the kit's.
         norm: the network's original normalisations, or the kit's.
         drop: the network's original dropouts, or the kit's.
-    Shapes: (B, C, H, W) -> (B, K). Errors: ValueError; DataError where the weights cannot be had.
-    Source: torchvision.models. Differs from it: the first layer takes C channels, the last gives K outputs, no auxiliary heads,
-    and no change of the input's scale (transform_input).
+    Shapes: (B, C, H, W) -> (B, K). Errors: ValueError; DataError where the weights are not available.
+    Source: torchvision.models. Differs from it: the first layer takes C channels, the last gives K outputs, no
+    auxiliary heads, and no change of the input's scale (transform_input).
     """
 
     def __init__(
@@ -59,75 +67,68 @@ class Torchvision(nn.Sequential):
         require_one_of("original", "kit", act=act, norm=norm, drop=drop)
         require_image_shape(input_shape)
         if name not in BUILDERS:
-            raise ValueError(
-                f"model.name={name}: torchvision has no such classifier; {did_you_mean(name, list(BUILDERS))}"
-            )
-        refuse_silence(kit, act, norm, drop)
-        network, sized = built(name, input_shape, outputs)
-        small = not sized and (stem == "small" or (stem == "auto" and max(input_shape[1:]) <= SMALL))
-        enter(network, input_shape[0], small)
-        refuse_small(network, name, input_shape)
+            hint = did_you_mean(name, list(BUILDERS), prefix="model.name=")
+            raise ValueError(f"model.name={name}: torchvision has no such classifier; {hint}")
+        require_effect(kit, act, norm, drop)
+        network, has_fixed_size = build_network(name, input_shape, outputs)
+        small = not has_fixed_size and (stem == "small" or (stem == "auto" and max(input_shape[1:]) <= SMALL))
+        adapt_stem(network, input_shape[0], small)
+        require_large_enough(network, name, input_shape)
         if pretrained:
-            load(network, name)
-        for part, chosen, change in (
-            ("act", act, lambda: replace_act(network, kit, input_shape)),
-            ("norm", norm, lambda: replace_norm(network, kit)),
-            ("drop", drop, lambda: replace_drop(network, kit)),
-        ):
-            if chosen == "kit":
-                exchange(name, part, change)
+            load_pretrained(network, name)
+        if act == "kit":
+            replace_part(name, "act", lambda: replace_act(network, kit, input_shape))
+        if norm == "kit":
+            replace_part(name, "norm", lambda: replace_norm(network, kit))
+        if drop == "kit":
+            replace_part(name, "drop", lambda: replace_drop(network, kit))
         super().__init__(network)
         self.pretrained = pretrained
 
 
-def refuse_silence(kit: LayerFactory, act: str, norm: str, drop: str) -> None:
-    """What the kit makes must reach the network or be what the kit makes when nothing is said. Errors: ValueError."""
-    own_act, own_norm = kit.act(), kit.norm(2)
-    silent = {
-        "act": act == "original" and type(own_act) is not nn.ReLU and f"act= makes {type(own_act).__name__}",
-        "norm": norm == "original"
-        and not isinstance(own_norm, nn.Identity)
-        and f"norm= makes {type(own_norm).__name__}",
-        "drop": drop == "original"
-        and bool(kit.drops)
-        and f"reg= makes {', '.join(type(layer).__name__ for layer in kit.drop())}",
-    }
-    for part, made in silent.items():
-        if made:
-            raise ValueError(
-                f"{made}, which has no effect while model.{part}=original keeps the network's own; try model.{part}=kit"
-            )
+def require_effect(kit: LayerFactory, act: str, norm: str, drop: str) -> None:
+    """Check that every part of the kit that differs from the defaults reaches the network. Errors: ValueError."""
+    kit_act, kit_norm = kit.act(), kit.norm(2)
+    unused = {}
+    if act == "original" and type(kit_act) is not nn.ReLU:
+        unused["act"] = f"act= makes {type(kit_act).__name__}"
+    if norm == "original" and not isinstance(kit_norm, nn.Identity):
+        unused["norm"] = f"norm= makes {type(kit_norm).__name__}"
+    if drop == "original" and kit.drops:
+        unused["drop"] = f"reg= makes {', '.join(type(layer).__name__ for layer in kit.drop())}"
+    for part, made in unused.items():
+        why = f"which has no effect while model.{part}=original keeps the network's own"
+        raise ValueError(f"{made}, {why}; try model.{part}=kit")
 
 
-def built(name: str, input_shape: tuple[int, ...], outputs: int) -> tuple[nn.Module, bool]:
-    """The network as torchvision makes it, and whether it was made for one size of image. Errors: ValueError."""
+def build_network(name: str, input_shape: Shape, outputs: int) -> tuple[nn.Module, bool]:
+    """Return the network as torchvision makes it, and whether it is built for one size of image. Errors: ValueError."""
     builder = BUILDERS[name]
     fields = inspect.signature(inspect.signature(builder).return_annotation).parameters
-    fixed = {"aux_logits": False, "init_weights": True}
-    fixed = {field: value for field, value in fixed.items() if field in fields}
+    settings = {"aux_logits": False, "init_weights": True}
+    settings = {field: value for field, value in settings.items() if field in fields}
     height, width = input_shape[1:]
-    sized = "image_size" in fields or "input_size" in fields
-    if not sized:
-        return builder(weights=None, num_classes=outputs, **fixed), False
+    has_fixed_size = "image_size" in fields or "input_size" in fields
+    if not has_fixed_size:
+        return builder(weights=None, num_classes=outputs, **settings), False
     if height != width:
-        raise ValueError(
-            f"model.name={name}: needs square images, the data has {height}x{width}; try model.name=resnet18"
-        )
+        needs = f"needs square images, the data has {height}x{width}"
+        raise ValueError(f"model.name={name}: {needs}; try model.name=resnet18")
 
     def make(side: int) -> nn.Module:
         size = {"image_size": side} if "image_size" in fields else {"input_size": (side, side)}
-        return builder(weights=None, num_classes=outputs, **fixed, **size)
+        return builder(weights=None, num_classes=outputs, **settings, **size)
 
     try:
         return make(height), True
     except (AssertionError, ValueError):
-        side = next((side for side in range(height + 1, LARGEST + 1) if possible(make, side)), LARGEST)
-        raise ValueError(
-            f"model.name={name}: cannot take images of {height}x{width}; the next side it can take: {side}"
-        ) from None
+        side = next((side for side in range(height + 1, LARGEST + 1) if can_make(make, side)), LARGEST)
+        cannot = f"cannot take images of {height}x{width}"
+        raise ValueError(f"model.name={name}: {cannot}; the next side it can take: {side}") from None
 
 
-def possible(make, side: int) -> bool:
+def can_make(make: Callable[[int], nn.Module], side: int) -> bool:
+    """Return whether a network can be made for images of this side."""
     try:
         with torch.device("meta"):
             make(side)
@@ -136,79 +137,82 @@ def possible(make, side: int) -> bool:
     return True
 
 
-def enter(network: nn.Module, channels: int, small: bool) -> None:
-    """Give the network a first convolution for so many channels and, where small, for images of few pixels."""
+def adapt_stem(network: nn.Module, channels: int, small: bool) -> None:
+    """Give the network a first convolution for so many channels and, where `small`, for images of few pixels."""
     leaves = [module for module in network.modules() if not list(module.children())]
     first = next(module for module in leaves if isinstance(module, nn.Conv2d))
     shrink = small and max(first.stride) > 1
     if not shrink and first.in_channels == channels:
         return
     shape = (3, 1, 1) if shrink else (first.kernel_size, first.stride, first.padding)
-    fresh = nn.Conv2d(channels, first.out_channels, *shape, bias=first.bias is not None)
-    changed = {first: fresh}
+    replacements = {first: nn.Conv2d(channels, first.out_channels, *shape, bias=first.bias is not None)}
     behind = leaves[leaves.index(first) + 1 :]
-    pool = next((module for module in behind if not isinstance(module, (nn.BatchNorm2d, *HIDDEN))), None)
+    pool = next((module for module in behind if not isinstance(module, (nn.BatchNorm2d, *ACTIVATIONS))), None)
     if shrink and isinstance(pool, nn.MaxPool2d):
-        changed[pool] = nn.Identity()
-    swap(network, changed.get)
+        replacements[pool] = nn.Identity()
+    replace_modules(network, replacements.get)
 
 
-def refuse_small(network: nn.Module, name: str, input_shape: tuple[int, ...]) -> None:
-    """Errors: ValueError where the image shrinks to nothing on its way, with the smallest side that does not."""
+def require_large_enough(network: nn.Module, name: str, input_shape: Shape) -> None:
+    """Check that the image does not shrink to nothing. Errors: ValueError with the smallest side that fits."""
     channels, height, width = input_shape
-    if fits(network, input_shape):
+    if accepts(network, input_shape):
         return
-    low, high = min(height, width), LARGEST
+    low = min(height, width)
+    high = min(2 * low, LARGEST)
+    while high < LARGEST and not accepts(network, (channels, high, high)):
+        low, high = high, min(2 * high, LARGEST)
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if fits(network, (channels, middle, middle)) else (middle, high)
-    raise ValueError(
-        f"model.name={name}: images of {height}x{width} shrink to nothing on their way; the smallest side it can take: {high}"
-    )
+        low, high = (low, middle) if accepts(network, (channels, middle, middle)) else (middle, high)
+    shrinks = f"images of {height}x{width} shrink to nothing inside the network"
+    raise ValueError(f"model.name={name}: {shrinks}; the smallest side it can take: {high}")
 
 
-def fits(network: nn.Module, input_shape: tuple[int, ...]) -> bool:
+def accepts(network: nn.Module, input_shape: Shape) -> bool:
+    """Return whether the network can take such images."""
     try:
-        trial(network, input_shape)
+        forward_on_meta(network, input_shape)
     except RuntimeError:
         return False
     return True
 
 
-def load(network: nn.Module, name: str) -> None:
-    """torchvision's newest weights, for all but the last layer, and the first where it has another shape. Errors: DataError, ValueError."""
+def load_pretrained(network: nn.Module, name: str) -> None:
+    """Load torchvision's newest weights, without the last layer, and without the first where it has another shape.
+
+    Errors: DataError, ValueError.
+    """
     newest = models.get_model_weights(name).DEFAULT
     folder = Path(torch.hub.get_dir()) / "checkpoints"
     try:
-        given = BUILDERS[name](weights=newest, progress=False).state_dict()
+        weights = BUILDERS[name](weights=newest, progress=False).state_dict()
     except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        why = str(error).partition("\n")[0]
-        raise DataError(
-            f"model.pretrained=true: no weights for {name} ({why}); put {Path(newest.url).name} into {folder}, from {newest.url}"
-        ) from error
+        reason = str(error).partition("\n")[0]
+        put = f"put {Path(newest.url).name} into {folder}, from {newest.url}"
+        raise DataError(f"model.pretrained=true: no weights for {name} ({reason}); {put}") from error
     layers = list(weight_layers(network))
     names = {module: prefix for prefix, module in network.named_modules()}
     head, stem = (f"{names[layer]}." for layer in (layers[-1], layers[0]))
-    taken = {}
+    loaded = {}
     for key, own in network.state_dict().items():
         if key.startswith(head):
             continue
-        if key in given and given[key].shape == own.shape:
-            taken[key] = given[key]
+        if key in weights and weights[key].shape == own.shape:
+            loaded[key] = weights[key]
         elif not key.startswith(stem):
-            shape = tuple(given[key].shape) if key in given else "nothing"
-            raise ValueError(
-                f"model.pretrained=true: the weights have {shape} for {key}, the network for this data {tuple(own.shape)}; try model.pretrained=false"
-            )
-    network.load_state_dict(taken, strict=False)
+            shape = tuple(weights[key].shape) if key in weights else "nothing"
+            why = f"the weights have {shape} for {key}, the network for this data {tuple(own.shape)}"
+            raise ValueError(f"model.pretrained=true: {why}; try model.pretrained=false")
+    network.load_state_dict(loaded, strict=False)
 
 
-def exchange(name: str, part: str, change) -> None:
+def replace_part(name: str, part: str, replace: Callable[[], int]) -> None:
     """Do a replacement. Errors: ValueError with the network's name, also where there was nothing to replace."""
     try:
-        count = change()
+        count = replace()
     except ValueError as error:
         raise ValueError(f"model.name={name}: {error}") from error
     if not count:
         what = {"act": "activations", "norm": "normalisations", "drop": "dropouts"}[part]
-        raise ValueError(f"model.name={name}: has no {what} of its own to exchange; try model.{part}=original")
+        raise ValueError(f"model.name={name}: has no {what} to replace; try model.{part}=original")

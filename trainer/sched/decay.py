@@ -107,9 +107,8 @@ class InverseSqrt:
 
     Args:
         length: L, steps at the full rate, a length. Paper: 4000 of 100,000 steps.
-    Errors: ValueError. Source: arXiv:1706.03762, eq. (3).
-    Differs from the paper: the peak is the optimizer's lr, not (d_model L)^-0.5; and the warm-up is an option of its
-    own.
+    Errors: ValueError. Source: arXiv:1706.03762, eq. (3). Differs from the paper: the peak is the optimizer's lr, not
+    (d_model L)^-0.5; and the warm-up is an option of its own.
     """
 
     length: str = "5%"

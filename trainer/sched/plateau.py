@@ -12,8 +12,7 @@ class Plateau:
     """Drop of the rate when the validation loss has stopped falling, by the rule of torch's ReduceLROnPlateau.
 
     A loss counts as better when it is below best (1 - threshold). After more than `patience` evaluations without a
-    better
-    one: multiplier = max(floor, multiplier * factor), and the next `cooldown` evaluations do not count.
+    better one: multiplier = max(floor, multiplier * factor), and the next `cooldown` evaluations do not count.
 
     Args:
         factor: of each drop, in (0, 1). torch: 0.1.
