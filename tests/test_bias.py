@@ -141,8 +141,8 @@ def entropy(counts):
 @pytest.mark.parametrize(("init", "tolerance"), [("zeros", 1e-5), ("small_normal", 0.01)])
 def test_marginal_begins_a_run_on_unbalanced_images_at_the_entropy_of_its_labels(init, tolerance, unbalanced, composed):
     data = ("data=image_folder", f"data.root={unbalanced}", "data.val_fraction=0", "batch_size=full")
-    words = (*data, "model=mlp", "model.hidden=[16]", f"init={init}", "threads=1")
-    losses = {bias: first_loss(build_run(composed(*words, f"bias={bias}"))) for bias in ("marginal", "zero")}
+    overrides = (*data, "model=mlp", "model.hidden=[16]", f"init={init}", "threads=1")
+    losses = {bias: first_loss(build_run(composed(*overrides, f"bias={bias}"))) for bias in ("marginal", "zero")}
     assert losses["marginal"] == pytest.approx(entropy([40, 8, 2]), rel=tolerance)  # 0.60
     assert losses["zero"] == pytest.approx(math.log(3), rel=tolerance)  # the first loss of bias=zero: 1.10
 
@@ -162,9 +162,9 @@ def first_loss(run):
         return run.criterion(run.model(images), targets).mean().item()
 
 
-@pytest.mark.parametrize("words", [(), ("norm=batch", "norm.place=after_act")])
-def test_constant_reaches_the_hidden_layers_of_a_run(words, composed):
-    run = build_run(composed("model=mlp", "bias=constant", "bias.value=0.25", "threads=1", *words))
+@pytest.mark.parametrize("overrides", [(), ("norm=batch", "norm.place=after_act")])
+def test_constant_reaches_the_hidden_layers_of_a_run(overrides, composed):
+    run = build_run(composed("model=mlp", "bias=constant", "bias.value=0.25", "threads=1", *overrides))
     *hidden, head = [layer for layer in run.model.modules() if isinstance(layer, nn.Linear)]
     assert len(hidden) == 2 and all((layer.bias == 0.25).all() for layer in hidden) and not head.bias.any()
 

@@ -161,7 +161,7 @@ def test_auto_gives_outputs_of_variance_one_in_every_layer(name):
 
 
 @pytest.mark.parametrize(
-    ("make", "words"),
+    ("make", "message"),
     [
         (lambda: SmallNormal(std=0.0), "std must be > 0, got 0.0"),
         (lambda: LargeNormal(std=math.nan), "std must be > 0, got nan"),
@@ -183,6 +183,6 @@ def test_auto_gives_outputs_of_variance_one_in_every_layer(name):
         (lambda: Orthogonal(gain="relu"), "gain must be > 0, or act, got relu"),
     ],
 )
-def test_a_field_out_of_its_range_is_refused(make, words):
-    with pytest.raises(ValueError, match=words):
+def test_a_field_out_of_its_range_is_refused(make, message):
+    with pytest.raises(ValueError, match=message):
         make()

@@ -1,4 +1,4 @@
-"""Data-dependent initialisation: what each paper promises, on a network that shows it."""
+"""Data-dependent initialisation: the promise of each paper, on a network that shows it."""
 
 import math
 
@@ -147,7 +147,7 @@ def test_data_dependent_brings_a_chain_to_one_rate_and_keeps_its_outputs():
         DataDependent(rounds=rounds)(model, images, None, RELU)
         models.append(model)
     spread = [(found := rates(model, images).log().detach()).max() - found.min() for model in models]
-    # What was unequal shrinks by 0.75^40; each round adds a draw's noise, averaged with weight 0.25.
+    # The differences shrink by 0.75^40; each round adds a draw's noise, averaged with weight 0.25.
     assert spread[0] > 0.5 and spread[1] < 0.2
     # ReLU without biases is homogeneous.
     torch.testing.assert_close(models[0](images), models[1](images), rtol=1e-3, atol=1e-4)

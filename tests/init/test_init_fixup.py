@@ -113,7 +113,7 @@ def test_fixup_keeps_56_layers_of_order_one_where_he_explodes():
 
 
 @pytest.mark.parametrize(
-    ("model", "words"),
+    ("model", "message"),
     [
         (chain(4, 2, nn.ReLU), "try model=resnet20 norm=none"),
         (nn.Sequential(residual_net(1), Batch()(4)), "try norm=none"),
@@ -123,8 +123,8 @@ def test_fixup_keeps_56_layers_of_order_one_where_he_explodes():
         (nn.Sequential(residual_net(1), OwnNorm()), "try norm=none"),
     ],
 )
-def test_fixup_needs_residual_blocks_and_no_norms(model, words):
-    with pytest.raises(ValueError, match=words):
+def test_fixup_needs_residual_blocks_and_no_norms(model, message):
+    with pytest.raises(ValueError, match=message):
         Fixup()(model, *BATCH, RELU)
 
 

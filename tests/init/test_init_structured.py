@@ -30,15 +30,15 @@ def test_identity_sets_the_hidden_layers_only():
 
 
 @pytest.mark.parametrize(
-    ("layers", "words"),
+    ("layers", "message"),
     [
         ([nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)], "6 inputs and 5 outputs; try hidden layers of one width"),
         ([nn.Conv2d(4, 6, 3), nn.Conv2d(6, 6, 3), nn.Linear(6, 3)], "try init=dirac"),
         ([nn.Linear(4, 6), nn.Linear(6, 3)], "the model has none"),
     ],
 )
-def test_identity_needs_square_hidden_dense_layers(layers, words):
-    with pytest.raises(ValueError, match=words):
+def test_identity_needs_square_hidden_dense_layers(layers, message):
+    with pytest.raises(ValueError, match=message):
         Identity()(nn.Sequential(*layers), *BATCH, RELU)
 
 
@@ -64,9 +64,9 @@ def test_dirac_passes_channels_on_and_leaves_the_other_filters():
 
 
 @pytest.mark.parametrize(
-    ("layer", "words"),
+    ("layer", "message"),
     [(nn.Linear(3, 3), "try init=identity"), (nn.Conv2d(3, 3, (3, 2)), "one is 3 x 2; try odd")],
 )
-def test_dirac_needs_convolutions_with_a_centre(layer, words):
-    with pytest.raises(ValueError, match=words):
+def test_dirac_needs_convolutions_with_a_centre(layer, message):
+    with pytest.raises(ValueError, match=message):
         Dirac()(nn.Sequential(layer), *BATCH, RELU)

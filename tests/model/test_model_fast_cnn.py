@@ -53,10 +53,10 @@ def test_fast_cnn_whitens_patches():
     assert not model.whiten.weight.requires_grad and model.whiten.bias.requires_grad and not model.whiten.bias.any()
 
 
-@pytest.mark.parametrize("words", [[], ["reg=[dropconnect]"]])
-def test_fast_cnn_is_calibrated_on_training_images_and_keeps_its_filters(words, composed):
+@pytest.mark.parametrize("overrides", [[], ["reg=[dropconnect]"]])
+def test_fast_cnn_is_calibrated_on_training_images_and_keeps_its_filters(overrides, composed):
     """In a run, also with dropped weights: no initialiser reaches the filters, and patches come out white."""
-    run = build_run(composed("model=fast_cnn", "model.channels=[8]", "norm=batch", *words))
+    run = build_run(composed("model=fast_cnn", "model.channels=[8]", "norm=batch", *overrides))
     model = run.model.eval()
     images = run.train.batch(torch.arange(len(run.train)))[0]
     outputs = model.whiten(images).detach().numpy().transpose(1, 0, 2, 3).reshape(8, -1)

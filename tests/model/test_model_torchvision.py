@@ -12,7 +12,7 @@ from trainer.model.surgery import forward_on_meta
 from trainer.model.torchvision import BUILDERS, accepts, adapt_stem, build_network
 
 NAMES = torchvision.models.list_models(module=torchvision.models)
-LIGHT = {  # and the channels of its images: the first layer is exchanged for either number where it strides
+LIGHT = {  # and the channels of its images: a first layer that strides is replaced for either number
     "mobilenet_v2": 1, "mobilenet_v3_small": 3, "shufflenet_v2_x0_5": 1, "squeezenet1_1": 3,
     "mnasnet0_5": 1, "efficientnet_b0": 3, "resnet18": 1, "regnet_y_400mf": 3,
 }  # fmt: skip
@@ -147,20 +147,20 @@ def test_an_error_for_missing_weights_names_the_file_and_its_folder(cache):
 
 
 def test_the_command_line_reaches_it(composed):
-    words = ("data=digits", "model=torchvision", "model.name=squeezenet1_1", "act=gelu", "model.act=kit")
-    words += ("reg=dropout", "reg.layer.dropout.p=0.25")
-    run = build_run(composed(*words, "model.drop=kit"))
+    overrides = ("data=digits", "model=torchvision", "model.name=squeezenet1_1", "act=gelu", "model.act=kit")
+    overrides += ("reg=dropout", "reg.layer.dropout.p=0.25")
+    run = build_run(composed(*overrides, "model.drop=kit"))
     assert count(run.model, nn.GELU) == 25
     assert [module.p for module in run.model.modules() if isinstance(module, nn.Dropout)] == [0.25]
     with pytest.raises(ConfigError, match="^model.*: reg= makes Dropout, which has no effect.*try model.drop=kit$"):
-        build_run(composed(*words))
+        build_run(composed(*overrides))
 
 
 def test_the_builder_leaves_pretrained_weights_and_biases_alone(cache, composed, run_in_process):
     _, weights = cache
-    words = ("data=digits", "model=torchvision", "model.pretrained=true")
-    own = build_run(composed(*words)).model[0].state_dict()
+    overrides = ("data=digits", "model=torchvision", "model.pretrained=true")
+    own = build_run(composed(*overrides)).model[0].state_dict()
     assert torch.equal(own["classifier.0.bias"], weights["classifier.0.bias"])
-    code, _, errors = run_in_process(*words, "init=he_normal")
+    code, _, errors = run_in_process(*overrides, "init=he_normal")
     assert code == 2 and "init=he_normal: would overwrite the pretrained weights" in errors
     assert "try init=default" in errors

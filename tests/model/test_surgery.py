@@ -80,7 +80,7 @@ def test_every_norm_and_dropout_is_replaced_in_networks_of_the_published_size(na
 
 def test_a_shared_activation_stays_shared_and_has_one_slope():
     model = make("resnet18", kit=make_kit(nn.PReLU), act="kit")
-    assert count(model, nn.PReLU) == 1 + 8  # the stem's and one a block, which stands twice in its forward
+    assert count(model, nn.PReLU) == 1 + 8  # the stem's and one a block, used twice in its forward
     own = 11_689_512 - 513_000 + 5_130 - 3 * 64 * (49 - 9)  # torchvision's table, another last layer, a 3x3 stem
     assert parameters(model) == own + 9
     block = nn.Sequential()

@@ -26,7 +26,7 @@ from trainer.rundir.recorder import Recorder
 
 CNN = ("model=cnn", "model.channels=[4,8]", "batch_size=128", "epochs=1", "threads=1")
 RESNET = ("model=resnet20", "model.depth=8", "batch_size=256", "epochs=1", "threads=1")
-NOTHING = [  # regulariser, what makes it do nothing, what makes it do something
+NOTHING = [  # field of a regulariser, a value that turns it off, a value that does not
     ("loss.l2.strength", 0.0, 0.1),
     ("loss.l1.strength", 0.0, 0.1),
     ("loss.elastic_net.strength", 0.0, 0.1),
@@ -47,24 +47,24 @@ NOTHING = [  # regulariser, what makes it do nothing, what makes it do something
 
 @pytest.fixture(scope="module")
 def plain():
-    """What the runs without a regulariser gave, by their words."""
+    """Outputs of the runs without a regulariser, by their overrides."""
     return {}
 
 
 @pytest.mark.parametrize(("key", "nothing", "something"), NOTHING)
 def test_a_strength_of_zero_changes_nothing_bit_for_bit_and_another_does(key, nothing, something, fitted, plain):
-    words = RESNET if "depth" in key else CNN
+    overrides = RESNET if "depth" in key else CNN
 
     def outputs(*more):
-        run, _ = fitted(*words, *more)
+        run, _ = fitted(*overrides, *more)
         with torch.no_grad():
             return run.model.eval()(run.val.images)  # a function of every weight, whatever their names
 
-    if words not in plain:
-        plain[words] = outputs()
+    if overrides not in plain:
+        plain[overrides] = outputs()
     name = key.split(".")[1]
-    assert torch.equal(outputs(f"reg={name}", f"reg.{key}={nothing}"), plain[words])
-    assert not torch.equal(outputs(f"reg={name}", f"reg.{key}={something}"), plain[words])
+    assert torch.equal(outputs(f"reg={name}", f"reg.{key}={nothing}"), plain[overrides])
+    assert not torch.equal(outputs(f"reg={name}", f"reg.{key}={something}"), plain[overrides])
 
 
 def test_all_regularisers_go_together(fitted):

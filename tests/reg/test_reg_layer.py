@@ -93,7 +93,7 @@ def test_a_dropped_unit_gets_no_gradient():
     assert torch.equal(x.grad, output.detach())
 
 
-def test_spatial_dropout_drops_whole_channels_of_each_sample_by_itself():
+def test_spatial_dropout_drops_whole_channels_independently_for_each_sample():
     torch.manual_seed(0)
     layer, x = SpatialDropout(p=0.25), torch.rand(50, 40, 3, 3) + 1
     output = layer(x)
@@ -104,7 +104,7 @@ def test_spatial_dropout_drops_whole_channels_of_each_sample_by_itself():
     assert torch.equal(layer.eval()(x), x)
 
 
-def test_spatial_dropout_stands_behind_the_activations_of_convolutions_alone(composed):
+def test_spatial_dropout_follows_the_activations_of_convolutions_alone(composed):
     model = build_run(
         composed("model=cnn", "model.channels=[4,4]", "reg=[spatial_dropout,dropout]", "norm=batch")
     ).model
@@ -197,7 +197,7 @@ def test_all_masks_of_blocks_occur_and_their_mean_is_the_output_in_evaluation():
     )
 
 
-def test_a_whole_batch_keeps_or_leaves_out_a_branch_together_and_the_activation_stands_behind_the_sum():
+def test_a_whole_batch_keeps_or_leaves_out_a_branch_together_and_the_activation_follows_the_sum():
     model = StochasticDepth(survival=0.5)(residual_net([-3.0], after=nn.ReLU))
     torch.manual_seed(0)
     x = torch.tensor([[1.0], [-1.0]])
@@ -249,16 +249,16 @@ def test_a_layer_that_drops_nothing_draws_nothing_so_that_other_layers_draw_the_
 
 
 @pytest.mark.parametrize(
-    "words",
+    "overrides",
     [
         ("model=resnet20", "norm=batch"),
         ("model=resnet20", "norm=none", "init=fixup"),
         ("model=wide_resnet", "model.depth=10", "model.widen=1"),
     ],
 )
-def test_stochastic_depth_trains_in_every_residual_net(words, fitted):
-    size = ("model.depth=8",) if words[0] == "model=resnet20" else ()
-    run, curves = fitted(*words, *size, "reg=stochastic_depth", "epochs=2", "batch_size=64", "threads=1")
+def test_stochastic_depth_trains_in_every_residual_net(overrides, fitted):
+    size = ("model.depth=8",) if overrides[0] == "model=resnet20" else ()
+    run, curves = fitted(*overrides, *size, "reg=stochastic_depth", "epochs=2", "batch_size=64", "threads=1")
     blocks = [module for module in run.model.modules() if isinstance(module, Residual)]
     assert [block.survival for block in blocks] == pytest.approx([5 / 6, 4 / 6, 3 / 6])
     losses = [row["loss"] for row in curves.rows if row["split"] == "val"]

@@ -133,10 +133,10 @@ def test_l1_proximal_finds_the_lasso_with_its_exact_zeros_and_the_plain_penalty_
 
 
 def test_a_training_run_with_l1_proximal_counts_exact_zeros_and_one_with_l1_none(fitted):
-    words = ("model=mlp", "model.hidden=[16]", "epochs=2", "threads=1")
+    overrides = ("model=mlp", "model.hidden=[16]", "epochs=2", "threads=1")
     zeros = []
     for reg in ("loss.l1", "weights.l1_proximal"):
-        run, _ = fitted(*words, f"reg={reg.partition('.')[2]}", f"reg.{reg}.strength=0.05")
+        run, _ = fitted(*overrides, f"reg={reg.partition('.')[2]}", f"reg.{reg}.strength=0.05")
         zeros.append(sum((weight == 0).sum().item() for weight in run.model.parameters() if weight.dim() > 1))
     # Weights of blank pixels get no gradient: uniform to 1/8, they lose 40 * 0.05 * 0.05 = 0.1, 4 of 5 of them all they
     # have.
