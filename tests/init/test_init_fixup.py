@@ -132,7 +132,7 @@ def test_fixup_needs_residual_blocks_and_no_norms(model, message):
 def test_a_resnet_of_56_layers_without_norms_trains_with_fixup_and_not_with_he(init, composed):
     """One batch of the digits; with He 27 blocks that each double the mean square overflow within a few steps."""
     run = build_run(composed("model=resnet56", f"init={init}", "optimizer.lr=0.01", "threads=1"))
-    images, targets = run.train.batch(torch.arange(32))
+    images, targets = run.train.batch(torch.arange(16))
 
     def closure():
         run.optimizer.zero_grad()
@@ -140,7 +140,7 @@ def test_a_resnet_of_56_layers_without_norms_trains_with_fixup_and_not_with_he(i
         loss.backward()
         return loss
 
-    losses = [run.optimizer.step(closure).item() for _ in range(30)]
+    losses = [run.optimizer.step(closure).item() for _ in range(20)]
     if init == "fixup":
         assert losses[0] == pytest.approx(math.log(10), rel=1e-6)  # the head is 0: ten classes alike
         assert losses[-1] < 0.9 * losses[0]

@@ -24,7 +24,7 @@ from trainer.reg.weight_decay import WeightDecay
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 
-CNN = ("model=cnn", "model.channels=[4,8]", "batch_size=128", "epochs=1", "threads=1")
+CNN = ("model=cnn", "model.channels=[4,8]", "batch_size=256", "epochs=1", "threads=1")
 RESNET = ("model=resnet20", "model.depth=8", "batch_size=256", "epochs=1", "threads=1")
 NOTHING = [  # field of a regulariser, a value that turns it off, a value that does not
     ("loss.l2.strength", 0.0, 0.1),
