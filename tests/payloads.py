@@ -68,7 +68,7 @@ HONEST = {
     "model": "trainer.model.mlp.Mlp",
     "optimizer": "torch.optim.SGD",
     "task": "trainer.task.train.Train",
-    "data": "trainer.data.tables.Digits",
+    "data": "trainer.data.sklearn.Digits",
 }
 
 

@@ -32,7 +32,7 @@ from sklearn.datasets import load_sample_images
 from torch.utils.data import DataLoader, Dataset
 
 from trainer.data.capacity import cores
-from trainer.data.files import Rows, decoded
+from trainer.data.image_files import LazyImages, decode
 from trainer.data.image_folder import ImageFolder
 from trainer.data.loader import Loader
 from trainer.preprocess import ChannelStandardize
@@ -76,13 +76,13 @@ class SingleImages(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(decoded(self.paths[index], self.size).copy()).permute(2, 0, 1)
+        return torch.from_numpy(decode(self.paths[index], self.size).copy()).permute(2, 0, 1)
 
 
 class WholeBatches(Dataset):
     """The files by whole batches: one transfer from a worker for a batch, and no collation."""
 
-    def __init__(self, images: Rows) -> None:
+    def __init__(self, images: LazyImages) -> None:
         self.images = images
 
     def __getitem__(self, indices: list[int]) -> torch.Tensor:
@@ -92,7 +92,7 @@ class WholeBatches(Dataset):
 def decode_only(job: tuple[list[str], int]) -> int:
     paths, size = job
     for path in paths:
-        decoded(path, size)
+        decode(path, size)
     return len(paths)
 
 

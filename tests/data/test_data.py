@@ -7,8 +7,9 @@ import torch
 from torch.testing import assert_close
 
 from trainer.base.errors import DataError
-from trainer.data.splits import Rows, Split, halved, hold_out, one_hot, take
-from trainer.data.tables import BreastCancer, Diabetes, Digits, Iris, Photos, Wine
+from trainer.data.image_files import LazyImages
+from trainer.data.sklearn import BreastCancer, Diabetes, Digits, Iris, Photos, Wine
+from trainer.data.splits import Split, hold_out, one_hot, select_half, take
 
 GROUPS = [0] * 40 + [1] * 10 + [2] * 3 + [5]
 
@@ -154,7 +155,7 @@ def test_half_of_the_classes_is_a_task_of_its_own(half, labels):
 
 
 def test_the_middle_class_of_an_odd_number_belongs_to_the_second_half():
-    assert (halved(Iris().load(), "a").classes, halved(Iris().load(), "b").classes) == (
+    assert (select_half(Iris().load(), "a").classes, select_half(Iris().load(), "b").classes) == (
         ("setosa",),
         ("versicolor", "virginica"),
     )
@@ -189,7 +190,7 @@ def test_a_sample_is_everything_up_to_a_limit_and_beyond_it_the_same_random_part
     images = torch.arange(200, dtype=torch.uint8).view(50, 1, 2, 2)
     split, elsewhere = (
         Split(images, torch.zeros(50, 1)),
-        Split(Rows(images.flip(0), torch.arange(50).flip(0)), torch.zeros(50, 1)),
+        Split(LazyImages(images.flip(0), torch.arange(50).flip(0)), torch.zeros(50, 1)),
     )
     assert torch.equal(split.sample(), images) and torch.equal(elsewhere.sample(), images)
     monkeypatch.setattr("trainer.data.splits.SAMPLED", 83)  # 20 images of 4 bytes, and a rest

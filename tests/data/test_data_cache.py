@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from trainer.base.errors import DataError
-from trainer.data.cache import reserved
-from trainer.data.download import alone
-from trainer.data.files import Rows
+from trainer.data.cache import allocate
+from trainer.data.image_files import LazyImages
 from trainer.data.image_folder import ImageFolder
+from trainer.data.lock import exclusive_lock
 
 
 def rewritten(path):
@@ -114,7 +114,7 @@ def test_two_that_start_at_once_make_one_cache(root, caches):
 
 def test_a_whole_cache_is_read_without_waiting_for_whoever_has_its_lock(root, caches):
     ImageFolder(root=str(root)).load()
-    with ThreadPoolExecutor(1) as thread, alone(one(caches, ".lock")):
+    with ThreadPoolExecutor(1) as thread, exclusive_lock(one(caches, ".lock")):
         assert len(thread.submit(ImageFolder(root=str(root)).load).result(20).test) == 5
 
 
@@ -133,7 +133,7 @@ def test_one_that_has_waited_takes_what_the_other_made(root, caches, monkeypatch
             waits.set()
 
     with ThreadPoolExecutor(1) as thread:
-        with alone(one(caches, ".lock")):
+        with exclusive_lock(one(caches, ".lock")):
             monkeypatch.setattr(sys, "stderr", Told())
             second = thread.submit(ImageFolder(root=str(root)).load)
             assert waits.wait(20)
@@ -169,11 +169,11 @@ def test_without_a_place_for_the_cache_the_images_are_decoded_into_memory(root, 
 def test_without_a_place_and_memory_they_stay_files(root, monkeypatch):
     monkeypatch.setattr("trainer.data.image_folder.SHARE", 0.0)
     data = ImageFolder(root=str(root), cache=str(root / "train" / "ant" / "00.png")).load()
-    assert isinstance(data.train.images, Rows) and data.notes[0].endswith("decoded in every epoch")
+    assert isinstance(data.train.images, LazyImages) and data.notes[0].endswith("decoded in every epoch")
 
 
 def test_room_for_the_cache_is_taken_before_it_is_filled(tmp_path):
-    pixels = reserved(tmp_path / "x", (1000, 3, 100, 100))
+    pixels = allocate(tmp_path / "x", (1000, 3, 100, 100))
     assert pixels.shape == (1000, 3, 100, 100) and (tmp_path / "x").stat().st_blocks * 512 >= 30_000_000
 
 
@@ -183,7 +183,7 @@ def test_cache_none_keeps_no_pixels_but_remembers_what_it_saw(root, pictures, ca
     kept = ImageFolder(root=str(root), val_fraction=0.2).load()
     for data in (first, second):
         for part, other in ((data.train, kept.train), (data.val, kept.val), (data.test, kept.test)):
-            assert isinstance(part.images, Rows) and (len(part), part.images.shape) == (
+            assert isinstance(part.images, LazyImages) and (len(part), part.images.shape) == (
                 len(other),
                 tuple(other.images.shape),
             )

@@ -16,7 +16,7 @@ from test_data_vision import IMAGES, digest, vision, write_mnist
 from torchvision import datasets
 
 from trainer.base.errors import DataError
-from trainer.data.download import alone
+from trainer.data.lock import exclusive_lock
 
 
 class Server(http.server.SimpleHTTPRequestHandler):
@@ -130,11 +130,11 @@ def test_a_second_process_waits_for_the_first(tmp_path, monkeypatch):
             told.set()
 
     def second():
-        with alone(tmp_path / "lock"):
+        with exclusive_lock(tmp_path / "lock"):
             order.append("second")
 
     monkeypatch.setattr(sys, "stderr", Told())
-    with alone(tmp_path / "lock"):
+    with exclusive_lock(tmp_path / "lock"):
         waiting = threading.Thread(target=second)
         waiting.start()
         assert told.wait(20)  # it has found the lock taken and said so
@@ -144,7 +144,7 @@ def test_a_second_process_waits_for_the_first(tmp_path, monkeypatch):
 
 
 def test_a_process_that_is_killed_leaves_no_lock(tmp_path):
-    program = "import sys; from pathlib import Path; from trainer.data.download import alone\nwith alone(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    program = "import sys; from pathlib import Path; from trainer.data.lock import exclusive_lock\nwith exclusive_lock(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
     holder = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path / "lock")],
         stdin=subprocess.PIPE,
@@ -153,6 +153,6 @@ def test_a_process_that_is_killed_leaves_no_lock(tmp_path):
     )
     assert holder.stdout.readline() == "in\n"
     holder.send_signal(signal.SIGKILL)
-    with alone(tmp_path / "lock"):
+    with exclusive_lock(tmp_path / "lock"):
         assert holder.wait(20) == -signal.SIGKILL
     holder.stdin.close(), holder.stdout.close()

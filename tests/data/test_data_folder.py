@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from trainer.base.errors import DataError
-from trainer.data.files import decoded
+from trainer.data.image_files import decode
 from trainer.data.image_folder import ImageFolder
 
 
@@ -191,7 +191,7 @@ def test_a_large_jpeg_is_shrunk_while_it_is_decoded_and_looks_the_same(tmp_path)
     )
     with Image.open(tmp_path / "x.jpg") as image:
         expected = np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
-    found = decoded(str(tmp_path / "x.jpg"), 32)
+    found = decode(str(tmp_path / "x.jpg"), 32)
     assert (
         found.shape == (32, 32, 3) and abs(found - expected).max() <= 3
     )  # levels of 255: two ways to average a smooth picture
@@ -203,7 +203,7 @@ def test_it_is_shrunk_to_no_less_than_twice_its_size(tmp_path):
         image.draft(None, (160, 120))  # a quarter; an eighth, 80 x 60, would be less than 2 * 48
         assert image.size == (160, 120)
         expected = np.asarray(image.convert("RGB").resize((48, 48), Image.Resampling.BILINEAR))
-    assert np.array_equal(decoded(str(tmp_path / "x.jpg"), 48), expected)
+    assert np.array_equal(decode(str(tmp_path / "x.jpg"), 48), expected)
 
 
 def test_on_error_is_stop_or_skip(root):

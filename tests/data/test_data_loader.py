@@ -6,7 +6,7 @@ import torch
 
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
-from trainer.preprocess import Center, ChannelStandardize, Nothing, Standardize
+from trainer.preprocess import Center, ChannelStandardize, Identity, Standardize
 
 CPU = torch.device("cpu")
 
@@ -17,7 +17,7 @@ def uint8_split():
     return Split(images, torch.arange(25.0).view(25, 1))
 
 
-@pytest.mark.parametrize("preprocess", [Nothing(), Center(), Standardize(), ChannelStandardize()])
+@pytest.mark.parametrize("preprocess", [Identity(), Center(), Standardize(), ChannelStandardize()])
 def test_a_loader_gives_the_same_numbers_converted_once_or_batch_by_batch(preprocess, uint8_split, monkeypatch):
     apply = preprocess.fit(uint8_split.images)
     once = Loader(uint8_split, apply, CPU)
@@ -35,6 +35,6 @@ def test_a_loader_gives_the_same_numbers_converted_once_or_batch_by_batch(prepro
 
 
 def test_in_order_gives_every_sample_once_in_the_order_of_the_set(uint8_split):
-    loader = Loader(uint8_split, Nothing().fit(uint8_split.images), CPU)
+    loader = Loader(uint8_split, Identity().fit(uint8_split.images), CPU)
     parts = [targets.flatten().tolist() for _, targets in loader.in_order(10)]
     assert len(loader) == 25 and [len(part) for part in parts] == [10, 10, 5] and sum(parts, []) == list(range(25))

@@ -14,9 +14,10 @@ import torch
 from PIL import Image
 
 from trainer.base.errors import DataError
+from trainer.data.image_files import LazyImages
 from trainer.data.image_folder import ImageFolder
 from trainer.data.loader import Loader, with_room
-from trainer.data.splits import Rows, Split
+from trainer.data.splits import Split
 from trainer.data.worker_pool import ahead
 from trainer.preprocess import ChannelStandardize, Standardize
 
@@ -52,9 +53,9 @@ def split(folder, tmp_path, monkeypatch):
             .load()
             .train.images
         )
-        assert isinstance(images, Rows) == (kind == "files")
+        assert isinstance(images, LazyImages) == (kind == "files")
         if kind == "disk":
-            images = Rows(images.flip(0), torch.arange(30).flip(0))
+            images = LazyImages(images.flip(0), torch.arange(30).flip(0))
         return Split(images, torch.arange(30.0).view(30, 1))
 
     return made

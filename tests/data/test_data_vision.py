@@ -15,7 +15,7 @@ from torchvision import datasets
 
 from trainer.base.errors import DataError
 from trainer.config import catalog
-from trainer.data.vision import Vision, pixels
+from trainer.data.torchvision import Torchvision, pixels_and_labels
 
 
 def write_idx(path, values):
@@ -23,11 +23,11 @@ def write_idx(path, values):
     path.write_bytes(struct.pack(f">BBBB{values.ndim}I", 0, 0, 8, values.ndim, *values.shape) + values.tobytes())
 
 
-def vision(name: str, root, **fields) -> Vision:
+def vision(name: str, root, **fields) -> Torchvision:
     """The data set of conf/data/NAME.yaml."""
     settings = yaml.safe_load(catalog.file("data", name).read_text())["data"]
-    assert settings.pop("_target_") == "trainer.data.vision.Vision"
-    return Vision(**{**settings, "root": str(root), **fields})
+    assert settings.pop("_target_") == "trainer.data.torchvision.Torchvision"
+    return Torchvision(**{**settings, "root": str(root), **fields})
 
 
 def write_mnist(raw, images, labels):
@@ -59,7 +59,7 @@ def test_mnist_is_read_from_idx_files(name, folder, tmp_path):
 
 def test_colour_images_become_channels_first():
     array = np.random.default_rng(0).integers(0, 256, (4, 32, 30, 3), dtype=np.uint8)
-    images, labels = pixels(SimpleNamespace(data=array, targets=[3, 1, 0, 9]))
+    images, labels = pixels_and_labels(SimpleNamespace(data=array, targets=[3, 1, 0, 9]))
     assert images.shape == (4, 3, 32, 30) and images.is_contiguous() and labels.tolist() == [3, 1, 0, 9]
     assert all(images[2, c, 5, 7] == array[2, 5, 7, c] for c in range(3))
 

@@ -1,4 +1,4 @@
-"""Activations, initialisers, norms and models crossed: every pair of options that has a sense meets in a run that moves, every other says why."""
+"""Activations, initialisers, norms and models crossed: every pair of options that makes sense trains, others say why."""
 
 import itertools
 import re
@@ -39,7 +39,7 @@ LESSONS = {
     "uniform",
     "zeros",
 }  # one spread for layers of any width
-OVERFLOWS = [  # what may end as no numbers, in the net and the steps below: the run says so and gives advice
+OVERFLOWS = [  # rows that may end non-finite, in the net and the steps below: the run says so and gives advice
     lambda act, init, norm, model: act == "exponential",
     lambda act, init, norm, model: init in ("normal", "ones"),
     lambda act, init, norm, model: (
@@ -53,7 +53,7 @@ FADING = {"exponential", "hard_sigmoid", "sigmoid"}  # shrink or overflow in dee
 
 
 def senseless(act: str, init: str, norm: str, model: str) -> str | None:
-    """Why four options cannot stand together, by what the parts are; None where they can. In the order in which the program finds out."""
+    """Why four options cannot go together, in the order in which the program finds out; None where they can."""
     if model == "torchvision" and act == "maxout":
         return "a finished network has no layers wide enough for pieces"
     if init == "identity":
@@ -137,7 +137,7 @@ def test_a_sensible_cross_trains(row, cross):
     try:
         run = cross(*row)
     except ConfigError as error:
-        assert "the fresh model's outputs are no numbers; try " in str(error) and any(may(*row) for may in OVERFLOWS)
+        assert "the fresh model's outputs are not finite (NaN or Inf); try " in str(error) and any(may(*row) for may in OVERFLOWS)
         return
     images, targets = run.train.batch(torch.arange(16))
     weights = [weight for weight in run.model.parameters() if weight.requires_grad]

@@ -1,6 +1,7 @@
-"""Decoded images kept on the disk, so that the next start finds them: KEY.npy with the pixels and KEY.json with what the files were.
+"""Cache of decoded images: KEY.npy with the pixels and KEY.json with the facts about the files.
 
-Both are written under another name and renamed when they are whole. A process that is killed in between leaves nothing that counts.
+KEY.json is written last, and an entry counts once both files are complete. A process that is killed in between leaves
+nothing that counts.
 """
 
 import json
@@ -11,86 +12,94 @@ from pathlib import Path
 
 import numpy as np
 
-from trainer.data.download import alone
-from trainer.data.files import Survey, survey
+from trainer.base.atomic import atomic_write
+from trainer.data.image_files import Scan, scan_images
+from trainer.data.lock import exclusive_lock
 
-FORMAT = 1  # of the files, and of what is done to an image on its way into them
+FORMAT = 1  # of the two files and of the decoding; a change makes old entries void
 
 
 def default_folder() -> Path:
+    """Return $XDG_CACHE_HOME/trainer or ~/.cache/trainer."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trainer"
 
 
-def key_of(found: Mapping[str, Mapping[str, Sequence[tuple]]], size: int | None) -> str:
-    """A digest of what decides the pixels: the files' relative names, lengths and times, the size, and the decoder."""
+def cache_key(found: Mapping[str, Mapping[str, Sequence[tuple]]], size: int | None) -> str:
+    """Return a digest of all that determines the pixels: the files' relative names, lengths and times, the size, the decoder."""
     from PIL import __version__
 
     return blake2b(repr((FORMAT, __version__, size, found)).encode(), digest_size=16).hexdigest()
 
 
-def kept(folder: Path, key: str, paths: Sequence[str], size: int | None) -> tuple[Survey, np.ndarray]:
-    """What the cache holds of the files, decoded now where it holds nothing whole; the pixels (N, C, H, W) lie on the disk.
+def load_or_decode(folder: Path, key: str, paths: Sequence[str], size: int | None) -> tuple[Scan, np.ndarray]:
+    """Return the cached images, memory-mapped (N, C, H, W); decode the files first where there is no complete entry.
 
-    Errors: OSError where the folder cannot be written; DataError as in survey.
+    Errors: OSError where the folder cannot be written; DataError as in scan_images.
     """
-    found = opened(folder, key, len(paths))
-    if found:
-        return found
-    with alone(folder / f"{key}.lock"):
-        found = opened(folder, key, len(paths))  # another process may have made it meanwhile
-        if found is None:
-            build(folder, key, paths, size)
-            found = opened(folder, key, len(paths))
-    if found is None:
-        raise OSError("what was written cannot be read back")
-    return found
+    entry = open_entry(folder, key, len(paths))
+    if entry:
+        return entry
+    with exclusive_lock(folder / f"{key}.lock"):
+        entry = open_entry(folder, key, len(paths))  # another process may have made it meanwhile
+        if entry is None:
+            make_entry(folder, key, paths, size)
+            entry = open_entry(folder, key, len(paths))
+    if entry is None:
+        raise OSError("a new entry of the cache cannot be read back")
+    return entry
 
 
-def opened(folder: Path, key: str, count: int) -> tuple[Survey, np.ndarray] | None:
-    """The two files, if they are there and whole."""
-    known = looked_up(folder, key)
+def open_entry(folder: Path, key: str, count: int) -> tuple[Scan, np.ndarray] | None:
+    """Return an entry's facts and pixels; None where it is missing or incomplete."""
+    scan = read_scan(folder, key)
     try:
-        pixels = np.lib.format.open_memmap(
-            folder / f"{key}.npy", mode="c"
-        )  # as long as its header says, or this raises
-        whole = known is not None and (pixels.dtype, pixels.shape) == (np.uint8, (count, *known.shape))
-        return (known, pixels) if whole else None
+        pixels = np.lib.format.open_memmap(folder / f"{key}.npy", mode="c")  # raises where the file is too short
+        complete = scan is not None and (pixels.dtype, pixels.shape) == (np.uint8, (count, *scan.shape))
+        return (scan, pixels) if complete else None
     except Exception:  # a damaged header raises many kinds
         return None
 
 
-def looked_up(folder: Path, key: str) -> Survey | None:
-    """What KEY.json says of the files, if it is there and whole."""
+def read_scan(folder: Path, key: str) -> Scan | None:
+    """Return the facts in KEY.json; None where it is missing or damaged."""
     try:
-        said = json.loads((folder / f"{key}.json").read_text())
-        return Survey(tuple(map(int, said["shape"])), {int(number): str(why) for number, why in said["bad"].items()})
+        found = json.loads((folder / f"{key}.json").read_text())
+        unreadable = {int(index): str(why) for index, why in found["bad"].items()}
+        return Scan(tuple(map(int, found["shape"])), unreadable)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def note_down(folder: Path, key: str, known: Survey) -> None:
+def write_scan(folder: Path, key: str, scan: Scan) -> None:
+    """Write KEY.json. Errors: OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{key}.json.{os.getpid()}"
-    part.write_text(json.dumps({"shape": known.shape, "bad": known.bad}))
-    part.replace(folder / f"{key}.json")
+    atomic_write(folder / f"{key}.json", json.dumps({"shape": scan.shape, "bad": scan.unreadable}).encode())
 
 
-def build(folder: Path, key: str, paths: Sequence[str], size: int | None) -> None:
-    """Decode the files into the cache. The caller holds the lock, so that an unfinished file is a dead process's."""
+def make_entry(folder: Path, key: str, paths: Sequence[str], size: int | None) -> None:
+    """Decode the files into the cache. The caller holds the lock, so that an unfinished file is a dead process's.
+
+    The pixels may be larger than the memory, too large for atomic_write: they are decoded into a memory-mapped file
+    under another name, which is flushed to the disk and renamed.
+    """
     colour, grey = folder / f"{key}.colour", folder / f"{key}.grey"
     try:
-        known, pixels = survey(paths, size, lambda shape: reserved(colour, shape))
-        if known.shape[0] == 1:
-            reserved(grey, (len(paths), *known.shape))[:] = pixels[:, :1]
-        (grey if known.shape[0] == 1 else colour).replace(folder / f"{key}.npy")
-        note_down(folder, key, known)
+        scan, pixels = scan_images(paths, size, lambda shape: allocate(colour, shape))
+        finished = colour
+        if scan.shape[0] == 1:
+            coloured, finished = pixels, grey
+            pixels = allocate(grey, (len(paths), *scan.shape))
+            pixels[:] = coloured[:, :1]
+        pixels.flush()
+        finished.replace(folder / f"{key}.npy")
+        write_scan(folder, key, scan)
     finally:
         for path in (colour, grey):
             path.unlink(missing_ok=True)
 
 
-def reserved(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """An array in a new file whose room on the disk is taken at once: a disk that fills up later would kill the process."""
+def allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
+    """Return an array in a new file whose disk space is reserved: a disk that is full later would kill the process."""
     pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as handle:

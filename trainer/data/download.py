@@ -1,52 +1,35 @@
-"""Fetching files: tried again, by one process at a time, and given up within seconds where there is no network."""
+"""Downloads: up to three attempts, and an end within seconds where there is no network."""
 
 import socket
-import sys
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
-from filelock import FileLock, Timeout
-
-PAUSES = (0.5, 2.0)  # seconds before each further attempt
-SILENCE = 5.0  # seconds without an answer that count as none
-PATIENCE = 20.0  # seconds after which a failure is final, however few attempts were made
+ATTEMPTS = 3
+FIRST_WAIT = 0.5  # seconds between the first two attempts, four times as many between the next two
+TIMEOUT = 5.0  # seconds without an answer from the server
+TIME_LIMIT = 20.0  # seconds after which no further attempt is made
 
 
-def fetch(get: Callable[[], object]) -> object:
-    """What `get` returns, in up to three attempts; what it raised last where all fail. It checks what it fetched, and keeps what is good."""
-    before, started = socket.getdefaulttimeout(), time.monotonic()
-    socket.setdefaulttimeout(SILENCE)
+def fetch(download: Callable[[], object]) -> object:
+    """Return `download()`, called up to ATTEMPTS times; raise its last error where all attempts fail.
+
+    `download` verifies the files that it fetches, and keeps the ones that are complete. A PermissionError is final.
+    """
+    import tenacity  # only where something is downloaded
+
+    attempts = tenacity.Retrying(
+        stop=tenacity.stop_after_attempt(ATTEMPTS) | tenacity.stop_after_delay(TIME_LIMIT),
+        wait=tenacity.wait_exponential(multiplier=FIRST_WAIT, exp_base=4),
+        retry=tenacity.retry_if_exception(is_transient),
+        reraise=True,
+    )
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)  # torchvision's downloads have no timeout of their own
     try:
-        for pause in PAUSES:
-            try:
-                return get()
-            except PermissionError:
-                raise
-            except Exception:  # the reader's or the network's, of many kinds
-                if time.monotonic() - started > PATIENCE:
-                    raise
-                time.sleep(pause)
-        return get()
+        return attempts(download)
     finally:
         socket.setdefaulttimeout(before)
 
 
-@contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """While entered, no other process on this machine is inside for the same path; it waits for the one that is.
-
-    A process that dies lets go of the lock. Errors: OSError where the file cannot be made.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(path)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        print(f"waiting for another process that prepares {path.parent}", file=sys.stderr)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+def is_transient(error: BaseException) -> bool:
+    """Return False for a signal and a PermissionError; the network and the readers raise many kinds of errors."""
+    return isinstance(error, Exception) and not isinstance(error, PermissionError)

@@ -12,7 +12,7 @@ from torch import Tensor, device
 from trainer.base.checks import require, require_one_of
 from trainer.base.protocols import Apply
 from trainer.data.capacity import cores, free_bytes
-from trainer.data.files import Rows, read, whole
+from trainer.data.image_files import LazyImages, read, read_all
 from trainer.data.splits import Split
 from trainer.data.worker_pool import Crew, ahead
 
@@ -44,11 +44,11 @@ class Loader:
         self.images, self.targets, self.apply = split.images, split.targets.to(target_device), apply
         self.device = target_device
         if self.residency == "device":
-            self.images = whole(self.images, target_device)
+            self.images = read_all(self.images, target_device)
             if self.images.is_floating_point() or self.images.numel() * 4 <= CONVERTED_LIMIT:
                 self.images, self.apply = apply(self.images), None
-        elif self.residency == "host" and isinstance(self.images, Rows) and not isinstance(self.images.source, Tensor):
-            self.images = whole(self.images, torch.device("cpu"))
+        elif self.residency == "host" and isinstance(self.images, LazyImages) and not isinstance(self.images.source, Tensor):
+            self.images = read_all(self.images, torch.device("cpu"))
         self._crew = Crew(self.images, cores() if workers == "auto" else workers)
         self._stream = (
             torch.cuda.Stream(target_device) if target_device.type == "cuda" else None
@@ -123,7 +123,7 @@ class Loader:
             return pinned.to(self.device, non_blocking=True), self._stream.record_event()
 
 
-def with_room(images: Tensor | Rows, target_device: device) -> str:
+def with_room(images: Tensor | LazyImages, target_device: device) -> str:
     """The first of device, host and stream where the images fit into the free memory; arrays on the disk count as host."""
     size = math.prod(images.shape) * (
         2 * images.element_size() if isinstance(images, Tensor) and images.is_floating_point() else 1

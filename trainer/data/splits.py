@@ -1,4 +1,4 @@
-"""What a data set gives: three splits of inputs and targets, and what they mean."""
+"""Splits of a data set: training, validation and test samples, and how samples are held out."""
 
 import math
 from collections.abc import Sequence
@@ -9,48 +9,47 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from trainer.base.checks import require
 from trainer.base.errors import DataError
-from trainer.data.files import Rows, read
+from trainer.data.image_files import LazyImages, read
 
-SAMPLED = (
-    512 * 2**20
-)  # bytes of images from which a preprocessing takes its statistics; larger splits give a sample of that size
+SAMPLE_LIMIT = 512 * 2**20  # bytes of images from which a preprocessing computes its statistics
 
 
 @dataclass(frozen=True)
 class Split:
     """Inputs (N, C, H, W), uint8 or floats in [0, 1], or (N, D) floats; targets (N, K) floats.
 
-    Images that are not in memory are Rows: they have a length and a shape, and are read by number.
+    Images that are not in memory are LazyImages: they have a length and a shape, and are read by index.
     """
 
-    images: Tensor | Rows
+    images: Tensor | LazyImages
     targets: Tensor
 
     def __len__(self) -> int:
         return len(self.images)
 
     def sample(self) -> Tensor:
-        """Images to fit a preprocessing on: all where they are up to 512 MiB as bytes, else so many at random, always the same ones.
+        """Return images to fit a preprocessing on: all of them up to 512 MiB as bytes, beyond that a random sample.
 
-        Which they are follows from the number and the shape of the images alone, not from where they lie.
+        The sample has that size and depends on the number and the shape of the images alone, not on where they are kept.
         """
-        count = max(SAMPLED // max(math.prod(self.images.shape[1:]), 1), 1)
+        count = max(SAMPLE_LIMIT // max(math.prod(self.images.shape[1:]), 1), 1)
         if count < len(self):
-            random = torch.Generator().manual_seed(0)
-            return read(self.images, torch.randperm(len(self), generator=random)[:count].sort().values)
+            rng = torch.Generator().manual_seed(0)
+            return read(self.images, torch.randperm(len(self), generator=rng)[:count].sort().values)
         return self.images if isinstance(self.images, Tensor) else read(self.images, torch.arange(len(self)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
-    """A data set ready for a run.
+    """Data set, ready for a run.
 
     Args:
-        train, val, test: the samples; val is empty where the user keeps none.
+        train, val, test: the samples; val may be empty.
         task: classification (one-hot targets), binary (K = 1, targets 0 or 1) or regression.
         classes: their names, empty for regression.
-        notes: what the user should be told of the data, one line each.
+        notes: remarks on the data for the user, one line each.
     """
 
     train: Split
@@ -69,38 +68,80 @@ class Splits:
         return self.train.targets.shape[1]
 
 
+@dataclass(frozen=True, kw_only=True)
+class SplitByFraction:
+    """Data set without a split of its own: a fraction of every class is held out for validation and for the test.
+
+    The split follows `split_seed`, which is apart from the run's seed: every run is evaluated on the same samples.
+
+    Args:
+        val_fraction: of all samples, in [0, 1).
+        test_fraction: of all samples, in (0, 1).
+        split_seed: >= 0.
+    Errors: ValueError.
+    """
+
+    val_fraction: float = 0.15
+    test_fraction: float = 0.2
+    split_seed: int = 0
+
+    def split(self, images: Tensor, targets: Tensor, groups: Tensor) -> tuple[Split, Split, Split]:
+        """Return train, val and test, with the same fraction of every group."""
+        require("in [0, 1)", val_fraction=self.val_fraction)
+        require("in (0, 1)", test_fraction=self.test_fraction)
+        require("< 1", **{"val_fraction + test_fraction": self.val_fraction + self.test_fraction})
+        require(">= 0", split_seed=self.split_seed)
+        rest, test = hold_out(groups, self.test_fraction, self.split_seed)
+        train, val = hold_out(groups[rest], self.val_fraction / (1 - self.test_fraction), self.split_seed)
+        return take(images, targets, rest[train]), take(images, targets, rest[val]), take(images, targets, test)
+
+    def classification(self, images: Tensor, labels: Tensor, classes: Sequence[str], source: str) -> Splits:
+        """Return the splits of a classification, stratified by class. Errors: DataError, as in one_hot."""
+        train, val, test = self.split(images, one_hot(labels, len(classes), source), labels)
+        return Splits(train=train, val=val, test=test, task="classification", classes=tuple(map(str, classes)))
+
+    def regression(self, inputs: Tensor, targets: Tensor) -> Splits:
+        """Return the splits of a regression, at random."""
+        train, val, test = self.split(inputs, targets, torch.zeros(len(targets)))
+        return Splits(train=train, val=val, test=test, task="regression")
+
+
 def one_hot(labels: Tensor, classes: int, source: str) -> Tensor:
-    """(N,) whole numbers to (N, classes) floats. Errors: DataError on a label outside 0 .. classes - 1."""
+    """Turn (N,) integers into (N, classes) floats. Errors: DataError on a label outside 0 .. classes - 1."""
     outside = ((labels < 0) | (labels >= classes)).nonzero().flatten()
     if len(outside):
         first = int(outside[0])
         raise DataError(
-            f"{source}: {len(outside)} labels are outside the {classes} classes (0 to {classes - 1}); the first is {int(labels[first])} at sample {first}"
+            f"{source}: {len(outside)} labels are outside the {classes} classes (0 to {classes - 1}); "
+            f"the first is {int(labels[first])} at sample {first}"
         )
     return F.one_hot(labels.long(), classes).float()
 
 
-def hold_out(groups: Sequence[int] | Tensor, share: float, seed: int) -> tuple[Tensor, Tensor]:
-    """Indices kept and indices held out, each in ascending order: round(share * n) of every group's n samples, at random.
+def hold_out(groups: Sequence[int] | Tensor, fraction: float, seed: int) -> tuple[Tensor, Tensor]:
+    """Return the indices kept and the indices held out, ascending: round(fraction * n) of every group's n samples.
 
-    `groups` are the class labels for a stratified split, or all equal for a plain one. A share of 0 holds out none; any
-    other leaves at least one sample of each group on both sides where the group has two.
+    `groups` are the class labels for a stratified split, or all equal for a plain one. A fraction of 0 holds out none;
+    any other leaves at least one sample of each group on both sides where the group has two.
     (scikit-learn's train_test_split does this too, and takes 0.8 s to import.)
     """
     labels = np.asarray(groups)
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     held = np.zeros(len(labels), dtype=bool)
     for group in np.unique(labels):
         members = np.flatnonzero(labels == group)
-        count = round(share * len(members))
-        if share > 0 and len(members) > 1:
+        count = round(fraction * len(members))
+        if fraction > 0 and len(members) > 1:
             count = min(max(count, 1), len(members) - 1)
-        held[random.permutation(members)[:count]] = True
+        held[rng.permutation(members)[:count]] = True
     return torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
 
 
-def halved(data: Splits, half: str) -> Splits:
-    """The samples of the first half of the classes (`a`) or of the others (`b`), or all of them; the middle class goes to b."""
+def select_half(data: Splits, half: str) -> Splits:
+    """Return the samples of the first half of the classes (`a`), of the other half (`b`), or `all`.
+
+    The middle class of an odd number belongs to b.
+    """
     if half == "all":
         return data
     columns = slice(None, data.outputs // 2) if half == "a" else slice(data.outputs // 2, None)
@@ -115,4 +156,5 @@ def halved(data: Splits, half: str) -> Splits:
 
 
 def take(images: Tensor, targets: Tensor, indices: Tensor) -> Split:
+    """Return the samples of the indices."""
     return Split(images[indices], targets[indices])

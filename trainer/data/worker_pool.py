@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from trainer.base.errors import DataError
-from trainer.data.files import Rows, read
+from trainer.data.image_files import LazyImages, read
 
 END = object()
 DEPTH = 3  # items on their way while one is used
@@ -48,7 +48,7 @@ class Crew:
         workers: how many processes, >= 1.
     """
 
-    def __init__(self, images: Tensor | Rows, workers: int) -> None:
+    def __init__(self, images: Tensor | LazyImages, workers: int) -> None:
         self.images = images
         self.workers = workers
         self._idle: list[tuple[Reader, list, DataLoader]] = []  # an epoch and a scoring within it need one each
@@ -108,14 +108,14 @@ class Crew:
 class Reader:
     """What runs in a worker: reads a batch by its numbers into a place (of P, each with room for a largest batch)."""
 
-    def __init__(self, images: Tensor | Rows, places: Tensor) -> None:
+    def __init__(self, images: Tensor | LazyImages, places: Tensor) -> None:
         self.images = images
         self.places = places
 
     def __getitem__(self, order: tuple[int, list[int]]) -> tuple[int, int] | DataError:
         place, numbers = order
         try:
-            read(self.images, torch.tensor(numbers), self.places[place, : len(numbers)])
+            self.places[place, : len(numbers)].copy_(read(self.images, torch.tensor(numbers)))
         except DataError as error:
             return error  # raised there, its one line would come back as a page
         return place, len(numbers)

@@ -172,7 +172,7 @@ class Session:
         rollbacks = self.run.progress.rollbacks[:]
         if self.cfg.on_nan != "rollback" or len(rollbacks) == MOST_ROLLBACKS:
             return False
-        state, _ = recovery.newest_state(self.directory, self.run.device, before=min(nonfinite_step, *rollbacks[-1:]))
+        state, _ = recovery.newest_state(self.directory, self.run.device, before=min([nonfinite_step, *rollbacks[-1:]]))
         if state is None:
             return False
         rates = [group["base_lr"] * SLOWER for group in self.run.optimizer.param_groups]

@@ -30,7 +30,7 @@ class Train:
 
         def build(cfg: DictConfig) -> Run:
             run = build_run(cfg, invocation)
-            stops = early_stops(run.monitor, cfg.epochs, invocation)
+            stops = early_stops(run.monitor.name, cfg.epochs, invocation)
             return replace(run, slots=replace(run.slots, stop=[*run.slots.stop, *stops]))
 
         with fewer_collections():

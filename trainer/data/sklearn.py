@@ -1,0 +1,131 @@
+"""Data sets that ship with scikit-learn: small and real, without a download or a folder."""
+
+from dataclasses import dataclass, replace
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from trainer.base.checks import require, require_one_of
+from trainer.data.splits import SplitByFraction, Splits, select_half
+
+
+@dataclass(frozen=True, kw_only=True)
+class Digits(SplitByFraction):
+    """1,797 images (1, 8, 8) of handwritten digits, pixels 0 to 16 scaled to [0, 1], 10 classes.
+
+    Args:
+        val_fraction, test_fraction, split_seed: as in SplitByFraction.
+        half: of the classes: all, a (0 to 4) or b (5 to 9), the two tasks of a transfer (Yosinski et al., 2014,
+            arXiv:1411.1792).
+    Errors: ValueError.
+    """
+
+    val_fraction: float = 0.1
+    half: str = "all"
+
+    def load(self) -> Splits:
+        require_one_of("all", "a", "b", half=self.half)
+        bunch = digits()
+        images = torch.from_numpy(bunch.images).float().div(16).unsqueeze(1)
+        return select_half(self.classification(images, torch.tensor(bunch.target), bunch.target_names, "data=digits"), self.half)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Iris(SplitByFraction):
+    """150 flowers, 4 lengths in cm, 3 species. Fields as in SplitByFraction."""
+
+    val_fraction: float = 0.2
+
+    def load(self) -> Splits:
+        from sklearn.datasets import load_iris
+
+        return features_by_class(self, load_iris(), "data=iris")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wine(SplitByFraction):
+    """178 wines, 13 chemical measurements, 3 growers. Fields as in SplitByFraction."""
+
+    def load(self) -> Splits:
+        from sklearn.datasets import load_wine
+
+        return features_by_class(self, load_wine(), "data=wine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photos(SplitByFraction):
+    """Square tiles of two colour photographs of 427 x 640 pixels, a temple in China and a flower; the class is the photograph.
+
+    The tiles do not overlap and start at the upper left; an incomplete tile at the right or the bottom is dropped.
+
+    Args:
+        size: height and width of a tile in pixels, in [16, 200]; 64 gives 60 tiles of each photograph.
+        val_fraction, test_fraction, split_seed: as in SplitByFraction.
+    Shapes: images (3, size, size), uint8. Errors: ValueError.
+    """
+
+    size: int = 64
+
+    def load(self) -> Splits:
+        from sklearn.datasets import load_sample_images
+
+        require("in [16, 200]", size=self.size)
+        tiles = [tile(torch.tensor(photo).permute(2, 0, 1), self.size) for photo in load_sample_images().images]
+        labels = torch.repeat_interleave(torch.arange(2), len(tiles[0]))
+        return self.classification(torch.cat(tiles), labels, ("china", "flower"), "data=photos")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BreastCancer(SplitByFraction):
+    """569 biopsies, 30 features; binary, 1 is benign (as in scikit-learn). Fields as in SplitByFraction."""
+
+    def load(self) -> Splits:
+        from sklearn.datasets import load_breast_cancer
+
+        bunch = load_breast_cancer()
+        labels = torch.from_numpy(bunch.target)
+        train, val, test = self.split(torch.from_numpy(bunch.data).float(), labels.float().unsqueeze(1), labels)
+        return Splits(train=train, val=val, test=test, task="binary", classes=tuple(map(str, bunch.target_names)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diabetes(SplitByFraction):
+    """442 patients, 10 features; regression of the disease's progression after a year.
+
+    Targets are standardised by the training split's mean and deviation: predicting the mean has a squared error of 1.
+    Fields as in SplitByFraction.
+    """
+
+    def load(self) -> Splits:
+        from sklearn.datasets import load_diabetes
+
+        bunch = load_diabetes()
+        targets = torch.from_numpy(bunch.target).float().unsqueeze(1)
+        raw = self.regression(torch.from_numpy(bunch.data).float(), targets)
+        deviation, mean = torch.std_mean(raw.train.targets, correction=0)
+        train, val, test = (
+            replace(part, targets=(part.targets - mean) / deviation) for part in (raw.train, raw.val, raw.test)
+        )
+        return replace(raw, train=train, val=val, test=test)
+
+
+@cache
+def digits():
+    """Return scikit-learn's digits, read once in a process: parsing them takes longer than building a job of a sweep."""
+    from sklearn.datasets import load_digits
+
+    return load_digits()
+
+
+def features_by_class(data: SplitByFraction, bunch, source: str) -> Splits:
+    """Return the splits of a table of features with class labels."""
+    return data.classification(
+        torch.from_numpy(bunch.data).float(), torch.from_numpy(bunch.target), bunch.target_names, source
+    )
+
+
+def tile(photo: Tensor, size: int) -> Tensor:
+    """Cut a photograph (C, H, W) into tiles (N, C, size, size), row by row."""
+    tiles = photo.unfold(1, size, size).unfold(2, size, size)  # (C, rows, columns, size, size)
+    return tiles.permute(1, 2, 0, 3, 4).flatten(0, 1).contiguous()
