@@ -1,4 +1,4 @@
-"""Write docs/catalogue.md: every option of every group with its formula or meaning, its keys and their defaults, and its source.
+"""Write docs/catalogue.md: every option with its formula or meaning, its keys and defaults, and its source.
 
     python scripts/catalogue.py
 
@@ -15,13 +15,14 @@ from trainer.config import catalog, targets
 PAGE = Path(__file__).parent.parent / "docs" / "catalogue.md"
 HEAD = """# The catalogue
 
-Every option of every decision, made by `python scripts/catalogue.py` from the comments of `conf/` and the docstrings of the classes.
+Every option of every group, made by `python scripts/catalogue.py` from the comments of `conf/` and the docstrings of
+the classes.
 """
 
 
 def page() -> str:
     return HEAD + "".join(
-        f"\n## {group}\n\n| option | what it is | keys and defaults | source |\n| --- | --- | --- | --- |\n{rows(group)}"
+        f"\n## {group}\n\n| option | meaning | keys and defaults | source |\n| --- | --- | --- | --- |\n{rows(group)}"
         for group in catalog.groups()
     )
 

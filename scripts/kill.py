@@ -1,9 +1,10 @@
-"""Kill a small run at random moments, resume it, and so on; then hold what is left against the run that nobody disturbed.
+"""Kill a small run at random moments, resume it, and so on; then compare the result with an undisturbed run.
 
     python scripts/kill.py --kills 1000
 
-A third of the kills fall while a checkpoint is being written: in the child alone, renaming a file in checkpoints/ is slowed
-down and told to the parent. Ends with one line; the exit code is 0 if no run was unreadable, failed to resume or differed.
+A third of the kills fall while a checkpoint is being written: in the child alone, renaming a file in checkpoints/ is
+slowed down and told to the parent. Ends with one line; the exit code is 0 if no run was unreadable, failed to resume or
+differed.
 """
 
 import argparse
@@ -42,7 +43,7 @@ WINDOW = 0.02  # seconds before and after each renaming in which a kill can fall
 
 
 def child(folder: Path, words: tuple[str, ...], told: int | None) -> int:
-    """Start `train` in a forked process; it writes a byte to `told` before and after each renaming of a checkpoint's file."""
+    """Start `train` in a forked process, which writes a byte to `told` around each renaming of a checkpoint's file."""
     number = os.fork()
     if number:
         return number

@@ -20,7 +20,8 @@ ROOT = Path(__file__).parent.parent
 COMMON = "epochs=2 batch_size=64 threads=1 device=cpu log_every=3"
 BASE = f"model=mlp model.hidden=[16] {COMMON}"
 OPTIMIZERS = (
-    "adadelta adagrad adam adam_uncorrected adamax adamw ftrl kfac lamb lars lion lookahead momentum momentum_velocity muon nadam "
+    "adadelta adagrad adam adam_uncorrected adamax adamw ftrl kfac lamb lars lion lookahead momentum "
+    "momentum_velocity muon nadam "
     "nesterov radam ranger rmsprop sam schedule_free sgd shampoo soap"
 ).split()
 COMMANDS = [
@@ -34,7 +35,8 @@ COMMANDS = [
     f"{BASE} reg=[elastic_net,l1_proximal] act=gelu init=he_normal",
     f"{COMMON} model=resnet20 reg=[stochastic_depth,spatial_dropout] epochs=1",
     f"{COMMON} model=cnn norm=group act=maxout aug=[crop,flip,mixup] epochs=1",
-    f"{COMMON} model=cnn norm=batch aug=[affine,color_jitter,cutmix,random_erasing,randaugment] epochs=1 tta=multi_scale",
+    f"{COMMON} model=cnn norm=batch tta=multi_scale epochs=1 "
+    "aug=[affine,color_jitter,cutmix,random_erasing,randaugment]",
     f"{BASE} accumulate=4 drop_last=true batch_size=50 sched=cosine warmup=linear",
     f"{BASE} residency=stream workers=2 sched=step",
     f"{BASE} precision=bf16 epochs=1",
@@ -92,13 +94,16 @@ for number, command in enumerate(json.load(open(sys.argv[1]))):
     for run in runs():
         summary = json.loads((run / "summary.json").read_text())
         lines = (run / "metrics.jsonl").read_text().splitlines()
-        rows = [{key: value for key, value in json.loads(line).items() if key not in ("seconds", "throughput")} for line in lines]
+        rows = [json.loads(line) for line in lines]
+        for row in rows:
+            row.pop("seconds", None), row.pop("throughput", None)
         names = sorted(path.name for path in (run / "checkpoints").glob("*.pt"))
         kept = {key: summary.get(key) for key in ("status", "best", "test", "steps", "zeros")}
         for scores in (kept["best"], kept["test"]):
             if scores:
                 scores.pop("seconds", None)
-        result["runs"].append({"weights": summary.get("weights_sha256"), "rows": rows, "summary": kept, "checkpoints": names})
+        weights = summary.get("weights_sha256")
+        result["runs"].append({"weights": weights, "rows": rows, "summary": kept, "checkpoints": names})
     results.append(result)
 os.chdir(home)
 json.dump(results, open("results.json", "w"))
@@ -173,7 +178,8 @@ def main() -> None:
         shown = command.replace(BASE, "MLP").replace(COMMON, "COMMON")
         digest = after["runs"][-1]["weights"][:12] if after["runs"] and after["runs"][-1]["weights"] else ""
         print(
-            f"{'equal' if not found else 'DIFFERS'}  {digest:12s}  exit {str(after['codes'])[:60]}  train {shown}  {', '.join(found)}"
+            f"{'equal' if not found else 'DIFFERS'}  {digest:12s}  exit {str(after['codes'])[:60]}  "
+            f"train {shown}  {', '.join(found)}"
         )
     print(f"{len(commands) - unequal} of {len(commands)} command lines equal")
     sys.exit(1 if unequal else 0)

@@ -1,4 +1,4 @@
-"""What several files of tests need: the command line in a process of its own, and the configuration composed in this one."""
+"""Fixtures of several files of tests: the command line in a process of its own, configurations composed in this one."""
 
 import os
 import shutil
@@ -132,7 +132,10 @@ def fitted(composed, tmp_path):
 
 @pytest.fixture
 def run_in_process(tmp_path, monkeypatch, capsys):
-    """Call `main` in this process, in an empty folder: (exit code, standard output, standard error). Torch is imported only once."""
+    """Call `main` in this process, in an empty folder: (exit code, standard output, standard error).
+
+    Torch is imported only once.
+    """
     from trainer.cli import main
 
     def run(*arguments: str) -> tuple[int, str, str]:

@@ -1,11 +1,12 @@
-"""Augmentation of CIFAR-10-shaped images in batches, beside torchvision's transforms of one image at a time behind a DataLoader.
+"""Augmentation of CIFAR-shaped images in batches, beside torchvision's transforms image by image in a DataLoader.
 
     python scripts/bench/aug.py [--threads 2] [--batch 256] [--images 5120] [--rounds 5] [NAME ...]
 
-A name is one of the lines below, or words of aug= joined by commas (flip,cutout). Ours take random bytes that live in memory
-through the run's own loader and its preprocessing. Theirs are tensors in uint8 through a DataLoader, torchvision.transforms v1 and
-v2, in this process and in two workers that stay alive. All take turns, so that they meet the same moods of the machine; printed are
-images a second, the median of the rounds, and the ratio to the fastest of theirs.
+A name is one of the lines below, or words of aug= joined by commas (flip,cutout). Ours take random bytes that live in
+memory through the run's own loader and its preprocessing. Theirs are tensors in uint8 through a DataLoader,
+torchvision.transforms v1 and v2, in this process and in two workers that stay alive. All take turns, so that they meet
+the same moods of the machine; printed are images a second, the median of the rounds, and the ratio to the fastest of
+theirs.
 """
 
 import argparse
@@ -66,7 +67,9 @@ def ours(words: str, images: torch.Tensor, batch: int) -> Callable[[], int]:
     with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
         cfg = compose("config", [f"aug=[{words}]"])
     cpu, rng = torch.device("cpu"), torch.Generator()
-    loader = Loader(Split(images, torch.zeros(len(images), 10)), factory(cfg, "preprocess", Invocation())().fit(images), cpu)
+    loader = Loader(
+        Split(images, torch.zeros(len(images), 10)), factory(cfg, "preprocess", Invocation())().fit(images), cpu
+    )
     loader.images, loader.apply = (
         images,
         factory(cfg, "preprocess", Invocation())().fit(images),

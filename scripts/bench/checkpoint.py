@@ -1,14 +1,16 @@
 """What a checkpoint an epoch costs, and how long a run that goes on takes to its first update against one that begins.
 
-    python scripts/bench/checkpoint.py [--rounds 3] [--pairs 5] [--epochs 6] [--steps 60] [--threads 1] [--folder DIR] [WORD ...]
+    python scripts/bench/checkpoint.py [--rounds 3] [--pairs 5] [--epochs 6] [--steps 60] [--threads 1] [--folder DIR]
+        [WORD ...]
 
-The first trains on random images of CIFAR's shape, without a validation split, so that nothing but save_every makes checkpoints: in turn
-with one at the end of each epoch and with none. Told is what saving takes of an epoch, as the median over all of them (from the end of
-one checkpoint to the end of the next), and the ratio of the whole trainings. --steps makes the epochs long enough: 5 s or more.
-The second starts whole processes in turn, each of which ends when its first update is done: `train WORD ...`, and `train resume=` of
-a run of the same words that ended without a word after its second update. WORDs (the default is model=resnet20 norm=batch for the first part,
-and none and model=resnet20 on 60,000 random images in MNIST's files for the second) are used in both.
---folder is where the runs are written; the disk's speed is part of the answer.
+The first trains on random images of CIFAR's shape, without a validation split, so that nothing but save_every makes
+checkpoints: in turn with one at the end of each epoch and with none. Told is what saving takes of an epoch, as the
+median over all of them (from the end of one checkpoint to the end of the next), and the ratio of the whole trainings.
+--steps makes the epochs long enough: 5 s or more. The second starts whole processes in turn, each of which ends when
+its first update is done: `train WORD ...`, and `train resume=` of a run of the same words that ended without a word
+after its second update. WORDs (the default is model=resnet20 norm=batch for the first part, and none and model=resnet20
+on 60,000 random images in MNIST's files for the second) are used in both. --folder is where the runs are written; the
+disk's speed is part of the answer.
 """
 
 import argparse

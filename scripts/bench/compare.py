@@ -1,11 +1,12 @@
-"""Seconds that task=compare takes over many runs, whole and part by part, against TensorBoard's own event reader on the same runs.
+"""Seconds of task=compare over many runs, whole and part by part, against TensorBoard's event reader on the same runs.
 
     python scripts/bench/compare.py [--runs 1000] [--epochs 30] [--sample 50] [--rounds 3] [--folder DIR]
 
-A few real runs of the program on digits, copied with other seeds, words and figures: 10 seeds a setting. Every copy has the text files and
-the event files of a run. The whole is a process of its own, from the shell to the last line. The event reader is
-tensorboard.backend.event_processing.event_accumulator with its usual limits, on every event file of a sample of the runs, its import not
-counted; its time is scaled to all runs. --folder keeps the runs, and takes those that are there.
+A few real runs of the program on digits, copied with other seeds, words and figures: 10 seeds a setting. Every copy has
+the text files and the event files of a run. The whole is a process of its own, from the shell to the last line. The
+event reader is tensorboard.backend.event_processing.event_accumulator with its usual limits, on every event file of a
+sample of the runs, its import not counted; its time is scaled to all runs. --folder keeps the runs, and takes those
+that are there.
 """
 
 import argparse
@@ -163,13 +164,15 @@ def main() -> None:
             print(f"  {name:14s} {seconds:6.2f} s")
         scale = len(runs) / len(sample)
         print(
-            f"medians of {arguments.rounds} rounds; TensorBoard's reader has read {len(sample)} of the runs, its time is scaled to {len(runs)}"
+            f"medians of {arguments.rounds} rounds; TensorBoard's reader has read {len(sample)} of the runs, "
+            f"its time is scaled to {len(runs)}"
         )
         for place, what in enumerate(("on the clock", "of the processor")):
             ours = statistics.median(times[place] for times in whole)
             events = scale * statistics.median(times[place] for times in theirs)
             print(
-                f"seconds {what}: task=compare, whole process {ours:.2f}; TensorBoard's reader {events:.2f}; ratio {events / ours:.1f}"
+                f"seconds {what}: task=compare, whole process {ours:.2f}; "
+                f"TensorBoard's reader {events:.2f}; ratio {events / ours:.1f}"
             )
 
 

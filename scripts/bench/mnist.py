@@ -2,9 +2,10 @@
 
     python scripts/bench/mnist.py DIR [--rounds 5] [OVERRIDE ...]     DIR holds MNIST/raw
 
-The two take turns; the last line is the median of the ratios. The peer loads MNIST through torchvision, keeps it resident as
-floats, holds out a tenth, trains the same MLP with the same optimizer and batch size, scores the held-out images after every
-epoch, keeps the best weights and scores them on the test images. It writes no curves, figures or checkpoints.
+The two take turns; the last line is the median of the ratios. The peer loads MNIST through torchvision, keeps it
+resident as floats, holds out a tenth, trains the same MLP with the same optimizer and batch size, scores the held-out
+images after every epoch, keeps the best weights and scores them on the test images. It writes no curves, figures or
+checkpoints.
 """
 
 import argparse
@@ -45,7 +46,8 @@ def by_hand(root: str) -> None:
             correct += (outputs.detach().argmax(1) == targets).sum()
         accuracy = score(model, val_x, val_y)
         print(
-            f"epoch {epoch + 1} loss {total.item() / len(x):.4f} accuracy {correct.item() / len(x):.4f} val {accuracy:.4f}"
+            f"epoch {epoch + 1} loss {total.item() / len(x):.4f} "
+            f"accuracy {correct.item() / len(x):.4f} val {accuracy:.4f}"
         )
         if accuracy > best:
             best, best_state = accuracy, copy.deepcopy(model.state_dict())
@@ -99,7 +101,8 @@ def main() -> None:
             runner, accuracy = timed([*ours, *arguments.overrides])
             ratios.append(runner / hand)
             print(
-                f"by hand {hand:6.2f} s (test {hand_accuracy:.4f})   train {runner:6.2f} s (test {accuracy:.4f})   ratio {ratios[-1]:.3f}",
+                f"by hand {hand:6.2f} s (test {hand_accuracy:.4f})   "
+                f"train {runner:6.2f} s (test {accuracy:.4f})   ratio {ratios[-1]:.3f}",
                 flush=True,
             )
     print(f"median ratio {statistics.median(ratios):.3f}")

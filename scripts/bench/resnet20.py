@@ -1,8 +1,9 @@
-"""A ResNet-20 on random images of CIFAR's shape: the kit's net against one written out by hand, and the runner's step against a hand-written loop.
+"""ResNet-20 on random images of CIFAR's shape: the kit's net and the runner's step against hand-written ones.
 
     python scripts/bench/resnet20.py [--samples 20] [--batch-size 64]
 
-A sample of the step is an epoch of eight updates of each loop; of the forward pass there are eight times as many, a pass of each net.
+A sample of the step is an epoch of eight updates of each loop; of the forward pass there are eight times as many, a
+pass of each net.
 """
 
 import argparse
@@ -47,7 +48,7 @@ def by_hand() -> nn.Module:
 
 
 def working(model: nn.Module) -> int:
-    """Modules without children, but for what the net by hand calls as functions: activations and the shortcuts' pixels and zeros."""
+    """Return modules without children, but those that the hand-written net calls as functions."""
     functions = nn.Identity | nn.ReLU | EveryOtherPixel
     return sum(1 for module in model.modules() if not list(module.children()) and not isinstance(module, functions))
 

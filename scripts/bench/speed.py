@@ -2,9 +2,10 @@
 
     python scripts/bench/speed.py [--samples 9] [--options optimizer=adam ...] [--output docs/speed.md]
 
-The net is 784-128-128-10 with batch norms, the batch 64. Every option is timed in turn with the naive loop, its net and its optimizer as most
-people write them: Linear, BatchNorm1d, ReLU, torch.optim.SGD(model.parameters(), lr, momentum=0.9); for adam torch.optim.Adam. A
-regulariser is timed with the momentum default and told against the same run without it. A sample is an epoch of 64 steps.
+The net is 784-128-128-10 with batch norms, the batch 64. Every option is timed in turn with the naive loop, its net and
+its optimizer as most people write them: Linear, BatchNorm1d, ReLU, torch.optim.SGD(model.parameters(), lr,
+momentum=0.9); for adam torch.optim.Adam. A regulariser is timed with the momentum default and told against the same run
+without it. A sample is an epoch of 64 steps.
 """
 
 import argparse
@@ -53,7 +54,8 @@ def row(word: str, samples: int) -> str:
         peers = {"the same run without it": endless(plain)}
     (name,) = peers
     results = race(run, peers, group=1)
-    return f"| {word} | {results['runner'][0] * 1e6:.0f} | {results[name][1]:.2f} of {name} ({results[name][0] * 1e6:.0f}) |"
+    own, peer = results["runner"][0] * 1e6, results[name][0] * 1e6
+    return f"| {word} | {own:.0f} | {results[name][1]:.2f} of {name} ({peer:.0f}) |"
 
 
 def endless(run: Run) -> Callable[[], None]:
@@ -85,7 +87,8 @@ def main() -> None:
         print(lines[-1], flush=True)
     if arguments.output:
         about = f"torch {torch.__version__.partition('+')[0]}, {platform.machine()}, {torch.get_num_threads()} threads"
-        head = f"# What a step costs\n\nMade by scripts/bench/speed.py ({about}): {' '.join(__doc__.split('    python')[1].split(']')[-1].split())}\n\n"
+        how = " ".join(__doc__.split("    python")[1].split("]")[-1].split())
+        head = f"# Cost of a step\n\nMade by scripts/bench/speed.py ({about}): {how}\n\n"
         arguments.output.write_text(head + "\n".join(lines) + "\n")
 
 

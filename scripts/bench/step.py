@@ -2,9 +2,9 @@
 
     python scripts/bench/step.py [--epochs 300] [OVERRIDE ...]
 
-The peer is the loop an expert writes without a library: tensors resident on the device, a permutation an epoch, hard labels, no
-metric, no logging. It is timed with torch's default optimizer (as most people write it) and with the fused one (as the runner's).
-A sample is ten epochs of each.
+The peer is the loop an expert writes without a library: tensors resident on the device, a permutation an epoch, hard
+labels, no metric, no logging. It is timed with torch's default optimizer (as most people write it) and with the fused
+one (as the runner's). A sample is ten epochs of each.
 """
 
 import argparse

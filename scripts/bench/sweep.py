@@ -1,10 +1,11 @@
-"""What a sweep costs: jobs in one process against as many processes, and joblib's processes against one after the other.
+"""Cost of a sweep: jobs in one process against as many processes, joblib's processes against one after the other.
 
     python scripts/bench/sweep.py [--jobs 20] [--long 8] [--seconds 10] [--pairs 3]
 
-First: short jobs on digits in one sweep, the same as commands of their own, and one of them within this process as the time that
-must be spent; the rest of the sweep's time, less one start and what Hydra takes to compose each job, is overhead.
-Then: `--long` jobs of about `--seconds` each, in turn and by joblib with as many processes as there are cores, one thread a job.
+First: short jobs on digits in one sweep, the same as commands of their own, and one of them within this process as the
+time that must be spent; the rest of the sweep's time, less one start and what Hydra takes to compose each job, is
+overhead. Then: `--long` jobs of about `--seconds` each, in turn and by joblib with as many processes as there are
+cores, one thread a job.
 """
 
 import argparse
@@ -66,10 +67,12 @@ def main() -> None:
         working = (seconds(folder, "one") - seconds(folder, "single")) / (count - 1)
         each, compose = (one - single) / (count - 1), composing(count)
         print(
-            f"{count} jobs of {working:.2f} s: one process {one:.1f} s, {count} processes {apart:.1f} s: {apart / one:.1f} times"
+            f"{count} jobs of {working:.2f} s: one process {one:.1f} s, "
+            f"{count} processes {apart:.1f} s: {apart / one:.1f} times"
         )
         print(
-            f"a job more takes {each * 1e3:.0f} ms: {working * 1e3:.0f} of training, {compose * 1e3:.0f} for Hydra to compose it, {(each - working - compose) * 1e3:.0f} of overhead"
+            f"a job more takes {each * 1e3:.0f} ms: {working * 1e3:.0f} of training, "
+            f"{compose * 1e3:.0f} for Hydra to compose it, {(each - working - compose) * 1e3:.0f} of overhead"
         )
         epochs = max(1, round(8 * arguments.seconds / working))
         words = ["-m", *SHORT, f"epochs={epochs}", f"seed=range({arguments.long})"]
@@ -80,7 +83,8 @@ def main() -> None:
             ratios.append(turn / beside)
             each = [seconds(folder, f"{name}{pair}") / arguments.long for name in ("turn", "beside")]
             print(
-                f"{arguments.long} jobs: in turn {turn:.0f} s, {each[0]:.1f} s each; joblib {beside:.0f} s, {each[1]:.1f} s each, on {os.cpu_count()} cores: {ratios[-1]:.2f} times",
+                f"{arguments.long} jobs: in turn {turn:.0f} s, {each[0]:.1f} s each; "
+                f"joblib {beside:.0f} s, {each[1]:.1f} s each, on {os.cpu_count()} cores: {ratios[-1]:.2f} times",
                 flush=True,
             )
         print(f"median of {len(ratios)} pairs: {statistics.median(ratios):.2f} times")

@@ -1,4 +1,4 @@
-"""Epochs of the runner and of hand-written loops in turn within one process, so that all meet the same moods of the machine.
+"""Epochs of the runner and of hand-written loops in turn within one process, so that all share the machine's noise.
 
 Also the runs to time: any words on random images of any shape.
 """
@@ -30,7 +30,7 @@ from trainer.rundir.recorder import Recorder
 
 
 class Turns:
-    """Stands in for the sampler: the runner asks it for the order of each epoch, and meanwhile the peers run one of their own."""
+    """Sampler that lets the peers run an epoch of their own whenever the runner asks for the order of one."""
 
     def __init__(self, peers: dict[str, Callable[[], None]]) -> None:
         self.peers = peers
@@ -49,7 +49,7 @@ class Turns:
 
 
 def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size: int, *words: str) -> Run:
-    """A run of the words on random bytes in place of the digits, so many steps an epoch, without a validation split."""
+    """Return a run of the overrides on random bytes, so many steps an epoch, without a validation split."""
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (steps * batch_size, *shape), generator=random, dtype=torch.uint8)
     split = Split(images, F.one_hot(torch.randint(0, 10, (len(images),), generator=random), 10).float())
@@ -59,22 +59,25 @@ def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size
             "config", ["data.val_fraction=0", "device=cpu", *words, f"epochs={epochs}", f"batch_size={batch_size}"]
         )
         digits = build_run(compose("config", ["data.val_fraction=0", "device=cpu", "model=linear", f"epochs={epochs}"]))
-    chosen, cpu = build.make_slots(cfg, data.task), torch.device("cpu")
+    invocation, cpu = Invocation(), torch.device("cpu")
+    chosen = build.make_slots(cfg, data.task, invocation)
     train, val, test = (
-        Loader(part, factory(cfg, "preprocess", Invocation())().fit(images), cpu)
+        Loader(part, factory(cfg, "preprocess", invocation)().fit(images), cpu)
         for part in (data.train, data.val, data.test)
     )
-    model = build.make_model(cfg, data, train, build.sample_batch(train, cfg.seed), chosen, cpu)
+    model = build.make_model(cfg, data, train, build.sample_batch(train, cfg.seed), chosen, cpu, invocation)
     return replace(
         digits,
         data=data, train=train, val=val, test=test, model=model, forward=model, slots=chosen, batch_size=batch_size,
-        optimizer=build.make_optimizer(cfg, model, batch_size), averaging=factory(cfg, "averaging", Invocation())(model),
-        clock=Clock(total_steps=steps * epochs, steps_per_epoch=steps), eval_steps=steps, progress=Progress(losses=torch.zeros(len(train))),
+        optimizer=build.make_optimizer(cfg, model, batch_size, invocation),
+        averaging=factory(cfg, "averaging", invocation)(model),
+        clock=Clock(total_steps=steps * epochs, steps_per_epoch=steps), eval_steps=steps,
+        progress=Progress(losses=torch.zeros(len(train))),
     )  # fmt: skip
 
 
 def plain_loop(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
-    """An epoch of the loop an expert writes without a library, on the run's own data: hard labels, no metric, no logging."""
+    """Return an epoch of a hand-written loop on the run's data: hard labels, no metric, no logging."""
     images, labels = run.train.images, run.train.targets.argmax(1)
 
     def epoch() -> None:

@@ -2,7 +2,8 @@
 
     python scripts/figures/activation_spread.py
 
-The net of the cs231n lecture: six hidden layers of 4096 units on 16 samples of a standard normal, weights drawn by trainer's initialisers.
+The net of the cs231n lecture: six hidden layers of 4096 units on 16 samples of a standard normal, weights drawn by
+trainer's initialisers.
 """
 
 from pathlib import Path
