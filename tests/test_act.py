@@ -12,7 +12,8 @@ from scipy.special import erf
 
 from trainer.act import Maxout
 from trainer.config import catalog
-from trainer.config.instantiate import node
+from trainer.config.hydra_context import Invocation
+from trainer.config.instantiate import factory
 from trainer.engine.build import build_run
 
 FORMULAS = {
@@ -38,7 +39,7 @@ SINGLE = [name for name in catalog.options("act") if name != "maxout"]
 
 @pytest.fixture
 def made(composed):
-    return lambda name, *words: node(composed(f"act={name}", *words), "act")().double()
+    return lambda name, *words: factory(composed(f"act={name}", *words), "act", Invocation())().double()
 
 
 def slope(act, x):
@@ -145,7 +146,7 @@ def test_a_learned_slope_is_no_weight_to_the_l2_penalty(composed):
 def test_the_configuration_a_run_keeps_gives_the_same_activation_back(name, composed):
     cfg = composed(f"act={name}")
     again = OmegaConf.create(OmegaConf.to_yaml(cfg))
-    assert repr(node(again, "act")()) == repr(node(cfg, "act")())
+    assert repr(factory(again, "act", Invocation())()) == repr(factory(cfg, "act", Invocation())())
     assert "pieces=3" in repr(Maxout(pieces=3))  # what a run prints of its model
 
 
@@ -153,6 +154,6 @@ def test_the_file_of_a_finished_run_gives_its_activation_back(run_in_process, tm
     code, _, errors = run_in_process("model=mlp", "act=leaky_relu", "act.negative_slope=0.2", "epochs=1", "threads=1")
     assert code == 0, errors
     kept = OmegaConf.load(only_run(tmp_path) / "config.yaml")
-    act = node(kept, "act")()
+    act = factory(kept, "act", Invocation())()
     assert type(act) is torch.nn.LeakyReLU and act.negative_slope == 0.2
     assert sum(type(part) is torch.nn.LeakyReLU for part in build_run(kept).model.modules()) == 2

@@ -35,7 +35,7 @@ def check(arguments: list[str]) -> list[str]:
     texts = resume.expand(flags.overrides)
     overrides = [*checked(texts, flags.multirun)]
     if flags.multirun:
-        from trainer.sweep import plugins
+        from trainer.cli import plugins
 
         check_sweep(overrides)
         plugins.register()
