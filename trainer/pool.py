@@ -1,4 +1,4 @@
-"""Downsampling that torch.nn has not in this form."""
+"""Pooling layers that torch.nn does not have in this form."""
 
 import torch
 import torch.nn.functional as F
@@ -8,18 +8,19 @@ from trainer.base.checks import require
 
 
 class Fractional(nn.Module):
-    """Max pooling over regions whose borders are drawn at random (Graham, 2014).
+    """Max pooling over regions with borders drawn at random (Graham, 2014).
 
-    An image of side n becomes one of side floor(ratio n), at least 1, by overlapping windows; in training where they begin is drawn
-    anew for every sample and channel, in evaluation the sequence of borders is the one of u = 1/2, the same each time.
+    An image of side n becomes one of side floor(ratio n), at least 1, by overlapping windows. In training their starts
+    are drawn anew for every sample and channel; in evaluation they are those of u = 1/2, the same each time.
 
     Args:
         kernel_size: side of a window in pixels, >= 2. Paper: 2.
         ratio: side of the output over that of the input, in [0.5, 1). Paper: 1/sqrt(2) among others.
     Attributes:
-        random: draw the regions in evaluation as well, to average over several; False unless set.
+        draws_in_evaluation: draw the regions in evaluation as well, to average over several draws; False unless set.
     Shapes: (B, C, H, W) -> (B, C, floor(ratio H), floor(ratio W)). Errors: ValueError.
-    Source: arXiv:1412.6071, section 2 (overlapping, pseudorandom regions). Differs from the paper: regions differ by channel, as in torch.
+    Source: arXiv:1412.6071, section 2 (overlapping, pseudorandom regions).
+    Differs from the paper: regions differ by channel, as in torch.
     """
 
     def __init__(self, *, kernel_size: int = 2, ratio: float = 0.7071) -> None:
@@ -28,14 +29,12 @@ class Fractional(nn.Module):
         require("in [0.5, 1)", ratio=ratio)
         self.kernel_size = kernel_size
         self.ratio = ratio
-        self.random = False
+        self.draws_in_evaluation = False
 
     def forward(self, x: Tensor) -> Tensor:
         kernel = [min(self.kernel_size, side) for side in x.shape[2:]]
         sides = [max(1, min(int(self.ratio * side), side - size + 1)) for side, size in zip(x.shape[2:], kernel)]
-        still = (
-            None
-            if self.training or self.random
-            else torch.full((x.shape[0], x.shape[1], 2), 0.5, dtype=x.dtype, device=x.device)
-        )
-        return F.fractional_max_pool2d(x, kernel, sides, _random_samples=still)
+        u = None  # torch draws
+        if not self.training and not self.draws_in_evaluation:
+            u = torch.full((*x.shape[:2], 2), 0.5, dtype=x.dtype, device=x.device)
+        return F.fractional_max_pool2d(x, kernel, sides, _random_samples=u)

@@ -1,10 +1,11 @@
-"""Test-time views: `(model, images) -> outputs (V, B, K)`, the model's outputs on V views of images as the preprocessing leaves them.
+"""Test-time augmentation: `(model, images) -> outputs (V, B, K)`, a model's outputs on V views of preprocessed images.
 
-The model is in evaluation mode and stays there, batch norms use their running statistics; the caller turns gradients off.
-`average` makes one prediction of the views.
+The model is in evaluation mode and stays there, batch norms use their running statistics; the caller turns gradients
+off. `average` makes one prediction of the views.
 """
 
 import math
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,17 +15,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainer.base.checks import require, require_images, require_one_of
+from trainer.base.layers import drops_in_training
+from trainer.base.protocols import DrawsInEvaluation
 
 SMALL = 64  # pixels: the longer side up to which method=auto is pad
-DROPPING = (
-    "Drop",
-    "StochasticDepth",
-    "SurvivingResidual",
-)  # in the names of classes that leave something out in training
 
 
 def average(outputs: Tensor, task: str) -> Tensor:
-    """The prediction that the views (V, B, K) make together, as outputs (B, K) of one model; a single view's are left as they are.
+    """Average the views (V, B, K) to outputs (B, K) of one model; a single view's are returned as they are.
 
     classification: log of the mean of softmax(o), so that its softmax is the mean probability.
     binary: the logit of the mean of sigmoid(o). regression: the mean of o.
@@ -39,39 +37,37 @@ def average(outputs: Tensor, task: str) -> Tensor:
     return outputs.mean(0)
 
 
-def look(model: nn.Module, views: Sequence[Tensor]) -> Tensor:
-    """The outputs (V, B, K) on each of the views."""
+def predict_views(model: nn.Module, views: Sequence[Tensor]) -> Tensor:
+    """Return the outputs (V, B, K) on each of the views."""
     return torch.stack([model(view) for view in views])
 
 
-def mirrored(views: Sequence[Tensor]) -> list[Tensor]:
-    """The views, then the same from right to left."""
+def with_mirrored(views: Sequence[Tensor]) -> list[Tensor]:
+    """Return the views, then their mirror images from right to left."""
     return [*views, *(view.flip(3) for view in views)]
 
 
-def windows(images: Tensor, height: int, width: int) -> list[Tensor]:
-    """Top left, top right, bottom left, bottom right and centre of the images, each (B, C, height, width); zeros where an image ends."""
-    down, across = (
-        images.shape[2] - height,
-        images.shape[3] - width,
-    )  # how far a window can move; below zero an image moves in it
-    places = [(0, 0), (0, across), (down, 0), (down, across), (down // 2, across // 2)]
-    return [F.pad(images, (-left, left - across, -top, top - down)) for top, left in places]
+def five_crops(images: Tensor, height: int, width: int) -> list[Tensor]:
+    """Cut top left, top right, bottom left, bottom right and centre, each (B, C, height, width).
+
+    An image smaller than the crop is padded with zeros to the same effect.
+    """
+    down, across = images.shape[2] - height, images.shape[3] - width  # below zero the image moves inside the crop
+    corners = [(0, 0), (0, across), (down, 0), (down, across), (down // 2, across // 2)]
+    return [F.pad(images, (-left, left - across, -top, top - down)) for top, left in corners]
 
 
-def scaled(images: Tensor, height: int, width: int) -> Tensor:
-    """The images at another size, at least 1 x 1, without aliasing where it is smaller."""
+def resized(images: Tensor, height: int, width: int) -> Tensor:
+    """Resize the images, to 1 x 1 at least, with antialiasing where they become smaller."""
     size = (max(1, height), max(1, width))
-    return (
-        images
-        if size == images.shape[2:]
-        else F.interpolate(images, size, mode="bilinear", antialias=height < images.shape[2])
-    )
+    if size == images.shape[2:]:
+        return images
+    return F.interpolate(images, size, mode="bilinear", antialias=height < images.shape[2])
 
 
 @contextmanager
-def switched_on(modules: Sequence[nn.Module], attribute: str) -> Iterator[None]:
-    """Modules with an attribute at True, which is put back: only theirs, not that of modules within."""
+def enabled(modules: Sequence[nn.Module], attribute: str) -> Iterator[None]:
+    """Set an attribute of the modules to True and restore it at the end; submodules keep theirs."""
     before = [getattr(module, attribute) for module in modules]
     try:
         for module in modules:
@@ -82,9 +78,20 @@ def switched_on(modules: Sequence[nn.Module], attribute: str) -> Iterator[None]:
             setattr(module, attribute, value)
 
 
+def drops(module: nn.Module) -> bool:
+    """Return whether a module leaves something out in training, by its type or by `drops_in_training`."""
+    if drops_in_training(module):
+        return True
+    if "torchvision" not in sys.modules:  # to import it takes 1 s; without it no model has its layers
+        return False
+    from torchvision.ops import DropBlock2d, StochasticDepth
+
+    return isinstance(module, (StochasticDepth, DropBlock2d))
+
+
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """The images as they are: one view."""
+    """Show the images as they are: one view."""
 
     def __call__(self, model: nn.Module, images: Tensor) -> Tensor:
         return model(images).unsqueeze(0)
@@ -92,25 +99,28 @@ class Identity:
 
 @dataclass(frozen=True, kw_only=True)
 class Flip:
-    """The images and their mirror images: two views. Errors: ValueError on tables."""
+    """Show the images and their mirror images: two views. Errors: ValueError on tables."""
 
     def __call__(self, model: nn.Module, images: Tensor) -> Tensor:
         require_images(images)
-        return look(model, mirrored([images]))
+        return predict_views(model, with_mirrored([images]))
 
 
 @dataclass(frozen=True, kw_only=True)
 class TenCrop:
-    """Windows at the four corners and the centre, and their mirror images: ten views (Krizhevsky et al., 2012).
+    """Show crops at the four corners and the centre, and their mirror images: ten views (Krizhevsky et al., 2012).
 
-    The windows have the size of the images, which every model takes; the images are made larger for it, by a border of zeros (pad: the
-    mean colour of standardised images; the windows are the images shifted, as training's crop shifts them) or by interpolation (resize).
+    The crops have the size of the images, which every model takes. The images are enlarged first, by a border of zeros
+    (pad: the mean colour of standardised images; the crops are the images shifted, as aug=crop shifts them in training)
+    or by interpolation (resize).
 
     Args:
-        ratio: side of a window over that of the enlarged image, in [0.5, 1). Paper: 224/256 = 0.875. A border is 1 pixel at least.
+        ratio: side of a crop over that of the enlarged image, in [0.5, 1). Paper: 224/256 = 0.875. A border is 1 pixel
+            at least.
         method: pad, resize, or auto: pad up to 64 pixels, resize beyond.
-    Errors: ValueError, also on tables. Source: "ImageNet classification with deep convolutional neural networks", 2012, section 4.1.
-    Differs from the paper: where images come at the size of the windows, they are enlarged; there they came larger.
+    Errors: ValueError, also on tables. Source: "ImageNet classification with deep convolutional neural networks", 2012,
+    section 4.1.
+    Differs from the paper: images of the size of the crops are enlarged; there they came larger.
     """
 
     ratio: float = 0.875
@@ -123,25 +133,26 @@ class TenCrop:
     def __call__(self, model: nn.Module, images: Tensor) -> Tensor:
         require_images(images)
         height, width = images.shape[2:]
-        borders = [max(1, round((side / self.ratio - side) / 2)) for side in (height, width)]
+        down, across = (max(1, round((side / self.ratio - side) / 2)) for side in (height, width))
         if self.method == "pad" or (self.method == "auto" and max(height, width) <= SMALL):
-            larger = F.pad(images, (borders[1], borders[1], borders[0], borders[0]))
+            larger = F.pad(images, (across, across, down, down))
         else:
-            larger = scaled(images, height + 2 * borders[0], width + 2 * borders[1])
-        return look(model, mirrored(windows(larger, height, width)))
+            larger = resized(images, height + 2 * down, width + 2 * across)
+        return predict_views(model, with_mirrored(five_crops(larger, height, width)))
 
 
 @dataclass(frozen=True, kw_only=True)
 class MultiScale:
-    """The images at several scales, cut back to the size that the model takes, with their mirror images: len(scales) x places x 2 views.
+    """Show the images at several scales, cut back to the size of the model's input, with their mirror images.
 
-    A smaller image stands in a border of zeros. The 50 views of ten windows of 224 pixels from each of the sizes 224, 256, 384, 480 and
-    640 (cs231n on He et al., 2015) are tta.scales=[1.0,1.143,1.714,2.143,2.857] tta.places=five, for images much larger than their objects.
+    len(scales) x places x 2 views. A smaller image is padded with zeros. The 50 views of ten crops of 224 pixels from
+    each of the sizes 224, 256, 384, 480 and 640 (cs231n on He et al., 2015) are
+    tta.scales=[1.0,1.143,1.714,2.143,2.857] tta.places=five, for images much larger than their objects.
 
     Args:
         scales: sides over those of the images, each > 0. Simonyan & Zisserman (2014): 224, 256 and 288 over 256.
-        places: where an image is cut: center, or five for the corners as well.
-        mirror: whether mirror images are among the views.
+        places: crops of an image: center, or five for the corners as well.
+        mirror: take the mirror images as well.
     Errors: ValueError, also on tables. Source: arXiv:1409.1556, section 4.2; arXiv:1512.03385, section 3.4.
     Differs from the papers: models are not applied to larger images as a whole.
     """
@@ -152,9 +163,8 @@ class MultiScale:
 
     def __post_init__(self) -> None:
         if not self.scales:
-            raise ValueError("scales must name one scale or more, got []")
-        for scale in self.scales:
-            require("> 0", scales=scale)
+            raise ValueError("scales must name at least one scale, got []")
+        require("> 0", scales=self.scales)
         require_one_of("center", "five", places=self.places)
 
     def __call__(self, model: nn.Module, images: Tensor) -> Tensor:
@@ -162,21 +172,21 @@ class MultiScale:
         height, width = images.shape[2:]
         views = []
         for scale in self.scales:
-            cut = windows(scaled(images, round(scale * height), round(scale * width)), height, width)
-            views += cut if self.places == "five" else cut[-1:]
-        return look(model, mirrored(views) if self.mirror else views)
+            crops = five_crops(resized(images, round(scale * height), round(scale * width)), height, width)
+            views += crops if self.places == "five" else crops[-1:]
+        return predict_views(model, with_mirrored(views) if self.mirror else views)
 
 
 @dataclass(frozen=True, kw_only=True)
 class McDropout:
-    """Several passes with all that drops at work as in training (Gal & Ghahramani, 2016): y = E_z f(x, z), the mean over draws of z.
+    """Average over passes with dropout switched on (Gal & Ghahramani, 2016): y = E_z f(x, z), the mean over draws of z.
 
-    Whatever the model drops: units, channels, weights (DropConnect), residual branches. All else stays in evaluation, batch norms too.
-    Draws come from torch's default generator.
+    All dropping layers draw: of units, channels, weights (DropConnect), residual branches. All others stay in
+    evaluation mode, batch norms too. Draws come from torch's default generator.
 
     Args:
         passes: draws, a whole number >= 1.
-    Errors: ValueError where the model drops nothing. Source: arXiv:1506.02142, section 4. Differs from the paper: no.
+    Errors: ValueError for a model without such layers. Source: arXiv:1506.02142, section 4. Differs from the paper: no.
     """
 
     passes: int = 20
@@ -185,24 +195,23 @@ class McDropout:
         require(">= 1", passes=self.passes)
 
     def __call__(self, model: nn.Module, images: Tensor) -> Tensor:
-        dropping = [module for module in model.modules() if any(word in type(module).__name__ for word in DROPPING)]
+        dropping = [module for module in model.modules() if drops(module)]
         if not dropping:
-            raise ValueError(
-                "the model drops nothing; try reg=dropout, reg=dropconnect, reg=stochastic_depth, tta=flip"
-            )
-        with switched_on(dropping, "training"):
-            return look(model, [images] * self.passes)
+            advice = "try reg=dropout, reg=dropconnect, reg=stochastic_depth, tta=flip"
+            raise ValueError(f"the model has no layer that drops anything; {advice}")
+        with enabled(dropping, "training"):
+            return predict_views(model, [images] * self.passes)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fractional:
-    """Several passes with the regions of fractional max pooling drawn anew (Graham, 2014): y = E_z f(x, z) over the borders z.
+    """Average over passes with the regions of fractional max pooling drawn anew (Graham, 2014): y = E_z f(x, z).
 
-    Draws come from torch's default generator.
+    z are the borders of the regions. Draws come from torch's default generator.
 
     Args:
         passes: draws, a whole number >= 1.
-    Errors: ValueError where the model has no such pooling. Source: arXiv:1412.6071. Differs from the paper: no.
+    Errors: ValueError for a model without such pooling. Source: arXiv:1412.6071. Differs from the paper: no.
     """
 
     passes: int = 12
@@ -211,8 +220,8 @@ class Fractional:
         require(">= 1", passes=self.passes)
 
     def __call__(self, model: nn.Module, images: Tensor) -> Tensor:
-        pools = [module for module in model.modules() if isinstance(getattr(module, "random", None), bool)]
+        pools = [module for module in model.modules() if isinstance(module, DrawsInEvaluation)]
         if not pools:
             raise ValueError("the model has no fractional max pooling; try pool=fractional, tta=flip")
-        with switched_on(pools, "random"):
-            return look(model, [images] * self.passes)
+        with enabled(pools, "draws_in_evaluation"):
+            return predict_views(model, [images] * self.passes)

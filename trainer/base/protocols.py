@@ -82,9 +82,16 @@ class DropsMaps(Protocol):
 
 @runtime_checkable
 class DropsInTraining(Protocol):
-    """A module that leaves something out in training, so that test-time dropout (tta=mc_dropout) can switch it on."""
+    """A module that leaves something out in training, so that tta=mc_dropout can switch it on in evaluation."""
 
     drops_in_training: bool
+
+
+@runtime_checkable
+class DrawsInEvaluation(Protocol):
+    """A layer that can draw at random in evaluation as well, so that tta=fractional can average over draws."""
+
+    draws_in_evaluation: bool
 
 
 @runtime_checkable
