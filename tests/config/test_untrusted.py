@@ -11,7 +11,8 @@ from payloads import CALL, HONEST, HYDRA, TARGETS, arranged, refused
 from trainer.base.errors import ConfigError
 from trainer.cli import overrides
 from trainer.config import untrusted
-from trainer.config.instantiate import node
+from trainer.config.hydra_context import Invocation
+from trainer.config.instantiate import factory
 
 
 @pytest.mark.parametrize("group", ["sched", "model", "optimizer", "task", "data"])
@@ -24,7 +25,7 @@ def test_a_target_is_refused_before_it_is_called(name, group, tmp_path, monkeypa
         {"_target_": HONEST[group], "deeper": {"list": [{"_target_": target, "_args_": [argument]}]}},
     ):
         with pytest.raises(ConfigError, match=re.escape(f"_target_={target}: ")):
-            node(OmegaConf.create({group: here}), group)()
+            factory(OmegaConf.create({group: here}), group, Invocation())()
     assert not (tmp_path / "marker").exists() and "planted" not in sys.modules
 
 

@@ -283,7 +283,7 @@ def test_the_defaults_reach_97_percent_on_digits(run_in_process, tmp_path):
 
 def test_a_sweep_runs_every_job_and_a_failing_one_does_not_stop_it(run_in_process, tmp_path):
     code, _, errors = run_in_process("-m", *SHORT, "optimizer.lr=0.01,1e30,0.02")
-    assert code == 5 and "train: 1 of 3 runs failed, the first with: diverged: the loss" in errors.splitlines()[-1]
+    assert code == 5 and "train: 1 of 3 jobs failed, the first with: diverged: the loss" in errors.splitlines()[-1]
     jobs = {
         path.parent.name: json.loads(path.read_text())["status"]
         for path in (tmp_path / "outputs" / "sweeps").glob("*/*/*/summary.json")
@@ -370,7 +370,7 @@ def test_an_exact_directory_may_be_asked_for_once(run_in_process, tmp_path):
     assert run_in_process(*SHORT, "hydra.run.dir=mine")[0] == 0
     assert (tmp_path / "mine" / "summary.json").is_file()
     code, _, errors = run_in_process(*SHORT, "hydra.run.dir=mine")
-    assert code == 4 and "holds something already" in errors
+    assert code == 4 and "not empty; a run needs its own directory" in errors
 
 
 def test_an_option_of_ones_own_comes_from_a_folder_of_ones_own(run_in_process, tmp_path):

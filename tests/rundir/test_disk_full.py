@@ -1,4 +1,4 @@
-"""A disk that takes no more ends no run: what is on it stays whole, what it lacks is told once, and written when there is room again."""
+"""A full disk ends no run: files stay complete, one warning is given, and the rest is written when there is space."""
 
 import fcntl
 import json
@@ -38,13 +38,13 @@ def points(path):
 
 
 def log(curves, steps, every=10):
-    """Log points of a run of 10 updates an epoch, and a scoring at the end of each."""
+    """Log points of a run of 10 steps an epoch, and an evaluation at the end of each."""
     for step in steps:
         curves.before_step([torch.ones(1)])
         curves.add(torch.full((2,), float(step)), torch.eye(2), torch.eye(2))
         curves.log([torch.ones(1)], Clock(10, 1000).at(step, 0.1))
         if step % every == 0:
-            curves.scored("val", Clock(10, 1000).at(step, 0.1), {"loss": float(step), "accuracy": 1.0})
+            curves.record_evaluation("val", Clock(10, 1000).at(step, 0.1), {"loss": float(step), "accuracy": 1.0})
 
 
 @pytest.mark.parametrize("before", [b"", b"what was there\n"])
@@ -61,10 +61,10 @@ def test_a_file_holds_whole_records_wherever_the_disk_ends_and_all_when_there_is
             file.flush()
             whole = [b"".join(RECORDS[:number]) for number in range(len(RECORDS))]
             assert path.read_bytes() == before + max((part for part in whole if len(part) <= size), key=len)
-            assert not file.whole and [error.errno for error in errors] == [27, 27]  # EFBIG
+            assert not file.complete and [error.errno for error in errors] == [27, 27]  # EFBIG
         file.write(b"later\n")
         file.close()
-        assert file.whole and path.read_bytes() == before + everything + b"later\n"
+        assert file.complete and path.read_bytes() == before + everything + b"later\n"
 
 
 def test_each_record_is_written_once_when_the_disk_gives_way_little_by_little(tmp_path):
@@ -108,7 +108,7 @@ def test_who_tells_nobody_gets_the_error_at_the_call_that_meets_it(tmp_path):
 
 
 def test_a_reader_of_an_event_file_meets_whole_records_and_goes_on_when_there_is_room(tmp_path):
-    events = EventFile(tmp_path, tell=lambda error: None)
+    events = EventFile(tmp_path, on_error=lambda error: None)
     path = next(tmp_path.glob("events*"))
     reader = LegacyEventFileLoader(str(path))
     for step in range(50):
@@ -138,8 +138,8 @@ def test_curves_go_on_tell_once_of_each_kind_and_are_complete_when_there_is_room
         assert curves.incomplete == ["metrics.jsonl", "TensorBoard"]
     told = sorted(line.replace(str(tmp_path), "DIR") for line in said)
     assert told == [
-        "warning: DIR: metrics.jsonl is incomplete from update 31 on (File too large); training goes on",
-        "warning: DIR: the TensorBoard curves are incomplete from update 31 on (File too large); training goes on",
+        "warning: DIR: metrics.jsonl is incomplete from step 31 on (File too large); training continues",
+        "warning: DIR: the TensorBoard curves are incomplete from step 31 on (File too large); training continues",
     ]
     curves.close()
     assert curves.incomplete == [] and len(said) == 2
@@ -148,14 +148,14 @@ def test_curves_go_on_tell_once_of_each_kind_and_are_complete_when_there_is_room
     assert [(event.step, event.value) for event in read.Scalars("loss")] == [(step, step) for step in range(1, 61)]
 
 
-def test_what_comes_last_is_missing_from_the_last_update_on(tmp_path):
+def test_what_comes_last_is_missing_from_the_last_step_on(tmp_path):
     said = []
     curves = Recorder(tmp_path, "classification", said.append)
     log(curves, range(1, 21))
     with files_of_at_most(100):
-        curves.hparams({"a": 1.0}, {"hparams/b": 1.0})
+        curves.record_hparams({"a": 1.0}, {"hparams/b": 1.0})
         curves.close()
-    assert curves.incomplete == ["TensorBoard"] and len(said) == 1 and "incomplete from update 20 on" in said[0]
+    assert curves.incomplete == ["TensorBoard"] and len(said) == 1 and "incomplete from step 20 on" in said[0]
 
 
 def test_what_never_finds_room_is_incomplete_to_the_end(tmp_path):
@@ -164,9 +164,9 @@ def test_what_never_finds_room_is_incomplete_to_the_end(tmp_path):
     log(curves, range(1, 11))
     with files_of_at_most(500):
         log(curves, range(11, 1001))
-        curves.hparams({"a": 1.0}, {"hparams/b": 1.0})
+        curves.record_hparams({"a": 1.0}, {"hparams/b": 1.0})
         curves.close()
-    assert curves.incomplete == ["metrics.jsonl", "TensorBoard"] and len(said) == 2 and "from update 11 on" in said[0]
+    assert curves.incomplete == ["metrics.jsonl", "TensorBoard"] and len(said) == 2 and "from step 11 on" in said[0]
     assert [row["step"] for row in curves.rows if row["split"] == "train"] == list(range(1, 1001))
     curves_plot.draw(curves.rows, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 10_000
@@ -179,8 +179,8 @@ def test_a_disk_without_room_for_a_new_file_is_no_end_either(small_disk):
     log(curves, range(1, 41))
     told = sorted(line.replace(str(small_disk), "DISK") for line in said)
     assert told == [
-        "warning: DISK: metrics.jsonl is incomplete from update 1 on (No space left on device); training goes on",
-        "warning: DISK: the TensorBoard curves are incomplete from update 1 on (No space left on device); training goes on",
+        "warning: DISK: metrics.jsonl is incomplete from step 1 on (No space left on device); training continues",
+        "warning: DISK: the TensorBoard curves are incomplete from step 1 on (No space left on device); training continues",
     ]
     assert curves.incomplete == ["metrics.jsonl", "TensorBoard"]
     shutil.rmtree(ballast)
@@ -199,7 +199,7 @@ def test_a_log_on_a_full_disk_is_told_of_once_on_the_terminal(tmp_path, capsys):
         console.print(f"line {number}")
     console.log_only("for the log alone")
     console.flush()
-    warning = f"warning: {tmp_path}/run.log: incomplete from here on (No space left on device); training goes on"
+    warning = f"warning: {tmp_path}/run.log: incomplete from here on (No space left on device); training continues"
     assert capsys.readouterr().out.splitlines() == ["line 0", warning, "line 1", "line 2"]
     assert console.incomplete == ["run.log"]
 
@@ -232,7 +232,7 @@ def test_what_the_output_does_not_take_is_in_the_log(tmp_path):
         command = [sys.executable, "-c", SAY, str(tmp_path / "run.log")]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert "Traceback" not in done.stderr
-    warning = "warning: the output is incomplete from here on (No space left on device); training goes on"
+    warning = "warning: the output is incomplete from here on (No space left on device); training continues"
     assert (tmp_path / "run.log").read_text().splitlines() == [warning, "line 0", "line 1", "line 2"]
 
 

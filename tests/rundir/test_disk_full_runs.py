@@ -58,13 +58,8 @@ def test_a_run_that_can_write_next_to_nothing_ends_as_any_other(undisturbed, tmp
     ]
     warnings = [line for line in done.stdout.splitlines() if line.startswith("warning: ")]
     assert len(warnings) == 6 and all("(File too large)" in line for line in warnings)
-    assert (
-        sum(
-            "the checkpoint of update 20 could not be written" in line and "there is none yet; training goes on" in line
-            for line in warnings
-        )
-        == 1
-    )
+    (of_checkpoint,) = (line for line in warnings if "the checkpoint of step 20 could not be written" in line)
+    assert "there is none yet; training continues" in of_checkpoint
     assert list((run / "checkpoints").iterdir()) == [] and not (run / "curves.png").exists()
 
 
@@ -82,14 +77,14 @@ def test_a_run_whose_disk_has_no_room_for_a_third_checkpoint_scores_its_best_and
     )
     warning, _ = [line for line in said.splitlines() if line.startswith("warning: ")]
     assert warning.endswith(
-        "the checkpoint of update 60 could not be written (No space left on device); that of update 40 stands; training goes on"
+        "the checkpoint of step 60 could not be written (No space left on device); the newest one is of step 40; training continues"
     )
     assert sorted(path.name for path in (run / "checkpoints").glob("*.pt")) == ["step-20.pt", "step-40.pt"]
     assert all(map(is_complete, (run / "checkpoints").glob("*.pt"))) and not list((run / "checkpoints").glob(".*"))
     shutil.copytree(run, tmp_path / "outputs" / "copied" / "run")
     (tmp_path / "outputs" / "copied" / "run" / "summary.json").unlink()
     code, said, errors = run_in_process(f"resume={tmp_path}/outputs/copied/run")
-    assert code == 0 and "resumed after update 40 of 80" in said, errors
+    assert code == 0 and "resumed after step 40 of 80" in said, errors
     assert same_end(told_by(tmp_path)[1], undisturbed) and told_by(tmp_path)[1]["incomplete"] == []
 
 
@@ -101,13 +96,13 @@ def test_a_run_cannot_begin_on_a_full_disk(small_disk, run_in_process):
     code, _, errors = run_in_process(*WHOLE, f"output={small_disk}/outputs")
     assert (
         code == 4
-        and "the run cannot be begun there (No space left on device); make room" in errors
+        and "the run cannot be written there (No space left on device); free some space" in errors
         and len(errors.splitlines()) == 1
     )
 
 
 def test_a_checkpoint_that_does_not_fit_leaves_the_older_ones_and_is_kept_until_there_is_room(tmp_path):
-    kept, device = Checkpoints(tmp_path, "loss"), torch.device("cpu")
+    kept, device = Checkpoints(tmp_path), torch.device("cpu")
 
     def save(step, best):
         kept.save({"step": step, "weights": {"w": torch.full((1000,), float(step))}}, best)
@@ -129,7 +124,7 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_older_ones_and_is_kept_until_
 
 
 def test_a_checkpoint_whose_digest_cannot_be_written_takes_no_room(tmp_path):
-    kept = Checkpoints(tmp_path, "loss")
+    kept = Checkpoints(tmp_path)
     (kept.folder / "step-1.pt.sha256").mkdir(parents=True)
     with pytest.raises(IsADirectoryError):
         kept.save({"step": 1, "weights": {}})

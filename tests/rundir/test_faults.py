@@ -70,7 +70,7 @@ def test_a_run_goes_its_whole_way_in_a_folder_with_an_odd_name(name, run_in_proc
         run = only_run(home)
         (run / "summary.json").unlink()
         code, said, errors = run_in_process(f"resume={run}")
-        assert code == 0 and "resumed after update" in said, errors
+        assert code == 0 and "resumed after step" in said, errors
         code, said, errors = run_in_process("task=evaluate", f"runs=[{quote(run)}]")
         assert code == 0 and "test" in said, errors
         code, _, errors = run_in_process(*SMALL, "-m", "seed=0,1")
@@ -250,14 +250,14 @@ def test_places_where_no_folder_can_be_made_are_explained(place, tmp_path, monke
 
 
 def test_a_name_with_a_null_is_explained():
-    with pytest.raises(MachineError, match="no file system has such a name"):
+    with pytest.raises(MachineError, match="not a valid path"):
         rundir.create(Path("a\0b"), [])
 
 
 DAMAGE = {
     "no words": (lambda run: (run / "overrides.txt").unlink(), DataError, "not a run's directory"),
     "words that are no text": (lambda run: (run / "overrides.txt").write_bytes(b"\xff\xfe"), DataError, "not a run's directory"),
-    "words that are none": (lambda run: (run / "overrides.txt").write_text("%%%\n"), DataError, "holds what no run writes"),
+    "words that are none": (lambda run: (run / "overrides.txt").write_text("%%%\n"), DataError, "holds a line that no run writes"),
     "a word cut off": (lambda run: (run / "overrides.txt").write_text("model.hidden=[8\n"), ConfigError, "cannot be read"),
     "a word of another version": (lambda run: (run / "overrides.txt").write_text("optimiser=adam\n"), ConfigError, "did you mean optimizer"),
 }  # fmt: skip
@@ -319,24 +319,23 @@ def test_a_run_with_damage_behind_its_words_goes_on_to_the_same_end(name, unfini
 def test_a_process_that_died_before_it_moved_the_pointer_is_helped_out(tmp_path):
     import torch
 
-    first = checkpoint.Checkpoints(tmp_path, "loss")
+    first = checkpoint.Checkpoints(tmp_path)
     for step in (1, 2):
         first.save({"step": step, "weights": {"w": torch.full((1,), float(step))}}, best=True)
     (first.folder / "best").write_text("step-1.pt")  # as it was before the last write of the process
-    again = checkpoint.Checkpoints(tmp_path, "loss", {"step": 2, "loss": 0.5})
+    again = checkpoint.Checkpoints(tmp_path)
+    assert again.rewind(2, best=2, discard=False)
     assert checkpoint.resolve_pointer(again.folder, "best").name == "step-2.pt"
-    checkpoint.Checkpoints(
-        tmp_path, "loss", {"step": 9, "loss": 0.5}
-    )  # a checkpoint that is not there is nothing to point at
+    assert not again.rewind(9, best=9, discard=False)  # a checkpoint that is missing cannot be pointed at
     assert checkpoint.resolve_pointer(again.folder, "best").name == "step-2.pt"
 
 
 def test_what_another_process_left_under_a_checkpoints_name_is_written_anew(tmp_path):
     import torch
 
-    kept = checkpoint.Checkpoints(tmp_path, "loss")
+    kept = checkpoint.Checkpoints(tmp_path)
     kept.save({"step": 1, "weights": {"w": torch.zeros(1)}})
-    again = checkpoint.Checkpoints(tmp_path, "loss")
+    again = checkpoint.Checkpoints(tmp_path)
     again.save({"step": 1, "weights": {"w": torch.ones(1)}})
     assert checkpoint.load(kept.folder / "step-1.pt", torch.device("cpu"))["weights"]["w"] == 1
 

@@ -20,9 +20,9 @@ from trainer.engine import summary as report
 from trainer.engine.build import build_run
 from trainer.engine.loop import fit
 from trainer.engine.state import capture, restore
-from trainer.rundir import checkpoint
+from trainer.rundir import checkpoint, reader
 from trainer.rundir import resume as resume_words
-from trainer.rundir.checkpoint import Checkpoints, digest
+from trainer.rundir.checkpoint import Checkpoints, weights_digest
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 
@@ -50,24 +50,21 @@ class Stop(Exception):
 
 
 def train(run, folder, save_at=None, state=None):
-    """Fit; after `save_at` updates keep the state and stop as if killed. Returns the state."""
+    """Fit; after `save_at` steps keep the state and stop as if killed. Returns the state."""
     folder.mkdir(exist_ok=True)
-    curves, checkpoints = (
-        Recorder(folder, run.data.task),
-        Checkpoints(folder, run.monitor, state["best"] if state else None),
-    )
+    curves, checkpoints = Recorder(folder, run.data.task), Checkpoints(folder)
     if state:
-        restore(run, curves, state)
+        restore(run, curves, checkpoints, state)
     taken = []
 
-    def save(now, scored, best):
-        checkpoints.save(capture(run, curves, checkpoints, now, scored), best)
+    def save(now, evaluated, best):
+        checkpoints.save(capture(run, curves, now, evaluated), best)
         if now.step == save_at:
             taken.append(checkpoint.load(checkpoints.folder / f"step-{now.step}.pt", run.device))
             raise Stop
 
     try:
-        fit(run, curves, checkpoints, Console(), save)
+        fit(run, curves, Console(), save)
     except Stop:
         pass
     curves.close()
@@ -85,10 +82,10 @@ def test_a_resumed_run_ends_bit_for_bit_as_the_undisturbed_one(kind, composed, t
         state = train(run, tmp_path / str(at), save_at=at)
         resumed = build_run(composed(*words))
         train(resumed, tmp_path / str(at), state=state)
-        assert digest(resumed.model) == digest(undisturbed.model)
-        with resumed.evaluated() as mine, undisturbed.evaluated() as theirs:
-            assert digest(mine) == digest(theirs)
-        assert resumed.memory.history == undisturbed.memory.history
+        assert weights_digest(resumed.model) == weights_digest(undisturbed.model)
+        with resumed.evaluation_model() as mine, undisturbed.evaluation_model() as theirs:
+            assert weights_digest(mine) == weights_digest(theirs)
+        assert resumed.progress.history == undisturbed.progress.history
         rows = [
             json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])
             for name in (str(at), "undisturbed")
@@ -109,7 +106,7 @@ def test_a_checkpoint_holds_nothing_but_tensors_numbers_words_lists_and_dicts(co
 
 def test_other_data_is_refused(composed, tmp_path):
     state = train(replace(build_run(composed(*SMALL)), save_steps=1), tmp_path, save_at=5)
-    with pytest.raises(DataError, match="not what the run was trained on"):
+    with pytest.raises(DataError, match="the data has changed since the run was trained"):
         train(build_run(composed(*SMALL, "data.split_seed=1")), tmp_path, state=state)
 
 
@@ -163,7 +160,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_past_a_damaged_checkpoint(kill
     assert done.returncode == 0, done.stderr
     assert (
         f"passed over: {run / 'checkpoints' / damaged}" in done.stdout.replace("\n", "")
-        and "resumed after update" in done.stdout
+        and "resumed after step" in done.stdout
     )
     summary = json.loads((run / "summary.json").read_text())
     assert (
@@ -209,7 +206,7 @@ def test_auto_takes_up_the_unfinished_run_of_the_same_words_and_else_begins_one(
     summary = json.loads((run / "summary.json").read_text())
     (run / "summary.json").write_text(json.dumps({**summary, "status": "interrupted"}))
     second = resume(tmp_path, *words)
-    assert second.returncode == 0 and "resumed after update" in second.stdout and only_run(tmp_path) == run
+    assert second.returncode == 0 and "resumed after step" in second.stdout and only_run(tmp_path) == run
     other = resume(tmp_path, *words, "seed=1")
     assert "resumed" not in other.stdout and len(list(tmp_path.glob("outputs/*/*"))) == 2
 
@@ -250,11 +247,11 @@ def test_what_was_perhaps_meant_is_named(tmp_path):
         (tmp_path / "2026" / name / "overrides.txt").touch()
     with pytest.raises(
         DataError,
-        match=f"a sweep's folder; one run of it goes on with resume={tmp_path}/2026/12-00-00-a, the sweep's own words .* all 2",
+        match=f"the folder of a sweep; resume one run with resume={tmp_path}/2026/12-00-00-a, or repeat .* all 2$",
     ):
-        resume_words.overrides(tmp_path / "2026")
+        reader.read_overrides(tmp_path / "2026")
     with pytest.raises(DataError, match=f"not a run's directory.*; did you mean {tmp_path}/2026/12-00-00-a"):
-        resume_words.overrides(tmp_path / "2026" / "12-00-00")
+        reader.read_overrides(tmp_path / "2026" / "12-00-00")
 
 
 def test_a_schedule_that_is_stretched_by_more_epochs_is_told(composed):
@@ -277,9 +274,9 @@ def test_a_resumed_run_takes_up_no_other_optimizer_and_no_smaller_length(run_in_
     for words, said in (
         (
             ("optimizer=sgd", "resume.allow=[optimizer]"),
-            "another optimizer cannot take up what the run's own has learned",
+            "another optimizer cannot continue from the run's state",
         ),
-        (("epochs=1", "resume.allow=[epochs]"), "epochs=1: the run has done more already, 2; epochs=+N adds some"),
+        (("epochs=1", "resume.allow=[epochs]"), "epochs=1: the run has already done 2; epochs=+N adds N epochs"),
     ):
         code, _, errors = run_in_process(f"resume={unfinished}", *words)
         assert code == 2 and said in errors, errors

@@ -168,7 +168,7 @@ def outputs(tmp_path_factory):
     done = subprocess.run(
         [sys.executable, "-m", "trainer", f"resume={run}"], cwd=folder, capture_output=True, text=True, timeout=300
     )
-    assert done.returncode == 0 and "resumed after update 20 of 2,000" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0 and "resumed after step 20 of 2,000" in done.stdout, done.stdout + done.stderr
     return folder
 
 

@@ -74,7 +74,7 @@ def test_an_archive_with_code_of_torchscript_runs_nothing(tmp_path):
 )
 def test_a_checkpoint_of_another_shape_is_none(state, tmp_path):
     put(tmp_path / "step-1.pt", saved(state))
-    with pytest.raises(DataError, match="is not a checkpoint of a run"):
+    with pytest.raises(DataError, match="not a checkpoint of a run"):
         checkpoint.load(tmp_path / "step-1.pt", torch.device("cpu"))
 
 

@@ -13,9 +13,11 @@ from trainer.base.errors import ConfigError, DataError
 from trainer.base.text import printable
 from trainer.cli import overrides
 from trainer.config import untrusted
-from trainer.config.instantiate import node
+from trainer.config.hydra_context import Invocation
+from trainer.config.instantiate import factory
 from trainer.rundir import checkpoint, reader, resume
 from trainer.rundir import directory as rundir
+from trainer.rundir.status import COMPLETE
 
 
 @pytest.mark.parametrize("name", ["aliased in the standard library", "a pickle", "this program again"])
@@ -146,15 +148,17 @@ def test_a_function_is_seen_in_words_and_in_a_runs_files(value, unfinished, monk
     with pytest.raises(DataError, match="from the environment or a function"):
         reader.read_config(unfinished)
     (unfinished / "overrides.txt").write_text(f"model=mlp\noptimizer.lr={value}\n")
-    with pytest.raises(DataError, match="overrides.txt holds what no run writes"):
+    with pytest.raises(DataError, match="overrides.txt holds a line that no run writes"):
         resume.expand([f"resume={unfinished}"])
     with pytest.raises(ConfigError, match="from the environment or a function|reference inside a reference"):
-        node(OmegaConf.create({"sched": {"_target_": HONEST["sched"], "floor": {"deeper": [value]}}}), "sched")
+        cfg = OmegaConf.create({"sched": {"_target_": HONEST["sched"], "floor": {"deeper": [value]}}})
+        factory(cfg, "sched", Invocation())
 
 
 def test_a_reference_that_only_a_second_reading_would_see_is_refused():
     with pytest.raises(ConfigError, match="holds a reference inside a reference"):
-        node(OmegaConf.create({"seed": 0, "sched": {"_target_": HONEST["sched"], "floor": "\\${seed}"}}), "sched")
+        cfg = OmegaConf.create({"seed": 0, "sched": {"_target_": HONEST["sched"], "floor": "\\${seed}"}})
+        factory(cfg, "sched", Invocation())
 
 
 @pytest.mark.parametrize("where", ["typed", "words", "config, resumed", "config, evaluated", "folder", "recipe"])
@@ -250,7 +254,7 @@ def test_control_characters_of_a_name_are_not_printed(name, tmp_path, unfinished
     if "\udcff" not in name:  # which YAML cannot hold
         change(unfinished, lambda saved: saved.update({name: name}))
         differ = resume.changes(unfinished, OmegaConf.create({"epochs": 1}))
-        with pytest.raises(ConfigError, match="another configuration") as caught:
+        with pytest.raises(ConfigError, match="the configuration of a run cannot change") as caught:
             resume.require_allowed({key: value for key, value in differ.items() if key == name}, [])
         assert not set(str(caught.value)) & set(SIGNS)
 
@@ -258,7 +262,7 @@ def test_control_characters_of_a_name_are_not_printed(name, tmp_path, unfinished
 @pytest.mark.parametrize("text", ["{", "[]", "3", '"x"', "{}", '{"status": ["finished"]}', "[" * 100_000, "\0"])
 def test_a_summary_that_is_none_is_that_of_an_unfinished_run(text, unfinished):
     (unfinished / "summary.json").write_text(text)
-    assert reader.read_status(unfinished) not in resume.ENDED
+    assert reader.read_status(unfinished) not in COMPLETE
 
 
 @pytest.mark.parametrize(
