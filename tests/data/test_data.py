@@ -193,7 +193,7 @@ def test_a_sample_is_everything_up_to_a_limit_and_beyond_it_the_same_random_part
         Split(LazyImages(images.flip(0), torch.arange(50).flip(0)), torch.zeros(50, 1)),
     )
     assert torch.equal(split.sample(), images) and torch.equal(elsewhere.sample(), images)
-    monkeypatch.setattr("trainer.data.splits.SAMPLED", 83)  # 20 images of 4 bytes, and a rest
+    monkeypatch.setattr("trainer.data.splits.SAMPLE_LIMIT", 83)  # 20 images of 4 bytes, and a rest
     sample = split.sample()
     firsts = sample[:, 0, 0, 0].tolist()
     assert torch.equal(sample, elsewhere.sample()) and len(set(firsts)) == 20 and firsts == sorted(firsts)

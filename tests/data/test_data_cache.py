@@ -54,7 +54,7 @@ def test_a_folder_that_has_changed_is_decoded_anew(change, root):
     for path in root.rglob("*.png"):
         rewritten(path)
     change(root)
-    with pytest.raises(DataError, match="not an image that can be read"):
+    with pytest.raises(DataError, match="not a readable image"):
         ImageFolder(root=str(root)).load()
 
 
@@ -147,7 +147,7 @@ def test_nothing_unfinished_stays_behind(failing, root, pictures, caches):
         Image.fromarray(pictures[0, :, :, 0]).save(path)
     if failing:
         Image.new("RGB", (9, 30)).save(root / "test" / "bee" / "02.png")
-        with pytest.raises(DataError, match="alike in size"):
+        with pytest.raises(DataError, match="must have one size"):
             ImageFolder(root=str(root)).load()
     else:
         ImageFolder(root=str(root)).load()
@@ -161,15 +161,15 @@ def test_without_a_place_for_the_cache_the_images_are_decoded_into_memory(root, 
     assert data.input_shape == (1, 6, 4) and (data.test.images == torch.from_numpy(pictures[0, :, :, 0])).all()
     (note,) = data.notes
     assert re.match(
-        r"data.cache=.*00.png: .* cannot take the decoded images \(.+\); data.cache=DIR names another folder; .* at every start",
+        r"data.cache=.*00.png: cannot write the decoded images to .* \(.+\), .* at every start; try data.cache=DIR",
         note,
     )
 
 
 def test_without_a_place_and_memory_they_stay_files(root, monkeypatch):
-    monkeypatch.setattr("trainer.data.image_folder.SHARE", 0.0)
+    monkeypatch.setattr("trainer.data.image_folder.MEMORY_FRACTION", 0.0)
     data = ImageFolder(root=str(root), cache=str(root / "train" / "ant" / "00.png")).load()
-    assert isinstance(data.train.images, LazyImages) and data.notes[0].endswith("decoded in every epoch")
+    assert isinstance(data.train.images, LazyImages) and "decoded in every epoch; try data.cache=DIR" in data.notes[0]
 
 
 def test_room_for_the_cache_is_taken_before_it_is_filled(tmp_path):
@@ -191,13 +191,13 @@ def test_cache_none_keeps_no_pixels_but_remembers_what_it_saw(root, pictures, ca
     for path in root.rglob("*.png"):
         rewritten(path)
     again = ImageFolder(root=str(root), cache="none").load()  # what it saw stands in the cache
-    with pytest.raises(DataError, match="ant/0..png: cannot be read any more"):
+    with pytest.raises(DataError, match="ant/0..png: can no longer be read"):
         again.train.sample()
 
 
 def test_a_file_that_has_changed_its_size_meanwhile_is_an_error(root, pictures):
     data = ImageFolder(root=str(root), cache="none", val_fraction=0.0).load()
     Image.new("RGB", (9, 30)).save(root / "train" / "ant" / "01.png")
-    with pytest.raises(DataError, match="ant/01.png: has 9x30 pixels now; the run began with 4x6"):
+    with pytest.raises(DataError, match="ant/01.png: is 9x30 pixels now; the run began with 4x6"):
         data.train.sample()
     assert torch.equal(data.train.images.read(torch.tensor([2, 0]))[0], torch.from_numpy(pictures[2]).permute(2, 0, 1))

@@ -47,7 +47,7 @@ def mirror(tmp_path, monkeypatch):
         server.asked, server.refusals, server.folder = [], 0, folder
         monkeypatch.setattr(datasets.MNIST, "mirrors", [f"http://127.0.0.1:{server.server_port}/"])
         monkeypatch.setattr(datasets.MNIST, "resources", resources)
-        monkeypatch.setattr("trainer.data.download.PAUSES", (0, 0))
+        monkeypatch.setattr("trainer.data.download.FIRST_WAIT", 0)
         threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         yield server
         server.shutdown()
@@ -72,7 +72,7 @@ def test_a_download_that_fails_says_which_files_to_put_where(mirror, tmp_path):
     names = ", ".join(name for name, _ in datasets.MNIST.resources)
     with pytest.raises(
         DataError,
-        match=f"the download into .*root failed .*503.*; put {names} into .*root/MNIST/raw by hand and repeat",
+        match=f"download into .*root failed .*503.*; put {names} into .*root/MNIST/raw yourself and repeat",
     ) as error:
         vision("mnist", tmp_path / "root", download=True).load()
     assert len(mirror.asked) == 3 and "\n" not in str(error.value)
@@ -84,23 +84,23 @@ def test_a_download_that_fails_says_which_files_to_put_where(mirror, tmp_path):
 
 def test_a_file_with_another_digest_is_refused(mirror, tmp_path):
     (mirror.folder / "train-images-idx3-ubyte.gz").write_bytes(gzip.compress(b"something else"))
-    with pytest.raises(DataError, match="the download into .* failed .*corrupted"):
+    with pytest.raises(DataError, match="download into .* failed .*corrupted"):
         vision("mnist", tmp_path / "root", download=True).load()
 
 
 def test_a_network_that_does_not_answer_is_given_up(tmp_path, monkeypatch, mirror):
     with socket.create_server(("127.0.0.1", 0)) as silent:  # connections wait in its queue
         monkeypatch.setattr(datasets.MNIST, "mirrors", [f"http://127.0.0.1:{silent.getsockname()[1]}/"])
-        monkeypatch.setattr("trainer.data.download.SILENCE", 0.05)
+        monkeypatch.setattr("trainer.data.download.TIMEOUT", 0.05)
         before = socket.getdefaulttimeout()
-        with pytest.raises(DataError, match="the download into .* failed .*timed out"):
+        with pytest.raises(DataError, match="download into .* failed .*timed out"):
             vision("mnist", tmp_path / "root", download=True).load()
         assert socket.getdefaulttimeout() == before
 
 
 def test_patience_ends_before_the_attempts_do(mirror, monkeypatch, tmp_path):
     mirror.refusals = 3
-    monkeypatch.setattr("trainer.data.download.PATIENCE", 0.0)
+    monkeypatch.setattr("trainer.data.download.TIME_LIMIT", 0.0)
     with pytest.raises(DataError, match="503"):
         vision("mnist", tmp_path / "root", download=True).load()
     assert len(mirror.asked) == 1
@@ -108,7 +108,10 @@ def test_patience_ends_before_the_attempts_do(mirror, monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "files"),
-    [("cifar10", "cifar-10-python.tar.gz into .*root by"), ("svhn", "train_32x32.mat, test_32x32.mat into .*root by")],
+    [
+        ("cifar10", "cifar-10-python.tar.gz into .*root yourself"),
+        ("svhn", "train_32x32.mat, test_32x32.mat into .*root yourself"),
+    ],
 )
 def test_packed_folders_and_loose_files_belong_into_the_root(name, files, tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.CIFAR10, "url", "http://127.0.0.1:1/")
@@ -117,8 +120,8 @@ def test_packed_folders_and_loose_files_belong_into_the_root(name, files, tmp_pa
         "split_list",
         {part: ["http://127.0.0.1:1/", f"{part}_32x32.mat", "0"] for part in ("train", "test")},
     )
-    monkeypatch.setattr("trainer.data.download.PAUSES", ())
-    with pytest.raises(DataError, match=f"put {files} hand"):
+    monkeypatch.setattr("trainer.data.download.ATTEMPTS", 1)
+    with pytest.raises(DataError, match=f"put {files}"):
         vision(name, tmp_path / "root", download=True).load()
 
 

@@ -61,7 +61,7 @@ def test_size_resizes_images_of_any_size(root):
 
 def test_images_that_differ_in_size_need_a_size(root):
     Image.new("RGB", (9, 30)).save(root / "train" / "bee" / "03.png")
-    with pytest.raises(DataError, match="00.png has 4x6 pixels, .*bee/03.png has 9x30; data.size=N"):
+    with pytest.raises(DataError, match="00.png is 4x6 pixels and .*bee/03.png is 9x30; try data.size=N"):
         ImageFolder(root=str(root)).load()
 
 
@@ -81,15 +81,15 @@ def truncate(path):
         (lambda root: (root / "test").rename(root / "testing"), "test: no such folder"),
         (
             lambda root: (root / "test" / "ant").rename(root / "test" / "aunt"),
-            "test/aunt: a class that train/ does not have; it has ant",
+            "test/aunt: no such class in train/; did you mean ant",
         ),
-        (lambda root: empty(root / "train" / "bee"), "train/bee: no images in it"),
+        (lambda root: empty(root / "train" / "bee"), "train/bee: contains no images"),
         (lambda root: [empty(root / "test" / name) for name in ("ant", "bee")], "test: no images in its class folders"),
         (
             lambda root: (root / "test" / "ant" / "01.png").write_bytes(b"not a picture"),
-            "test/ant/01.png: not an image that can be read",
+            "test/ant/01.png: not a readable image",
         ),
-        (lambda root: truncate(root / "train" / "bee" / "02.png"), "train/bee/02.png: not an image that can be read"),
+        (lambda root: truncate(root / "train" / "bee" / "02.png"), "train/bee/02.png: not a readable image"),
     ],
 )
 def test_image_folder_names_what_is_wrong(break_it, message, root):
@@ -105,7 +105,7 @@ def test_image_folder_without_a_root_says_so(tmp_path):
 
 def test_a_train_folder_without_classes_is_refused(tmp_path):
     (tmp_path / "train").mkdir()
-    with pytest.raises(DataError, match="train: no class folders in it"):
+    with pytest.raises(DataError, match="train: contains no class folders"):
         ImageFolder(root=str(tmp_path)).load()
 
 
@@ -118,7 +118,7 @@ def with_bad(root):
 
 
 @pytest.mark.parametrize("cache", ["auto", "none"])
-def test_bad_files_are_left_out_and_counted(cache, with_bad, pictures):
+def test_bad_files_are_skipped_and_counted(cache, with_bad, pictures):
     for _ in range(2):
         data = ImageFolder(root=str(with_bad), on_error="skip", val_fraction=0.0, cache=cache).load()
         good = [number for number in range(20) if number not in (0, 18)]
@@ -134,7 +134,7 @@ def test_bad_files_are_left_out_and_counted(cache, with_bad, pictures):
             1,
         ]
         (note,) = data.notes
-        assert re.fullmatch(r"data.on_error=skip: left out 2 of 20 files: .*ant/00.png, .*bee/01.png", note)
+        assert re.fullmatch(r"data.on_error=skip: skipped 2 of 20 files: .*ant/00.png, .*bee/01.png", note)
 
 
 def test_bad_files_stop_the_run_with_their_number_also_from_the_cache(with_bad):
@@ -144,7 +144,7 @@ def test_bad_files_stop_the_run_with_their_number_also_from_the_cache(with_bad):
             continue
         with pytest.raises(
             DataError,
-            match=r"ant/00.png: not an image that can be read \(.+\) \(2 such files of 20\); .*data.on_error=skip",
+            match=r"ant/00.png: not a readable image \(.+\); 2 of 20 files are unreadable; .*data.on_error=skip",
         ):
             ImageFolder(root=str(with_bad)).load()
 
@@ -155,7 +155,7 @@ def test_only_the_first_few_bad_files_are_named(root):
             path.write_bytes(b"no picture")
     (note,) = ImageFolder(root=str(root), on_error="skip").load().notes
     assert (
-        note.startswith("data.on_error=skip: left out 9 of 20 files: ")
+        note.startswith("data.on_error=skip: skipped 9 of 20 files: ")
         and note.count("bee/") == 3
         and note.endswith(", ...")
     )
@@ -164,9 +164,9 @@ def test_only_the_first_few_bad_files_are_named(root):
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        ("train/bee/*", "train: no image that can be read of bee"),
-        ("test/*/*", "test: no image that can be read$"),
-        ("*/*/*", "all 20 files"),
+        ("train/bee/*", "train: no readable image of class bee"),
+        ("test/*/*", "test: no readable image$"),
+        ("*/*/*", "none of the 20 files is readable"),
     ],
 )
 def test_what_is_left_must_be_enough(spoil, message, root):
@@ -180,7 +180,7 @@ def test_what_is_left_must_be_enough(spoil, message, root):
 def test_a_link_to_nowhere_is_a_bad_file(root):
     (root / "train" / "ant" / "00.png").unlink()
     (root / "train" / "ant" / "00.png").symlink_to(root / "gone.png")
-    with pytest.raises(DataError, match="ant/00.png: not an image that can be read"):
+    with pytest.raises(DataError, match="ant/00.png: not a readable image"):
         ImageFolder(root=str(root)).load()
 
 

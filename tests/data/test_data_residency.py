@@ -211,7 +211,7 @@ def test_a_file_that_is_bad_by_then_is_one_line_with_its_path(folder, tmp_path, 
         Split(images, torch.zeros(30, 1)), lambda images: images.float(), CPU, residency="stream", workers=1
     )
     with pytest.raises(
-        DataError, match=r"x.jpg: cannot be read any more \(.+\); it could when the run began$"
+        DataError, match=r"x.jpg: can no longer be read \(.+\); the run began with a readable file$"
     ) as error:
         list(loader.in_order(2))
     assert "\n" not in str(error.value)
