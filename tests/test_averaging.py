@@ -29,15 +29,15 @@ def loader(samples, order=lambda images: images):
 
 def walk(model, averaging, steps=range(20)):
     """Move the weights and the running statistics at random; return each step's weights as NumPy."""
-    rng, seen = torch.Generator().manual_seed(5 + steps[0]), []
+    rng, trail = torch.Generator().manual_seed(5 + steps[0]), []
     for step in steps:
         with torch.no_grad():
             for parameter in model.parameters():
                 parameter.add_(torch.randn(parameter.shape, generator=rng, dtype=torch.float64))
         model(torch.randn(6, 3, generator=rng, dtype=torch.float64))
-        seen.append({name: value.detach().numpy().copy() for name, value in model.named_parameters()})
+        trail.append({name: value.detach().numpy().copy() for name, value in model.named_parameters()})
         averaging.update(model, CLOCK.at(step))
-    return seen
+    return trail
 
 
 @pytest.mark.parametrize("warmup", [True, False])
@@ -72,7 +72,7 @@ def test_ema_copies_buffers_and_leaves_the_model_alone(model):
     assert buffers["1.num_batches_tracked"] == 20
 
 
-def test_nothing_scores_the_model_itself(model):
+def test_without_an_average_the_model_itself_is_evaluated(model):
     averaging = Identity(model)
     averaging.update(model, CLOCK)
     assert averaging.evaluated(model, None) is model
@@ -88,28 +88,28 @@ def test_nothing_scores_the_model_itself(model):
         ("75%", "1ep", [14, 19]),
     ],
 )
-def test_swa_is_the_mean_of_the_weights_after_start_and_every_so_many_updates(start, every, taken, model):
+def test_swa_is_the_mean_of_the_weights_after_start_and_then_every_so_many_steps(start, every, taken, model):
     swa = Swa(model, start=start, every=every)
-    seen = walk(model, swa)
+    trail = walk(model, swa)
     assert swa.count == len(taken)
     for name, value in swa.evaluated(model, loader(10)).named_parameters():
-        expected = np.mean([seen[step][name] for step in taken], axis=0)
+        expected = np.mean([trail[step][name] for step in taken], axis=0)
         assert_close(value.detach().numpy(), expected, rtol=1e-12, atol=1e-12)  # float64
 
 
-def test_swa_scores_the_model_itself_before_its_start_and_then_leaves_it_alone(model):
+def test_swa_evaluates_the_model_itself_before_its_start_and_then_leaves_it_alone(model):
     swa = Swa(model, start="11st", every="5st")
     walk(model, swa, range(10))
     assert swa.evaluated(model, loader(10)) is model
     last = walk(model, swa, range(10, 20))[-1]
     before = weights_digest(model)
-    scored = swa.evaluated(model, loader(10))
-    assert scored is not model and weights_digest(model) == before and model.training
+    evaluated = swa.evaluated(model, loader(10))
+    assert evaluated is not model and weights_digest(model) == before and model.training
     assert all(np.array_equal(value.detach().numpy(), last[name]) for name, value in model.named_parameters())
 
 
 def wide():
-    """Two batch norms, an activation and dropping between them."""
+    """Make two batch norms with an activation and dropout between them."""
     torch.manual_seed(1)
     return nn.Sequential(
         nn.Linear(3, 6),
@@ -122,58 +122,56 @@ def wide():
     ).double()
 
 
-def test_swa_measures_batch_norms_anew_on_the_whole_training_split():
+def test_swa_recomputes_batch_norms_on_the_whole_training_split():
     model = wide()
     swa, train = Swa(model, start="1st", every="1st"), loader(200)
     walk(model, swa)
-    scored = swa.evaluated(model, train)
-    weights = {name: value.detach().numpy() for name, value in scored.named_parameters()}
+    evaluated = swa.evaluated(model, train)
+    weights = {name: value.detach().numpy() for name, value in evaluated.named_parameters()}
     x = train.images.numpy()
     for dense, norm in (("0", "1"), ("4", "5")):
         x = x @ weights[f"{dense}.weight"].T + weights[f"{dense}.bias"]
-        module = scored.get_submodule(norm)
+        module = evaluated.get_submodule(norm)
         assert_close(module.running_mean.numpy(), x.mean(0), rtol=1e-10, atol=1e-10)  # float64
         assert_close(module.running_var.numpy(), x.var(0, ddof=1), rtol=1e-10, atol=1e-10)
         x = weights[f"{norm}.weight"] * (x - x.mean(0)) / np.sqrt(x.var(0) + 1e-5) + weights[f"{norm}.bias"]
         x = np.maximum(x, 0)
-    assert [scored[1].momentum, scored[5].momentum] == [0.3, 0.1] and not any(
-        module.training for module in scored.modules()
-    )
+    assert [evaluated[1].momentum, evaluated[5].momentum] == [0.3, 0.1]
+    assert not any(module.training for module in evaluated.modules())
 
 
 def test_swas_statistics_over_several_batches_are_the_splits_also_where_it_is_sorted():
     model = wide()
     swa, train = Swa(model, start="1st", every="1st"), loader(1001, lambda images: images[images[:, 0].argsort()])
     walk(model, swa)
-    scored = swa.evaluated(model, train)
-    x = train.images.numpy() @ scored[0].weight.detach().numpy().T + scored[0].bias.detach().numpy()
-    assert_close(
-        scored[1].running_mean.numpy(), x.mean(0), rtol=1e-10, atol=1e-10
-    )  # weighed by samples: 251 and three times 250
-    # Of random batches each variance is the split's in the mean; four of 250 average to it within 5 sqrt(2 / 1000) = 22 %.
-    assert_close(scored[1].running_var.numpy(), x.var(0, ddof=1), rtol=0.22, atol=0)
+    evaluated = swa.evaluated(model, train)
+    x = train.images.numpy() @ evaluated[0].weight.detach().numpy().T + evaluated[0].bias.detach().numpy()
+    # Weighed by samples: 251 and three times 250.
+    assert_close(evaluated[1].running_mean.numpy(), x.mean(0), rtol=1e-10, atol=1e-10)
+    # The variance of random batches is the split's in the mean: four of 250 come within 5 sqrt(2 / 1000) = 22 %.
+    assert_close(evaluated[1].running_var.numpy(), x.var(0, ddof=1), rtol=0.22, atol=0)
 
 
-def test_swa_measures_again_after_a_further_update_and_not_before():
+def test_swa_recomputes_batch_norms_only_after_a_further_step():
     model = wide()
     swa, train = Swa(model, start="1st", every="1st"), loader(50)
     for steps in (range(3), range(3, 6)):
         walk(model, swa, steps)
-        scored = swa.evaluated(model, train)
-        assert swa.evaluated(model, None) is scored
-        x = train.images @ scored[0].weight.T + scored[0].bias
-        assert_close(scored[1].running_mean, x.mean(0).detach(), rtol=1e-10, atol=1e-10)  # float64
+        evaluated = swa.evaluated(model, train)
+        assert swa.evaluated(model, None) is evaluated
+        x = train.images @ evaluated[0].weight.T + evaluated[0].bias
+        assert_close(evaluated[1].running_mean, x.mean(0).detach(), rtol=1e-10, atol=1e-10)  # float64
 
 
 @pytest.mark.parametrize(
     "make", [lambda model: Ema(model, decay=0.9), lambda model: Swa(model, start="5st", every="2st")]
 )
-def test_an_average_taken_up_from_its_state_goes_on_as_if_never_left(make, tmp_path):
+def test_an_average_resumed_from_its_state_is_the_uninterrupted_one(make, tmp_path):
     one, train = wide(), loader(60)
     whole = make(one)
     walk(one, whole, range(9))
     torch.save({"model": one.state_dict(), "averaging": whole.state_dict()}, tmp_path / "state.pt")
-    torch.manual_seed(0)  # of the dropping
+    torch.manual_seed(0)  # of the dropout
     walk(one, whole, range(9, 16))
 
     other = wide()
@@ -186,16 +184,16 @@ def test_an_average_taken_up_from_its_state_goes_on_as_if_never_left(make, tmp_p
     assert weights_digest(again.evaluated(other, train)) == weights_digest(whole.evaluated(one, train))
 
 
-@pytest.mark.parametrize("averaging", ["ema", "swa"])
-def test_the_run_is_the_same_whatever_is_averaged_beside_it(averaging, fitted):
-    words = ("model=mlp", "model.hidden=[8]", "norm=batch", "epochs=4", "threads=1")
-    plain, plain_curves = fitted(*words)
-    run, curves = fitted(*words, f"averaging={averaging}")
-    assert weights_digest(run.model) == weights_digest(plain.model)
-    scores, plain_scores = (
-        [row["loss"] for row in each.rows if row["split"] == "val"] for each in (curves, plain_curves)
-    )
-    assert scores[-1] != plain_scores[-1] and (averaging == "ema" or scores[:2] == plain_scores[:2])
+def test_the_weights_of_a_run_do_not_depend_on_the_average_beside_them(fitted):
+    overrides = ("model=mlp", "model.hidden=[8]", "norm=batch", "epochs=4", "threads=1")
+    digests, losses = {}, {}
+    for averaging in ("none", "ema", "swa"):
+        run, curves = fitted(*overrides, f"averaging={averaging}")
+        digests[averaging] = weights_digest(run.model)
+        losses[averaging] = [row["loss"] for row in curves.rows if row["split"] == "val"]
+    assert digests["ema"] == digests["swa"] == digests["none"]
+    assert losses["none"][-1] not in (losses["ema"][-1], losses["swa"][-1])
+    assert losses["swa"][:2] == losses["none"][:2]  # before its start
 
 
 @pytest.mark.parametrize("field", ["start", "every"])

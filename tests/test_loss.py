@@ -1,4 +1,4 @@
-"""Losses against closed forms, loops and torch's own criteria, in float64 where the only error left is rounding (rtol 1e-12)."""
+"""Losses against closed forms, loops and torch's own criteria, in float64, where only rounding differs (rtol 1e-12)."""
 
 import math
 
@@ -41,9 +41,8 @@ def test_every_loss_gives_one_number_a_sample(criterion, outputs, hard):
 def test_cross_entropy_by_hand():
     outputs = torch.tensor([[0.0, math.log(3)]], dtype=torch.float64)  # softmax = 1/4, 3/4
     targets = torch.tensor([[0.5, 0.5]], dtype=torch.float64)
-    assert_close(
-        CrossEntropy()(outputs, targets), torch.tensor([math.log(4) - math.log(3) / 2], dtype=torch.float64), **EXACT
-    )
+    expected = torch.tensor([math.log(4) - math.log(3) / 2], dtype=torch.float64)
+    assert_close(CrossEntropy()(outputs, targets), expected, **EXACT)
 
 
 def test_cross_entropy_is_torchs_for_soft_targets_and_for_labels(outputs, soft, hard, labels):
@@ -61,9 +60,8 @@ def test_gradient_of_both_cross_entropies_is_probability_minus_target(criterion,
 
 def test_binary_cross_entropy_sums_the_outputs_of_a_sample(outputs, soft):
     p = 1 / (1 + (-outputs.detach()).exp())
-    assert_close(
-        BinaryCrossEntropy()(outputs.detach(), soft), -(soft * p.log() + (1 - soft) * (1 - p).log()).sum(1), **EXACT
-    )
+    expected = -(soft * p.log() + (1 - soft) * (1 - p).log()).sum(1)
+    assert_close(BinaryCrossEntropy()(outputs.detach(), soft), expected, **EXACT)
 
 
 @pytest.mark.parametrize(("criterion", "expected"), [(CrossEntropy(), [2e4, 0.0]), (BinaryCrossEntropy(), [2e4, 0.0])])
@@ -106,25 +104,21 @@ def test_a_step_down_the_gradient_lifts_the_true_logit_and_lowers_the_others(cri
 def test_both_cross_entropies_are_one_for_two_classes(outputs, soft):
     """The sigmoid of a difference of logits is the softmax of the two."""
     pair, p = outputs.detach()[:, :2], soft[:, :1]
-    assert_close(
-        BinaryCrossEntropy()(pair[:, :1] - pair[:, 1:], p), CrossEntropy()(pair, torch.cat([p, 1 - p], 1)), **EXACT
-    )
+    expected = CrossEntropy()(pair, torch.cat([p, 1 - p], 1))
+    assert_close(BinaryCrossEntropy()(pair[:, :1] - pair[:, 1:], p), expected, **EXACT)
 
 
 @pytest.mark.parametrize("criterion", EVERY)
-def test_a_loss_of_mixed_or_smoothed_labels_is_that_mix_of_the_labels_losses(criterion, outputs, soft):
-    """True of all that are linear in the targets; the squared error also pays the spread of the labels, which no output can change."""
+def test_a_loss_of_mixed_labels_is_the_mix_of_the_labels_losses(criterion, outputs, soft):
+    """True of losses linear in the targets; the squared error is less by the labels' spread, for any outputs."""
     alone = torch.stack([criterion(outputs, F.one_hot(torch.full((7,), k), 4).double()) for k in range(4)], 1)
-    spread = (
-        (1 - soft.square().sum(1)) / (1 if criterion == MeanSquaredError(reduction="sum") else 4)
-        if isinstance(criterion, MeanSquaredError)
-        else 0
-    )
+    outputs_averaged = {MeanSquaredError(): 4, MeanSquaredError(reduction="sum"): 1}
+    spread = (1 - soft.square().sum(1)) / outputs_averaged[criterion] if criterion in outputs_averaged else 0
     assert_close(criterion(outputs, soft), (soft * alone).sum(1) - spread, **EXACT)
 
 
 @pytest.mark.parametrize("criterion", EVERY)
-def test_the_mean_over_a_batch_is_the_empirical_risk_however_it_is_cut(criterion, outputs, soft):
+def test_the_mean_over_a_batch_does_not_depend_on_its_parts(criterion, outputs, soft):
     parts = [criterion(outputs[first : first + 3], soft[first : first + 3]) for first in (0, 3, 6)]
     assert_close(sum(part.sum() for part in parts) / 7, criterion(outputs, soft).mean(), **EXACT)
 
@@ -138,20 +132,15 @@ def test_outputs_of_a_bf16_forward_pass_give_float32_losses_and_gradients(criter
     losses = criterion(outputs.float(), hard.float())
     losses.mean().backward()
     assert outputs.dtype == torch.bfloat16 and losses.dtype == torch.float32 and layer.weight.grad.abs().max() > 0
-    assert_close(
-        losses.double(), criterion(outputs.detach().double(), hard), rtol=1e-5, atol=1e-6
-    )  # float32 operations on the same bf16 numbers
+    # float32 operations on the same bf16 outputs.
+    assert_close(losses.double(), criterion(outputs.detach().double(), hard), rtol=1e-5, atol=1e-6)
 
 
 def test_hinge_by_hand():
-    outputs = torch.tensor(
-        [[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]], dtype=torch.float64
-    )  # the example of cs231n
-    assert_close(
-        Hinge()(outputs, torch.eye(3, dtype=torch.float64)),
-        torch.tensor([2.9, 0.0, 12.9], dtype=torch.float64),
-        **EXACT,
-    )
+    """The example of cs231n."""
+    outputs = torch.tensor([[3.2, 5.1, -1.7], [1.3, 4.9, 2.0], [2.2, 2.5, -3.1]], dtype=torch.float64)
+    expected = torch.tensor([2.9, 0.0, 12.9], dtype=torch.float64)
+    assert_close(Hinge()(outputs, torch.eye(3, dtype=torch.float64)), expected, **EXACT)
 
 
 @pytest.mark.parametrize("margin", [0.5, 1.0, 2.0])
@@ -161,11 +150,8 @@ def test_hinge_is_the_sum_over_wrong_classes(margin, outputs, hard, labels):
         for row, y in zip(outputs.tolist(), labels.tolist())
     ]
     assert_close(Hinge(margin=margin)(outputs, hard), torch.tensor(expected, dtype=torch.float64), **EXACT)
-    assert_close(
-        Hinge(margin=margin)(outputs, hard),
-        4 * F.multi_margin_loss(outputs, labels, margin=margin, reduction="none"),
-        **EXACT,
-    )
+    torchs = F.multi_margin_loss(outputs, labels, margin=margin, reduction="none")
+    assert_close(Hinge(margin=margin)(outputs, hard), 4 * torchs, **EXACT)
 
 
 @pytest.mark.parametrize("margin", [0.5, 1.0])
@@ -186,10 +172,8 @@ def test_hinge_weighs_the_classes_of_soft_targets(outputs, soft):
 
 
 def test_hinge_of_one_output_pushes_yes_above_and_no_below_the_margin():
-    outputs, targets = (
-        torch.tensor([[0.25], [3.0], [0.25], [-3.0], [0.5]]),
-        torch.tensor([[1.0], [1.0], [0.0], [0.0], [0.5]]),
-    )
+    outputs = torch.tensor([[0.25], [3.0], [0.25], [-3.0], [0.5]])
+    targets = torch.tensor([[1.0], [1.0], [0.0], [0.0], [0.5]])
     assert Hinge(margin=2.0)(outputs, targets).tolist() == [1.75, 0.0, 2.25, 0.0, 2.0]
 
 

@@ -94,10 +94,8 @@ def test_layer_and_instance_use_each_samples_own_mean_and_biased_variance(make, 
 @pytest.mark.parametrize("affine", [True, False])
 @pytest.mark.parametrize("shape", SHAPES)
 def test_layer_is_torchs_layer_norm(shape, affine, draws):
-    ours, theirs = (
-        Layer(eps=1e-3, affine=affine)(5).double(),
-        nn.LayerNorm(shape[1:], eps=1e-3, elementwise_affine=affine).double(),
-    )
+    ours = Layer(eps=1e-3, affine=affine)(5).double()
+    theirs = nn.LayerNorm(shape[1:], eps=1e-3, elementwise_affine=affine).double()
     if affine:
         gamma, beta = learned(ours, draws)
         with torch.no_grad():
@@ -123,7 +121,7 @@ def test_a_fresh_norm_is_scale_one_and_shift_zero(norm):
 def test_instance_is_torchs_instance_norm_and_refuses_tables(training):
     ours, theirs, x = Instance(eps=1e-3)(5).train(training), nn.InstanceNorm2d(5, eps=1e-3), torch.randn(6, 5, 4, 3)
     assert_close(ours(x), theirs(x))
-    with pytest.raises(ValueError, match="norm=instance: leaves one value to average"):
+    with pytest.raises(ValueError, match="norm=instance: there is only one value to average"):
         ours(torch.zeros(6, 5))
 
 
@@ -181,14 +179,13 @@ def test_a_place_that_does_not_exist_is_refused(norm):
     ("norm", "shape"), [(Layer(), (3, 2)), (Instance(), (3, 5, 1, 2)), (Group(), (3, 64)), (Group(groups=2), (3, 4, 1))]
 )
 def test_two_values_that_become_1_and_minus_1_whatever_they_are_are_refused(norm, shape):
-    with pytest.raises(
-        ValueError, match=r"leaves two values \(they become 1 and -1\) to average in a layer that gives \("
-    ):
+    message = r"only two values \(they become 1 and -1\) to average, in a layer with outputs of shape \("
+    with pytest.raises(ValueError, match=message):
         norm(shape[1])(torch.zeros(shape))
 
 
 @pytest.mark.parametrize(
-    ("norm", "shape", "nearest"),
+    ("norm", "shape", "advice"),
     [
         (Group(), (3, 64), "norm.groups=16, norm=batch, norm=rms"),  # 32 groups of 2; 16 is the most of 3 or more
         (Group(), (3, 6), "norm.groups=2, norm=batch, norm=rms"),
@@ -198,9 +195,9 @@ def test_two_values_that_become_1_and_minus_1_whatever_they_are_are_refused(norm
         (Instance(), (3, 5, 1, 1), "norm=batch, norm=rms"),
     ],
 )
-def test_too_few_values_to_average_are_refused_with_what_would_do(norm, shape, nearest):
+def test_too_few_values_to_average_are_refused_with_advice(norm, shape, advice):
     for training in (True, False):
-        with pytest.raises(ValueError, match=f"; try {nearest}$"):
+        with pytest.raises(ValueError, match=f"; try {advice}$"):
             norm(shape[1]).train(training)(torch.zeros(shape))
 
 
@@ -210,12 +207,11 @@ def test_too_few_values_to_average_are_refused_with_what_would_do(norm, shape, n
 def test_three_values_or_two_of_rms_let_a_gradient_through(norm, shape, draws):
     x = torch.from_numpy(draws.normal(size=shape)).requires_grad_()
     (norm(shape[1]).double()(x) * torch.from_numpy(draws.normal(size=shape))).sum().backward()
-    assert (
-        x.grad.flatten(1).norm(dim=1) > 1e-3
-    ).all()  # of order 1; of two values, or the sign of one, it is of order eps
+    # Of order 1; of two values, or the sign of one, it is of order eps.
+    assert (x.grad.flatten(1).norm(dim=1) > 1e-3).all()
 
 
-def test_the_mean_and_the_spread_behind_batch_norm_are_beta_and_gamma_whatever_came_in(draws):
+def test_mean_and_deviation_after_batch_norm_are_beta_and_gamma_for_any_input(draws):
     norm = Batch(eps=1e-12)(5)
     gamma, beta = learned(norm, draws)
     for _ in range(3):
@@ -224,12 +220,12 @@ def test_the_mean_and_the_spread_behind_batch_norm_are_beta_and_gamma_whatever_c
         np.testing.assert_allclose(out.std((0, 2)), abs(gamma), rtol=1e-9)  # eps against variances above 1
 
 
-def test_scoring_a_run_twice_gives_the_same_and_moves_no_running_average(composed):
+def test_two_evaluations_of_a_run_agree_and_move_no_running_average(composed):
     run = build_run(composed("model=cnn", "model.channels=[8]", "norm=batch", "threads=1"))
     run.model.train()
     run.model(run.train.batch(torch.arange(64))[0])  # averages that are not those of a fresh norm
     before = {name: value.clone() for name, value in run.model.state_dict().items()}
-    first, second = run.score(run.model, run.val), run.score(run.model, run.val)
+    first, second = run.evaluate(run.model, run.val), run.evaluate(run.model, run.val)
     assert first == second
     assert all(torch.equal(value, before[name]) for name, value in run.model.state_dict().items())
     assert run.model.training
@@ -244,9 +240,8 @@ def test_a_training_batch_of_one_is_refused_before_the_run(composed):
 
 
 @pytest.mark.parametrize("norm", [Batch, Layer, Instance, Group, Rms])
-def test_numbers_out_of_range_are_refused(norm):
-    for fields in (
-        [{"eps": 0.0}] + [{"momentum": 0.0}, {"momentum": 1.1}] * (norm is Batch) + [{"groups": 0}] * (norm is Group)
-    ):
+def test_values_out_of_range_are_refused(norm):
+    wrong = {Batch: [{"momentum": 0.0}, {"momentum": 1.1}], Group: [{"groups": 0}]}
+    for fields in [{"eps": 0.0}, *wrong.get(norm, [])]:
         with pytest.raises(ValueError, match=f"{next(iter(fields))} must be"):
             norm(**fields)

@@ -1,4 +1,4 @@
-"""Preprocessing against NumPy in float64, closed forms, and splits that must not be looked at."""
+"""Preprocessing against NumPy in float64 and closed forms; only the training split is fitted."""
 
 import numpy as np
 import pytest
@@ -12,21 +12,19 @@ from trainer.config import catalog
 from trainer.engine.build import build_run
 from trainer.preprocess import ChannelStandardize, Identity, MinMax, Pca, Standardize, WhitenPca, WhitenZca
 
-ROUNDING = {
-    "rtol": 1e-5,
-    "atol": 1e-5,
-}  # center, scale and result are float32: 6e-8 each, grown by the division by deviations near 0.1
+# Center, scale and result are float32: 6e-8 each, grown by the division by deviations near 0.1.
+ROUNDING = {"rtol": 1e-5, "atol": 1e-5}
 
 
 def technique(option, **keys):
-    """The class of an option with the keys of its YAML."""
+    """Make an option with the values of its YAML."""
     settings = yaml.safe_load(catalog.file("preprocess", option).read_text())
     return getattr(preprocess, settings.pop("_target_").rpartition(".")[2])(**{**settings, **keys})
 
 
 ALL = catalog.options("preprocess")
 KINDS = ["table", "float", "uint8"]
-# The lectures' lines, t the training split and x any: statistics over samples, or over samples and pixels.
+# The lectures' formulas, t the training split and x any: statistics over samples, or over samples and pixels.
 FORMULAS = {
     "none": lambda t, x, over: x,
     "center": lambda t, x, over: x - t.mean(0),
@@ -62,7 +60,7 @@ def test_fitted_on_train_and_applied_to_another_split(option, kind):
         assert_close(ours, torch.from_numpy(expected).float(), **ROUNDING)
 
 
-def test_all_options_are_held_against_a_formula():
+def test_every_option_has_its_formula():
     assert set(ALL) == {*FORMULAS, "pca", "whiten_pca", "whiten_zca"}
 
 
@@ -75,7 +73,7 @@ def test_minmax_takes_training_values_to_the_ends_of_a_range(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_rotations_are_the_lines_of_the_lecture(kind):
+def test_rotations_are_those_of_the_lecture(kind):
     train, other = samples(kind, 300, 0), samples(kind, 40, 1)
     t, x = (plain(part).reshape(len(part), -1) for part in (train, other))
     x, t = x - t.mean(0), t - t.mean(0)
@@ -90,38 +88,40 @@ def test_rotations_are_the_lines_of_the_lecture(kind):
     for option, values in expected.items():
         ours = technique(option).fit(torch.from_numpy(train))(torch.from_numpy(other))
         assert ours.dtype == torch.float32 and ours.shape == other.shape
-        assert_close(
-            ours.flatten(1).double(), torch.from_numpy(values), rtol=1e-4, atol=1e-4
-        )  # sums of up to 24 products in float32
+        # Sums of up to 24 products in float32.
+        assert_close(ours.flatten(1).double(), torch.from_numpy(values), rtol=1e-4, atol=1e-4)
     few = technique("pca", components=2).fit(torch.from_numpy(train))(torch.from_numpy(other))
     assert_close(few.double(), torch.from_numpy(rotated[:, :2]), rtol=1e-4, atol=1e-4)
 
 
 def spread(values, count=64):
-    """A table of exactly the covariance R diag(values) R^T, with R and a mean: cosines of whole periods are orthogonal and of mean 0."""
+    """Return a table of exactly the covariance R diag(values) R^T with a mean of 1/2, and R.
+
+    Cosines of whole periods are orthogonal and of mean 0.
+    """
     angles = 2 * np.pi * np.outer(np.arange(count), np.arange(1, len(values) + 1)) / count
     rotation = np.linalg.qr(np.random.default_rng(3).normal(size=(len(values), len(values))))[0]
     return torch.from_numpy(np.sqrt(2 * np.array(values)) * np.cos(angles) @ rotation.T + 0.5), rotation
 
 
 @pytest.mark.parametrize("eps", [1e-5, 0.1])
-def test_whitened_variances_are_1_where_they_were_large_beside_eps_and_0_where_none_was(eps):
+def test_whitened_variances_are_l_over_l_plus_eps(eps):
     values = np.array([4.0, 0.3, 0.1, 1e-5, 0.0])
     table, rotation = spread(values)
-    shares = values / (values + eps)  # for eps = 1e-5: 1, 1, 1, 1/2, 0
+    variances = values / (values + eps)  # for eps = 1e-5: 1, 1, 1, 1/2, 0
     # Components of deviation sqrt(eps) = 3e-3 come out of values near 1 in float32: to 1e-4 of themselves.
     tolerance = {"rtol": 1e-3, "atol": 1e-4}
     for fitted, expected in (
         (Pca().fit(table), np.diag(values)),
-        (WhitenPca(eps=eps).fit(table), np.diag(shares)),
-        (WhitenZca(eps=eps).fit(table), rotation @ np.diag(shares) @ rotation.T),
+        (WhitenPca(eps=eps).fit(table), np.diag(variances)),
+        (WhitenZca(eps=eps).fit(table), rotation @ np.diag(variances) @ rotation.T),
     ):
         ours = fitted(table).double()
         assert_close(ours.mean(0), torch.zeros(5, dtype=torch.float64), rtol=0, atol=1e-4)
         assert_close(ours.T @ ours / len(ours), torch.from_numpy(expected), **tolerance)
 
 
-def test_zca_is_symmetric_and_positive_so_that_images_change_least():
+def test_zca_is_symmetric_and_positive_and_not_diagonal():
     table, _ = spread([4.0, 0.3, 0.1, 0.02])
     apply = WhitenZca().fit(table)
     matrix = (apply(torch.eye(4)) - apply(torch.zeros(4, 4))).double()
@@ -139,15 +139,15 @@ def test_the_largest_entry_of_a_component_is_positive_the_first_of_equals(sign):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("option", ALL)
-def test_what_is_applied_can_be_inverted(option, kind):
+def test_a_fitted_function_can_be_inverted(option, kind):
     fitted = technique(option).fit(torch.from_numpy(samples(kind, 300, 0)))
     other = samples(kind, 40, 1)
     ours = fitted.invert(fitted(torch.from_numpy(other)))
-    # Values up to 60 to the digits of float32; whitening multiplies by deviations that it divided by: of them 30 to 1 in these data.
+    # Values up to 60 in float32; whitening multiplies by deviations that it divided by, 30 to 1 in these data.
     assert_close(ours.double(), torch.from_numpy(plain(other)), rtol=1e-5, atol=1e-5 if kind != "table" else 2e-4)
 
 
-def test_few_components_invert_to_the_nearest_point_that_has_them():
+def test_few_components_invert_to_the_projection():
     table, rotation = spread([4.0, 0.3, 0.1])
     fitted = Pca(components=2).fit(table)
     kept = rotation[:, :2] @ rotation[:, :2].T
@@ -155,38 +155,28 @@ def test_few_components_invert_to_the_nearest_point_that_has_them():
     assert_close(fitted.invert(fitted(table)).double(), torch.from_numpy(expected), rtol=0, atol=1e-5)  # float32
 
 
-@pytest.mark.parametrize("option", ALL)
-def test_no_other_split_than_train_is_looked_at(option, composed, tmp_path, monkeypatch):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    draws, runs = np.random.default_rng(5), []
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Write two data sets of images that differ in the validation and test splits, not in the training split."""
+    root, draws = tmp_path_factory.mktemp("splits"), np.random.default_rng(5)
     train = draws.integers(0, 256, (2, 12, 3, 4, 3), dtype=np.uint8)
-    for poison in ("clean", "poisoned"):
-        for part, images in (
-            ("train", train),
-            ("val", draws.integers(0, 60, (2, 5, 3, 4, 3), dtype=np.uint8)),
-            ("test", train[:, :5] // 3),
-        ):
-            for name, rows in zip(("ant", "bee"), images if poison == "clean" or part == "train" else 255 - images):
-                folder = tmp_path / poison / part / name
-                folder.mkdir(parents=True)
+    splits = {"train": train, "val": draws.integers(0, 60, (2, 5, 3, 4, 3), dtype=np.uint8), "test": train[:, :5] // 3}
+    for version in ("one", "other"):
+        for split, images in splits.items():
+            for name, rows in zip(("ant", "bee"), images if version == "one" or split == "train" else 255 - images):
+                (folder := root / version / split / name).mkdir(parents=True)
                 for number, row in enumerate(rows):
                     Image.fromarray(row).save(folder / f"{number:02}.png")
-        runs.append(
-            build_run(
-                composed(
-                    "data=image_folder",
-                    f"data.root={tmp_path / poison}",
-                    f"preprocess={option}",
-                    "model=linear",
-                    "batch_size=8",
-                )
-            )
-        )
-    clean, poisoned = runs
-    assert torch.equal(clean.train.images, poisoned.train.images)
-    assert not torch.equal(clean.val.images, poisoned.val.images) and not torch.equal(
-        clean.test.images, poisoned.test.images
-    )
+    return root / "one", root / "other"
+
+
+@pytest.mark.parametrize("option", ALL)
+def test_only_the_training_split_is_fitted(option, composed, folders):
+    overrides = (f"preprocess={option}", "data=image_folder", "model=linear", "batch_size=8")
+    one, other = (build_run(composed(*overrides, f"data.root={folder}")) for folder in folders)
+    assert torch.equal(one.train.images, other.train.images)
+    assert not torch.equal(one.val.images, other.val.images)
+    assert not torch.equal(one.test.images, other.test.images)
 
 
 @pytest.mark.parametrize("constant", [0.0, 0.1, -7.3, 12345.678])
@@ -208,18 +198,13 @@ def test_a_constant_channel_of_uint8_images_is_only_centred():
 
 
 @pytest.mark.parametrize("constant", [0.0, -7.3])
-def test_a_constant_feature_becomes_the_low_end_of_a_range_and_nothing_to_a_rotation(constant):
+def test_a_constant_feature_becomes_low_and_is_0_to_a_rotation(constant):
     table = torch.tensor([[constant, 1.0], [constant, 3.0], [constant, 5.0]])
     assert_close(MinMax(low=-1.0).fit(table)(table), torch.tensor([[-1.0, -1.0], [-1.0, 0.0], [-1.0, 1.0]]))
-    assert_close(
-        WhitenZca().fit(table)(table)[:, 0], torch.zeros(3), rtol=0, atol=1e-3
-    )  # what is left of 7.3, 5e-7, times 1/sqrt(1e-5) = 316
-    assert_close(
-        WhitenPca().fit(table)(table),
-        torch.tensor([[-1.5, 0.0], [0.0, 0.0], [1.5, 0.0]]) * (2 / 3) ** 0.5,
-        rtol=1e-4,
-        atol=1e-3,
-    )
+    # The rounding of 7.3, 5e-7, times 1 / sqrt(1e-5) = 316.
+    assert_close(WhitenZca().fit(table)(table)[:, 0], torch.zeros(3), rtol=0, atol=1e-3)
+    expected = torch.tensor([[-1.5, 0.0], [0.0, 0.0], [1.5, 0.0]]) * (2 / 3) ** 0.5
+    assert_close(WhitenPca().fit(table)(table), expected, rtol=1e-4, atol=1e-3)
 
 
 def test_a_small_deviation_beside_a_large_mean_is_no_constant():
@@ -233,9 +218,8 @@ def test_statistics_taken_in_chunks_are_those_of_the_whole(option, kind, monkeyp
     train = torch.from_numpy(samples(kind, 301, 0))
     whole = technique(option).fit(train)(train)
     monkeypatch.setattr("trainer.preprocess.CHUNK", 100)
-    assert_close(
-        technique(option).fit(train)(train), whole, rtol=1e-5, atol=1e-5
-    )  # float64 sums in another order, then float32
+    # float64 sums in another order, then float32.
+    assert_close(technique(option).fit(train)(train), whole, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("option", ALL)
@@ -247,17 +231,16 @@ def test_a_split_may_be_a_map_of_a_file(option, tmp_path):
     assert torch.equal(technique(option).fit(mapped)(mapped), expected)
 
 
-def test_nothing_scales_uint8_and_keeps_floats():
-    assert Identity().fit(torch.empty(0))(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx(
-        [0, 0.2, 1]
-    )
+def test_identity_scales_uint8_and_keeps_floats():
+    pixels = torch.tensor([0, 51, 255], dtype=torch.uint8)
+    assert Identity().fit(torch.empty(0))(pixels).tolist() == pytest.approx([0, 0.2, 1])
     floats = torch.tensor([0.3, -2.0])
     assert torch.equal(Identity().fit(floats)(floats), floats)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("option", ALL)
-def test_the_input_is_not_written_over_and_a_split_may_be_empty(option, kind):
+def test_the_input_is_not_overwritten_and_a_split_may_be_empty(option, kind):
     images = torch.from_numpy(samples(kind, 30, 0))
     before = images.clone()
     fitted = technique(option).fit(images)
@@ -268,15 +251,12 @@ def test_the_input_is_not_written_over_and_a_split_may_be_empty(option, kind):
 
 def test_components_of_images_are_a_table_once_some_are_left_out():
     images = torch.from_numpy(samples("uint8", 30, 0))
-    assert [tuple(Pca(components=k).fit(images)(images[:7]).shape) for k in (None, 24, 5)] == [
-        (7, 3, 4, 2),
-        (7, 24),
-        (7, 5),
-    ]
+    shapes = [tuple(Pca(components=k).fit(images)(images[:7]).shape) for k in (None, 24, 5)]
+    assert shapes == [(7, 3, 4, 2), (7, 24), (7, 5)]
 
 
 def test_height_and_weight_count_the_same_once_standardised():
-    """A least-squares fit's curvature is X^T X / N: after standardising [[1, r], [r, 1]], of condition (1 + r) / (1 - r)."""
+    """A least-squares fit's curvature, X^T X / N, is [[1, r], [r, 1]] then, of condition (1 + r) / (1 - r)."""
     draws = np.random.default_rng(0)
     height = draws.normal(1.7, 0.1, 500)
     table = np.stack([height, draws.normal(70 + 60 * (height - 1.7), 10)], 1)
@@ -296,7 +276,7 @@ def test_height_and_weight_count_the_same_once_standardised():
         (lambda: WhitenZca(eps=-1.0), "eps must be > 0, got -1.0"),
         (
             lambda: Pca(components=4).fit(torch.zeros(5, 3)),
-            "components must be <= 3, the number of the data's features, got 4",
+            "components must be <= 3, the features of the data, got 4",
         ),
         (
             lambda: Pca().fit(torch.zeros(2, 3, 64, 64)),
@@ -306,6 +286,6 @@ def test_height_and_weight_count_the_same_once_standardised():
         (lambda: WhitenZca().fit(torch.zeros(2, 3, 64, 64)), "takes 10000 features at most"),
     ],
 )
-def test_what_cannot_be_is_refused(use, message):
+def test_values_out_of_range_are_refused(use, message):
     with pytest.raises(ValueError, match=message):
         use()

@@ -1,4 +1,4 @@
-"""Activations that torch.nn has not."""
+"""Activations that torch.nn does not have."""
 
 import functools
 
@@ -9,7 +9,7 @@ from trainer.base.checks import require
 
 
 class Exponential(nn.Module):
-    """f(x) = e^x, range (0, inf).
+    """Exponential f(x) = e^x, range (0, inf).
 
     f'(0) = 1; |f'| < 0.01 where x < -4.605; grows without bound, so that deep nets overflow.
     Shapes: any.
@@ -20,10 +20,10 @@ class Exponential(nn.Module):
 
 
 class Maxout(nn.Module):
-    """The largest of `pieces` linear functions of the input (Goodfellow et al., 2013).
+    """Maximum of `pieces` linear functions of the input (Goodfellow et al., 2013).
 
-    h_c = max_j (w_cj x + b_cj), j = 1 ... pieces. The layer before makes channels * pieces values, the pieces of a
-    channel side by side; the kit sees to that. Piecewise linear in x: it has no derivative of its own and saturates nowhere.
+    h_c = max_j (w_cj x + b_cj), j = 1 ... pieces. The layer factory makes the layer before wider, with channels *
+    pieces outputs, the pieces of a channel side by side. Piecewise linear in x: no slope of its own, and no saturation.
 
     Args:
         pieces: linear functions a channel, >= 2. Paper: 2 to 5.

@@ -1,8 +1,9 @@
-"""Criteria: (outputs (B, K), targets (B, K)) -> one loss a sample (B,). Targets are floats, one-hot or soft for classes.
+"""Criteria: (outputs (B, K), targets (B, K)) -> losses (B,), one a sample.
 
-The loop averages the losses of a batch, so that the learning rate does not depend on the batch's size; lectures that sum them
-over the batch have a gradient B times as large. What is summed and what averaged within a sample, each criterion says.
-Outputs come in float32 even where the forward pass is in bf16. `tasks` says which kinds of data a criterion fits.
+Targets are floats, for classes one-hot or soft. The loop averages the losses of a batch, so that the learning rate does
+not depend on the batch's size; lectures that sum them over the batch have a gradient B times as large. Each criterion
+documents whether it sums or averages the K outputs. Outputs are float32 even where the forward pass is in bf16. `tasks`
+names the kinds of data that a criterion is for.
 """
 
 from dataclasses import dataclass
@@ -19,16 +20,15 @@ from trainer.base.checks import require, require_one_of
 class CrossEntropy:
     """Cross-entropy between two distributions over the K classes: l = -sum_k t_k log softmax(o)_k.
 
-    Gradient in o: softmax(o) - t, for targets that sum to 1. What mixing and smoothing do to labels is welcome: any t will do.
-    For one-hot targets it is minus the log-probability of the class, of which the mean over the samples is the empirical risk.
+    Gradient in o: softmax(o) - t, for targets that sum to 1. Mixed and smoothed labels are targets like any other.
+    For one-hot targets it is minus the log-probability of the class; its mean over the samples is the empirical risk.
     """
 
     tasks: ClassVar = ("classification",)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
-        return (outputs.log_softmax(1) * -targets).sum(
-            1
-        )  # F.cross_entropy(reduction="none") gives the same, 10 us slower
+        # F.cross_entropy(reduction="none") gives the same, 10 us slower.
+        return (outputs.log_softmax(1) * -targets).sum(1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,8 +49,8 @@ class BinaryCrossEntropy:
 class MeanSquaredError:
     """Squared distance between outputs and targets: l = mean_k (o_k - t_k)^2, or the sum over k, which is ||o - t||^2.
 
-    Gradient in o: 2 (o - t), of the mean a K-th of it. For classes the targets are the one-hot vectors, and the sum is the
-    Brier score of the raw outputs. The two are one where K = 1.
+    Gradient in o: 2 (o - t) for the sum, a K-th of that for the mean. For classes the targets are the one-hot vectors,
+    and the sum is the Brier score of the raw outputs. With K = 1 the two are equal.
 
     Args:
         reduction: over the K outputs of a sample, mean (torch) or sum (the lectures' ||o - t||^2).
@@ -72,12 +72,13 @@ class MeanSquaredError:
 class Hinge:
     """Multiclass hinge (Weston & Watkins, 1999): l = sum_y t_y sum_{j != y} max(0, o_j - o_y + margin).
 
-    Soft targets weigh the classes' losses. With one output, l = t max(0, margin - o) + (1 - t) max(0, margin + o), the hinge
-    of a support vector machine. Gradient in o of a class j != y: 1 where it comes within the margin, else 0 (0 at the kink);
-    of the class y: minus how many do. Takes B K^2 numbers of memory.
+    Soft targets weigh the classes' losses. With one output, l = t max(0, margin - o) + (1 - t) max(0, margin + o), the
+    hinge of a support vector machine. Gradient in o_j of a class j != y: 1 within the margin, else 0 (0 at the kink);
+    in
+    o_y: minus the number of classes within the margin. Memory: B K^2 floats.
 
     Args:
-        margin: how far the right class must stand above the others, > 0. cs231n: 1.
+        margin: difference between the right class's output and the others' at which the loss is 0, > 0. cs231n: 1.
     Errors: ValueError. Differs from torch's MultiMarginLoss: the sum is not divided by K.
     """
 

@@ -1,7 +1,7 @@
-"""Normalisation layers that take tables (B, D) and images (B, C, H, W) alike: each class makes the layer for so many channels.
+"""Normalisation layers for tables (B, D) and images (B, C, H, W) alike: each class is a factory, (channels) -> layer.
 
-All have two fields in common. `place` says where the kit puts the layer: before the activation, as the papers have it, or
-after it. `on_input` puts one more before the first layer of the model.
+`place` tells the layer factory the place of the norm: before the activation, as in the papers, or after it. `on_input`
+puts one more before the first layer of the model.
 """
 
 import math
@@ -15,28 +15,28 @@ from trainer.base.checks import require, require_one_of
 
 
 def require_values(name: str, x: Tensor, groups: int, least: int) -> None:
-    """Hold what a norm averages over in each sample to a number of values. Errors: ValueError."""
+    """Hold the number of values that a norm averages in each group of a sample to a minimum. Errors: ValueError."""
     total = math.prod(x.shape[1:])
     if total // groups < least:
-        fewer = max(
-            (count for count in range(1, groups) if x.shape[1] % count == 0 and total // count >= least), default=None
-        )
-        nearest = [f"norm.groups={fewer}"] if name == "group" and fewer else []
-        nearest += ["norm=batch"] if total == 1 else ["norm=batch", "norm=rms"]
+        smaller = [count for count in range(1, groups) if x.shape[1] % count == 0 and total // count >= least]
+        advice = [f"norm.groups={smaller[-1]}"] if name == "group" and smaller else []
+        advice += ["norm=batch"] if total == 1 else ["norm=batch", "norm=rms"]
         few = "one value" if total == groups else "two values (they become 1 and -1)"
+        shape = tuple(x.shape[1:])
         raise ValueError(
-            f"norm={name}: leaves {few} to average in a layer that gives {tuple(x.shape[1:])}; try {', '.join(nearest)}"
+            f"norm={name}: there is only {few} to average, in a layer with outputs of shape {shape};"
+            f" try {', '.join(advice)}"
         )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Norm:
-    """What all norms can be told.
+    """Fields that all norms share.
 
     Args:
         eps: added to the variance, > 0. torch: 1e-5 (Keras: 1e-3).
         affine: learn gamma and beta.
-        place: before_act or after_act. Papers: before.
+        place: before_act or after_act. Papers: before_act.
         on_input: normalise the model's input as well.
     Errors: ValueError.
     """
@@ -53,7 +53,7 @@ class Norm:
 
 @dataclass(frozen=True, kw_only=True)
 class Identity:
-    """Leave the values as they are."""
+    """No normalisation: nn.Identity."""
 
     def __call__(self, channels: int) -> nn.Module:
         return nn.Identity()
@@ -64,11 +64,13 @@ class Batch(Norm):
     """Normalise each channel over the batch and the image (Ioffe & Szegedy, 2015).
 
     y = gamma (x - mean) / sqrt(var + eps) + beta, with the batch's mean and biased variance in training and their
-    running averages in evaluation; the running variance is the unbiased one. The averages tend to the data set's statistics.
+    running averages in evaluation; the running variance is the unbiased one. The averages tend to the data set's
+    statistics.
 
     Args:
         eps: added to the variance, > 0. torch: 1e-5 (Keras: 1e-3).
-        momentum: weight of the newest batch in the running averages, in (0, 1]. torch: 0.1. Keras names the weight of the
+        momentum: weight of the newest batch in the running averages, in (0, 1]. torch: 0.1. Keras names the weight of
+            the
             past: its momentum=0.99 is 0.01 here.
         affine, place, on_input: as in Norm.
     Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError in training when one value a channel is left to average.
@@ -86,10 +88,10 @@ class Batch(Norm):
 
 
 class BatchNorm(_BatchNorm):
-    """torch's batch norm for inputs of any rank."""
+    """Batch norm of torch for inputs of any rank."""
 
     def _check_input_dim(self, input: Tensor) -> None:
-        """Any will do: batch_norm keeps dimension 1 and averages over the others."""
+        """Accept any rank: batch_norm keeps dimension 1 and averages over the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +115,12 @@ class Layer(Norm):
 class Instance(Norm):
     """Normalise each channel of each sample over its own pixels (Ulyanov et al., 2016).
 
-    y = gamma (x - mean) / sqrt(var + eps) + beta, mean and biased variance over height and width; the same in training and
-    evaluation.
+    y = gamma (x - mean) / sqrt(var + eps) + beta, mean and biased variance over height and width; the same in training
+    and evaluation.
 
     Args:
         eps, affine, place, on_input: as in Norm.
-    Shapes: (B, C, H, W) -> (B, C, H, W). Errors: ValueError, also where two values a channel are left or fewer, as in tables.
+    Shapes: (B, C, H, W) -> (B, C, H, W). Errors: ValueError, also with two values a channel or fewer, as in tables.
     Source: arXiv:1607.08022, eq. (2). Differs from the paper: no.
     """
 
@@ -130,14 +132,17 @@ class Instance(Norm):
 class Group(Norm):
     """Normalise each sample over groups of channels and their pixels (Wu & He, 2018).
 
-    y = gamma (x - mean) / sqrt(var + eps) + beta, mean and biased variance over the C / groups channels of a group and the
-    image, gamma and beta one a channel; the same in training and evaluation.
+    y = gamma (x - mean) / sqrt(var + eps) + beta, mean and biased variance over the C / groups channels of a group and
+    the image, gamma and beta one a channel; the same in training and evaluation.
 
     Args:
-        groups: G, >= 1. Paper: 32. Where G does not divide C, or leaves one channel a group, the largest number below that does neither.
+        groups: G, >= 1. Paper: 32. Where G does not divide C, or makes groups of one channel, the next smaller number
+            that does neither.
         eps, affine, place, on_input: as in Norm.
-    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError, also where two values a group are left or fewer, as in tables of 64 units.
-    Source: arXiv:1803.08494, eq. (7). Differs from the paper: fewer groups where 32 do not fit (the paper's layers all have 64 m channels).
+    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError, also with two values a group or fewer, as in tables of 64
+    units.
+    Source: arXiv:1803.08494, eq. (7).
+    Differs from the paper: fewer groups where 32 do not fit (the paper's layers all have 64 m channels).
     """
 
     groups: int = 32
@@ -153,9 +158,9 @@ class Group(Norm):
 
 
 class GroupNorm(nn.GroupNorm):
-    """torch's group norm, which refuses groups of one value or two, in evaluation as well, and says whose they are.
+    """Group norm of torch that refuses groups of one value or two, in evaluation as well.
 
-    A single value normalised by itself is 0 and two are 1 and -1, whatever the input: nothing below would learn.
+    A single value normalised by itself is 0 and two are 1 and -1 for any input, so no layer before would learn.
     """
 
     def __init__(self, groups: int, channels: int, eps: float, affine: bool, name: str) -> None:
@@ -171,14 +176,15 @@ class GroupNorm(nn.GroupNorm):
 class Rms(Norm):
     """Divide each sample by its own root mean square (Zhang & Sennrich, 2019).
 
-    y = gamma x / sqrt(mean(x^2) + eps) + beta, the mean over all but the first dimension, gamma and beta one a channel; the
-    same in training and evaluation. The mean is not taken away.
+    y = gamma x / sqrt(mean(x^2) + eps) + beta, the mean over all but the first dimension, gamma and beta one a channel;
+    the same in training and evaluation. The mean is not subtracted.
 
     Args:
         eps: added to the mean square, > 0. Keras: 1e-6.
-        affine: learn gamma and beta (the paper's bias stands behind the division too).
+        affine: learn gamma and beta (the paper's bias is added after the division too).
         place, on_input: as in Norm.
-    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError, also where a sample has one value, of which only the sign would be left.
+    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError, also where a sample has one value, of which only the sign
+    would remain.
     Source: arXiv:1910.07467, eq. (2) and (4). Differs from the paper: eps, which it leaves out.
     """
 
@@ -189,7 +195,7 @@ class Rms(Norm):
 
 
 class RmsNorm(nn.Module):
-    """gamma x / rms(x) + beta, for inputs of any rank (torch.nn.RMSNorm wants their last dimensions)."""
+    """Root mean square norm, gamma x / rms(x) + beta, of any rank (torch.nn.RMSNorm normalises the last dimensions)."""
 
     normalizes = True
 

@@ -9,7 +9,7 @@ from torch.testing import assert_close
 
 from trainer.base.warp import compose, fuse_warps, rotation, scaling, shearing, translation, uniform, warp
 
-MODES = [("constant", "grid-constant"), ("reflect", "reflect"), ("replicate", "nearest")]  # SciPy's words for the same
+MODES = [("constant", "grid-constant"), ("reflect", "reflect"), ("replicate", "nearest")]  # the same in SciPy
 
 
 def scipys(image, x, y, mode):

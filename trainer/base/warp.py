@@ -15,7 +15,7 @@ from torch import Tensor
 from trainer.base.checks import require_images, require_one_of
 from trainer.base.protocols import AffineWarp
 
-# How images go on beyond their edges, in torch's words and in grid_sample's.
+# Pixels beyond the edges, in the names of F.pad and of grid_sample.
 PADDING = {"constant": "zeros", "reflect": "reflection", "replicate": "border"}
 
 
