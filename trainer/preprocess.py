@@ -4,15 +4,15 @@ Images arrive as floats in [0, 1], or as uint8 in 255ths of that; tables (N, D) 
 batch on any device to float32, and its `invert(values)` maps back to the scale of the data: [0, 1] for images.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from trainer.base.checks import require
+from trainer.base.protocols import Apply
 
-Apply = Callable[[Tensor], Tensor]
 CHUNK = 2**18  # values converted to float64 at once for statistics: as many as a cache holds, 3 times faster
 BLOCK = 2**22  # the same for products of matrices
 MAX_FEATURES = 10_000  # for a covariance matrix and its eigenvectors, by memory and time

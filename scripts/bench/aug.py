@@ -2,10 +2,10 @@
 
     python scripts/bench/aug.py [--threads 2] [--batch 256] [--images 5120] [--rounds 5] [NAME ...]
 
-A name is one of the lines below, or words of aug= joined by commas (flip,cutout). Ours take random bytes that live in
-memory through the run's own loader and its preprocessing. Theirs are tensors in uint8 through a DataLoader,
-torchvision.transforms v1 and v2, in this process and in two workers that stay alive. All take turns, so that they meet
-the same moods of the machine; printed are images a second, the median of the rounds, and the ratio to the fastest of
+A name is one of the lines below, or options of aug= joined by commas (flip,cutout). Ours are random uint8 images in
+memory, through the run's own loader and its preprocessing. Theirs are uint8 tensors through a DataLoader with
+torchvision.transforms v1 and v2, in this process and in two persistent workers. All take turns, so that the load of the
+machine is the same for all. The table has images a second, the median of the rounds, and the ratio to the fastest of
 theirs.
 """
 
@@ -21,6 +21,7 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
+from trainer.base.protocols import Calibrated
 from trainer.base.warp import fuse_warps
 from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
@@ -30,11 +31,10 @@ from trainer.data.splits import Split
 
 BILINEAR = v2.InterpolationMode.BILINEAR
 MEAN, DEVIATION = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
-LONG_ENOUGH = 0.3  # seconds of epochs a sample
-FLIPS = ("crop,flip", lambda v: [v.RandomCrop(32, padding=4), v.RandomHorizontalFlip()])
+LONG_ENOUGH = 0.3  # seconds of epochs in a round
 LINES: dict[str, tuple[str, Callable]] = {  # ours, theirs from a module of transforms
     "normalise alone": ("", lambda v: []),
-    "crop + flip": FLIPS,
+    "crop + flip": ("crop,flip", lambda v: [v.RandomCrop(32, padding=4), v.RandomHorizontalFlip()]),
     "affine": (
         "rotate,scale_xy,shear,translate",
         lambda v: [v.RandomAffine(15, (0.1, 0.1), (0.83, 1.2), (-10, 10, -10, 10), BILINEAR)],
@@ -62,22 +62,19 @@ class Resident(Dataset):
         return self.transform(self.images[index])
 
 
-def ours(words: str, images: torch.Tensor, batch: int) -> Callable[[], int]:
-    """An epoch through the run's loader and the augmentations of the words, with their numbers as in conf/."""
+def ours(options: str, images: torch.Tensor, batch: int) -> Callable[[], int]:
+    """Make an epoch through the run's loader and the augmentations, with the values of conf/."""
     with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
-        cfg = compose("config", [f"aug=[{words}]"])
+        cfg = compose("config", [f"aug=[{options}]"])
     cpu, rng = torch.device("cpu"), torch.Generator()
-    loader = Loader(
-        Split(images, torch.zeros(len(images), 10)), factory(cfg, "preprocess", Invocation())().fit(images), cpu
-    )
-    loader.images, loader.apply = (
-        images,
-        factory(cfg, "preprocess", Invocation())().fit(images),
-    )  # from bytes, as where a set is too large to be kept as floats
-    transforms = fuse_warps([factory(cfg, f"aug.{name}", Invocation())() for name in cfg.aug])
-    for transform in transforms:
-        if hasattr(transform, "look_at"):
-            transform.look_at(loader.batch(torch.arange(256))[0])
+    apply = factory(cfg, "preprocess", Invocation())().fit(images)
+    loader = Loader(Split(images, torch.zeros(len(images), 10)), apply, cpu)
+    loader.images, loader.apply = images, apply  # from uint8, as for a set too large to be kept as floats
+    augmentations = [factory(cfg, f"aug.{name}", Invocation())() for name in cfg.aug]
+    for augmentation in augmentations:
+        if isinstance(augmentation, Calibrated):
+            augmentation.calibrate(loader.batch(torch.arange(256))[0])
+    transforms = fuse_warps(augmentations)
 
     def epoch() -> int:
         for indices in torch.randperm(len(images)).split(batch):
@@ -90,17 +87,16 @@ def ours(words: str, images: torch.Tensor, batch: int) -> Callable[[], int]:
 
 
 def theirs(make: Callable, module, workers: int, images: torch.Tensor, batch: int) -> Callable[[], int]:
-    """An epoch of a DataLoader with persistent workers; v1 converts as v2 does."""
+    """Make an epoch of a DataLoader with persistent workers; v1 converts as v2 does."""
     convert = [v2.ToDtype(torch.float32, scale=True)] if module is v2 else [v1.ConvertImageDtype(torch.float32)]
     chain = nn.Sequential(*[part for part in (*make(module), *convert, module.Normalize(MEAN, DEVIATION))])
-    loader = DataLoader(
-        Resident(images, chain), batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0
-    )
+    data = Resident(images, chain)
+    loader = DataLoader(data, batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
     return lambda: sum(len(part) for part in loader)
 
 
 def speeds(epochs: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
-    """Images a second of each, in turn; the first round, which starts workers, is left out."""
+    """Measure images a second of each, in turn, without the first round, which starts workers."""
     times: dict[str, list[float]] = {name: [] for name in epochs}
     for _ in range(rounds + 1):
         for name, epoch in epochs.items():
@@ -120,12 +116,11 @@ def main() -> None:
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    images = torch.randint(
-        0, 256, (arguments.images, 3, 32, 32), generator=torch.Generator().manual_seed(0), dtype=torch.uint8
-    )
+    rng = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (arguments.images, 3, 32, 32), generator=rng, dtype=torch.uint8)
     for name in arguments.names or LINES:
-        words, make = LINES.get(name, (name, None))
-        epochs = {"ours": ours(words, images, arguments.batch)}
+        options, make = LINES.get(name, (name, None))
+        epochs = {"ours": ours(options, images, arguments.batch)}
         if make:
             epochs |= {
                 f"{title}, {workers} workers": theirs(make, module, workers, images, arguments.batch)
@@ -135,10 +130,10 @@ def main() -> None:
         measured = speeds(epochs, arguments.rounds)
         mine, others = measured.pop("ours"), measured
         best = max(others, key=others.get, default=None)
-        beside = (
-            f"   best of torchvision ({best}) {others[best]:8.0f}   ratio {mine / others[best]:5.1f}" if best else ""
-        )
-        print(f"{name:18s} ours {mine:8.0f} images/s{beside}", flush=True)
+        line = f"{name:18s} ours {mine:8.0f} images/s"
+        if best:
+            line += f"   best of torchvision ({best}) {others[best]:8.0f}   ratio {mine / others[best]:5.1f}"
+        print(line, flush=True)
 
 
 if __name__ == "__main__":
