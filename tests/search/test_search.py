@@ -1,10 +1,9 @@
-"""A search by Optuna: what words mean as spaces, what it leaves behind, and that going on, failing and ending early are what they say."""
+"""Search: overrides as spaces, the files that it leaves, resuming, failed runs, and runs that are ended early."""
 
-import contextlib
-import io
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -15,14 +14,18 @@ import pytest
 import yaml
 from conftest import SMALL
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from sweeping import sweep_in
 
 optuna = pytest.importorskip("optuna", minversion="4")
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution  # noqa: E402
 
-from trainer.base.errors import ConfigError
-from trainer.search import study as studies
-from trainer.search.halving import Halving
-from trainer.search.space import advice, propose, space
+from trainer.base.errors import ConfigError  # noqa: E402
+from trainer.config.hydra_context import Invocation  # noqa: E402
+from trainer.config.private_api import trial_id  # noqa: E402
+from trainer.search import study as studies  # noqa: E402
+from trainer.search.halving import Halving, early_stops  # noqa: E402
+from trainer.search.space import advice, propose, space  # noqa: E402
 
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=s", *SMALL)
 RATES = "optimizer.lr=tag(log,interval(1e-3,1))"
@@ -33,7 +36,7 @@ def study(folder: Path) -> optuna.Study:
 
 
 def runs(folder: Path) -> dict[str, dict]:
-    """The summaries of a sweep, by the words of each run."""
+    """The summaries of a sweep, by the overrides of each run."""
     return {
         (path.parent / "overrides.txt").read_text(): json.loads(path.read_text())
         for path in folder.glob("*/summary.json")
@@ -56,23 +59,23 @@ def runs(folder: Path) -> dict[str, dict]:
         ("aug=[crop],[crop,flip],[]", CategoricalDistribution(["[crop]", "[crop,flip]", "[]"])),
     ],
 )
-def test_words_are_spaces(word, expected):
+def test_overrides_are_spaces(word, expected):
     assert space(OverridesParser.create().parse_override(word)) == expected
 
 
 @pytest.mark.parametrize(
-    "words, said",
+    "overrides, printed",
     [
         (
             ["optimizer.lr=interval(1e-1,1e-4)"],
-            "optimizer.lr=interval(1e-1,1e-4): from 0.1 to 0.0001 there is nothing; the smaller bound",
+            "optimizer.lr=interval(1e-1,1e-4): the space from 0.1 to 0.0001 is empty; write the smaller bound first",
         ),
-        (["optimizer.momentum=tag(log,interval(0,0.9))"], "a logarithm needs bounds > 0, got 0.0"),
+        (["optimizer.momentum=tag(log,interval(0,0.9))"], "a logarithmic scale needs bounds > 0, got 0.0"),
         (["optimizer.lr=tag(lag,interval(1e-4,1e-1))"], "no such tag as lag; the only one is log"),
-        (["epochs=range(3,3)"], "epochs=range(3,3): from 3 to 3"),
+        (["epochs=range(3,3)"], "epochs=range(3,3): the space from 3 to 3 is empty"),
         (["epochs=interval(1,8)"], "epochs=1.0: must be a whole number"),
         (["optimizer.lr=interval(-1,1)"], "optimizer.lr=-1.0: must be > 0"),
-        (["optimizr.lr=interval(1e-4,1e-1)"], "no such key as optimizr; did you mean optimizer"),
+        (["optimizr.lr=interval(1e-4,1e-1)"], "no such key; did you mean optimizer.lr"),
         (["optimizer=sgd,adam", "optimizer.momentum=interval(0,0.9)"], "optimizer.momentum=0.0: no such key"),
         (["optimizer.lr=0.1"], "nothing to search over; write a space, as "),
         ([RATES, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be >= 1"),
@@ -82,9 +85,9 @@ def test_words_are_spaces(word, expected):
         ([RATES, "+hydra.sweeper.custom_search_space=os.system"], "hydra.sweeper.custom_search_space: no such key"),
     ],
 )
-def test_what_cannot_be_searched_is_told_before_anything_is_made(words, said, run_in_process, tmp_path):
-    code, _, errors = run_in_process("-m", "hydra/sweeper=optuna", *SMALL[:2], *words)
-    assert code == 2 and said in errors and len(errors.splitlines()) <= 2
+def test_a_mistake_in_a_search_is_explained_before_anything_is_made(overrides, printed, run_in_process, tmp_path):
+    code, _, errors = run_in_process("-m", "hydra/sweeper=optuna", *SMALL[:2], *overrides)
+    assert code == 2 and printed in errors and len(errors.splitlines()) <= 2
     assert not list(tmp_path.iterdir())
 
 
@@ -93,13 +96,13 @@ def test_an_interval_in_a_grid_leads_to_the_search(run_in_process):
     assert code == 2 and "train -m hydra/sweeper=optuna" in errors
 
 
-def test_without_optuna_the_command_that_installs_it_is_told(run_in_process, monkeypatch):
+def test_without_optuna_the_message_says_how_to_install_it(run_in_process, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)  # as Python itself marks a module that must not be found
     code, _, errors = run_in_process(*SEARCH, RATES)
     assert code == 2 and "pip install 'trainer[optuna]'" in errors
 
 
-def test_an_even_search_over_powers_of_ten_is_remarked_on():
+def test_an_even_search_over_powers_of_ten_gets_advice():
     even, log = FloatDistribution(1e-4, 1e-1), FloatDistribution(1e-4, 1e-1, log=True)
     (line,) = advice({"optimizer.lr": even, "optimizer.eps": log, "epochs": IntDistribution(1, 50)})
     assert "'optimizer.lr=tag(log,interval(0.0001,0.1))'" in line
@@ -107,134 +110,115 @@ def test_an_even_search_over_powers_of_ten_is_remarked_on():
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """A whole search, shared by the tests that only look at it: its folder, what it said, and its errors."""
-    from trainer.cli import main
-
-    folder, said, errors = tmp_path_factory.mktemp("search"), io.StringIO(), io.StringIO()
-    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(said), contextlib.redirect_stderr(errors):
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["train", *SEARCH, RATES, "optimizer=sgd,momentum", "hydra.sweeper.n_trials=3"])
-        main.main()
-    return folder / "s", said.getvalue(), errors.getvalue()
+    """A whole search, to look at and to copy: its folder, what it printed, and its errors."""
+    overrides = ("hydra/sweeper=optuna", *SMALL, RATES, "optimizer=sgd,momentum", "hydra.sweeper.n_trials=3")
+    return sweep_in(tmp_path_factory.mktemp("search"), *overrides)
 
 
 def test_a_search_runs_what_it_proposes_and_keeps_the_best(searched):
-    folder, said, errors = searched
+    folder, printed, errors = searched
     found = runs(folder)
     assert len(found) == 3 and errors == ""
     for trial in study(folder).trials:
         lines = [*SMALL, f"optimizer.lr={trial.params['optimizer.lr']:g}", f"optimizer={trial.params['optimizer']}"]
-        told = found["".join(f"{line}\n" for line in lines)]
+        summary = found["".join(f"{line}\n" for line in lines)]
         assert (
             trial.state.name == "COMPLETE"
-            and trial.value == told["best"]["accuracy"]
+            and trial.value == summary["best"]["accuracy"]
             and 1e-3 <= trial.params["optimizer.lr"] <= 1
         )
     best = yaml.safe_load((folder / "best.yaml").read_text())
-    assert best["value"] == max(told["best"]["accuracy"] for told in found.values())
+    assert best["value"] == max(summary["best"]["accuracy"] for summary in found.values())
     assert best["trials"] == {"complete": 3, "pruned": 0, "fail": 0}
-    assert found["".join(f"{line}\n" for line in best["words"])]["best"]["accuracy"] == best["value"]
-    (line,) = [line for line in said.splitlines() if line.startswith("best of 3 trials")]
-    assert shlex.split(line.partition(": ")[2]) == ["train", *best["words"]] and f"{best['value']:.4f}" in line
+    assert found["".join(f"{line}\n" for line in best["overrides"])]["best"]["accuracy"] == best["value"]
+    (line,) = [line for line in printed.splitlines() if line.startswith("best of 3 trials")]
+    assert shlex.split(line.partition(": ")[2]) == ["train", *best["overrides"]] and f"{best['value']:.4f}" in line
     for name in ("history", "slice", "importance"):
         assert (folder / f"search_{name}.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_going_on_proposes_what_an_undisturbed_search_would(searched, run_in_process, tmp_path):
-    words = (*SEARCH, RATES, "optimizer=sgd,momentum")
-    for count in (1, 2):
-        assert run_in_process(*words, f"hydra.sweeper.n_trials={count}")[0] == 0
-        assert len(runs(tmp_path / "s")) == count
+def test_a_resumed_search_proposes_the_same_settings(searched, run_in_process, tmp_path):
     undisturbed = runs(searched[0])  # which has one more
-    assert all(
-        undisturbed[words]["weights_sha256"] == told["weights_sha256"] for words, told in runs(tmp_path / "s").items()
-    )
-    code, said, _ = run_in_process(*words, "hydra.sweeper.n_trials=2")  # nothing is left to do
-    assert code == 0 and "best of 2 trials" in said and "epoch" not in said.replace("epochs", "")
-    code, _, errors = run_in_process(*words, "seed=1")
-    assert code == 2 and "was begun with other words" in errors and "hydra.sweep.dir=DIR" in errors
+    for count in (1, 2):
+        typed = (*SEARCH, RATES, "optimizer=sgd,momentum", f"hydra.sweeper.n_trials={count}")
+        assert run_in_process(*typed)[0] == 0
+        resumed = runs(tmp_path / "s")
+        assert len(resumed) == count
+    assert all(undisturbed[texts]["weights_sha256"] == summary["weights_sha256"] for texts, summary in resumed.items())
 
 
-def test_a_killed_search_takes_up_the_run_that_was_cut_off(run_in_process, tmp_path):
-    words = [
-        "-m",
-        "hydra/sweeper=optuna",
-        "hydra.sweeper.n_trials=2",
-        "hydra.sweeper.sampler=random",
-        *SMALL[:2],
-        *SMALL[4:],
-    ]
-    words += ["batch_size=100", "epochs=16", "save_every=2ep", RATES]
-    killed = [sys.executable, "-m", "trainer", *words, "hydra.sweep.dir=killed"]
-    process = subprocess.Popen(killed, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True)
-    while (
-        sum(
-            '"epoch": 6.0, "split": "val"' in rows.read_text() for rows in (tmp_path / "killed").glob("*/metrics.jsonl")
-        )
-        < 2
-    ):
+def test_a_finished_search_runs_nothing_and_stays_with_its_overrides(searched, run_in_process, tmp_path):
+    shutil.copytree(searched[0], tmp_path / "s")
+    typed = (*SEARCH, RATES, "optimizer=sgd,momentum", "hydra.sweeper.n_trials=3")
+    code, printed, _ = run_in_process(*typed)
+    assert code == 0 and "best of 3 trials" in printed and "epoch" not in printed.replace("epochs", "")
+    code, _, errors = run_in_process(*typed, "seed=1")
+    assert code == 2 and "was begun with other overrides" in errors and "hydra.sweep.dir=DIR" in errors
+
+
+def validated(folder: Path, epoch: int) -> int:
+    """How many runs of a sweep have validated after so many epochs."""
+    return sum(f'"epoch": {epoch}.0, "split": "val"' in rows.read_text() for rows in folder.glob("*/metrics.jsonl"))
+
+
+def test_a_killed_search_resumes_the_run_that_was_cut_off(run_in_process, tmp_path):
+    typed = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.sampler=random"]
+    typed += [*SMALL[:2], *SMALL[4:], "batch_size=100", "epochs=16", "save_every=2ep", RATES, "hydra.sweep.dir=s"]
+    command = [sys.executable, "-m", "trainer", *typed]
+    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    folder = tmp_path / "s"
+    while validated(folder, 6) < 2:
         assert process.poll() is None
         time.sleep(0.005)
     process.kill()
     process.wait()
-    assert [trial.state.name for trial in study(tmp_path / "killed").trials] == ["COMPLETE", "RUNNING"]
-    code, said, _ = run_in_process(*words, "hydra.sweep.dir=killed")
-    assert (
-        code == 0
-        and int(
-            max(
-                re.findall(
-                    r"resumed after update (\d+)",
-                    "".join(log.read_text() for log in (tmp_path / "killed").glob("*/run.log")),
-                ),
-                default=0,
-            )
-        )
-        >= 4 * 13
-    )  # updates, 13 an epoch
-    values = [trial.value for trial in study(tmp_path / "killed").trials]  # neither of them begun a second time
-    assert (
-        sorted(values) == sorted(told["best"]["accuracy"] for told in runs(tmp_path / "killed").values())
-        and len(values) == 2
-    )
+    assert [trial.state.name for trial in study(folder).trials] == ["COMPLETE", "RUNNING"]
+    assert run_in_process(*typed)[0] == 0
+    logs = "".join(log.read_text() for log in folder.glob("*/run.log"))
+    (step,) = re.findall(r"resumed after step (\d+)", logs)
+    assert int(step) >= 4 * 13  # steps, 13 an epoch
+    values = [trial.value for trial in study(folder).trials]  # neither of them was begun a second time
+    assert len(values) == 2
+    assert sorted(values) == sorted(summary["best"]["accuracy"] for summary in runs(folder).values())
 
 
 def test_halving_ends_the_runs_that_its_definition_ends(run_in_process, tmp_path):
-    words = [
-        *SMALL[:2],
-        *SMALL[4:],
-        "epochs=4",
-        "batch_size=200",
-        RATES,
-        "hydra.sweeper.n_trials=5",
-        "hydra.sweeper.sampler=random",
-    ]
-    code, _, errors = run_in_process(
-        *SEARCH[:3], *words, "hydra.sweeper.pruner=halving", "hydra.sweeper.reduction_factor=2"
-    )
+    typed = [*SMALL[:2], *SMALL[4:], "epochs=4", "batch_size=200", RATES, "hydra.sweeper.n_trials=5"]
+    typed += ["hydra.sweeper.sampler=random", "hydra.sweeper.pruner=halving", "hydra.sweeper.reduction_factor=2"]
+    code, _, errors = run_in_process(*SEARCH[:3], *typed)
     assert code == 0 and errors == ""
     rungs, ended_early = {1: [], 2: []}, 0  # at 4 a run is at its end
     for trial in study(tmp_path / "s").trials:
-        word = f"optimizer.lr={trial.params['optimizer.lr']:g}\n"
-        (folder,) = [path.parent for path in (tmp_path / "s").glob("*/overrides.txt") if word in path.read_text()]
+        line = f"optimizer.lr={trial.params['optimizer.lr']:g}\n"
+        (folder,) = [path.parent for path in (tmp_path / "s").glob("*/overrides.txt") if line in path.read_text()]
         rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
         scores = {row["epoch"]: row["accuracy"] for row in rows if row["split"] == "val"}
         last = 4
         for epoch, others in rungs.items():
             others.append(scores[epoch])
-            goes_on = sorted(others, reverse=True)[
-                : max(1, len(others) // 2)
-            ]  # the best half of those that came as far
-            if scores[epoch] < goes_on[-1]:
+            best_half = sorted(others, reverse=True)[: max(1, len(others) // 2)]  # of those that came as far
+            if scores[epoch] < best_half[-1]:
                 last = epoch
                 break
-        told = json.loads((folder / "summary.json").read_text())
-        assert max(scores) == last and told["status"] == ("finished" if last == 4 else "stopped")
+        summary = json.loads((folder / "summary.json").read_text())
+        assert max(scores) == last and summary["status"] == ("finished" if last == 4 else "stopped")
         assert trial.state.name == ("COMPLETE" if last == 4 else "PRUNED") and trial.value is not None
-        ending = [verdict for verdict in told["verdicts"] if verdict.startswith("ended by the search")]
+        ending = [verdict for verdict in summary["verdicts"] if verdict.startswith("ended by the search")]
         assert bool(ending) == (last < 4) and all(f"after {last} of 4 epochs" in verdict for verdict in ending)
         ended_early += last < 4
     assert 1 <= ended_early <= 4  # else the case would show nothing
+
+
+def test_only_a_run_of_a_search_with_a_pruner_can_be_ended_early(tmp_path):
+    trial = studies.open_study(None, tmp_path, "search", "minimize").ask()
+    settings = {"storage": None, "study_name": "search", "min_epochs": 1, "reduction_factor": 2}
+    sweeper = OmegaConf.create({**settings, "pruner": "halving", "trial": trial_id(trial)})
+    (rule,) = early_stops("loss", 8, Invocation(sweep=tmp_path, sweeper=sweeper))
+    assert rule.trial.number == trial.number and (rule.monitor, rule.epochs) == ("loss", 8)
+    assert early_stops("loss", 8, Invocation()) == []
+    for changed in ({"pruner": "none"}, {"trial": None}):
+        other = OmegaConf.create({**sweeper, **changed})
+        assert early_stops("loss", 8, Invocation(sweep=tmp_path, sweeper=other)) == []
 
 
 @pytest.mark.parametrize("epochs, ended", [(8, True), (4, False)])
@@ -248,21 +232,21 @@ def test_a_run_at_its_end_is_not_ended_early(epochs, ended):
     assert stopped == [False, False, False, ended]  # the worse of two after 4 epochs, the better one after 1 and 2
 
 
-def test_a_failed_run_does_not_end_the_search_but_only_failed_ones_do(run_in_process, tmp_path):
+def test_a_search_needs_one_run_that_does_not_fail(run_in_process, tmp_path):
     run_in_process(*SEARCH, "optimizer.lr=0.01,1e30", "hydra.sweeper.n_trials=3", "hydra.sweeper.sampler=random")
     trials = study(tmp_path / "s").trials
     states = {trial.params["optimizer.lr"]: trial.state.name for trial in trials}
     assert states == {"0.01": "COMPLETE", "1e+30": "FAIL"} and len(trials) == 3
-    assert "optimizer.lr=0.01" in yaml.safe_load((tmp_path / "s" / "best.yaml").read_text())["words"]
+    assert "optimizer.lr=0.01" in yaml.safe_load((tmp_path / "s" / "best.yaml").read_text())["overrides"]
     code, _, errors = run_in_process(
         *SEARCH[:2], "hydra.sweep.dir=t", *SMALL, "optimizer.lr=1e29,1e30", "hydra.sweeper.n_trials=1"
     )
-    assert code != 0 and "none of the search's 1 runs ended with a score" in errors and "Traceback" not in errors
+    assert code != 0 and "no run of the search has a score (1 trial)" in errors and "Traceback" not in errors
 
 
 def test_jobs_are_launched_together_and_a_loss_is_minimised(run_in_process, tmp_path):
     assert run_in_process(*SEARCH, RATES, "monitor=loss", "hydra.sweeper.n_trials=3", "hydra.sweeper.n_jobs=2")[0] == 0
-    losses = [told["best"]["loss"] for told in runs(tmp_path / "s").values()]
+    losses = [summary["best"]["loss"] for summary in runs(tmp_path / "s").values()]
     assert yaml.safe_load((tmp_path / "s" / "best.yaml").read_text())["value"] == min(losses) < max(losses)
     trials = study(tmp_path / "s").trials
     assert [trial.state.name for trial in trials] == ["COMPLETE"] * 3 and len(
@@ -286,10 +270,10 @@ def test_machines_that_ask_at_the_same_time_are_proposed_different_settings(tmp_
         "optimizer.lr": optuna.distributions.FloatDistribution(0, 1),
         "epochs": optuna.distributions.IntDistribution(1, 10**9),
     }
-    one, other = (studies.opened(f"sqlite:///{tmp_path}/all.db", tmp_path, "search", "maximize") for _ in range(2))
+    one, other = (studies.open_study(f"sqlite:///{tmp_path}/all.db", tmp_path, "search", "maximize") for _ in range(2))
     asked = [(study, study.ask()) for study in (one, other)]
     for study, trial in asked:
-        study.sampler = studies.proposing("random", 0, trial.number)
+        study.sampler = studies.make_sampler("random", 0, trial.number)
         propose(trial, wide)
     (first, second) = (trial.params for _, trial in asked)
     assert first.keys() == second.keys() == wide.keys() and all(first[key] != second[key] for key in wide)
@@ -304,50 +288,45 @@ SECRETS = [
 
 
 @pytest.mark.parametrize("url", SECRETS)
-def test_a_database_that_cannot_be_opened_is_told_without_its_password(url, run_in_process, tmp_path):
-    code, said, errors = run_in_process(*SEARCH, RATES, f"hydra.sweeper.storage='{url}'")
+def test_the_error_of_a_database_hides_its_password(url, run_in_process, tmp_path):
+    code, printed, errors = run_in_process(*SEARCH, RATES, f"hydra.sweeper.storage='{url}'")
     assert (
         code == 4
         and errors.count("\n") == 1
         and "***@" in errors
         and ("its driver is missing: pip install psycopg" in errors)
         == (url.startswith("postgresql") and find_spec("psycopg") is None)
-        and "s3cret" not in said + errors
+        and "s3cret" not in printed + errors
     )
     assert not [path for path in tmp_path.rglob("*") if path.is_file() and b"s3cret" in path.read_bytes()]
 
 
-def test_a_study_of_somebody_else_is_not_touched(tmp_path):
+def test_a_study_with_other_overrides_is_refused(tmp_path):
     made = optuna.create_study(study_name="search", storage=f"sqlite:///{tmp_path / 'study.db'}")
     made.add_trial(optuna.create_trial(value=1.0))
-    with pytest.raises(ConfigError, match="was begun with other words"):
-        studies.require_same(studies.opened(None, tmp_path, "search", "minimize"), ["optimizer.lr=0.1,0.2"])
+    with pytest.raises(ConfigError, match="was begun with other overrides"):
+        studies.require_same_overrides(
+            studies.open_study(None, tmp_path, "search", "minimize"), ["optimizer.lr=0.1,0.2"]
+        )
 
 
 def test_settings_that_are_proposed_again_have_one_run(run_in_process, tmp_path):
-    words = (
-        "-m",
-        "hydra/sweeper=optuna",
-        "hydra.sweep.dir=s",
-        "optimizer=sgd,adam",
-        "hydra.sweeper.n_trials=5",
-        "hydra.sweeper.n_jobs=3",
-        *SMALL,
+    code, printed, errors = run_in_process(
+        *SEARCH, "optimizer=sgd,adam", "hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=3"
     )
-    code, said, errors = run_in_process(*words)
     assert code == 0, errors
-    told = {
-        words.partition("optimizer=")[2].split()[0]: summary["best"]["accuracy"]
-        for words, summary in runs(tmp_path / "s").items()
+    scores = {
+        texts.partition("optimizer=")[2].split()[0]: summary["best"]["accuracy"]
+        for texts, summary in runs(tmp_path / "s").items()
     }
     trials = study(tmp_path / "s").trials
-    assert len(trials) == 5 and len(told) == len({trial.params["optimizer"] for trial in trials}) <= 2
-    assert all(trial.value == told[trial.params["optimizer"]] for trial in trials)
-    assert said.count("proposed again") >= 1 and said.count(": finished, best") == len(told)
+    assert len(trials) == 5 and len(scores) == len({trial.params["optimizer"] for trial in trials}) <= 2
+    assert all(trial.value == scores[trial.params["optimizer"]] for trial in trials)
+    assert printed.count("proposed again") >= 1 and printed.count(": finished, best") == len(scores)
 
 
-def test_pictures_show_runs_that_were_ended_early_with_their_score(tmp_path):
-    made = studies.opened(None, tmp_path, "search", "maximize")
+def test_figures_show_runs_that_were_ended_early_with_their_score(tmp_path):
+    made = studies.open_study(None, tmp_path, "search", "maximize")
     wide = {"optimizer.lr": optuna.distributions.FloatDistribution(0, 1)}
     for value, state in ((0.5, "COMPLETE"), (0.25, "PRUNED"), (None, "FAIL")):
         trial = made.ask(wide)

@@ -1,0 +1,45 @@
+"""Display of a sweep: lines and table are read from the jobs' directories."""
+
+import pytest
+
+from trainer.sweep.display import SweepDisplay, duration
+from trainer.sweep.jobs import Job
+
+FINISHED = (
+    '{"status": "finished", "steps": 3, "best": {"loss": 0.5, "accuracy": 0.5, "step": 3, "epoch": 1}, "seconds": 1.5}'
+)
+
+
+def test_running_and_failed_jobs_are_shown_first_and_each_end_is_reported(tmp_path, capsys):
+    prepared = []
+    for number in range(30):
+        directory = tmp_path / f"seed-{number}"
+        directory.mkdir()
+        prepared.append(Job((f"seed={number}",), directory))
+    display = SweepDisplay(tmp_path, 30, prepared)
+    running, failed = prepared[3].directory, prepared[20].directory
+    (running / "run.log").write_text("begun")
+    (running / "metrics.jsonl").write_text('{"split": "val", "epoch": 4.0, "accuracy": 0.75, "loss": 1.0}\n')
+    (failed / "summary.json").write_text('{"status": "failed", "error": "out of memory", "code": 4}')
+    for number in (0, 1):
+        (prepared[number].directory / "summary.json").write_text(FINISHED)
+    display.refresh()
+    printed = capsys.readouterr().out
+    assert "[3/30] seed-20: failed: out of memory (" in printed
+    assert "seed-0: finished, best loss 0.5000  accuracy 0.5000 (epoch 1), 1.5 s" in printed
+
+    table = display.table()
+    names = [str(cell) for cell in table.columns[1].cells]
+    assert "seed-3" in names and "seed-20" in names and names[-1] == f"and {30 - (len(names) - 1)} more"
+    states, epochs, best = (dict(zip(names, table.columns[place].cells)) for place in (2, 3, 4))
+    assert [states[f"seed-{number}"] for number in (3, 20, 0, 4)] == ["running", "failed", "finished", "waiting"]
+    assert epochs["seed-3"] == "4" and best["seed-3"] == "accuracy 0.7500"
+
+    (failed / "summary.json").write_text('{"status": "failed", "error": "out of memory again", "code": 4}')
+    display.refresh()  # a second attempt
+    assert "[3/30] seed-20: failed: out of memory again (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seconds, text", [(0.4, "0 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (7260, "2 h 1 min")])
+def test_durations_have_at_most_two_units(seconds, text):
+    assert duration(seconds) == text
