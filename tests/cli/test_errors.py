@@ -1,46 +1,55 @@
-"""Bad input: each ends with one or two lines that name the key, the value, the rule and the nearest words, and leaves nothing behind."""
+"""Mistakes on the command line: one or two lines with key, value, rule and what to type; nothing is written."""
 
 import re
+import shlex
+import subprocess
 import sys
 
 import pytest
 from PIL import Image
 
 from trainer.base.checks import require, satisfies
+from trainer.base.errors import ConfigError
 from trainer.base.text import nearest
+from trainer.cli import overrides
 
 TYPOS = [
-    ("optimiser=adam", ["optimiser", "did you mean optimizer"]),
-    ("+optimiser=adam", ["optimiser", "did you mean optimizer"]),
-    ("optimizer=admm", ["optimizer=admm", "did you mean adam"]),
-    ("optimizer=ADAM", ["optimizer=ADAM", "did you mean adam"]),
+    ("optimiser=adam", ["optimiser", "did you mean optimizer=adam?"]),
+    ("+optimiser=adam", ["optimiser", "did you mean optimizer=adam?"]),
+    ("optimiser.lr=1", ["optimiser.lr=1", "did you mean optimizer.lr=1?"]),
+    ("optimizer=admm", ["optimizer=admm", "did you mean optimizer=adam"]),
+    ("optimizer=Adam", ["optimizer=Adam", "did you mean optimizer=adam?"]),
     ("optimizer.lrr=1", ["optimizer.lrr=1", "did you mean optimizer.lr"]),
     ("optimizer.lr=abc", ["optimizer.lr=abc", "must be a number > 0", "learning rate"]),
     ("optimizer.lr=-1", ["optimizer.lr=-1", "must be > 0", "learning rate"]),
     ("optimizer.lr=nan", ["optimizer.lr", "must be a number > 0"]),
-    ("optimizer.betas=[0.9,0.99]", ["optimizer.betas", "betas is a key of optimizer=adam"]),
+    ("optimizer.betas=[0.9,0.99]", ["optimizer.betas", "optimizer.betas is a key of optimizer=adam"]),
     ("epochs=0", ["epochs=0", "must be >= 1"]),
     ("epochs=abc", ["epochs=abc", "must be a whole number >= 1"]),
     ("epochs=1.5", ["epochs=1.5", "must be a whole number >= 1"]),
+    ("epochs.x=1", ["epochs.x=1", "epochs has no keys"]),
     ("sched=null", ["sched=null", "constant, cosine, cosine_restarts", "sched=constant"]),
-    ("reg=null", ["reg=null", "to go without write reg=[]"]),
+    ("reg=null", ["reg=null", "to go without, write reg=[]"]),
     ("loss=[mse]", ["loss=[mse]", "one option, not a list"]),
-    ("reg=dropuot", ["reg=dropuot", "did you mean dropout"]),
-    ("reg.max_norm.limit=2", ["reg.max_norm.limit=2", "no such key", "reg=["]),
+    ("reg=dropuot", ["reg=dropuot", "did you mean reg=dropout"]),
+    ("reg=[l2,dropuot]", ["reg has no option dropuot", "did you mean dropout"]),
+    ("reg.max_norm.limit=2", ["no such key", "write reg=[max_norm] reg.weights.max_norm.limit=2"]),
+    ("reg=l2 reg.max_norm.limit=2", ["no such key", "write reg=[l2,max_norm] reg.weights.max_norm.limit=2"]),
     ("epochs 5", ["epochs", "write epochs=5"]),
     ("--epochs 5", ["--epochs", "write epochs=5"]),
     ("--epochs=5", ["--epochs", "write epochs=5"]),
+    ("-momentum=0.9", ["-momentum=0.9", "write optimizer.momentum=0.9"]),
+    ("--config-dir", ["--config-dir"]),
     ("--nonsense", ["--nonsense", "no such flag"]),
     ("optimizer=sgd,adam", ["several values", "train -m optimizer=sgd,adam"]),
     ("reg=l2,dropout", ["write reg=[l2,dropout]", "train -m reg=l2,dropout"]),
     ("epochs= 3", ["epochs= 3", "write epochs=3"]),
     ("epochs = 3 seed=1", ["epochs = 3:", "write epochs=3"]),
-    ("reg=[l2, dropout]", ["one word", "write reg=[l2,dropout]"]),
-    ("lr=0.1", ["no such key as lr", "did you mean optimizer.lr"]),
+    ("reg=[l2, dropout]", ["must not have spaces", "write reg=[l2,dropout]"]),
     ("epochs=1e1", ["epochs=10.0", "must be a whole number >= 1"]),
     ("runs=outputs/a", ["runs=outputs/a", "write runs=[outputs/a]"]),
-    ("--help optimizer=admm", ["--help optimizer=admm", "did you mean adam"]),
-    ("-m optimizer=sgd,admm", ["optimizer=sgd,admm", "did you mean adam"]),
+    ("--help optimizer=admm", ["--help optimizer=admm", "did you mean --help optimizer=adam"]),
+    ("-m optimizer=sgd,admm", ["optimizer=sgd,admm", "did you mean optimizer=adam"]),
     ("-m optimizer=sgd,adam epochs=3,0", ["epochs=0", "must be >= 1"]),
     ("~optimizer", ["~optimizer", "train --help optimizer"]),
     ("epochs=", ["epochs=", "must be a whole number >= 1"]),
@@ -53,8 +62,9 @@ TYPOS = [
     ("data=image_folder", ["data.root", "data.root=VALUE"]),
     ("model=mlp model.hidden=3", ["model.hidden=3", "must be a list"]),
     ("model=mlp model.hidden=[3,0]", ["model.hidden=[3,0]", ">= 1"]),
+    ("model.hiden=[3]", ["model.hidden is a key of model="]),
     ("-m seed=0,1 --cfg job", ["--multirun and --cfg", "without -m"]),
-    ("n_trials=5", ["did you mean hydra.sweeper.n_trials"]),
+    ("n_trials=5", ["did you mean train -m hydra/sweeper=optuna hydra.sweeper.n_trials=5 ...?"]),
     ("-m seed=0,1 hydra.sweep.dir=", ["hydra.sweep.dir=", "name of a folder"]),
     ("-m optimizer=sgd,", ["a value is missing at a comma", "optimizer=A,B"]),
     ("-m optimizer.lr=log(1e-3,1)", ["'optimizer.lr=tag(log,interval(LOW,HIGH))'"]),
@@ -65,17 +75,71 @@ TYPOS = [
     ("help", ["train --help"]),
     ("=adam", ["the key is missing", "write optimizer=adam"]),
     ("=nonsense", ["no such key"]),
+    ("x.y=1", ["no such key", "train --help lists the keys"]),
     ("epochs==3", ["epochs==3", "write epochs=3"]),
     ("resume=", ["resume=", "auto"]),
-    ("sched=none", ["sched=none", "to go without write sched=constant"]),
-    ("norm=constant", ["norm=constant", "to go without write norm=none"]),
-    ("--help optimiser", ["optimiser", "did you mean optimizer"]),
+    ("sched=none", ["sched=none", "to go without, write sched=constant"]),
+    ("init=none", ["init=none", "to go without, write init=default"]),
+    ("bias=none", ["bias=none", "choose one of constant, marginal, zero"]),
+    ("norm=constant", ["norm=constant", "to go without, write norm=none"]),
+    ("--help optimiser", ["optimiser", "did you mean --help optimizer"]),
+]
+# Names of other tools and of older versions: each answer is the same thing under our name, or which option has the key.
+SYNONYMS = [
+    ("lr=0.1", "did you mean optimizer.lr=0.1?"),
+    ("lr 0.1", "write optimizer.lr=0.1"),
+    ("--lr 0.1", "write optimizer.lr=0.1"),
+    ("-lr=0.1", "write optimizer.lr=0.1"),
+    ("optimizer.learning_rate=0.1", "did you mean optimizer.lr=0.1?"),
+    ("optimizer=adam momentum=0.9", "optimizer.momentum is a key of optimizer="),
+    ("optimizer=momentum momentum=0.9", "did you mean optimizer.momentum=0.9?"),
+    ("norm.momentum=0.9", "norm.momentum is a key of norm=batch"),
+    ("batch=32", "did you mean batch_size=32?"),
+    ("dropout=0.5", "did you mean reg=dropout?"),
+    ("weight_decay=0.1", "write reg=weight_decay"),
+    ("optimizer=Adam_W", "did you mean optimizer=adamw?"),
+    ("optimizer=lookahead optimizer.base=Adam", "did you mean optimizer.base=adam?"),
+    ("act=silu", "did you mean act=swish?"),
+    ("act=softmax", "did you mean loss=cross_entropy?"),
+    ("reg=bn", "did you mean norm=batch?"),
+    ("reg=mixup", "did you mean aug=mixup?"),
+    ("aug=[flip,dropout]", "did you mean reg=dropout?"),
+    ("optimizer=cosine", "did you mean sched=cosine"),
+    ("loss=cross-entropy", "did you mean loss=cross_entropy?"),
+    ("data.val_share=0.1", "renamed; write data.val_fraction=0.1"),
+    ("optimizer.scale_lr=linear", "renamed; write scale_lr=linear"),
 ]
 
 
-@pytest.mark.parametrize("typed, said", TYPOS, ids=[typed for typed, _ in TYPOS])
-def test_a_typing_error_is_explained(typed, said, run_in_process, tmp_path):
-    ended(run_in_process(*typed.split()), 2, said, tmp_path)
+@pytest.mark.parametrize("typed, parts", TYPOS, ids=[typed for typed, _ in TYPOS])
+def test_a_typing_error_is_explained(typed, parts, run_in_process, tmp_path):
+    ended(run_in_process(*typed.split()), 2, parts, tmp_path)
+
+
+@pytest.mark.parametrize("typed, answer", SYNONYMS, ids=[typed for typed, _ in SYNONYMS])
+def test_a_name_of_another_tool_or_version_is_understood(typed, answer):
+    with pytest.raises(ConfigError, match=re.escape(answer)):
+        overrides.check(typed.split())
+
+
+def advised(message: str) -> list[list[str]]:
+    """The command lines that an error gives as its fix."""
+    found = re.search(r"(?:did you mean|write) (?:train )?(.+?)(?:\?|;| \(|$)", message.splitlines()[0])
+    fixes = found[1].split(" or ") if found else []
+    partial = r"[A-Z]|--help|\.\.\."  # VALUE and the like stand for something that only the user knows
+    return [shlex.split(fix) for fix in fixes if "=" in fix and not re.search(partial, fix)]
+
+
+@pytest.mark.parametrize("typed", [typed for typed, _ in (*TYPOS, *SYNONYMS)])
+def test_a_fix_is_not_refused_in_its_turn(typed, monkeypatch, tmp_path):
+    """The rest of the command stays; the fix stands in for the override that was refused."""
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError) as refused:
+        overrides.check(typed.split())
+    message = str(refused.value)
+    others = [text for text in typed.split()[:-1] if re.match(r"\w.*=", text) and not message.startswith(text)]
+    for fix in advised(message):
+        assert overrides.check([*others, *fix])
 
 
 FITS = [
@@ -84,7 +148,7 @@ FITS = [
     (
         "data=diabetes loss=cross_entropy",
         2,
-        ["loss=cross_entropy", "data=diabetes is regression", "did you mean loss=mse"],
+        ["loss=cross_entropy", "data=diabetes is regression", "try loss=mse"],
     ),
     ("data=diabetes reg=label_smoothing", 2, ["reg=label_smoothing", "data=diabetes is regression"]),
     ("batch_size=5000", 2, ["batch_size=5000", "1259 training samples", "batch_size=full"]),
@@ -107,21 +171,20 @@ FITS = [
     ("sched._target_=trainer.reg.max_norm.MaxNorm", 2, ["must be a class of trainer.sched"]),
     ("+optimizer.foo=3", 2, ["optimizer.foo", "no field foo"]),
     ("task=evaluate", 2, ["runs=[]", "runs=[outputs"]),
-    ("task=evaluate runs=[nowhere]", 3, ["runs=[nowhere]", "nothing is there"]),
+    ("task=evaluate runs=[nowhere]", 3, ["runs=[nowhere]", "no such directory"]),
 ]
 
 
-@pytest.mark.parametrize("typed, code, said", FITS, ids=[typed for typed, _, _ in FITS])
-def test_what_does_not_fit_is_explained(typed, code, said, run_in_process, tmp_path):
-    ended(run_in_process(*typed.split()), code, said, tmp_path)
+@pytest.mark.parametrize("typed, code, parts", FITS, ids=[typed for typed, _, _ in FITS])
+def test_options_that_do_not_fit_are_explained(typed, code, parts, run_in_process, tmp_path):
+    ended(run_in_process(*typed.split()), code, parts, tmp_path)
 
 
-def ended(result: tuple[int, str, str], code: int, said: list[str], folder) -> None:
+def ended(result: tuple[int, str, str], code: int, parts: list[str], folder) -> None:
     exit_code, _, errors = result
     assert exit_code == code, errors
     assert "Traceback" not in errors and errors.startswith("train: ") and len(errors.strip().splitlines()) <= 2
-    for words in said:
-        assert words in errors
+    assert all(part in errors for part in parts), errors
     assert list(folder.iterdir()) == []
 
 
@@ -135,9 +198,9 @@ def test_image_folders_that_cannot_be_used_are_explained(run_in_process, tmp_pat
     root.mkdir()
     typed = ("data=image_folder", f"data.root={root}", "output=out")
 
-    def says(*words):
+    def says(*parts):
         code, _, errors = run_in_process(*typed)
-        assert code == 3 and all(word in errors for word in words), errors
+        assert code == 3 and all(part in errors for part in parts), errors
         assert not (tmp_path / "out").exists()
 
     says("train: no such folder")
@@ -146,36 +209,48 @@ def test_image_folders_that_cannot_be_used_are_explained(run_in_process, tmp_pat
     for number, name in enumerate(("train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png")):
         image(root / name, number)
     (root / "train" / "cow").mkdir()
-    says("cow: no images")
+    says("cow: contains no images")
     (root / "train" / "cow" / "1.png").write_bytes(b"not a picture")
-    says("cow/1.png: not an image")
+    says("cow/1.png: not a readable image")
     image(root / "train" / "cow" / "1.png")
     image(root / "test" / "cwo" / "1.png")
-    says("cwo: a class that train/ does not have", "cow")
+    says("cwo: no such class in train/", "did you mean cow?")
 
 
-@pytest.mark.parametrize(
-    "typed", ["optimizer.lr=-1", "--help", "--help optimizer=adam", "--cfg job", "--version", "optimiser=adam"]
-)
-def test_torch_is_not_imported_to_say_so(typed, train):
-    code = f"import sys; sys.argv = ['train', *{typed.split()!r}]\nfrom trainer.cli import main\ntry: main.main()\nexcept SystemExit: pass\nassert not {{'torch', 'numpy', 'sklearn', 'matplotlib'}} & set(sys.modules), sorted(sys.modules)"
-    import subprocess
+PROGRAM = """
+import sys
+from trainer.cli import main
+for typed in TYPED:
+    sys.argv = ['train', *typed.split()]
+    try:
+        main.main()
+    except SystemExit:
+        pass
+    found = {'torch', 'numpy', 'sklearn', 'matplotlib'} & set(sys.modules)
+    assert not found, (typed, found)
+"""
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+
+def test_torch_is_not_imported_for_help_and_errors():
+    typed = ["optimizer.lr=-1", "--help", "--help optimizer=adam", "--cfg job", "--version", "optimiser=adam"]
+    program = PROGRAM.replace("TYPED", repr([*typed, "-m optimizer=sgd,addam"]))
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
 
 
-def test_full_tracebacks_are_there_for_who_asks(train):
-    done = train("optimizer.lr=-1", HYDRA_FULL_ERROR="1")
-    assert done.returncode == 2 and "Traceback" in done.stderr and "train: optimizer.lr=-1" in done.stderr
+def test_a_full_traceback_is_printed_on_request(run_in_process, monkeypatch):
+    monkeypatch.setenv("HYDRA_FULL_ERROR", "1")
+    code, _, errors = run_in_process("optimizer.lr=-1")
+    assert code == 2 and "Traceback" in errors and "train: optimizer.lr=-1" in errors
 
 
-def test_a_user_package_needs_the_word_on_the_command_line(train, tmp_path):
-    (tmp_path / "mine.py").write_text("import torch\nopen('marker', 'w').close()\nclass Slow(torch.optim.SGD): pass\n")
-    refused = train("optimizer=sgd", "optimizer._target_=mine.Slow", "epochs=1", PYTHONPATH=str(tmp_path))
-    assert refused.returncode == 2 and "allow=[PACKAGE]" in refused.stderr and not (tmp_path / "marker").exists()
-    taken = train("optimizer=sgd", "optimizer._target_=mine.Slow", "epochs=1", "allow=[mine]", PYTHONPATH=str(tmp_path))
-    assert taken.returncode == 0, taken.stderr
+def test_a_users_package_counts_only_with_allow_on_the_command_line(run_in_process, package, tmp_path):
+    name = package("import torch\nopen('marker', 'w').close()\nclass Slow(torch.optim.SGD): pass\n")
+    typed = ("model=mlp", "optimizer=sgd", f"optimizer._target_={name}.Slow", "epochs=1", "threads=1")
+    code, _, errors = run_in_process(*typed)
+    assert code == 2 and "allow=[PACKAGE]" in errors and not (tmp_path / "marker").exists()
+    code, _, errors = run_in_process(*typed, f"allow=[{name}]")
+    assert code == 0 and (tmp_path / "marker").exists(), errors
 
 
 @pytest.mark.parametrize(
@@ -193,12 +268,12 @@ def test_nearest_ignores_case_and_finds_parts():
     assert nearest("zzz", ["max_norm", "l2"]) == []
 
 
-def test_what_is_told_cannot_steer_the_terminal(capsys):
-    """Names of files and words of runs come from anywhere."""
+def test_a_message_cannot_steer_the_terminal(capsys):
+    """Names of files and overrides of runs come from anywhere."""
     from trainer.base.errors import DataError, print_error
     from trainer.rundir.console import Console
 
     print_error(DataError("bad \x1b[31mname\r\n2 lines"))
     Console().print("note: \x1b]0;title\x07name")
-    told = capsys.readouterr()
-    assert told.err == "train: bad ?[31mname?\n2 lines\n" and told.out == "note: ?]0;title?name\n"
+    printed = capsys.readouterr()
+    assert printed.err == "train: bad ?[31mname?\n2 lines\n" and printed.out == "note: ?]0;title?name\n"

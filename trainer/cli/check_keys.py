@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.base.errors import ConfigError
 from trainer.base.text import nearest
 from trainer.cli import vocabulary
-from trainer.config import catalog, synonyms
+from trainer.config import catalog
 from trainer.rundir import resume
 from trainer.search import overrides as search
 
@@ -18,9 +18,9 @@ SWEEP_KEYS = {"hydra.sweep.dir": "-m", "hydra.launcher.n_jobs": "-m hydra/launch
 
 def require_current_name(override: Override) -> None:
     """Refuse a key of an older version. Errors: ConfigError, with the new name."""
-    if new := synonyms.renamed_key(override.key_or_group):
-        line = override.input_line
-        raise ConfigError(f"{line}: renamed; write {new}={line.partition('=')[2]}")
+    line = override.input_line
+    if new := vocabulary.renamed(override.key_or_group, line.partition("=")[2]):
+        raise ConfigError(f"{line}: renamed; write {new}")
 
 
 def has_known_start(override: Override) -> bool:
@@ -46,22 +46,22 @@ def unknown_key(override: Override, cfg: DictConfig) -> ConfigError:
 
 def key_hint(typed: str, value: str, cfg: DictConfig) -> str:
     """Return what was perhaps meant, and how to type it; never a key that the chosen options do not have."""
-    here, owners, meant = paths(cfg), vocabulary.option_keys(), synonyms.meant_key(typed)
-    if meant and "=" in meant:  # it brings its option along
-        return f"did you mean {meant}={value}?"
+    here, owners, meant = paths(cfg), vocabulary.option_keys(), vocabulary.meant_key(typed)
     full = [path for path in sorted({*here, *owners}) if path == meant or f".{path}".endswith(f".{meant or typed}")]
     if present := [path for path in full if path in here]:
         return question(present, value)
     if full:
-        return belongs(full[0], owners[full[0]], value, cfg)
+        options = [f"{group}={typed}" for group in vocabulary.groups_with(typed)]
+        return "; or write ".join([belongs(full[0], owners[full[0]], value, cfg), *options])
     if sweeps := for_sweeps(typed):
-        return question([f"train {sweeps}"], value)
+        return f"did you mean train {sweeps}={value or 'VALUE'} ...?"
     first, _, rest = typed.partition(".")
     if first not in vocabulary.first_parts():
         return start_hint(first, rest, value, here)
-    if near := nearest(typed, [path for path in here if path.startswith(f"{first}.")]):
-        return question(near, value)
-    if near := nearest(typed, [path for path in owners if path.startswith(f"{first}.")], 1):
+    near = nearest(typed, [path for path in sorted({*here, *owners}) if path.startswith(f"{first}.")])
+    if near and near[0] in here:
+        return question([path for path in near if path in here], value)
+    if near:
         return belongs(near[0], owners[near[0]], value, cfg)
     chosen = cfg.hydra.runtime.choices.get(first)
     return f"{f'{first}={chosen}' if chosen else first} has no keys"
@@ -69,10 +69,12 @@ def key_hint(typed: str, value: str, cfg: DictConfig) -> str:
 
 def start_hint(first: str, rest: str, value: str, here: Sequence[str]) -> str:
     """Return the key that was perhaps meant by one whose first part does not exist."""
-    near = nearest(first, vocabulary.first_parts())
+    if options := [f"{group}={first}" for group in vocabulary.groups_with(first)]:
+        return f"did you mean {' or '.join(options)}? train --help {options[0]} lists its keys"
+    near = nearest(first, vocabulary.first_parts(with_value=not rest)) if len(first) > 1 else []
     if not near:
-        groups = [] if rest else vocabulary.groups_with(value)
-        return question([f"{group}={value}" for group in groups], "") if groups else "train --help lists the keys"
+        options = [] if rest else [f"{group}={value}" for group in vocabulary.groups_with(value)]
+        return question(options, "") if options else "train --help lists the keys"
     if whole := [path for name in near if rest and (path := f"{name}.{rest}") in here]:
         return question(whole, value)
     group = near[0]

@@ -6,7 +6,7 @@ from trainer.base.errors import ConfigError
 from trainer.base.text import did_you_mean, nearest
 from trainer.cli import vocabulary
 from trainer.cli.sweep_overrides import values
-from trainer.config import catalog, synonyms
+from trainer.config import catalog
 
 
 def check_options(override: Override) -> None:
@@ -18,7 +18,9 @@ def check_options(override: Override) -> None:
     line = override.input_line
     if override.is_delete():
         raise ConfigError(f"{line}: {key} always has an option; train --help {group} lists the others")
-    known = [name for name in catalog.options(group) if not held or catalog.stands_alone(catalog.file(group, name))]
+    known = [
+        name for name in catalog.options(group) if not held or catalog.is_self_contained(catalog.file(group, name))
+    ]
     for value in values(override):
         if value is None and catalog.defaults().get(key, "") is None:
             continue
@@ -42,10 +44,11 @@ def why_unknown(override: Override, group: str, name: object, known: list[str]) 
 def option_hint(override: Override, group: str, name: str, known: list[str]) -> str:
     """Return `did you mean optimizer=adam?`: a synonym, the option of another group, or an option of a similar name."""
     key = override.key_or_group
-    if key == group and name in vocabulary.NEUTRAL and (none := vocabulary.neutral(group)):
-        return f"to go without, write {none}"
+    if name in vocabulary.NEUTRAL:
+        none = vocabulary.neutral(group) if key == group else None
+        return f"to go without, write {none}" if none else f"choose one of {', '.join(known)}"
     prefix = "" if "[" in override.input_line else f"{key}="
-    meant = synonyms.meant_option(group, name)
+    meant = vocabulary.meant_option(group, name)
     if meant and meant[0] != group:
         return f"did you mean {meant[0]}={meant[1]}?"
     if meant and meant[1] in known:

@@ -36,8 +36,8 @@ def check_values(texts: Sequence[str]) -> dict[str, schema.Key]:
 
 def require_rule(key: schema.Key, value: object) -> None:
     """Hold a value to the rule of its key. Errors: ConfigError."""
-    if why := key.complaint(value):
-        raise ConfigError(f"{key.path}={schema.as_typed(value)}: {why} ({key.path}: {key.meaning()})")
+    if why := key.violation(value):
+        raise ConfigError(f"{key.path}={schema.as_typed(value)}: {why} ({key.path}: {key.meaning})")
 
 
 def composed_with_known_keys(texts: Sequence[str]) -> DictConfig:
@@ -79,7 +79,7 @@ def composed(texts: Sequence[str]) -> DictConfig:
 def explained(reason: str, texts: Sequence[str]) -> ConfigError:
     """Return Hydra's error in our words, without its advice to add a key with a plus sign."""
     if found := re.match(r"Could not override '(\w+)@([\w.]+)'", reason):
-        wrapping = [option for option in catalog.options(found[1]) if catalog.held(found[1], option)]
+        wrapping = [option for option in catalog.options(found[1]) if catalog.nested_keys(found[1], option)]
         hint = " or ".join(f"{found[1]}={option}" for option in wrapping)
         return ConfigError(f"{found[2]}: the chosen {found[1]} wraps no other; try {hint}")
     if found := re.match(r"Could not override '(hydra\.launcher\.[\w.]+)'", reason):

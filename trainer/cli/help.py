@@ -9,7 +9,7 @@ from rich.table import Column, Table
 from trainer.base.errors import ConfigError
 from trainer.base.text import did_you_mean
 from trainer.cli import vocabulary
-from trainer.config import catalog, hydra_context, schema, synonyms
+from trainer.config import catalog, hydra_context, schema
 
 EXAMPLES = {
     "train": "train on data that ships with the install",
@@ -91,9 +91,8 @@ def page(console: rich.console.Console, topic: str) -> None:
 
 def topic_hint(topic: str) -> str:
     """Return the page that was perhaps meant."""
-    if meant := synonyms.renamed_key(topic) or synonyms.meant_key(topic):
-        first = meant.partition(" ")[0].partition(".")[0]
-        return f"did you mean --help {first}?"
+    if meant := vocabulary.renamed(topic, "") or vocabulary.meant_key(topic):
+        return f"did you mean --help {meant.partition('.')[0].rstrip('=')}?"
     return did_you_mean(topic, [*catalog.groups(), *vocabulary.run_keys(), *HYDRA_PAGES], "--help ")
 
 
@@ -102,7 +101,7 @@ def option_pages(console: rich.console.Console, topic: str) -> None:
     group, _, options = topic.partition("=")
     for name in options.strip("[]").split(","):
         if name not in catalog.options(group):
-            meant = synonyms.meant_option(group, name)
+            meant = vocabulary.meant_option(group, name)
             near = did_you_mean(name, catalog.options(group), f"--help {group}=")
             hint = f"did you mean --help {meant[0]}={meant[1]}?" if meant else near
             raise ConfigError(f"--help {topic}: {group} has no option {name}; {hint}")

@@ -10,7 +10,7 @@ from hydra.errors import HydraException
 from trainer.base.errors import ConfigError
 from trainer.base.text import nearest, printable
 from trainer.cli import vocabulary
-from trainer.config import private_api, synonyms
+from trainer.config import private_api
 
 # Three letters after one dash: Hydra's own flags are shorter, and argparse would take -momentum=0.9 for -m.
 LONG_FLAG = re.compile(r"-[A-Za-z_]\w\w[\w.]*(=.*)?", re.DOTALL)
@@ -72,7 +72,9 @@ def completed(text: str, following: Sequence[str]) -> str:
 def advice_for(name: str, value: str) -> str | None:
     """Return what to type for a bare name: with its own key or a synonym's, or the most similar one as a question."""
     known = vocabulary.first_parts()
-    if key := name if name in known else synonyms.renamed_key(name) or synonyms.meant_key(name):
+    if renamed := vocabulary.renamed(name, value):
+        return f"write {renamed}"
+    if key := name if name in known else vocabulary.meant_key(name):
         return f"write {key}={value}"
     near = nearest(name, known, 1)
     return f"did you mean {near[0]}={value}?" if near else None

@@ -71,7 +71,7 @@ def options_with_target(group: str, target: str, extra: tuple[Path, ...]) -> dic
         path = catalog.file(group, option)
         if target in (source := path.read_text()):
             content = yaml.load(source, Loader=SafeLoader)
-            alone = catalog.stands_alone(path)
+            alone = catalog.is_self_contained(path)
             node = content if alone else content.get(group)
             if isinstance(node, dict) and node.get("_target_") == target:
                 own = {key: value for key, value in content.items() if key not in ("defaults", "hydra")}

@@ -34,8 +34,8 @@ def check_settings(settings: Mapping) -> None:
     if settings.get("_target_") == SEARCH:
         for path, key in keys().items():
             value = settings[path.rpartition(".")[2]]
-            if why := key.complaint(value):
-                raise ConfigError(f"{path}={schema.as_typed(value)}: {why} ({path}: {key.meaning()})")
+            if why := key.violation(value):
+                raise ConfigError(f"{path}={schema.as_typed(value)}: {why} ({path}: {key.meaning})")
 
 
 def keys() -> dict[str, schema.Key]:
