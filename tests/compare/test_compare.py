@@ -742,7 +742,7 @@ def test_a_run_named_exactly_may_have_a_broken_configuration(harm, two, run_in_p
     code, printed, errors = run_in_process("task=compare", f"runs=[{two[0]},{two[3]}]", "output=out")
     assert (code, errors) == (0, "") and "2 settings, 2 runs" in printed and "0.9000" in printed and "0.9500" in printed
     code, _, errors = run_in_process("task=evaluate", f"runs=[{two[0]}]")
-    assert code == 3 and ("not a run with weights in it" if harm == "gone" else "config.yaml: cannot be read") in errors
+    assert code == 3 and ("not a run with weights;" if harm == "gone" else "config.yaml: cannot be read") in errors
 
 
 def test_of_two_options_that_say_the_same_the_one_that_was_chosen_is_named(composed, tmp_path, monkeypatch):

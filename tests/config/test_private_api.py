@@ -53,6 +53,11 @@ def test_hydra_takes_its_launcher_by_the_name_of_its_class():
     assert [f"{plugin.__module__}.{plugin.__name__}" for plugin in found] == [private_api.BASIC_LAUNCHER]
 
 
+def test_an_interpolation_is_read_as_it_is_written():
+    node = OmegaConf.create({"a": "${b}", "b": [1, "${a}"]})
+    assert str(private_api.unresolved(node, "a")) == "${b}" and str(private_api.unresolved(node.b, 1)) == "${a}"
+
+
 def test_a_trial_is_opened_again_by_its_key(tmp_path):
     optuna = pytest.importorskip("optuna", minversion="4")
     storage = f"sqlite:///{tmp_path / 'study.db'}"

@@ -1,4 +1,4 @@
-"""Private API of Hydra and Optuna, one function each, so that a new release of them is checked in one place."""
+"""Private API of Hydra, OmegaConf and Optuna, one function each: a new release of them is checked in one place."""
 
 import argparse
 from collections.abc import Sequence
@@ -10,6 +10,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
+from omegaconf import DictConfig, ListConfig
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import printable
@@ -51,9 +52,18 @@ def register_sweeper(name: str, sweeper: type[Sweeper]) -> None:
     """Make a sweeper known to Hydra under the name that its YAML has as `_target_`.
 
     Private because: `Plugins.register` takes the name from the class's module, and Hydra makes no plugin whose name
-    does not begin with `hydra_plugins.`. A package of that name would be imported by every command.
+    does not begin with `hydra_plugins.`. Every command would import a package of that name.
     """
     Plugins.instance().class_name_to_class[name] = sweeper
+
+
+def unresolved(node: DictConfig | ListConfig, key: str | int) -> object:
+    """Return the value at a key as it is written, `${name}` included.
+
+    Private because: indexing resolves an interpolation, which may call a function, and converting the node to a
+    container copies everything below it.
+    """
+    return node._get_node(key)
 
 
 def trial_id(trial: "Trial") -> int:

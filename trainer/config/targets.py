@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.base.errors import ConfigError
 from trainer.base.text import printable
 from trainer.config import untrusted
+from trainer.config.private_api import unresolved
 
 LIBRARIES = ("trainer", "torch", "torchvision", "pytorch_optimizer")
 MODULE, OPTIMIZER = "torch.nn.Module", "torch.optim.Optimizer"  # imported where one is asked for
@@ -36,7 +37,7 @@ def nested(here: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
     that only a second reading would see.
     """
     for key in here if isinstance(here, DictConfig) else range(len(here)):
-        untrusted.require_no_functions(str(here._get_node(key)), f"{path}.{key}")
+        untrusted.require_no_functions(str(unresolved(here, key)), f"{path}.{key}")
         child = here[key]
         if isinstance(child, str) and "${" in child:
             raise ConfigError(f"{path}.{key}: holds a reference inside a reference; write the value itself")

@@ -12,15 +12,15 @@ from hydra.plugins.sweeper import Sweeper
 
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.text import did_you_mean, printable
+from trainer.config.private_api import BASIC_LAUNCHER
 
 MOST_BYTES, MOST_LEVELS = 1_000_000, 50  # of a run's config.yaml; ours have 5 kB and 4 levels
 FUNCTIONS = ("now",)  # in ${name:...}; all others can reach the environment or make new configuration
-IN_TURN = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 GRID, SEARCH = (
     "hydra_plugins.trainer.GridSweeper",
     "hydra_plugins.trainer.OptunaSweeper",
 )  # Hydra makes no plugin whose name begins otherwise
-BASIC = (IN_TURN, GRID, SEARCH)
+BASIC = (BASIC_LAUNCHER, GRID, SEARCH)
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is 10 times as fast
 LOGGING = {"version": 1, "root": {"level": "ERROR"}, "disable_existing_loggers": True}  # Hydra's `disabled`
 HYDRA_WORDS = (
