@@ -10,7 +10,8 @@ from pathlib import Path
 
 import yaml
 
-from trainer.config import catalog, targets
+from trainer.base.text import as_typed
+from trainer.config import catalog, schema, targets
 
 PAGE = Path(__file__).parent.parent / "docs" / "catalogue.md"
 HEAD = """# The catalogue
@@ -32,8 +33,8 @@ def rows(group: str) -> str:
     for option in catalog.options(group):
         path = catalog.file(group, option)
         keys = ", ".join(
-            f"`{key.path.removeprefix(f'{group}.')}={catalog.as_typed(key.default)}`"
-            for key in catalog.keys(path, group).values()
+            f"`{key.path.removeprefix(f'{group}.')}={as_typed(key.default)}`"
+            for key in schema.keys(path, group).values()
         )
         lines.append(f"| `{option}` | {cell(catalog.headline(path))} | {keys} | {cell(source(group, path))} |\n")
     return "".join(lines)

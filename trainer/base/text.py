@@ -31,3 +31,15 @@ def did_you_mean(word: str, words: Sequence[str], prefix: str = "") -> str:
     if near:
         return f"did you mean {' or '.join(near)}?"
     return f"choose one of {', '.join(words)}"
+
+
+def as_typed(value: object) -> str:
+    """Return a value as it is typed on the command line."""
+    if isinstance(value, list):
+        return "[" + ",".join(as_typed(item) for item in value) + "]"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, float):
+        text = f"{value:g}"
+        return f"{text}.0" if text.lstrip("-").isdigit() else text
+    return str(value)
