@@ -1,9 +1,11 @@
-"""What the tests of optimizers share: an option stepped on a function of three weights, with a closure as the loop does."""
+"""Shared by the tests of optimizers: an option of conf/optimizer, stepped with a closure as the loop does."""
+
+import io
 
 import numpy as np
 import torch
 from hydra.utils import instantiate
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from trainer.config.catalog import file
 
@@ -15,44 +17,117 @@ GRADIENTS = np.random.default_rng(0).normal(size=(STEPS, 3))
 
 
 def gradient(w):
-    """Of sum(curvature (w - target)^2 / 2 + cos w), so that no two steps see the same one."""
+    """Return the gradient of sum(curvature (w - target)^2 / 2 + cos w): no two steps have the same one."""
     return CURVATURE * (w - TARGET) - np.sin(w)
 
 
-def given(gradients):
-    """A gradient that does not look at the weights: one row after the other."""
+def replay(gradients):
+    """Return a gradient that does not depend on the weights: one row after the other."""
     arriving = iter(gradients)
     return lambda w: next(arriving)
 
 
-def settings(name):
-    node = OmegaConf.load(file("optimizer", name))
-    return node.optimizer if "optimizer" in node else node
+def settings(option: str) -> DictConfig:
+    """Return an option's settings, those of a wrapper with its default base."""
+    node = OmegaConf.load(file("optimizer", option))
+    node = node.get("optimizer", node)
+    for default in node.pop("defaults", ()):
+        if default != "_self_":
+            ((group, base),) = default.items()
+            node[group.partition("@")[2]] = {**settings(base), "_partial_": True}
+    return node
 
 
-def made(name, params, **changes):
-    """The optimizer that a YAML describes, with some keys changed."""
-    return instantiate(OmegaConf.merge(settings(name), changes), _partial_=True, _convert_="all")(params)
+def make(option, params, **changes):
+    """Return the optimizer of an option, with some settings changed."""
+    return instantiate(OmegaConf.merge(settings(option), changes), _partial_=True, _convert_="all")(params)
 
 
-def trajectory(name, gradient=gradient, start=START, steps=STEPS, lrs=None, **changes):
-    """The weights after each step (steps, ...); `lrs` are the rates of a schedule."""
-    weight = torch.tensor(start, dtype=torch.float64, requires_grad=True)
-    optimizer = made(name, [weight], **changes)
+def parameter(array) -> torch.Tensor:
+    return torch.tensor(array, dtype=torch.float64, requires_grad=True)
+
+
+def draws(*shapes, seed=0):
+    rng = np.random.default_rng(seed)
+    return [rng.normal(size=shape) for shape in shapes]
+
+
+def walk(optimizer, weights, series, lrs=None):
+    """Return the weights after each step with the given gradients; `lrs` are the rates of a schedule."""
+    path, arriving = [], iter(series)
+
+    def closure():
+        for weight, g in zip(weights, next(arriving)):
+            weight.grad = torch.from_numpy(g.copy())
+        return torch.zeros(())
+
+    for step in range(len(series)):
+        if lrs is not None:
+            for group in optimizer.param_groups:
+                group["lr"] = lrs[step]
+        optimizer.step(closure)
+        path.append([weight.detach().numpy().copy() for weight in weights])
+    return path
+
+
+def trajectory(option, gradient=gradient, start=START, steps=STEPS, lrs=None, **changes):
+    """Return the weights after each step (steps, ...); `lrs` are the rates of a schedule."""
+    weight = parameter(start)
+    optimizer = make(option, [weight], **changes)
 
     def closure():
         weight.grad = torch.from_numpy(np.array(gradient(weight.detach().numpy().copy())))
         return torch.zeros(())
 
-    seen = []
+    path = []
     for step in range(steps):
         if lrs is not None:
             optimizer.param_groups[0]["lr"] = lrs[step]
         optimizer.step(closure)
-        seen.append(weight.detach().numpy().copy())
-    return np.array(seen)
+        path.append(weight.detach().numpy().copy())
+    return np.array(path)
 
 
-def updates(name, gradient, start=START, **more):
-    """What each step adds to the weights."""
-    return np.diff(trajectory(name, gradient, start, **more), axis=0, prepend=np.asarray(start)[None])
+def displacements(option, gradient, start=START, **more):
+    """Return what each step adds to the weights."""
+    return np.diff(trajectory(option, gradient, start, **more), axis=0, prepend=np.asarray(start)[None])
+
+
+def stepper(optimizer, weights, gradients=lambda ws: [gradient(w) for w in ws]):
+    """Return a function that takes a step; `step.points` are the weights at which the closure was evaluated."""
+
+    def closure():
+        point = [weight.detach().numpy().copy() for weight in weights]
+        step.points.append(point)
+        for weight, g in zip(weights, gradients(point)):
+            weight.grad = torch.from_numpy(np.array(g))
+        return torch.tensor(float(len(step.points)))
+
+    def step():
+        return optimizer.step(closure)
+
+    step.points = []
+    return step
+
+
+def closure_of(loss, weights, points=None):
+    """Return a closure that differentiates a loss; `points` collects the weights at which it was evaluated."""
+
+    def closure():
+        for weight in weights:
+            weight.grad = None
+        value = loss()
+        torch.autograd.backward(value, create_graph=True)
+        if points is not None:
+            points.append([weight.detach().numpy().copy() for weight in weights])
+        return value.detach()
+
+    return closure
+
+
+def reloaded(state):
+    """Return a state as a checkpoint gives it back."""
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    buffer.seek(0)
+    return torch.load(buffer, weights_only=True)

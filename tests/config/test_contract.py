@@ -6,10 +6,12 @@ import pytest
 import torch
 import yaml
 
-from trainer.base.clock import Clock
-from trainer.config import catalog, targets
+from trainer.config import catalog, schema, targets
 from trainer.engine import build
 from trainer.engine.build import build_run
+from trainer.engine.loop import fit
+from trainer.rundir.console import Console
+from trainer.rundir.recorder import Recorder
 
 COUNTS = {
     "act": 17, "aug": 20, "averaging": 3, "bias": 3, "data": 17, "experiment": 1, "init": 25, "loss": 4, "model": 17, "norm": 6,
@@ -58,14 +60,14 @@ def test_an_option_says_what_it_is_and_every_key_says_its_rule(group, option):
     assert len(catalog.headline(path)) > 10
     assert "#" in lines[0] and "&" not in "".join(line.partition("#")[0] for line in lines)
     if group != "experiment":
-        for key in catalog.keys(path, group).values():
+        for key in schema.keys(path, group).values():
             if "." in key.path:
                 assert key.comment, f"{path.name}: {key.path} has no comment"
-                assert key.complaint(key.default) is None or key.default == "???", (
+                assert key.violation(key.default) is None or key.default == "???", (
                     f"{key.path}: its own default breaks its rule"
                 )
                 if isinstance(key.default, int | float) and not isinstance(key.default, bool):
-                    assert key.rule(), f"{path.name}: {key.path} states no range"
+                    assert key.rule and key.rule.number, f"{path.name}: {key.path} states no range"
 
 
 @pytest.mark.parametrize("group, option", [pair for pair in OPTIONS if pair[0] != "experiment"])
@@ -79,7 +81,7 @@ def test_a_target_resolves_to_its_kind_and_its_keys_bind(group, option):
     assert keys <= set(fields)
     if known.__module__.startswith("trainer."):
         needed = {name for name, field in fields.items() if field.kind == inspect.Parameter.KEYWORD_ONLY}
-        held = {key.rpartition(".")[2] for key in catalog.holders(group)} & needed
+        held = {key.rpartition(".")[2] for key in catalog.all_nested_keys(group)} & needed
         assert keys == needed - held, f"{group}={option}: the YAML lists {keys}, the class has {needed}"
         for name in keys:
             default = fields[name].default
@@ -111,6 +113,7 @@ def test_every_technique_has_an_option():
         "trainer.reg.stochastic_depth.SurvivingResidual",
     }
     # Base classes of a family.
+    helpers |= {"trainer.optimizer.base.FirstOrder", "trainer.optimizer.base.Wrapper"}
     helpers |= {"trainer.norm.Norm", "trainer.init.variance_scaling.Scaled"}
     helpers |= {
         "trainer.norm.BatchNorm",
@@ -142,7 +145,7 @@ def test_a_rule_in_a_yaml_is_the_rule_of_the_class(group, option):
         return  # these take more than their keys; their own tests hold them
     keys = {
         key.path.rpartition(".")[2]: key
-        for key in catalog.keys(catalog.file(group, option), group).values()
+        for key in schema.keys(catalog.file(group, option), group).values()
         if "." in key.path
     }
     for name, key in keys.items():
@@ -150,14 +153,14 @@ def test_a_rule_in_a_yaml_is_the_rule_of_the_class(group, option):
             good_type = isinstance(bad, str) == isinstance(key.default, str) and not isinstance(
                 key.default, list | None
             )
-            if good_type and key.complaint(type(key.default)(bad)) is not None:
+            if good_type and key.violation(type(key.default)(bad)) is not None:
                 with pytest.raises(ValueError):
                     known(**{name: type(key.default)(bad)})
 
 
 @pytest.mark.parametrize("group, option", [pair for pair in TECHNIQUES if pair[0] not in ("data", "preprocess")])
-def test_an_option_trains_for_a_few_steps(group, option, composed):
-    """Built by its word on the real digits: the weights move (unless the option is meant to stop that) and stay finite."""
+def test_an_option_trains_for_a_few_steps(group, option, composed, tmp_path):
+    """Built by its word on real data: the loop's own steps move the weights, and these and the predictions stay finite."""
     word = f"{group}=[{option}]" if group in ("reg", "aug") else f"{group}={option}"
     data = {"mse": "diabetes"}.get(option, "digits")
     needs = {
@@ -171,36 +174,17 @@ def test_an_option_trains_for_a_few_steps(group, option, composed):
     model = needs.get(option, [] if group == "model" or data != "digits" else ["model=cnn", "model.channels=[8]"])
     run = build_run(composed(f"data={data}", *model, word, "batch_size=64", "epochs=1"))
     before = [weight.clone() for weight in run.model.parameters()]
-    images, targets = run.train.batch(torch.arange(32))
-    rng = torch.Generator().manual_seed(0)
-    for transform in (*run.aug, *run.slots.batch):
-        images, targets = transform(images, targets, rng)
-    now = Clock(total_steps=100, steps_per_epoch=10, step=0)
-
-    def closure():
-        run.optimizer.zero_grad()
-        outputs = run.model(images)
-        loss = run.criterion(outputs, targets).mean()
-        for penalty in run.slots.loss:
-            loss = loss + penalty(run.model, images, outputs, targets)
-        loss.backward()
-        for edit in run.slots.gradient:
-            edit(run.model, now)
-        return loss
-
-    for step in range(3):
-        for edit in run.slots.weights:
-            getattr(edit, "before", lambda *ignored: None)(run.model, now)
-        run.optimizer.step(closure)
-        for edit in run.slots.weights:
-            edit(run.model, now)
-        run.averaging.update(run.model, now.at(step))
+    curves = Recorder(tmp_path, run.data.task)
+    fit(run, curves, Console(), until=3)
+    curves.close()
     after = list(run.model.parameters())
     assert all(weight.isfinite().all() for weight in after)
     assert any(not torch.equal(a, b) for a, b in zip(before, after))
+    images, targets = run.train.batch(torch.arange(32))
     run.model.eval()
     with torch.no_grad():
-        assert run.tta(run.model, images).shape[1:] == targets.shape
+        predicted = run.tta(run.model, images)
+    assert predicted.isfinite().all() and predicted.shape[1:] == targets.shape  # (views, B, outputs)
 
 
 @pytest.mark.parametrize("name", OFFLINE)

@@ -137,7 +137,9 @@ def test_a_sensible_cross_trains(row, cross):
     try:
         run = cross(*row)
     except ConfigError as error:
-        assert "the fresh model's outputs are not finite (NaN or Inf); try " in str(error) and any(may(*row) for may in OVERFLOWS)
+        assert "the fresh model's outputs are not finite (NaN or Inf); try " in str(error) and any(
+            may(*row) for may in OVERFLOWS
+        )
         return
     images, targets = run.train.batch(torch.arange(16))
     weights = [weight for weight in run.model.parameters() if weight.requires_grad]

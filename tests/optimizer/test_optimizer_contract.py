@@ -10,7 +10,7 @@ from torch import nn
 from torch.testing import assert_close
 
 from trainer.base.errors import ConfigError
-from trainer.config import catalog
+from trainer.config import catalog, schema
 from trainer.config.hydra_context import Invocation
 from trainer.engine import build
 
@@ -18,8 +18,8 @@ OPTIONS = catalog.options("optimizer")
 RULED = [
     (option, key)
     for option in OPTIONS
-    for path, key in catalog.keys(catalog.file("optimizer", option), "optimizer").items()
-    if path.startswith("optimizer.") and key.rule()
+    for path, key in schema.keys(catalog.file("optimizer", option), "optimizer").items()
+    if path.startswith("optimizer.") and key.rule
 ]
 
 
@@ -185,10 +185,10 @@ def test_what_a_yaml_refuses_the_optimizer_refuses(option, key, configuration):
     cfg = configuration(option).copy()
     if not cfg.optimizer._target_.startswith("trainer."):
         return  # torch's classes check what they check
-    kind = int if "whole number" in key.comment or isinstance(key.default, int) else float
+    kind = int if key.rule.whole else float
     for bad in map(kind, (-1, 0, 1, 2)):
         value = [bad, *key.default[1:]] if isinstance(key.default, list) else bad
-        if key.complaint(value) is not None:
+        if key.violation(value) is not None:
             OmegaConf.update(cfg, key.path, value)
             with pytest.raises(ConfigError):
                 build.make_optimizer(cfg, Net(), 64, Invocation())

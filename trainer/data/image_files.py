@@ -42,7 +42,9 @@ class ImageFiles:
             try:
                 image = decode(path, self.size)
             except Exception as error:  # PIL raises many kinds, by format
-                raise DataError(f"{path}: can no longer be read ({error}); the run began with a readable file") from None
+                raise DataError(
+                    f"{path}: can no longer be read ({error}); the run began with a readable file"
+                ) from None
             if image.shape[:2] != self.shape[2:]:
                 now, then = f"{image.shape[1]}x{image.shape[0]}", f"{self.shape[3]}x{self.shape[2]}"
                 raise DataError(f"{path}: is {now} pixels now; the run began with {then}")
@@ -188,7 +190,9 @@ def first_readable(paths: Sequence[str], unreadable: dict[int, str]) -> tuple[in
 
 def none_readable(paths: Sequence[str], unreadable: dict[int, str]) -> DataError:
     """Return the error for a data set without a readable image."""
-    return DataError(f"{paths[0]}: not a readable image ({unreadable[0]}); none of the {len(paths):,} files is readable")
+    return DataError(
+        f"{paths[0]}: not a readable image ({unreadable[0]}); none of the {len(paths):,} files is readable"
+    )
 
 
 def one_line(error: Exception) -> str:

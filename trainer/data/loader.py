@@ -47,7 +47,11 @@ class Loader:
             self.images = read_all(self.images, target_device)
             if self.images.is_floating_point() or self.images.numel() * 4 <= CONVERTED_LIMIT:
                 self.images, self.apply = apply(self.images), None
-        elif self.residency == "host" and isinstance(self.images, LazyImages) and not isinstance(self.images.source, Tensor):
+        elif (
+            self.residency == "host"
+            and isinstance(self.images, LazyImages)
+            and not isinstance(self.images.source, Tensor)
+        ):
             self.images = read_all(self.images, torch.device("cpu"))
         self._crew = Crew(self.images, cores() if workers == "auto" else workers)
         self._stream = (

@@ -28,7 +28,9 @@ class Digits(SplitByFraction):
         require_one_of("all", "a", "b", half=self.half)
         bunch = digits()
         images = torch.from_numpy(bunch.images).float().div(16).unsqueeze(1)
-        return select_half(self.classification(images, torch.tensor(bunch.target), bunch.target_names, "data=digits"), self.half)
+        return select_half(
+            self.classification(images, torch.tensor(bunch.target), bunch.target_names, "data=digits"), self.half
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

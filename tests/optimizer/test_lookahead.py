@@ -5,15 +5,15 @@ import io
 import numpy as np
 import pytest
 import torch
-from stepping import START, gradient, made, settings
+from stepping import START, gradient, make, settings
 from torch import nn
 from torch.testing import assert_close
 
 from trainer.base.errors import ConfigError
 from trainer.config.hydra_context import Invocation
 from trainer.engine import build
-from trainer.optimizer.newton import Newton
 from trainer.optimizer.lookahead import Lookahead
+from trainer.optimizer.newton import Newton
 from trainer.optimizer.ranger import Ranger
 from trainer.optimizer.sam import Sam
 
@@ -247,7 +247,7 @@ def test_ranger_is_radam_on_centralised_gradients_with_lookahead(centralize):
     )
     weights = [tensor(w) for w in starts]
     arriving = iter(series)
-    optimizer = made("ranger", weights, lr=lr, weight_decay=decay, centralize=centralize)
+    optimizer = make("ranger", weights, lr=lr, weight_decay=decay, centralize=centralize)
     step = stepper(optimizer, weights, lambda ws: next(arriving))
     for _ in series:
         step()
@@ -301,7 +301,7 @@ def schedule_free(w, lrs, betas, eps, decay):
 def test_schedule_free_trains_at_y_and_is_scored_at_x():
     lrs = [0.02, 0.05, 0.1, 0.1, 0.08]
     weight = tensor(START)
-    optimizer = made("schedule_free", [weight], betas=[0.8, 0.99], weight_decay=0.2)
+    optimizer = make("schedule_free", [weight], betas=[0.8, 0.99], weight_decay=0.2)
     step = stepper(optimizer, [weight])
     zs = []
     for lr, (y, z, x) in zip(lrs, schedule_free(START, lrs, (0.8, 0.99), 1e-8, 0.2)):
@@ -320,12 +320,12 @@ def test_schedule_free_trains_at_y_and_is_scored_at_x():
 
 def test_schedule_free_goes_on_bit_for_bit_from_a_checkpoint_made_where_it_is_scored():
     weight = tensor(START)
-    optimizer = made("schedule_free", [weight])
+    optimizer = make("schedule_free", [weight])
     step = stepper(optimizer, [weight])
     for _ in range(4):
         step()
     optimizer.eval()
-    other = made("schedule_free", [resumed := weight.detach().clone().requires_grad_()])
+    other = make("schedule_free", [resumed := weight.detach().clone().requires_grad_()])
     other.load_state_dict(reloaded(optimizer.state_dict()))
     for each in (optimizer, other):
         each.train()
@@ -336,7 +336,7 @@ def test_schedule_free_goes_on_bit_for_bit_from_a_checkpoint_made_where_it_is_sc
 
 def test_schedule_free_leaves_the_weights_of_an_update_without_a_rate():
     weight = tensor(START)
-    optimizer = made("schedule_free", [weight])
+    optimizer = make("schedule_free", [weight])
     optimizer.param_groups[0]["lr"] = 0.0
     stepper(optimizer, [weight])()
     optimizer.eval()
@@ -345,7 +345,7 @@ def test_schedule_free_leaves_the_weights_of_an_update_without_a_rate():
 
 def test_lookahead_around_schedule_free_rests_and_comes_back():
     weight = tensor(START)
-    optimizer = Lookahead([weight], lambda params: made("schedule_free", params), k=2)
+    optimizer = Lookahead([weight], lambda params: make("schedule_free", params), k=2)
     step = stepper(optimizer, [weight])
     for _ in range(3):
         step()

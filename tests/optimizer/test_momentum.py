@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
-from stepping import GRADIENTS, START, STEPS, given, gradient, made, trajectory, updates
+from stepping import GRADIENTS, START, STEPS, displacements, gradient, make, replay, trajectory
 from torch.testing import assert_close
 
 from trainer.config.catalog import file
@@ -75,7 +75,7 @@ def test_five_steps_are_the_papers(name, paper, numbers):
 @pytest.mark.parametrize("name", ["momentum", "momentum_velocity"])
 def test_momentums_updates_are_the_decayed_sums_of_gradients(name):
     g1, g2, g3, _, g5 = GRADIENTS
-    u1, u2, u3, _, u5 = updates(name, given(GRADIENTS)) / 0.05
+    u1, u2, u3, _, u5 = displacements(name, replay(GRADIENTS)) / 0.05
     assert_close(u1, -g1, **EXACT)
     assert_close(u2, -0.9 * g1 - g2, **EXACT)
     assert_close(u3, -0.81 * g1 - 0.9 * g2 - g3, **EXACT)
@@ -85,12 +85,12 @@ def test_momentums_updates_are_the_decayed_sums_of_gradients(name):
 @pytest.mark.parametrize("name", ["momentum", "momentum_velocity", "nesterov"])
 def test_momentum_is_the_share_of_the_velocity_kept(name):
     """After one gradient and then none, each step is this share of the last."""
-    found = updates(name, given([GRADIENTS[0], *np.zeros((4, 3))]), momentum=0.5)
+    found = displacements(name, replay([GRADIENTS[0], *np.zeros((4, 3))]), momentum=0.5)
     assert_close(found[2:] / found[1:-1], np.full((3, 3), 0.5), **EXACT)
 
 
 def test_the_two_forms_of_momentum_part_where_the_rate_changes():
-    outside, inside = (updates(name, given(GRADIENTS), lrs=HALVED) for name in ("momentum", "momentum_velocity"))
+    outside, inside = (displacements(name, replay(GRADIENTS), lrs=HALVED) for name in ("momentum", "momentum_velocity"))
     for t, lr in enumerate(HALVED):
         ages = range(t, -1, -1)
         assert_close(
@@ -105,14 +105,14 @@ def test_the_two_forms_of_momentum_part_where_the_rate_changes():
 
 def test_momentum_keeps_going_at_a_rate_of_zero_only_where_the_velocity_holds_the_rate():
     lrs = [0.05, 0.0]
-    assert_close(updates("momentum", given(GRADIENTS), steps=2, lrs=lrs)[1], np.zeros(3), **EXACT)
+    assert_close(displacements("momentum", replay(GRADIENTS), steps=2, lrs=lrs)[1], np.zeros(3), **EXACT)
     assert_close(
-        updates("momentum_velocity", given(GRADIENTS), steps=2, lrs=lrs)[1], -0.9 * 0.05 * GRADIENTS[0], **EXACT
+        displacements("momentum_velocity", replay(GRADIENTS), steps=2, lrs=lrs)[1], -0.9 * 0.05 * GRADIENTS[0], **EXACT
     )
 
 
 def test_dampening_leaves_out_a_share_of_every_gradient_but_the_first():
-    u = updates("momentum", given(GRADIENTS), steps=2, dampening=0.25) / 0.05
+    u = displacements("momentum", replay(GRADIENTS), steps=2, dampening=0.25) / 0.05
     assert_close(u, np.array([-GRADIENTS[0], -0.9 * GRADIENTS[0] - 0.75 * GRADIENTS[1]]), **EXACT)
 
 
@@ -129,7 +129,7 @@ def test_momentum_anneals_in_stages_from_a_half(limit, stages):
     for m, g in zip(paper, gradients):
         v = m * v + g
         expected.append(-0.05 * v)
-    found = updates("momentum", given(gradients), steps=12, momentum=limit, anneal=2)
+    found = displacements("momentum", replay(gradients), steps=12, momentum=limit, anneal=2)
     assert_close(found, np.array(expected), **EXACT)
 
 
@@ -141,11 +141,11 @@ def test_a_resumed_run_anneals_on():
 
     gradients = np.random.default_rng(1).normal(size=(8, 3))
     through, before = (torch.tensor(START, requires_grad=True) for _ in range(2))
-    stepped(made("momentum", [through], anneal=2), through, gradients)
-    first = made("momentum", [before], anneal=2)
+    stepped(make("momentum", [through], anneal=2), through, gradients)
+    first = make("momentum", [before], anneal=2)
     stepped(first, before, gradients[:5])
     after = before.detach().clone().requires_grad_()
-    second = made("momentum", [after], anneal=2)
+    second = make("momentum", [after], anneal=2)
     second.load_state_dict(first.state_dict())
     stepped(second, after, gradients[5:])
     assert torch.equal(through, after)
@@ -154,7 +154,9 @@ def test_a_resumed_run_anneals_on():
 def test_nesterov_looks_one_step_ahead():
     g1, g2 = GRADIENTS[:2]
     assert_close(
-        updates("nesterov", given(GRADIENTS), steps=2) / 0.05, np.array([-1.9 * g1, -0.81 * g1 - 1.9 * g2]), **EXACT
+        displacements("nesterov", replay(GRADIENTS), steps=2) / 0.05,
+        np.array([-1.9 * g1, -0.81 * g1 - 1.9 * g2]),
+        **EXACT,
     )
 
 
@@ -169,7 +171,7 @@ def test_an_l2_penalty_is_weight_decay_for_plain_descent():
 
 def test_momentum_breaks_the_equality_of_an_l2_penalty_and_weight_decay():
     """The second step carries m times the first step's penalty along, which decay does not."""
-    arriving = given(GRADIENTS)
+    arriving = replay(GRADIENTS)
     penalised = trajectory("momentum", lambda w: arriving(w) + 0.2 * w, steps=2)
     g1, g2 = GRADIENTS[:2]
     w1 = START - 0.05 * (g1 + 0.2 * START)
@@ -191,12 +193,12 @@ def test_momentum_breaks_the_equality_of_an_l2_penalty_and_weight_decay():
 )
 def test_numbers_out_of_range_are_refused(name, field, value, message):
     with pytest.raises(ValueError, match=message):
-        made(name, [torch.ones(1, requires_grad=True)], **{field: value})
+        make(name, [torch.ones(1, requires_grad=True)], **{field: value})
 
 
 def minimise(function, start, updates):
     weight = torch.tensor(start, dtype=torch.float64, requires_grad=True)
-    optimizer = made("lbfgs", [weight])
+    optimizer = make("lbfgs", [weight])
 
     def closure():
         optimizer.zero_grad()

@@ -5,7 +5,7 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
-from stepping import GRADIENTS, START, STEPS, given, gradient, made, settings, trajectory, updates
+from stepping import GRADIENTS, START, STEPS, displacements, gradient, make, replay, settings, trajectory
 from torch.testing import assert_close
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # both sides in float64, weights near 1
@@ -150,7 +150,7 @@ def test_ten_steps_are_the_papers(paper, numbers):
 def test_adams_first_step_whatever_the_gradients_size(name, multiple, size):
     """The learning rate with the correction, 3.16 times that without."""
     signs = np.array([1.0, -1.0, 1.0])
-    first = updates(name, lambda w: size * signs, steps=1, eps=1e-12)[0]
+    first = displacements(name, lambda w: size * signs, steps=1, eps=1e-12)[0]
     assert_close(-first, multiple * 1e-3 * signs, rtol=1e-7, atol=0)  # eps is at most 1e-12 / (0.0316 1e-3) of the root
 
 
@@ -164,7 +164,7 @@ def test_weights_stand_still_where_the_gradient_is_zero(name):
 @pytest.mark.parametrize("name", ["adam", "adam_uncorrected"])
 def test_adams_means_forget_a_large_gradient(name):
     gradients = np.array([[100.0, -2.0, 3.0], [1.0, 0.1, -3.0], [-1.0, 0.1, 3.0]])
-    found = updates(name, given(gradients), steps=3)
+    found = displacements(name, replay(gradients), steps=3)
     for t in range(3):
         seen, age = gradients[: t + 1], np.arange(t, -1, -1)
         corrected = name == "adam"
@@ -181,23 +181,23 @@ def test_adams_means_forget_a_large_gradient(name):
 
 def test_an_l2_penalty_in_adam_is_not_weight_decay():
     """Without any other gradient the penalty moves every weight by lr, however weak and small; decay in proportion to the weight."""
-    penalised = updates("adam", lambda w: 0.01 * w, steps=1)[0]
+    penalised = displacements("adam", lambda w: 0.01 * w, steps=1)[0]
     assert_close(penalised, -1e-3 * np.sign(START), rtol=1e-5, atol=0)  # eps is 1e-8 / (0.01 0.5) of the root
     assert_close(
-        updates("adamw", lambda w: np.zeros(3), steps=1)[0], -1e-3 * 0.01 * START, rtol=1e-9, atol=0
+        displacements("adamw", lambda w: np.zeros(3), steps=1)[0], -1e-3 * 0.01 * START, rtol=1e-9, atol=0
     )  # differences of float64 weights
 
 
 def test_adamw_leaves_a_group_without_decay_alone():
     weight, bias = (torch.ones(1, requires_grad=True) for _ in range(2))
-    optimizer = made("adamw", [{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}])
+    optimizer = make("adamw", [{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}])
     weight.grad, bias.grad = torch.zeros(1), torch.zeros(1)
     optimizer.step()
     assert weight.item() == pytest.approx(1 - 1e-5, abs=1e-7) and bias.item() == 1  # float32 near 1
 
 
 def test_adagrads_steps_decay_to_zero():
-    sizes = np.abs(updates("adagrad", lambda w: np.ones(3), steps=100))
+    sizes = np.abs(displacements("adagrad", lambda w: np.ones(3), steps=100))
     assert_close(
         sizes, 0.01 / np.sqrt(np.arange(1, 101))[:, None] * np.ones(3), rtol=1e-6, atol=0
     )  # eps is 1e-7 of the root
@@ -206,8 +206,8 @@ def test_adagrads_steps_decay_to_zero():
 def test_adagrad_damps_the_steep_direction_and_speeds_up_the_flat_one():
     """On (100 x^2 + y^2) / 2 from (1, 1) both weights take the same path, where descent is 100 times as fast along x."""
     curvature = np.array([100.0, 1.0])
-    adaptive = updates("adagrad", lambda w: curvature * w, start=[1.0, 1.0], steps=20)
-    plain = updates("sgd", lambda w: curvature * w, start=[1.0, 1.0], steps=1, lr=1e-3)[0]
+    adaptive = displacements("adagrad", lambda w: curvature * w, start=[1.0, 1.0], steps=20)
+    plain = displacements("sgd", lambda w: curvature * w, start=[1.0, 1.0], steps=1, lr=1e-3)[0]
     assert plain[0] / plain[1] == pytest.approx(100, rel=1e-9)
     assert_close(adaptive[:, 0], adaptive[:, 1], rtol=1e-5, atol=0)  # but for eps, 1e-7 of the flat root
     assert (adaptive[:, 0] < 0).all()
@@ -218,31 +218,31 @@ def test_lion_steps_by_the_sign_of_a_mean_that_counts_the_new_gradient_more_than
     for g in gradients:
         signs.append(-np.sign(0.9 * m + 0.1 * g))
         m = 0.99 * m + 0.01 * g
-    found = updates("lion", given(gradients), steps=200, weight_decay=0.0)
+    found = displacements("lion", replay(gradients), steps=200, weight_decay=0.0)
     assert_close(found, 1e-4 * np.array(signs), rtol=1e-9, atol=0)  # differences of float64 weights near 1
 
 
 def test_adam_uncorrected_takes_other_means():
     g1, g2 = GRADIENTS[:2]
-    second = updates("adam_uncorrected", given(GRADIENTS), steps=2, betas=[0.5, 0.75], eps=0.1, lr=0.2)[1]
+    second = displacements("adam_uncorrected", replay(GRADIENTS), steps=2, betas=[0.5, 0.75], eps=0.1, lr=0.2)[1]
     expected = -0.2 * (0.25 * g1 + 0.5 * g2) / (np.sqrt(0.1875 * g1**2 + 0.25 * g2**2) + 0.1)
     assert_close(second, expected, **EXACT)
 
 
 def test_lion_moves_every_weight_by_the_rate():
     assert_close(
-        np.abs(updates("lion", given(GRADIENTS), weight_decay=0.0)), np.full((STEPS, 3), 1e-4), rtol=1e-9, atol=0
+        np.abs(displacements("lion", replay(GRADIENTS), weight_decay=0.0)), np.full((STEPS, 3), 1e-4), rtol=1e-9, atol=0
     )  # float64
 
 
 @pytest.mark.parametrize("field", ["lr", "eps"])
 def test_adam_uncorrected_refuses_zero(field):
     with pytest.raises(ValueError, match=f"{field} must be > 0, got 0.0"):
-        made("adam_uncorrected", [torch.ones(1, requires_grad=True)], **{field: 0.0})
+        make("adam_uncorrected", [torch.ones(1, requires_grad=True)], **{field: 0.0})
 
 
 @pytest.mark.parametrize("name", ["adam_uncorrected", "lamb"])
 @pytest.mark.parametrize("betas", [[1.0, 0.999], [0.9, -0.1]])
 def test_betas_out_of_range_are_refused(name, betas):
     with pytest.raises(ValueError, match=r"betas must be in \[0, 1\), got"):
-        made(name, [torch.ones(1, requires_grad=True)], betas=betas)
+        make(name, [torch.ones(1, requires_grad=True)], betas=betas)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from stepping import START, given, gradient, made, trajectory, updates
+from stepping import START, displacements, gradient, make, replay, trajectory
 from torch.testing import assert_close
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # both sides in float64, weights near 1
@@ -68,7 +68,7 @@ def lamb(w, series, decay, b1=0.9, b2=0.999, eps=1e-6):
 )
 def test_five_steps_of_every_tensor_are_the_papers(paper, keys):
     params = tensors(WEIGHTS)
-    found = walk(made(paper.__name__, grouped(params), weight_decay=DECAY, **keys), params, SERIES, LRS)
+    found = walk(make(paper.__name__, grouped(params), weight_decay=DECAY, **keys), params, SERIES, LRS)
     for layer, (start, decay) in enumerate(zip(WEIGHTS, [DECAY, DECAY, 0.0])):
         expected = list(
             paper(start, [(lr, gradients[layer]) for lr, gradients in zip(LRS, SERIES)], decay, *spread(keys))
@@ -83,7 +83,7 @@ def spread(keys):
 def test_lars_moves_a_layer_by_its_share_whatever_the_gradients_size():
     for size in (1e-4, 1.0, 1e4):
         params = tensors(WEIGHTS)
-        (moved,) = walk(made("lars", params, weight_decay=0.0), params, [[size * g for g in SERIES[0]]], [0.1])
+        (moved,) = walk(make("lars", params, weight_decay=0.0), params, [[size * g for g in SERIES[0]]], [0.1])
         for before, after in zip(WEIGHTS, moved):
             assert np.linalg.norm(after - before) == pytest.approx(
                 0.1 * 0.02 * np.linalg.norm(before), rel=1e-9
@@ -92,7 +92,7 @@ def test_lars_moves_a_layer_by_its_share_whatever_the_gradients_size():
 
 def test_lamb_moves_a_layer_by_the_rate_times_its_norm():
     params, before = tensors(WEIGHTS), WEIGHTS
-    for lr, after in zip(LRS, walk(made("lamb", grouped(params)), params, SERIES, LRS)):
+    for lr, after in zip(LRS, walk(make("lamb", grouped(params)), params, SERIES, LRS)):
         for old, new in zip(before, after):
             assert np.linalg.norm(new - old) == pytest.approx(lr * np.linalg.norm(old), rel=1e-9)  # float64
         before = after
@@ -102,7 +102,7 @@ def test_lamb_moves_a_layer_by_the_rate_times_its_norm():
 def test_a_layer_that_starts_at_zero_takes_the_plain_step(name, first):
     """LARS then is SGD, and LAMB Adam, whose first step is the sign."""
     param = torch.zeros(3, 2, dtype=torch.float64, requires_grad=True)
-    (moved,) = walk(made(name, [param], weight_decay=0.0), [param], [[SERIES[0][0]]], [0.1])
+    (moved,) = walk(make(name, [param], weight_decay=0.0), [param], [[SERIES[0][0]]], [0.1])
     assert_close(
         moved[0], -0.1 * first(SERIES[0][0]), rtol=1e-4, atol=0
     )  # LAMB's eps is 1e-6 of a gradient that is 0.05 or more
@@ -111,7 +111,7 @@ def test_a_layer_that_starts_at_zero_takes_the_plain_step(name, first):
 @pytest.mark.parametrize("name", ["lars", "lamb"])
 def test_a_layer_without_gradient_or_decay_stands_still(name):
     param = torch.ones(3, dtype=torch.float64, requires_grad=True)
-    (moved,) = walk(made(name, [param], weight_decay=0.0), [param], [[np.zeros(3)]], [0.1])
+    (moved,) = walk(make(name, [param], weight_decay=0.0), [param], [[np.zeros(3)]], [0.1])
     assert_close(moved[0], np.ones(3), rtol=0, atol=0)
 
 
@@ -136,7 +136,7 @@ def leader(start, gradients, lrs, beta=1.0, l1=0.0, l2=0.0):
 @pytest.mark.parametrize("lrs", [[0.1] * 5, LRS], ids=["constant", "schedule"])
 def test_ftrl_follows_the_leader(l1, l2, lrs):
     gradients = np.array([g[0].ravel()[:3] for g in SERIES])
-    found = trajectory("ftrl", given(gradients), lrs=lrs, l1_strength=l1, l2_strength=l2)
+    found = trajectory("ftrl", replay(gradients), lrs=lrs, l1_strength=l1, l2_strength=l2)
     assert_close(found, np.array(list(leader(START, gradients, lrs, l1=l1, l2=l2))), **EXACT)
 
 
@@ -156,7 +156,9 @@ def algorithm(gradients, alpha, beta, l1, l2):
 @pytest.mark.parametrize(("beta", "l1", "l2"), [(1.0, 0.0, 0.0), (0.5, 0.7, 0.2)])
 def test_ftrl_from_zero_is_the_algorithm_as_printed(beta, l1, l2):
     gradients = np.random.default_rng(3).normal(size=(30, 3))
-    found = trajectory("ftrl", given(gradients), start=np.zeros(3), steps=30, beta=beta, l1_strength=l1, l2_strength=l2)
+    found = trajectory(
+        "ftrl", replay(gradients), start=np.zeros(3), steps=30, beta=beta, l1_strength=l1, l2_strength=l2
+    )
     assert_close(found, np.array(list(algorithm(gradients, 0.1, beta, l1, l2))), **EXACT)
     assert ((found == 0).any() and (found != 0).any()) or not l1
 
@@ -174,7 +176,7 @@ def test_ftrl_without_penalties_is_adagrad():
 
 def test_ftrl_stands_still_without_gradient_also_when_the_rate_changes_or_is_zero():
     gradients = [np.ones(3), *[np.zeros(3)] * 3, np.ones(3)]
-    moved = updates("ftrl", given(gradients), lrs=[0.1, 0.01, 10.0, 0.0, 0.0])
+    moved = displacements("ftrl", replay(gradients), lrs=[0.1, 0.01, 10.0, 0.0, 0.0])
     assert_close(
         moved[1:], np.zeros((4, 3)), rtol=0, atol=1e-11
     )  # z is rounded to 1e-16 of w / 0.01, and divided by 1 / 10
@@ -203,4 +205,4 @@ def test_ftrl_keeps_a_weight_exactly_zero_until_its_gradients_add_up_to_the_pena
 )
 def test_numbers_out_of_range_are_refused(name, field, rule, bad):
     with pytest.raises(ValueError, match=f"{field} must be {rule}, got {bad}"):
-        made(name, [torch.ones(1, requires_grad=True)], **{field: bad})
+        make(name, [torch.ones(1, requires_grad=True)], **{field: bad})

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import fractional_matrix_power
-from stepping import made
+from stepping import make
 from torch import nn
 from torch.testing import assert_close
 
@@ -82,7 +82,7 @@ def test_muon_is_its_authors_on_hidden_matrices_and_adamw_on_the_rest(nesterov):
         {"params": [w for w in weights if w.dim() > 1]},
         {"params": [w for w in weights if w.dim() == 1], "weight_decay": 0.0},
     ]
-    seen = walk(made("muon", groups, lr=0.1, weight_decay=0.3, adamw_lr=0.01, nesterov=nesterov), weights, series)
+    seen = walk(make("muon", groups, lr=0.1, weight_decay=0.3, adamw_lr=0.01, nesterov=nesterov), weights, series)
     rest = tensors([starts[1], starts[5]])
     adamw = torch.optim.AdamW(
         [{"params": rest[1:], "weight_decay": 0.3}, {"params": rest[:1], "weight_decay": 0.0}],
@@ -102,7 +102,7 @@ def test_muon_is_torchs_on_matrices():
     starts, series = draws((6, 4), (2, 3)), [draws((6, 4), (2, 3), seed=seed) for seed in range(1, STEPS + 1)]
     ours, theirs = tensors(starts), tensors(starts)
     ours, theirs = (
-        walk(made("muon", ours, lr=0.1), ours, series),
+        walk(make("muon", ours, lr=0.1), ours, series),
         walk(torch.optim.Muon(theirs[:1], lr=0.1, weight_decay=0.0), theirs[:1], series),
     )
     # torch iterates in bfloat16: the quintic's slope, 3.4 at most, to the fifth on errors of 2^-9, in steps of 0.1 * 1.2
@@ -124,7 +124,7 @@ def test_newton_schulz_brings_singular_values_near_one_and_keeps_the_vectors():
 def test_muon_of_a_zero_gradient_stands_still():
     starts = draws((3, 2), (2, 2))
     weights = tensors(starts)
-    seen = walk(made("muon", weights), weights, [[np.zeros((3, 2)), np.zeros((2, 2))]])
+    seen = walk(make("muon", weights), weights, [[np.zeros((3, 2)), np.zeros((2, 2))]])
     for before, after in zip(starts, seen[0]):
         assert_close(after, before, rtol=0, atol=0)
 
@@ -140,7 +140,7 @@ def test_muons_parts_keep_rates_of_their_own_and_the_last_layer_is_adamws(compos
 def test_muon_gives_a_single_layer_to_adamw():
     starts, series = draws((2, 3), (2,)), [draws((2, 3), (2,), seed=seed) for seed in range(1, 4)]
     ours, theirs = tensors(starts), tensors(starts)
-    ours = walk(made("muon", ours, adamw_lr=0.01), ours, series)
+    ours = walk(make("muon", ours, adamw_lr=0.01), ours, series)
     theirs = walk(torch.optim.AdamW(theirs, lr=0.01, betas=(0.9, 0.95), eps=1e-10, weight_decay=0.0), theirs, series)
     for a, b in zip(ours[-1], theirs[-1]):
         assert_close(a, b, **EXACT)
@@ -183,7 +183,7 @@ def test_five_steps_of_shampoo_are_the_papers(shape, sides, every):
     (start,), series = draws(shape), [draws(shape, seed=seed) for seed in range(1, STEPS + 1)]
     weights = tensors([start])
     seen = walk(
-        made("shampoo", weights, lr=0.1, momentum=0.7, eps=1e-2, update_every=every, max_size=6), weights, series
+        make("shampoo", weights, lr=0.1, momentum=0.7, eps=1e-2, update_every=every, max_size=6), weights, series
     )
     paper = shampoo(start, [row[0] for row in series], 0.1, 0.7, 1e-2, every, sides)
     assert_close(
@@ -195,7 +195,7 @@ def test_shampoos_first_step_is_the_gradients_orthogonal_part():
     """L^(-1/4) G R^(-1/4) with L = G G^T and R = G^T G is U V^T."""
     (g,) = draws((4, 4))
     weights = tensors([np.zeros((4, 4))])
-    after = walk(made("shampoo", weights, lr=1.0, eps=1e-12), weights, [[g]])[0][0]
+    after = walk(make("shampoo", weights, lr=1.0, eps=1e-12), weights, [[g]])[0][0]
     u, _, vt = np.linalg.svd(g)
     assert_close(after, -u @ vt, rtol=0, atol=1e-6)  # eps = 1e-12 beside squared singular values above 1e-3
 
@@ -223,7 +223,7 @@ def test_six_steps_of_soap_are_the_papers(every):
     (start,), series = draws((3, 4)), [draws((3, 4), seed=seed) for seed in range(1, 7)]
     weights = tensors([start])
     seen = walk(
-        made("soap", weights, lr=0.05, betas=[0.8, 0.9], weight_decay=0.1, precondition_frequency=every),
+        make("soap", weights, lr=0.05, betas=[0.8, 0.9], weight_decay=0.1, precondition_frequency=every),
         weights,
         series,
     )
@@ -236,7 +236,7 @@ def test_six_steps_of_soap_are_the_papers(every):
 def test_soap_is_adam_on_vectors_after_its_first_look():
     (start,), series = draws((4,)), [draws((4,), seed=seed) for seed in range(1, 5)]
     ours, theirs = tensors([start]), tensors([start])
-    ours = walk(made("soap", ours, lr=0.05), ours, series)
+    ours = walk(make("soap", ours, lr=0.05), ours, series)
     theirs = walk(torch.optim.Adam(theirs, lr=0.05, betas=(0.95, 0.95), eps=1e-8), theirs, series[1:])
     assert_close(ours[0][0], start, rtol=0, atol=0)
     # eps stands beside the root of the uncorrected mean square: 1e-8 of 0.2
@@ -253,7 +253,7 @@ def test_a_gpu_steps_as_the_processor_does(name):
             torch.tensor(start, dtype=torch.float32, device=device, requires_grad=True) for start in draws(*shapes)
         ]
         targets = [torch.tensor(target, dtype=torch.float32, device=device) for target in draws(*shapes, seed=1)]
-        optimizer = made(name, weights)
+        optimizer = make(name, weights)
 
         def closure():
             optimizer.zero_grad()

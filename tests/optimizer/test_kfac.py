@@ -6,15 +6,15 @@ import math
 import numpy as np
 import pytest
 import torch
-from stepping import made
+from stepping import make
 from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 from torch.testing import assert_close
 
 from trainer.base.errors import ConfigError
 from trainer.engine.build import build_run
-from trainer.optimizer.kfac import Kfac
 from trainer.optimizer.bfgs import Bfgs
+from trainer.optimizer.kfac import Kfac
 from trainer.optimizer.lbfgs import Lbfgs
 from trainer.optimizer.newton import Newton
 from trainer.optimizer.sam import Sam
@@ -243,7 +243,7 @@ def test_bfgs_stays_where_nothing_is_lower_and_forgets_its_estimate():
 def test_lbfgs_takes_groups_as_one_and_is_torchs(search):
     a, b, whole = parameter([-1.2]), parameter([1.0]), parameter([-1.2, 1.0])
     keys = {"max_iter": 7, "max_eval": 12, "history_size": 2, "line_search_fn": search}
-    ours = made("lbfgs", [{"params": [a]}, {"params": [b]}], **keys)
+    ours = make("lbfgs", [{"params": [a]}, {"params": [b]}], **keys)
     theirs = torch.optim.LBFGS([whole], **keys)
     for _ in range(2):
         ours.step(closure_of(lambda: rosenbrock(torch.cat([a, b])) / 1000, [a, b]))
