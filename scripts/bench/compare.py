@@ -2,8 +2,8 @@
 
     python scripts/bench/compare.py [--runs 1000] [--epochs 30] [--sample 50] [--rounds 3] [--folder DIR]
 
-A few real runs of the program on digits, copied with other seeds, words and figures: 10 seeds a setting. Every copy has
-the text files and the event files of a run. The whole is a process of its own, from the shell to the last line. The
+A few real runs of the program on digits, copied with other seeds, overrides and scores: 10 seeds a setting. Every copy
+has the text files and the event files of a run. The whole is a process of its own, from the shell to the last line. The
 event reader is tensorboard.backend.event_processing.event_accumulator with its usual limits, on every event file of a
 sample of the runs, its import not counted; its time is scaled to all runs. --folder keeps the runs, and takes those
 that are there.
@@ -34,19 +34,23 @@ TEXTS = (
 )  # in the order in which a run writes them
 
 
-def train(*words: str, folder: Path) -> None:
-    """`train` in a process of its own."""
+def train(*overrides: str, folder: Path) -> None:
+    """Run `train` in a process of its own."""
     environment = {**os.environ, "PYTHONPATH": str(HOME), "MPLCONFIGDIR": str(folder / "matplotlib")}
     subprocess.run(
-        [sys.executable, "-m", "trainer", *words], cwd=folder, env=environment, stdout=subprocess.DEVNULL, check=True
+        [sys.executable, "-m", "trainer", *overrides],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        check=True,
     )
 
 
 def make(folder: Path, count: int, epochs: int) -> list[Path]:
-    """The runs: real ones in `real/`, their copies in `runs/`."""
+    """Make the runs, real ones in `real/` and copies in `runs/`, and return the copies."""
     if not (folder / "real").is_dir():
-        words = ("model=mlp", f"epochs={epochs}", "optimizer.lr=0.001", "threads=1", "device=cpu", "output=real")
-        train("-m", f"optimizer={','.join(OPTIMIZERS)}", *words, folder=folder)
+        settings = ("model=mlp", f"epochs={epochs}", "optimizer.lr=0.001", "threads=1", "device=cpu", "output=real")
+        train("-m", f"optimizer={','.join(OPTIMIZERS)}", *settings, folder=folder)
     real = sorted(path.parent for path in (folder / "real").rglob("summary.json"))
     draw = random.Random(0)
     copies = [folder / "runs" / f"{number:05}" for number in range(count)]
@@ -58,7 +62,7 @@ def make(folder: Path, count: int, epochs: int) -> list[Path]:
 
 
 def change(run: Path, copy: Path, lr: float, seed: int, draw: random.Random) -> None:
-    """Copy a run as if it had had another rate and seed: its words, its configuration and a shift of every score."""
+    """Copy a run as if it had had another rate and seed: its overrides, configuration and a shift of every score."""
     texts = {name: (run / name).read_text() for name in TEXTS}
     texts["config.yaml"] = (
         texts["config.yaml"].replace("seed: 0\n", f"seed: {seed}\n", 1).replace("lr: 0.001\n", f"lr: {lr}\n", 1)
@@ -85,19 +89,19 @@ def change(run: Path, copy: Path, lr: float, seed: int, draw: random.Random) -> 
 
 
 def timed(call: Callable[[], object]) -> tuple[float, float]:
-    """Seconds on the clock and of the processor, that of child processes included."""
+    """Return the seconds on the clock and of the processor, that of child processes included."""
     begun, computed = time.perf_counter(), sum(os.times()[:4])
     call()
     return time.perf_counter() - begun, sum(os.times()[:4]) - computed
 
 
 def parts(folder: Path) -> dict[str, float]:
-    """Seconds of each part of a comparison in this process; the first that draws imports matplotlib."""
+    """Return the seconds of each part of a comparison in this process; the first that draws imports matplotlib."""
     sys.path.insert(0, str(HOME))
     from rich.console import Console as Terminal
 
     from trainer.compare import plot, table
-    from trainer.compare.ranking import differences, ranked
+    from trainer.compare.ranking import differences, rank
     from trainer.compare.record import find, read
     from trainer.rundir.console import Console
 
@@ -111,14 +115,14 @@ def parts(folder: Path) -> dict[str, float]:
     lap("find")
     records = [read(directory) for directory in directories]
     lap("read")
-    ranking = ranked(records)
+    ranking = rank(records)
     lap("rank")
     console = Console()
     with open(os.devnull, "w") as nowhere:
         console.terminal = Terminal(file=nowhere, width=120)
-        table.say(ranking, console)
+        table.print_ranking(ranking, console)
     lap("print")
-    table.write_csv([*table.figures(ranking)], folder / "ranking.csv")
+    table.write_csv([*table.csv_rows(ranking)], folder / "ranking.csv")
     lap("ranking.csv")
     (folder / "ranking.md").write_text("\n".join(table.markdown(ranking)))
     lap("ranking.md")
@@ -130,7 +134,7 @@ def parts(folder: Path) -> dict[str, float]:
 
 
 def by_tensorboard(runs: list[Path]) -> None:
-    """Every point of the runs, as TensorBoard reads them."""
+    """Read every point of the runs, as TensorBoard does."""
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     for run in runs:

@@ -2,10 +2,9 @@
 
     python scripts/bench/sweep.py [--jobs 20] [--long 8] [--seconds 10] [--pairs 3]
 
-First: short jobs on digits in one sweep, the same as commands of their own, and one of them within this process as the
-time that must be spent; the rest of the sweep's time, less one start and what Hydra takes to compose each job, is
-overhead. Then: `--long` jobs of about `--seconds` each, in turn and by joblib with as many processes as there are
-cores, one thread a job.
+First: short jobs on digits in one sweep, and the same as commands of their own. A further job of the sweep costs its
+training, Hydra's time to compose it, and overhead. Then: `--long` jobs of about `--seconds` each, in turn and by joblib
+with as many processes as there are cores, one thread a job.
 """
 
 import argparse
@@ -34,12 +33,12 @@ def timed(arguments: list[str], folder: str) -> float:
 
 
 def seconds(folder: str, name: str) -> float:
-    """What the jobs of a sweep say they took, from the first update to the last score."""
+    """Return the seconds of all jobs of a sweep, from the first step to the last evaluation."""
     return sum(json.loads(path.read_text())["seconds"] for path in Path(folder, name).glob("*/summary.json"))
 
 
 def composing(count: int) -> float:
-    """What Hydra takes to compose a job, by itself."""
+    """Return the seconds that Hydra takes to compose a job."""
     from hydra import compose, initialize_config_dir
 
     from trainer.config import catalog
@@ -71,15 +70,15 @@ def main() -> None:
             f"{count} processes {apart:.1f} s: {apart / one:.1f} times"
         )
         print(
-            f"a job more takes {each * 1e3:.0f} ms: {working * 1e3:.0f} of training, "
+            f"a further job takes {each * 1e3:.0f} ms: {working * 1e3:.0f} of training, "
             f"{compose * 1e3:.0f} for Hydra to compose it, {(each - working - compose) * 1e3:.0f} of overhead"
         )
         epochs = max(1, round(8 * arguments.seconds / working))
-        words = ["-m", *SHORT, f"epochs={epochs}", f"seed=range({arguments.long})"]
+        overrides = ["-m", *SHORT, f"epochs={epochs}", f"seed=range({arguments.long})"]
         ratios = []
         for pair in range(arguments.pairs):
-            turn = timed([*words, f"hydra.sweep.dir=turn{pair}"], folder)
-            beside = timed([*words, f"hydra.sweep.dir=beside{pair}", "hydra/launcher=joblib"], folder)
+            turn = timed([*overrides, f"hydra.sweep.dir=turn{pair}"], folder)
+            beside = timed([*overrides, f"hydra.sweep.dir=beside{pair}", "hydra/launcher=joblib"], folder)
             ratios.append(turn / beside)
             each = [seconds(folder, f"{name}{pair}") / arguments.long for name in ("turn", "beside")]
             print(
