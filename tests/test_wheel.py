@@ -28,7 +28,10 @@ def installed(tmp_path_factory):
 
 
 def call(installed, cwd, *arguments):
-    code = "import sys, trainer.cli.main; sys.argv[0] = 'train'; print(trainer.cli.main.__file__, file=sys.stderr); trainer.cli.main.main()"
+    code = (
+        "import sys, trainer.cli.main; sys.argv[0] = 'train'; "
+        "print(trainer.cli.main.__file__, file=sys.stderr); trainer.cli.main.main()"
+    )
     environment = {**os.environ, "PYTHONPATH": str(installed)}
     return subprocess.run(
         [sys.executable, "-c", code, *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=300

@@ -68,7 +68,7 @@ def test_r2_is_one_minus_error_over_spread(sizes, outputs_wide, mean, draws):
     targets = (mean + draws.normal(size=(n, outputs_wide)) * [1, 2, 5][:outputs_wide]).astype(np.float32)
     outputs = targets + draws.normal(size=targets.shape).astype(np.float32)
     tally = gathered("regression", np.zeros(n, np.float32), outputs, targets, sizes)
-    # variance_weighted: errors and spreads of all outputs are summed before they are divided. Squares near 1e6 in float64 leave 1e-9.
+    # variance_weighted: the sums of all outputs are divided. Squares near 1e6 in float64 leave 1e-9.
     expected = r2_score(targets.astype(np.float64), outputs.astype(np.float64), multioutput="variance_weighted")
     assert tally.means(tally.pop_sums())["r2"] == pytest.approx(expected, rel=1e-7, abs=1e-7)
 

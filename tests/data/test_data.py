@@ -84,10 +84,10 @@ def test_samples_of_tables_keep_their_targets_and_classes_their_shares(
     }
     for name, truth in truths.items():
         expected = {
-            "classification": lambda: np.eye(outputs)[truth],
-            "binary": lambda: truth[:, None],
-            "regression": lambda: (truth[:, None] - truths["train"].mean()) / truths["train"].std(),
-        }[task]()
+            "classification": lambda truth: np.eye(outputs)[truth],
+            "binary": lambda truth: truth[:, None],
+            "regression": lambda truth: (truth[:, None] - truths["train"].mean()) / truths["train"].std(),
+        }[task](truth)
         assert_close(parts[name].targets.double().numpy(), expected.astype(np.float64), rtol=1e-5, atol=1e-5)  # float32
     groups = {name: np.zeros(len(truth), int) if task == "regression" else truth for name, truth in truths.items()}
     whole = sum(np.bincount(labels, minlength=10) for labels in groups.values())

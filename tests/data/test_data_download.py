@@ -35,7 +35,7 @@ class Server(http.server.SimpleHTTPRequestHandler):
 
 @pytest.fixture
 def mirror(tmp_path, monkeypatch):
-    """Torchvision's MNIST, to be had from this machine: the server, with `asked`, `refusals` and the `folder` it serves."""
+    """Torchvision's MNIST from a local server, which has `asked`, `refusals` and the `folder` it serves."""
     folder = tmp_path / "mirror"
     write_mnist(folder, IMAGES, np.repeat(np.arange(10, dtype=np.uint8), 3))
     resources = []
@@ -147,7 +147,10 @@ def test_a_second_process_waits_for_the_first(tmp_path, monkeypatch):
 
 
 def test_a_process_that_is_killed_leaves_no_lock(tmp_path):
-    program = "import sys; from pathlib import Path; from trainer.data.lock import exclusive_lock\nwith exclusive_lock(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    program = (
+        "import sys; from pathlib import Path; from trainer.data.lock import exclusive_lock\n"
+        "with exclusive_lock(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    )
     holder = subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path / "lock")],
         stdin=subprocess.PIPE,

@@ -190,7 +190,7 @@ def test_a_killed_worker_is_an_error_that_names_the_likely_cause(split):
     loader = Loader(split("files"), lambda images: images.float(), CPU, residency="stream", workers=1)
     before = {worker.pid for worker in workers()}
     many = [torch.tensor([number]) for number in range(30)] * 10
-    with pytest.raises(DataError, match="workers=1: a process that reads images has died .*memory") as error:
+    with pytest.raises(DataError, match="workers=1: a worker that reads images died .*memory") as error:
         for step, _ in enumerate(loader.batches(many)):
             if step == 0:
                 (pid,) = {worker.pid for worker in workers()} - before
@@ -221,7 +221,8 @@ PARENT = """
 import sys, torch
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
-loader = Loader(Split(torch.zeros((64, 1, 2, 2), dtype=torch.uint8), torch.zeros(64, 1)), torch.Tensor.float, torch.device("cpu"), residency="stream", workers=2)
+split = Split(torch.zeros((64, 1, 2, 2), dtype=torch.uint8), torch.zeros(64, 1))
+loader = Loader(split, torch.Tensor.float, torch.device("cpu"), residency="stream", workers=2)
 batches = loader.batches(torch.arange(64).split(1))
 next(batches)
 print("running", flush=True)
@@ -256,7 +257,7 @@ def test_auto_takes_the_first_place_with_room(split, monkeypatch):
     places = {kind: split(kind).images for kind in KINDS}
     assert {with_room(images, CPU) for images in places.values()} == {"device"}
     assert Loader(split("files"), lambda images: images.float(), CPU).residency == "device"
-    monkeypatch.setattr("trainer.data.loader.SHARE", 0.0)
+    monkeypatch.setattr("trainer.data.loader.MEMORY_FRACTION", 0.0)
     assert {kind: with_room(images, CPU) for kind, images in places.items()} == {
         "memory": "host",
         "disk": "host",

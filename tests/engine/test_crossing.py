@@ -1,4 +1,4 @@
-"""Activations, initialisers, norms and models crossed: every pair of options that makes sense trains, others say why."""
+"""Pairs of activations, initialisers, norms and models: each trains, or an error says why it cannot."""
 
 import itertools
 import re

@@ -234,7 +234,7 @@ def test_a_rollback_goes_back_until_it_helps_and_lowers_the_rate(mine, run_in_pr
 
 
 def test_a_run_that_crashes_after_a_rollback_resumes_on_the_branch_that_it_was_on(mine, run_in_process, tmp_path):
-    """Steps 1 to 7, again 7 from the checkpoint of step 6, then from that of step 3: the tenth forward pass is of step 5.
+    """Steps 1 to 7, 7 from the checkpoint of step 6, then from that of step 3: forward pass 10 is of step 5.
 
     Only the checkpoint of step 6, of the branch that was given up, is newer than that of step 3.
     """
@@ -265,7 +265,7 @@ def test_a_rollback_without_an_end_ends(mine, run_in_process, tmp_path):
 
 @pytest.mark.parametrize("another_process", [False, True])
 def test_restoring_a_state_brings_back_the_best_of_its_time(another_process, composed, tmp_path):
-    """Weights, history, best, curves and checkpoints are of one time, though the branch that is given up had a better best.
+    """Weights, history, best, curves and checkpoints are of one step, though the abandoned branch had a better best.
 
     Only the newest two checkpoints are kept, and beside each the best of its time: that of step 1 for step 3.
     """

@@ -58,7 +58,7 @@ def nadam(w, lr, b1, b2, eps, rise):
 
 
 def radam(w, lr, b1, b2, eps):
-    """Liu et al., 2020, algorithm 2, where torch (as the authors' code) rectifies from rho > 5 on and the paper from 4."""
+    """Liu et al., 2020, algorithm 2; torch and the authors' code rectify for rho > 5, the paper for rho > 4."""
 
     def update(w, t, g, m, v):
         last = 2 / (1 - b2) - 1
@@ -180,7 +180,7 @@ def test_adams_means_forget_a_large_gradient(name):
 
 
 def test_an_l2_penalty_in_adam_is_not_weight_decay():
-    """Without any other gradient the penalty moves every weight by lr, however weak and small; decay in proportion to the weight."""
+    """With no other gradient the penalty moves every weight by lr, and decay in proportion to the weight."""
     penalised = displacements("adam", lambda w: 0.01 * w, steps=1)[0]
     assert_close(penalised, -1e-3 * np.sign(START), rtol=1e-5, atol=0)  # eps is 1e-8 / (0.01 0.5) of the root
     assert_close(
@@ -204,7 +204,7 @@ def test_adagrads_steps_decay_to_zero():
 
 
 def test_adagrad_damps_the_steep_direction_and_speeds_up_the_flat_one():
-    """On (100 x^2 + y^2) / 2 from (1, 1) both weights take the same path, where descent is 100 times as fast along x."""
+    """On (100 x^2 + y^2) / 2 from (1, 1) both weights take the same path; descent is 100 times as fast along x."""
     curvature = np.array([100.0, 1.0])
     adaptive = displacements("adagrad", lambda w: curvature * w, start=[1.0, 1.0], steps=20)
     plain = displacements("sgd", lambda w: curvature * w, start=[1.0, 1.0], steps=1, lr=1e-3)[0]

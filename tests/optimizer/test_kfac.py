@@ -126,7 +126,10 @@ def test_newton_shows_numbers_that_are_not_finite():
 )
 def test_what_a_matrix_cannot_hold_is_refused(make, limit, need):
     make([torch.zeros(limit, requires_grad=True)])
-    message = f"{need} of N x N numbers: at most {limit} parameters, the model has {limit + 1}; try optimizer=lbfgs or model=linear"
+    message = (
+        f"{need} of N x N numbers: at most {limit} parameters, the model has {limit + 1}; "
+        "try optimizer=lbfgs or model=linear"
+    )
     with pytest.raises(ValueError, match=message):
         make([torch.zeros(limit, requires_grad=True), torch.zeros(1, requires_grad=True)])
 
@@ -154,7 +157,10 @@ def wolfe(f, df, w, d, t, most=25):
 
 
 def bfgs(f, df, w, steps):
-    """Nocedal & Wright, 2006, algorithm 6.1, the update as it is printed there (eq. 6.17) and the first matrix of eq. (6.20)."""
+    """Nocedal & Wright, 2006, algorithm 6.1, the update as it is printed there (eq.
+
+    6.17) and the first matrix of eq. (6.20).
+    """
     h, eye = None, np.eye(len(w))
     for _ in range(steps):
         g = df(w)
@@ -210,7 +216,7 @@ def test_bfgs_finds_the_minimum_of_rosenbrocks_valley_and_the_inverse_hessian_th
         if "inverse" in optimizer.state[w]:
             inverse = optimizer.state[w]["inverse"].clone()
     assert_close(w.detach().numpy(), np.ones(2), rtol=0, atol=1e-7)
-    # H = [[802, -400], [-400, 200]] has the determinant 400; the estimate comes within some percent where it is followed to the end
+    # H = [[802, -400], [-400, 200]]; the estimate is within some percent of it at the end
     assert_close(inverse.numpy(), np.array([[200.0, 400.0], [400.0, 802.0]]) / 400, rtol=0.1, atol=0)
 
 
@@ -275,7 +281,7 @@ def kfac_inverses(a, g, damping):
 
 
 def mlp_passes(w1, w2, x, t):
-    """Per sample: what enters each layer and the gradient of the sample's own loss by what leaves it, for tanh and half the squared error."""
+    """Return per sample the inputs of each layer and the gradient by its outputs, for tanh and half the MSE."""
     a0 = np.hstack([x, np.ones((len(x), 1))])
     h = np.tanh(a0 @ w1.T)
     g1 = h @ w2.T - t
@@ -342,8 +348,12 @@ def test_kfac_of_one_layer_and_little_damping_is_the_natural_gradient():
         optimizer = Kfac(layer.parameters(), lr=0.5, damping=1e-14, kl_clip=1e9, invert_every=1)
         optimizer.watch(layer)
         images, targets = torch.from_numpy(mixed), torch.from_numpy(t)
+
+        def loss(layer=layer, images=images, targets=targets):
+            return (layer(images) - targets).square().sum() / 12
+
         for _ in range(3):
-            optimizer.step(closure_of(lambda: (layer(images) - targets).square().sum() / 12, list(layer.parameters())))
+            optimizer.step(closure_of(loss, list(layer.parameters())))
         outputs.append(layer(images).detach().numpy())
     assert np.abs(outputs[0] - x @ np.eye(2, 3).T).max() > 0.1
     assert_close(outputs[0], outputs[1], rtol=0, atol=1e-5)  # sqrt(damping) = 1e-7 beside factors near 1

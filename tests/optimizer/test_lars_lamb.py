@@ -20,8 +20,8 @@ def walk(optimizer, params, series, lrs):
     for gradients, lr in zip(series, lrs):
         for group in optimizer.param_groups:
             group["lr"] = lr
-        for param, gradient in zip(params, gradients):
-            param.grad = torch.from_numpy(gradient.copy())
+        for param, grad in zip(params, gradients):
+            param.grad = torch.from_numpy(grad.copy())
         optimizer.step()
         seen.append([param.detach().numpy().copy() for param in params])
     return seen
@@ -118,8 +118,8 @@ def test_a_layer_without_gradient_or_decay_stands_still(name):
 def leader(start, gradients, lrs, beta=1.0, l1=0.0, l2=0.0):
     """The weights that minimise what the paper writes down before its algorithm, found anew from all that has passed.
 
-    sum_s g_s w + sum_s sigma_s (w - w_s)^2 / 2 + l1 |w| + l2 w^2 / 2,  sigma_1 + ... + sigma_t = (beta + sqrt(sum g^2)) / lr_t;
-    what stands before the first gradient, beta / lr_1, holds the weights to where they start.
+    sum_s g_s w + sum_s sigma_s (w - w_s)^2 / 2 + l1 |w| + l2 w^2 / 2,  sigma_1 + ... + sigma_t = (beta + sqrt(sum g^2))
+    / lr_t; what stands before the first gradient, beta / lr_1, holds the weights to where they start.
     """
     points, sigmas, passed = [start], [np.full_like(start, beta / lrs[0])], []
     for g, lr in zip(gradients, lrs):

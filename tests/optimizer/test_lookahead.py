@@ -65,7 +65,7 @@ def test_lookahead_is_the_papers_algorithm(k, alpha):
     step = stepper(optimizer, [weight])
     slow = w = START
     v = np.zeros(3)
-    for outer in range(3):
+    for _outer in range(3):
         w = slow
         for _ in range(k):
             assert_close(weight.detach().numpy(), w, **EXACT)
@@ -255,7 +255,7 @@ def test_ranger_is_radam_on_centralised_gradients_with_lookahead(centralize):
         gs = [row[index] for row in series]
         if centralize and start.ndim > 1:
             gs = [g - g.reshape(len(g), -1).mean(1).reshape(-1, *[1] * (g.ndim - 1)) for g in gs]
-        # RAdam's step looks at gradients only, which are given here: it adds, the decay multiplies, and k = 6 falls once.
+        # RAdam's step depends on the gradients alone: it adds, the decay multiplies, and k = 6 occurs once.
         steps = np.diff(np.array([np.zeros_like(start), *radam(np.zeros_like(start), gs, lr)]), axis=0)
         w = start
         for t, change in enumerate(steps, start=1):

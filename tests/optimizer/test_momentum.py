@@ -1,4 +1,4 @@
-"""Gradient descent and momentum as conf/optimizer sets them, against the papers' formulas in NumPy; L-BFGS on functions of known minimum."""
+"""Gradient descent and momentum against the papers' formulas in NumPy; L-BFGS on functions of known minimum."""
 
 from itertools import islice
 
@@ -39,7 +39,10 @@ def rate_inside(w, lr, m):
 
 
 def nesterov(w, lr, m):
-    """Sutskever et al., 2013, eq. (3) and (4), in theta; the optimizer's weights are the points theta + m v where the gradient is taken."""
+    """Sutskever et al., 2013, eq.
+
+    (3) and (4), in theta; the optimizer's weights are the points theta + m v where the gradient is taken.
+    """
     theta, v = w, np.zeros(3)
     while True:
         v = m * v - lr * gradient(theta + m * v)

@@ -1,4 +1,4 @@
-"""What every optimizer of conf/optimizer keeps, whoever wrote it: built by its word, stepped with a closure as the loop does."""
+"""Properties of every optimizer of conf/optimizer, built by name and stepped with a closure as the loop does."""
 
 import functools
 import io
@@ -24,7 +24,7 @@ RULED = [
 
 
 class Point(nn.Module):
-    """Two numbers, as the outputs of a layer: some methods look at layers, and some at what the inputs of a unit have in common."""
+    """Two weights as the outputs of a layer, for methods that work on layers or on the inputs of a unit."""
 
     def __init__(self, start: tuple[float, float]) -> None:
         super().__init__()
@@ -115,7 +115,7 @@ def test_the_loss_falls(option, function, start, made):
 
 
 def stepped(made, option, plan):
-    """The weights after steps, with the optimizer saved and loaded into a fresh one where `plan` says so: [3, 3] saves after three."""
+    """Return the weights after steps; the optimizer is saved and loaded between the parts of `plan`, as of [3, 3]."""
     net, saved = Net(), None
     for count in plan:
         model = Net()

@@ -1,4 +1,4 @@
-"""A full disk ends no run: files stay complete, one warning is given, and the rest is written when there is space."""
+"""A full disk ends no run: files keep full records, one warning is given, the rest is written when there is space."""
 
 import fcntl
 import json
@@ -29,7 +29,7 @@ RECORDS = [b"a\n", b"bbbbb\n", b"\n", b"cccccccccc\n", b"dd\n"]
 
 
 def points(path):
-    """(step, value) of each scalar, by tensorboard's own reader."""
+    """Step and value of each scalar, as tensorboard's own reader finds them."""
     return [
         (event.step, value.simple_value)
         for event in LegacyEventFileLoader(str(path)).Load()
@@ -37,18 +37,18 @@ def points(path):
     ]
 
 
-def log(curves, steps, every=10):
-    """Log points of a run of 10 steps an epoch, and an evaluation at the end of each."""
+def log(recorder, steps, every=10):
+    """Log points of a run of 10 steps per epoch, with an evaluation at the end of each."""
     for step in steps:
-        curves.before_step([torch.ones(1)])
-        curves.add(torch.full((2,), float(step)), torch.eye(2), torch.eye(2))
-        curves.log([torch.ones(1)], Clock(10, 1000).at(step, 0.1))
+        recorder.before_step([torch.ones(1)])
+        recorder.add(torch.full((2,), float(step)), torch.eye(2), torch.eye(2))
+        recorder.log([torch.ones(1)], Clock(10, 1000).at(step, 0.1))
         if step % every == 0:
-            curves.record_evaluation("val", Clock(10, 1000).at(step, 0.1), {"loss": float(step), "accuracy": 1.0})
+            recorder.record_evaluation("val", Clock(10, 1000).at(step, 0.1), {"loss": float(step), "accuracy": 1.0})
 
 
-@pytest.mark.parametrize("before", [b"", b"what was there\n"])
-def test_a_file_holds_whole_records_wherever_the_disk_ends_and_all_when_there_is_room(before, tmp_path):
+@pytest.mark.parametrize("before", [b"", b"older records\n"])
+def test_a_file_holds_full_records_wherever_the_disk_ends_and_all_when_there_is_space(before, tmp_path):
     everything = b"".join(RECORDS)
     for size in range(len(everything)):
         path, errors = tmp_path / str(size), []
@@ -67,7 +67,7 @@ def test_a_file_holds_whole_records_wherever_the_disk_ends_and_all_when_there_is
         assert file.complete and path.read_bytes() == before + everything + b"later\n"
 
 
-def test_each_record_is_written_once_when_the_disk_gives_way_little_by_little(tmp_path):
+def test_each_record_is_written_once_when_space_returns_little_by_little(tmp_path):
     records = [f"{number:>{number % 13}}\n".encode() for number in range(400)]
     file, size = AppendOnlyFile(tmp_path / "a", lambda error: None), 0
     for number, record in enumerate(records):
@@ -82,7 +82,7 @@ def test_each_record_is_written_once_when_the_disk_gives_way_little_by_little(tm
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only Linux has files that refuse to become shorter")
-def test_a_half_record_that_cannot_be_taken_out_is_completed():
+def test_a_partial_record_that_cannot_be_removed_is_completed():
     number = os.memfd_create("a", os.MFD_ALLOW_SEALING)
     fcntl.fcntl(number, 1033, 2)  # F_ADD_SEALS, F_SEAL_SHRINK
     path = Path(f"/proc/self/fd/{number}")
@@ -98,7 +98,7 @@ def test_a_half_record_that_cannot_be_taken_out_is_completed():
     os.close(number)
 
 
-def test_who_tells_nobody_gets_the_error_at_the_call_that_meets_it(tmp_path):
+def test_without_on_error_a_flush_that_fails_raises(tmp_path):
     events = EventFile(tmp_path)
     events.add(scalar("a", 1.0), 0)
     with files_of_at_most(10), pytest.raises(OSError, match="too large"):
@@ -107,7 +107,7 @@ def test_who_tells_nobody_gets_the_error_at_the_call_that_meets_it(tmp_path):
     assert points(next(tmp_path.glob("events*"))) == [(0, 1.0)]
 
 
-def test_a_reader_of_an_event_file_meets_whole_records_and_goes_on_when_there_is_room(tmp_path):
+def test_a_reader_of_an_event_file_finds_full_records_and_the_rest_when_there_is_space(tmp_path):
     events = EventFile(tmp_path, on_error=lambda error: None)
     path = next(tmp_path.glob("events*"))
     reader = LegacyEventFileLoader(str(path))
@@ -123,76 +123,77 @@ def test_a_reader_of_an_event_file_meets_whole_records_and_goes_on_when_there_is
     assert points(path) == [(step, step) for step in range(51)]
 
 
-def test_curves_go_on_tell_once_of_each_kind_and_are_complete_when_there_is_room(tmp_path):
-    said = []
-    curves = Recorder(tmp_path, "classification", said.append)
-    log(curves, range(1, 31))
-    assert said == [] and curves.incomplete == []
-    with files_of_at_most(
-        min(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file() and path.parent.name != "val")
-    ):
-        log(curves, range(31, 61))
-        curves.state_dict()
+def test_curves_give_one_warning_of_each_kind_and_are_complete_when_there_is_space(tmp_path):
+    warnings = []
+    recorder = Recorder(tmp_path, "classification", warnings.append)
+    log(recorder, range(1, 31))
+    assert warnings == [] and recorder.incomplete == []
+    files = [path for path in tmp_path.rglob("*") if path.is_file() and path.parent.name != "val"]
+    with files_of_at_most(min(path.stat().st_size for path in files)):
+        log(recorder, range(31, 61))
+        recorder.state_dict()
         kept = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
-        assert kept == curves.rows[: len(kept)] and len(kept) < len(curves.rows) == 66
-        assert curves.incomplete == ["metrics.jsonl", "TensorBoard"]
-    told = sorted(line.replace(str(tmp_path), "DIR") for line in said)
-    assert told == [
-        "warning: DIR: metrics.jsonl is incomplete from step 31 on (File too large); training continues",
-        "warning: DIR: the TensorBoard curves are incomplete from step 31 on (File too large); training continues",
+        assert kept == recorder.rows[: len(kept)] and len(kept) < len(recorder.rows) == 66
+        assert recorder.incomplete == ["metrics.jsonl", "TensorBoard"]
+    since = "incomplete from step 31 on (File too large); training continues"
+    assert sorted(line.replace(str(tmp_path), "DIR") for line in warnings) == [
+        f"warning: DIR: metrics.jsonl is {since}",
+        f"warning: DIR: the TensorBoard curves are {since}",
     ]
-    curves.close()
-    assert curves.incomplete == [] and len(said) == 2
-    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == curves.rows
+    recorder.close()
+    assert recorder.incomplete == [] and len(warnings) == 2
+    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == recorder.rows
     read = EventAccumulator(str(tmp_path / "train"), size_guidance={"scalars": 0}).Reload()
     assert [(event.step, event.value) for event in read.Scalars("loss")] == [(step, step) for step in range(1, 61)]
 
 
-def test_what_comes_last_is_missing_from_the_last_step_on(tmp_path):
-    said = []
-    curves = Recorder(tmp_path, "classification", said.append)
-    log(curves, range(1, 21))
+def test_the_closing_records_are_missing_from_the_last_step_on(tmp_path):
+    warnings = []
+    recorder = Recorder(tmp_path, "classification", warnings.append)
+    log(recorder, range(1, 21))
     with files_of_at_most(100):
-        curves.record_hparams({"a": 1.0}, {"hparams/b": 1.0})
-        curves.close()
-    assert curves.incomplete == ["TensorBoard"] and len(said) == 1 and "incomplete from step 20 on" in said[0]
+        recorder.record_hparams({"a": 1.0}, {"hparams/b": 1.0})
+        recorder.close()
+    assert recorder.incomplete == ["TensorBoard"] and len(warnings) == 1 and "incomplete from step 20 on" in warnings[0]
 
 
-def test_what_never_finds_room_is_incomplete_to_the_end(tmp_path):
-    said = []
-    curves = Recorder(tmp_path, "classification", said.append)
-    log(curves, range(1, 11))
+def test_records_that_never_find_space_are_incomplete_to_the_end(tmp_path):
+    warnings = []
+    recorder = Recorder(tmp_path, "classification", warnings.append)
+    log(recorder, range(1, 11))
     with files_of_at_most(500):
-        log(curves, range(11, 1001))
-        curves.record_hparams({"a": 1.0}, {"hparams/b": 1.0})
-        curves.close()
-    assert curves.incomplete == ["metrics.jsonl", "TensorBoard"] and len(said) == 2 and "from step 11 on" in said[0]
-    assert [row["step"] for row in curves.rows if row["split"] == "train"] == list(range(1, 1001))
-    curves_plot.draw(curves.rows, tmp_path / "curves.png")
+        log(recorder, range(11, 1001))
+        recorder.record_hparams({"a": 1.0}, {"hparams/b": 1.0})
+        recorder.close()
+    assert (
+        recorder.incomplete == ["metrics.jsonl", "TensorBoard"]
+        and len(warnings) == 2
+        and "from step 11 on" in warnings[0]
+    )
+    assert [row["step"] for row in recorder.rows if row["split"] == "train"] == list(range(1, 1001))
+    curves_plot.draw(recorder.rows, tmp_path / "curves.png")
     assert (tmp_path / "curves.png").stat().st_size > 10_000
 
 
-def test_a_disk_without_room_for_a_new_file_is_no_end_either(small_disk):
-    said = []
+def test_a_disk_without_space_for_a_new_file_ends_nothing(small_disk):
+    warnings = []
     ballast = fill(small_disk)
-    curves = Recorder(small_disk, "classification", said.append)
-    log(curves, range(1, 41))
-    told = sorted(line.replace(str(small_disk), "DISK") for line in said)
-    assert told == [
-        "warning: DISK: metrics.jsonl is incomplete from step 1 on (No space left on device); training continues",
-        "warning: DISK: the TensorBoard curves are incomplete from step 1 on (No space left on device); training continues",
+    recorder = Recorder(small_disk, "classification", warnings.append)
+    log(recorder, range(1, 41))
+    since = "incomplete from step 1 on (No space left on device); training continues"
+    assert sorted(line.replace(str(small_disk), "DISK") for line in warnings) == [
+        f"warning: DISK: metrics.jsonl is {since}",
+        f"warning: DISK: the TensorBoard curves are {since}",
     ]
-    assert curves.incomplete == ["metrics.jsonl", "TensorBoard"]
+    assert recorder.incomplete == ["metrics.jsonl", "TensorBoard"]
     shutil.rmtree(ballast)
-    curves.close()
-    assert (
-        curves.incomplete == []
-        and len((small_disk / "metrics.jsonl").read_text().splitlines()) == len(curves.rows) == 44
-    )
-    assert len(points(next((small_disk / "val").iterdir()))) == 8  # loss and accuracy of four scorings
+    recorder.close()
+    assert recorder.incomplete == [] and len(recorder.rows) == 44
+    assert len((small_disk / "metrics.jsonl").read_text().splitlines()) == 44
+    assert len(points(next((small_disk / "val").iterdir()))) == 8  # loss and accuracy of four evaluations
 
 
-def test_a_log_on_a_full_disk_is_told_of_once_on_the_terminal(tmp_path, capsys):
+def test_a_log_on_a_full_disk_gives_one_warning_on_the_terminal(tmp_path, capsys):
     (tmp_path / "run.log").symlink_to("/dev/full")
     console = Console(tmp_path / "run.log")
     for number in range(3):
@@ -204,19 +205,18 @@ def test_a_log_on_a_full_disk_is_told_of_once_on_the_terminal(tmp_path, capsys):
     assert console.incomplete == ["run.log"]
 
 
-def test_a_log_is_whole_again_when_there_is_room(tmp_path, capsys):
+def test_a_log_is_complete_again_when_there_is_space(tmp_path, capsys):
     console = Console(tmp_path / "run.log")
     with files_of_at_most(20):
         for number in range(5):
             console.print(f"line {number}")
         assert (tmp_path / "run.log").read_text() == "line 0\nline 1\n" and console.incomplete == ["run.log"]
     console.flush()
-    assert (tmp_path / "run.log").read_text() == "".join(
-        f"line {number}\n" for number in range(5)
-    ) and console.incomplete == []
+    everything = "".join(f"line {number}\n" for number in range(5))
+    assert (tmp_path / "run.log").read_text() == everything and console.incomplete == []
 
 
-SAY = """
+PRINT = """
 import sys
 from pathlib import Path
 from trainer.rundir.console import Console
@@ -227,16 +227,16 @@ for number in range(3):
 """
 
 
-def test_what_the_output_does_not_take_is_in_the_log(tmp_path):
+def test_lines_that_the_output_does_not_take_are_in_the_log(tmp_path):
     with open("/dev/full", "w") as full:
-        command = [sys.executable, "-c", SAY, str(tmp_path / "run.log")]
+        command = [sys.executable, "-c", PRINT, str(tmp_path / "run.log")]
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
     assert "Traceback" not in done.stderr
     warning = "warning: the output is incomplete from here on (No space left on device); training continues"
     assert (tmp_path / "run.log").read_text().splitlines() == [warning, "line 0", "line 1", "line 2"]
 
 
-def test_a_picture_is_there_whole_or_not_at_all(tmp_path):
+def test_a_figure_is_written_atomically(tmp_path):
     rows = [{"step": 1, "epoch": 1.0, "split": "train", "lr": 0.1, "loss": 1.0, "accuracy": 0.5}]
     path = tmp_path / "curves.png"
     curves_plot.draw(rows, path)
@@ -247,10 +247,10 @@ def test_a_picture_is_there_whole_or_not_at_all(tmp_path):
 
 
 def test_a_run_is_not_resumed_where_its_metrics_cannot_be_written(tmp_path):
-    curves = Recorder(tmp_path, "classification")
-    log(curves, range(1, 21))
-    state = curves.state_dict()
-    curves.close()
+    recorder = Recorder(tmp_path, "classification")
+    log(recorder, range(1, 21))
+    state = recorder.state_dict()
+    recorder.close()
     before = (tmp_path / "metrics.jsonl").read_bytes()
     with (
         files_of_at_most(100),

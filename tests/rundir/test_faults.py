@@ -1,7 +1,6 @@
-"""What can go wrong around a run: odd names, jumping clocks, folders that cannot be written, files that are damaged, others at the same time."""
+"""Faults around a run: odd names, jumping clocks, missing rights, damaged files, several processes at once."""
 
 import ctypes
-import json
 import multiprocessing
 import os
 import shutil
@@ -12,13 +11,17 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import SMALL, only_run
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch.utils.tensorboard.summary import scalar
 
 from trainer.base import atomic
 from trainer.base.errors import ConfigError, DataError, MachineError
+from trainer.cli import overrides
 from trainer.config.untrusted import quote, unquote
-from trainer.rundir import checkpoint, reader, resume
+from trainer.rundir import checkpoint, event_file, reader, resume
 from trainer.rundir import directory as rundir
 
 NAMES = [
@@ -59,9 +62,10 @@ def test_a_name_comes_back_from_hydras_grammar_as_it_went_in(name, unfinished, t
     assert last == f"resume.run={quote(tmp_path / name)}"
 
 
-@pytest.mark.parametrize("name", [NAMES[0], 'it\'s, a "b" [c] {d} $e %f #g \\h = i'], ids=["unicode", "signs"])
-def test_a_run_goes_its_whole_way_in_a_folder_with_an_odd_name(name, run_in_process, tmp_path, monkeypatch):
-    home = tmp_path / name
+def test_a_run_is_trained_resumed_evaluated_and_swept_in_a_folder_with_an_odd_name(
+    run_in_process, tmp_path, monkeypatch
+):
+    home = tmp_path / f'{NAMES[0]} it\'s, a "b" [c] {{d}} $e %f #g \\h = i'
     home.mkdir()
     monkeypatch.setattr(monkeypatch, "chdir", lambda path: os.chdir(home))  # run_in_process goes to tmp_path
     before = Path.cwd()
@@ -69,10 +73,10 @@ def test_a_run_goes_its_whole_way_in_a_folder_with_an_odd_name(name, run_in_proc
         assert run_in_process(*SMALL)[0] == 0
         run = only_run(home)
         (run / "summary.json").unlink()
-        code, said, errors = run_in_process(f"resume={run}")
-        assert code == 0 and "resumed after step" in said, errors
-        code, said, errors = run_in_process("task=evaluate", f"runs=[{quote(run)}]")
-        assert code == 0 and "test" in said, errors
+        code, out, errors = run_in_process(f"resume={run}")
+        assert code == 0 and "resumed after step" in out, errors
+        code, out, errors = run_in_process("task=evaluate", f"runs=[{quote(run)}]")
+        assert code == 0 and "test" in out, errors
         code, _, errors = run_in_process(*SMALL, "-m", "seed=0,1")
         assert code == 0 and len(list((home / "outputs" / "sweeps").rglob("summary.json"))) == 2, errors
     finally:
@@ -95,8 +99,18 @@ def test_the_clock_may_jump(run_in_process, tmp_path, monkeypatch):
     monkeypatch.setattr(time, "time", lambda: max(0.0, honest_time() + next(jumps)))
     code, _, errors = run_in_process(*SMALL, "save_every=0.0001min")
     assert code == 0, errors
-    told = json.loads((only_run(tmp_path) / "summary.json").read_text())
-    assert told["status"] == "finished" and 0 < told["seconds"] < 300
+    summary = reader.read_summary(only_run(tmp_path))
+    assert summary["status"] == "finished" and 0 < summary["seconds"] < 300
+
+
+def test_event_files_are_read_in_the_order_of_their_making_whatever_the_clock_says(tmp_path, monkeypatch):
+    for step, now in enumerate([2e9, 2e9, 3.0, 1.9e9, 2e9] * 4):
+        monkeypatch.setattr(time, "time", lambda now=now: now)
+        events = event_file.EventFile(tmp_path, after=step)
+        events.add(scalar("a", float(step)), step)
+        events.close()
+    read = EventAccumulator(str(tmp_path), size_guidance={"scalars": 0}).Reload()
+    assert [(event.step, event.value) for event in read.Scalars("a")] == [(step, step) for step in range(20)]
 
 
 def test_twenty_that_start_in_the_same_second_get_twenty_folders(tmp_path):
@@ -116,7 +130,15 @@ def test_twenty_that_start_in_the_same_second_get_twenty_folders(tmp_path):
     assert len(folders) == 20 and len(list((tmp_path / "outputs" / f"{datetime.now():%Y-%m-%d}").iterdir())) == 20
 
 
-HOLD = "import sys\nfrom pathlib import Path\nfrom trainer.rundir.directory import lock\nwith lock(Path(sys.argv[1])):\n    print('held', flush=True)\n    input()"
+HOLD = """
+import sys
+from pathlib import Path
+from trainer.rundir.directory import lock
+
+with lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    input()
+"""
 
 
 def test_a_second_writer_to_a_live_run_is_refused_until_the_first_one_dies(unfinished, run_in_process):
@@ -130,20 +152,19 @@ def test_a_second_writer_to_a_live_run_is_refused_until_the_first_one_dies(unfin
     assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
     holder.kill()
     holder.wait()
-    assert (unfinished / ".lock").exists()  # the file stays, but nobody holds it
+    assert (unfinished / ".lock").exists()  # the file remains, but no process holds it
     assert run_in_process(f"resume={unfinished}")[0] == 0
 
 
-def test_the_lock_is_let_go_when_the_work_within_fails(tmp_path):
-    with pytest.raises(ZeroDivisionError):
-        with rundir.lock(tmp_path):
-            1 / 0
+def test_the_lock_is_released_when_the_block_raises(tmp_path):
+    with pytest.raises(ZeroDivisionError), rundir.lock(tmp_path):
+        raise ZeroDivisionError
     with rundir.lock(tmp_path):
         pass
 
 
 def stranger(folder, *words):
-    """`train` without a home, a language and a friendly umask."""
+    """Run `train` without a home and a language, under a strict umask."""
     gone = ("HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "MPLCONFIGDIR")
     plain = {name: value for name, value in os.environ.items() if name not in gone}
     strict = {"PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0", "LC_ALL": "C"}
@@ -159,7 +180,7 @@ def stranger(folder, *words):
 
 
 def without_rights(code, *arguments):
-    """What a program that may not pass over modes says last."""
+    """Run a program that the modes of files bind, and return the last line of its standard error."""
     done = subprocess.run(
         [sys.executable, "-c", code, *map(str, arguments)],
         preexec_fn=give_up_rights,
@@ -171,7 +192,7 @@ def without_rights(code, *arguments):
 
 
 def give_up_rights():
-    """What a program started by the superuser may not get back: passing over the modes of files (prctl 24, capabilities 1 and 2)."""
+    """Drop the superuser's rights to bypass the modes of files, for good (prctl 24, capabilities 1 and 2)."""
     if os.geteuid() == 0:
         prctl = ctypes.CDLL(None).prctl
         prctl(24, 1, 0, 0, 0), prctl(24, 2, 0, 0, 0)
@@ -179,13 +200,13 @@ def give_up_rights():
 
 @pytest.fixture
 def shut(tmp_path):
-    """A folder that nobody may write to, as far as this machine keeps to that."""
+    """A folder without write permission, where this machine enforces it."""
     folder = tmp_path / "shut"
     folder.mkdir()
     folder.chmod(0o555)
     code = f"open({str(folder / 'x')!r}, 'w')"
     if subprocess.run([sys.executable, "-c", code], preexec_fn=give_up_rights, capture_output=True).returncode == 0:
-        pytest.skip("whoever runs the tests may write everywhere")
+        pytest.skip("needs a user whose writes can be denied")
     yield folder
     folder.chmod(0o755)
 
@@ -202,27 +223,24 @@ def test_no_home_no_language_and_a_strict_umask_are_fine(tmp_path):
 
 
 def test_a_folder_that_cannot_be_written_is_explained(shut):
-    told = without_rights(
-        "import sys\nfrom pathlib import Path\nfrom trainer.rundir import directory\ndirectory.create(Path(sys.argv[1]), [])",
-        shut,
-    )
-    assert (
-        told.startswith("trainer.base.errors.MachineError: output=")
-        and "cannot be made there (Permission denied)" in told
-    )
+    imports = "import sys; from pathlib import Path; from trainer.rundir.directory import create"
+    error = without_rights(f"{imports}; create(Path(sys.argv[1]), [])", shut)
+    assert error.startswith("trainer.base.errors.MachineError: output=")
+    assert "cannot be made there (Permission denied)" in error
 
 
 def test_a_run_that_cannot_be_written_is_explained(shut, unfinished):
     for path in unfinished.rglob("*"):
         path.chmod(0o555 if path.is_dir() else 0o444)
     unfinished.chmod(0o555)
-    told = without_rights(HOLD, unfinished)
+    error = without_rights(HOLD, unfinished)
     unfinished.chmod(0o755)
-    assert told.startswith("trainer.base.errors.MachineError: ") and "cannot be written to (Permission denied)" in told
+    assert error.startswith("trainer.base.errors.MachineError: ")
+    assert "cannot be written to (Permission denied)" in error
 
 
 @pytest.mark.parametrize("mask, mode", [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
-def test_files_are_open_to_whom_the_umask_lets_in(mask, mode, tmp_path):
+def test_files_have_the_permissions_that_the_umask_leaves(mask, mode, tmp_path):
     before = os.umask(mask)
     try:
         atomic.atomic_write(tmp_path / "a", b"x")
@@ -231,15 +249,11 @@ def test_files_are_open_to_whom_the_umask_lets_in(mask, mode, tmp_path):
     assert (tmp_path / "a").stat().st_mode & 0o777 == mode
 
 
-def test_a_small_file_is_replaced_and_not_written_over(tmp_path):
+def test_an_atomic_write_replaces_the_file_and_does_not_overwrite_it(tmp_path):
     atomic.atomic_write(tmp_path / "a", b"old")
-    os.link(tmp_path / "a", tmp_path / "same")  # whoever reads the file meanwhile has the old one, whole
+    os.link(tmp_path / "a", tmp_path / "same")  # a reader that has opened it keeps the old one
     atomic.atomic_write(tmp_path / "a", b"new")
-    assert (
-        (tmp_path / "a").read_text() == "new"
-        and (tmp_path / "same").read_text() == "old"
-        and len(list(tmp_path.iterdir())) == 2
-    )
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {"a": "new", "same": "old"}
 
 
 @pytest.mark.parametrize("place", ["/proc/x", "/dev/null/x", "x" * 300, "/dev/full"])
@@ -255,70 +269,68 @@ def test_a_name_with_a_null_is_explained():
 
 
 DAMAGE = {
-    "no words": (lambda run: (run / "overrides.txt").unlink(), DataError, "not a run's directory"),
-    "words that are no text": (lambda run: (run / "overrides.txt").write_bytes(b"\xff\xfe"), DataError, "not a run's directory"),
-    "words that are none": (lambda run: (run / "overrides.txt").write_text("%%%\n"), DataError, "holds a line that no run writes"),
-    "a word cut off": (lambda run: (run / "overrides.txt").write_text("model.hidden=[8\n"), ConfigError, "cannot be read"),
-    "a word of another version": (lambda run: (run / "overrides.txt").write_text("optimiser=adam\n"), ConfigError, "did you mean optimizer"),
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("name", DAMAGE)
-def test_a_run_whose_words_are_damaged_is_not_resumed(name, unfinished):
-    from trainer.cli import overrides
-
-    damage, kind, said = DAMAGE[name]
-    damage(unfinished)
-    with pytest.raises(kind, match=said):
-        overrides.check([f"resume={unfinished}"])
-
-
-CONFIGS = {
-    "missing": None,
-    "empty": "",
-    "cut off": "epochs: 2\nmodel: {_targ",
-    "of something else": "epochs: 2\n",
-    "without epochs": "data: {}\n",
-    "a word for epochs": "epochs: two\n",
+    "missing": (None, DataError, "not a run's directory"),
+    "not text": (b"\xff\xfe", DataError, "not a run's directory"),
+    "no overrides": (b"%%%\n", DataError, "holds a line that no run writes"),
+    "cut off": (b"model.hidden=[8\n", ConfigError, "cannot be read"),
+    "of another version": (b"optimiser=adam\n", ConfigError, "did you mean optimizer"),
 }
 
 
-@pytest.mark.parametrize("name", CONFIGS)
-def test_a_run_whose_configuration_is_damaged_is_not_resumed(name, unfinished):
-    (unfinished / "config.yaml").unlink()
-    if CONFIGS[name] is not None:
-        (unfinished / "config.yaml").write_text(CONFIGS[name])
-    with pytest.raises(DataError, match="cannot be read|not that of a run"):
-        reader.read_config(unfinished)
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_run_with_damaged_overrides_is_not_resumed(name, unfinished):
+    content, kind, message = DAMAGE[name]
+    (unfinished / "overrides.txt").unlink()
+    if content is not None:
+        (unfinished / "overrides.txt").write_bytes(content)
+    with pytest.raises(kind, match=message):
+        overrides.check([f"resume={unfinished}"])
 
 
-FILES = {
-    "nothing but its words": lambda run: [shutil.rmtree(path) if path.is_dir() else path.unlink() for path in run.iterdir() if path.name not in ("overrides.txt", "config.yaml")],
-    "no metrics": lambda run: (run / "metrics.jsonl").unlink(),
-    "metrics cut off": lambda run: (run / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes()[:-7]),
-    "pointers to nothing": lambda run: [(run / "checkpoints" / name).write_text("step-999.pt") for name in ("best", "last")],
-    "checkpoints of no length": lambda run: [path.write_bytes(b"") for path in (run / "checkpoints").glob("*.pt")],
-    "files of a process that died": lambda run: [(run / "checkpoints" / ".step-4.pt.1").write_bytes(b"x"), (run / ".summary.json").write_text("{")],
-}  # fmt: skip
+def keep_only_texts(run):
+    for path in run.iterdir():
+        if path.name not in ("overrides.txt", "config.yaml"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
-@pytest.mark.parametrize("name", FILES)
-def test_a_run_with_damage_behind_its_words_goes_on_to_the_same_end(name, unfinished, honest, run_in_process):
-    FILES[name](unfinished)
+def cut_metrics(run):
+    (run / "metrics.jsonl").write_bytes((run / "metrics.jsonl").read_bytes()[:-7])
+
+
+def break_pointers(run):
+    for name in ("best", "last"):
+        (run / "checkpoints" / name).write_text("step-999.pt")
+
+
+def empty_checkpoints(run):
+    for path in (run / "checkpoints").glob("*.pt"):
+        path.write_bytes(b"")
+
+
+def leave_temporary_files(run):
+    (run / "checkpoints" / ".step-4.pt.1").write_bytes(b"x")
+    (run / ".summary.json").write_text("{")
+
+
+def remove_metrics(run):
+    (run / "metrics.jsonl").unlink()
+
+
+FILES = [keep_only_texts, remove_metrics, cut_metrics, break_pointers, empty_checkpoints, leave_temporary_files]
+
+
+@pytest.mark.parametrize("damage", FILES)
+def test_a_run_with_other_damaged_files_is_resumed_to_the_same_end(damage, unfinished, honest, run_in_process):
+    damage(unfinished)
     code, _, errors = run_in_process(f"resume={unfinished}")
     assert code == 0, errors
-    told, wanted = (json.loads((run / "summary.json").read_text()) for run in (unfinished, honest))
-    assert (
-        told["status"] == "finished"
-        and told["weights_sha256"] == wanted["weights_sha256"]
-        and told["test"] == wanted["test"]
-    )
+    found, wanted = (reader.read_summary(run) for run in (unfinished, honest))
+    assert found["status"] == "finished"
+    assert (found["weights_sha256"], found["test"]) == (wanted["weights_sha256"], wanted["test"])
     assert not list((unfinished / "checkpoints").glob(".*"))
 
 
-def test_a_process_that_died_before_it_moved_the_pointer_is_helped_out(tmp_path):
-    import torch
-
+def test_a_pointer_that_a_dead_process_did_not_move_is_corrected(tmp_path):
     first = checkpoint.Checkpoints(tmp_path)
     for step in (1, 2):
         first.save({"step": step, "weights": {"w": torch.full((1,), float(step))}}, best=True)
@@ -330,9 +342,7 @@ def test_a_process_that_died_before_it_moved_the_pointer_is_helped_out(tmp_path)
     assert checkpoint.resolve_pointer(again.folder, "best").name == "step-2.pt"
 
 
-def test_what_another_process_left_under_a_checkpoints_name_is_written_anew(tmp_path):
-    import torch
-
+def test_a_checkpoint_of_another_process_is_written_anew(tmp_path):
     kept = checkpoint.Checkpoints(tmp_path)
     kept.save({"step": 1, "weights": {"w": torch.zeros(1)}})
     again = checkpoint.Checkpoints(tmp_path)
@@ -341,7 +351,7 @@ def test_what_another_process_left_under_a_checkpoints_name_is_written_anew(tmp_
 
 
 @pytest.mark.parametrize("kind", ["a file", "a folder", "nothing"])
-def test_what_is_no_run_cannot_be_resumed_or_scored(kind, run_in_process, tmp_path):
+def test_other_paths_cannot_be_resumed_or_evaluated(kind, run_in_process, tmp_path):
     if kind != "nothing":
         (tmp_path / "x").touch() if kind == "a file" else (tmp_path / "x").mkdir()
     for words in (("resume=x",), ("task=evaluate", "runs=[x]")):
@@ -349,7 +359,7 @@ def test_what_is_no_run_cannot_be_resumed_or_scored(kind, run_in_process, tmp_pa
         assert code == 3 and "x" in errors and "Traceback" not in errors and len(errors.splitlines()) == 1
 
 
-def test_auto_passes_over_folders_that_are_no_runs(unfinished, tmp_path):
+def test_auto_skips_folders_that_are_not_of_runs(unfinished, tmp_path):
     place = tmp_path / "outputs" / "2026-01-01"
     place.mkdir(parents=True)
     unfinished.rename(place / "good")

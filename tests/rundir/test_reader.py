@@ -26,13 +26,16 @@ def test_a_summary_without_valid_figures_is_not_that_of_a_complete_run(figures, 
     assert reader.completed_summary(summarized(tmp_path, status="finished", **figures)) is None
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "3", '"x"', "{}", '{"status": ["finished"]}', "[" * 100_000, "\0", None])
+FOREIGN = '{"status": ["finished"], "steps": 3, "best": null}'
+
+
+@pytest.mark.parametrize("text", ["{", "[]", "3", '"x"', "{}", FOREIGN, "[" * 100_000, "\0", None])
 def test_a_summary_that_cannot_be_read_is_that_of_an_unfinished_run(text, tmp_path):
     if text is not None:
         (tmp_path / "summary.json").write_text(text)
     assert reader.read_status(tmp_path) is None and reader.completed_summary(tmp_path) is None
-    assert (
-        reader.describe_end(reader.read_summary(tmp_path)).endswith("unfinished") or text == '{"status": ["finished"]}'
+    assert reader.describe_end(reader.read_summary(tmp_path)) == (
+        "['finished'] after 3 steps" * (text == FOREIGN) or "unfinished"
     )
 
 

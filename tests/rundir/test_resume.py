@@ -54,7 +54,7 @@ class Stop(Exception):
 
 
 def train(run, folder, stop_at=None, state=None):
-    """Fit `run`, from a state if there is one, with a checkpoint at the step `stop_at`; stop there and return its state."""
+    """Fit a run, from a state if there is one; write a checkpoint at the step `stop_at`, stop and return its state."""
     folder.mkdir(exist_ok=True)
     recorder, checkpoints = Recorder(folder, run.data.task), Checkpoints(folder)
     if state:

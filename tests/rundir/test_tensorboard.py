@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a sweep and of a resumed run, read off its pages in a browser; TENSORBOARD_SCREENSHOTS=DIR keeps pictures."""
+"""TensorBoard's pages of a sweep and of a resumed run, in a browser. TENSORBOARD_SCREENSHOTS=DIR keeps pictures."""
 
 import base64
 import io
@@ -37,14 +37,16 @@ SWEEP = (
     "device=cpu",
 )
 
-# Much of TensorBoard stands in shadow trees, which document.querySelectorAll does not enter.
+# Much of TensorBoard is in shadow trees, which document.querySelectorAll does not enter.
 DEEP = """
 window.deep = (css, root = document) => [
     ...root.querySelectorAll(css),
-    ...[...root.querySelectorAll('*')].filter(element => element.shadowRoot).flatMap(element => deep(css, element.shadowRoot)),
+    ...[...root.querySelectorAll('*')].filter(element => element.shadowRoot)
+        .flatMap(element => deep(css, element.shadowRoot)),
 ].filter(element => element.checkVisibility());
 window.until = async look => {
-    for (const end = Date.now() + 30000; Date.now() < end; await new Promise(done => setTimeout(done, 50))) if (look()) return look();
+    const pause = () => new Promise(done => setTimeout(done, 50));
+    for (const end = Date.now() + 30000; Date.now() < end; await pause()) if (look()) return look();
     throw 'not within 30 s';
 };
 """
@@ -109,7 +111,7 @@ class Page:
         return numpy.asarray(Image.open(io.BytesIO(png)).convert("RGB")).astype(int)
 
     def drawn(self, element, name):
-        """Keep a picture once there are coloured lines in the element, which is a canvas that only a picture can tell of."""
+        """Keep a picture once there are coloured lines in the element, a canvas whose content only a picture shows."""
         left, top, right, bottom = self.box(element)
         for _ in range(100):
             seen = self.picture(name)[top:bottom, left:right]
@@ -146,7 +148,7 @@ def outputs(tmp_path_factory):
         [sys.executable, "-m", "trainer", *SWEEP], cwd=folder, capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stderr
-    # A rate that moves no weight: the first scoring stays the best one, so that update 20 is all there is to resume from.
+    # A rate that moves no weight: the first evaluation stays the best one, and step 20 the only one to resume from.
     words = (
         "model=mlp",
         "model.hidden=[8]",
@@ -223,7 +225,8 @@ def test_time_series_draws_train_val_and_test_of_all_runs_on_one_chart_with_no_s
     runs, show = sweep
     page = show("timeseries")
     groups = page.wait(
-        r"(all => all.length > 7 && all.map(one => one.innerText.replace(/\d+ cards/, '').trim()))(deep('metrics-card-group-toolbar'))"
+        r"(all => all.length > 7 && all.map(one => one.innerText.replace(/\d+ cards/, '').trim()))"
+        "(deep('metrics-card-group-toolbar'))"
     )
     assert groups == ["accuracy", "first_batch", "grad_norm", "hparams", "loss", "lr", "throughput", "update_ratio"]
     listed = page.value(
@@ -234,7 +237,10 @@ def test_time_series_draws_train_val_and_test_of_all_runs_on_one_chart_with_no_s
         group = f"deep('metrics-card-group-toolbar').find(one => one.innerText.trim() == '{tag}')"
         card = f"deep('scalar-card').find(card => card.innerText.trim().startsWith('{tag}'))"
         page.value(f"{group}.scrollIntoView(); if (!{card}) deep('button', {group})[0].click()")
-        cells = f"deep('tb-data-table-content-row', {card}).map(row => deep('tb-data-table-content-cell', row).map(cell => cell.innerText.trim()))"
+        cells = (
+            f"deep('tb-data-table-content-row', {card})"
+            ".map(row => deep('tb-data-table-content-cell', row).map(cell => cell.innerText.trim()))"
+        )
         rows = page.wait(f"{card} && (rows => rows.length > 11 && rows)({cells})")
         page.drawn(f"deep('canvas', {card})[0]", f"time_series_{tag}")
         shown = {name: (float(value), step) for _, name, _, value, step, *_ in rows}
@@ -270,7 +276,10 @@ def test_hparams_has_a_row_for_every_job_with_its_decisions_and_metrics(sweep):
     page.picture("hparams")
     page.value("deep('.hparam-checkbox, .metric-checkbox').filter(box => !box.checked).forEach(box => box.click())")
     boxes = page.value("deep('.hparam-checkbox, .metric-checkbox').map(box => box.innerText.trim())")
-    cells = "deep('tr').map(row => [...row.querySelectorAll('slot')].map(slot => slot.assignedNodes().map(node => node.innerText).join('')))"
+    cells = (
+        "deep('tr').map(row => [...row.querySelectorAll('slot')]"
+        ".map(slot => slot.assignedNodes().map(node => node.innerText).join('')))"
+    )
     head, *rows = page.wait(
         f"(rows => rows.length > 4 && rows.every(row => row.length > {len(boxes)}) && rows)({cells})"
     )
@@ -297,7 +306,8 @@ def test_images_show_the_first_batch_and_text_what_was_typed_and_its_configurati
     runs, show = sweep
     page = show("images")
     sizes = page.wait(
-        "(all => all.length > 3 && all.every(one => one[0]) && all)(deep('img').map(one => [one.naturalWidth, one.naturalHeight]))"
+        "(all => all.length > 3 && all.every(one => one[0]) && all)"
+        "(deep('img').map(one => [one.naturalWidth, one.naturalHeight]))"
     )
     page.picture("images")
     assert (

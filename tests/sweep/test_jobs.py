@@ -1,4 +1,4 @@
-"""Jobs of a sweep: which overrides distinguish them, how their directories are found again, and which device each gets."""
+"""Jobs of a sweep: the overrides that distinguish them, their directories and their devices."""
 
 import pytest
 from omegaconf import OmegaConf

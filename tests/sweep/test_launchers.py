@@ -63,7 +63,7 @@ def begin(folder, *overrides, until):
 
 
 def test_a_sweep_killed_and_then_interrupted_ends_as_an_undisturbed_one(tmp_path, tmp_path_factory, run_in_process):
-    """Killed when the first job has validated, interrupted when the third has; the scores of ranking.csv are the same."""
+    """Killed after the first job's validation, interrupted after the third's: ranking.csv has the same scores."""
     typed = [*(text for text in SHORT if not text.startswith("epochs=")), *SLOW]
     undisturbed, _, _ = sweep_in(tmp_path_factory.mktemp("undisturbed"), *typed)
     killed = begin(tmp_path, *typed, until=1)

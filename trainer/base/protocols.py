@@ -96,7 +96,7 @@ class DrawsInEvaluation(Protocol):
 
 @runtime_checkable
 class Normalizes(Protocol):
-    """A normalisation layer that is not one of torch.nn's, so that init=fixup, for networks without norms, refuses it."""
+    """A normalisation layer of our own; init=fixup, which is for networks without norms, refuses it."""
 
     normalizes: bool
 

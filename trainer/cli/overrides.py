@@ -85,7 +85,7 @@ def checked(texts: Sequence[str], multirun: bool) -> Iterator[Override]:
         key, line = override.key_or_group, override.input_line
         if override.is_sweep_override() and not multirun:
             raise ConfigError(several_values(override))
-        untrusted.require_known_hydra_word(key, line)
+        untrusted.require_known_hydra_key(key, line)
         hydra_context.require_installed(key, line)
         untrusted.require_no_functions(line, key)
         require_current_name(override)

@@ -1,4 +1,4 @@
-"""Other names for keys and options: old keys, and the words of other tools. Asked before edit distance. No torch here."""
+"""Other names for keys and options: old keys and the names of other tools; consulted before edit distance. No torch."""
 
 RENAMED_KEYS = {  # old key -> new key, and how its value changes
     "data.val_share": ("data.val_fraction", ""),

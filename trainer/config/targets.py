@@ -1,4 +1,4 @@
-"""What `_target_` may name: classes of the kind their group allows, in this project, torch and the libraries we chose."""
+"""Classes that `_target_` may name: of the kind its group allows, from trainer, torch or the libraries we chose."""
 
 from collections.abc import Iterator
 from importlib import import_module
@@ -12,29 +12,26 @@ from trainer.config import untrusted
 from trainer.config.private_api import unresolved
 
 LIBRARIES = ("trainer", "torch", "torchvision", "pytorch_optimizer")
-MODULE, OPTIMIZER = "torch.nn.Module", "torch.optim.Optimizer"  # imported where one is asked for
+MODULE, OPTIMIZER = "torch.nn.Module", "torch.optim.Optimizer"  # imported when needed
 KINDS = {"model": MODULE, "act": MODULE, "pool": MODULE, "reg.layer": MODULE, "optimizer": OPTIMIZER}
 FROM = {
     MODULE: ("torch.nn.modules.", "torchvision.models.", "torchvision.ops."),
     OPTIMIZER: ("torch.optim.", "pytorch_optimizer."),
 }
-IMPORTED = (
-    "trainer.",
-    *(place for places in FROM.values() for place in places),
-)  # of ours and our libraries' modules; others have effects when imported
+# The modules of trainer and the libraries that are imported for a target; others have effects when imported.
+IMPORTED = ("trainer.", *(place for places in FROM.values() for place in places))
 
 
 def allowed(overrides: list[str]) -> tuple[str, ...]:
-    """Packages that `_target_` may name: ours, and those of `allow=[...]` on the command line. Never a file's word."""
+    """Return the packages that `_target_` may name: ours, and those of `allow=[...]` on the command line alone."""
     typed = [OverridesParser.create().parse_override(text) for text in overrides if text.startswith("allow=")]
     return (*LIBRARIES, *(package for override in typed for package in override.value()))
 
 
 def nested(here: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
-    """Every node below that names a target of its own, in mappings and lists.
+    """Yield every nested node that has a `_target_`, with its path, in mappings and lists.
 
-    Errors: ConfigError where a value is not what it was when it is looked at again: one that a function makes, or a reference
-    that only a second reading would see.
+    Errors: ConfigError for a value that may change between readings: a function, a reference in a reference.
     """
     for key in here if isinstance(here, DictConfig) else range(len(here)):
         untrusted.require_no_functions(str(unresolved(here, key)), f"{path}.{key}")
@@ -48,16 +45,17 @@ def nested(here: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
 
 
 def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> type:
-    """The class a `_target_` names, if it is of the kind its group allows.
+    """Return the class that a `_target_` names, where its group allows it.
 
-    By object, not by name: a class of torch's reached by whatever path must be a module or an optimizer as the group says, and
-    a technique must be defined in the group's own file of trainer/ or in an allowed package.
+    The class is checked, not its name: one of torch must be a module or an optimizer as the group says, by any path.
+    A technique must be defined in the room of its group or in an allowed package.
     Errors: ConfigError.
     """
     where = printable(f"{place}._target_={target}")
     if not isinstance(target, str) or target.partition(".")[0] not in libraries:
         raise ConfigError(
-            f"{where}: outside the allowed libraries ({', '.join(libraries)}); allow=[PACKAGE] on the command line adds one of your own"
+            f"{where}: outside the allowed libraries ({', '.join(libraries)}); "
+            "allow=[PACKAGE] on the command line adds one of your own"
         )
     parts = target.split(".")
     try:
@@ -84,20 +82,22 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
         raise ConfigError(f"{where}: must be a torch {kind.rpartition('.')[2]}, as {group} needs")
     places = (f"{home}.", *FROM.get(kind, ())) if root in LIBRARIES else (f"{root}.",)
     if root not in libraries or not f"{found.__module__}.".startswith(places):
-        raise ConfigError(
-            f"{where}: must be a class of {home}{''.join(f', {place[:-1]}' for place in FROM.get(kind, ()))}, or of a package of yours in allow=[...]"
-        )
+        others = "".join(f", {place[:-1]}" for place in FROM.get(kind, ()))
+        raise ConfigError(f"{where}: must be a class of {home}{others}, or of a package of yours in allow=[...]")
     return found
 
 
 def kind_of(group: str) -> str | None:
+    """Return the class that the targets of a group must inherit from; None where it is not torch's."""
     return next((kind for name, kind in KINDS.items() if f"{group}.".startswith(f"{name}.")), None)
 
 
 def of_torch(name: str) -> type:
+    """Return a class of torch by its full name."""
     module, _, kind = name.rpartition(".")
     return getattr(import_module(module), kind)
 
 
 def home_of(group: str) -> str:
+    """Return the module in which the techniques of a group are."""
     return f"trainer.{group.partition('.')[0]}"

@@ -25,7 +25,7 @@ def default_folder() -> Path:
 
 
 def cache_key(found: Mapping[str, Mapping[str, Sequence[tuple]]], size: int | None) -> str:
-    """Return a digest of all that determines the pixels: the files' relative names, lengths and times, the size, the decoder."""
+    """Return a digest of what determines the pixels: the relative names, lengths and times of files, size, decoder."""
     from PIL import __version__
 
     return blake2b(repr((FORMAT, __version__, size, found)).encode(), digest_size=16).hexdigest()

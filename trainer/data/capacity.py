@@ -9,12 +9,12 @@ UNKNOWN = 4 * 2**30  # bytes taken to be free where the system does not tell
 
 
 def cores() -> int:
-    """How many this process may run on."""
+    """Return the number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_bytes(device: torch.device) -> int:
-    """Progress that is free on a device; on the CPU, what can be had without swapping and within a container's limit."""
+    """Return the free memory of a device in bytes; of the CPU, without swapping and within the limit of a container."""
     if device.type == "cuda":
         return torch.cuda.mem_get_info(device)[0]
     if device.type == "mps":

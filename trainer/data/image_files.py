@@ -62,7 +62,7 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class LazyImages:
-    """Images (N, C, H, W) uint8 of a split that are read when they are needed: too many for the memory, or not meant for it.
+    """Images (N, C, H, W) uint8 of a split, read when needed: they exceed the memory or shall not fill it.
 
     Args:
         source: files, or an array that may be on the disk.

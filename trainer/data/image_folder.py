@@ -26,7 +26,7 @@ Listing = dict[str, list[tuple[str, int, int]]]  # class: name, length and time 
 
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder:
-    """ROOT/train/CLASS/*, ROOT/test/CLASS/* and, if there, ROOT/val/CLASS/*; classes are train's folders, alphabetically.
+    """ROOT/train/CLASS/*, ROOT/test/CLASS/* and, if there, ROOT/val/CLASS/*; classes are the folders of train in order.
 
     The images are decoded once, and cached under a digest of the files' names, lengths and times. With cache=none no
     pixels are cached: every file is still decoded once to check it, the facts found are cached in ~/.cache/trainer, and

@@ -1,4 +1,4 @@
-"""Batches of a split, from wherever its samples live: on the device, in the host's memory, or in files that processes decode."""
+"""Batches of a split whose samples are on the device, in host memory, or in files that worker processes decode."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,23 +14,25 @@ from trainer.base.protocols import Apply
 from trainer.data.capacity import cores, free_bytes
 from trainer.data.image_files import LazyImages, read, read_all
 from trainer.data.splits import Split
-from trainer.data.worker_pool import Crew, ahead
+from trainer.data.worker_pool import WorkerPool, ahead
 
 CONVERTED_LIMIT = 256 * 2**20  # bytes up to which a split is preprocessed once and kept as floats
-LOOKED_AT = 256  # samples whose pixels the fingerprint holds
-SHARE = 0.5  # of the free memory that a split may take
+FINGERPRINT_SAMPLES = 256  # samples whose pixels the fingerprint covers
+MEMORY_FRACTION = 0.5  # of the free memory that a split may take
 
 
 class Loader:
-    """A split, preprocessed: once and for all where it is small and on the device, else batch by batch. All ways give the same numbers.
+    """Preprocessed batches of a split: it is preprocessed once where small and on the device, else batch by batch.
+
+    All ways give the same values.
 
     Args:
         split: the samples, on any device.
-        apply: what the preprocessing has fitted.
-        target_device: where the batches are wanted.
-        residency: where the samples live: device; host (gathered by a thread, a few batches ahead); stream (read by worker processes);
-            or auto, the first of them that has room.
-        workers: processes for stream, >= 1, or auto for one a core.
+        apply: the fitted preprocessing.
+        target_device: device of the batches.
+        residency: where the samples are: device; host (a thread gathers batches ahead); stream (workers read them); or
+            auto, the first of these with enough memory.
+        workers: worker processes of stream, >= 1, or auto for one per core.
     Errors: ValueError.
     """
 
@@ -47,32 +49,26 @@ class Loader:
             self.images = read_all(self.images, target_device)
             if self.images.is_floating_point() or self.images.numel() * 4 <= CONVERTED_LIMIT:
                 self.images, self.apply = apply(self.images), None
-        elif (
-            self.residency == "host"
-            and isinstance(self.images, LazyImages)
-            and not isinstance(self.images.source, Tensor)
-        ):
+        elif self.residency == "host" and not is_array(self.images):
             self.images = read_all(self.images, torch.device("cpu"))
-        self._crew = Crew(self.images, cores() if workers == "auto" else workers)
-        self._stream = (
-            torch.cuda.Stream(target_device) if target_device.type == "cuda" else None
-        )  # for copies beside the computing
+        self._pool = WorkerPool(self.images, cores() if workers == "auto" else workers)
+        self._stream = torch.cuda.Stream(target_device) if target_device.type == "cuda" else None  # of the copies
 
     def __len__(self) -> int:
         return len(self.targets)
 
     @cached_property
     def fingerprint(self) -> str:
-        """A digest of all targets, and of some samples as the preprocessing leaves them."""
+        """Digest of all targets and of some preprocessed samples."""
         total = sha256(f"{len(self)} {tuple(self.images.shape[1:])}".encode())
         if len(self):
-            some = torch.linspace(0, len(self) - 1, min(LOOKED_AT, len(self)), device=self.device).long()
+            some = torch.linspace(0, len(self) - 1, min(FINGERPRINT_SAMPLES, len(self)), device=self.device).long()
             for tensor in (self.targets, self.batch(some)[0]):
                 total.update(tensor.cpu().contiguous().numpy().tobytes())
         return total.hexdigest()
 
     def batch(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """The samples of `indices` (B,), which are on the device; at once, so for a few batches here and there."""
+        """Return the samples of `indices` (B,), which are on the device, without reading ahead."""
         if self.residency == "device":
             images = self.images.index_select(0, indices)
         else:
@@ -80,7 +76,7 @@ class Loader:
         return self.apply(images) if self.apply else images, self.targets.index_select(0, indices)
 
     def batches(self, parts: Sequence[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:
-        """The samples of each of `parts`, which are on the device: those of an epoch, say. The next ones are fetched meanwhile."""
+        """Yield the samples of each of `parts`, index tensors on the device; the next parts are read ahead."""
         if self.residency == "device":
             yield from map(self.batch, parts)
         if self.residency == "device" or not len(parts):
@@ -90,19 +86,19 @@ class Loader:
             if self.device.type == "cpu"
             else torch.cat(list(parts)).cpu().split([len(part) for part in parts])
         )
-        source = self._crew.read(numbers) if self.residency == "stream" else map(self._gather, numbers)
+        source = self._pool.read(numbers) if self.residency == "stream" else map(self._gather, numbers)
         with closing(ahead(map(self._send, source))) as arriving:
             for indices, (images, copied) in zip(parts, arriving):
                 if copied is not None:
-                    copied.wait()  # the computing waits for the copy, not this program
+                    copied.wait()  # the kernels wait for the copy, the program does not
                     images.record_stream(torch.cuda.current_stream(self.device))
                 ready = self.apply(images)
                 if ready.untyped_storage().data_ptr() == images.untyped_storage().data_ptr():
-                    ready = ready.clone()  # the workers' memory, which they will use again
+                    ready = ready.clone()  # a buffer of the workers, which is written again
                 yield ready, self.targets.index_select(0, indices)
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-        """All samples in the order of the set, `size` at a time."""
+        """Yield all samples in the order of the split, `size` at a time."""
         if self.residency != "device":
             yield from self.batches(torch.arange(len(self), device=self.device).split(size))
             return
@@ -110,7 +106,7 @@ class Loader:
             yield self.apply(images) if self.apply else images, targets
 
     def _gather(self, numbers: Tensor) -> Tensor:
-        """Images in the host's memory; where a GPU fetches them, in memory that it can reach."""
+        """Return images in host memory, pinned where a GPU copies them."""
         if self._stream is None or not isinstance(self.images, Tensor):
             return read(self.images, numbers)
         shape = (len(numbers), *self.images.shape[1:])
@@ -119,7 +115,7 @@ class Loader:
         )
 
     def _send(self, images: Tensor) -> tuple[Tensor, torch.cuda.Event | None]:
-        """Start the copy to the device; the event says when it is done, where it goes on by itself."""
+        """Return images on the device, and the event that ends an asynchronous copy."""
         if self._stream is None:
             return images.to(self.device), None
         with torch.cuda.stream(self._stream):
@@ -128,11 +124,15 @@ class Loader:
 
 
 def with_room(images: Tensor | LazyImages, target_device: device) -> str:
-    """The first of device, host and stream where the images fit into the free memory; arrays on the disk count as host."""
+    """Return the first of device, host and stream with enough free memory; arrays on the disk count as host."""
     size = math.prod(images.shape) * (
         2 * images.element_size() if isinstance(images, Tensor) and images.is_floating_point() else 1
     )
-    if size <= SHARE * free_bytes(target_device):
+    if size <= MEMORY_FRACTION * free_bytes(target_device):
         return "device"
-    on_disk_as_array = isinstance(images, Tensor) or isinstance(images.source, Tensor)
-    return "host" if on_disk_as_array or size <= SHARE * free_bytes(torch.device("cpu")) else "stream"
+    return "host" if is_array(images) or size <= MEMORY_FRACTION * free_bytes(torch.device("cpu")) else "stream"
+
+
+def is_array(images: Tensor | LazyImages) -> bool:
+    """Return whether images are an array, in memory or on the disk, and not files."""
+    return isinstance(images, Tensor) or isinstance(images.source, Tensor)

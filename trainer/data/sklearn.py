@@ -57,7 +57,7 @@ class Wine(SplitByFraction):
 
 @dataclass(frozen=True, kw_only=True)
 class Photos(SplitByFraction):
-    """Square tiles of two colour photographs of 427 x 640 pixels, a temple in China and a flower; the class is the photograph.
+    """Square tiles of two colour photographs of 427 x 640 pixels, a temple and a flower; the class is the photograph.
 
     The tiles do not overlap and start at the upper left; an incomplete tile at the right or the bottom is dropped.
 
@@ -114,7 +114,7 @@ class Diabetes(SplitByFraction):
 
 @cache
 def digits():
-    """Return scikit-learn's digits, read once in a process: parsing them takes longer than building a job of a sweep."""
+    """Return scikit-learn's digits, parsed once in a process: parsing takes longer than building a job of a sweep."""
     from sklearn.datasets import load_digits
 
     return load_digits()

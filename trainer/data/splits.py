@@ -32,7 +32,7 @@ class Split:
     def sample(self) -> Tensor:
         """Return images to fit a preprocessing on: all of them up to 512 MiB as bytes, beyond that a random sample.
 
-        The sample has that size and depends on the number and the shape of the images alone, not on where they are kept.
+        The sample has that size and depends on the number and shape of the images alone, not on their residency.
         """
         count = max(SAMPLE_LIMIT // max(math.prod(self.images.shape[1:]), 1), 1)
         if count < len(self):

@@ -84,8 +84,8 @@ class Torchvision:
         folder, why = Path(self.root) / self.folder, " ".join(str(error).split())
         if self.download:
             return (
-                f"download into {self.root} failed ({why}); put {files_of(kind, folder)} yourself and repeat the command, "
-                "or try data=digits"
+                f"download into {self.root} failed ({why}); put {files_of(kind, folder)} yourself and repeat the "
+                "command, or try data=digits"
             )
         if has_files(kind, folder):
             return f"cannot read the {self.source} files in {folder} ({why})"
@@ -100,7 +100,7 @@ def has_files(kind: type, folder: Path) -> bool:
 
 
 def files_of(kind: type, folder: Path) -> str:
-    """Name the files that a download fetches, and the folder they belong into: above `folder` where they are archives of it."""
+    """Return `FILES into FOLDER` for what a download fetches; archives of `folder` belong into its parent."""
     if hasattr(kind, "resources"):
         return f"{', '.join(name for name, _ in kind.resources)} into {folder}"
     if hasattr(kind, "filename"):

@@ -1,4 +1,4 @@
-"""Fetching batches before they are asked for: by a thread, and by processes."""
+"""Batches read ahead of their use, by a thread and by worker processes."""
 
 import atexit
 import math
@@ -20,12 +20,12 @@ from trainer.base.errors import DataError
 from trainer.data.image_files import LazyImages, read
 
 END = object()
-DEPTH = 3  # items on their way while one is used
-ORDERS = 2  # batches that a worker is told of at a time
+DEPTH = 3  # items read ahead
+PREFETCH = 2  # batches that a worker reads ahead
 
 
 def ahead(items: Iterable) -> Iterator:
-    """The same items in the same order, made by a thread up to DEPTH before they are asked for; its errors come here."""
+    """Yield the same items in the same order, computed up to DEPTH ahead by a thread whose errors are raised here."""
     source = iter(items)
     with ThreadPoolExecutor(1) as thread:
         coming = deque(thread.submit(next, source, END) for _ in range(DEPTH))
@@ -37,100 +37,94 @@ def ahead(items: Iterable) -> Iterator:
             thread.shutdown(cancel_futures=True)
 
 
-class Crew:
-    """Processes that read batches of a split, each a whole batch at a time; they start when first needed and stay for the next epoch.
+class WorkerPool:
+    """Worker processes that read batches of a split. They start at first use and stay for the next epoch.
 
-    They write into memory that this process shares with them, in places taken in turn: a batch is good until DEPTH + 1 more were
-    taken. A process ends with this one, however this one ends.
+    They write into buffers in shared memory, used in turn: a batch is valid until DEPTH + 1 more were taken. A worker
+    ends when this process ends, in whatever way.
 
     Args:
-        images: the split's, of any kind.
-        workers: how many processes, >= 1.
+        images: those of the split, of any kind.
+        workers: number of processes, >= 1.
     """
 
     def __init__(self, images: Tensor | LazyImages, workers: int) -> None:
         self.images = images
         self.workers = workers
-        self._idle: list[tuple[Reader, list, DataLoader]] = []  # an epoch and a scoring within it need one each
+        self._idle: list[tuple[Reader, list, DataLoader]] = []  # one for the epoch, one for an evaluation within it
 
     def read(self, parts: Sequence[Tensor]) -> Iterator[Tensor]:
-        """The images of each part, in order. Errors: DataError where a process died, or as it met one."""
+        """Yield the images of each part, in order. Errors: DataError where a worker died, or that a worker raised."""
         largest = max(map(len, parts), default=0)
-        fitting = [hired for hired in self._idle if hired[0].places.shape[1] >= largest]
+        fitting = [idle for idle in self._idle if idle[0].buffers.shape[1] >= largest]
         if fitting:
             self._idle.remove(fitting[0])
-        reader, orders, loader = fitting[0] if fitting else self._hire(largest)
-        orders[:] = [(number % len(reader.places), part.tolist()) for number, part in enumerate(parts)]
-        arriving = started(loader)  # here, in the thread that asks: one that was itself forked off cannot end well
-        return self._received(reader, orders, loader, arriving)
+        reader, requests, loader = fitting[0] if fitting else self._start(largest)
+        requests[:] = [(number % len(reader.buffers), part.tolist()) for number, part in enumerate(parts)]
+        arriving = iterate(loader)  # in the caller's thread: workers forked by another would end with that thread
+        return self._received(reader, requests, loader, arriving)
 
-    def _received(self, reader: "Reader", orders: list, loader: DataLoader, arriving: Iterator) -> Iterator[Tensor]:
+    def _received(self, reader: "Reader", requests: list, loader: DataLoader, arriving: Iterator) -> Iterator[Tensor]:
         try:
-            for done in arriving:
-                if isinstance(done, DataError):
-                    raise done
-                place, count = done
-                yield reader.places[place, :count]
-        except (
-            RuntimeError,
-            EOFError,
-            OSError,
-        ) as error:  # as found by its absence, or half way through its last message
+            for result in arriving:
+                if isinstance(result, DataError):
+                    raise result
+                buffer, count = result
+                yield reader.buffers[buffer, :count]
+        except (RuntimeError, EOFError, OSError) as error:  # a missing worker, or one that died while it sent
             why = str(error).partition("\n")[0] or type(error).__name__
             raise DataError(
-                f"workers={self.workers}: a process that reads images has died ({why}); most likely memory ran out "
+                f"workers={self.workers}: a worker that reads images died ({why}); most likely memory ran out "
                 "(in a container also /dev/shm): fewer workers, a smaller batch_size or data.size needs less"
             ) from None
         finally:
             if sys.exc_info()[0] in (None, GeneratorExit):
-                self._idle.append((reader, orders, loader))
+                self._idle.append((reader, requests, loader))
 
-    def _hire(self, largest: int) -> tuple["Reader", list, DataLoader]:
-        reader = Reader(
-            self.images, shared((ORDERS * self.workers + DEPTH + 2, largest, *self.images.shape[1:]), self.images.dtype)
-        )
-        orders: list[tuple[int, list[int]]] = []
+    def _start(self, largest: int) -> tuple["Reader", list, DataLoader]:
+        shape = (PREFETCH * self.workers + DEPTH + 2, largest, *self.images.shape[1:])
+        reader = Reader(self.images, shared_buffer(shape, self.images.dtype))
+        requests: list[tuple[int, list[int]]] = []
+        start_method = "fork" if sys.platform == "linux" else None  # a fork shares the list of files
         loader = DataLoader(
             reader,
-            sampler=orders,
-            batch_size=None,  # an order is a whole batch
+            sampler=requests,
+            batch_size=None,  # a request is a whole batch
             num_workers=self.workers,
-            prefetch_factor=ORDERS,
+            prefetch_factor=PREFETCH,
             persistent_workers=True,
-            worker_init_fn=undisturbed,
-            multiprocessing_context=multiprocessing.get_context(
-                "fork" if sys.platform == "linux" else None
-            ),  # shares the list of files
+            worker_init_fn=init_worker,
+            multiprocessing_context=multiprocessing.get_context(start_method),
         )
-        return reader, orders, loader
+        return reader, requests, loader
 
 
 class Reader:
-    """What runs in a worker: reads a batch by its numbers into a place (of P, each with room for a largest batch)."""
+    """Data set of the workers: reads a batch of images into one of the shared buffers (BUFFERS, LARGEST, C, H, W)."""
 
-    def __init__(self, images: Tensor | LazyImages, places: Tensor) -> None:
+    def __init__(self, images: Tensor | LazyImages, buffers: Tensor) -> None:
         self.images = images
-        self.places = places
+        self.buffers = buffers
 
-    def __getitem__(self, order: tuple[int, list[int]]) -> tuple[int, int] | DataError:
-        place, numbers = order
+    def __getitem__(self, request: tuple[int, list[int]]) -> tuple[int, int] | DataError:
+        buffer, indices = request
         try:
-            self.places[place, : len(numbers)].copy_(read(self.images, torch.tensor(numbers)))
+            self.buffers[buffer, : len(indices)].copy_(read(self.images, torch.tensor(indices)))
         except DataError as error:
-            return error  # raised there, its one line would come back as a page
-        return place, len(numbers)
+            return error  # raised in the worker, its line would arrive with a traceback
+        return buffer, len(indices)
 
 
-def shared(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    """Room that processes forked or spawned from this one see too; taken from the system as it is filled."""
+def shared_buffer(shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    """Return shared memory, uninitialised; the system provides its pages as they are written."""
     storage = torch.UntypedStorage._new_shared(max(math.prod(shape), 1) * dtype.itemsize)
     return torch.empty(0, dtype=dtype).set_(storage)[: math.prod(shape)].view(shape)
 
 
-def undisturbed(worker: int) -> None:
-    """What a worker does first. Signals are for the program that trains, which ends its workers when it has done what they ask.
+def init_worker(worker: int) -> None:
+    """Make a worker ignore signals, which the main process handles, and end when the main process ends.
 
-    Torch's worker sees every 5 s whether its parent is another, and so misses one that died before the worker first looked.
+    A DataLoader's own worker looks for its parent every 5 s, and misses one that died before the first look.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
@@ -143,8 +137,8 @@ def end_with(sentinel: int) -> None:
     os._exit(1)
 
 
-def started(loader: DataLoader) -> Iterator:
-    """The loader's iterator, without the handler it sets for dead children, which would raise wherever the program happens to be."""
+def iterate(loader: DataLoader) -> Iterator:
+    """Return the loader's iterator without its SIGCHLD handler, which would raise at any point of the program."""
     others = set(multiprocessing.active_children())
     main = threading.current_thread() is threading.main_thread()
     before = signal.getsignal(signal.SIGCHLD)
@@ -152,7 +146,5 @@ def started(loader: DataLoader) -> Iterator:
     if main:
         signal.signal(signal.SIGCHLD, before)
     for worker in set(multiprocessing.active_children()) - others:
-        atexit.register(
-            worker.kill
-        )  # a program that ends in the middle of an epoch asks with SIGTERM, which they do not hear
+        atexit.register(worker.kill)  # an exit within an epoch sends SIGTERM, which workers ignore
     return arriving

@@ -17,6 +17,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 
 from trainer.rundir.append_only import AppendOnlyFile
 
+PREFIX = "events.out.tfevents."
 _numbers = count()
 
 
@@ -34,8 +35,7 @@ class EventFile:
     def __init__(
         self, folder: Path, after: int | None = None, on_error: Callable[[OSError], None] | None = None
     ) -> None:
-        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"
-        self._file = AppendOnlyFile(folder / name, on_error)
+        self._file = AppendOnlyFile(folder / next_name(folder), on_error)
         self._records = RecordWriter(self._file)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         self._file.step = 0 if after is None else after + 1
@@ -68,3 +68,13 @@ class EventFile:
 
     def _write(self, event: Event) -> None:
         self._records.write(event.SerializeToString())
+
+
+def next_name(folder: Path) -> str:
+    """Return a name that sorts behind the folder's event files, even after a restart in the same second.
+
+    TensorBoard reads the files of a folder in the order of their names, which begin with a time.
+    """
+    times = [path.name.removeprefix(PREFIX).partition(".")[0] for path in folder.glob(f"{PREFIX}*")]
+    seconds = max([int(time.time()), *(int(text) + 1 for text in times if text.isdecimal())])
+    return f"{PREFIX}{seconds:010}.{socket.gethostname()}.{os.getpid()}.{next(_numbers)}"

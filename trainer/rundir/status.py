@@ -16,4 +16,4 @@ class Status(StrEnum):
     NOT_BEGUN = "not begun"  # prepared by a sweep
 
 
-COMPLETE = frozenset({Status.FINISHED, Status.STOPPED})
+COMPLETE = (Status.FINISHED, Status.STOPPED)  # a tuple: `in` takes whatever a foreign summary.json holds
