@@ -132,7 +132,7 @@ def advised(message: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("typed", [typed for typed, _ in (*TYPOS, *SYNONYMS)])
 def test_a_fix_is_not_refused_in_its_turn(typed, monkeypatch, tmp_path):
-    """The rest of the command stays; the fix stands in for the override that was refused."""
+    """The rest of the command stays; the fix replaces the override that was refused."""
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ConfigError) as refused:
         overrides.check(typed.split())

@@ -144,12 +144,12 @@ def test_the_best_evaluation_is_the_monitors_and_the_loss_decides_between_equals
 def test_a_record_has_the_evaluations_of_the_runs_own_summary(run_in_process, tmp_path):
     assert run_in_process("model=mlp", "epochs=3", "threads=1", "optimizer.lr=0.3")[0] == 0
     directory = only_run(tmp_path)
-    told, record = json.loads((directory / "summary.json").read_text()), read(directory)
+    summary, record = json.loads((directory / "summary.json").read_text()), read(directory)
     for name in ("loss", "accuracy"):
-        assert record.score("best", name) == told["best"][name]
+        assert record.score("best", name) == summary["best"][name]
         assert (
-            record.score("final", name) == told["final"]["val"][name]
-            and record.score("test", name) == told["test"][name]
+            record.score("final", name) == summary["final"]["val"][name]
+            and record.score("test", name) == summary["test"][name]
         )
     (directory / "metrics.jsonl").unlink()
     bare = read(directory)

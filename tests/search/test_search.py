@@ -44,7 +44,7 @@ def runs(folder: Path) -> dict[str, dict]:
 
 
 @pytest.mark.parametrize(
-    "word, expected",
+    "typed, expected",
     [
         ("optimizer.lr=interval(1e-4,1e-1)", FloatDistribution(1e-4, 1e-1)),
         ("optimizer.lr=tag(log,interval(1e-4,1e-1))", FloatDistribution(1e-4, 1e-1, log=True)),
@@ -59,8 +59,8 @@ def runs(folder: Path) -> dict[str, dict]:
         ("aug=[crop],[crop,flip],[]", CategoricalDistribution(["[crop]", "[crop,flip]", "[]"])),
     ],
 )
-def test_overrides_are_spaces(word, expected):
-    assert space(OverridesParser.create().parse_override(word)) == expected
+def test_overrides_are_spaces(typed, expected):
+    assert space(OverridesParser.create().parse_override(typed)) == expected
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ def test_machines_that_ask_at_the_same_time_are_proposed_different_settings(tmp_
         propose(trial, wide)
     (first, second) = (trial.params for _, trial in asked)
     assert first.keys() == second.keys() == wide.keys() and all(first[key] != second[key] for key in wide)
-    assert [trial.params for trial in one.get_trials()] == [first, second]  # in the database, for whoever goes on
+    assert [trial.params for trial in one.get_trials()] == [first, second]  # in the database, for the next process
 
 
 SECRETS = [

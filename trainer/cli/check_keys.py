@@ -92,11 +92,11 @@ def question(keys: Sequence[str], value: str) -> str:
 def belongs(key: str, owners: Sequence[str], value: str, cfg: DictConfig) -> str:
     """Return which options have a key that the chosen ones lack; and how to add one, in a group that takes several."""
     more = f" and {len(owners) - LISTED} more" if len(owners) > LISTED else ""
-    said = f"{key} is a key of {', '.join(owners[:LISTED])}{more}"
+    where = f"{key} is a key of {', '.join(owners[:LISTED])}{more}"
     group, _, option = owners[0].partition("=")
     if group not in catalog.MULTI_SELECT:
-        return said
-    return f"{said}; write {group}=[{','.join([*selected(cfg, group), option])}] {key}={value or 'VALUE'}"
+        return where
+    return f"{where}; write {group}=[{','.join([*selected(cfg, group), option])}] {key}={value or 'VALUE'}"
 
 
 def selected(cfg: DictConfig, group: str) -> list[str]:

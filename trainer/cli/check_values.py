@@ -77,7 +77,7 @@ def composed(texts: Sequence[str]) -> DictConfig:
 
 
 def explained(reason: str, texts: Sequence[str]) -> ConfigError:
-    """Return Hydra's error in our words, without its advice to add a key with a plus sign."""
+    """Return Hydra's error as one line, without its advice to add a key with a plus sign."""
     if found := re.match(r"Could not override '(\w+)@([\w.]+)'", reason):
         wrapping = [option for option in catalog.options(found[1]) if catalog.nested_keys(found[1], option)]
         hint = " or ".join(f"{found[1]}={option}" for option in wrapping)

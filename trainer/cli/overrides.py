@@ -75,7 +75,7 @@ def require_place(text: str, multirun: bool) -> None:
 
 
 def checked(texts: Sequence[str], multirun: bool) -> Iterator[Override]:
-    """Yield overrides in Hydra's grammar, each checked by itself: its grammar, its option, what it says to Hydra.
+    """Yield overrides in Hydra's grammar, each checked by itself: grammar, option, and settings of Hydra.
 
     Errors: ConfigError, DataError.
     """

@@ -21,7 +21,7 @@ HYDRA_TREES = ("hydra.sweep.", "hydra.sweeper.", "hydra.launcher.")
 
 
 def is_for_sweeps(key: str) -> bool:
-    """Return whether a key says something of a sweep only."""
+    """Return whether a key counts only in a sweep."""
     return key.partition(".")[0] == "sweep" or key in HYDRA_GROUPS or key.startswith(HYDRA_TREES)
 
 

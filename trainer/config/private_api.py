@@ -24,7 +24,7 @@ BASIC_LAUNCHER = f"{BasicLauncher.__module__}.{BasicLauncher.__name__}"
 
 
 def parse_flags(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
-    """Return Hydra's flags with `overrides`, the words that are none; and flags that Hydra does not have.
+    """Return Hydra's flags, with the overrides as `overrides`; and the flags that Hydra does not have.
 
     Private because: Hydra parses the command line only inside `hydra.main`, too late to explain a mistake.
     Errors: ConfigError where a flag lacks its value.

@@ -73,7 +73,7 @@ class SweepDisplay:
             self.refresh()
 
     def refresh(self) -> None:
-        """Report every job that has ended since the last refresh, or ended again, and draw the table anew."""
+        """Report every job that has ended since the last refresh, or ended again, and redraw the table."""
         for job in [*self.jobs]:
             stamp = time_of_summary(job)
             if stamp == self.reported.get(job.directory):

@@ -110,7 +110,7 @@ def prepare(
     Args:
         naming: the overrides that name the directory: those that vary.
         compose: returns the configuration, from the name of the directory.
-        known: directories of the sweep's jobs, where the caller has looked.
+        known: directories of the sweep's jobs, where the caller knows them.
     Errors: MachineError where the directory cannot be made.
     """
     directory = (find_jobs(folder) if known is None else known).get(identity(overrides))

@@ -104,7 +104,7 @@ def find_or_prepare(cfg: DictConfig, invocation: Invocation) -> Job:
 
 
 def saved_config(cfg: DictConfig, directory: Path) -> DictConfig:
-    """Return the configuration that the job was given when the sweep began, but for what this command says of itself.
+    """Return the configuration that the job was given when the sweep began, but for the settings of this command.
 
     Errors: DataError.
     """
