@@ -1,14 +1,18 @@
 """Keys of the YAML files and the rules of their values. Reads YAML; imports neither Hydra nor torch.
 
-The comment behind a key is `# MEANING; RULE`. The rule is the text behind the last semicolon, and nothing else is one:
+The comment behind a key is `# MEANING; RULE`. The rule is the text behind the last semicolon:
 
-    rule        = alternative, { separator, alternative } ;  separator = ", or " | " or " | ", "
-    alternative = word | NAME:N | null | length | minutes | number
-    number      = [ "whole number " ], ( bound | interval ) | "whole number" | "number"
-    bound       = ( ">" | ">=" | "<" | "<=" ), decimal ;  interval = "in [a, b)", with either bracket at either end
+    rule   = "true or false" | "list of ", [ COUNT, " " ], parts | parts
+    parts  = part, { ( " or " | ", or " ), part }
+    part   = "one of ", word, { ", ", word } | word | NAME, ":N" | "null" | "text" | number | length
+    number = "number" | [ "number " ], bound | "whole number", [ " ", bound ]
+    bound  = ( ">=" | "<=" | ">" | "<" ), " ", decimal | "in [a, b)", with either bracket at either end
+    length = "a length" | "minutes", either with examples behind it: " (2ep, 500st, 5%)"
 
-Words are introduced by "one of": `one of auto, cpu, cuda, or cuda:N`; `whole number >= 1, or auto`; `> 0 or null`.
-Of a key whose default is a list, the rule holds for each item. A key without a rule takes any value of its default's type.
+In a list the nouns are plural (`list of 2 numbers in [0, 1)`, `list of lengths`), and words follow "any of". A word
+that "one of" does not introduce needs a number or null beside it: `whole number >= 1, or auto`. Text that is not in
+this grammar is no rule, so that English behind a semicolon restricts nothing. A key without a rule takes any value of
+the type of its default.
 """
 
 import math
@@ -25,105 +29,132 @@ from trainer.base.clock import parse_length
 from trainer.base.text import as_typed
 from trainer.config import catalog
 
-NUMBER = re.compile(r"(whole number|number)?(?: ?(in [\[(]\S+, \S+[\])]|(?:>=|<=|>|<) -?[\d.]+(?:e-?\d+)?))?")
-WORD = re.compile(r"[A-Za-z_][\w.]*")
-NUMBERED = re.compile(r"([a-z]+):N")
-SEPARATOR = re.compile(r", or | or |, ")
-MINUTES = re.compile(r"\d+(\.\d+)?min")
-LENGTH_RULE = "a length with a unit, as 30ep, 5000st or 5%"
+DECIMAL = r"-?(?:inf|\d+(?:\.\d+)?(?:e-?\d+)?)"
+BOUND = rf"in [\[(]{DECIMAL}, {DECIMAL}[\])]|(?:>=|<=|>|<) {DECIMAL}"
+WORD = r"[A-Za-z_]\w*|\d+"
+NUMBER = {
+    False: re.compile(rf"(?:(whole )?number)?(?:(?:^|(?<=number) )({BOUND}))?"),
+    True: re.compile(rf"(?:(whole )?numbers)(?: ({BOUND}))?"),
+}
+MEASURE = {
+    False: re.compile(r"(a length|minutes)(?: \((.+)\))?"),
+    True: re.compile(r"(lengths|minutes)(?: \((.+)\))?"),
+}
+WORDS = {False: "one of ", True: "any of "}
+RESERVED = ("number", "numbers", "length", "lengths", "list", "whole", "true", "false", "one", "any")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Rule:
-    """Values that a key may have: any of these.
+    """The values that a key may have: any of the kinds below.
 
     Args:
-        words: literal strings.
-        numbered: NAME of values NAME:N.
+        source: the rule as it is written.
+        words: literal values: text, and whole numbers where they are written in digits.
+        numbered: NAME of the values NAME:N.
         null: null is a value.
-        length: lengths as 30ep, 5000st, 5%.
-        minutes: durations as 10min.
-        number: numbers that keep `bound`, as `> 0` or `in [0, 1)`; whole ones where `whole`.
+        text: any text is a value.
+        length: lengths are, such as 2ep, 500st and 5%.
+        minutes: durations are, such as 10min.
+        number: finite numbers are, which keep `bound`, as `> 0` or `in [0, 1)`; only whole ones where `whole`.
+        truth: true and false are.
+        in_list: the value is a list of these; `count` is its length, None for any.
     """
 
-    words: tuple[str, ...] = ()
+    source: str
+    words: tuple[str | int, ...] = ()
     numbered: str | None = None
     null: bool = False
+    text: bool = False
     length: bool = False
     minutes: bool = False
     number: bool = False
     whole: bool = False
     bound: str | None = None
+    truth: bool = False
+    in_list: bool = False
+    count: int | None = None
 
     def violation(self, value: object) -> str | None:
         """Return why a value breaks the rule, as `must be > 0`; None for a good one."""
-        if isinstance(value, str) and self._takes_text(value):
-            return None
-        if value is None and self.null:
-            return None
-        if self.number and not isinstance(value, str | None):
-            numeric = is_number(value) and (isinstance(value, int) or not self.whole)
-            if numeric and (self.bound is None or satisfies(self.bound, value)):
-                return None
-            if numeric:
-                return f"must be {self._or_else(self.bound)}"
-        return f"must be {self.describe()}"
+        if self.in_list:
+            fits = isinstance(value, list) and self.count in (None, len(value)) and all(map(self.accepts, value))
+        else:
+            fits = self.accepts(value)
+        return None if fits else f"must be {self.describe(with_noun=not is_number(value))}"
 
-    def describe(self) -> str:
-        """Return the rule in words."""
-        kind = "a whole number" if self.whole else "a number"
-        number = f"{kind} {self.bound}" if self.bound else kind
-        return self._or_else(number if self.number else None)
+    def accepts(self, value: object) -> bool:
+        """Return whether one value, or one item of a list, keeps the rule."""
+        if isinstance(value, bool):
+            return self.truth
+        if value is None:
+            return self.null
+        if isinstance(value, str):
+            return self.text or value in self.words or self._is_measure(value)
+        if not is_number(value):
+            return False
+        if self.number and (isinstance(value, int) or not self.whole):
+            return self.bound is None or satisfies(self.bound, value)
+        return isinstance(value, int) and value in self.words
 
-    def _takes_text(self, value: str) -> bool:
-        if value in self.words or (self.minutes and MINUTES.fullmatch(value)):
-            return True
+    def describe(self, with_noun: bool = True) -> str:
+        """Return the rule as it follows `must be`: `a whole number >= 1, or full`.
+
+        Args:
+            with_noun: a bare bound is said as `a number > 0`.
+        """
+        if self.in_list:
+            return f"a {self.source}"
+        if self.whole or not self.bound or f"number {self.bound}" in self.source:
+            return re.sub(r"\b(whole )?number\b", r"a \g<0>", self.source, count=1) if self.number else self.source
+        return self.source.replace(self.bound, f"a number {self.bound}", 1) if with_noun else self.source
+
+    def _is_measure(self, value: str) -> bool:
         if self.numbered and re.fullmatch(rf"{self.numbered}:\d+", value):
             return True
-        return self.length and is_length(value)
-
-    def _or_else(self, number: str | None) -> str:
-        named = [LENGTH_RULE] if self.length else []
-        named += ["minutes, as 10min"] if self.minutes else []
-        named += [number] if number else []
-        listed = [*self.words, *([f"{self.numbered}:N"] if self.numbered else []), *(["null"] if self.null else [])]
-        if len(listed) > 1 or (listed and not named):
-            return ", or ".join([*named, f"one of {', '.join(listed)}"])
-        return ", or ".join([*named, *listed])
+        return (self.length and is_length(value)) or (self.minutes and is_minutes(value))
 
 
-def parse_rule(text: str) -> Rule:
+def parse_rule(source: str) -> Rule:
     """Return the rule that a text states. Errors: ValueError where it is not in the grammar."""
+    if source == "true or false":
+        return Rule(source=source, truth=True)
+    listed = re.fullmatch(r"list of (?:(\d+) )?(.+)", source)
     fields: dict[str, object] = {}
-    words: list[str] = []
-    rest, listing = text, False
-    while rest:
-        if rest.startswith("one of "):
-            rest, listing = rest.removeprefix("one of "), True
-        number = NUMBER.match(rest)
-        if number and number[0]:
-            if "number" in fields:
-                raise ValueError(f"two numbers in the rule: {text}")
-            fields |= {"number": True, "whole": number[1] == "whole number", "bound": number[2]}
-            token = number[0]
-        elif numbered := NUMBERED.match(rest):
-            fields["numbered"], token = numbered[1], numbered[0]
-        elif word := WORD.match(rest):
-            token = word[0]
-            if token in ("null", "length", "minutes"):
-                fields[token] = True
-            elif listing or words or fields:
-                words.append(token)
-            else:
-                raise ValueError(f"words of a rule begin with 'one of': {text}")
+    bare, examples = [], []
+    for part in re.split(r",? or ", listed[2] if listed else source):
+        if measure := MEASURE[listed is not None].fullmatch(part):
+            found = {"minutes" if measure[1] == "minutes" else "length": True}
+            examples += measure[2].split(", ") if measure[2] else []
         else:
-            raise ValueError(f"not a rule: {text}")
-        rest = rest[len(token) :]
-        separator = SEPARATOR.match(rest)
-        if rest and (separator is None or separator.end() == len(rest)):
-            raise ValueError(f"not a rule: {text}")
-        rest = rest[separator.end() :] if separator else rest
-    return Rule(words=tuple(words), **fields)
+            found = kind_of_value(part, plural=listed is not None)
+        if found.keys() & fields.keys():
+            raise ValueError(f"says a thing twice: {source}")
+        if not found and (listed or part in RESERVED or not re.fullmatch(WORD, part)):
+            raise ValueError(f"not a rule: {source}")
+        fields |= found
+        bare += [] if found else [part]
+    if bare and not {"number", "null"} & fields.keys():
+        raise ValueError(f"words of a rule come behind 'one of': {source}")
+    words = tuple(int(word) if word.isdigit() else word for word in (*fields.pop("words", ()), *bare))
+    count = int(listed[1]) if listed and listed[1] else None
+    rule = Rule(source=source, words=words, in_list=listed is not None, count=count, **fields)
+    if not all(map(rule.accepts, examples)):
+        raise ValueError(f"an example breaks the rule: {source}")
+    return rule
+
+
+def kind_of_value(part: str, plural: bool) -> dict[str, object]:
+    """Return the fields of a rule that one part of it sets; none where it is no kind of value."""
+    if part.startswith(WORDS[plural]):
+        words = part.removeprefix(WORDS[plural]).split(", ")
+        return {"words": words} if all(re.fullmatch(WORD, word) for word in words) else {}
+    if numbered := re.fullmatch(r"([a-z]+):N", part):
+        return {"numbered": numbered[1]}
+    if part in ("null", "text"):
+        return {part: True}
+    number = NUMBER[plural].fullmatch(part)
+    return {"number": True, "whole": number[1] is not None, "bound": number[2]} if part and number else {}
 
 
 @dataclass(frozen=True)
@@ -137,37 +168,49 @@ class Key:
     @property
     def meaning(self) -> str:
         """The comment without its rule."""
-        return self.comment.rpartition("; ")[0] or self.comment
+        return self.comment.rpartition("; ")[0] if self.rule else self.comment
 
     @cached_property
     def rule(self) -> Rule | None:
-        """The rule behind the last semicolon; None without one. Errors: ValueError."""
-        return parse_rule(self.comment.rpartition("; ")[2]) if "; " in self.comment else None
+        """The rule behind the last semicolon; None where there is none."""
+        try:
+            return parse_rule(self.comment.rpartition("; ")[2]) if "; " in self.comment else None
+        except ValueError:
+            return None
 
     def violation(self, value: object) -> str | None:
         """Return why a value breaks the rule; None for a good one."""
-        if isinstance(self.default, list):
-            if not isinstance(value, list):
-                return f"must be a list; write {self.path}=[{as_typed(value)}]"
-            sample = self.default[0] if self.default else None
-            return next((why for item in value if (why := self._violation(item, sample))), None)
-        return self._violation(value, self.default)
+        rule = self.rule or rule_of_type(self.default)
+        if rule is None:
+            return None
+        if rule.in_list and not isinstance(value, list):
+            return f"must be a list; write {self.path}=[{as_typed(value)}]"
+        why = rule.violation(value)
+        if why and rule.text and is_number(value):
+            return f"{why}; write {self.path}=\"'{as_typed(value)}'\""
+        return why
 
-    def _violation(self, value: object, sample: object) -> str | None:
-        if self.rule:
-            return self.rule.violation(value)
-        if isinstance(sample, bool):
-            return None if isinstance(value, bool) else "must be true or false"
-        if isinstance(sample, int | float):
-            return Rule(number=True, whole=isinstance(sample, int)).violation(value)
-        if isinstance(sample, str) and (not isinstance(value, str | int | float) or isinstance(value, bool)):
-            return "must be text"
-        return None
+
+def rule_of_type(default: object) -> Rule | None:
+    """Return the rule of a key that states none: any value of the type of its default; None for null and for a list."""
+    if isinstance(default, bool):
+        return Rule(source="true or false", truth=True)
+    if isinstance(default, int | float):
+        whole = isinstance(default, int)
+        return Rule(source="whole number" if whole else "number", number=True, whole=whole)
+    if isinstance(default, str):
+        return Rule(source="text", text=True)
+    return None
 
 
 def is_number(value: object) -> bool:
     """Return whether a value is a finite number; a bool is none."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the floats
+        return False
 
 
 def is_length(value: str) -> bool:
@@ -177,6 +220,11 @@ def is_length(value: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_minutes(value: str) -> bool:
+    """Return whether a text is a duration above zero, as `10min`."""
+    return bool(re.fullmatch(r"\d+(\.\d+)?min", value)) and float(value.removesuffix("min")) > 0
 
 
 def rules(cfg: Mapping, choices: Mapping[str, str | None]) -> dict[str, Key]:
