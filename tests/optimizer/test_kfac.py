@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from stepping import make
+from stepping import closure_of, make, parameter
 from torch import nn
 from torch.nn.utils.parametrize import register_parametrization
 from torch.testing import assert_close
@@ -24,23 +24,6 @@ DRAWS = np.random.default_rng(0)
 ROOT = DRAWS.normal(size=(5, 5))
 A, B = ROOT @ ROOT.T + np.eye(5), DRAWS.normal(size=5)
 SOLUTION = np.linalg.solve(A, B)
-
-
-def parameter(array):
-    return torch.tensor(array, dtype=torch.float64, requires_grad=True)
-
-
-def closure_of(loss, weights, asked=None):
-    def closure():
-        for weight in weights:
-            weight.grad = None
-        value = loss()
-        torch.autograd.backward(value, create_graph=True)
-        if asked is not None:
-            asked.append([weight.detach().numpy().copy() for weight in weights])
-        return value.detach()
-
-    return closure
 
 
 def quadratic(w):

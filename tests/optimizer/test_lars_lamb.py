@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from stepping import START, displacements, gradient, make, replay, trajectory
+from stepping import START, displacements, gradient, make, replay, trajectory, walk
 from torch.testing import assert_close
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # both sides in float64, weights near 1
@@ -12,19 +12,6 @@ DRAWS = np.random.default_rng(2)
 WEIGHTS = [DRAWS.normal(size=(3, 2)), 3 * DRAWS.normal(size=(4, 1, 2)), DRAWS.normal(size=2)]
 SERIES = [[DRAWS.normal(size=w.shape) for w in WEIGHTS] for _ in LRS]
 DECAY = 0.3
-
-
-def walk(optimizer, params, series, lrs):
-    """The weights after each of the given gradients, at the rates of a schedule."""
-    seen = []
-    for gradients, lr in zip(series, lrs):
-        for group in optimizer.param_groups:
-            group["lr"] = lr
-        for param, grad in zip(params, gradients):
-            param.grad = torch.from_numpy(grad.copy())
-        optimizer.step()
-        seen.append([param.detach().numpy().copy() for param in params])
-    return seen
 
 
 def tensors(arrays):

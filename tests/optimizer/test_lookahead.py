@@ -1,11 +1,9 @@
 """Optimizers around others, and those scored at another point than they train at, against the papers in NumPy."""
 
-import io
-
 import numpy as np
 import pytest
 import torch
-from stepping import START, gradient, make, settings
+from stepping import START, gradient, make, parameter, reloaded, settings, stepper
 from torch import nn
 from torch.testing import assert_close
 
@@ -30,37 +28,9 @@ def heavy_ball(w, v, g):
     return w - LR * v, v
 
 
-def stepper(optimizer, weights, gradients=lambda ws: [gradient(w) for w in ws]):
-    """A step as the loop does it; the points at which the closure was asked are kept in `step.asked`."""
-
-    def closure():
-        point = [weight.detach().numpy().copy() for weight in weights]
-        step.asked.append(point)
-        for weight, g in zip(weights, gradients(point)):
-            weight.grad = torch.from_numpy(np.array(g))
-        return torch.tensor(float(len(step.asked)))
-
-    def step():
-        return optimizer.step(closure)
-
-    step.asked = []
-    return step
-
-
-def tensor(array):
-    return torch.tensor(array, dtype=torch.float64, requires_grad=True)
-
-
-def reloaded(state):
-    buffer = io.BytesIO()
-    torch.save(state, buffer)
-    buffer.seek(0)
-    return torch.load(buffer, weights_only=True)
-
-
 @pytest.mark.parametrize(("k", "alpha"), [(5, 0.5), (3, 0.8), (1, 0.25)])
 def test_lookahead_is_the_papers_algorithm(k, alpha):
-    weight = tensor(START)
+    weight = parameter(START)
     optimizer = Lookahead([weight], momentum, k=k, alpha=alpha)
     step = stepper(optimizer, [weight])
     slow = w = START
@@ -73,7 +43,7 @@ def test_lookahead_is_the_papers_algorithm(k, alpha):
             optimizer.eval()
             assert_close(
                 weight.detach().numpy(),
-                slow if len(step.asked) % k else slow + alpha * (heavy_ball(w, v, gradient(w))[0] - slow),
+                slow if len(step.points) % k else slow + alpha * (heavy_ball(w, v, gradient(w))[0] - slow),
                 **EXACT,
             )
             optimizer.train()
@@ -111,7 +81,7 @@ def test_a_wrappers_rate_is_the_bases_unless_it_is_given(name, composed):
     ids=["lookahead", "sam", "both"],
 )
 def test_a_rate_written_in_a_wrappers_groups_is_the_bases_also_after_loading(make):
-    weight = tensor(START)
+    weight = parameter(START)
     optimizer = make([weight], momentum)
     step = stepper(optimizer, [weight], lambda ws: [np.ones(3)])
     for group in optimizer.param_groups:
@@ -126,7 +96,7 @@ def test_a_rate_written_in_a_wrappers_groups_is_the_bases_also_after_loading(mak
 
 
 def test_lookahead_goes_on_bit_for_bit_from_a_checkpoint_made_where_it_is_scored():
-    weight = tensor(START)
+    weight = parameter(START)
     optimizer = Lookahead([weight], momentum, k=4)
     step = stepper(optimizer, [weight])
     for _ in range(6):
@@ -151,7 +121,7 @@ def test_lookahead_goes_on_bit_for_bit_from_a_checkpoint_made_where_it_is_scored
 
 
 def test_lookahead_before_its_first_step_is_scored_where_it_stands():
-    weight = tensor(START)
+    weight = parameter(START)
     optimizer = Lookahead([weight], momentum)
     optimizer.eval()
     optimizer.train()
@@ -169,21 +139,21 @@ def sam(ws, vs, rho):
 
 def test_five_steps_of_sam_are_the_papers():
     ws, vs = [START, 2 * START + 1], [np.zeros(3), np.zeros(3)]
-    weights = [tensor(w) for w in ws]
+    weights = [parameter(w) for w in ws]
     step = stepper(Sam(weights, momentum, rho=0.3), weights)
     for index in range(5):
         near, after, vs = sam(ws, vs, 0.3)
         assert step().item() == 2 * index + 1  # the loss of the first of the two passes
-        assert len(step.asked) == 2 * index + 2
-        assert_close(np.array(step.asked[-2]), np.array(ws), **EXACT)
-        assert_close(np.array(step.asked[-1]), np.array(near), **EXACT)
+        assert len(step.points) == 2 * index + 2
+        assert_close(np.array(step.points[-2]), np.array(ws), **EXACT)
+        assert_close(np.array(step.points[-1]), np.array(near), **EXACT)
         assert_close(np.array([weight.detach().numpy() for weight in weights]), np.array(after), **EXACT)
         ws = after
 
 
 def test_lookahead_around_sam_is_both():
     ws, vs = [START], [np.zeros(3)]
-    weight = tensor(START)
+    weight = parameter(START)
     optimizer = Lookahead([weight], lambda params: Sam(params, momentum, rho=0.1), k=2)
     step = stepper(optimizer, [weight])
     for _ in range(4):
@@ -197,13 +167,13 @@ def test_lookahead_around_sam_is_both():
 
 
 def test_sam_stands_still_where_the_gradient_is_zero():
-    weight = tensor(START)
+    weight = parameter(START)
     stepper(Sam([weight], momentum), [weight], lambda ws: [np.zeros(3)])()
     assert_close(weight.detach().numpy(), START, rtol=0, atol=0)
 
 
 def test_sam_asks_a_base_with_a_line_search_at_the_worst_point_each_time():
-    weight = tensor([3.0, -2.0])
+    weight = parameter([3.0, -2.0])
 
     def closure():
         weight.grad = None
@@ -219,8 +189,10 @@ def test_sam_asks_a_base_with_a_line_search_at_the_worst_point_each_time():
 
 def test_sam_refuses_a_base_that_differentiates_the_gradient_and_lookahead_passes_the_wish_on():
     with pytest.raises(ValueError, match="base=Newton differentiates the gradient.*try optimizer.base=momentum"):
-        Sam([tensor(START)], Newton)
-    assert Lookahead([tensor(START)], Newton).create_graph and not Lookahead([tensor(START)], momentum).create_graph
+        Sam([parameter(START)], Newton)
+    assert (
+        Lookahead([parameter(START)], Newton).create_graph and not Lookahead([parameter(START)], momentum).create_graph
+    )
 
 
 def radam(w, gradients, lr, b1=0.95, b2=0.999, eps=1e-5):
@@ -245,7 +217,7 @@ def test_ranger_is_radam_on_centralised_gradients_with_lookahead(centralize):
         [draws.normal(size=shape) for shape in shapes],
         [[draws.normal(size=shape) for shape in shapes] for _ in range(11)],
     )
-    weights = [tensor(w) for w in starts]
+    weights = [parameter(w) for w in starts]
     arriving = iter(series)
     optimizer = make("ranger", weights, lr=lr, weight_decay=decay, centralize=centralize)
     step = stepper(optimizer, weights, lambda ws: next(arriving))
@@ -265,7 +237,7 @@ def test_ranger_is_radam_on_centralised_gradients_with_lookahead(centralize):
 
 
 def test_ranger_is_scored_at_its_slow_weights_and_goes_on_from_a_checkpoint():
-    weight = tensor(START)
+    weight = parameter(START)
     optimizer = Ranger([weight], lr=0.1)
     step = stepper(optimizer, [weight])
     for _ in range(5):
@@ -300,7 +272,7 @@ def schedule_free(w, lrs, betas, eps, decay):
 
 def test_schedule_free_trains_at_y_and_is_scored_at_x():
     lrs = [0.02, 0.05, 0.1, 0.1, 0.08]
-    weight = tensor(START)
+    weight = parameter(START)
     optimizer = make("schedule_free", [weight], betas=[0.8, 0.99], weight_decay=0.2)
     step = stepper(optimizer, [weight])
     zs = []
@@ -319,7 +291,7 @@ def test_schedule_free_trains_at_y_and_is_scored_at_x():
 
 
 def test_schedule_free_goes_on_bit_for_bit_from_a_checkpoint_made_where_it_is_scored():
-    weight = tensor(START)
+    weight = parameter(START)
     optimizer = make("schedule_free", [weight])
     step = stepper(optimizer, [weight])
     for _ in range(4):
@@ -335,7 +307,7 @@ def test_schedule_free_goes_on_bit_for_bit_from_a_checkpoint_made_where_it_is_sc
 
 
 def test_schedule_free_leaves_the_weights_of_an_update_without_a_rate():
-    weight = tensor(START)
+    weight = parameter(START)
     optimizer = make("schedule_free", [weight])
     optimizer.param_groups[0]["lr"] = 0.0
     stepper(optimizer, [weight])()
@@ -344,7 +316,7 @@ def test_schedule_free_leaves_the_weights_of_an_update_without_a_rate():
 
 
 def test_lookahead_around_schedule_free_rests_and_comes_back():
-    weight = tensor(START)
+    weight = parameter(START)
     optimizer = Lookahead([weight], lambda params: make("schedule_free", params), k=2)
     step = stepper(optimizer, [weight])
     for _ in range(3):

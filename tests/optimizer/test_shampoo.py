@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.linalg import fractional_matrix_power
-from stepping import make
+from stepping import draws, make, walk
 from torch import nn
 from torch.testing import assert_close
 
@@ -14,27 +14,6 @@ from trainer.optimizer.muon import orthogonalized
 
 EXACT = {"rtol": 1e-9, "atol": 1e-10}  # both sides in float64
 STEPS = 5
-
-
-def draws(*shapes, seed=0):
-    rng = np.random.default_rng(seed)
-    return [rng.normal(size=shape) for shape in shapes]
-
-
-def walk(optimizer, weights, series):
-    """The weights after each of the given gradients."""
-    seen = []
-    arriving = iter(series)
-
-    def closure():
-        for weight, g in zip(weights, next(arriving)):
-            weight.grad = torch.from_numpy(g.copy())
-        return torch.zeros(())
-
-    for _ in series:
-        optimizer.step(closure)
-        seen.append([weight.detach().numpy().copy() for weight in weights])
-    return seen
 
 
 def tensors(arrays):
