@@ -1,4 +1,4 @@
-"""Signals reach the program through whatever it is in."""
+"""Signals end the program from within any code."""
 
 import os
 import signal
@@ -11,17 +11,17 @@ from trainer.base.errors import Interrupted
 
 
 @contextmanager
-def first_update():
-    with signals.Signals() as taken, taken.interrupt_immediately():
+def first_step():
+    with signals.Signals() as received, received.interrupt_immediately():
         yield
 
 
-@pytest.mark.parametrize("entered", [signals.raise_on_sigterm, first_update], ids=["the program", "the first update"])
-def test_a_signal_is_not_taken_for_an_error_of_what_it_falls_into(entered):
+@pytest.mark.parametrize("entered", [signals.raise_on_sigterm, first_step], ids=["the program", "the first step"])
+def test_a_signal_is_not_caught_as_an_error_of_the_code_it_interrupts(entered):
     """Compilers, readers of images and downloads try things out and catch every Exception."""
-    with pytest.raises(Interrupted) as told, entered():
+    with pytest.raises(Interrupted) as raised, entered():
         try:
             os.kill(os.getpid(), signal.SIGTERM)
         except Exception:
             pass
-    assert told.value.code == 143
+    assert raised.value.code == 143

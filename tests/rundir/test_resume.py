@@ -33,8 +33,8 @@ SMALL = ("model=mlp", "model.hidden=[16]", "threads=1", "epochs=3", "batch_size=
 EVERYTHING = (
     "model=resnet20", "norm=batch", "reg=[dropout,stochastic_depth,label_smoothing,grad_noise,weight_decay]",
     "aug=[crop,flip,mixup]", "averaging=ema", "sched=cosine", "warmup=linear", "accumulate=2", "sampler=hard_examples",
-    "precision=bf16", "optimizer=adam", "threads=1", "epochs=2", "batch_size=50", "log_every=3",
-    "data.test_fraction=0.6",  # fewer samples: 12 steps
+    "precision=bf16", "optimizer=adam", "threads=1", "epochs=2", "batch_size=20", "log_every=3",
+    "data.test_fraction=0.85",  # fewer samples: 6 steps
 )  # fmt: skip
 KINDS = {
     "plain": SMALL,

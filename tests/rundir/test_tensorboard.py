@@ -1,4 +1,4 @@
-"""TensorBoard's pages of a sweep and of a resumed run, in a browser. TENSORBOARD_SCREENSHOTS=DIR keeps pictures."""
+"""TensorBoard of a sweep and of a resumed run, read in a browser. TENSORBOARD_SCREENSHOTS=DIR keeps pictures."""
 
 import base64
 import io
