@@ -681,8 +681,8 @@ def test_any_two_rows_can_be_compared_key_by_key(written, run_in_process):
         ),
         (["runs=[RUNS]", "task.between=[1,7]"], 2, "task.between=[1,7]: the table has 2 rows"),
         (["runs=[RUNS]", "task.between=[1]"], 2, "between must be two row numbers"),
-        (["runs=[RUNS]", "task.between=[1,0]"], 2, "task.between=[1,0]: must be >= 1"),
-        (["runs=[RUNS]", "task.between=[a,b]"], 2, "must be a whole number"),
+        (["runs=[RUNS]", "task.between=[1,0]"], 2, "task.between=[1,0]: must be a list of whole numbers >= 1"),
+        (["runs=[RUNS]", "task.between=[a,b]"], 2, "must be a list of whole numbers"),
         (["runs=RUNS"], 2, "must be a list; write runs=[RUNS]"),
     ],
 )

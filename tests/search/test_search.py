@@ -78,7 +78,7 @@ def test_overrides_are_spaces(typed, expected):
         (["optimizr.lr=interval(1e-4,1e-1)"], "no such key; did you mean optimizer.lr"),
         (["optimizer=sgd,adam", "optimizer.momentum=interval(0,0.9)"], "optimizer.momentum=0.0: no such key"),
         (["optimizer.lr=0.1"], "nothing to search over; write a space, as "),
-        ([RATES, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be >= 1"),
+        ([RATES, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be a whole number >= 1"),
         ([RATES, "hydra.sweeper.sampler=cmaes"], "hydra.sweeper.sampler=cmaes: must be one of tpe, random"),
         ([RATES, "hydra.sweeper.pruner=median"], "hydra.sweeper.pruner=median: must be one of none, halving"),
         ([RATES, "hydra.sweeper.n_trial=3"], "hydra.sweeper.n_trial: no such key; did you mean hydra.sweeper.n_trials"),

@@ -179,7 +179,7 @@ def test_two_sweeps_never_share_a_folder(run_in_process, tmp_path):
         (("optimizer.lr=0.1,-1",), "optimizer.lr=-1: must be > 0"),
         (("optimizer.lr=interval(0.1,1)",), "optimizer.lr=interval(0.1,1): "),
         (("seed=0,1", "hydra/launcher=slurm"), "no such launcher; did you mean hydra/launcher=submitit_slurm"),
-        (("seed=0,1", "sweep.on_error=retry"), "sweep.on_error=retry: must be one of continue, stop, retry:N"),
+        (("seed=0,1", "sweep.on_error=retry"), "sweep.on_error=retry: must be one of continue, stop, or retry:N"),
     ],
 )
 def test_a_mistake_in_a_sweep_is_explained_before_its_first_job(typed, message, run_in_process, tmp_path):
