@@ -376,7 +376,7 @@ def test_an_exact_directory_may_be_asked_for_once(run_in_process, tmp_path):
 def test_an_option_of_ones_own_comes_from_a_folder_of_ones_own(run_in_process, tmp_path):
     (tmp_path / "mine" / "optimizer").mkdir(parents=True)
     (tmp_path / "mine" / "optimizer" / "gentle.yaml").write_text(
-        "# SGD at a small rate.\n_target_: torch.optim.SGD\nlr: 0.003 # learning rate, > 0\n"
+        "# SGD at a small rate.\n_target_: torch.optim.SGD\nlr: 0.003 # learning rate; > 0\n"
     )
     own = (*SHORT, "--config-dir", "mine", "optimizer=gentle")
     code, _, errors = run_in_process(*own, "optimizer.lr=-1")

@@ -87,7 +87,7 @@ def test_a_folder_of_options_may_have_an_odd_name(run_in_process, tmp_path):
     place = tmp_path / "it's, mine [1]" / "optimizer"
     place.mkdir(parents=True)
     (place / "gentle.yaml").write_text(
-        "# SGD at a small rate.\n_target_: torch.optim.SGD\nlr: 0.003 # learning rate, > 0\n"
+        "# SGD at a small rate.\n_target_: torch.optim.SGD\nlr: 0.003 # learning rate; > 0\n"
     )
     code, _, errors = run_in_process(*SMALL, "--config-dir", str(place.parent), "optimizer=gentle")
     assert code == 0, errors
