@@ -22,6 +22,7 @@ the classes.
 
 
 def page() -> str:
+    """Return the page: a table for each group."""
     return HEAD + "".join(
         f"\n## {group}\n\n| option | meaning | keys and defaults | source |\n| --- | --- | --- | --- |\n{rows(group)}"
         for group in catalog.groups()
@@ -29,6 +30,7 @@ def page() -> str:
 
 
 def rows(group: str) -> str:
+    """Return a row for each option of a group."""
     lines = []
     for option in catalog.options(group):
         path = catalog.file(group, option)
@@ -41,7 +43,7 @@ def rows(group: str) -> str:
 
 
 def source(group: str, path: Path) -> str:
-    """The docstring's source, or the library a class comes from."""
+    """Return the source that the docstring names, or the library's class."""
     found = re.search(r"_target_: (\S+)", path.read_text())
     if found is None:
         return ""
@@ -53,12 +55,13 @@ def source(group: str, path: Path) -> str:
 
 
 def home(path: Path, group: str) -> str:
-    """Where the node of an option stands in the configuration: a regulariser's below its slot."""
+    """Return the group that an option's class belongs to: a regulariser's with its slot, as `reg.layer`."""
     slot = next(iter(yaml.safe_load(path.read_text())))
     return f"{group}.{slot}" if group == "reg" else group
 
 
 def cell(text: str) -> str:
+    """Return a text for a cell of a table."""
     return text.replace("|", "\\|")
 
 

@@ -95,7 +95,7 @@ SYNONYMS = [
     ("optimizer=momentum momentum=0.9", "did you mean optimizer.momentum=0.9?"),
     ("norm.momentum=0.9", "norm.momentum is a key of norm=batch"),
     ("batch=32", "did you mean batch_size=32?"),
-    ("dropout=0.5", "did you mean reg=dropout?"),
+    ("dropout=0.5", "write reg=[dropout] reg.layer.dropout.p=0.5"),
     ("weight_decay=0.1", "write reg=weight_decay"),
     ("optimizer=Adam_W", "did you mean optimizer=adamw?"),
     ("optimizer=lookahead optimizer.base=Adam", "did you mean optimizer.base=adam?"),

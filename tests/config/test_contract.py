@@ -84,7 +84,7 @@ def test_a_target_resolves_to_its_kind_and_its_keys_bind(group, option):
 
 
 def test_every_technique_has_an_option():
-    """No class of a technique stands in trainer/ without a YAML that names it."""
+    """Every class of a technique in trainer/ has a YAML that names it."""
     import ast
     from pathlib import Path
 
