@@ -1,4 +1,4 @@
-"""Optimizers with a rate for each weight, as conf/optimizer sets them, against the papers' formulas in NumPy."""
+"""Optimizers with a learning rate for each weight, as conf/optimizer sets them, against their papers in NumPy."""
 
 from itertools import islice
 
@@ -12,7 +12,7 @@ EXACT = {"rtol": 1e-10, "atol": 1e-10}  # both sides in float64, weights near 1
 
 
 def means(w, b1, b2):
-    """Adam's running means: the update sends the new weights in and gets t, g, m and v."""
+    """Yield t, g, m and v of Adam; the new weights are sent in."""
     m, v, t = np.zeros(3), np.zeros(3), 0
     while True:
         t, g = t + 1, gradient(w)
@@ -20,14 +20,14 @@ def means(w, b1, b2):
         w = yield t, g, m, v
 
 
-def steps(w, b1, b2, update):
-    """The weights under w += update(w, t, g, m, v)."""
+def steps(w, b1, b2, step):
+    """Yield the weights under w += step(w, t, g, m, v)."""
     running = means(w, b1, b2)
-    seen = next(running)
+    moments = next(running)
     while True:
-        w = w + update(w, *seen)
+        w = w + step(w, *moments)
         yield w
-        seen = running.send(w)
+        moments = running.send(w)
 
 
 def adam(w, lr, b1, b2, eps):
@@ -49,18 +49,18 @@ def adamw(w, lr, b1, b2, eps, decay):
 def nadam(w, lr, b1, b2, eps, rise):
     """Dozat, 2016, algorithm 8 with his schedule of momentum."""
 
-    def update(w, t, g, m, v):
+    def step(w, t, g, m, v):
         mu = b1 * (1 - 0.5 * 0.96 ** (rise * np.arange(1, t + 2)))  # mu_1 ... mu_{t+1}
         ahead = mu[t] * m / (1 - mu.prod()) + (1 - mu[t - 1]) * g / (1 - mu[:t].prod())
         return -lr * ahead / (np.sqrt(v / (1 - b2**t)) + eps)
 
-    return steps(w, b1, b2, update)
+    return steps(w, b1, b2, step)
 
 
 def radam(w, lr, b1, b2, eps):
     """Liu et al., 2020, algorithm 2; torch and the authors' code rectify for rho > 5, the paper for rho > 4."""
 
-    def update(w, t, g, m, v):
+    def step(w, t, g, m, v):
         last = 2 / (1 - b2) - 1
         rho = last - 2 * t * b2**t / (1 - b2**t)
         if rho <= 5:
@@ -68,11 +68,11 @@ def radam(w, lr, b1, b2, eps):
         r = np.sqrt((rho - 4) * (rho - 2) * last / ((last - 4) * (last - 2) * rho))
         return -lr * r * m / (1 - b1**t) * np.sqrt(1 - b2**t) / (np.sqrt(v) + eps)
 
-    return steps(w, b1, b2, update)
+    return steps(w, b1, b2, step)
 
 
 def lion(w, lr, b1, b2, decay):
-    """Chen et al., 2023, algorithm 2; the decay is lr's too."""
+    """Chen et al., 2023, algorithm 2; lr multiplies the decay, too."""
     m = np.zeros(3)
     while True:
         g = gradient(w)
@@ -157,7 +157,7 @@ def test_adams_first_step_whatever_the_gradients_size(name, multiple, size):
 @pytest.mark.parametrize(
     "name", ["adam", "adam_uncorrected", "adagrad", "adadelta", "rmsprop", "adamax", "nadam", "radam"]
 )
-def test_weights_stand_still_where_the_gradient_is_zero(name):
+def test_weights_do_not_move_while_the_gradient_is_zero(name):
     assert_close(trajectory(name, lambda w: np.zeros(3)), np.tile(START, (STEPS, 1)), rtol=0, atol=0)
 
 
@@ -166,29 +166,27 @@ def test_adams_means_forget_a_large_gradient(name):
     gradients = np.array([[100.0, -2.0, 3.0], [1.0, 0.1, -3.0], [-1.0, 0.1, 3.0]])
     found = displacements(name, replay(gradients), steps=3)
     for t in range(3):
-        seen, age = gradients[: t + 1], np.arange(t, -1, -1)
+        past, age = gradients[: t + 1], np.arange(t, -1, -1)
         corrected = name == "adam"
         mean, square = (
-            np.average(seen, axis=0, weights=0.9**age),
-            np.average(seen**2, axis=0, weights=0.999**age),
+            np.average(past, axis=0, weights=0.9**age),
+            np.average(past**2, axis=0, weights=0.999**age),
         )  # the means, unrolled
         if not corrected:
             mean, square = mean * (1 - 0.9 ** (t + 1)), square * (1 - 0.999 ** (t + 1))
-        assert_close(
-            found[t], -1e-3 * mean / (np.sqrt(square) + settings(name).eps), rtol=1e-10, atol=1e-14
-        )  # float64 weights near 1
+        # Float64 weights near 1.
+        assert_close(found[t], -1e-3 * mean / (np.sqrt(square) + settings(name).eps), rtol=1e-10, atol=1e-14)
 
 
 def test_an_l2_penalty_in_adam_is_not_weight_decay():
     """With no other gradient the penalty moves every weight by lr, and decay in proportion to the weight."""
     penalised = displacements("adam", lambda w: 0.01 * w, steps=1)[0]
     assert_close(penalised, -1e-3 * np.sign(START), rtol=1e-5, atol=0)  # eps is 1e-8 / (0.01 0.5) of the root
-    assert_close(
-        displacements("adamw", lambda w: np.zeros(3), steps=1)[0], -1e-3 * 0.01 * START, rtol=1e-9, atol=0
-    )  # differences of float64 weights
+    # Differences of float64 weights.
+    assert_close(displacements("adamw", lambda w: np.zeros(3), steps=1)[0], -1e-3 * 0.01 * START, rtol=1e-9, atol=0)
 
 
-def test_adamw_leaves_a_group_without_decay_alone():
+def test_adamw_does_not_decay_a_group_of_weight_decay_zero():
     weight, bias = (torch.ones(1, requires_grad=True) for _ in range(2))
     optimizer = make("adamw", [{"params": [weight]}, {"params": [bias], "weight_decay": 0.0}])
     weight.grad, bias.grad = torch.zeros(1), torch.zeros(1)
@@ -198,9 +196,8 @@ def test_adamw_leaves_a_group_without_decay_alone():
 
 def test_adagrads_steps_decay_to_zero():
     sizes = np.abs(displacements("adagrad", lambda w: np.ones(3), steps=100))
-    assert_close(
-        sizes, 0.01 / np.sqrt(np.arange(1, 101))[:, None] * np.ones(3), rtol=1e-6, atol=0
-    )  # eps is 1e-7 of the root
+    # Eps is 1e-7 of the root.
+    assert_close(sizes, 0.01 / np.sqrt(np.arange(1, 101))[:, None] * np.ones(3), rtol=1e-6, atol=0)
 
 
 def test_adagrad_damps_the_steep_direction_and_speeds_up_the_flat_one():
@@ -213,7 +210,7 @@ def test_adagrad_damps_the_steep_direction_and_speeds_up_the_flat_one():
     assert (adaptive[:, 0] < 0).all()
 
 
-def test_lion_steps_by_the_sign_of_a_mean_that_counts_the_new_gradient_more_than_the_mean_it_keeps():
+def test_lion_steps_by_the_sign_of_a_mean_with_a_larger_weight_on_the_new_gradient_than_the_stored_mean():
     gradients, m, signs = np.random.default_rng(4).normal(size=(200, 3)), np.zeros(3), []
     for g in gradients:
         signs.append(-np.sign(0.9 * m + 0.1 * g))
@@ -230,19 +227,7 @@ def test_adam_uncorrected_takes_other_means():
 
 
 def test_lion_moves_every_weight_by_the_rate():
+    # Float64.
     assert_close(
         np.abs(displacements("lion", replay(GRADIENTS), weight_decay=0.0)), np.full((STEPS, 3), 1e-4), rtol=1e-9, atol=0
-    )  # float64
-
-
-@pytest.mark.parametrize("field", ["lr", "eps"])
-def test_adam_uncorrected_refuses_zero(field):
-    with pytest.raises(ValueError, match=f"{field} must be > 0, got 0.0"):
-        make("adam_uncorrected", [torch.ones(1, requires_grad=True)], **{field: 0.0})
-
-
-@pytest.mark.parametrize("name", ["adam_uncorrected", "lamb"])
-@pytest.mark.parametrize("betas", [[1.0, 0.999], [0.9, -0.1]])
-def test_betas_out_of_range_are_refused(name, betas):
-    with pytest.raises(ValueError, match=r"betas must be in \[0, 1\), got"):
-        make(name, [torch.ones(1, requires_grad=True)], betas=betas)
+    )

@@ -1,17 +1,16 @@
-"""Optimizers around others, and those scored at another point than they train at, against the papers in NumPy."""
+"""Lookahead and Ranger against their papers in NumPy, and what all wrappers share."""
 
 import numpy as np
 import pytest
 import torch
-from stepping import START, gradient, make, parameter, reloaded, settings, stepper
+from stepping import START, gradient, make, parameter, reloaded, stepper
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.base.errors import ConfigError
 from trainer.config.hydra_context import Invocation
 from trainer.engine import build
+from trainer.optimizer.kfac import Kfac
 from trainer.optimizer.lookahead import Lookahead
-from trainer.optimizer.newton import Newton
 from trainer.optimizer.ranger import Ranger
 from trainer.optimizer.sam import Sam
 
@@ -65,14 +64,12 @@ def test_lookaheads_yaml_wraps_the_base_it_names(composed):
     assert optimizer.param_groups[0]["eps"] == 1e-3 and (optimizer.k, optimizer.alpha) == (5, 0.5)
 
 
-@pytest.mark.parametrize("name", ["lookahead", "sam"])
-def test_a_wrappers_rate_is_the_bases_unless_it_is_given(name, composed):
-    layer = nn.Linear(3, 2)
-    usual = build.make_optimizer(composed(f"optimizer={name}"), layer, 64, Invocation())
-    given = build.make_optimizer(composed(f"optimizer={name}", "optimizer.lr=0.3"), layer, 64, Invocation())
-    assert usual.base.param_groups[0]["lr"] == settings("momentum").lr and given.base.param_groups[0]["lr"] == 0.3
-    with pytest.raises(ConfigError, match="lr must be > 0, got 0.0"):
-        build.make_optimizer(composed(f"optimizer={name}", "optimizer.lr=0.0"), layer, 64, Invocation())
+@pytest.mark.parametrize("wrapper", [Lookahead, Sam])
+def test_a_wrappers_rate_is_the_bases_unless_it_is_given(wrapper):
+    assert wrapper([parameter(START)], momentum).base.param_groups[0]["lr"] == LR
+    assert wrapper([parameter(START)], momentum, lr=0.3).base.param_groups[0]["lr"] == 0.3
+    with pytest.raises(ValueError, match="lr must be > 0, got 0.0"):
+        wrapper([parameter(START)], momentum, lr=0.0)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +92,7 @@ def test_a_rate_written_in_a_wrappers_groups_is_the_bases_also_after_loading(mak
     assert_close(weight.detach().numpy(), START - 0.5 - 0.25 * 1.9, **EXACT)
 
 
-def test_lookahead_goes_on_bit_for_bit_from_a_checkpoint_made_where_it_is_scored():
+def test_lookahead_resumes_bit_for_bit_from_a_checkpoint_at_its_evaluation_point():
     weight = parameter(START)
     optimizer = Lookahead([weight], momentum, k=4)
     step = stepper(optimizer, [weight])
@@ -103,13 +100,13 @@ def test_lookahead_goes_on_bit_for_bit_from_a_checkpoint_made_where_it_is_scored
         step()
     kept = weight.detach().clone()
     optimizer.eval()
-    scored = weight.detach().clone()
-    assert not torch.equal(scored, kept)
-    resumed = scored.clone().requires_grad_()
+    evaluated = weight.detach().clone()
+    assert not torch.equal(evaluated, kept)
+    resumed = evaluated.clone().requires_grad_()
     other = Lookahead([resumed], momentum, k=4)
     other.load_state_dict(reloaded(optimizer.state_dict()))
     optimizer.eval()  # twice is once
-    assert torch.equal(weight, scored)
+    assert torch.equal(weight, evaluated)
     optimizer.train()
     other.train()
     assert torch.equal(weight, kept) and torch.equal(resumed, kept)
@@ -120,79 +117,12 @@ def test_lookahead_goes_on_bit_for_bit_from_a_checkpoint_made_where_it_is_scored
     assert torch.equal(weight, resumed)
 
 
-def test_lookahead_before_its_first_step_is_scored_where_it_stands():
+def test_lookahead_before_its_first_step_is_evaluated_at_the_initial_weights():
     weight = parameter(START)
     optimizer = Lookahead([weight], momentum)
     optimizer.eval()
     optimizer.train()
     assert_close(weight.detach().numpy(), START, rtol=0, atol=0)
-
-
-def sam(ws, vs, rho):
-    """Foret et al., 2021, algorithm 1, over a heavy ball; the norm is over all tensors."""
-    gs = [gradient(w) for w in ws]
-    norm = np.sqrt(sum((g**2).sum() for g in gs))
-    near = [w + rho * g / norm for w, g in zip(ws, gs)]
-    pairs = [heavy_ball(w, v, gradient(point)) for w, v, point in zip(ws, vs, near)]
-    return near, [w for w, _ in pairs], [v for _, v in pairs]
-
-
-def test_five_steps_of_sam_are_the_papers():
-    ws, vs = [START, 2 * START + 1], [np.zeros(3), np.zeros(3)]
-    weights = [parameter(w) for w in ws]
-    step = stepper(Sam(weights, momentum, rho=0.3), weights)
-    for index in range(5):
-        near, after, vs = sam(ws, vs, 0.3)
-        assert step().item() == 2 * index + 1  # the loss of the first of the two passes
-        assert len(step.points) == 2 * index + 2
-        assert_close(np.array(step.points[-2]), np.array(ws), **EXACT)
-        assert_close(np.array(step.points[-1]), np.array(near), **EXACT)
-        assert_close(np.array([weight.detach().numpy() for weight in weights]), np.array(after), **EXACT)
-        ws = after
-
-
-def test_lookahead_around_sam_is_both():
-    ws, vs = [START], [np.zeros(3)]
-    weight = parameter(START)
-    optimizer = Lookahead([weight], lambda params: Sam(params, momentum, rho=0.1), k=2)
-    step = stepper(optimizer, [weight])
-    for _ in range(4):
-        step()
-    for _ in range(2):
-        slow = ws[0]
-        for _ in range(2):
-            _, ws, vs = sam(ws, vs, 0.1)
-        ws = [slow + 0.5 * (ws[0] - slow)]
-    assert_close(weight.detach().numpy(), ws[0], **EXACT)
-
-
-def test_sam_stands_still_where_the_gradient_is_zero():
-    weight = parameter(START)
-    stepper(Sam([weight], momentum), [weight], lambda ws: [np.zeros(3)])()
-    assert_close(weight.detach().numpy(), START, rtol=0, atol=0)
-
-
-def test_sam_asks_a_base_with_a_line_search_at_the_worst_point_each_time():
-    weight = parameter([3.0, -2.0])
-
-    def closure():
-        weight.grad = None
-        loss = weight.square().sum() / 2
-        loss.backward()
-        return loss.detach()
-
-    Sam([weight], lambda params: torch.optim.LBFGS(params, lr=1.0, max_iter=1), rho=0.5).step(closure)
-    # The gradient at w + 0.5 w / |w| is that point; L-BFGS steps first by min(1, 1 / sum |g|) of it.
-    g = np.array([3.0, -2.0]) * (1 + 0.5 / np.sqrt(13))
-    assert_close(weight.detach().numpy(), np.array([3.0, -2.0]) - g / np.abs(g).sum(), rtol=1e-10, atol=1e-10)
-
-
-def test_sam_refuses_a_base_that_differentiates_the_gradient_and_lookahead_passes_the_wish_on():
-    with pytest.raises(ValueError, match="base=Newton differentiates the gradient.*try optimizer.base=momentum"):
-        Sam([parameter(START)], Newton)
-    assert (
-        Lookahead([parameter(START)], Newton).create_graph and not Lookahead([parameter(START)], momentum).create_graph
-    )
 
 
 def radam(w, gradients, lr, b1=0.95, b2=0.999, eps=1e-5):
@@ -236,7 +166,7 @@ def test_ranger_is_radam_on_centralised_gradients_with_lookahead(centralize):
         assert_close(weights[index].detach().numpy(), w, **EXACT)
 
 
-def test_ranger_is_scored_at_its_slow_weights_and_goes_on_from_a_checkpoint():
+def test_ranger_is_evaluated_at_its_slow_weights_and_resumes_from_a_checkpoint():
     weight = parameter(START)
     optimizer = Ranger([weight], lr=0.1)
     step = stepper(optimizer, [weight])
@@ -255,67 +185,7 @@ def test_ranger_is_scored_at_its_slow_weights_and_goes_on_from_a_checkpoint():
     assert torch.equal(weight, resumed)
 
 
-def schedule_free(w, lrs, betas, eps, decay):
-    """Defazio et al., 2024, algorithm 1, with its three sequences; yields the next y, z and x."""
-    x = z = y = w
-    v, total = np.zeros_like(w), 0.0
-    for t, lr in enumerate(lrs, start=1):
-        g = gradient(y)
-        v = betas[1] * v + (1 - betas[1]) * g**2
-        z = z - lr * g / (np.sqrt(v / (1 - betas[1] ** t)) + eps) - lr * decay * y
-        total += lr**2
-        c = lr**2 / total
-        x = (1 - c) * x + c * z
-        y = (1 - betas[0]) * z + betas[0] * x
-        yield y, z, x
-
-
-def test_schedule_free_trains_at_y_and_is_scored_at_x():
-    lrs = [0.02, 0.05, 0.1, 0.1, 0.08]
-    weight = parameter(START)
-    optimizer = make("schedule_free", [weight], betas=[0.8, 0.99], weight_decay=0.2)
-    step = stepper(optimizer, [weight])
-    zs = []
-    for lr, (y, z, x) in zip(lrs, schedule_free(START, lrs, (0.8, 0.99), 1e-8, 0.2)):
-        optimizer.param_groups[0]["lr"] = lr
-        step()
-        zs.append(z)
-        assert_close(weight.detach().numpy(), y, **EXACT)
-        kept = weight.detach().clone()
-        optimizer.eval()
-        optimizer.eval()
-        assert_close(weight.detach().numpy(), x, **EXACT)
-        assert_close(x, np.average(zs, axis=0, weights=np.square(lrs[: len(zs)])), **EXACT)  # what x is for
-        optimizer.train()
-        assert torch.equal(weight, kept)
-
-
-def test_schedule_free_goes_on_bit_for_bit_from_a_checkpoint_made_where_it_is_scored():
-    weight = parameter(START)
-    optimizer = make("schedule_free", [weight])
-    step = stepper(optimizer, [weight])
-    for _ in range(4):
-        step()
-    optimizer.eval()
-    other = make("schedule_free", [resumed := weight.detach().clone().requires_grad_()])
-    other.load_state_dict(reloaded(optimizer.state_dict()))
-    for each in (optimizer, other):
-        each.train()
-    step()
-    stepper(other, [resumed])()
-    assert torch.equal(weight, resumed)
-
-
-def test_schedule_free_leaves_the_weights_of_an_update_without_a_rate():
-    weight = parameter(START)
-    optimizer = make("schedule_free", [weight])
-    optimizer.param_groups[0]["lr"] = 0.0
-    stepper(optimizer, [weight])()
-    optimizer.eval()
-    assert_close(weight.detach().numpy(), START, rtol=0, atol=0)
-
-
-def test_lookahead_around_schedule_free_rests_and_comes_back():
+def test_lookahead_around_schedule_free_evaluates_the_slow_weights_and_comes_back():
     weight = parameter(START)
     optimizer = Lookahead([weight], lambda params: make("schedule_free", params), k=2)
     step = stepper(optimizer, [weight])
@@ -328,8 +198,10 @@ def test_lookahead_around_schedule_free_rests_and_comes_back():
     assert torch.equal(weight, kept)
 
 
-def test_wrappers_let_their_base_look_at_the_model(composed):
-    for words in (["optimizer=lookahead"], ["optimizer=sam"]):
-        layer = nn.Linear(3, 2)
-        optimizer = build.make_optimizer(composed(*words, "optimizer@optimizer.base=kfac"), layer, 64, Invocation())
-        assert optimizer.base.layers == [layer]
+@pytest.mark.parametrize("wrapper", [Lookahead, Sam])
+def test_a_wrapper_lets_its_base_watch_the_model(wrapper):
+    layer = nn.Linear(3, 2)
+    optimizer = wrapper(layer.parameters(), Kfac)
+    optimizer.watch(layer)
+    assert optimizer.base.layers == [layer]
+    wrapper(layer.parameters(), momentum).watch(layer)  # a base without the hook

@@ -1,15 +1,12 @@
-"""Gradient descent and momentum against the papers' formulas in NumPy; L-BFGS on functions of known minimum."""
+"""Gradient descent and momentum as conf/optimizer sets them, against the papers' formulas in NumPy."""
 
 from itertools import islice
 
 import numpy as np
 import pytest
 import torch
-from omegaconf import OmegaConf
 from stepping import GRADIENTS, START, STEPS, displacements, gradient, make, replay, trajectory
 from torch.testing import assert_close
-
-from trainer.config.catalog import file
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # both sides in float64, weights near 1
 HALVED = [0.05, 0.05, 0.05, 0.025, 0.0125]  # a rate that falls
@@ -39,10 +36,7 @@ def rate_inside(w, lr, m):
 
 
 def nesterov(w, lr, m):
-    """Sutskever et al., 2013, eq.
-
-    (3) and (4), in theta; the optimizer's weights are the points theta + m v where the gradient is taken.
-    """
+    """Sutskever et al., 2013, eq. (3) and (4), in theta; the optimizer's weights are theta + m v."""
     theta, v = w, np.zeros(3)
     while True:
         v = m * v - lr * gradient(theta + m * v)
@@ -76,7 +70,7 @@ def test_five_steps_are_the_papers(name, paper, numbers):
 
 
 @pytest.mark.parametrize("name", ["momentum", "momentum_velocity"])
-def test_momentums_updates_are_the_decayed_sums_of_gradients(name):
+def test_a_momentum_step_is_the_decayed_sum_of_gradients(name):
     g1, g2, g3, _, g5 = GRADIENTS
     u1, u2, u3, _, u5 = displacements(name, replay(GRADIENTS)) / 0.05
     assert_close(u1, -g1, **EXACT)
@@ -86,27 +80,25 @@ def test_momentums_updates_are_the_decayed_sums_of_gradients(name):
 
 
 @pytest.mark.parametrize("name", ["momentum", "momentum_velocity", "nesterov"])
-def test_momentum_is_the_share_of_the_velocity_kept(name):
-    """After one gradient and then none, each step is this share of the last."""
+def test_momentum_is_the_fraction_of_the_velocity_kept(name):
+    """After one gradient and then none, each step is this fraction of the last."""
     found = displacements(name, replay([GRADIENTS[0], *np.zeros((4, 3))]), momentum=0.5)
     assert_close(found[2:] / found[1:-1], np.full((3, 3), 0.5), **EXACT)
 
 
-def test_the_two_forms_of_momentum_part_where_the_rate_changes():
+def test_the_two_forms_of_momentum_differ_once_the_rate_changes():
     outside, inside = (displacements(name, replay(GRADIENTS), lrs=HALVED) for name in ("momentum", "momentum_velocity"))
     for t, lr in enumerate(HALVED):
         ages = range(t, -1, -1)
-        assert_close(
-            outside[t], -lr * sum(0.9**age * g for age, g in zip(ages, GRADIENTS)), **EXACT
-        )  # the last rate for all gradients
-        assert_close(
-            inside[t], -sum(0.9**age * then * g for age, then, g in zip(ages, HALVED, GRADIENTS)), **EXACT
-        )  # each at its own
+        # The last rate for all gradients.
+        assert_close(outside[t], -lr * sum(0.9**age * g for age, g in zip(ages, GRADIENTS)), **EXACT)
+        # Each at its own.
+        assert_close(inside[t], -sum(0.9**age * then * g for age, then, g in zip(ages, HALVED, GRADIENTS)), **EXACT)
     assert_close(outside[:3], inside[:3], **EXACT)
     assert np.abs(outside[3] - inside[3]).min() > 1e-3  # 0.9 (0.05 - 0.025) v, with v the size of a gradient
 
 
-def test_momentum_keeps_going_at_a_rate_of_zero_only_where_the_velocity_holds_the_rate():
+def test_only_a_velocity_that_holds_the_rate_moves_weights_at_a_rate_of_zero():
     lrs = [0.05, 0.0]
     assert_close(displacements("momentum", replay(GRADIENTS), steps=2, lrs=lrs)[1], np.zeros(3), **EXACT)
     assert_close(
@@ -114,7 +106,7 @@ def test_momentum_keeps_going_at_a_rate_of_zero_only_where_the_velocity_holds_th
     )
 
 
-def test_dampening_leaves_out_a_share_of_every_gradient_but_the_first():
+def test_dampening_leaves_out_a_fraction_of_every_gradient_but_the_first():
     u = displacements("momentum", replay(GRADIENTS), steps=2, dampening=0.25) / 0.05
     assert_close(u, np.array([-GRADIENTS[0], -0.9 * GRADIENTS[0] - 0.75 * GRADIENTS[1]]), **EXACT)
 
@@ -136,7 +128,7 @@ def test_momentum_anneals_in_stages_from_a_half(limit, stages):
     assert_close(found, np.array(expected), **EXACT)
 
 
-def test_a_resumed_run_anneals_on():
+def test_annealing_continues_from_a_checkpoint():
     def stepped(optimizer, weight, gradients):
         for g in gradients:
             weight.grad = torch.from_numpy(g)
@@ -154,7 +146,7 @@ def test_a_resumed_run_anneals_on():
     assert torch.equal(through, after)
 
 
-def test_nesterov_looks_one_step_ahead():
+def test_nesterov_takes_the_gradient_one_step_ahead():
     g1, g2 = GRADIENTS[:2]
     assert_close(
         displacements("nesterov", replay(GRADIENTS), steps=2) / 0.05,
@@ -181,64 +173,3 @@ def test_momentum_breaks_the_equality_of_an_l2_penalty_and_weight_decay():
     decayed = w1 - 0.05 * (0.9 * g1 + g2) - 0.05 * 0.2 * w1
     assert_close(penalised[0], w1, **EXACT)
     assert_close(penalised[1] - decayed, -0.05 * 0.9 * 0.2 * START, **EXACT)
-
-
-@pytest.mark.parametrize(
-    ("name", "field", "value", "message"),
-    [
-        ("momentum", "lr", 0.0, "lr must be > 0, got 0.0"),
-        ("momentum", "momentum", 1.0, r"momentum must be in \[0, 1\), got 1.0"),
-        ("momentum", "dampening", 1.0, r"dampening must be in \[0, 1\), got 1.0"),
-        ("momentum", "anneal", -1, "anneal must be >= 0, got -1"),
-        ("momentum_velocity", "lr", 0.0, "lr must be > 0, got 0.0"),
-        ("momentum_velocity", "momentum", -0.1, r"momentum must be in \[0, 1\), got -0.1"),
-    ],
-)
-def test_numbers_out_of_range_are_refused(name, field, value, message):
-    with pytest.raises(ValueError, match=message):
-        make(name, [torch.ones(1, requires_grad=True)], **{field: value})
-
-
-def minimise(function, start, updates):
-    weight = torch.tensor(start, dtype=torch.float64, requires_grad=True)
-    optimizer = make("lbfgs", [weight])
-
-    def closure():
-        optimizer.zero_grad()
-        loss = function(weight)
-        loss.backward()
-        return loss
-
-    for _ in range(updates):
-        optimizer.step(closure)
-    return weight.detach()
-
-
-def test_lbfgs_finds_the_minimum_of_a_quadratic_in_one_update():
-    draws = np.random.default_rng(0)
-    root, b = draws.normal(size=(6, 6)), draws.normal(size=6)
-    a = root @ root.T + np.eye(6)
-    matrix, vector = torch.from_numpy(a), torch.from_numpy(b)
-    found = minimise(lambda w: w @ matrix @ w / 2 - vector @ w, np.zeros(6), 1)
-    assert_close(
-        found.numpy(), np.linalg.solve(a, b), rtol=0, atol=1e-4
-    )  # it stops when a step gains 1e-9; curvatures are 1 or more
-
-
-def test_lbfgs_finds_the_minimum_of_rosenbrocks_valley():
-    found = minimise(lambda w: (1 - w[0]) ** 2 + 100 * (w[1] - w[0] ** 2) ** 2, [-1.2, 1.0], 5)
-    assert_close(
-        found.numpy(), np.ones(2), rtol=0, atol=1e-4
-    )  # it stops when a step gains 1e-9 = 0.4 / 2 e^2 along the valley: e = 7e-5
-
-
-def test_lbfgs_searches_its_line_where_a_full_step_overshoots():
-    found = minimise(lambda w: (1 + 25 * w.square()).sqrt().sum(), [-5.0, 8.0], 1)  # a cone with a round tip
-    assert_close(
-        found.numpy(), np.zeros(2), rtol=0, atol=1e-4
-    )  # it stops when a step gains 1e-9; the curvature at 0 is 25
-
-
-@pytest.mark.parametrize("name", ["gd", "lbfgs"])
-def test_full_batch_optimizers_set_the_batch_size(name):
-    assert OmegaConf.load(file("optimizer", name)).batch_size == "full"
