@@ -110,8 +110,9 @@ def test_too_many_parameters_for_a_matrix_are_refused(make, limit, need):
         make([torch.zeros(limit, requires_grad=True), torch.zeros(1, requires_grad=True)])
 
 
-def test_newton_refuses_the_default_model_and_takes_the_linear_one(composed):
+def test_newton_refuses_a_model_that_is_too_large_and_takes_the_linear_one(composed):
+    words = ("optimizer=newton", "data=gaussians", "data.samples=100")
     with pytest.raises(ConfigError, match="newton needs .* the model has"):
-        build_run(composed("optimizer=newton"))
-    run = build_run(composed("optimizer=newton", "model=linear"))
+        build_run(composed(*words, "model.hidden=[64,64]"))
+    run = build_run(composed(*words, "model=linear"))
     assert run.batch_size == len(run.train)
