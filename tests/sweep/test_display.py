@@ -1,5 +1,8 @@
 """Display of a sweep: lines and table are read from the jobs' directories."""
 
+import subprocess
+import sys
+
 import pytest
 
 from trainer.sweep.display import SweepDisplay, duration
@@ -43,3 +46,29 @@ def test_running_and_failed_jobs_are_shown_first_and_each_end_is_reported(tmp_pa
 @pytest.mark.parametrize("seconds, text", [(0.4, "0 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (7260, "2 h 1 min")])
 def test_durations_have_at_most_two_units(seconds, text):
     assert duration(seconds) == text
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+from trainer.sweep.plot_worker import PlotWorker
+
+with PlotWorker() as worker:
+    worker.draw(Path(sys.argv[1]))
+    while not Path(sys.argv[1], "curves.png").exists():
+        pass
+    print("drawn", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="a killed process closes its output there")
+def test_the_plot_worker_ends_with_a_sweep_that_is_killed(tmp_path):
+    (tmp_path / "metrics.jsonl").write_text(
+        '{"split": "val", "epoch": 1.0, "accuracy": 0.75, "loss": 1.0, "lr": 0.1}\n'
+    )
+    command = [sys.executable, "-c", PROGRAM, str(tmp_path)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "drawn\n"
+    process.kill()
+    process.communicate(timeout=30)  # the worker shares the output, which ends with the last process that has it

@@ -45,8 +45,10 @@ class PlotWorker:
 
 
 def prepare_worker() -> None:
-    """Ignore the terminal's Ctrl-C, which is for the sweep, and end with the sweep even when that is killed."""
+    """Leave the terminal's session, whose Ctrl-C is for the sweep; and end with the sweep even when that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setsid"):
+        os.setsid()  # Linux also gives each session its own share of busy cores: the jobs keep theirs
     parent = multiprocessing.parent_process()
 
     def end_with_parent() -> None:
