@@ -21,6 +21,16 @@ from trainer.engine.dry_run import as_config_error
 from trainer.norm import Batch
 
 OFFLINE = ("trainer.data.sklearn.", "trainer.data.synthetic.")  # data sets that need no files
+# Keys whose values have to suit another key or the data, or have gaps as 6n + 2: only closed ends are tried.
+DEPENDENT = (
+    "data.val_fraction",
+    "data.test_fraction",
+    "init.low",
+    "init.high",
+    "model.depth",
+    "model.pools",
+    "accumulate",
+)
 RUN_KEYS = schema.keys(catalog.folder() / "config.yaml")
 SEARCH_KEYS = schema.keys(catalog.folder() / "hydra" / "sweeper" / "optuna.yaml", "hydra.sweeper")
 KEYS = {  # of each option, those that it does not share with the run
@@ -69,11 +79,23 @@ def beyond(end: float, side: int, whole: bool) -> float:
     return end + side if whole else math.nextafter(end, side * math.inf)
 
 
+def numbers_inside(key: schema.Key) -> list[tuple[float, int]]:
+    """Every closed end, and a number close to every open one and far from one that is alone; with the side of each."""
+    rule = rule_of(key)
+    found = ends(rule)
+    closed_ends = [(end, side) for end, closed, side in found if closed]
+    if key.path in DEPENDENT:
+        return closed_ends
+    near = [(end - side * (1 if rule.whole else 1e-6), side) for end, closed, side in found if not closed]
+    far = [(end - 50 * side, -side) for end, _, side in found if len(found) == 1]
+    return [*closed_ends, *near, *far, *([(-50, -1), (50, 1)] if rule.number and not found else [])]
+
+
 def good_values(key: schema.Key) -> list[object]:
-    """Every word, every closed end of a range, and values of each other kind."""
+    """Every word, every end of a range or a number beside it, and values of each other kind."""
     rule = rule_of(key)
     items = [(word, 0) for word in rule.words]
-    items += [(end, 0 if side < 0 else -1) for end, closed, side in ends(rule) if closed]
+    items += [(number, 0 if side < 0 else -1) for number, side in numbers_inside(key)]
     items += [(length, 0) for length in ("3ep", "0.5ep", "7st", "1%", "100%") if rule.length]
     values = [in_place(key, item, place) for item, place in items]
     values += [None] if rule.null else []
