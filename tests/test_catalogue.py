@@ -1,4 +1,4 @@
-"""docs/catalogue.md says what conf/ and the docstrings say today."""
+"""docs/catalogue.md is what scripts/catalogue.py makes of conf/ and the docstrings today."""
 
 import importlib.util
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What every option must keep, found by listing conf/."""
+"""Contracts of every option, found by listing conf/."""
 
 import inspect
 
@@ -55,7 +55,7 @@ def test_the_number_of_options_found_is_the_number_meant():
 
 
 @pytest.mark.parametrize("group, option", OPTIONS)
-def test_an_option_says_what_it_is(group, option):
+def test_an_option_begins_with_a_comment(group, option):
     path = catalog.file(group, option)
     lines = path.read_text().splitlines()
     assert len(catalog.headline(path)) > 10
@@ -73,8 +73,8 @@ def test_a_target_resolves_to_its_kind_and_its_keys_bind(group, option):
     assert keys <= set(fields)
     if known.__module__.startswith("trainer."):
         needed = {name for name, field in fields.items() if field.kind == inspect.Parameter.KEYWORD_ONLY}
-        held = {key.rpartition(".")[2] for key in catalog.all_nested_keys(group)} & needed
-        assert keys == needed - held, f"{group}={option}: the YAML lists {keys}, the class has {needed}"
+        nested = {key.rpartition(".")[2] for key in catalog.all_nested_keys(group)} & needed
+        assert keys == needed - nested, f"{group}={option}: the YAML lists {keys}, the class has {needed}"
         for name in keys:
             default = fields[name].default
             written = tuple(node[name]) if isinstance(node[name], list) else node[name]
@@ -131,7 +131,7 @@ def test_every_technique_has_an_option():
 @pytest.mark.parametrize("group, option", [pair for pair in TECHNIQUES if pair[0] not in ("data", "preprocess")])
 def test_an_option_trains_for_a_few_steps(group, option, composed, tmp_path):
     """On real data the loop moves the weights, and weights and predictions stay finite."""
-    word = f"{group}=[{option}]" if group in ("reg", "aug") else f"{group}={option}"
+    choice = f"{group}=[{option}]" if group in ("reg", "aug") else f"{group}={option}"
     data = {"mse": "diabetes"}.get(option, "digits")
     needs = {
         "identity": ["model=mlp"],
@@ -142,7 +142,7 @@ def test_an_option_trains_for_a_few_steps(group, option, composed, tmp_path):
         "mc_dropout": ["model=mlp", "reg=dropout"],
     }
     model = needs.get(option, [] if group == "model" or data != "digits" else ["model=cnn", "model.channels=[8]"])
-    run = build_run(composed(f"data={data}", *model, word, "batch_size=64", "epochs=1"))
+    run = build_run(composed(f"data={data}", *model, choice, "batch_size=64", "epochs=1"))
     before = [weight.clone() for weight in run.model.parameters()]
     curves = Recorder(tmp_path, run.data.task)
     fit(run, curves, Console(), until=3)

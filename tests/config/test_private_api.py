@@ -16,7 +16,7 @@ def overrides(*texts):
     return OverridesParser.create().parse_overrides(list(texts))
 
 
-def test_flags_and_overrides_may_stand_in_any_order():
+def test_flags_and_overrides_may_come_in_any_order():
     flags, unknown = private_api.parse_flags(["seed=1", "-m", "--config-dir", "own", "epochs=2", "--nonsense"])
     assert flags.overrides == ["seed=1", "epochs=2"] and flags.multirun and flags.config_dir == "own"
     assert unknown == ["--nonsense"]

@@ -1,4 +1,4 @@
-"""No word runs anything: neither one of `_target_` nor one for Hydra."""
+"""No override runs anything: neither a `_target_` nor a setting of Hydra."""
 
 import re
 import sys
@@ -44,47 +44,47 @@ def test_a_target_on_the_command_line_is_refused(name, run_in_process, tmp_path,
 
 
 @pytest.mark.parametrize("place", ["reg.loss.x", "aug.x", "norm.deep.er", "data.list"])
-def test_a_target_that_stands_deeper_is_refused(place, run_in_process, tmp_path):
+def test_a_nested_target_is_refused(place, run_in_process, tmp_path):
     value = "{_target_:os.system,_args_:['touch marker']}"
-    word = f"+{place}=[{value}]" if place.endswith("list") else f"+{place}={value}"
-    refused(run_in_process(*SMALL, word), tmp_path, 2)
+    override = f"+{place}=[{value}]" if place.endswith("list") else f"+{place}={value}"
+    refused(run_in_process(*SMALL, override), tmp_path, 2)
 
 
-def test_a_target_in_a_sweep_is_refused_wherever_it_stands(run_in_process, tmp_path):
-    code, said, _ = run_in_process(
+def test_a_target_in_a_sweep_is_refused_in_any_place(run_in_process, tmp_path):
+    code, printed, _ = run_in_process(
         *SMALL,
         "-m",
         "optimizer=sgd",
         "optimizer._target_=torch.optim.SGD,logging.os.system",
         "+optimizer._args_=[[touch marker]]",
     )
-    assert code == 2 and "optimizer._target_=logging.os.system: " in said and not list(tmp_path.rglob("marker"))
+    assert code == 2 and "optimizer._target_=logging.os.system: " in printed and not list(tmp_path.rglob("marker"))
 
 
-def test_a_kind_is_not_enough_a_class_must_come_from_where_such_classes_are_made(run_in_process, tmp_path):
+def test_a_class_of_the_right_kind_must_also_come_from_an_allowed_module(run_in_process, tmp_path):
     refused(
         run_in_process(*SMALL, "model._target_=torch.jit.ScriptModule"), tmp_path, 2, "must be a class of trainer.model"
     )
     refused(run_in_process(*SMALL, "optimizer._target_=torch.distributed.optim.ZeroRedundancyOptimizer"), tmp_path, 2)
 
 
-@pytest.mark.parametrize("word", HYDRA)
-def test_a_word_to_hydra_that_would_run_something_is_refused(word, tmp_path, monkeypatch):
+@pytest.mark.parametrize("override", HYDRA)
+def test_an_override_of_hydra_that_would_run_something_is_refused(override, tmp_path, monkeypatch):
     arranged(monkeypatch, tmp_path)
     with pytest.raises(ConfigError):
-        overrides.check([*SMALL, "optimizer._target_=os.system", "+optimizer._args_=['touch marker']", word])
+        overrides.check([*SMALL, "optimizer._target_=os.system", "+optimizer._args_=['touch marker']", override])
     assert not (tmp_path / "marker").exists() and "planted" not in sys.modules
 
 
-@pytest.mark.parametrize("word", [HYDRA[0], HYDRA[5], HYDRA[12], "-m"])
-def test_the_program_refuses_them_as_well(word, run_in_process, tmp_path, monkeypatch):
+@pytest.mark.parametrize("override", [HYDRA[0], HYDRA[5], HYDRA[12], "-m"])
+def test_the_program_refuses_it_as_well(override, run_in_process, tmp_path, monkeypatch):
     arranged(monkeypatch, tmp_path)
     refused(
         run_in_process(
             *SMALL,
             "sched._target_=logging.os.system",
             "+sched._args_=['touch marker']",
-            *(["-m", "+hydra.callbacks.a=${sched}"] if word == "-m" else [word]),
+            *(["-m", "+hydra.callbacks.a=${sched}"] if override == "-m" else [override]),
         ),
         tmp_path,
         2,
@@ -99,13 +99,13 @@ def test_the_program_refuses_them_as_well(word, run_in_process, tmp_path, monkey
         "hydra:\n  job_logging:\n    root: {handlers: []}",
     ],
 )
-def test_a_file_of_ones_own_folder_cannot_either(text, run_in_process, tmp_path):
+def test_a_file_in_a_config_dir_is_refused_as_well(text, run_in_process, tmp_path):
     (tmp_path / "mine" / "experiment").mkdir(parents=True)
     (tmp_path / "mine" / "experiment" / "evil.yaml").write_text(f"# @package _global_\n# Evil.\n{text}\n")
     refused(run_in_process(*SMALL, "--config-dir", "mine", "experiment=evil"), tmp_path, 2, "hydra.")
 
 
-def test_words_that_say_where_and_how_still_count(run_in_process, tmp_path):
+def test_overrides_of_hydras_directories_still_work(run_in_process, tmp_path):
     code, _, errors = run_in_process(*SMALL, "hydra.run.dir=here", "hydra.verbose=false")
     assert code == 0, errors
     assert (tmp_path / "here" / "summary.json").is_file()
@@ -123,7 +123,7 @@ def test_words_that_say_where_and_how_still_count(run_in_process, tmp_path):
     ],
 )
 @pytest.mark.parametrize("also", [(), ("--hydra-help",)])
-def test_flags_that_lead_round_the_checks_are_refused(flag, also, run_in_process, tmp_path, monkeypatch):
+def test_flags_that_bypass_the_checks_are_refused(flag, also, run_in_process, tmp_path, monkeypatch):
     arranged(monkeypatch, tmp_path)
     (tmp_path / "planted.yaml").write_text(f"hydra:\n  callbacks:\n    a: {CALL}\n")
     refused(run_in_process(flag, *also), tmp_path, 2)
