@@ -32,7 +32,7 @@ from sklearn.datasets import load_sample_images
 from torch.utils.data import DataLoader, Dataset
 
 from trainer.data.capacity import cores
-from trainer.data.image_files import LazyImages, decode
+from trainer.data.image_files import decode
 from trainer.data.image_folder import ImageFolder
 from trainer.data.loader import Loader
 from trainer.preprocess import ChannelStandardize
@@ -79,16 +79,6 @@ class SingleImages(Dataset):
         return torch.from_numpy(decode(self.paths[index], self.size).copy()).permute(2, 0, 1)
 
 
-class WholeBatches(Dataset):
-    """The files by whole batches: one transfer from a worker for a batch, and no collation."""
-
-    def __init__(self, images: LazyImages) -> None:
-        self.images = images
-
-    def __getitem__(self, indices: list[int]) -> torch.Tensor:
-        return self.images.read(torch.tensor(indices))
-
-
 def decode_only(job: tuple[list[str], int]) -> int:
     paths, size = job
     for path in paths:
@@ -117,14 +107,13 @@ def ours(loader: Loader) -> Work:
 
 def plain(dataset: Dataset, apply: Callable, workers: int, device: torch.device) -> Work:
     epoch: list[list[int]] = []
-    batching = {"sampler": epoch, "batch_size": None} if isinstance(dataset, WholeBatches) else {"batch_sampler": epoch}
     loader = DataLoader(
         dataset,
+        batch_sampler=epoch,
         num_workers=workers,
         prefetch_factor=2,
         persistent_workers=True,
         pin_memory=device.type == "cuda",
-        **batching,
     )
 
     def work(batches: list[torch.Tensor]) -> None:
@@ -149,7 +138,7 @@ def streams(arguments: argparse.Namespace) -> None:
         files = ImageFolder(**fields, cache="none").load().train
         cached = ImageFolder(**fields).load().train
         standardize = ChannelStandardize().fit(cached.sample()[:512])
-        paths = [files.images.source.paths[number] for number in files.images.numbers.tolist()]
+        paths = [files.images.source.paths[number] for number in files.images.indices.tolist()]
         with multiprocessing.get_context("fork").Pool(workers) as pool:
 
             def bare(batches: list[torch.Tensor]) -> None:
@@ -159,7 +148,6 @@ def streams(arguments: argparse.Namespace) -> None:
                 return {
                     "stream": lambda: ours(Loader(files, apply, device, residency="stream", workers=workers)),
                     "plain DataLoader": lambda: plain(SingleImages(paths, size), apply, workers, device),
-                    "DataLoader of batches": lambda: plain(WholeBatches(files.images), apply, workers, device),
                 }
 
             makers = {
@@ -203,8 +191,7 @@ def report(times: dict[str, list[float]], images: str, arguments: argparse.Names
         rate = arguments.images / statistics.median(seconds)
         print(f"{name:31s} {rate:9,.0f} images/s   {ratio(name, 'bare decoding'):7.2f} of bare decoding")
     for kind in ("bytes", "floats"):
-        for peer in ("plain DataLoader", "DataLoader of batches"):
-            print(f"stream over {peer}, {kind}: {ratio(f'stream, {kind}', f'{peer}, {kind}'):.2f}")
+        print(f"stream over plain DataLoader, {kind}: {ratio(f'stream, {kind}', f'plain DataLoader, {kind}'):.2f}")
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Where samples live changes nothing of what a run gets: the same samples, in the same order, to the last bit."""
 
+import gc
 import multiprocessing
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -18,7 +18,7 @@ from trainer.data.image_files import LazyImages
 from trainer.data.image_folder import ImageFolder
 from trainer.data.loader import Loader, with_room
 from trainer.data.splits import Split
-from trainer.data.worker_pool import ahead
+from trainer.data.worker_pool import prefetch
 from trainer.preprocess import ChannelStandardize, Standardize
 
 CPU = torch.device("cpu")
@@ -116,7 +116,7 @@ def test_every_residency_gives_a_gpu_the_same(kind, residency, split):
 
 
 @pytest.mark.parametrize("residency", ["host", "stream"])
-def test_a_scoring_within_an_epoch_and_an_epoch_left_early_disturb_nothing(residency, split):
+def test_an_evaluation_within_an_epoch_and_an_epoch_left_early_disturb_nothing(residency, split):
     part = split("files")
     apply = ChannelStandardize().fit(part.sample())
     loader, plain = (
@@ -139,7 +139,7 @@ def test_a_scoring_within_an_epoch_and_an_epoch_left_early_disturb_nothing(resid
         same(collect(loader.batches(PARTS)), expected)
 
 
-def test_ahead_makes_items_before_they_are_asked_for_but_not_more_than_it_should():
+def test_prefetch_makes_items_before_they_are_asked_for_but_not_more_than_it_should():
     made, enough = [], threading.Event()
 
     def items():
@@ -149,20 +149,20 @@ def test_ahead_makes_items_before_they_are_asked_for_but_not_more_than_it_should
                 enough.set()
             yield number
 
-    arriving = ahead(items())
+    arriving = prefetch(items())
     assert next(arriving) == 0
     assert enough.wait(20)  # 1, 2 and 3 were made while nobody asked
     assert made == [0, 1, 2, 3]
     assert list(arriving) == list(range(1, 10))
 
 
-def test_an_error_behind_ahead_comes_in_its_turn():
+def test_an_error_behind_prefetch_comes_in_its_turn():
     def items():
         yield 1
         yield 2
         raise DataError("here")
 
-    arriving = ahead(items())
+    arriving = prefetch(items())
     assert [next(arriving), next(arriving)] == [1, 2]
     with pytest.raises(DataError, match="here"):
         next(arriving)
@@ -172,17 +172,17 @@ def workers():
     return multiprocessing.active_children()
 
 
-def test_workers_stay_for_the_next_epoch_and_hear_no_signal(split):
+def test_workers_stay_for_the_next_epoch_and_ignore_signals(split):
     loader = Loader(split("files"), lambda images: images.float(), CPU, residency="stream", workers=2)
-    before = len(workers())
+    others = set(workers())
     expected = collect(loader.batches(PARTS))
     assert collect(loader.batches(())) == []
-    crew = {worker.pid for worker in workers()}
-    assert len(crew) == before + 2
-    for pid in crew:
-        os.kill(pid, signal.SIGINT), os.kill(pid, signal.SIGTERM)
+    started = set(workers()) - others
+    assert len(started) == 2
+    for worker in started:
+        os.kill(worker.pid, signal.SIGINT), os.kill(worker.pid, signal.SIGTERM)
     same(collect(loader.batches(PARTS)), expected)
-    assert {worker.pid for worker in workers()} == crew
+    assert set(workers()) - others == started
     assert signal.getsignal(signal.SIGCHLD) in (signal.SIG_DFL, None)
 
 
@@ -207,6 +207,7 @@ def test_a_file_that_is_bad_by_then_is_one_line_with_its_path(folder, tmp_path, 
     object.__setattr__(
         source, "paths", [str(tmp_path / "x.jpg") if path.endswith("03.jpg") else path for path in source.paths]
     )
+    others = set(workers())
     loader = Loader(
         Split(images, torch.zeros(30, 1)), lambda images: images.float(), CPU, residency="stream", workers=1
     )
@@ -215,42 +216,65 @@ def test_a_file_that_is_bad_by_then_is_one_line_with_its_path(folder, tmp_path, 
     ) as error:
         list(loader.in_order(2))
     assert "\n" not in str(error.value)
+    mine = set(workers()) - others
+    assert mine
+    del loader, error
+    gc.collect()
+    assert not mine & set(workers())  # torch alone would wait for them 10 s, and leave them
 
 
-PARENT = """
-import sys, torch
+# Forks a program for each line of its input, so that torch is imported once. The program begins and ends as the line
+# says and reads a batch of an epoch in between; printed are its process number, its exit code, and the workers' fate.
+PROGRAMS = """
+import os, select, sys, time, torch
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
 split = Split(torch.zeros((64, 1, 2, 2), dtype=torch.uint8), torch.zeros(64, 1))
-loader = Loader(split, torch.Tensor.float, torch.device("cpu"), residency="stream", workers=2)
-batches = loader.batches(torch.arange(64).split(1))
-next(batches)
-print("running", flush=True)
-sys.stdin.read()
+while (line := sys.stdin.readline()) != "quit\\n":
+    beginning, ending = line.split("|")
+    end, held_by_all = os.pipe()  # closed when the last process that has it is gone
+    program = os.fork()
+    if program == 0:
+        exec(beginning)
+        loader = Loader(split, torch.Tensor.float, torch.device("cpu"), residency="stream", workers=2)
+        batches = loader.batches(torch.arange(64).split(1))
+        next(batches)
+        print(os.getpid(), flush=True)
+        exec(ending.strip())
+        break
+    os.close(held_by_all)
+    code = os.waitstatus_to_exitcode(os.waitpid(program, 0)[1])
+    ended = select.select([end], [], [], 4)[0]  # at once: torch's own look every 5 s misses some
+    print(code, "workers ended" if ended else "workers left", flush=True)
 """
 
 
-def test_workers_end_with_a_parent_that_is_killed():
-    end, held_by_all = os.pipe()  # closed when the last process that has it is gone
-    parent = subprocess.Popen(
-        [sys.executable, "-c", PARENT], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, pass_fds=[held_by_all]
-    )
-    os.close(held_by_all)
-    try:
-        assert parent.stdout.readline() == "running\n"
-        parent.kill()
-        assert select.select([end], [], [], 4)[0]  # at once: torch's own look every 5 s misses some
-        assert os.read(end, 1) == b""
-    finally:
-        parent.kill(), parent.wait(), parent.stdin.close(), parent.stdout.close(), os.close(end)
+@pytest.fixture(scope="module")
+def programs():
+    with subprocess.Popen(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", PROGRAMS],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        bufsize=1,
+    ) as process:
+        yield process
+        process.stdin.write("quit\n")  # workers of other tests may hold the pipe open
+        assert process.stdout.read() == ""
 
 
-@pytest.mark.parametrize("end", ["", "raise SystemExit(3)"])
-def test_a_program_that_ends_in_the_middle_of_an_epoch_ends(end):
-    done = subprocess.run(
-        [sys.executable, "-c", PARENT.replace("sys.stdin.read()", end)], capture_output=True, text=True, timeout=60
-    )
-    assert (done.returncode, done.stdout, done.stderr) == (3 if end else 0, "running\n", "")
+def test_workers_end_with_a_parent_that_is_killed(programs):
+    programs.stdin.write("sys.stderr = None|time.sleep(60)\n")  # a worker may fail to send, and say so
+    os.kill(int(programs.stdout.readline()), signal.SIGKILL)
+    assert programs.stdout.readline() == "-9 workers ended\n"
+
+
+@pytest.mark.parametrize(("end", "code"), [("", 0), ("raise SystemExit(3)", 3)])
+def test_a_program_that_ends_in_the_middle_of_an_epoch_ends(end, code, programs):
+    programs.stdin.write(f"|{end}\n")
+    assert programs.stdout.readline().strip().isdecimal()
+    assert programs.stdout.readline() == f"{code} workers ended\n"
 
 
 def test_auto_takes_the_first_place_with_room(split, monkeypatch):

@@ -14,7 +14,7 @@ from trainer.base.protocols import Apply
 from trainer.data.capacity import cores, free_bytes
 from trainer.data.image_files import LazyImages, read, read_all
 from trainer.data.splits import Split
-from trainer.data.worker_pool import WorkerPool, ahead
+from trainer.data.worker_pool import WorkerPool, prefetch
 
 CONVERTED_LIMIT = 256 * 2**20  # bytes up to which a split is preprocessed once and kept as floats
 FINGERPRINT_SAMPLES = 256  # samples whose pixels the fingerprint covers
@@ -87,15 +87,12 @@ class Loader:
             else torch.cat(list(parts)).cpu().split([len(part) for part in parts])
         )
         source = self._pool.read(numbers) if self.residency == "stream" else map(self._gather, numbers)
-        with closing(ahead(map(self._send, source))) as arriving:
+        with closing(prefetch(map(self._send, source))) as arriving:
             for indices, (images, copied) in zip(parts, arriving):
                 if copied is not None:
                     copied.wait()  # the kernels wait for the copy, the program does not
                     images.record_stream(torch.cuda.current_stream(self.device))
-                ready = self.apply(images)
-                if ready.untyped_storage().data_ptr() == images.untyped_storage().data_ptr():
-                    ready = ready.clone()  # a buffer of the workers, which is written again
-                yield ready, self.targets.index_select(0, indices)
+                yield self.apply(images), self.targets.index_select(0, indices)
 
     def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all samples in the order of the split, `size` at a time."""
