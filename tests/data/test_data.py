@@ -16,11 +16,11 @@ GROUPS = [0] * 40 + [1] * 10 + [2] * 3 + [5]
 
 @pytest.mark.parametrize("groups", [GROUPS, torch.tensor(GROUPS)])
 @pytest.mark.parametrize(
-    ("share", "held"),
+    ("fraction", "held"),
     [(0.0, {}), (0.3, {0: 12, 1: 3, 2: 1}), (0.01, {0: 1, 1: 1, 2: 1}), (0.99, {0: 39, 1: 9, 2: 2, 5: 1})],
 )
-def test_hold_out_takes_the_share_of_every_group_and_leaves_one_on_each_side(groups, share, held):
-    kept, out = hold_out(groups, share, seed=3)
+def test_hold_out_takes_the_fraction_of_every_group_and_leaves_one_on_each_side(groups, fraction, held):
+    kept, out = hold_out(groups, fraction, seed=3)
     labels = np.array(GROUPS)
     assert {group: int((labels[out] == group).sum()) for group in set(labels[out].tolist())} == held
     assert sorted([*kept.tolist(), *out.tolist()]) == list(range(len(GROUPS)))
@@ -72,7 +72,7 @@ def test_tables_are_scikit_learns_divided_in_three(source, sklearns, scale, coun
 
 
 @pytest.mark.parametrize(("source", "sklearns", "scale", "count", "shape", "task", "outputs"), TABLES)
-def test_samples_of_tables_keep_their_targets_and_classes_their_shares(
+def test_samples_of_tables_keep_their_targets_and_classes_their_fractions(
     source, sklearns, scale, count, shape, task, outputs
 ):
     data, bunch = source.load(), sklearns()
@@ -91,7 +91,7 @@ def test_samples_of_tables_keep_their_targets_and_classes_their_shares(
         assert_close(parts[name].targets.double().numpy(), expected.astype(np.float64), rtol=1e-5, atol=1e-5)  # float32
     groups = {name: np.zeros(len(truth), int) if task == "regression" else truth for name, truth in truths.items()}
     whole = sum(np.bincount(labels, minlength=10) for labels in groups.values())
-    # A group's share is rounded, so half a sample off; validation's is rounded of what the test's rounding left.
+    # A group's fraction is rounded, so half a sample off; validation's is rounded of what the test's rounding left.
     assert (abs(np.bincount(groups["test"], minlength=10) - source.test_fraction * whole) <= 0.5).all()
     assert (abs(np.bincount(groups["val"], minlength=10) - source.val_fraction * whole) <= 1).all()
 
@@ -176,7 +176,7 @@ def test_the_split_seed_alone_decides_who_is_held_out():
         ({"split_seed": -1}, "split_seed must be >= 0"),
     ],
 )
-def test_shares_out_of_range_are_refused(fields, message):
+def test_fractions_out_of_range_are_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         Iris(**fields).load()
 

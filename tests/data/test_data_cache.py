@@ -1,4 +1,4 @@
-"""The cache of decoded images: when it is used, when it is made anew, and what happens without it."""
+"""Cache of decoded images: hits, misses, damage, and runs without it."""
 
 import os
 import re
@@ -177,7 +177,7 @@ def test_room_for_the_cache_is_taken_before_it_is_filled(tmp_path):
     assert pixels.shape == (1000, 3, 100, 100) and (tmp_path / "x").stat().st_blocks * 512 >= 30_000_000
 
 
-def test_cache_none_keeps_no_pixels_but_remembers_what_it_saw(root, pictures, caches):
+def test_cache_none_keeps_no_pixels_but_caches_the_facts(root, pictures, caches):
     first, second = (ImageFolder(root=str(root), cache="none", val_fraction=0.2).load() for _ in range(2))
     assert [path.suffix for path in caches.iterdir()] == [".json"]
     kept = ImageFolder(root=str(root), val_fraction=0.2).load()
@@ -190,7 +190,7 @@ def test_cache_none_keeps_no_pixels_but_remembers_what_it_saw(root, pictures, ca
             assert torch.equal(part.sample(), other.images) and torch.equal(part.targets, other.targets)
     for path in root.rglob("*.png"):
         rewritten(path)
-    again = ImageFolder(root=str(root), cache="none").load()  # what it saw stands in the cache
+    again = ImageFolder(root=str(root), cache="none").load()  # the facts are cached
     with pytest.raises(DataError, match="ant/0..png: can no longer be read"):
         again.train.sample()
 

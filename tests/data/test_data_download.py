@@ -1,4 +1,4 @@
-"""Fetching files: from a server on this machine."""
+"""Downloads, from a server on this machine."""
 
 import gzip
 import http.server
@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
-from test_data_vision import IMAGES, digest, vision, write_mnist
+from test_data_torchvision import IMAGES, digest, vision, write_mnist
 from torchvision import datasets
 
 from trainer.base.errors import DataError

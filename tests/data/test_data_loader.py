@@ -1,4 +1,4 @@
-"""Loaders: the same numbers from wherever the samples live."""
+"""Loaders: the same values preprocessed once or batch by batch."""
 
 import numpy as np
 import pytest

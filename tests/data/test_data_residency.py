@@ -1,4 +1,4 @@
-"""Where samples live changes nothing of what a run gets: the same samples, in the same order, to the last bit."""
+"""Residency: samples in any place give the same batches in the same order, bit for bit; workers, and how they end."""
 
 import gc
 import multiprocessing
@@ -16,7 +16,7 @@ from PIL import Image
 from trainer.base.errors import DataError
 from trainer.data.image_files import LazyImages
 from trainer.data.image_folder import ImageFolder
-from trainer.data.loader import Loader, with_room
+from trainer.data.loader import Loader, choose_residency
 from trainer.data.splits import Split
 from trainer.data.worker_pool import prefetch
 from trainer.preprocess import ChannelStandardize, Standardize
@@ -279,10 +279,10 @@ def test_a_program_that_ends_in_the_middle_of_an_epoch_ends(end, code, programs)
 
 def test_auto_takes_the_first_place_with_room(split, monkeypatch):
     places = {kind: split(kind).images for kind in KINDS}
-    assert {with_room(images, CPU) for images in places.values()} == {"device"}
+    assert {choose_residency(images, CPU) for images in places.values()} == {"device"}
     assert Loader(split("files"), lambda images: images.float(), CPU).residency == "device"
     monkeypatch.setattr("trainer.data.loader.MEMORY_FRACTION", 0.0)
-    assert {kind: with_room(images, CPU) for kind, images in places.items()} == {
+    assert {kind: choose_residency(images, CPU) for kind, images in places.items()} == {
         "memory": "host",
         "disk": "host",
         "files": "stream",

@@ -1,4 +1,4 @@
-"""Data sets made by a formula: the formula, the shares, the seed."""
+"""Data sets made by a formula: the formula, the fractions, the seed."""
 
 import math
 
@@ -18,7 +18,7 @@ def everything(data):
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_the_seed_decides_and_the_shares_hold(kind):
+def test_the_seed_decides_and_the_fractions_hold(kind):
     first, again, other = (
         kind(split_seed=seed, samples=600, val_fraction=0.25, test_fraction=0.1).load() for seed in (0, 0, 1)
     )
@@ -118,8 +118,8 @@ def test_height_and_weight_give_the_body_mass_index():
         and 16 - 1e-4 <= index.min() < 16.1
         and 31.9 < index.max() <= 32 + 1e-4
     )
-    for share, p in zip(targets.mean(0), (2.5 / 16, 6.5 / 16, 7 / 16)):
-        assert abs(share - p) < 5 * math.sqrt(p * (1 - p) / 4000)
+    for fraction, p in zip(targets.mean(0), (2.5 / 16, 6.5 / 16, 7 / 16)):
+        assert abs(fraction - p) < 5 * math.sqrt(p * (1 - p) / 4000)
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""What this process may use of the machine: cores, and memory of a device."""
+"""Capacity of the machine: cores and free memory that this process may use."""
 
 import os
 from pathlib import Path

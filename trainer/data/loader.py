@@ -42,7 +42,7 @@ class Loader:
         require_one_of("auto", "device", "host", "stream", residency=residency)
         if workers != "auto":
             require(">= 1", workers=workers)
-        self.residency = with_room(split.images, target_device) if residency == "auto" else residency
+        self.residency = choose_residency(split.images, target_device) if residency == "auto" else residency
         self.images, self.targets, self.apply = split.images, split.targets.to(target_device), apply
         self.device = target_device
         if self.residency == "device":
@@ -120,7 +120,7 @@ class Loader:
             return pinned.to(self.device, non_blocking=True), self._stream.record_event()
 
 
-def with_room(images: Tensor | LazyImages, target_device: device) -> str:
+def choose_residency(images: Tensor | LazyImages, target_device: device) -> str:
     """Return the first of device, host and stream with enough free memory; arrays on the disk count as host."""
     size = math.prod(images.shape) * (
         2 * images.element_size() if isinstance(images, Tensor) and images.is_floating_point() else 1
@@ -131,5 +131,5 @@ def with_room(images: Tensor | LazyImages, target_device: device) -> str:
 
 
 def is_array(images: Tensor | LazyImages) -> bool:
-    """Return whether images are an array, in memory or on the disk, and not files."""
+    """Return True if images are an array, in memory or on the disk, and not files."""
     return isinstance(images, Tensor) or isinstance(images.source, Tensor)

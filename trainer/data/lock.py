@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`; another process that asks for it waits, and tells the user so.
+    """Hold the lock file `path`; wait for another process that holds it, with a line to the user.
 
     A process that dies releases the lock. Errors: OSError where the file cannot be made.
     """

@@ -1,4 +1,4 @@
-"""Folders of images, written here."""
+"""Image folders, written by the tests."""
 
 import re
 
