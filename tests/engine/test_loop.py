@@ -201,16 +201,16 @@ def test_seeds_of_purposes_and_epochs_are_apart():
 
 def test_losses_that_wait_are_checked_when_their_limit_is_reached():
     watch, now = LossWatch(), Clock(2000, 100)
-    for step in range(LossWatch.MOST_WAITING):
+    for step in range(LossWatch.MAX_PENDING):
         assert not watch.full
         watch.add(now.at(step + 1), torch.tensor(float("inf") if step in (700, 800) else 1.0))
     assert watch.full
-    watch.check(now.at(LossWatch.MOST_WAITING))
+    watch.check(now.at(LossWatch.MAX_PENDING))
     assert watch.nonfinite_step == 701 and not watch.full
 
 
 def test_a_run_that_neither_logs_nor_validates_checks_its_losses_at_their_limit(fitted, monkeypatch):
-    monkeypatch.setattr(LossWatch, "MOST_WAITING", 3)
+    monkeypatch.setattr(LossWatch, "MAX_PENDING", 3)
     poisoned = lambda images, targets, rng: (images * float("nan"), targets)  # noqa: E731
     _, curves = fitted(*PLAIN, "log_every=1000", "eval_every=1000st", "save_every=1000min", aug=[poisoned])
     assert curves.rows == []  # else it would have gone on to its last step, which logs

@@ -169,7 +169,8 @@ def accumulating(composed):
     """Clocks of the same samples and batch size, with gradients of 1 and of 4 batches a step."""
 
     def clocks(samples, batch_sizes):
-        return [build.make_clock(cfg, samples, size, Invocation()) for cfg, size in zip(configurations, batch_sizes)]
+        sized = [OmegaConf.merge(cfg, {"batch_size": size}) for cfg, size in zip(configurations, batch_sizes)]
+        return [build.make_clock(cfg, samples, Invocation()) for cfg in sized]
 
     configurations = [composed(f"accumulate={count}") for count in (1, 4)]
     return clocks

@@ -1,7 +1,12 @@
 """Atomic file replacement."""
 
+import io
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 def atomic_write(path: Path, payload: bytes | memoryview) -> None:
@@ -25,3 +30,15 @@ def atomic_write(path: Path, payload: bytes | memoryview) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def write_figure(figure: "Figure", path: Path, dpi: int = 110, **options: object) -> None:
+    """Write a figure as PNG, atomically.
+
+    Args:
+        options: those of `savefig`.
+    Errors: OSError.
+    """
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=dpi, **options)
+    atomic_write(path, png.getbuffer())

@@ -96,12 +96,7 @@ def belongs(key: str, owners: Sequence[str], value: str, cfg: DictConfig) -> str
     group, _, option = owners[0].partition("=")
     if group not in catalog.MULTI_SELECT:
         return where
-    return f"{where}; write {group}=[{','.join([*selected(cfg, group), option])}] {key}={value or 'VALUE'}"
-
-
-def selected(cfg: DictConfig, group: str) -> list[str]:
-    """Return the chosen options of a group that takes several."""
-    return [name for slot in cfg.reg.values() for name in slot] if group == "reg" else [*cfg[group]]
+    return f"{where}; write {group}=[{','.join([*catalog.selected(cfg)[group], option])}] {key}={value or 'VALUE'}"
 
 
 def for_sweeps(typed: str) -> str | None:

@@ -30,14 +30,8 @@ def check_values(texts: Sequence[str]) -> dict[str, schema.Key]:
             value = OmegaConf.select(cfg, path, throw_on_missing=True)
         except OmegaConfBaseException:
             raise ConfigError(f"{path}: needs a value ({key.comment}); write {path}=VALUE") from None
-        require_rule(key, OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+        key.require(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
     return rules
-
-
-def require_rule(key: schema.Key, value: object) -> None:
-    """Hold a value to the rule of its key. Errors: ConfigError."""
-    if why := key.violation(value):
-        raise ConfigError(f"{key.path}={schema.as_typed(value)}: {why} ({key.path}: {key.meaning})")
 
 
 def composed_with_known_keys(texts: Sequence[str]) -> DictConfig:

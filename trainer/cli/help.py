@@ -7,9 +7,10 @@ import rich.console
 from rich.table import Column, Table
 
 from trainer.base.errors import ConfigError
-from trainer.base.text import did_you_mean
+from trainer.base.text import as_typed, did_you_mean
 from trainer.cli import vocabulary
-from trainer.config import catalog, hydra_context, schema
+from trainer.config import catalog, schema
+from trainer.sweep.launchers import LAUNCHERS, install_command
 
 EXAMPLES = {
     "train": "train on data that ships with the install",
@@ -34,17 +35,6 @@ SPACES = {
     "'epochs=range(5,50)'": "whole numbers, 5 to 49",
     "model=mlp,cnn": "choices",
     "hydra.sweep.dir=DIR": "folder of the search; to resume it, repeat its command with this",
-}
-LAUNCHERS = {  # what hydra/launcher=NAME does, and one of the keys it takes
-    "basic": ("one job after the other, in this process (the default)", ""),
-    "joblib": ("as many jobs at a time on this machine as it has GPUs, else cores", "hydra.launcher.n_jobs=4"),
-    "submitit_local": (
-        "each job in a process of its own on this machine, as on a cluster",
-        "hydra.launcher.timeout_min=60",
-    ),
-    "submitit_slurm": ("each job sent to Slurm", "hydra.launcher.partition=gpu hydra.launcher.gpus_per_node=1"),
-    "ray": ("jobs on a cluster of Ray, or on this machine where there is none", "hydra.launcher.ray.init.address=auto"),
-    "ray_aws": ("jobs on machines that Ray rents from Amazon", ""),
 }
 SWEEP_FOLDER = {"hydra.sweep.dir=DIR": "folder of the sweep; to resume it, repeat its command with this"}
 HYDRA_PAGES = ("hydra/launcher", "hydra/sweeper")
@@ -139,10 +129,9 @@ def group_page(console: rich.console.Console, group: str) -> None:
 def launcher_page(console: rich.console.Console) -> None:
     """Print the launchers, and how to install each."""
     table = columns()
-    for name, (meaning, example) in LAUNCHERS.items():
-        extra = hydra_context.LAUNCHERS.get(name)
-        install = extra and f"pip install 'trainer[{extra}]'"
-        table.add_row(f"hydra/launcher={name}", "; ".join(filter(None, (meaning, example, install))))
+    for name, launcher in LAUNCHERS.items():
+        parts = (launcher.meaning, launcher.example, install_command(name))
+        table.add_row(f"hydra/launcher={name}", "; ".join(filter(None, parts)))
     console.print(table, markup=False)
 
 
@@ -166,7 +155,7 @@ def key_table(keys: dict[str, schema.Key]) -> Table:
     """Return a row for each key: its default as it is typed, and its comment."""
     table = columns()
     for key in keys.values():
-        table.add_row(f"{key.path}={schema.as_typed(key.default)}", key.comment)
+        table.add_row(f"{key.path}={as_typed(key.default)}", key.comment)
     return table
 
 

@@ -11,13 +11,14 @@ from trainer.base.text import printable
 from trainer.cli import vocabulary
 from trainer.cli.check_keys import require_current_name
 from trainer.cli.check_options import check_options
-from trainer.cli.check_values import check_values, require_rule
+from trainer.cli.check_values import check_values
 from trainer.cli.sweep_overrides import check_sweep, combinations, is_for_sweeps, make_sweep_folder, values
 from trainer.cli.syntax import parse, parse_flags
-from trainer.config import catalog, hydra_context, untrusted
+from trainer.config import catalog, untrusted
 from trainer.config.keys import key_of
 from trainer.config.untrusted import quote
 from trainer.rundir import resume
+from trainer.sweep import launchers
 
 EXCLUSIVE = ("run", "multirun", "cfg", "info", "shell_completion")  # flags, one at a time
 
@@ -86,7 +87,7 @@ def checked(texts: Sequence[str], multirun: bool) -> Iterator[Override]:
         if override.is_sweep_override() and not multirun:
             raise ConfigError(several_values(override))
         untrusted.require_known_hydra_key(key, line)
-        hydra_context.require_installed(key, line)
+        launchers.require_installed(key, line)
         untrusted.require_no_functions(line, key)
         require_current_name(override)
         check_options(override)
@@ -120,6 +121,6 @@ def check_combinations(overrides: Sequence[Override]) -> None:
         (changed,) = (text for text, before in zip(combination, first) if text != before)
         override = OverridesParser.create().parse_override(changed)
         if override.key_or_group in rules and "${" not in changed:  # another value makes no other configuration
-            require_rule(rules[override.key_or_group], override.value())
+            rules[override.key_or_group].require(override.value())
         else:
             check_values(combination)

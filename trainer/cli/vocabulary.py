@@ -1,7 +1,5 @@
 """Names on the command line, as the files of conf/ list them: first parts of keys, and the keys of each option."""
 
-import re
-
 from hydra.core.override_parser.types import Override
 
 from trainer.config import catalog, schema, synonyms
@@ -42,11 +40,8 @@ def meant_key(key: str) -> str | None:
 
 def meant_option(group: str, name: str) -> tuple[str, str] | None:
     """Return the group and option that a name means by its spelling (`Adam_W`) or elsewhere (`silu`)."""
-
-    def plain(text: str) -> str:
-        return re.sub(r"[-_]", "", text.lower())
-
-    same = next((option for option in catalog.options(group) if plain(option) == plain(name)), None)
+    plain = synonyms.plain(name)
+    same = next((option for option in catalog.options(group) if synonyms.plain(option) == plain), None)
     return (group, same) if same else synonyms.meant_option(group, name)
 
 

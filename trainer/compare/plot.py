@@ -1,18 +1,17 @@
 """Figure of a ranking, ranking.png: every setting's score, seed by seed, above the curves behind it. No torch here."""
 
-import io
 import statistics
 from collections.abc import Iterator
 from pathlib import Path
 
-from trainer.base.atomic import atomic_write
+from trainer.base.atomic import write_figure
 from trainer.base.metrics import LOSS
 from trainer.compare.ranking import EVALUATIONS, Ranking, Setting
 from trainer.compare.record import number
 
-MOST_SETTINGS = 30  # with a line of their own
+MAX_SETTINGS = 30  # with a line of their own
 LABEL_LENGTH = 70  # letters
-MOST_CURVES = 36  # in one picture; of more, each setting has only its mean
+MAX_CURVES = 36  # in one picture; of more, each setting has only its mean
 LARGEST_RATIO = 1e4  # of a loss to the lowest one: what is above leaves the picture
 OTHERS = "0.75"  # grey: the settings behind the best
 
@@ -28,7 +27,7 @@ def draw(ranking: Ranking, path: Path) -> None:
     from matplotlib import colormaps  # 0.6 s
     from matplotlib.figure import Figure
 
-    settings = ranking.settings[:MOST_SETTINGS]
+    settings = ranking.settings[:MAX_SETTINGS]
     paint = [color for color in colormaps["tab10"].colors if len(set(color)) > 1]  # its grey is left to the others
     colors = [paint[place] if place < len(paint) else OTHERS for place in range(len(settings))]
     height = 0.9 + 0.32 * len(settings)
@@ -37,9 +36,7 @@ def draw(ranking: Ranking, path: Path) -> None:
     draw_scores(upper.subplots(), ranking, settings, colors)
     for axes, metric in zip(lower.subplots(1, len(ranking.metrics), squeeze=False)[0], reversed(ranking.metrics)):
         draw_curves(axes, settings, colors, metric)
-    picture = io.BytesIO()
-    sheet.savefig(picture, format="png", dpi=110)
-    atomic_write(path, picture.getbuffer())
+    write_figure(sheet, path)
 
 
 def draw_scores(axes, ranking: Ranking, settings: list[Setting], colors: list) -> None:
@@ -86,7 +83,7 @@ def label(place: int, setting: Setting) -> str:
 def draw_curves(axes, settings: list[Setting], colors: list, metric: str) -> None:
     """Draw the validation curves: thin for a seed, thick for the mean of several, the best setting in front."""
     lowest, highest = float("inf"), 0.0
-    many = sum(len(setting.counted) for setting in settings) > MOST_CURVES
+    many = sum(len(setting.counted) for setting in settings) > MAX_CURVES
     for place, (setting, color) in enumerate(zip(settings, colors)):
         lines = [line for job in setting.counted if (line := dict(points(job.rows, metric)))]
         alone = len(lines) == 1

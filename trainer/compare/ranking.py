@@ -9,7 +9,7 @@ from trainer.base.metrics import LOSS, METRICS, Metric
 from trainer.compare.options import typed_values
 from trainer.compare.record import Record, clean, exact, number
 from trainer.config import catalog
-from trainer.config.keys import is_setting
+from trainer.config.keys import belongs_to_run, owner_of
 from trainer.rundir.status import Status
 
 MISSING = "-"
@@ -186,10 +186,10 @@ def varying(records: Sequence[Record]) -> list[str]:
     keys = sorted({key for record in records for key in record.cells})
     found = []
     for key in keys:
-        grouped = key == "seed" or not is_setting(key)
+        grouped = key == "seed" or not belongs_to_run(key)
         if grouped or len({record.cells.get(key) for record in records}) == 1:
             continue
-        owner = max((place for place in places if key.startswith(f"{place}.")), key=len, default=None)
+        owner = owner_of(key, places)
         by_option: dict[object, set[str]] = {}
         for record in records:
             if key in record.cells:
@@ -206,7 +206,7 @@ def typed_order(records: Sequence[Record]) -> list[str]:
 
 def facts(record: Record) -> dict[str, str]:
     """Return the settings of a run, its versions and its machine, as text."""
-    settings = {key: value for key, value in record.cells.items() if is_setting(key)}
+    settings = {key: value for key, value in record.cells.items() if belongs_to_run(key)}
     versions, device = record.summary.get("versions"), record.summary.get("device")
     versions = versions if isinstance(versions, dict) else {}
     found = {f"versions.{name}": exact(version) for name, version in versions.items()}

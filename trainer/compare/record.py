@@ -3,7 +3,6 @@
 import glob
 import math
 import os
-import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,9 +12,9 @@ from filelock import FileLock, Timeout
 
 from trainer.base.errors import DataError
 from trainer.base.metrics import METRICS, Metric, monitored
-from trainer.base.text import nearest
+from trainer.base.text import as_typed, nearest
 from trainer.compare.options import options_of
-from trainer.config import schema
+from trainer.config.schema import is_number
 from trainer.rundir import reader
 from trainer.rundir.resume import flat
 from trainer.rundir.status import COMPLETE, Status
@@ -121,14 +120,12 @@ class Record:
 
 def number(value: object) -> float | None:
     """Return a finite number, and None for anything else."""
-    if not isinstance(value, int | float) or isinstance(value, bool) or abs(value) > sys.float_info.max:
-        return None
-    return None if math.isnan(value) else float(value)
+    return float(value) if is_number(value) else None
 
 
 def exact(value: object) -> str:
     """Return a value as it is typed; a number that six digits do not give, in full."""
-    shown = schema.as_typed(value)
+    shown = as_typed(value)
     return shown if not isinstance(value, float) or math.isnan(value) or float(shown) == value else repr(value)
 
 

@@ -16,15 +16,16 @@ from trainer.compare import plot
 from trainer.compare.ranking import EVALUATIONS, MISSING, Ranking, Setting, mean_seconds, rank
 from trainer.compare.record import Record, clean, is_run, read
 from trainer.rundir.console import Console
+from trainer.rundir.directory import from_here
 from trainer.rundir.reader import read_text
 from trainer.rundir.status import Status
 
 EXPLAINED = (Status.DIVERGED, Status.FAILED, Status.INTERRUPTED)  # the last line of the log says why
-MOST = 30  # settings in a table, and lines of remarks
+MAX_ROWS = 30  # settings in a table, and lines of remarks
 GAP = 2  # places between columns
 # Evaluations, and whether all keys of a setting share one column; the fullest layout first.
 LAYOUTS = ((EVALUATIONS, False), (EVALUATIONS[:2], False), (EVALUATIONS[:2], True), (EVALUATIONS[:1], True))
-MOST_SEEDS = 6  # are listed in a table; more are counted
+MAX_SEEDS = 6  # are listed in a table; more are counted
 MEASURES = (("mean", Setting.mean), ("std", Setting.deviation))
 
 
@@ -41,8 +42,8 @@ def rank_sweep(sweep: Path) -> None:
 
 
 def relative(path: Path) -> str:
-    """Return a path as it is typed from here, where it lies below."""
-    return clean(path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path)
+    """Return a path as it is typed from the current folder, as text for a terminal."""
+    return clean(from_here(path))
 
 
 def print_ranking(ranking: Ranking, console: Console) -> None:
@@ -51,13 +52,13 @@ def print_ranking(ranking: Ranking, console: Console) -> None:
     settings, runs = counted("setting", len(ranking.settings)), counted("run", len(ranking.jobs))
     console.print(f"{settings}, {runs}, ranked by {ranking.by}")
     console.print(fullest_table(ranking, console.terminal.width))
-    if len(ranking.settings) > MOST:
-        console.print(f"and {counted('more setting', len(ranking.settings) - MOST)}: see ranking.csv")
+    if len(ranking.settings) > MAX_ROWS:
+        console.print(f"and {counted('more setting', len(ranking.settings) - MAX_ROWS)}: see ranking.csv")
     lines = [*remarks(ranking)]
-    for line in lines[:MOST]:
+    for line in lines[:MAX_ROWS]:
         console.print(line)
-    if len(lines) > MOST:
-        console.print(f"and {counted('more remark', len(lines) - MOST)}: see ranking.md")
+    if len(lines) > MAX_ROWS:
+        console.print(f"and {counted('more remark', len(lines) - MAX_ROWS)}: see ranking.md")
 
 
 def fullest_table(ranking: Ranking, width: int) -> Table:
@@ -65,7 +66,7 @@ def fullest_table(ranking: Ranking, width: int) -> Table:
 
     Where a column for each key is too much, one column has all keys, in lines; and there are fewer scores.
     """
-    best = replace(ranking, settings=ranking.settings[:MOST])
+    best = replace(ranking, settings=ranking.settings[:MAX_ROWS])
     for evaluations, in_one in LAYOUTS:
         rows = [*table_rows(best, evaluations, in_one)]
         spare = width - sum(widths(rows)) - GAP * (len(rows[0]) - 1)
@@ -141,7 +142,7 @@ def rounded(value: float) -> str:
 
 def list_seeds(setting: Setting) -> str:
     """Return `0,1,2`, or the count of many seeds."""
-    return ",".join(setting.seeds) if len(setting.seeds) <= MOST_SEEDS else f"{len(setting.seeds)} seeds"
+    return ",".join(setting.seeds) if len(setting.seeds) <= MAX_SEEDS else f"{len(setting.seeds)} seeds"
 
 
 def remarks(ranking: Ranking) -> Iterator[str]:

@@ -1,6 +1,7 @@
 """Groups and options as the files of conf/ list them. Reads YAML; imports neither Hydra nor torch."""
 
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -39,6 +40,11 @@ def file(group: str, option: str) -> Path:
         (place / name for place in extra_folders if (place / name).is_file() and not (folder() / name).is_file()),
         folder() / name,
     )
+
+
+def selected(cfg: Mapping) -> dict[str, list[str]]:
+    """Return the options that a configuration takes of each group of which a run takes several."""
+    return {"reg": [name for slot in cfg["reg"].values() for name in slot], "aug": list(cfg["aug"])}
 
 
 def headline(path: Path) -> str:

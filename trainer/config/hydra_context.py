@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 
 from hydra.core.hydra_config import HydraConfig
@@ -11,18 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from trainer.base.errors import ConfigError
-from trainer.base.text import did_you_mean
-
-# Launchers, and the extra of this package that brings each.
-LAUNCHERS = {
-    "joblib": "joblib",
-    "submitit_local": "slurm",
-    "submitit_slurm": "slurm",
-    "ray": "ray",
-    "ray_aws": "ray",
-}
-PACKAGES = {"joblib": "hydra_joblib_launcher", "slurm": "hydra_submitit_launcher", "ray": "hydra_ray_launcher"}
+from trainer.config.keys import key_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +38,7 @@ class Invocation:
     @property
     def typed_keys(self) -> set[str]:
         """The keys of the overrides."""
-        return {text.partition("=")[0] for text in self.overrides}
+        return set(map(key_of, self.overrides))
 
     @cached_property
     def allow(self) -> tuple[str, ...]:
@@ -97,16 +85,3 @@ def without_hydra_node(cfg: DictConfig) -> DictConfig:
     """Return a composed configuration without the node `hydra`, as a run gets it."""
     with flag_override(cfg, ["readonly", "struct"], False):
         return OmegaConf.masked_copy(cfg, [key for key in cfg if key != "hydra"])
-
-
-def require_installed(key: str, text: str) -> None:
-    """Hold hydra/launcher=NAME to launchers that are installed. Errors: ConfigError."""
-    if key != "hydra/launcher":
-        return
-    name = text.partition("=")[2]
-    if name not in (*LAUNCHERS, "basic"):
-        hint = did_you_mean(name, [*LAUNCHERS, "basic"], "hydra/launcher=")
-        raise ConfigError(f"{text}: no such launcher; {hint}")
-    extra = LAUNCHERS.get(name)
-    if extra and find_spec(f"hydra_plugins.{PACKAGES[extra]}") is None:
-        raise ConfigError(f"{text}: not installed; pip install 'trainer[{extra}]'")

@@ -3,6 +3,7 @@
 No torch here.
 """
 
+from collections.abc import Iterable
 from enum import Enum
 
 
@@ -68,8 +69,13 @@ def key_of(override: str) -> str:
     return override.partition("=")[0]
 
 
+def owner_of(key: str, places: Iterable[str]) -> str | None:
+    """Return the group, or the key that holds an option, to which a key belongs: its longest prefix in `places`."""
+    return max((place for place in places if key.startswith(f"{place}.")), key=len, default=None)
+
+
 def belongs_to_run(key: str) -> bool:
-    """Return whether a resumed run keeps its own value of the key."""
+    """Return whether the key is a setting of a run: tables and HParams show it, and a resumed run keeps its value."""
     return role_of(key) not in (Role.TASK, Role.COMMAND, Role.LAUNCH)
 
 
@@ -91,11 +97,6 @@ def makes_another_job(key: str) -> bool:
 def is_named(key: str) -> bool:
     """Return whether the name of a run's directory holds the key."""
     return role_of(key) in (Role.SHAPES, Role.LENGTH, Role.TASK)
-
-
-def is_setting(key: str) -> bool:
-    """Return whether the key is a setting of a run that tables and HParams show."""
-    return belongs_to_run(key)
 
 
 def counts_in_evaluation(key: str) -> bool:

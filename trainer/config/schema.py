@@ -26,6 +26,7 @@ import yaml
 
 from trainer.base.checks import satisfies
 from trainer.base.clock import parse_length
+from trainer.base.errors import ConfigError
 from trainer.base.text import as_typed
 from trainer.config import catalog
 
@@ -190,6 +191,11 @@ class Key:
             return f"{why}; write {self.path}=\"'{as_typed(value)}'\""
         return why
 
+    def require(self, value: object) -> None:
+        """Hold a value to the rule. Errors: ConfigError."""
+        if why := self.violation(value):
+            raise ConfigError(f"{self.path}={as_typed(value)}: {why} ({self.path}: {self.meaning})")
+
 
 def rule_of_type(default: object) -> Rule | None:
     """Return the rule of a key that states none: any value of the type of its default; None for null and for a list."""
@@ -234,7 +240,7 @@ def rules(cfg: Mapping, choices: Mapping[str, str | None]) -> dict[str, Key]:
         choices: the option of every group, and of every key that holds one.
     """
     chosen = [(place, option) for place, option in choices.items() if isinstance(option, str)]
-    chosen += [("reg", name) for slot in cfg["reg"].values() for name in slot] + [("aug", name) for name in cfg["aug"]]
+    chosen += [(group, name) for group, names in catalog.selected(cfg).items() for name in names]
     found = keys(catalog.folder() / "config.yaml")
     for place, option in chosen:
         path = catalog.file(place.partition(".")[0], option)

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from importlib import import_module
 
-from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import ConfigError
@@ -20,12 +19,6 @@ FROM = {
 }
 # The modules of trainer and the libraries that are imported for a target; others have effects when imported.
 IMPORTED = ("trainer.", *(place for places in FROM.values() for place in places))
-
-
-def allowed(overrides: list[str]) -> tuple[str, ...]:
-    """Return the packages that `_target_` may name: ours, and those of `allow=[...]` on the command line alone."""
-    typed = [OverridesParser.create().parse_override(text) for text in overrides if text.startswith("allow=")]
-    return (*LIBRARIES, *(package for override in typed for package in override.value()))
 
 
 def nested(here: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:

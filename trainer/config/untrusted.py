@@ -165,12 +165,8 @@ def read_yaml(path: Path) -> object:
         if len(open_nodes[0]) > 1:
             raise yaml.YAMLError("holds more than one document")
         return open_nodes[0][0] if open_nodes[0] else None
-    except (
-        OSError,
-        yaml.YAMLError,
-        ValueError,
-        TypeError,
-    ) as error:  # ValueError: a bad date; TypeError: a list as key
+    # YAML raises a ValueError for a bad date, a TypeError for a list as key.
+    except (OSError, yaml.YAMLError, ValueError, TypeError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error).splitlines()[0]
         raise DataError(f"{printable(path)}: cannot be read ({printable(reason)})") from None
 

@@ -10,13 +10,13 @@ from omegaconf import DictConfig
 from torch import nn
 
 from trainer.base.errors import ConfigError
+from trainer.base.text import as_typed
 from trainer.config import catalog, schema
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.engine.run import Run
-from trainer.engine.summary import multi_select
 
-MOST = 3
+MAX_LINES = 3
 QUASI_NEWTON = ("lbfgs", "bfgs", "newton")
 RANDOM = (
     "dropout",
@@ -56,11 +56,11 @@ class Setup:
 
 def advice(cfg: DictConfig, run: Run, invocation: Invocation) -> list[str]:
     """Return lines of advice on a built run, the weightiest first."""
-    several = {group: set(names) for group, names in multi_select(cfg).items()}
+    several = {group: set(names) for group, names in catalog.selected(cfg).items()}
     setup = Setup(cfg=cfg, run=run, invocation=invocation, chosen={**invocation.choices, **several})
     if not invocation.choices:
         return []  # built without a command: its options are not known
-    return [line for rule in RULES for line in rule(setup)][:MOST]
+    return [line for rule in RULES for line in rule(setup)][:MAX_LINES]
 
 
 def curvature_of_noise(setup: Setup) -> Iterator[str]:
@@ -85,8 +85,8 @@ def high_learning_rate(setup: Setup) -> Iterator[str]:
         lr = setup.run.optimizer.param_groups[0]["base_lr"]
         if usual and lr >= MUCH_FASTER * usual:
             times = f"{lr / usual:{'.0f' if lr < 1e6 * usual else '.0e'}} times"
-            default = f"the {schema.as_typed(usual)} that is the default of {path}={option}"
-            yield f"{path}.lr={schema.as_typed(lr)}: {times} {default}; large steps often diverge"
+            default = f"the {as_typed(usual)} that is the default of {path}={option}"
+            yield f"{path}.lr={as_typed(lr)}: {times} {default}; large steps often diverge"
 
 
 def strong_penalty(setup: Setup) -> Iterator[str]:
@@ -94,13 +94,13 @@ def strong_penalty(setup: Setup) -> Iterator[str]:
         if settings.get("strength", 0) >= STRONG_PENALTY:
             key = f"reg.loss.{name}.strength"
             reason = "against a mean loss this outweighs the data"
-            yield f"{key}={schema.as_typed(settings.strength)}: {reason}; try {key}=1e-4"
+            yield f"{key}={as_typed(settings.strength)}: {reason}; try {key}=1e-4"
 
 
 def decay_twice(setup: Setup) -> Iterator[str]:
     shrinking = [f"reg={name}" for name in ("l2", "elastic_net", "weight_decay") if name in setup.chosen["reg"]]
     if setup.cfg.optimizer.get("weight_decay"):
-        shrinking.append(f"optimizer.weight_decay={schema.as_typed(setup.cfg.optimizer.weight_decay)}")
+        shrinking.append(f"optimizer.weight_decay={as_typed(setup.cfg.optimizer.weight_decay)}")
     if len(shrinking) > 1:
         yield f"{' and '.join(shrinking)}: both shrink the weights; try only one of them"
 

@@ -36,8 +36,7 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
         apply = factory(cfg, "preprocess", invocation)().fit(data.train.sample())
     splits = (data.train, data.val, data.test)
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
-    batch_size = len(train) if cfg.batch_size == "full" else cfg.batch_size
-    clock = make_clock(cfg, len(train), batch_size, invocation)
+    batch_size, clock = samples_per_batch(cfg, len(train)), make_clock(cfg, len(train), invocation)
     sched = factory(cfg, "sched", invocation)()
     monitor = make_monitor(cfg, data, sched, invocation)
     slots = make_slots(cfg, data.task, invocation)
@@ -115,8 +114,14 @@ def require_task(technique: object, group: str, option: str | None, task: str, i
     raise ConfigError(f"{group}={option}: is for {' or '.join(tasks)}, but {data}{hint}")
 
 
-def make_clock(cfg: DictConfig, samples: int, batch_size: int, invocation: Invocation) -> Clock:
+def samples_per_batch(cfg: DictConfig, samples: int) -> int:
+    """Return the batch size, which may be `full`: all training samples."""
+    return samples if cfg.batch_size == "full" else cfg.batch_size
+
+
+def make_clock(cfg: DictConfig, samples: int, invocation: Invocation) -> Clock:
     """Return the time of a run over so many training samples. Errors: ConfigError where they do not fill a step."""
+    batch_size = samples_per_batch(cfg, samples)
     per_step = batch_size * cfg.accumulate
     if batch_size > samples:
         data = f"the {samples} training samples of data={invocation.choice('data')}"

@@ -1,6 +1,5 @@
 """Grid of training images with draws of the augmentations, as a run would train on them."""
 
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ import torch
 from omegaconf import DictConfig
 from torch import Tensor
 
-from trainer.base.atomic import atomic_write
+from trainer.base.atomic import write_figure
 from trainer.base.protocols import Invertible, UsesClock
 from trainer.base.rng import derive
 from trainer.base.warp import fuse_warps
@@ -21,6 +20,7 @@ from trainer.data.splits import Splits
 from trainer.engine.build import make_augmentations, make_clock, make_slots, sample_batch
 from trainer.engine.dry_run import as_config_error
 from trainer.rundir.event_file import EventFile
+from trainer.rundir.recorder import full_range
 
 SAMPLES, VIEWS = 6, 6
 BATCH = 64  # samples that may be blended with one another
@@ -53,11 +53,10 @@ def make_image_grid(cfg: DictConfig, data: Splits, invocation: Invocation) -> Im
     if images.dim() != 4:
         return None
     augmentations = make_augmentations(cfg, data.task, sample_batch(train, cfg.seed), invocation)
-    transforms = fuse_warps((*augmentations, *make_slots(cfg, data.task, invocation).batch))
+    transforms = [*augmentations, *make_slots(cfg, data.task, invocation).batch]
     if not transforms:
         return samples_only(images, targets, data, apply)
-    batch_size = len(train) if cfg.batch_size == "full" else cfg.batch_size
-    clock = make_clock(cfg, len(train), batch_size, invocation)
+    clock = make_clock(cfg, len(train), invocation)
     columns = [(images, targets)]
     for view in range(VIEWS):
         rng.manual_seed(derive(cfg.seed, "preview", view))
@@ -65,6 +64,7 @@ def make_image_grid(cfg: DictConfig, data: Splits, invocation: Invocation) -> Im
         for transform in transforms:
             if isinstance(transform, UsesClock):
                 transform.begin(clock.at(view * clock.steps_per_epoch))
+        for transform in fuse_warps(transforms):
             changed = transform(*changed, rng)
         columns.append(changed)
     shown = min(SAMPLES, len(images))
@@ -96,8 +96,7 @@ def colors(images: Tensor, apply: Callable) -> Tensor:
     if isinstance(apply, Invertible):
         images = apply.invert(images).clamp(0, 1)
     else:
-        low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-        images = (images - low) / (high - low).clamp(min=1e-12)
+        images = full_range(images)
     images = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
     return images.permute(0, 2, 3, 1)
 
@@ -128,9 +127,8 @@ def draw(grid: ImageGrid, directory: Path) -> Path:
             axes.set_title(grid.labels[row][column], fontsize=7, pad=2)
             axes.set_axis_off()
     figure.suptitle(grid.title, fontsize=10)
-    path, png = directory / "preview-images.png", io.BytesIO()
-    figure.savefig(png, format="png", dpi=120)
-    atomic_write(path, png.getbuffer())
+    path = directory / "preview-images.png"
+    write_figure(figure, path, dpi=120)
     pixels = torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy())
     events = EventFile(directory)
     events.add(image("preview", pixels, dataformats="HWC"), 0)

@@ -1,6 +1,5 @@
 """Learning-rate curve of a run, from its configuration alone: as values, as text for a terminal and as PNG."""
 
-import io
 import math
 from dataclasses import dataclass
 from itertools import count, takewhile
@@ -9,12 +8,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 from torch import nn
 
-from trainer.base.atomic import atomic_write
+from trainer.base.atomic import write_figure
 from trainer.base.clock import Clock
 from trainer.base.protocols import ObservesLoss
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
-from trainer.engine.build import make_clock, make_optimizer
+from trainer.engine.build import make_clock, make_optimizer, samples_per_batch
 
 GROUPS = ("optimizer", "sched", "warmup")  # whose options decide the learning rate
 HEIGHT = 18  # lines of the chart in the terminal
@@ -51,13 +50,12 @@ class LrCurve:
 
 def make_lr_curve(cfg: DictConfig, samples: int, invocation: Invocation) -> LrCurve:
     """Return the learning-rate curve of a run over so many training samples. Errors: ConfigError."""
-    batch_size = samples if cfg.batch_size == "full" else cfg.batch_size
-    clock = make_clock(cfg, samples, batch_size, invocation)
+    clock = make_clock(cfg, samples, invocation)
     sched = factory(cfg, "sched", invocation)()
     warmed = factory(cfg, "warmup", invocation)()(sched)
     # Some optimizers have other rates for hidden than for last layers.
     any_net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    optimizer = make_optimizer(cfg, any_net, batch_size * cfg.accumulate, invocation)
+    optimizer = make_optimizer(cfg, any_net, samples_per_batch(cfg, samples) * cfg.accumulate, invocation)
     base = optimizer.param_groups[0]["base_lr"]
     multipliers = [warmed(clock.at(step)) for step in range(clock.total_steps)]
     below = takewhile(lambda step: multipliers[step] < sched(clock.at(step)), range(clock.total_steps))
@@ -150,6 +148,4 @@ def draw(curve: LrCurve, path: Path) -> None:
     axes.legend()
     above = axes.secondary_xaxis("top", functions=(lambda step: step / per_epoch, lambda epoch: epoch * per_epoch))
     above.set_xlabel("epoch")
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=110)
-    atomic_write(path, png.getbuffer())
+    write_figure(figure, path)

@@ -12,9 +12,8 @@ from trainer.engine.run import Run
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 
-Save = Callable[
-    [Clock, dict[str, Tensor] | None, bool], None
-]  # time, weights just evaluated, whether they are the best
+# Takes the time, the weights that were just evaluated or None, and whether they are the best so far.
+Save = Callable[[Clock, dict[str, Tensor] | None, bool], None]
 
 
 class Cadence:
@@ -57,8 +56,8 @@ class Cadence:
 class LossWatch:
     """Watch for non-finite losses, which wait on the device and are checked together: no step waits for the host."""
 
-    MOST_WAITING = 1000
-    MOST_SKIPPED = 10  # in a row; then the run has diverged
+    MAX_PENDING = 1000
+    MAX_SKIPPED = 10  # in a row; then the run has diverged
 
     def __init__(self) -> None:
         self.pending: list[Tensor] = []
@@ -72,13 +71,13 @@ class LossWatch:
             self._skipped_in_a_row = 0
             return
         self.skipped, self._skipped_in_a_row = self.skipped + 1, self._skipped_in_a_row + 1
-        if self._skipped_in_a_row == self.MOST_SKIPPED:
+        if self._skipped_in_a_row == self.MAX_SKIPPED:
             self.nonfinite_step = done.step
 
     @property
     def full(self) -> bool:
         """True if so many losses wait that they must be checked now."""
-        return len(self.pending) >= self.MOST_WAITING
+        return len(self.pending) >= self.MAX_PENDING
 
     def check(self, done: Clock) -> None:
         """Find the first non-finite loss among those that wait; the last of them is that of the step just done."""

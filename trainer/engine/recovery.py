@@ -103,17 +103,17 @@ def halved(cfg: DictConfig, run: Run) -> DictConfig:
     Where 2 does not divide the batch size, 3 does, and so on. Errors: MachineError where the batch holds one sample.
     """
     if run.batch_size == 1:
-        memory = f"does not fit into the memory of {run.device} ({peak(run.device)})"
-        raise MachineError(f"batch_size=1: {memory}; try a smaller model, precision=bf16")
+        raise does_not_fit(run)
     parts = next(number for number in range(2, run.batch_size + 1) if run.batch_size % number == 0)
     return OmegaConf.merge(cfg, {"batch_size": run.batch_size // parts, "accumulate": parts * run.accumulate})
 
 
 def does_not_fit(run: Run) -> MachineError:
     """Return the error of a batch that does not fit into memory."""
-    half, twice = max(run.batch_size // 2, 1), 2 * run.accumulate
     memory = f"does not fit into the memory of {run.device} ({peak(run.device)})"
-    hint = f"try batch_size={half} accumulate={twice} (the same steps), or on_oom=halve (does this by itself)"
+    half = f"batch_size={run.batch_size // 2} accumulate={2 * run.accumulate}"
+    smaller = f"{half} (the same steps), or on_oom=halve (does this by itself)"
+    hint = f"try {smaller if run.batch_size > 1 else 'a smaller model, precision=bf16'}"
     return MachineError(f"batch_size={run.batch_size}: {memory}; {hint}")
 
 

@@ -28,7 +28,7 @@ from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.status import COMPLETE, Status
 
-MOST_ROLLBACKS = 3  # a run that diverges again has diverged
+MAX_ROLLBACKS = 3  # a run that diverges again has diverged
 SLOWER = 0.5  # the learning rate after a rollback, of the one before
 
 
@@ -170,7 +170,7 @@ class Session:
         that is killed now resumes on this branch.
         """
         rollbacks = self.run.progress.rollbacks[:]
-        if self.cfg.on_nan != "rollback" or len(rollbacks) == MOST_ROLLBACKS:
+        if self.cfg.on_nan != "rollback" or len(rollbacks) == MAX_ROLLBACKS:
             return False
         state, _ = recovery.newest_state(self.directory, self.run.device, before=min([nonfinite_step, *rollbacks[-1:]]))
         if state is None:

@@ -11,11 +11,13 @@ from trainer.base.device import describe
 from trainer.base.layers import decay_parameters
 from trainer.base.metrics import METRICS, score_of
 from trainer.base.protocols import HasVerdict
+from trainer.base.text import as_typed
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
 from trainer.engine.run import Outcome, Run
 from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.console import Console, figures
+from trainer.rundir.directory import from_here
 from trainer.rundir.recorder import Recorder
 
 ALWAYS_SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # others when they differ
@@ -27,7 +29,7 @@ def resumed(run: Run, changed: Mapping[str, tuple[object, object]]) -> str:
     """Return the line of a resumed run, with the keys that have changed."""
     parts = [f"resumed after step {run.progress.step:,} of {run.clock.total_steps:,}"]
     for path, (before, now) in changed.items():
-        parts.append(f"{path} was {schema.as_typed(before)}, is {schema.as_typed(now)}")
+        parts.append(f"{path} was {as_typed(before)}, is {as_typed(now)}")
     if "epochs" in changed and not is_constant(run):
         parts.append("the schedule now spans the new length: its learning rates differ from those of the first part")
     return "; ".join(parts)
@@ -51,20 +53,19 @@ def decay_lists(model: torch.nn.Module) -> str:
     return "parameters that weight decay and penalties act on: {}\nand the others: {}".format(*lists)
 
 
-def multi_select(cfg: DictConfig) -> dict[str, list[str]]:
-    """Return the options of the groups that take several."""
-    return {"reg": [name for slot in cfg.reg.values() for name in slot], "aug": list(cfg.aug)}
-
-
 def settings_table(cfg: DictConfig, invocation: Invocation) -> Iterator[tuple[str, str, str, bool]]:
     """Yield group, option, its keys, and whether any of it differs from the defaults; empty groups are left out."""
-    choices = {**invocation.choices, **{group: ", ".join(names) for group, names in multi_select(cfg).items()}}
+    choices = {**invocation.choices, **{group: ", ".join(names) for group, names in catalog.selected(cfg).items()}}
     usual = catalog.defaults() | {"reg": "", "aug": ""}
     known, common = schema.rules(cfg, invocation.choices), schema.keys(catalog.folder() / "config.yaml")
     values = {path: OmegaConf.select(cfg, path) for path in known}
     differing = {path for path, value in values.items() if value != known[path].default}
     for group in sorted(choices, key=place):
-        own = [path for path in known if owner(path, choices) == group and (path not in common or path in differing)]
+        own = [
+            path
+            for path in known
+            if keys.owner_of(path, choices) == group and (path not in common or path in differing)
+        ]
         differs = choices[group] != usual.get(group) or any(path in differing for path in own)
         if choices[group] and (group in ALWAYS_SHOWN or differs):
             yield group, choices[group], shown({path: values[path] for path in own}, group), differs
@@ -79,17 +80,12 @@ def place(group: str) -> tuple[int, str]:
     return ALWAYS_SHOWN.index(first) if first in ALWAYS_SHOWN else len(ALWAYS_SHOWN), group
 
 
-def owner(path: str, groups: Mapping[str, str | None]) -> str | None:
-    """Return the group, or the key that holds an option, which a key belongs to: the longest prefix."""
-    return max((group for group in groups if path.startswith(f"{group}.")), key=len, default=None)
-
-
 def shown(values: Mapping[str, object], group: str) -> str:
     """Return keys and values in a line, as they are typed without their group."""
     visible = {
         path.removeprefix(f"{group}."): value for path, value in values.items() if not path.endswith(HIDDEN_KEYS)
     }
-    return "  ".join(f"{key}={schema.as_typed(value)}" for key, value in visible.items())
+    return "  ".join(f"{key}={as_typed(value)}" for key, value in visible.items())
 
 
 def facts(run: Run) -> Iterator[tuple[str, str]]:
@@ -100,7 +96,7 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
     kind = f"{run.data.outputs} classes" if run.data.task == "classification" else run.data.task
     yield "samples", f"{sizes}; {'x'.join(map(str, run.data.input_shape))}, {kind}"
     yield "model", f"{count_parameters(run.model):,} parameters"
-    yield "steps", f"{run.clock.total_steps:,} ({run.clock.steps_per_epoch:,} an epoch)"
+    yield "steps", f"{run.clock.total_steps:,} ({run.clock.steps_per_epoch:,} per epoch)"
     yield "device", describe(run.device)
 
 
@@ -109,12 +105,12 @@ def hparams(cfg: DictConfig, run: Run, invocation: Invocation) -> dict[str, str 
     row: dict[str, str | float] = {
         group: invocation.choice(group) or "none" for group in catalog.groups() if group not in catalog.MULTI_SELECT
     }
-    row |= {group: "+".join(names) or "none" for group, names in multi_select(cfg).items()}
+    row |= {group: "+".join(names) or "none" for group, names in catalog.selected(cfg).items()}
     for path, key in schema.keys(catalog.folder() / "config.yaml").items():
-        if keys.is_setting(path):
+        if keys.belongs_to_run(path):
             value = OmegaConf.select(cfg, path)
             words = isinstance(value, bool) or isinstance(key.default, str) or path == "batch_size"
-            row[path] = schema.as_typed(value) if words else value  # of a bool, TensorBoard would show 0.0000
+            row[path] = as_typed(value) if words else value  # of a bool, TensorBoard would show 0.0000
     typed = [
         text for text in invocation.overrides if keys.is_saved(keys.key_of(text)) and keys.key_of(text) != "output"
     ]
@@ -186,7 +182,7 @@ def print_summary(console: Console, summary: Mapping, run: Run, directory: Path)
         console.print(f"  {summary['zeros']:,} of {summary['parameters']:,} parameters are exactly 0")
     if summary["incomplete"]:
         console.print(f"  incomplete on the disk: {', '.join(summary['incomplete'])}")
-    path = directory.relative_to(Path.cwd()) if directory.is_relative_to(Path.cwd()) else directory
+    path = from_here(directory)
     console.print(f"\nRun directory: {path}")
     console.print(f"Curves:        {path / 'curves.png'}")
     console.print(f"Compare runs:  tensorboard --logdir {logdir(path)}")

@@ -1,11 +1,10 @@
 """curves.png: loss, score, learning rate and gradient norm over the epochs of a run."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from trainer.base.atomic import atomic_write
+from trainer.base.atomic import write_figure
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -43,9 +42,7 @@ def draw(rows: Sequence[dict], path: Path, note: str = "") -> None:
         axes.grid(alpha=0.3)
     if note:
         figure.suptitle(note, color="tab:red", y=0.99)
-    png = io.BytesIO()
-    figure.savefig(png, format="png", dpi=110)
-    atomic_write(path, png.getbuffer())
+    write_figure(figure, path)
 
 
 def draw_metric(axes: "Axes", rows: Sequence[dict], name: str) -> None:

@@ -221,13 +221,18 @@ def norm(tensors: Sequence[Tensor]) -> Tensor:
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
 
 
+def full_range(images: Tensor) -> Tensor:
+    """Return images (B, C, H, W), each stretched to [0, 1]."""
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    return (images - low) / (high - low).clamp(min=1e-12)
+
+
 def grid(images: Tensor, columns: int = 8) -> Tensor:
     """Return up to 32 images side by side as one picture (H, W, 3) of uint8, each stretched to the full range."""
     images = images[:32].float().cpu()
     if images.shape[1] not in (1, 3):
         images = images[:, :1]
-    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-    images = ((images - low) / (high - low).clamp(min=1e-12)).expand(-1, 3, -1, -1)
+    images = full_range(images).expand(-1, 3, -1, -1)
     images = torch.nn.functional.pad(images, (1, 1, 1, 1), value=1.0)
     missing = -len(images) % columns if len(images) > columns else 0
     images = torch.cat([images, images.new_ones(missing, *images.shape[1:])])

@@ -7,8 +7,8 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import ConfigError, DataError
-from trainer.base.text import printable
-from trainer.config import keys, schema
+from trainer.base.text import as_typed, printable
+from trainer.config import keys
 from trainer.config.keys import Role, key_of, role_of
 from trainer.config.untrusted import quote, unquote
 from trainer.rundir.reader import completed_summary, read_config, read_overrides
@@ -116,4 +116,4 @@ def makes_another_run(key: str, before: object, now: object) -> bool:
 
 def one_line(value: object) -> str:
     """Return a value as it is typed, in one line of at most 80 characters."""
-    return printable(schema.as_typed(value)).replace("\n", " ")[:80]
+    return printable(as_typed(value)).replace("\n", " ")[:80]

@@ -33,9 +33,7 @@ def check_settings(settings: Mapping) -> None:
     """Hold the composed node `hydra.sweeper`, where it is ours, to the rules of its YAML. Errors: ConfigError."""
     if settings.get("_target_") == SEARCH:
         for path, key in keys().items():
-            value = settings[path.rpartition(".")[2]]
-            if why := key.violation(value):
-                raise ConfigError(f"{path}={schema.as_typed(value)}: {why} ({path}: {key.meaning})")
+            key.require(settings[path.rpartition(".")[2]])
 
 
 def keys() -> dict[str, schema.Key]:

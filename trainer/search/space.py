@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
 
 from trainer.base.errors import ConfigError
-from trainer.config import schema
+from trainer.base.text import as_typed
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -45,10 +45,10 @@ def space(override: Override) -> "BaseDistribution":
         numbers = sorted(sweep.range()) or [sweep.start, sweep.stop]
         low, high, step = numbers[0], numbers[-1], abs(sweep.step)
     if low >= high:
-        bounds = f"{schema.as_typed(low)} to {schema.as_typed(high)}"
+        bounds = f"{as_typed(low)} to {as_typed(high)}"
         raise ConfigError(f"{line}: the space from {bounds} is empty; write the smaller bound first")
     if "log" in sweep.tags and low <= 0:
-        raise ConfigError(f"{line}: a logarithmic scale needs bounds > 0, got {schema.as_typed(low)}")
+        raise ConfigError(f"{line}: a logarithmic scale needs bounds > 0, got {as_typed(low)}")
     if "log" in sweep.tags and step not in (None, 1):
         raise ConfigError(f"{line}: a logarithmic scale has no steps of {step}; write an interval")
     if isinstance(low, int) and isinstance(high, int):
@@ -72,6 +72,6 @@ def advice(spaces: Mapping[str, "BaseDistribution"]) -> Iterator[str]:
     """Yield a line for each even interval that is mostly meant by its powers of ten."""
     for key, wide in spaces.items():
         if not getattr(wide, "log", True) and 0 < wide.low * WIDE <= wide.high:
-            evenly = f"{key} is searched evenly, so that 9 of 10 values are above {schema.as_typed(wide.high / 10)}"
-            bounds = f"{schema.as_typed(wide.low)},{schema.as_typed(wide.high)}"
+            evenly = f"{key} is searched evenly, so that 9 of 10 values are above {as_typed(wide.high / 10)}"
+            bounds = f"{as_typed(wide.low)},{as_typed(wide.high)}"
             yield f"note: {evenly}; to search by powers of ten, write '{key}=tag(log,interval({bounds}))'"

@@ -1,6 +1,5 @@
 """Study of a search in its database: opened, given results, and reported with its best run."""
 
-import io
 import re
 import shlex
 import warnings
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING
 import yaml
 from hydra.core.utils import JobReturn, JobStatus
 
-from trainer.base.atomic import atomic_write
+from trainer.base.atomic import atomic_write, write_figure
 from trainer.base.errors import ConfigError, MachineError, UserError
 from trainer.base.metrics import ACCURACY, monitored
 from trainer.base.text import printable
@@ -25,11 +24,8 @@ from trainer.sweep.jobs import distinguishes
 if TYPE_CHECKING:
     from optuna import Study
 
-OUTCOMES = {
-    "complete": "finished",
-    "pruned": "ended early",
-    "fail": "failed",
-}  # Optuna's states of a trial that has ended
+# Optuna's states of a trial that has ended.
+OUTCOMES = {"complete": "finished", "pruned": "ended early", "fail": "failed"}
 
 
 @contextmanager
@@ -171,9 +167,7 @@ def draw(study: "Study", folder: Path, score: str) -> list[str]:
                 part.tick_params(axis="x", which="both", labelrotation=30)
             figure.suptitle(f"{name}: {title}", fontsize=11)
             figure.set_size_inches(4 + 3 * len(study.best_params), 5)
-            picture = io.BytesIO()
-            figure.savefig(picture, format="png", dpi=110, bbox_inches="tight")
-            atomic_write(folder / f"search_{name}.png", picture.getbuffer())
+            write_figure(figure, folder / f"search_{name}.png", bbox_inches="tight")
         pyplot.close(figure)
     return [f"search_{name}.png" for name in makers]
 

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
 from trainer.base.errors import ConfigError, exit_on_user_error
+from trainer.base.text import as_typed
 from trainer.compare.table import relative
-from trainer.config import schema
 from trainer.config.hydra_context import without_hydra_node
 from trainer.config.keys import key_of
 from trainer.config.private_api import trial_id
@@ -21,7 +20,7 @@ from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 from trainer.search import study as studies
 from trainer.search.space import advice, propose, spaces
-from trainer.sweep import devices, jobs, launch
+from trainer.sweep import jobs, launch
 from trainer.sweep.display import SweepDisplay
 from trainer.sweep.jobs import Job
 
@@ -57,10 +56,7 @@ class OptunaSweeper(Sweeper):
         self.monitor = config.monitor
         self.folder = Path(config.hydra.sweep.dir).absolute()
         self.loader = hydra_context.config_loader
-        devices.limit_to_gpus(config.hydra.launcher)
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        self.launcher = launch.make_launcher(hydra_context, task_function, config)
 
     def sweep(self, arguments: list[str]) -> None:
         with exit_on_user_error():
@@ -83,7 +79,7 @@ class OptunaSweeper(Sweeper):
 
         def overrides_of(trial: "Trial | FrozenTrial") -> list[str]:
             keys = [(override.get_key_element(), override.input_line) for override in overrides]
-            return [f"{key}={schema.as_typed(trial.params[key])}" if key in searched else line for key, line in keys]
+            return [f"{key}={as_typed(trial.params[key])}" if key in searched else line for key, line in keys]
 
         launch.begin_sweep(self.folder)
         try:

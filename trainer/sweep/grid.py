@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext
 from omegaconf import DictConfig
@@ -20,7 +19,7 @@ from trainer.config.keys import key_of
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader
 from trainer.rundir.console import Console
-from trainer.sweep import devices, jobs, launch
+from trainer.sweep import jobs, launch
 from trainer.sweep.display import SweepDisplay
 from trainer.sweep.jobs import Job
 
@@ -41,10 +40,7 @@ class GridSweeper(Sweeper):
         self.config = config
         self.loader = hydra_context.config_loader
         self.folder = Path(config.hydra.sweep.dir)
-        devices.limit_to_gpus(config.hydra.launcher)
-        self.launcher = Plugins.instance().instantiate_launcher(
-            hydra_context=hydra_context, task_function=task_function, config=config
-        )
+        self.launcher = launch.make_launcher(hydra_context, task_function, config)
         self.composed: dict[tuple[str, ...], DictConfig] = {}
         self.in_this_process = config.hydra.launcher._target_ == private_api.BASIC_LAUNCHER
         if self.in_this_process:

@@ -8,8 +8,10 @@ import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import Interrupted, MachineError, UserError, print_error
@@ -26,6 +28,14 @@ STOP = ".stop"  # made by a job that a signal has ended, and by the first that f
 
 sweep_process: list[int] = []  # the process of the sweep, which a signal to a job in it ends as well
 watched_parent: list[int] = []  # the process that joblib began this one for
+
+
+def make_launcher(hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> Launcher:
+    """Return the launcher that a sweep's configuration names."""
+    devices.limit_to_gpus(config.hydra.launcher)
+    return Plugins.instance().instantiate_launcher(
+        hydra_context=hydra_context, task_function=task_function, config=config
+    )
 
 
 def begin_sweep(folder: Path) -> None:

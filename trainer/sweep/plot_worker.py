@@ -29,9 +29,8 @@ class PlotWorker:
         if self._pool is None:
             context = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch
             self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=prepare_worker)
-        with suppress(
-            BrokenProcessPool
-        ):  # the figures before this one say so, and the next sweep here draws those that are missing
+        # Of a broken pool the figures before this one say so; the next sweep here draws those that are missing.
+        with suppress(BrokenProcessPool):
             self._figures.append((directory, self._pool.submit(draw_curves, directory.absolute())))
 
     def __exit__(self, *exception: object) -> None:

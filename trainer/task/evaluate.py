@@ -15,14 +15,11 @@ from trainer.compare.record import find
 from trainer.compare.table import relative
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
-from trainer.config.keys import Role
 from trainer.engine.build import build_run
 from trainer.engine.fuse import fuse
 from trainer.engine.run import Run
 from trainer.rundir import checkpoint, reader
 from trainer.rundir.console import Console, figure
-
-ROLES = (Role.TASK, Role.COMMAND, Role.LAUNCH)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +33,7 @@ class Evaluate:
     def execute(self, cfg: DictConfig, invocation: Invocation) -> float | None:
         """Return the last run's test score. Errors: ConfigError without a run, DataError where one cannot be read."""
         for key in invocation.typed_keys:
-            if key != "data" and keys.role_of(key) not in ROLES and not keys.counts_in_evaluation(key):
+            if key != "data" and keys.belongs_to_run(key) and not keys.counts_in_evaluation(key):
                 known = ", ".join(path for path in known_keys() if keys.counts_in_evaluation(path))
                 raise ConfigError(f"{key}: task=evaluate takes it from the run's config.yaml; it accepts {known}, tta")
         if not cfg.runs:

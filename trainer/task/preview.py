@@ -42,7 +42,7 @@ class Preview:
             figures.append(image_grid.draw(grid, directory))
         console.print()
         for path in figures:
-            console.print(f"saved {path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}")
+            console.print(f"saved {rundir.from_here(path)}")
 
 
 def print_lr_curve(curve: LrCurve, console: Console) -> None:

@@ -1,0 +1,76 @@
+"""Launchers of sweeps: a row for each `hydra/launcher=NAME`. No torch here."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from trainer.base.errors import ConfigError
+from trainer.base.text import did_you_mean
+
+GROUP = "hydra/launcher"
+
+
+@dataclass(frozen=True)
+class Launcher:
+    """One of Hydra's launchers.
+
+    Args:
+        meaning: of the launcher, for --help.
+        example: some of its keys, as they are typed.
+        extra: the extra of this package that installs it; None for Hydra's own.
+        plugin: the module of `hydra_plugins` that the extra brings.
+    """
+
+    meaning: str
+    example: str = ""
+    extra: str | None = None
+    plugin: str = ""
+
+
+LAUNCHERS = {
+    "basic": Launcher("one job after the other, in this process (the default)"),
+    "joblib": Launcher(
+        "as many jobs at a time on this machine as it has GPUs, else cores",
+        "hydra.launcher.n_jobs=4",
+        "joblib",
+        "hydra_joblib_launcher",
+    ),
+    "submitit_local": Launcher(
+        "each job in a process of its own on this machine, as on a cluster",
+        "hydra.launcher.timeout_min=60",
+        "slurm",
+        "hydra_submitit_launcher",
+    ),
+    "submitit_slurm": Launcher(
+        "each job sent to Slurm",
+        "hydra.launcher.partition=gpu hydra.launcher.gpus_per_node=1",
+        "slurm",
+        "hydra_submitit_launcher",
+    ),
+    "ray": Launcher(
+        "jobs on a cluster of Ray, or on this machine where there is none",
+        "hydra.launcher.ray.init.address=auto",
+        "ray",
+        "hydra_ray_launcher",
+    ),
+    "ray_aws": Launcher("jobs on machines that Ray rents from Amazon", extra="ray", plugin="hydra_ray_launcher"),
+}
+
+
+def install_command(name: str) -> str | None:
+    """Return what installs a launcher; None for one of Hydra's own."""
+    extra = LAUNCHERS[name].extra
+    return extra and f"pip install 'trainer[{extra}]'"
+
+
+def require_installed(key: str, text: str) -> None:
+    """Hold an override `hydra/launcher=NAME` to the launchers that are installed; any other key passes.
+
+    Errors: ConfigError.
+    """
+    if key != GROUP:
+        return
+    name = text.partition("=")[2]
+    if name not in LAUNCHERS:
+        raise ConfigError(f"{text}: no such launcher; {did_you_mean(name, [*LAUNCHERS], f'{GROUP}=')}")
+    if LAUNCHERS[name].extra and find_spec(f"hydra_plugins.{LAUNCHERS[name].plugin}") is None:
+        raise ConfigError(f"{text}: not installed; {install_command(name)}")
