@@ -4,6 +4,8 @@ import numpy as np
 import torch
 from scipy import stats
 
+from trainer.base.warp import apply_warps, translation
+
 # Statistical tests have a fixed seed and fail by chance for one seed in 10,000.
 UNLIKELY = 1e-4
 
@@ -68,3 +70,22 @@ def calibrated(transform, channels=3):
     extremes = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, channels, 1, 1)
     transform.calibrate(standardised(extremes) if channels == 3 else extremes)
     return transform
+
+
+class Drift:
+    """Warp that moves images to the right by a pixel an epoch, and keeps the steps at which it got the time."""
+
+    mode = "constant"
+
+    def __init__(self):
+        self.steps = []
+
+    def begin(self, now):
+        self.steps.append(now.step)
+        self.pixels = float(now.step // now.steps_per_epoch)
+
+    def matrices(self, images, rng):
+        return translation(torch.full((len(images),), self.pixels), torch.zeros(len(images)))
+
+    def __call__(self, images, targets, rng):
+        return apply_warps([self], images, rng), targets

@@ -87,6 +87,24 @@ def test_a_norm_of_the_input_precedes_the_model_where_asked():
     assert isinstance(norm, BatchNorm) and norm.num_features == 5 and behind is model
 
 
+def test_a_norm_may_have_one_of_the_two_hooks_alone():
+    def make_norm(**hooks):
+        norm = functools.partial(nn.BatchNorm1d)
+        norm.__dict__.update(hooks)
+        return norm
+
+    model = nn.Linear(5, 2)
+    placed = make_kit(make_norm(place="after_act"))
+    assert kinds(placed.dense(5, 6)) == [nn.Linear, nn.ReLU, nn.BatchNorm1d]
+    assert placed.with_input_norm(model, 5) is model
+    in_front = make_kit(make_norm(on_input=True))
+    assert kinds(in_front.dense(5, 6)) == [nn.Linear, nn.BatchNorm1d, nn.ReLU]
+    assert kinds(in_front.with_input_norm(model, 5)) == [nn.BatchNorm1d, nn.Linear]
+    plain = make_kit(nn.BatchNorm1d)
+    assert kinds(plain.dense(5, 6)) == [nn.Linear, nn.BatchNorm1d, nn.ReLU]
+    assert plain.with_input_norm(model, 5) is model
+
+
 def test_a_model_of_the_factory_has_the_modules_of_one_written_by_hand():
     kit = make_kit(Batch(), [dropout])
     built = nn.Sequential(*kit.conv(3, 8), kit.pool(), nn.Flatten(), *kit.dense(8 * 16, 10), kit.head(10, 2))

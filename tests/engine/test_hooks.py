@@ -1,7 +1,8 @@
-"""What optimizers, samplers and regularisers may ask of the loop and of the build beyond their plain call."""
+"""Hooks of optimizers, samplers and regularisers into the training loop and the build."""
 
 import pytest
 import torch
+from augmenting import Drift
 from torch import nn
 
 from trainer.base.layer_factory import LayerFactory
@@ -13,7 +14,7 @@ WORDS = ("model=mlp", "model.hidden=[16]", "epochs=2", "sampler=sequential", "th
 
 
 class Recorder(torch.optim.SGD):
-    """Says what is done to it."""
+    """SGD that records its calls."""
 
     def __init__(self, weights, lr):
         super().__init__(weights, lr)
@@ -103,27 +104,34 @@ def test_of_a_sample_that_comes_twice_in_a_batch_the_larger_loss_is_kept(fitted)
     torch.testing.assert_close(run.progress.losses[0], one * len(run.train), rtol=1e-5, atol=0)  # float32
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_warp_gets_the_time_of_every_step_alone_and_fused_with_its_neighbours(fitted, count):
+    drifts = [Drift() for _ in range(count)]
+    fitted(*WORDS, aug=drifts)
+    assert [drift.steps for drift in drifts] == [list(range(40))] * count
+
+
 @pytest.mark.parametrize("asks", [True, False])
-def test_a_sampler_that_asks_is_told_each_samples_last_loss(fitted, asks):
-    told = []
+def test_a_sampler_with_uses_losses_gets_the_last_loss_of_each_sample(fitted, asks):
+    received = []
 
     class Asking:
         uses_losses = asks
 
         def __call__(self, epoch, targets, losses, rng):
-            told.append((targets.clone(), losses.clone()))
+            received.append((targets.clone(), losses.clone()))
             return len(losses) - 100 + torch.arange(len(losses)) % 100  # the last hundred, again and again
 
     run, _ = fitted(*WORDS, "optimizer.lr=1e-30", sampler=Asking())
     with torch.no_grad():
         losses = -(run.model(run.train.images).log_softmax(1) * run.train.targets).sum(1)
-    assert torch.equal(told[0][0], run.train.targets)
-    assert told[0][1].count_nonzero() == 0
+    assert torch.equal(received[0][0], run.train.targets)
+    assert received[0][1].count_nonzero() == 0
     if asks:
-        torch.testing.assert_close(told[1][1][-100:], losses[-100:])  # only these were seen
-        assert told[1][1][:-100].count_nonzero() == 0
+        torch.testing.assert_close(received[1][1][-100:], losses[-100:])  # only these were seen
+        assert received[1][1][:-100].count_nonzero() == 0
     else:
-        assert told[1][1].count_nonzero() == 0
+        assert received[1][1].count_nonzero() == 0
 
 
 def test_weights_that_decay_and_others_are_two_groups(composed):
@@ -156,7 +164,7 @@ def test_an_option_that_holds_another_is_given_the_means_to_make_it(composed):
     assert run.optimizer.param_groups[0]["base_lr"] == 0.003
 
 
-def test_what_drops_maps_stands_behind_convolutions_and_nowhere_else():
+def test_map_dropout_follows_convolutions_and_nothing_else():
     class DropMaps(nn.Module):
         on_maps = True
 

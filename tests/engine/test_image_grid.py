@@ -1,5 +1,6 @@
 """The grid of a preview: images in their own colours, exact labels, augmentations as training draws them."""
 
+import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -52,6 +53,17 @@ def test_labels_are_the_probabilities_of_the_two_largest_classes():
     assert label(torch.tensor([1.0]), binary) == "good"
     regression = Splits(train=empty, val=empty, test=empty, task="regression")
     assert label(torch.tensor([1.23456]), regression) == "1.23"
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_view_is_drawn_at_the_time_of_its_epoch_also_by_warps_that_are_fused(composed, count):
+    drifts = [f"+aug.drift{number}._target_=augmenting.Drift" for number in range(count)]
+    cfg = composed("preprocess=none", *drifts)
+    allowing = Invocation(overrides=("allow=[augmenting]",))
+    grid = make_image_grid(cfg, factory(cfg, "data", allowing)().load(), allowing)
+    for view in range(6):
+        moved = torch.nn.functional.pad(grid.images[:, 0], (0, 0, count * view, 0))[:, :, :8]
+        torch.testing.assert_close(grid.images[:, 1 + view], moved, rtol=0, atol=1e-5)
 
 
 def test_tables_have_no_images(composed):

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from trainer.base.protocols import DropsMaps, PlacedNorm, pieces_of
+from trainer.base.protocols import DropsMaps, NormOfInput, PlacedNorm, pieces_of
 
 
 class LayerFactory:
@@ -12,8 +12,8 @@ class LayerFactory:
 
     Args:
         act: () -> activation. One with `pieces` (maxout) makes one value of so many.
-        norm: (channels) -> normalisation, with `place` and `on_input` where it is one; one that makes nn.Identity means
-            none.
+        norm: (channels) -> normalisation, with the hooks `place` and `on_input` of protocols.py where it likes; one
+            that makes nn.Identity means none.
         pool: () -> downsampling of (B, C, H, W) by its stride.
         drops: each () -> a layer behind the hidden dense layers and before a convolutional net's head (reg's `layer`
             slot), in order; one with `on_maps` follows the activations of convolutions instead.
@@ -96,7 +96,7 @@ class LayerFactory:
 
     def with_input_norm(self, model: nn.Module, channels: int) -> nn.Module:
         """Return the model behind a norm of its input where the norm asks for one, else the model."""
-        on_input = isinstance(self.norm, PlacedNorm) and self.norm.on_input
+        on_input = isinstance(self.norm, NormOfInput) and self.norm.on_input
         return nn.Sequential(self.norm(channels), model) if on_input else model
 
     def _with_norm_and_act(

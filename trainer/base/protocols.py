@@ -171,10 +171,16 @@ class HasPieces(Protocol):
 
 @runtime_checkable
 class PlacedNorm(Protocol):
-    """A factory of norms that says where they stand."""
+    """A factory of norms that chooses their place: `before_act`, as without this hook, or `after_act`."""
 
-    place: str  # before_act or after_act
-    on_input: bool  # one more in front of the model
+    place: str
+
+
+@runtime_checkable
+class NormOfInput(Protocol):
+    """A factory of norms that puts one more in front of the model where `on_input` is true."""
+
+    on_input: bool
 
 
 @runtime_checkable

@@ -32,8 +32,9 @@ class Update:
         self.run, self.recorder = run, recorder
         self.weights, self.decaying = list(run.model.parameters()), decay_parameters(run.model)
         self.rng = torch.Generator(run.device)
-        self.transforms = fuse_warps((*run.aug, *run.slots.batch))
-        self.timed = [transform for transform in self.transforms if isinstance(transform, UsesClock)]
+        transforms = [*run.aug, *run.slots.batch]
+        self.timed = [transform for transform in transforms if isinstance(transform, UsesClock)]
+        self.transforms = fuse_warps(transforms)
         self.transforms_seed, self.layers_seed = derive(run.seed, "transforms"), derive(run.seed, "layers")
         self.pre_step_edits = [edit for edit in run.slots.weights if isinstance(edit, PreStepEdit)]
         self.create_graph = needs_graph(run.optimizer)
