@@ -260,3 +260,21 @@ def test_a_run_takes_what_the_rule_of_its_setting_takes(path, small_run):
         cfg = small_run.copy()
         OmegaConf.update(cfg, path, value)
         build.build_run(cfg)
+
+
+def test_the_words_of_the_runs_settings_are_those_that_the_engine_knows():
+    """Other tests try what each of them does; a word that the engine does not know would do nothing."""
+    words = {path: rule.words for path, key in RUN_KEYS.items() if (rule := rule_of(key)) and rule.words}
+    assert words == {
+        "batch_size": ("full",),
+        "scale_lr": ("none", "linear"),
+        "on_nan": ("stop", "skip", "rollback"),
+        "on_oom": ("stop", "halve"),
+        "device": ("auto", "cpu", "cuda", "mps"),
+        "threads": ("auto",),
+        "residency": ("auto", "device", "host", "stream"),
+        "workers": ("auto",),
+        "precision": ("fp32", "bf16"),
+        "monitor": ("auto", "loss", "accuracy", "r2"),
+        "sweep.on_error": ("continue", "stop"),
+    }

@@ -66,6 +66,7 @@ def test_any_other_name_has_no_synonym(name):
         ("loss", "svm", ("loss", "hinge")),
         ("init", "Glorot-Uniform", ("init", "xavier_uniform")),
         ("init", "msra", ("init", "he_normal")),
+        ("init", "random_normal", ("init", "normal")),
         ("norm", "BatchNorm", ("norm", "batch")),
         ("norm", "in", ("norm", "instance")),
         ("reg", "batch_norm", ("norm", "batch")),

@@ -77,6 +77,14 @@ def test_a_run_cannot_begin_on_a_full_disk(small_disk, run_in_process):
     assert len(errors.splitlines()) == 1
 
 
+@pytest.mark.parametrize("words", [("task=preview",), ("-m", "seed=0,1"), ("-m", "task=preview", "seed=0,1")])
+def test_no_task_begins_where_its_configuration_cannot_be_written(words, run_in_process):
+    with files_of_at_most(100):
+        code, _, errors = run_in_process(*words)
+    assert code == 4 and "the run cannot be written there (File too large); free some space" in errors
+    assert "Traceback" not in errors
+
+
 def test_a_checkpoint_that_does_not_fit_leaves_the_older_ones_and_is_kept_until_there_is_space(tmp_path):
     kept, device = Checkpoints(tmp_path), torch.device("cpu")
 

@@ -40,9 +40,8 @@ def pick(name: str) -> torch.device:
 
 def autocast(device: torch.device, precision: str) -> Callable[[], contextlib.AbstractContextManager]:
     """Return a factory for the context of the forward pass: autocast for bf16, an empty one for fp32."""
-    if precision == "bf16":
-        return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
-    return contextlib.nullcontext
+    contexts = {"fp32": contextlib.nullcontext, "bf16": lambda: torch.autocast(device.type, dtype=torch.bfloat16)}
+    return contexts[precision]
 
 
 def out_of_memory(error: Exception) -> bool:

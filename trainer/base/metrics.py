@@ -33,7 +33,7 @@ SCORES = {"classification": ACCURACY, "binary": ACCURACY, "regression": R2}  # b
 
 
 def score_of(task: str) -> Metric:
-    """Return the metric that stands beside the loss for a kind of data."""
+    """Return the score of a kind of data: its metric beside the loss."""
     return SCORES[task]
 
 

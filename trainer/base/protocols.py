@@ -1,9 +1,26 @@
 """Every hook a technique may have beyond its plain call, one Protocol each. READ SECOND, after engine/loop.py.
 
-A technique has a hook by defining the method or attribute; nothing registers it. `isinstance(technique, Hook)` asks for
-it, and so `hasattr` on a hook stands nowhere else. The plain calls are those of DESIGN: a schedule is `(now) ->
-multiplier`, an augmentation `(images, targets, rng) -> (images, targets)`, a criterion `(outputs, targets) -> losses
-(B,)`, and so on.
+A technique has a hook by defining the method or attribute; nothing registers it, and the loop and the build ask
+`isinstance(technique, Hook)`. The plain call of each group, and its hooks:
+
+    act         () -> module                                    pieces
+    aug         (images, targets, rng) -> (images, targets)     begin, matrices, calibrate, tasks
+    averaging   update(model, now), evaluated(model, train)     state_dict
+    data        load() -> Splits
+    init, bias  (model, images, targets, act) -> None
+    loss        (outputs, targets) -> losses (B,)               tasks
+    model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate
+    norm        (channels) -> module                            place, on_input; of the module: normalizes
+    optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
+    pool        () -> module                                    of the module: draws_in_evaluation
+    preprocess  fit(images) -> apply(images)                    of what fit returns: invert
+    reg         one for each slot: Slots in engine/run.py       tasks; of the slot batch: begin; loss: add_gradient;
+                                                                weights: before; stop: verdict;
+                                                                layer: on_maps, drops_in_training
+    sampler     (epoch, targets, losses, rng) -> indices (N,)   uses_losses, tasks
+    sched       (now) -> multiplier of the learning rate        observe, state_dict
+    tta         (model, images) -> outputs
+    warmup      (sched) -> sched
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +33,16 @@ from trainer.base.clock import Clock
 
 Act = Callable[[], nn.Module]  # the factory of the run's activation
 Apply = Callable[[Tensor], Tensor]  # a fitted preprocessing
+
+
+# Techniques of several groups
+
+
+@runtime_checkable
+class ForTasks(Protocol):
+    """A technique for some kinds of data only: classification, binary, regression (not the group task=)."""
+
+    tasks: Sequence[str]
 
 
 # Augmentations and transforms of the `batch` slot
@@ -196,13 +223,6 @@ class Invertible(Protocol):
 
     def invert(self, values: Tensor) -> Tensor:
         """Return (B, ...) as it was before the preprocessing, in [0, 1]."""
-
-
-@runtime_checkable
-class ForTasks(Protocol):
-    """A technique that is meant for some kinds of data only: classification, binary, regression."""
-
-    tasks: Sequence[str]
 
 
 def pieces_of(act: object) -> int:

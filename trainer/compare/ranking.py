@@ -50,7 +50,7 @@ class Setting:
 
     @property
     def complete(self) -> bool:
-        """Whether any of its runs finished or stopped early."""
+        """True if any of its runs finished or stopped early."""
         return any(job.complete for job in self.jobs)
 
     @property
@@ -120,7 +120,7 @@ class Ranking:
 
     @property
     def scored(self) -> bool:
-        """Whether any run has the score that ranks."""
+        """True if any run has the score that ranks."""
         return any(setting.scores(self.when, self.metric.name) for setting in self.settings)
 
 

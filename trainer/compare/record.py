@@ -45,7 +45,7 @@ class Record:
 
     @property
     def complete(self) -> bool:
-        """Whether the run finished or stopped early."""
+        """True if the run finished or stopped early."""
         return self.status in COMPLETE
 
     @property
@@ -65,7 +65,7 @@ class Record:
 
     @cached_property
     def summarized(self) -> bool:
-        """Whether summary.json holds all evaluations: the run is complete, and metrics.jsonl is no younger."""
+        """True if summary.json holds all evaluations: the run is complete, and metrics.jsonl is no younger."""
         written = self.complete and {"best", "final", "test"} <= self.summary.keys()
         return written and modified(self.path / "metrics.jsonl") <= modified(self.path / "summary.json")
 

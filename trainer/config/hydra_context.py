@@ -15,7 +15,7 @@ from trainer.config.keys import key_of
 
 @dataclass(frozen=True, kw_only=True)
 class Invocation:
-    """What was typed for a run, the options it chose, and the sweep it belongs to.
+    """Overrides of a run as typed, the options they choose, and the sweep it belongs to.
 
     Args:
         overrides: KEY=VALUE, as typed or swept.

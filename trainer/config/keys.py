@@ -1,6 +1,7 @@
 """The one table of what each key of the configuration is. Every list of keys elsewhere is a filter of it.
 
-No torch here.
+A resumed run keeps all keys of its own but TASK, COMMAND and LAUNCH. Typed anew, RECOVERY, RECORDING and MACHINE may
+change; LENGTH may grow; SHAPES and LOCATION may not (rundir/resume.py). No torch here.
 """
 
 from collections.abc import Iterable
@@ -8,7 +9,7 @@ from enum import Enum
 
 
 class Role(Enum):
-    """What a key decides."""
+    """Role of a key: the part of a run or a command that it decides."""
 
     SHAPES = "the run itself: another value trains another model"
     LOCATION = "the folder of the data: another folder may hold other data, but its path is no name for a run"
@@ -85,7 +86,10 @@ def is_saved(key: str) -> bool:
 
 
 def shapes_run(key: str) -> bool:
-    """Return whether another value of the key makes another run, which a checkpoint cannot continue."""
+    """Return whether another value of the key makes another run, which a checkpoint cannot continue.
+
+    That of LOCATION may: another folder can hold other data.
+    """
     return role_of(key) in (Role.SHAPES, Role.LOCATION)
 
 

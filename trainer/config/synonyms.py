@@ -103,7 +103,7 @@ OPTIONS = {  # of each group; the option of another group is written with its gr
         "msra": "he_normal",
         "he": "he_normal",
         "gaussian": "normal",
-        "random_normal": "large_normal",
+        "random_normal": "normal",
         "random_uniform": "uniform",
         "zero": "zeros",
         "one": "ones",

@@ -54,9 +54,7 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
     try:
         found = import_module(parts[0])
     except ImportError as error:
-        raise ConfigError(
-            f"{where}: {parts[0]} cannot be imported ({error}); install it, or put its folder on PYTHONPATH"
-        ) from error
+        raise cannot_be_imported(where, parts[0], error) from error
     for end, part in enumerate(parts[1:], start=2):
         if part.startswith("_"):
             raise ConfigError(f"{where}: no class of that name")  # trainer.__main__ would run when it is imported
@@ -64,8 +62,11 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
         if not hasattr(found, part) and (parts[0] not in LIBRARIES or f"{dotted}.".startswith(IMPORTED)):
             try:
                 import_module(dotted)
-            except ImportError:
-                pass
+            except ModuleNotFoundError as error:
+                if not f"{dotted}.".startswith(f"{error.name}."):
+                    raise cannot_be_imported(where, dotted, error) from error
+            except ImportError as error:
+                raise cannot_be_imported(where, dotted, error) from error
         found = getattr(found, part, None)
     if not isinstance(found, type):
         raise ConfigError(f"{where}: no class of that name")
@@ -78,6 +79,15 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
         others = "".join(f", {place[:-1]}" for place in FROM.get(kind, ()))
         raise ConfigError(f"{where}: must be a class of {home}{others}, or of a package of yours in allow=[...]")
     return found
+
+
+def cannot_be_imported(where: str, module: str, error: ImportError) -> ConfigError:
+    """Return the error for a package or a module of one that cannot be imported, or that imports one that cannot."""
+    hint = "install it, or put its folder on PYTHONPATH"
+    missing = error.name if isinstance(error, ModuleNotFoundError) else None
+    if missing != module:
+        hint = f"install {missing}" if missing else "mend the module"
+    return ConfigError(f"{where}: {module} cannot be imported ({printable(error)}); {hint}")
 
 
 def kind_of(group: str) -> str | None:

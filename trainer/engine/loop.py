@@ -1,4 +1,10 @@
-"""Training. BEGIN HERE: `Update` is the path of a batch, `fit` the life of a run around it."""
+"""Training. BEGIN HERE: `Update` is the path of a batch, `fit` the life of a run around it.
+
+Before: engine/order.py takes samples in the sampler's order, and data/loader.py makes preprocessed batches of them.
+Beside: engine/progress.py has Cadence (when to log, validate, save), LossWatch (non-finite losses) and Validation.
+After: engine/session.py calls `fit`; where a run has diverged it rolls back or names the first non-finite layer, as
+on_nan= says (engine/recovery.py). Hooks of techniques: base/protocols.py. Objects from configuration: engine/build.py.
+"""
 
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
@@ -67,8 +73,8 @@ class Update:
                 fraction, mean = len(targets) / count, torch.full_like(losses, 1 / count)
                 penalties = [penalty(model, images, outputs, targets) * fraction for penalty in self.penalties]
                 # Backward of losses.dot(mean) + sum(penalties), without a node for the dot product (15 us).
-                seeds = [mean, *[None] * len(penalties)]
-                torch.autograd.backward([losses, *penalties], seeds, create_graph=self.create_graph)
+                gradients = [mean, *[None] * len(penalties)]
+                torch.autograd.backward([losses, *penalties], gradients, create_graph=self.create_graph)
                 for part in (losses.detach().dot(mean), *penalties):
                     loss = part.detach() if loss is None else loss + part.detach()
                 micro_outputs.append((losses.detach(), outputs.detach(), targets))
@@ -126,22 +132,23 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
 
     Args:
         save: takes the time, the weights that were just evaluated or None, and whether they are the best so far.
+    Inside, `now` is the time before a step and `done` the time after it.
     Errors: Interrupted by a signal in the first step.
     """
-    progress, due, watch, total = run.progress, Cadence(run), LossWatch(), run.clock.total_steps
+    progress, cadence, watch, total = run.progress, Cadence(run), LossWatch(), run.clock.total_steps
     update, validation = Update(run, recorder), Validation(run, recorder, console)
     first, last = progress.step, total if until is None else until
     done, status = run.clock.at(first), Status.FINISHED
     run.model.train()
-    with Signals() as signals, closing(batches(run)) as arriving, console.progress(total, run.epochs) as bar:
+    with Signals() as signals, closing(batches(run)) as upcoming, console.progress(total, run.epochs) as bar:
         if validation.overdue():
             weights, best, stop = validation(done, signals)
             status = Status.STOPPED if stop else status
             save(done, weights if best else None, best)
         while progress.step < last and status is Status.FINISHED:
-            now = due.start(progress.step)
-            log, validate = due.log(now), due.validate(now)
-            indices, batch = next(arriving)
+            now = cadence.start(progress.step)
+            log, validate = cadence.log(now), cadence.validate(now)
+            indices, batch = next(upcoming)
             with signals.interrupt_immediately(when=now.step == first):  # it may compile for minutes; nothing is lost
                 loss, micro_outputs = update(now, batch, log)
             done = run.clock.at(now.step + 1, now.lr)
@@ -151,7 +158,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
                 recorder.add(*micro_output)
             bar.advance(done, recorder.log(update.weights, done) if log and loss is not None else None)
 
-            weights, best, stop, saving = None, False, False, due.save(done)
+            weights, best, stop, saving = None, False, False, cadence.save(done)
             if log or validate or saving or signals.number or watch.full:
                 watch.check(done)
             if watch.nonfinite_step:
@@ -163,5 +170,5 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
             status = Status.INTERRUPTED if signals.number else Status.STOPPED if stop else status
             if best or saving or status is Status.INTERRUPTED:
                 save(done, weights if best else None, best)
-                due.saved()
+                cadence.saved()
     return Outcome(status, done, signals.number, watch.nonfinite_step, watch.skipped)

@@ -28,7 +28,7 @@ def batches(run: Run) -> Iterator[tuple[Sequence[Tensor], list[MicroBatch]]]:
             order = order[: len(order) - len(order) % (run.batch_size * run.accumulate)]
         micro_batches = order.split(run.batch_size)[done * run.accumulate :]
         done = 0
-        with closing(run.train.batches(micro_batches)) as arriving:
+        with closing(run.train.batches(micro_batches)) as upcoming:
             for first in range(0, len(micro_batches), run.accumulate):
                 indices = micro_batches[first : first + run.accumulate]
-                yield indices, [next(arriving) for _ in indices]
+                yield indices, [next(upcoming) for _ in indices]

@@ -26,7 +26,19 @@ MicroOutput = tuple[Tensor, Tensor, Tensor]  # losses (B,), outputs and targets 
 
 @dataclass(frozen=True, kw_only=True)
 class Slots:
-    """Regularisers by the place where they act, each list in the order the user gave."""
+    """Regularisers by slot, the place where they act: the first key of an option's YAML in conf/reg/.
+
+    Each list is in the order the user gave.
+
+    Args:
+        layer: each () -> a layer behind the activations (LayerFactory.drop).
+        model: each (model) -> model, before the initialisation.
+        batch: each (images, targets, rng) -> (images, targets), behind the augmentations.
+        loss: each (model, images, outputs, targets) -> penalty, a scalar that is added to the loss.
+        gradient: each (model, now) -> None, edits `.grad` after the backward pass.
+        weights: each (model, now) -> None, edits the weights after the optimizer's step.
+        stop: each (history) -> whether to stop, after every validation.
+    """
 
     layer: Sequence[Callable] = ()
     model: Sequence[Callable] = ()

@@ -55,7 +55,7 @@ class Session:
         self.best: nn.Module | None = None
         self._warned = False
         if not cfg.resume.run:
-            write_config(directory, cfg, invocation)
+            rundir.write_config(directory, cfg, invocation.overrides)
         state, skipped = recovery.newest_state(directory, run.device) if cfg.resume.run else (None, [])
         begun = (directory / "run.log").exists()
         self.console = Console(directory / "run.log", silent=invocation.sweep is not None)
@@ -70,7 +70,7 @@ class Session:
             self.recorder.restart()
             self.console.print(f"note: {printable(directory)}: no checkpoint to resume from; the run starts anew")
         if begun:
-            write_config(directory, cfg, invocation)
+            rundir.write_config(directory, cfg, invocation.overrides)
         self.console.log_only(texts.decay_lists(run.model))
         if not state:
             self.recorder.record_config(OmegaConf.to_yaml(cfg), invocation.overrides, first_batch(run))
@@ -260,15 +260,6 @@ class Session:
             hint = f"free some space, then train resume={place} writes it"
             return MachineError(f"{place}/summary.json: could not be written ({error.strerror}); {hint}")
         return None
-
-
-def write_config(directory: Path, cfg: DictConfig, invocation: Invocation) -> None:
-    """Write config.yaml and overrides.txt. Errors: MachineError where the disk does not take them."""
-    try:
-        rundir.write_config(directory, cfg, invocation.overrides)
-    except OSError as error:
-        what = f"output={printable(directory)}: the run cannot be written there ({error.strerror})"
-        raise MachineError(f"{what}; free some space, or choose another place with output=DIR") from None
 
 
 def first_batch(run: Run) -> torch.Tensor | None:

@@ -166,5 +166,5 @@ def figures(scores: Mapping[str, float | None]) -> str:
 
 
 def figure(value: float | None) -> str:
-    """Return a score with four decimals; `nan` for None, which stands for a non-finite one."""
+    """Return a score with four decimals; `nan` for None, a non-finite one."""
     return "nan" if value is None else f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3e}"

@@ -102,11 +102,18 @@ def lock(directory: Path) -> Iterator[None]:
 
 
 def write_config(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
-    """Write config.yaml and overrides.txt, each atomically; the second one makes the folder a run's directory."""
+    """Write config.yaml and overrides.txt, each atomically; the second one makes the folder a run's directory.
+
+    Errors: MachineError where the disk does not take them.
+    """
     saved = {key: value for key, value in OmegaConf.to_container(cfg).items() if keys.is_saved(key)}
-    atomic_write(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(saved)).encode())
     lines = [f"{text}\n" for text in overrides if keys.is_saved(keys.key_of(text))]
-    atomic_write(directory / "overrides.txt", "".join(lines).encode())
+    try:
+        atomic_write(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(saved)).encode())
+        atomic_write(directory / "overrides.txt", "".join(lines).encode())
+    except OSError as error:
+        what = f"output={printable(directory)}: the run cannot be written there ({error.strerror})"
+        raise MachineError(f"{what}; free some space, or choose another place with output=DIR") from None
 
 
 def write_summary(directory: Path, summary: dict) -> None:

@@ -33,7 +33,7 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """Whether the run finished, or stopped early."""
+        """True if the run finished or stopped early."""
         return reader.completed_summary(self.directory) is not None
 
 
