@@ -15,7 +15,7 @@ from trainer.base.checks import require, require_one_of
 
 
 def require_values(name: str, x: Tensor, groups: int, least: int) -> None:
-    """Hold the number of values that a norm averages in each group of a sample to a minimum. Errors: ValueError."""
+    """Require a minimum of values that a norm averages in each group of a sample. Errors: ValueError."""
     total = math.prod(x.shape[1:])
     if total // groups < least:
         smaller = [count for count in range(1, groups) if x.shape[1] % count == 0 and total // count >= least]
@@ -69,9 +69,8 @@ class Batch(Norm):
 
     Args:
         eps: added to the variance, > 0. torch: 1e-5 (Keras: 1e-3).
-        momentum: weight of the newest batch in the running averages, in (0, 1]. torch: 0.1. Keras names the weight of
-            the
-            past: its momentum=0.99 is 0.01 here.
+        momentum: weight of the newest batch in the running averages, in (0, 1]. torch: 0.1. Keras names
+            the weight of the past: its momentum=0.99 is 0.01 here.
         affine, place, on_input: as in Norm.
     Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError in training when one value a channel is left to average.
     Source: arXiv:1502.03167, algorithm 1. Differs from the paper: no.

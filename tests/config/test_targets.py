@@ -49,7 +49,7 @@ def test_a_class_of_a_module_that_nobody_has_imported_is_found(package):
         ),
         (
             "homemade.broken.Sched",
-            r"homemade.broken cannot be imported \(cannot import name 'Missing'.*; mend the module",
+            r"homemade.broken cannot be imported \(cannot import name 'Missing'.*; fix the error in it",
         ),
         (
             "surely_not_installed.Sched",

@@ -6,6 +6,7 @@ from augmenting import Drift
 from torch import nn
 
 from trainer.base.layer_factory import LayerFactory
+from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.engine.run import Slots
 from trainer.norm import Identity
@@ -45,6 +46,20 @@ def test_an_optimizer_with_a_point_of_evaluation_is_there_while_it_is_scored(fit
     with run.evaluation_model() as scored:
         assert optimizer.said[-1] == "eval" and scored is model
     assert optimizer.said[-1] == "train"
+
+
+def test_an_optimizer_that_watches_the_model_gets_it_once_as_it_is_built(package, composed):
+    name = package(
+        """import torch
+
+class Watching(torch.optim.SGD):
+    def watch(self, model):
+        self.watched = [*getattr(self, "watched", []), model]
+"""
+    )
+    allowing = Invocation(overrides=(f"allow=[{name}]",))
+    run = build_run(composed(*WORDS, f"optimizer._target_={name}.Watching"), allowing)
+    assert len(run.optimizer.watched) == 1 and run.optimizer.watched[0] is run.model
 
 
 @pytest.mark.filterwarnings(

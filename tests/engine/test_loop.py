@@ -12,9 +12,9 @@ from trainer.base.errors import ConfigError
 from trainer.base.metrics import ACCURACY
 from trainer.base.rng import derive
 from trainer.engine.build import build_run
+from trainer.engine.loss_watch import LossWatch
 from trainer.engine.order import batches
-from trainer.engine.progress import LossWatch
-from trainer.engine.run import Progress
+from trainer.engine.progress import Progress
 from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.recorder import Recorder
 

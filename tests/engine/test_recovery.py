@@ -3,6 +3,7 @@
 import importlib
 import re
 
+import processes
 import pytest
 import torch
 from conftest import only_run
@@ -105,7 +106,7 @@ class Data:
         pass
     def load(self):
         os.kill(os.getpid(), signal.SIGTERM)
-        raise AssertionError("goes on after a signal")
+        raise AssertionError("continued after a signal")
 '''
 
 
@@ -207,7 +208,7 @@ def test_a_run_that_skips_ten_steps_in_a_row_has_diverged(run_in_process, tmp_pa
     """Step 1 makes weights of 1e29 or so, finite ones; no loss is finite from step 2 on."""
     code, _, errors = run_in_process(*SMALL, "on_nan=skip", "optimizer=momentum", "optimizer.lr=1e30")
     summary = read_summary(only_run(tmp_path))
-    assert code == 5 and "at step 11," in errors
+    assert code == 5 and "diverged: loss or gradient is not finite (NaN or Inf) at step 11," in errors
     assert (summary["status"], summary["steps"], summary["diverged_in"]) == ("diverged", 11, 11)
     assert summary["verdicts"] == ["10 steps were skipped: their loss or gradient was not finite (NaN or Inf)"]
 
@@ -305,32 +306,33 @@ WIDE = (
 )
 
 
-def test_a_batch_that_does_not_fit_is_explained(mine, train, tmp_path):
-    done = train(*WIDE, f"sched._target_={mine}.Tight", "+sched.mib=150", f"allow=[{mine}]", PYTHONPATH=str(tmp_path))
-    assert done.returncode == 4, done.stderr
-    (line,) = done.stderr.strip().splitlines()
+def limited(folder, *words):
+    """Call `train` in a process of its own, whose memory it may limit: exit code, standard output, standard error."""
+    process = processes.begin(folder, *words, output=folder / "output", errors=folder / "errors")
+    process.join(300)
+    return process.exitcode, (folder / "output").read_text(), (folder / "errors").read_text()
+
+
+def test_a_batch_that_does_not_fit_is_explained(mine, tmp_path):
+    code, _, errors = limited(tmp_path, *WIDE, f"sched._target_={mine}.Tight", "+sched.mib=150", f"allow=[{mine}]")
+    assert code == 4, errors
+    (line,) = errors.strip().splitlines()
     assert (
         line.startswith("train: batch_size=1200: does not fit into the memory of cpu (peak ")
         and "batch_size=600 accumulate=2 (the same steps), or on_oom=halve" in line
     )
 
 
-def test_halved_batches_give_the_same_steps(mine, train, tmp_path):
+def test_halved_batches_give_the_same_steps(mine, run_in_process, tmp_path):
     """1,200 samples need 144 MB an activation, 400 need 48; the weights are those of a run with such batches."""
-    done = train(
-        *WIDE,
-        "on_oom=halve",
-        f"sched._target_={mine}.Tight",
-        "+sched.mib=400",
-        f"allow=[{mine}]",
-        PYTHONPATH=str(tmp_path),
-    )
-    assert done.returncode == 0, done.stderr
-    batch, accumulate = re.findall(r"continuing after step 0 with batch_size=(\d+) accumulate=(\d+)", done.stdout)[-1]
+    tight = (f"sched._target_={mine}.Tight", "+sched.mib=400", f"allow=[{mine}]")
+    code, said, errors = limited(tmp_path, *WIDE, "on_oom=halve", *tight)
+    assert code == 0, errors
+    batch, accumulate = re.findall(r"continuing after step 0 with batch_size=(\d+) accumulate=(\d+)", said)[-1]
     assert int(batch) * int(accumulate) == 1200 and int(accumulate) > 1
     found = only_run(tmp_path)
     found.rename(tmp_path / "halved")
-    assert train(*WIDE, f"batch_size={batch}", f"accumulate={accumulate}").returncode == 0
+    assert run_in_process(*WIDE, f"batch_size={batch}", f"accumulate={accumulate}")[0] == 0
     one, other = (read_summary(run)["weights_sha256"] for run in (tmp_path / "halved", only_run(tmp_path)))
     assert one == other
 

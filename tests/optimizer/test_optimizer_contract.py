@@ -16,7 +16,8 @@ from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
 from trainer.engine import build
 from trainer.engine.loop import fit
-from trainer.engine.run import Progress, Run
+from trainer.engine.progress import Progress
+from trainer.engine.run import Run
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 

@@ -4,12 +4,12 @@ import json
 import re
 import shlex
 import shutil
-import subprocess
 import sys
 import time
 from importlib.util import find_spec
 from pathlib import Path
 
+import processes
 import pytest
 import yaml
 from conftest import SMALL
@@ -24,7 +24,7 @@ from trainer.base.errors import ConfigError  # noqa: E402
 from trainer.config.hydra_context import Invocation  # noqa: E402
 from trainer.config.private_api import trial_id  # noqa: E402
 from trainer.search import study as studies  # noqa: E402
-from trainer.search.halving import Halving, early_stops  # noqa: E402
+from trainer.search.halving import Halving, pruning_rules  # noqa: E402
 from trainer.search.space import advice, propose, space  # noqa: E402
 
 SEARCH = ("-m", "hydra/sweeper=optuna", "hydra.sweep.dir=s", *SMALL)
@@ -164,14 +164,13 @@ def validated(folder: Path, epoch: int) -> int:
 def test_a_killed_search_resumes_the_run_that_was_cut_off(run_in_process, tmp_path):
     typed = ["-m", "hydra/sweeper=optuna", "hydra.sweeper.n_trials=2", "hydra.sweeper.sampler=random"]
     typed += [*SMALL[:2], *SMALL[4:], "batch_size=100", "epochs=16", "save_every=2ep", RATES, "hydra.sweep.dir=s"]
-    command = [sys.executable, "-m", "trainer", *typed]
-    process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = processes.begin(tmp_path, *typed)
     folder = tmp_path / "s"
     while validated(folder, 6) < 2:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.005)
     process.kill()
-    process.wait()
+    process.join()
     assert [trial.state.name for trial in study(folder).trials] == ["COMPLETE", "RUNNING"]
     assert run_in_process(*typed)[0] == 0
     logs = "".join(log.read_text() for log in folder.glob("*/run.log"))
@@ -213,12 +212,12 @@ def test_only_a_run_of_a_search_with_a_pruner_can_be_ended_early(tmp_path):
     trial = studies.open_study(None, tmp_path, "search", "minimize").ask()
     settings = {"storage": None, "study_name": "search", "min_epochs": 1, "reduction_factor": 2}
     sweeper = OmegaConf.create({**settings, "pruner": "halving", "trial": trial_id(trial)})
-    (rule,) = early_stops("loss", 8, Invocation(sweep=tmp_path, sweeper=sweeper))
+    (rule,) = pruning_rules("loss", 8, Invocation(sweep=tmp_path, sweeper=sweeper))
     assert rule.trial.number == trial.number and (rule.monitor, rule.epochs) == ("loss", 8)
-    assert early_stops("loss", 8, Invocation()) == []
+    assert pruning_rules("loss", 8, Invocation()) == []
     for changed in ({"pruner": "none"}, {"trial": None}):
         other = OmegaConf.create({**sweeper, **changed})
-        assert early_stops("loss", 8, Invocation(sweep=tmp_path, sweeper=other)) == []
+        assert pruning_rules("loss", 8, Invocation(sweep=tmp_path, sweeper=other)) == []
 
 
 @pytest.mark.parametrize("epochs, ended", [(8, True), (4, False)])

@@ -12,7 +12,7 @@ TRIES = 10  # boxes drawn until one fits
 
 
 def require_range(rule: str, **fields: Sequence[float]) -> None:
-    """Hold fields to two numbers [low, high] that each keep a rule. Errors: ValueError."""
+    """Require fields to be two numbers [low, high] that each keep a rule. Errors: ValueError."""
     require(rule, **fields)
     for name, value in fields.items():
         if len(value) != 2 or value[0] > value[1]:

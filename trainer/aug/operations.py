@@ -18,7 +18,7 @@ LEVELS = 30  # magnitudes are counted from 0 to 30
 
 
 def require_operations(operations: Sequence[str]) -> None:
-    """Hold a policy's list to names of OPERATIONS, at least one. Errors: ValueError."""
+    """Require a policy's list to name OPERATIONS, at least one. Errors: ValueError."""
     for name in operations:
         require_one_of(*OPERATIONS, operations=name)
     if not operations:

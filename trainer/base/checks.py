@@ -8,7 +8,7 @@ BOUND = re.compile(r"(>=|<=|>|<) (-?[\d.]+(?:e-?\d+)?)")
 
 
 def require(rule: str, **fields: float | Sequence[float]) -> None:
-    """Hold fields, or each number of a list, to a rule: `> 0`, `>= 1`, `in [0, 1)`.
+    """Check fields, or each number of a list, against a rule: `> 0`, `>= 1`, `in [0, 1)`.
 
     Errors: ValueError, "alpha must be > 0, got -1.0".
     """
@@ -19,14 +19,14 @@ def require(rule: str, **fields: float | Sequence[float]) -> None:
 
 
 def require_one_of(*words: str, **fields: str) -> None:
-    """Hold fields to a list of words. Errors: ValueError."""
+    """Require fields to be one of some words. Errors: ValueError."""
     for name, value in fields.items():
         if value not in words:
             raise ValueError(f"{name} must be one of {', '.join(words)}, got {value}")
 
 
 def require_images(images) -> None:
-    """Hold a batch to the shape of images. Errors: ValueError."""
+    """Require a batch to have the shape of images. Errors: ValueError."""
     if len(images.shape) != 4:
         raise ValueError(f"needs images (B, C, H, W), got a batch of shape {tuple(images.shape)}")
 

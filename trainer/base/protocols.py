@@ -1,10 +1,10 @@
 """Every hook a technique may have beyond its plain call, one Protocol each. READ SECOND, after engine/loop.py.
 
-A technique has a hook by defining the method or attribute; nothing registers it, and the loop and the build ask
-`isinstance(technique, Hook)`. The plain call of each group, and its hooks:
+A technique has a hook by defining the method or attribute; nothing registers it: who calls a hook asks
+`isinstance(technique, Hook)` first. The plain call of each group, and its hooks:
 
     act         () -> module                                    pieces
-    aug         (images, targets, rng) -> (images, targets)     begin, matrices, calibrate, tasks
+    aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, tasks
     averaging   update(model, now), evaluated(model, train)     state_dict
     data        load() -> Splits
     init, bias  (model, images, targets, act) -> None
@@ -16,7 +16,7 @@ A technique has a hook by defining the method or attribute; nothing registers it
     preprocess  fit(images) -> apply(images)                    of what fit returns: invert
     reg         one for each slot: Slots in engine/run.py       tasks; of the slot batch: begin; loss: add_gradient;
                                                                 weights: before; stop: verdict;
-                                                                layer: on_maps, drops_in_training
+                                                                layer (no tasks): on_maps, drops_in_training
     sampler     (epoch, targets, losses, rng) -> indices (N,)   uses_losses, tasks
     sched       (now) -> multiplier of the learning rate        observe, state_dict
     tta         (model, images) -> outputs
@@ -63,7 +63,7 @@ class AffineWarp(Protocol):
     mode: str
 
     def matrices(self, images: Tensor, rng: torch.Generator) -> Tensor:
-        """Return (B, 3, 3), from places in the output to places in the input."""
+        """Return (B, 3, 3), from positions in the output to positions in the input."""
 
 
 @runtime_checkable
@@ -177,7 +177,7 @@ class ObservesLoss(Protocol):
 
 @runtime_checkable
 class Stateful(Protocol):
-    """Anything whose state belongs into a checkpoint."""
+    """An averaging or a schedule whose state belongs into a checkpoint. Regularisers have none that is saved."""
 
     def state_dict(self) -> dict:
         """Return tensors, numbers, strings, lists and dicts."""

@@ -133,9 +133,9 @@ class FusedWarps:
 
 
 def fuse_warps(transforms: Sequence[Callable]) -> list[Callable]:
-    """Replace each run of two or more affine warps of the same mode by one FusedWarps."""
+    """Replace two or more affine warps in a row of the same mode by one FusedWarps."""
     fused = []
     for mode, neighbours in groupby(transforms, lambda one: one.mode if isinstance(one, AffineWarp) else None):
-        run = list(neighbours)
-        fused += run if mode is None or len(run) == 1 else [FusedWarps(warps=run)]
+        row = list(neighbours)
+        fused += row if mode is None or len(row) == 1 else [FusedWarps(warps=row)]
     return fused

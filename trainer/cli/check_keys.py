@@ -1,4 +1,4 @@
-"""Keys of overrides, held to the configuration of the chosen options, with hints for unknown ones. No torch here."""
+"""Check of the keys of overrides against the chosen options, with hints for unknown ones. No torch here."""
 
 from collections.abc import Sequence
 
@@ -29,7 +29,7 @@ def has_known_start(override: Override) -> bool:
 
 
 def require_key(override: Override, cfg: DictConfig) -> None:
-    """Hold the key of a value to a composed configuration. Errors: ConfigError."""
+    """Check that a composed configuration has the key of a value. Errors: ConfigError."""
     typed = override.key_or_group
     if any(path == typed or path.startswith(f"{typed}.") for path in paths(cfg)):
         return

@@ -1,4 +1,4 @@
-"""Options of groups, held to the files of conf/, and what to type instead of one that does not exist. No torch here."""
+"""Check of the options of groups against the files of conf/, with hints for unknown ones. No torch here."""
 
 from hydra.core.override_parser.types import Override
 
@@ -10,7 +10,7 @@ from trainer.config import catalog
 
 
 def check_options(override: Override) -> None:
-    """Hold the value of a group, or of a key that takes an option of one, to the known options. Errors: ConfigError."""
+    """Check the option of a group, or of a key that takes an option of one. Errors: ConfigError."""
     key, held = override.key_or_group, vocabulary.held_group(override)
     group = held or key
     if group not in catalog.groups():

@@ -1,4 +1,4 @@
-"""Values of overrides: composed with the chosen options, then held to the rules of the YAML. No torch here."""
+"""Check of the values of overrides: composed with the chosen options, against the rules of the YAML. No torch here."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ from trainer.search import overrides as search
 
 
 def check_values(texts: Sequence[str]) -> dict[str, schema.Key]:
-    """Compose overrides, hold every value to the rule of its key, and return the keys. Errors: ConfigError."""
+    """Compose overrides, check every value against the rule of its key, and return the keys. Errors: ConfigError."""
     with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
         cfg = composed_with_known_keys(texts)
     untrusted.require_plain(OmegaConf.to_container(cfg))

@@ -1,7 +1,8 @@
 """The one table of what each key of the configuration is. Every list of keys elsewhere is a filter of it.
 
-A resumed run keeps all keys of its own but TASK, COMMAND and LAUNCH. Typed anew, RECOVERY, RECORDING and MACHINE may
-change; LENGTH may grow; SHAPES and LOCATION may not (rundir/resume.py). No torch here.
+A resumed run keeps its own values of all keys but those of TASK, COMMAND and LAUNCH. Beside resume=, keys of RECOVERY,
+RECORDING and MACHINE may be typed with other values, LENGTH with a larger one, and SHAPES and LOCATION only where
+resume.allow names them (rundir/resume.py). No torch here.
 """
 
 from collections.abc import Iterable
@@ -12,7 +13,7 @@ class Role(Enum):
     """Role of a key: the part of a run or a command that it decides."""
 
     SHAPES = "the run itself: another value trains another model"
-    LOCATION = "the folder of the data: another folder may hold other data, but its path is no name for a run"
+    LOCATION = "the folder of the data: another folder may hold other data; left out of the name of the run's directory"
     LENGTH = "how long the run is: a longer run continues a shorter one"
     RECOVERY = "what a run does when its loss is not finite or a batch does not fit"
     RECORDING = "when a run logs and saves"

@@ -192,7 +192,7 @@ class Key:
         return why
 
     def require(self, value: object) -> None:
-        """Hold a value to the rule. Errors: ConfigError."""
+        """Check a value against the rule. Errors: ConfigError."""
         if why := self.violation(value):
             raise ConfigError(f"{self.path}={as_typed(value)}: {why} ({self.path}: {self.meaning})")
 

@@ -41,7 +41,7 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
     """Return the class that a `_target_` names, where its group allows it.
 
     The class is checked, not its name: one of torch must be a module or an optimizer as the group says, by any path.
-    A technique must be defined in the room of its group or in an allowed package.
+    A technique must be defined in the module of its group or in an allowed package.
     Errors: ConfigError.
     """
     where = printable(f"{place}._target_={target}")
@@ -86,7 +86,7 @@ def cannot_be_imported(where: str, module: str, error: ImportError) -> ConfigErr
     hint = "install it, or put its folder on PYTHONPATH"
     missing = error.name if isinstance(error, ModuleNotFoundError) else None
     if missing != module:
-        hint = f"install {missing}" if missing else "mend the module"
+        hint = f"install {missing}" if missing else "fix the error in it"
     return ConfigError(f"{where}: {module} cannot be imported ({printable(error)}); {hint}")
 
 

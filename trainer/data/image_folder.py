@@ -180,7 +180,7 @@ def flatten(root: Path, listings: dict[str, Listing], classes: list[str]) -> tup
 
 
 def require_enough(root: Path, train_labels: Tensor, test_images: int, classes: list[str]) -> None:
-    """Hold the readable images to one of each class in train, and one in test. Errors: DataError."""
+    """Require a readable image of each class in train, and one in test. Errors: DataError."""
     counts = train_labels.bincount(minlength=len(classes))
     if not counts.all():
         raise DataError(f"{root / 'train'}: no readable image of class {classes[int(counts.argmin())]}")

@@ -22,7 +22,8 @@ from trainer.config.targets import LIBRARIES, locate
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
 from trainer.engine.dry_run import as_config_error, dry_run
-from trainer.engine.run import Progress, Run, Slots
+from trainer.engine.progress import Progress
+from trainer.engine.run import Run, Slots
 
 
 def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
@@ -196,7 +197,7 @@ def make_augmentations(cfg: DictConfig, task: str, images: Tensor, invocation: I
 
 
 def require_default_init(invocation: Invocation) -> None:
-    """Hold a pretrained model to the default init and bias, which leave its weights alone. Errors: ConfigError."""
+    """Require the default init and bias of a pretrained model, which leave its weights alone. Errors: ConfigError."""
     for name in ("init", "bias"):
         default = catalog.defaults()[name]
         if invocation.choice(name) not in (None, default):

@@ -47,7 +47,7 @@ def dry_run(run: Run, cfg: DictConfig, invocation: Invocation) -> None:
 
 
 def require_finite_outputs(run: Run, images: Tensor, targets: Tensor, invocation: Invocation) -> None:
-    """Hold a fresh model's outputs to the targets' shape and to finite values. Errors: ConfigError."""
+    """Check that a fresh model's outputs are finite and have the targets' shape. Errors: ConfigError."""
     model, choice = copy.deepcopy(run.model).eval(), invocation.choice
     try:
         outputs = model(images)
@@ -67,7 +67,7 @@ def require_finite_outputs(run: Run, images: Tensor, targets: Tensor, invocation
 
 
 def require_batches_of_two(run: Run, images: Tensor, invocation: Invocation) -> None:
-    """Hold batches of one sample to layers that take them; batch norms do not. Errors: ConfigError."""
+    """Check that no batch has one sample where a layer needs more, as batch norms do. Errors: ConfigError."""
     last = len(run.train) % run.batch_size
     if 1 not in (run.batch_size, last) or (run.drop_last and run.batch_size > 1):
         return

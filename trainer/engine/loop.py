@@ -1,9 +1,10 @@
 """Training. BEGIN HERE: `Update` is the path of a batch, `fit` the life of a run around it.
 
 Before: engine/order.py takes samples in the sampler's order, and data/loader.py makes preprocessed batches of them.
-Beside: engine/progress.py has Cadence (when to log, validate, save), LossWatch (non-finite losses) and Validation.
-After: engine/session.py calls `fit`; where a run has diverged it rolls back or names the first non-finite layer, as
-on_nan= says (engine/recovery.py). Hooks of techniques: base/protocols.py. Objects from configuration: engine/build.py.
+Beside: engine/cadence.py (when to log, validate, save), loss_watch.py (non-finite losses), validation.py (scores).
+Around: engine/session.py calls `fit`; where a run diverged it rolls back to a checkpoint (on_nan=rollback) or ends it.
+Steps with a non-finite loss or gradient are left out here (on_nan=skip).
+Hooks of techniques: base/protocols.py. The objects of a run: engine/run.py, made by engine/build.py.
 """
 
 from collections.abc import Callable, Sequence
@@ -19,12 +20,18 @@ from trainer.base.protocols import AnalyticPenalty, PreStepEdit, UsesClock, need
 from trainer.base.rng import derive, seed_default
 from trainer.base.signals import Signals
 from trainer.base.warp import fuse_warps
-from trainer.engine.order import batches
-from trainer.engine.progress import Cadence, LossWatch, Save, Validation
-from trainer.engine.run import MicroBatch, MicroOutput, Outcome, Run
+from trainer.engine.cadence import Cadence
+from trainer.engine.loss_watch import LossWatch
+from trainer.engine.order import MicroBatch, batches
+from trainer.engine.progress import MicroOutput
+from trainer.engine.run import Outcome, Run
+from trainer.engine.validation import Validation
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.status import Status
+
+# Takes the time, the weights that were just evaluated or None, and whether they are the best so far.
+Save = Callable[[Clock, dict[str, Tensor] | None, bool], None]
 
 
 class SkipStep(Exception):
@@ -70,12 +77,12 @@ class Update:
                     outputs = run.forward(images)
                 outputs = outputs.float()
                 losses = run.criterion(outputs, targets)  # (B,)
-                fraction, mean = len(targets) / count, torch.full_like(losses, 1 / count)
+                fraction, per_sample = len(targets) / count, torch.full_like(losses, 1 / count)
                 penalties = [penalty(model, images, outputs, targets) * fraction for penalty in self.penalties]
-                # Backward of losses.dot(mean) + sum(penalties), without a node for the dot product (15 us).
-                gradients = [mean, *[None] * len(penalties)]
+                # Backward of losses.dot(per_sample) + sum(penalties), without a node for the dot product (15 us).
+                gradients = [per_sample, *[None] * len(penalties)]
                 torch.autograd.backward([losses, *penalties], gradients, create_graph=self.create_graph)
-                for part in (losses.detach().dot(mean), *penalties):
+                for part in (losses.detach().dot(per_sample), *penalties):
                     loss = part.detach() if loss is None else loss + part.detach()
                 micro_outputs.append((losses.detach(), outputs.detach(), targets))
             for penalty in self.analytic:
@@ -137,7 +144,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     """
     progress, cadence, watch, total = run.progress, Cadence(run), LossWatch(), run.clock.total_steps
     update, validation = Update(run, recorder), Validation(run, recorder, console)
-    first, last = progress.step, total if until is None else until
+    first, end = progress.step, total if until is None else until
     done, status = run.clock.at(first), Status.FINISHED
     run.model.train()
     with Signals() as signals, closing(batches(run)) as upcoming, console.progress(total, run.epochs) as bar:
@@ -145,7 +152,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
             weights, best, stop = validation(done, signals)
             status = Status.STOPPED if stop else status
             save(done, weights if best else None, best)
-        while progress.step < last and status is Status.FINISHED:
+        while progress.step < end and status is Status.FINISHED:
             now = cadence.start(progress.step)
             log, validate = cadence.log(now), cadence.validate(now)
             indices, batch = next(upcoming)

@@ -7,7 +7,9 @@ import torch
 from torch import Tensor
 
 from trainer.base.rng import derive
-from trainer.engine.run import MicroBatch, Run
+from trainer.engine.run import Run
+
+MicroBatch = tuple[Tensor, Tensor]  # images and targets
 
 
 def batches(run: Run) -> Iterator[tuple[Sequence[Tensor], list[MicroBatch]]]:

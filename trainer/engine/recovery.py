@@ -1,4 +1,4 @@
-"""Recovery: find the first non-finite layer, roll back to a checkpoint, halve the batch."""
+"""Parts of a recovery: the newest usable state, the first non-finite layer, a smaller batch. session.py decides."""
 
 import resource
 import sys

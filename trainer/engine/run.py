@@ -1,9 +1,8 @@
-"""Dataclasses of a run: Slots, Progress (its mutable state), Run (its parts), Outcome."""
+"""Dataclasses of a run: Run (its parts), Slots (its regularisers) and Outcome."""
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 
 import torch
@@ -18,10 +17,8 @@ from trainer.base.rng import derive, seed_default
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
 from trainer.engine.evaluate import evaluate
+from trainer.engine.progress import Progress
 from trainer.rundir.status import Status
-
-MicroBatch = tuple[Tensor, Tensor]  # images and targets
-MicroOutput = tuple[Tensor, Tensor, Tensor]  # losses (B,), outputs and targets (B, K), without gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +32,8 @@ class Slots:
         model: each (model) -> model, before the initialisation.
         batch: each (images, targets, rng) -> (images, targets), behind the augmentations.
         loss: each (model, images, outputs, targets) -> penalty, a scalar that is added to the loss.
-        gradient: each (model, now) -> None, edits `.grad` after the backward pass.
+        gradient: each (model, now) -> None, edits `.grad` after the backward pass, in every evaluation of the
+            closure (SAM has two a step, L-BFGS many).
         weights: each (model, now) -> None, edits the weights after the optimizer's step.
         stop: each (history) -> whether to stop, after every validation.
     """
@@ -47,45 +45,6 @@ class Slots:
     gradient: Sequence[Callable] = ()
     weights: Sequence[Callable] = ()
     stop: Sequence[Callable] = ()
-
-
-@dataclass(kw_only=True)
-class Progress:
-    """Mutable state of a run other than weights, optimizer and curves; a checkpoint holds all of it.
-
-    Args:
-        losses: of each training sample when it was last seen, for samplers that use them.
-        step: steps done.
-        order: of the samples in the present epoch.
-        history: evaluations of the validation split, oldest first.
-        best: the best of them, by the monitored metric.
-        rollbacks: steps of the checkpoints that the run was rolled back to, in that order.
-    """
-
-    losses: Tensor
-    step: int = 0
-    order: Tensor | None = None
-    history: list[dict[str, float]] = field(default_factory=list)
-    best: dict[str, float] | None = None
-    rollbacks: list[int] = field(default_factory=list)
-
-    def advance(
-        self, done: Clock, indices: Sequence[Tensor], micro_outputs: Sequence[MicroOutput], *, keep_losses: bool
-    ) -> None:
-        """Count a step, and keep the losses of its samples; of a sample that a batch holds twice, the larger one."""
-        self.step = done.step
-        if keep_losses:
-            for which, (losses, _, _) in zip(indices, micro_outputs):
-                self.losses.scatter_reduce_(0, which, losses, "amax", include_self=False)
-
-    def add_evaluation(self, now: Clock, scores: dict[str, float], monitor: Metric) -> bool:
-        """Append an evaluation to the history, and return whether it is the best so far. A non-finite loss never is."""
-        record = {"step": now.step, "epoch": now.epoch, **scores}
-        self.history.append(record)
-        if not math.isfinite(scores["loss"]) or (self.best and monitor.rank(record) >= monitor.rank(self.best)):
-            return False
-        self.best = record
-        return True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +120,8 @@ class Outcome:
         status: finished, stopped (early), diverged or interrupted (by a signal).
         now: the time after its last step.
         signal: number of the signal.
-        nonfinite_step: the first step with a non-finite loss, of a run that diverged.
+        nonfinite_step: of a run that diverged, the first step with a non-finite loss; with on_nan=skip the last of as
+            many skipped steps in a row as end a run.
         skipped: steps that were left out.
     """
 

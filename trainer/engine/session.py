@@ -199,14 +199,15 @@ class Session:
         if outcome.status is Status.DIVERGED:
             more = ", on_nan=skip" if self.cfg.on_nan == "stop" else ""
             hint = f"try a smaller optimizer.lr, reg=grad_clip, warmup=linear{more}"
-            where = f"diverged: the loss is not finite (NaN or Inf) at step {outcome.nonfinite_step:,}"
-            return Diverged(f"{where}, {self.first_nonfinite_layer(outcome.nonfinite_step)}; {hint}")
+            what = "loss or gradient" if self.cfg.on_nan == "skip" else "the loss"
+            where = f"diverged: {what} is not finite (NaN or Inf) at step {outcome.nonfinite_step:,}"
+            return Diverged(f"{where}, {self.name_nonfinite_layer(outcome.nonfinite_step)}; {hint}")
         if outcome.status is Status.INTERRUPTED:
             how = f"resume it with: train resume={printable(self.directory)}"
             return Interrupted(f"interrupted after {outcome.now.step} steps; {how}", outcome.signal)
         return None
 
-    def first_nonfinite_layer(self, step: int) -> str:
+    def name_nonfinite_layer(self, step: int) -> str:
         """Name the layer where a non-finite loss began, as far as a second run of the steps before it can."""
         try:
             return recovery.first_nonfinite_layer(lambda: self.build(self.cfg), self.directory, step)

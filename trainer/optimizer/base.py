@@ -112,7 +112,7 @@ def trust_ratios(weights: list[Tensor], denominators: Tensor) -> list[Tensor]:
 
 
 def require_few_parameters(optimizer: Optimizer, limit: int, need: str) -> None:
-    """Hold a method with an N x N matrix to what memory and time allow. Errors: ValueError."""
+    """Limit the parameters of a method with an N x N matrix to what memory and time allow. Errors: ValueError."""
     count = sum(weight.numel() for weight in parameters_of(optimizer))
     if count > limit:
         size = f"at most {limit} parameters, the model has {count}"

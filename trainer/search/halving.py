@@ -43,7 +43,7 @@ class Halving:
         return True
 
 
-def early_stops(
+def pruning_rules(
     monitor: str, epochs: int, invocation: Invocation
 ) -> list[Callable[[Sequence[dict[str, float]]], bool]]:
     """Return the rule by which a search may end this run early, in whatever process; none for a run of no search.

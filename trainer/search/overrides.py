@@ -30,7 +30,7 @@ def check_spaces(overrides: Sequence[Override]) -> None:
 
 
 def check_settings(settings: Mapping) -> None:
-    """Hold the composed node `hydra.sweeper`, where it is ours, to the rules of its YAML. Errors: ConfigError."""
+    """Check the composed node `hydra.sweeper`, where it is ours, against the rules of its YAML. Errors: ConfigError."""
     if settings.get("_target_") == SEARCH:
         for path, key in keys().items():
             key.require(settings[path.rpartition(".")[2]])

@@ -86,7 +86,7 @@ def mask_password(text: str) -> str:
 
 
 def require_same_overrides(study: "Study", lines: Sequence[str]) -> None:
-    """Hold a study to the overrides that it was begun with, but for those that change no score. Errors: ConfigError."""
+    """Check that a study was begun with these overrides, but for those that change no score. Errors: ConfigError."""
     asked = sorted(line for line in lines if distinguishes(key_of(line)))
     known = study.user_attrs.get("asked")
     if known is None and not study.get_trials(deepcopy=False):

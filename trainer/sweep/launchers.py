@@ -10,8 +10,8 @@ GROUP = "hydra/launcher"
 
 
 @dataclass(frozen=True)
-class Launcher:
-    """One of Hydra's launchers.
+class LauncherInfo:
+    """Description of one of Hydra's launchers.
 
     Args:
         meaning: of the launcher, for --help.
@@ -27,32 +27,32 @@ class Launcher:
 
 
 LAUNCHERS = {
-    "basic": Launcher("one job after the other, in this process (the default)"),
-    "joblib": Launcher(
+    "basic": LauncherInfo("one job after the other, in this process (the default)"),
+    "joblib": LauncherInfo(
         "as many jobs at a time on this machine as it has GPUs, else cores",
         "hydra.launcher.n_jobs=4",
         "joblib",
         "hydra_joblib_launcher",
     ),
-    "submitit_local": Launcher(
+    "submitit_local": LauncherInfo(
         "each job in a process of its own on this machine, as on a cluster",
         "hydra.launcher.timeout_min=60",
         "slurm",
         "hydra_submitit_launcher",
     ),
-    "submitit_slurm": Launcher(
+    "submitit_slurm": LauncherInfo(
         "each job sent to Slurm",
         "hydra.launcher.partition=gpu hydra.launcher.gpus_per_node=1",
         "slurm",
         "hydra_submitit_launcher",
     ),
-    "ray": Launcher(
+    "ray": LauncherInfo(
         "jobs on a cluster of Ray, or on this machine where there is none",
         "hydra.launcher.ray.init.address=auto",
         "ray",
         "hydra_ray_launcher",
     ),
-    "ray_aws": Launcher("jobs on machines that Ray rents from Amazon", extra="ray", plugin="hydra_ray_launcher"),
+    "ray_aws": LauncherInfo("jobs on machines that Ray rents from Amazon", extra="ray", plugin="hydra_ray_launcher"),
 }
 
 
@@ -63,7 +63,7 @@ def install_command(name: str) -> str | None:
 
 
 def require_installed(key: str, text: str) -> None:
-    """Hold an override `hydra/launcher=NAME` to the launchers that are installed; any other key passes.
+    """Check that the launcher of an override `hydra/launcher=NAME` is installed; any other key passes.
 
     Errors: ConfigError.
     """

@@ -13,7 +13,7 @@ from trainer.engine.session import Session
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader, resume
 from trainer.rundir.console import Console
-from trainer.search.halving import early_stops
+from trainer.search.halving import pruning_rules
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +30,7 @@ class Train:
 
         def build(cfg: DictConfig) -> Run:
             run = build_run(cfg, invocation)
-            stops = early_stops(run.monitor.name, cfg.epochs, invocation)
+            stops = pruning_rules(run.monitor.name, cfg.epochs, invocation)
             return replace(run, slots=replace(run.slots, stop=[*run.slots.stop, *stops]))
 
         with fewer_collections():

@@ -1,0 +1,43 @@
+"""Times of a run at which something is due, and its learning rate."""
+
+import time
+
+from trainer.base.clock import Clock
+from trainer.engine.run import Run
+
+
+class Cadence:
+    """When to log, validate and save; and the learning rate of each step."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self._last_save = time.monotonic()
+
+    def start(self, step: int) -> Clock:
+        """Set the learning rate of a step, and return its time."""
+        multiplier = self.run.sched(self.run.clock.at(step))
+        for group in self.run.optimizer.param_groups:
+            group["lr"] = group["base_lr"] * multiplier
+        return self.run.clock.at(step, self.run.optimizer.param_groups[0]["lr"])
+
+    def log(self, now: Clock) -> bool:
+        """True if a log point is due after the step that begins now."""
+        return self._every(self.run.log_steps, now)
+
+    def validate(self, now: Clock) -> bool:
+        """True if a validation is due after the step that begins now."""
+        return self._every(self.run.eval_steps, now)
+
+    def save(self, done: Clock) -> bool:
+        """True if a checkpoint is due, `done` being the time after the step."""
+        run = self.run
+        if run.save_steps:
+            return done.step % run.save_steps == 0
+        return time.monotonic() - self._last_save >= run.save_seconds
+
+    def saved(self) -> None:
+        """Start the time to the next checkpoint anew."""
+        self._last_save = time.monotonic()
+
+    def _every(self, steps: int, now: Clock) -> bool:
+        return (now.step + 1) % steps == 0 or now.step + 1 == now.total_steps
