@@ -2,7 +2,8 @@
 
     python scripts/catalogue.py
 
-All of it comes from the comments of conf/ and the docstrings of the classes; a test holds the page to them.
+Everything comes from the comments of conf/ and the docstrings of the classes; tests/test_catalogue.py checks that the
+page is current.
 """
 
 import re
@@ -22,7 +23,7 @@ the classes.
 
 
 def page() -> str:
-    """Return the page: a table for each group."""
+    """Return the page, a table for each group."""
     return HEAD + "".join(
         f"\n## {group}\n\n| option | meaning | keys and defaults | source |\n| --- | --- | --- | --- |\n{rows(group)}"
         for group in catalog.groups()
@@ -43,25 +44,25 @@ def rows(group: str) -> str:
 
 
 def source(group: str, path: Path) -> str:
-    """Return the source that the docstring names, or the library's class."""
+    """Return the source that the class's docstring cites, or the name of the class."""
     found = re.search(r"_target_: (\S+)", path.read_text())
     if found is None:
         return ""
     if not found[1].startswith("trainer."):
         return f"`{found[1]}`"
-    docstring = targets.locate(found[1], group, home(path, group), targets.LIBRARIES).__doc__ or ""
-    words = re.search(r"Source: (.+?)(?: Differs| Called|\n\n|$)", " ".join(docstring.split()))
-    return words[1].rstrip(".") if words else f"`{found[1]}`"
+    docstring = targets.locate(found[1], group, class_group(path, group), targets.LIBRARIES).__doc__ or ""
+    cited = re.search(r"Source: (.+?)(?: Differs| Called|\n\n|$)", " ".join(docstring.split()))
+    return cited[1].rstrip(".") if cited else f"`{found[1]}`"
 
 
-def home(path: Path, group: str) -> str:
-    """Return the group that an option's class belongs to: a regulariser's with its slot, as `reg.layer`."""
+def class_group(path: Path, group: str) -> str:
+    """Return the group of an option's class; of a regulariser with its slot, as `reg.layer`."""
     slot = next(iter(yaml.safe_load(path.read_text())))
     return f"{group}.{slot}" if group == "reg" else group
 
 
 def cell(text: str) -> str:
-    """Return a text for a cell of a table."""
+    """Escape a text for a cell of a table."""
     return text.replace("|", "\\|")
 
 

@@ -1,10 +1,10 @@
 """Compare two revisions run by run: final weights bit for bit, every row of metrics.jsonl, each task's figures.
 
-    python scripts/same_results.py OLD [NEW] [--only WORD] [--rename NEW_KEY=OLD_KEY ...]
+    python scripts/same_results.py OLD [NEW] [--only TEXT] [--rename NEW_KEY=OLD_KEY ...]
 
 OLD and NEW are git revisions; NEW defaults to the working tree. Each revision runs all command lines below in one
-process, in folders of their own. `--rename` translates a key that OLD spells differently. Prints one line a command and
-exits with 1 if any differs.
+process, each command line in a folder of its own. `--rename` translates a key that OLD spells differently. One line is
+printed for each command line; the exit code is 1 if any differs.
 """
 
 import argparse
@@ -20,9 +20,8 @@ ROOT = Path(__file__).parent.parent
 COMMON = "epochs=2 batch_size=64 threads=1 device=cpu log_every=3"
 BASE = f"model=mlp model.hidden=[16] {COMMON}"
 OPTIMIZERS = (
-    "adadelta adagrad adam adam_uncorrected adamax adamw ftrl kfac lamb lars lion lookahead momentum "
-    "momentum_velocity muon nadam "
-    "nesterov radam ranger rmsprop sam schedule_free sgd shampoo soap"
+    "adadelta adagrad adam adam_uncorrected adamax adamw ftrl kfac lamb lars lion lookahead momentum momentum_velocity "
+    "muon nadam nesterov radam ranger rmsprop sam schedule_free sgd shampoo soap"
 ).split()
 COMMANDS = [
     *(f"{BASE} optimizer={name}" for name in OPTIMIZERS),
@@ -55,7 +54,7 @@ COMMANDS = [
     f"-m {BASE} optimizer=sgd,adam seed=0,1 epochs=1",
 ]
 RUNNER = """
-import contextlib, io, json, os, sys, time
+import contextlib, io, json, os, sys
 from pathlib import Path
 try:
     from trainer.cli.main import main
@@ -66,10 +65,11 @@ def runs():
     found = [path.parent for path in Path("outputs").rglob("summary.json")]
     return sorted(found, key=lambda path: (path / "overrides.txt").stat().st_mtime_ns)
 
-def call(words):
-    sys.argv = ["train", *(word.replace("RUN", str(runs()[-1])) if "RUN" in word else word for word in words)]
-    said = io.StringIO()
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+def call(arguments):
+    arguments = [argument.replace("RUN", str(runs()[-1])) if "RUN" in argument else argument for argument in arguments]
+    sys.argv = ["train", *arguments]
+    output = io.StringIO()
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
             main()
             code = 0
@@ -77,7 +77,7 @@ def call(words):
             code = end.code or 0
         except BaseException as error:
             code = repr(error)
-    return code, said.getvalue()
+    return code, output.getvalue()
 
 results, home = [], Path.cwd()
 for number, command in enumerate(json.load(open(sys.argv[1]))):
@@ -85,16 +85,14 @@ for number, command in enumerate(json.load(open(sys.argv[1]))):
     folder.mkdir()
     os.chdir(folder)
     result = {"codes": [], "runs": []}
-    for words in command.split(" && "):
-        if "RUN" in words and not runs():
-            break  # the run before has failed
-        code, said = call(words.split())
+    for arguments in command.split(" && "):
+        if "RUN" in arguments and not runs():
+            break  # the previous run has failed
+        code, result["output"] = call(arguments.split())
         result["codes"].append(code)
-        result["said"] = said
     for run in runs():
         summary = json.loads((run / "summary.json").read_text())
-        lines = (run / "metrics.jsonl").read_text().splitlines()
-        rows = [json.loads(line) for line in lines]
+        rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         for row in rows:
             row.pop("seconds", None), row.pop("throughput", None)
         names = sorted(path.name for path in (run / "checkpoints").glob("*.pt"))
@@ -110,20 +108,17 @@ json.dump(results, open("results.json", "w"))
 """
 
 
-def run(checkout: Path, folder: Path, commands: list[str]) -> subprocess.Popen:
+def start_runner(checkout: Path, folder: Path, commands: list[str]) -> subprocess.Popen:
+    """Start the process that runs the command lines in the folder and writes results.json."""
     folder.mkdir()
     (folder / "commands.json").write_text(json.dumps(commands))
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(checkout),
-        "OMP_NUM_THREADS": "1",
-        "XDG_CACHE_HOME": str(folder / "cache"),
-    }
-    return subprocess.Popen([sys.executable, "-c", RUNNER, "commands.json"], cwd=folder, env=environment)
+    settings = {"PYTHONPATH": str(checkout), "OMP_NUM_THREADS": "1", "XDG_CACHE_HOME": str(folder / "cache")}
+    command = [sys.executable, "-c", RUNNER, "commands.json"]
+    return subprocess.Popen(command, cwd=folder, env={**os.environ, **settings})
 
 
-def checked_out(revision: str | None, folder: Path) -> Path:
-    """The files of a revision in a folder; the working tree itself for None."""
+def check_out(revision: str | None, folder: Path) -> Path:
+    """Write the files of a revision to a folder, and return it; return the working tree for None."""
     if revision is None:
         return ROOT
     folder.mkdir()
@@ -132,30 +127,30 @@ def checked_out(revision: str | None, folder: Path) -> Path:
     return folder
 
 
-def figures(said: str) -> list[str]:
-    """The decimal numbers of a task's output; times of day and durations are left out."""
-    return re.findall(r"(?<![\d-])\d+\.\d{3,}", said)
+def figures(output: str) -> list[str]:
+    """Return the decimal numbers of a task's output, without times of day and durations."""
+    return re.findall(r"(?<![\d-])\d+\.\d{3,}", output)
 
 
 def differences(old: dict, new: dict, trains: bool) -> list[str]:
-    """What differs between the two results of a command."""
+    """Name the parts that differ between the two results of a command."""
     found = [] if old["codes"] == new["codes"] else [f"exit codes {old['codes']} now {new['codes']}"[:200]]
     if len(old["runs"]) != len(new["runs"]):
         return [*found, f"{len(old['runs'])} runs, now {len(new['runs'])}"]
     for part in ("weights", "rows", "summary", "checkpoints"):
         if [run[part] for run in old["runs"]] != [run[part] for run in new["runs"]]:
             found.append(part)
-    if not trains and figures(old["said"]) != figures(new["said"]):
+    if not trains and figures(old["output"]) != figures(new["output"]):
         found.append("printed figures")
     return found
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("old")
-    parser.add_argument("new", nargs="?")
-    parser.add_argument("--only", default="")
-    parser.add_argument("--rename", nargs="*", default=[])
+    parser.add_argument("old", metavar="OLD")
+    parser.add_argument("new", metavar="NEW", nargs="?")
+    parser.add_argument("--only", metavar="TEXT", default="", help="run the command lines that contain this text")
+    parser.add_argument("--rename", metavar="NEW_KEY=OLD_KEY", nargs="*", default=[])
     arguments = parser.parse_args()
     commands = [command for command in COMMANDS if arguments.only in command]
     translated = commands
@@ -163,26 +158,26 @@ def main() -> None:
         new, _, old = pair.partition("=")
         translated = [re.sub(rf"(?<![\w.]){re.escape(new)}(?==)", old, command) for command in translated]
     with tempfile.TemporaryDirectory() as temporary:
-        place = Path(temporary)
-        sides = [
-            (place / "old", run(checked_out(arguments.old, place / "old-code"), place / "old", translated)),
-            (place / "new", run(checked_out(arguments.new, place / "new-code"), place / "new", commands)),
+        home = Path(temporary)
+        processes = [
+            start_runner(check_out(arguments.old, home / "old-code"), home / "old", translated),
+            start_runner(check_out(arguments.new, home / "new-code"), home / "new", commands),
         ]
-        if any(process.wait() for _, process in sides):
+        if any(process.wait() for process in processes):
             sys.exit("a revision could not run the command lines")
-        old, new = (json.loads((folder / "results.json").read_text()) for folder, _ in sides)
-    unequal = 0
+        old, new = (json.loads((home / side / "results.json").read_text()) for side in ("old", "new"))
+    different = 0
     for command, before, after in zip(commands, old, new, strict=True):
         found = differences(before, after, "task=" not in command)
-        unequal += bool(found)
+        different += bool(found)
         shown = command.replace(BASE, "MLP").replace(COMMON, "COMMON")
         digest = after["runs"][-1]["weights"][:12] if after["runs"] and after["runs"][-1]["weights"] else ""
         print(
             f"{'equal' if not found else 'DIFFERS'}  {digest:12s}  exit {str(after['codes'])[:60]}  "
             f"train {shown}  {', '.join(found)}"
         )
-    print(f"{len(commands) - unequal} of {len(commands)} command lines equal")
-    sys.exit(1 if unequal else 0)
+    print(f"{len(commands) - different} of {len(commands)} command lines equal")
+    sys.exit(1 if different else 0)
 
 
 if __name__ == "__main__":

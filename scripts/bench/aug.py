@@ -1,12 +1,11 @@
-"""Augmentation of CIFAR-shaped images in batches, beside torchvision's transforms image by image in a DataLoader.
+"""Time augmentations of CIFAR-shaped images: trainer's on batches, torchvision's image by image in a DataLoader.
 
     python scripts/bench/aug.py [--threads 2] [--batch 256] [--images 5120] [--rounds 5] [NAME ...]
 
-A name is one of the lines below, or options of aug= joined by commas (flip,cutout). Ours are random uint8 images in
-memory, through the run's own loader and its preprocessing. Theirs are uint8 tensors through a DataLoader with
-torchvision.transforms v1 and v2, in this process and in two persistent workers. All take turns, so that the load of the
-machine is the same for all. The table has images a second, the median of the rounds, and the ratio to the fastest of
-theirs.
+NAME is a key of CASES below, or options of aug= joined by commas (flip,cutout). Both augment the same random uint8
+images in memory. trainer's go through the run's loader and its preprocessing. torchvision's go through a DataLoader
+with transforms v1 and v2, in this process and in two persistent workers. All take turns, so that the machine's load is
+the same for all. Printed are images per second, the median of the rounds, and the ratio to the fastest of torchvision.
 """
 
 import argparse
@@ -31,8 +30,8 @@ from trainer.data.splits import Split
 
 BILINEAR = v2.InterpolationMode.BILINEAR
 MEAN, DEVIATION = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
-LONG_ENOUGH = 0.3  # seconds of epochs in a round
-LINES: dict[str, tuple[str, Callable]] = {  # ours, theirs from a module of transforms
+LEAST_SECONDS = 0.3  # of epochs in a round
+CASES: dict[str, tuple[str, Callable]] = {  # options of aug=, and torchvision's from a module of transforms
     "normalise alone": ("", lambda v: []),
     "crop + flip": ("crop,flip", lambda v: [v.RandomCrop(32, padding=4), v.RandomHorizontalFlip()]),
     "affine": (
@@ -49,11 +48,10 @@ LINES: dict[str, tuple[str, Callable]] = {  # ours, theirs from a module of tran
 
 
 class Resident(Dataset):
-    """Images in memory, one at a time."""
+    """Data set of single images in memory."""
 
     def __init__(self, images: torch.Tensor, transform: Callable) -> None:
-        self.images = images
-        self.transform = transform
+        self.images, self.transform = images, transform
 
     def __len__(self) -> int:
         return len(self.images)
@@ -62,14 +60,14 @@ class Resident(Dataset):
         return self.transform(self.images[index])
 
 
-def ours(options: str, images: torch.Tensor, batch: int) -> Callable[[], int]:
-    """Make an epoch through the run's loader and the augmentations, with the values of conf/."""
+def by_trainer(options: str, images: torch.Tensor, batch_size: int) -> Callable[[], int]:
+    """Return a function that augments an epoch, with the values of conf/, and returns the number of images."""
     with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
         cfg = compose("config", [f"aug=[{options}]"])
     cpu, rng = torch.device("cpu"), torch.Generator()
     apply = factory(cfg, "preprocess", Invocation())().fit(images)
     loader = Loader(Split(images, torch.zeros(len(images), 10)), apply, cpu)
-    loader.images, loader.apply = images, apply  # from uint8, as for a set too large to be kept as floats
+    loader.images, loader.apply = images, apply  # uint8, as for images too many to be kept as floats
     augmentations = [factory(cfg, f"aug.{name}", Invocation())() for name in cfg.aug]
     for augmentation in augmentations:
         if isinstance(augmentation, Calibrated):
@@ -77,34 +75,34 @@ def ours(options: str, images: torch.Tensor, batch: int) -> Callable[[], int]:
     transforms = fuse_warps(augmentations)
 
     def epoch() -> int:
-        for indices in torch.randperm(len(images)).split(batch):
-            out, targets = loader.batch(indices)
+        for indices in torch.randperm(len(images)).split(batch_size):
+            batch, targets = loader.batch(indices)
             for transform in transforms:
-                out, targets = transform(out, targets, rng)
+                batch, targets = transform(batch, targets, rng)
         return len(images)
 
     return epoch
 
 
-def theirs(make: Callable, module, workers: int, images: torch.Tensor, batch: int) -> Callable[[], int]:
-    """Make an epoch of a DataLoader with persistent workers; v1 converts as v2 does."""
+def by_torchvision(make: Callable, module, workers: int, images: torch.Tensor, batch_size: int) -> Callable[[], int]:
+    """Return a function that augments an epoch in a DataLoader with persistent workers; v1 converts as v2 does."""
     convert = [v2.ToDtype(torch.float32, scale=True)] if module is v2 else [v1.ConvertImageDtype(torch.float32)]
-    chain = nn.Sequential(*[part for part in (*make(module), *convert, module.Normalize(MEAN, DEVIATION))])
-    data = Resident(images, chain)
-    loader = DataLoader(data, batch, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
-    return lambda: sum(len(part) for part in loader)
+    transform = nn.Sequential(*make(module), *convert, module.Normalize(MEAN, DEVIATION))
+    data = Resident(images, transform)
+    loader = DataLoader(data, batch_size, shuffle=True, num_workers=workers, persistent_workers=workers > 0)
+    return lambda: sum(len(batch) for batch in loader)
 
 
 def speeds(epochs: dict[str, Callable[[], int]], rounds: int) -> dict[str, float]:
-    """Measure images a second of each, in turn, without the first round, which starts workers."""
-    times: dict[str, list[float]] = {name: [] for name in epochs}
+    """Return the images per second of each, timed in turn, without the first round, which starts the workers."""
+    measured: dict[str, list[float]] = {name: [] for name in epochs}
     for _ in range(rounds + 1):
         for name, epoch in epochs.items():
             start, count = time.perf_counter(), 0
-            while time.perf_counter() - start < LONG_ENOUGH:
+            while time.perf_counter() - start < LEAST_SECONDS:
                 count += epoch()
-            times[name].append(count / (time.perf_counter() - start))
-    return {name: statistics.median(values[1:]) for name, values in times.items()}
+            measured[name].append(count / (time.perf_counter() - start))
+    return {name: statistics.median(values[1:]) for name, values in measured.items()}
 
 
 def main() -> None:
@@ -113,26 +111,26 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--images", type=int, default=5120)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("names", nargs="*")
+    parser.add_argument("names", nargs="*", metavar="NAME")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     rng = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (arguments.images, 3, 32, 32), generator=rng, dtype=torch.uint8)
-    for name in arguments.names or LINES:
-        options, make = LINES.get(name, (name, None))
-        epochs = {"ours": ours(options, images, arguments.batch)}
+    for name in arguments.names or CASES:
+        options, make = CASES.get(name, (name, None))
+        epochs = {"trainer": by_trainer(options, images, arguments.batch)}
         if make:
             epochs |= {
-                f"{title}, {workers} workers": theirs(make, module, workers, images, arguments.batch)
+                f"{title}, {workers} workers": by_torchvision(make, module, workers, images, arguments.batch)
                 for title, module in (("v1", v1), ("v2", v2))
                 for workers in (0, 2)
             }
-        measured = speeds(epochs, arguments.rounds)
-        mine, others = measured.pop("ours"), measured
-        best = max(others, key=others.get, default=None)
-        line = f"{name:18s} ours {mine:8.0f} images/s"
-        if best:
-            line += f"   best of torchvision ({best}) {others[best]:8.0f}   ratio {mine / others[best]:5.1f}"
+        others = speeds(epochs, arguments.rounds)
+        own = others.pop("trainer")
+        line = f"{name:18s} trainer {own:8.0f} images/s"
+        if others:
+            best = max(others, key=others.get)
+            line += f"   best of torchvision ({best}) {others[best]:8.0f}   ratio {own / others[best]:5.1f}"
         print(line, flush=True)
 
 

@@ -1,16 +1,19 @@
-"""What a checkpoint an epoch costs, and how long a run that goes on takes to its first update against one that begins.
+"""Time a checkpoint of every epoch, and the start of a resumed run up to its first step against that of a new run.
 
     python scripts/bench/checkpoint.py [--rounds 3] [--pairs 5] [--epochs 6] [--steps 60] [--threads 1] [--folder DIR]
-        [WORD ...]
+        [OVERRIDE ...]
 
-The first trains on random images of CIFAR's shape, without a validation split, so that nothing but save_every makes
-checkpoints: in turn with one at the end of each epoch and with none. Told is what saving takes of an epoch, as the
-median over all of them (from the end of one checkpoint to the end of the next), and the ratio of the whole trainings.
---steps makes the epochs long enough: 5 s or more. The second starts whole processes in turn, each of which ends when
-its first update is done: `train WORD ...`, and `train resume=` of a run of the same words that ended without a word
-after its second update. WORDs (the default is model=resnet20 norm=batch for the first part, and none and model=resnet20
-on 60,000 random images in MNIST's files for the second) are used in both. --folder is where the runs are written; the
-disk's speed is part of the answer.
+The first part trains on random images of CIFAR's shape, without a validation split, so that only save_every writes
+checkpoints: in turn with one at the end of each epoch and with none. It prints the fraction of an epoch that saving
+takes (an epoch lasts from the end of one checkpoint to the end of the next; the median over all of them), and the ratio
+of the whole trainings. --steps makes the epochs long enough: 5 s or more.
+
+The second part starts whole processes in turn, each of which ends after its first step: `train OVERRIDE ...`, and
+`train resume=` of a run with the same overrides whose process exited without notice after its second step.
+
+Both parts use the overrides. By default the first part has model=resnet20 norm=batch, and the second is done twice:
+without overrides, and with model=resnet20 on 60,000 random images in MNIST's file format. --folder is where the runs
+are written; the speed of its disk is part of the result.
 """
 
 import argparse
@@ -36,77 +39,74 @@ from trainer.engine.state import capture
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
+from trainer.rundir.status import Status
 
-DONE = 77  # exit code of a process that ended where it was to end
-ENDS = f"""
+EXIT_CODE = 77  # of a process that has done all its steps
+EXIT_EARLY = f"""
 import os
 
-class Ends:
-    \"\"\"A constant rate; the process ends when it asks for that of one update more than it is to do.\"\"\"
-    left = int(os.environ["UPDATES"])
+class ExitEarly:
+    \"\"\"A constant learning rate; the process exits when it asks for the rate of one step more than STEPS.\"\"\"
+    left = int(os.environ["STEPS"])
     def __call__(self, now):
         if not self.left:
-            os._exit({DONE})
+            os._exit({EXIT_CODE})
         self.left -= 1
         return 1.0
 """
 
 
-def training(
-    words: Sequence[str], steps: int, epochs: int, saving: bool, folder: Path
+def train(
+    overrides: Sequence[str], steps: int, epochs: int, saving: bool, folder: Path
 ) -> tuple[float, list[float], list[float]]:
-    """Seconds of the whole training, of each checkpoint, and of each epoch up to the end of its checkpoint."""
-    run = on_random_images((3, 32, 32), steps, epochs, 64, *words)
+    """Return the seconds of the training, of each checkpoint, and of each epoch up to the end of its checkpoint."""
+    run = on_random_images((3, 32, 32), steps, epochs, 64, *overrides)
     run = replace(run, save_steps=steps if saving else None, save_seconds=float("inf"))
-    checkpoints, saves, epochs_took = Checkpoints(folder), [], []
-    curves, console = Recorder(folder, run.data.task), Console()
+    recorder, checkpoints = Recorder(folder, run.data.task), Checkpoints(folder)
+    save_times, epoch_times = [], []
     begun = last = time.perf_counter()
 
-    def save(now: Clock, scored: dict | None, best: bool) -> None:
+    def save(now: Clock, weights: dict | None, best: bool) -> None:
         nonlocal last
         start = time.perf_counter()
-        checkpoints.save(capture(run, curves, checkpoints, now, scored), best)
+        checkpoints.save(capture(run, recorder, now, weights), best)
         end = time.perf_counter()
-        saves.append(end - start)
-        epochs_took.append(end - last)
+        save_times.append(end - start)
+        epoch_times.append(end - last)
         last = end
 
-    if fit(run, curves, console, save).status == "interrupted":
+    if fit(run, recorder, Console(), save).status is Status.INTERRUPTED:
         raise KeyboardInterrupt
-    took = time.perf_counter() - begun
-    curves.close()
-    return took, saves, epochs_took
+    seconds = time.perf_counter() - begun
+    recorder.close()
+    return seconds, save_times, epoch_times
 
 
-def an_epoch(arguments: argparse.Namespace) -> None:
-    """Print what checkpoints cost a training."""
-    words = arguments.words or ["model=resnet20", "norm=batch"]
-    saves, epochs, ratios, size = [], [], [], 0
-    for turn in range(arguments.rounds):
-        took = {}
-        for saving in (turn % 2 == 0, turn % 2 == 1):
-            with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
-                took[saving], *times = training(words, arguments.steps, arguments.epochs, saving, Path(folder))
-                size = (
-                    max((file.stat().st_size for file in Path(folder).glob("checkpoints/*.pt")), default=0)
-                    if saving
-                    else size
-                )
-            saves, epochs = saves + times[0], epochs + times[1]
-        ratios.append(took[True] / took[False])
-    shares = [save / epoch for save, epoch in zip(saves, epochs)]
-    typical = [statistics.median(epochs), size / 2**20, statistics.median(saves) * 1e3]
+def time_checkpoints(overrides: Sequence[str], steps: int, epochs: int, rounds: int, folder: Path | None) -> None:
+    """Print the time of a checkpoint, as a fraction of the epoch and in the ratio of whole trainings."""
+    save_times, epoch_times, ratios, size = [], [], [], 0
+    for number in range(rounds):
+        seconds = {}
+        for saving in (number % 2 == 0, number % 2 == 1):
+            with tempfile.TemporaryDirectory(dir=folder) as name:
+                seconds[saving], saves, epoch_seconds = train(overrides, steps, epochs, saving, Path(name))
+                sizes = [file.stat().st_size for file in Path(name).glob("checkpoints/*.pt")]
+            save_times += saves
+            epoch_times += epoch_seconds
+            size = max([size, *sizes])
+        ratios.append(seconds[True] / seconds[False])
+    fractions = [save / epoch for save, epoch in zip(save_times, epoch_times)]
+    epoch, save = statistics.median(epoch_times), statistics.median(save_times)
+    print(f"{' '.join(overrides)}: an epoch {epoch:.2f} s, a checkpoint {save * 1e3:.1f} ms ({size / 2**20:.1f} MiB)")
     print(
-        "a checkpoint an epoch, {}: an epoch {:.2f} s, a checkpoint of {:.1f} MiB {:.1f} ms".format(
-            " ".join(words), *typical
-        )
+        f"  fraction of the epoch: median {statistics.median(fractions):.2%}, "
+        f"largest of {len(fractions)} {max(fractions):.2%}"
     )
-    print(f"  its share of the epoch {statistics.median(shares):.2%} (at most {max(shares):.2%} of {len(shares)})")
-    print(f"  trainings with / without {statistics.median(ratios):.3f} ({few(ratios)})", flush=True)
+    print(f"  training with / without checkpoints: ratio {describe(ratios)}", flush=True)
 
 
 def random_mnist(root: Path, counts: tuple[int, int] = (60_000, 10_000)) -> None:
-    """Random bytes in the format of MNIST's files: big-endian sizes, then the bytes."""
+    """Write random images and labels in MNIST's file format: big-endian sizes, then the bytes."""
     random, folder = np.random.default_rng(0), root / "MNIST" / "raw"
     folder.mkdir(parents=True)
     for part, count in zip(("train", "t10k"), counts):
@@ -116,52 +116,44 @@ def random_mnist(root: Path, counts: tuple[int, int] = (60_000, 10_000)) -> None
         (folder / f"{part}-labels-idx1-ubyte").write_bytes(struct.pack(">2i", 2049, count) + labels)
 
 
-def until(updates: int, words: Sequence[str], folder: Path) -> tuple[float, float]:
-    """Seconds of a whole process that ends after so many updates: by the clock, and of computing."""
-    environment = {
-        **os.environ,
-        "UPDATES": str(updates),
-        "PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
-    }
+def time_process(steps: int, overrides: Sequence[str], folder: Path) -> tuple[float, float]:
+    """Return the wall-clock and CPU seconds of a process that exits after so many steps."""
+    path = f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}"
+    environment = {**os.environ, "STEPS": str(steps), "PYTHONPATH": path}
+    command = [sys.executable, "-m", "trainer", *overrides, "allow=[exit_early]"]
     start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
-    done = subprocess.run(
-        [sys.executable, "-m", "trainer", *words, "allow=[ends_early]"],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    took, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
-    if done.returncode != DONE:
-        sys.exit(f"{' '.join(words)}: {done.stderr or done.stdout}")
-    return took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    if process.returncode != EXIT_CODE:
+        sys.exit(f"{' '.join(overrides)}: {process.stderr or process.stdout}")
+    return seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
-def first_update(words: Sequence[str], pairs: int, folder: Path) -> None:
-    """Print what goes by until the first update is done, of a run that begins and of one that goes on."""
-    typed, output = [*words, "sched._target_=ends_early.Ends", "epochs=2"], tempfile.mkdtemp(dir=folder)
-    until(2, [*typed, "save_every=1st", f"output={output}/killed"], folder)
+def time_first_step(overrides: Sequence[str], pairs: int, folder: Path) -> None:
+    """Print the time up to the end of the first step, of a new run and of a resumed one."""
+    settings, output = [*overrides, "sched._target_=exit_early.ExitEarly", "epochs=2"], tempfile.mkdtemp(dir=folder)
+    time_process(2, [*settings, "save_every=1st", f"output={output}/killed"], folder)
     (killed,) = Path(output).glob("killed/*/*")
-    commands = {"begins": [*typed, f"output={output}/begun"], "goes on": [f"resume={killed}", "save_every=1min"]}
+    commands = {"new": [*settings, f"output={output}/new"], "resumed": [f"resume={killed}", "save_every=1min"]}
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
-    for turn in range(pairs + 1):  # the first does not count
-        for name in sorted(commands, reverse=turn % 2 == 0):
-            times[name] += [until(1, commands[name], folder)] * (turn > 0)
-    print(f"to the first update, {' '.join(word for word in words if not word.startswith('data.root='))}")
-    for clock, name in enumerate(("by the clock", "of computing")):
-        begins, on = ([pair[clock] for pair in times[command]] for command in ("begins", "goes on"))
-        ratios = [a / b for a, b in zip(on, begins)]
-        typical = statistics.median(begins), statistics.median(on), statistics.median(ratios)
+    for number in range(pairs + 1):
+        for name in sorted(commands, reverse=number % 2 == 0):
+            measured = time_process(1, commands[name], folder)
+            if number:  # the first pair warms up
+                times[name].append(measured)
+    print(f"to the first step, {' '.join(override for override in overrides if not override.startswith('data.root='))}")
+    for place, kind in enumerate(("wall-clock", "CPU")):
+        new, resumed = ([pair[place] for pair in times[name]] for name in ("new", "resumed"))
         print(
-            "  {}: a run that begins {:.2f} s, one that goes on {:.2f} s, ratio {:.3f} ({})".format(
-                name, *typical, few(ratios)
-            ),
+            f"  {kind}: new run {statistics.median(new):.2f} s, resumed run {statistics.median(resumed):.2f} s, "
+            f"ratio {describe([b / a for a, b in zip(new, resumed)])}",
             flush=True,
         )
 
 
-def few(ratios: Sequence[float]) -> str:
-    return f"{min(ratios):.3f} to {max(ratios):.3f} in {len(ratios)} pairs"
+def describe(ratios: Sequence[float]) -> str:
+    """Return the median of the ratios and their range."""
+    return f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f} in {len(ratios)} pairs)"
 
 
 def main() -> None:
@@ -169,23 +161,24 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of the first part; 0 leaves it out")
     parser.add_argument("--pairs", type=int, default=5, help="of the second part; 0 leaves it out")
     parser.add_argument("--epochs", type=int, default=6)
-    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--steps", type=int, default=60, help="steps an epoch in the first part")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--folder", type=Path)
-    parser.add_argument("words", nargs="*")
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     if arguments.rounds:
-        an_epoch(arguments)
+        overrides = arguments.overrides or ["model=resnet20", "norm=batch"]
+        time_checkpoints(overrides, arguments.steps, arguments.epochs, arguments.rounds, arguments.folder)
     if arguments.pairs:
         with tempfile.TemporaryDirectory(dir=arguments.folder) as name:
-            folder, machine = Path(name).resolve(), ["device=cpu", f"threads={arguments.threads}"]
-            (folder / "ends_early.py").write_text(ENDS)
+            folder = Path(name).resolve()
+            (folder / "exit_early.py").write_text(EXIT_EARLY)
             random_mnist(folder)
-            for words in (
-                [arguments.words] if arguments.words else [[], ["model=resnet20", "data=mnist", f"data.root={folder}"]]
-            ):
-                first_update([*words, *machine], arguments.pairs, folder)
+            defaults = [[], ["model=resnet20", "data=mnist", f"data.root={folder}"]]
+            for overrides in [arguments.overrides] if arguments.overrides else defaults:
+                machine = ["device=cpu", f"threads={arguments.threads}"]
+                time_first_step([*overrides, *machine], arguments.pairs, folder)
 
 
 if __name__ == "__main__":

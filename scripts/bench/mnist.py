@@ -1,11 +1,11 @@
-"""`train data=mnist model=mlp`, 10 epochs, whole process, against a hand-written program that does the same work.
+"""Time `train data=mnist model=mlp`, 10 epochs, whole process, against a hand-written program that does the same work.
 
     python scripts/bench/mnist.py DIR [--rounds 5] [OVERRIDE ...]     DIR holds MNIST/raw
 
-The two take turns; the last line is the median of the ratios. The peer loads MNIST through torchvision, keeps it
-resident as floats, holds out a tenth, trains the same MLP with the same optimizer and batch size, scores the held-out
-images after every epoch, keeps the best weights and scores them on the test images. It writes no curves, figures or
-checkpoints.
+The two take turns; the last line is the median of the ratios. The hand-written program loads MNIST through torchvision,
+keeps it resident as floats, holds out a tenth, trains the same MLP with the same optimizer and batch size, evaluates it
+on the held-out images after every epoch, keeps the best weights and evaluates them on the test images. It writes no
+curves, figures or checkpoints.
 """
 
 import argparse
@@ -19,6 +19,7 @@ import time
 
 
 def by_hand(root: str) -> None:
+    """Train and evaluate the MLP: the hand-written program."""
     import torch
     import torch.nn.functional as F
     from torch import nn
@@ -28,12 +29,12 @@ def by_hand(root: str) -> None:
     train, test = MNIST(root, train=True), MNIST(root, train=False)
     images, test_images = (part.data.float().div(255).sub(0.1307).div(0.3081).flatten(1) for part in (train, test))
     order = torch.randperm(len(images))
-    kept, held = order[6000:], order[:6000]
-    x, y, val_x, val_y = images[kept], train.targets[kept], images[held], train.targets[held]
+    kept, held_out = order[6000:], order[:6000]
+    x, y, val_x, val_y = images[kept], train.targets[kept], images[held_out], train.targets[held_out]
     model = nn.Sequential(nn.Linear(784, 128), nn.ReLU(), nn.Linear(128, 128), nn.ReLU(), nn.Linear(128, 10))
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     best, best_state = 0.0, None
-    for epoch in range(10):
+    for epoch in range(1, 11):
         total, correct = torch.zeros(()), torch.zeros((), dtype=torch.long)
         for indices in torch.randperm(len(x)).split(128):
             optimizer.zero_grad()
@@ -44,31 +45,29 @@ def by_hand(root: str) -> None:
             optimizer.step()
             total += loss.detach() * len(targets)
             correct += (outputs.detach().argmax(1) == targets).sum()
-        accuracy = score(model, val_x, val_y)
-        print(
-            f"epoch {epoch + 1} loss {total.item() / len(x):.4f} "
-            f"accuracy {correct.item() / len(x):.4f} val {accuracy:.4f}"
-        )
-        if accuracy > best:
-            best, best_state = accuracy, copy.deepcopy(model.state_dict())
+        val_accuracy = accuracy(model, val_x, val_y)
+        scores = f"loss {total.item() / len(x):.4f} accuracy {correct.item() / len(x):.4f} val {val_accuracy:.4f}"
+        print(f"epoch {epoch} {scores}")
+        if val_accuracy > best:
+            best, best_state = val_accuracy, copy.deepcopy(model.state_dict())
     model.load_state_dict(best_state)
-    print(f"test accuracy {score(model, test_images, test.targets):.4f}")
+    print(f"test accuracy {accuracy(model, test_images, test.targets):.4f}")
 
 
-def score(model, images, labels) -> float:
+def accuracy(model, images, labels) -> float:
+    """Return the accuracy of the model in evaluation mode."""
     import torch
 
     model.eval()
     with torch.no_grad():
-        correct = sum(
-            (model(part).argmax(1) == wanted).sum().item() for part, wanted in zip(images.split(512), labels.split(512))
-        )
+        batches = zip(images.split(512), labels.split(512))
+        correct = sum((model(x).argmax(1) == y).sum().item() for x, y in batches)
     model.train()
     return correct / len(labels)
 
 
 def timed(command: list[str]) -> tuple[float, float]:
-    """Seconds of the whole process, and the last test accuracy it printed."""
+    """Run a command; return the seconds of the whole process, and the last test accuracy it printed."""
     start = time.perf_counter()
     printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return time.perf_counter() - start, float(re.findall(r"test.*accuracy (\S+)", printed)[-1])
@@ -76,33 +75,24 @@ def timed(command: list[str]) -> tuple[float, float]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root")
+    parser.add_argument("root", metavar="DIR")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--by-hand", action="store_true", help="run the hand-written program itself")
-    parser.add_argument("overrides", nargs="*")
-    arguments = parser.parse_args()
+    parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
+    arguments = parser.parse_intermixed_args()  # overrides may follow --rounds
     if arguments.by_hand:
         return by_hand(arguments.root)
+    settings = ["data=mnist", f"data.root={arguments.root}", "model=mlp", "epochs=10", "batch_size=128"]
     ratios = []
     with tempfile.TemporaryDirectory() as output:
-        ours = [
-            sys.executable,
-            "-m",
-            "trainer",
-            "data=mnist",
-            f"data.root={arguments.root}",
-            "model=mlp",
-            "epochs=10",
-            "batch_size=128",
-            f"output={output}",
-        ]
+        train = [sys.executable, "-m", "trainer", *settings, f"output={output}", *arguments.overrides]
         for _ in range(arguments.rounds):
             hand, hand_accuracy = timed([sys.executable, __file__, "--by-hand", arguments.root])
-            runner, accuracy = timed([*ours, *arguments.overrides])
-            ratios.append(runner / hand)
+            own, own_accuracy = timed(train)
+            ratios.append(own / hand)
             print(
                 f"by hand {hand:6.2f} s (test {hand_accuracy:.4f})   "
-                f"train {runner:6.2f} s (test {accuracy:.4f})   ratio {ratios[-1]:.3f}",
+                f"train {own:6.2f} s (test {own_accuracy:.4f})   ratio {ratios[-1]:.3f}",
                 flush=True,
             )
     print(f"median ratio {statistics.median(ratios):.3f}")

@@ -1,10 +1,10 @@
-"""Microseconds a step of every optimizer and regulariser on an MLP of MNIST's shape, as the table docs/speed.md.
+"""Time a step of every optimizer and regulariser on an MLP of MNIST's shape, and write the table docs/speed.md.
 
     python scripts/bench/speed.py [--samples 9] [--options optimizer=adam ...] [--output docs/speed.md]
 
-The net is 784-128-128-10 with batch norms, the batch 64. Every option is timed in turn with the naive loop, its net and
-its optimizer as most people write them: Linear, BatchNorm1d, ReLU, torch.optim.SGD(model.parameters(), lr,
-momentum=0.9); for adam torch.optim.Adam. A regulariser is timed with the momentum default and told against the same run
+The net is 784-128-128-10 with batch norms, the batch size 64. An optimizer is timed in turn with the naive loop, the
+same net and optimizer as most people write them: Linear, BatchNorm1d, ReLU, torch.optim.SGD(model.parameters(), lr,
+momentum=0.9); for adam torch.optim.Adam. A regulariser is timed with the momentum default, in turn with the same run
 without it. A sample is an epoch of 64 steps.
 """
 
@@ -25,71 +25,78 @@ from trainer.engine.run import Run
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 
-SHAPE = (1, 28, 28)
+SHAPE, STEPS, BATCH_SIZE = (1, 28, 28), 64, 64
+MLP = ("model=mlp", "norm=batch")
 NAIVE = {
     "SGD": lambda weights: torch.optim.SGD(weights, lr=0.01, momentum=0.9),
     "Adam": lambda weights: torch.optim.Adam(weights, lr=0.001),
 }
+HEADER = ["| option | us per step | relative to (us per step) |", "| --- | ---: | --- |"]
 
 
 def by_hand() -> nn.Module:
+    """Return the MLP as one writes it by hand."""
     hidden = [nn.Linear(784, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 128), nn.BatchNorm1d(128), nn.ReLU()]
     return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(128, 10))
 
 
-def row(word: str, samples: int) -> str:
-    """One line of the table: option, microseconds a step, share of the naive loop's."""
-    group, _, option = word.partition("=")
-    decision = f"{group}=[{option}]" if group == "reg" else word
-    words = ["model=mlp", "norm=batch", *([] if group == "optimizer" else ["optimizer=momentum"]), decision]
+def row(choice: str, samples: int) -> str:
+    """Time an option such as `reg=dropout`; return its line of the table."""
+    group, _, option = choice.partition("=")
+    override = f"reg=[{option}]" if group == "reg" else choice
+    overrides = [override] if group == "optimizer" else ["optimizer=momentum", override]
     try:
-        run = on_random_images(SHAPE, 64, samples + 2, 64, *words)
+        run = on_random_images(SHAPE, STEPS, samples + 2, BATCH_SIZE, *MLP, *overrides)
     except ConfigError as error:
-        return f"| {word} | | {str(error).partition('; ')[0].partition(': ')[2]} |"
-    naive = "Adam" if word == "optimizer=adam" else "SGD"
-    model = by_hand()
-    peers = {f"naive {naive}": plain_loop(run, model, NAIVE[naive](model.parameters()))}
+        return f"| {choice} | | {str(error).partition('; ')[0].partition(': ')[2]} |"
     if group == "reg":
-        plain = on_random_images(SHAPE, 64, 1, 64, "model=mlp", "norm=batch", "optimizer=momentum")
-        peers = {"the same run without it": endless(plain)}
-    (name,) = peers
-    results = race(run, peers, group=1)
-    own, peer = results["runner"][0] * 1e6, results[name][0] * 1e6
-    return f"| {word} | {own:.0f} | {results[name][1]:.2f} of {name} ({peer:.0f}) |"
+        name = "the same run without it"
+        peer = repeated(on_random_images(SHAPE, STEPS, 1, BATCH_SIZE, *MLP, "optimizer=momentum"))
+    else:
+        naive, model = "Adam" if choice == "optimizer=adam" else "SGD", by_hand()
+        name, peer = f"naive {naive}", plain_loop(run, model, NAIVE[naive](model.parameters()))
+    results = race(run, {name: peer}, group=1)
+    own, other = results["trainer"][0] * 1e6, results[name][0] * 1e6
+    return f"| {choice} | {own:.0f} | {results[name][1]:.2f} of {name} ({other:.0f}) |"
 
 
-def endless(run: Run) -> Callable[[], None]:
-    """An epoch of the runner's own loop, each time it is called."""
+def repeated(run: Run) -> Callable[[], None]:
+    """Return a function that trains the run's only epoch by trainer's loop, again at each call."""
 
     def epoch() -> None:
         run.progress.step = 0
         with tempfile.TemporaryDirectory() as folder:
-            curves = Recorder(Path(folder), run.data.task)
-            fit(run, curves, Console())
-            curves.close()
+            recorder = Recorder(Path(folder), run.data.task)
+            fit(run, recorder, Console())
+            recorder.close()
 
     return epoch
+
+
+def page(lines: list[str]) -> str:
+    """Return docs/speed.md: the method, the machine and the table."""
+    method = " ".join(__doc__.split("\n\n")[2].split())
+    threads = torch.get_num_threads()
+    machine = f"torch {torch.__version__.partition('+')[0]}, {platform.machine()}, {threads} thread{'s'[: threads > 1]}"
+    return "\n".join(["# Time of a step", "", f"Made by scripts/bench/speed.py ({machine}). {method}", "", *lines, ""])
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=9)
-    parser.add_argument("--options", nargs="*")
-    parser.add_argument("--output", type=Path)
+    parser.add_argument("--options", nargs="*", help="optimizers and regularisers to time (default: all)")
+    parser.add_argument("--output", type=Path, help="file to write the page to (default: print the table only)")
     arguments = parser.parse_args()
-    words = arguments.options or [
+    choices = arguments.options or [
         f"{group}={option}" for group in ("optimizer", "reg") for option in catalog.options(group)
     ]
-    lines = ["| option | us a step | against the naive loop (us a step) |", "| --- | ---: | --- |"]
+    lines = [*HEADER]
     print("\n".join(lines))
-    for word in words:
-        lines.append(row(word, arguments.samples))
+    for choice in choices:
+        lines.append(row(choice, arguments.samples))
         print(lines[-1], flush=True)
     if arguments.output:
-        about = f"torch {torch.__version__.partition('+')[0]}, {platform.machine()}, {torch.get_num_threads()} threads"
-        how = " ".join(__doc__.split("    python")[1].split("]")[-1].split())
-        head = f"# Cost of a step\n\nMade by scripts/bench/speed.py ({about}): {how}\n\n"
-        arguments.output.write_text(head + "\n".join(lines) + "\n")
+        arguments.output.write_text(page(lines))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""Epochs of the runner and of hand-written loops in turn within one process, so that all share the machine's noise.
+"""Time epochs of trainer and of hand-written loops alternately in one process, so that they share the machine's noise.
 
-Also the runs to time: any words on random images of any shape.
+Also builds the runs to time, from any overrides, on random images of any shape.
 """
 
 import statistics
@@ -24,51 +24,55 @@ from trainer.data.splits import Split, Splits
 from trainer.engine import build
 from trainer.engine.build import build_run
 from trainer.engine.loop import fit
-from trainer.engine.run import Progress, Run
+from trainer.engine.progress import Progress
+from trainer.engine.run import Run
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 
 
 class Turns:
-    """Sampler that lets the peers run an epoch of their own whenever the runner asks for the order of one."""
+    """Sampler that runs and times one epoch of every peer whenever the loop asks for the order of an epoch."""
 
     def __init__(self, peers: dict[str, Callable[[], None]]) -> None:
         self.peers = peers
-        self.times: dict[str, list[float]] = {name: [] for name in ("runner", *peers)}
-        self._left = None
+        self.times: dict[str, list[float]] = {name: [] for name in ("trainer", *peers)}
+        self._epoch_start = None
 
     def __call__(self, epoch: int, targets: Tensor, losses: Tensor, rng: torch.Generator) -> Tensor:
-        if self._left is not None:
-            self.times["runner"].append(time.perf_counter() - self._left)
+        if self._epoch_start is not None:
+            self.times["trainer"].append(time.perf_counter() - self._epoch_start)
         for name, peer in self.peers.items():
             start = time.perf_counter()
             peer()
             self.times[name].append(time.perf_counter() - start)
-        self._left = time.perf_counter()
+        self._epoch_start = time.perf_counter()
         return torch.randperm(len(losses), generator=rng)
 
 
-def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size: int, *words: str) -> Run:
-    """Return a run of the overrides on random bytes, so many steps an epoch, without a validation split."""
+def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size: int, *overrides: str) -> Run:
+    """Build a run on random images of `shape`, with `steps` steps an epoch and no validation split.
+
+    The overrides choose the model with its parts, optimizer, regularisers, preprocessing and averaging; everything
+    else, such as loss and schedule, keeps its default.
+    """
     random = torch.Generator().manual_seed(0)
     images = torch.randint(0, 256, (steps * batch_size, *shape), generator=random, dtype=torch.uint8)
     split = Split(images, F.one_hot(torch.randint(0, 10, (len(images),), generator=random), 10).float())
     data = Splits(train=split, val=Split(images[:0], split.targets[:0]), test=split, task="classification")
+    common = ["data.val_fraction=0", "device=cpu"]
     with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
-        cfg = compose(
-            "config", ["data.val_fraction=0", "device=cpu", *words, f"epochs={epochs}", f"batch_size={batch_size}"]
-        )
-        digits = build_run(compose("config", ["data.val_fraction=0", "device=cpu", "model=linear", f"epochs={epochs}"]))
+        cfg = compose("config", [*common, *overrides, f"epochs={epochs}", f"batch_size={batch_size}"])
+        digits = build_run(compose("config", [*common, "model=linear", f"epochs={epochs}"]))
     invocation, cpu = Invocation(), torch.device("cpu")
-    chosen = build.make_slots(cfg, data.task, invocation)
+    slots = build.make_slots(cfg, data.task, invocation)
     train, val, test = (
         Loader(part, factory(cfg, "preprocess", invocation)().fit(images), cpu)
         for part in (data.train, data.val, data.test)
     )
-    model = build.make_model(cfg, data, train, build.sample_batch(train, cfg.seed), chosen, cpu, invocation)
+    model = build.make_model(cfg, data, train, build.sample_batch(train, cfg.seed), slots, cpu, invocation)
     return replace(
         digits,
-        data=data, train=train, val=val, test=test, model=model, forward=model, slots=chosen, batch_size=batch_size,
+        data=data, train=train, val=val, test=test, model=model, forward=model, slots=slots, batch_size=batch_size,
         optimizer=build.make_optimizer(cfg, model, batch_size, invocation),
         averaging=factory(cfg, "averaging", invocation)(model),
         clock=Clock(total_steps=steps * epochs, steps_per_epoch=steps), eval_steps=steps,
@@ -77,7 +81,10 @@ def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size
 
 
 def plain_loop(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], None]:
-    """Return an epoch of a hand-written loop on the run's data: hard labels, no metric, no logging."""
+    """Return a function that trains one epoch by a hand-written loop on the run's data.
+
+    The loop has hard labels, no metric and no logging.
+    """
     images, labels = run.train.images, run.train.targets.argmax(1)
 
     def epoch() -> None:
@@ -91,23 +98,28 @@ def plain_loop(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> 
 
 
 def race(run: Run, peers: dict[str, Callable[[], None]], group: int) -> dict[str, tuple[float, float]]:
-    """Median seconds a step of each, `group` epochs a sample, and the median of the runner's ratio to it."""
+    """Time the run and its peers in turn, `group` epochs a sample; the first sample is a warm-up and is left out.
+
+    Returns for `trainer` and each peer the median seconds a step, and the median ratio of trainer's time to it.
+    """
     turns = Turns(peers)
     with tempfile.TemporaryDirectory() as folder:
-        curves = Recorder(Path(folder), run.data.task)
-        fit(replace(run, sampler=turns), curves, Console())
-        curves.close()
+        recorder = Recorder(Path(folder), run.data.task)
+        fit(replace(run, sampler=turns), recorder, Console())
+        recorder.close()
     steps = group * run.clock.steps_per_epoch
     samples = {
-        peer: [sum(times[at : at + group]) / steps for at in range(group, len(times) - group + 1, group)]
-        for peer, times in turns.times.items()
+        name: [sum(times[at : at + group]) / steps for at in range(group, len(times) - group + 1, group)]
+        for name, times in turns.times.items()
     }
     return {
-        peer: (statistics.median(times), statistics.median(a / b for a, b in zip(samples["runner"], times)))
-        for peer, times in samples.items()
+        name: (statistics.median(times), statistics.median(a / b for a, b in zip(samples["trainer"], times)))
+        for name, times in samples.items()
     }
 
 
-def tell(title: str, results: dict[str, tuple[float, float]]) -> None:
-    for peer, (seconds, ratio) in results.items():
-        print(f"{title:9s} {peer:18s} {seconds * 1e6:8.0f} us a step   runner / this = {ratio:.3f}")
+def print_results(title: str, results: dict[str, tuple[float, float]]) -> None:
+    """Print the results of `race`, one line each."""
+    for name, (seconds, ratio) in results.items():
+        compared = "" if name == "trainer" else f"   trainer / {name} = {ratio:.3f}"
+        print(f"{title:9s} {name:18s} {seconds * 1e6:8.0f} us per step{compared}")

@@ -1,4 +1,4 @@
-"""Draw how the spread of activations changes from layer to layer, for six initialisations (docs/activation_spread.png).
+"""Draw the spread of activations from layer to layer, for six initialisations (docs/activation_spread.png).
 
     python scripts/figures/activation_spread.py
 
@@ -16,7 +16,7 @@ from trainer.init.fixed_scale import LargeNormal, Normal, SmallNormal
 from trainer.init.variance_scaling import HeNormal, LecunNormal
 
 WIDTH, DEPTH, SAMPLES = 4096, 6, 16
-PAGE = Path(__file__).parents[2] / "docs" / "activation_spread.png"
+OUTPUT = Path(__file__).parents[2] / "docs" / "activation_spread.png"
 CASES = {
     "init=small_normal act=tanh: dies out": (SmallNormal(), nn.Tanh),
     "init=large_normal act=tanh: saturates": (LargeNormal(), nn.Tanh),
@@ -29,30 +29,29 @@ CASES = {
 
 @torch.no_grad()
 def activations(init, act: type[nn.Module]) -> list[torch.Tensor]:
-    """Of each hidden layer, flat."""
+    """Return the activations of each hidden layer, flattened."""
     torch.manual_seed(0)
     layers = [nn.Linear(WIDTH, WIDTH, bias=False) for _ in range(DEPTH)]
     x = torch.randn(SAMPLES, WIDTH)
     init(nn.Sequential(*layers), x, x, act)
-    seen = []
+    outputs = []
     for layer in layers:
         x = act()(layer(x))
-        seen.append(x.flatten())
-    return seen
+        outputs.append(x.flatten())
+    return outputs
 
 
 def main() -> None:
-    sheet = Figure(figsize=(13, 9), layout="constrained")
-    for axes, (title, (init, act)) in zip(sheet.subplots(6, DEPTH, sharex=True), CASES.items()):
-        for number, (panel, values) in enumerate(zip(axes, activations(init, act)), start=1):
-            panel.hist(values.clamp(-1, 2.5).numpy(), bins=70, range=(-1, 2.5), color="tab:blue")
-            panel.set_title(f"layer {number}: std {values.std():.3g}", fontsize=9)
-            panel.set_yticks([])
-        axes[0].set_ylabel(
-            title.replace(" act", "\nact").replace(": ", "\n"), rotation=0, ha="right", va="center", fontsize=10
-        )
-    PAGE.parent.mkdir(exist_ok=True)
-    sheet.savefig(PAGE, dpi=80)
+    figure = Figure(figsize=(13, 9), layout="constrained")
+    for row, (title, (init, act)) in zip(figure.subplots(6, DEPTH, sharex=True), CASES.items()):
+        for number, (axes, values) in enumerate(zip(row, activations(init, act)), start=1):
+            axes.hist(values.clamp(-1, 2.5).numpy(), bins=70, range=(-1, 2.5), color="tab:blue")
+            axes.set_title(f"layer {number}: std {values.std():.3g}", fontsize=9)
+            axes.set_yticks([])
+        label = title.replace(" act", "\nact").replace(": ", "\n")
+        row[0].set_ylabel(label, rotation=0, ha="right", va="center", fontsize=10)
+    OUTPUT.parent.mkdir(exist_ok=True)
+    figure.savefig(OUTPUT, dpi=80)
 
 
 if __name__ == "__main__":
