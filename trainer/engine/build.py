@@ -111,8 +111,9 @@ def require_task(technique: object, group: str, option: str | None, task: str, i
     known = {name: tasks_of(locate(target, group, group, LIBRARIES)) for name, target in targets.items() if target}
     fitting = [f"{group}={name}" for name, kinds in known.items() if kinds and task in kinds]
     hint = f"; try {', '.join(fitting)}" if fitting else ""
-    data = f"data={invocation.choice('data')} is {task}"
-    raise ConfigError(f"{group}={option}: is for {' or '.join(tasks)}, but {data}{hint}")
+    data = f"{invocation.describe('data')} is {task}"
+    chosen = f"{group}={option}" if option else group
+    raise ConfigError(f"{chosen}: is for {' or '.join(tasks)}, but {data}{hint}")
 
 
 def samples_per_batch(cfg: DictConfig, samples: int) -> int:
@@ -125,7 +126,7 @@ def make_clock(cfg: DictConfig, samples: int, invocation: Invocation) -> Clock:
     batch_size = samples_per_batch(cfg, samples)
     per_step = batch_size * cfg.accumulate
     if batch_size > samples:
-        data = f"the {samples} training samples of data={invocation.choice('data')}"
+        data = f"the {samples} training samples of {invocation.describe('data')}"
         raise ConfigError(f"batch_size={batch_size}: larger than {data}; try batch_size=full")
     if per_step > samples:
         what = f"{cfg.accumulate} batches of {batch_size} are more than the {samples} training samples"
@@ -201,7 +202,7 @@ def require_default_init(invocation: Invocation) -> None:
     for name in ("init", "bias"):
         default = catalog.defaults()[name]
         if invocation.choice(name) not in (None, default):
-            weights = f"the pretrained weights of model={invocation.choice('model')}"
+            weights = f"the pretrained weights of {invocation.describe('model')}"
             raise ConfigError(f"{invocation.describe(name)}: would overwrite {weights}; try {name}={default}")
 
 
@@ -220,7 +221,7 @@ def make_monitor(cfg: DictConfig, data: Splits, sched: Callable, invocation: Inv
     """Return the metric by which the best evaluation is chosen. Errors: ConfigError where the data cannot give it."""
     score = score_of(data.task)
     if cfg.monitor not in ("auto", "loss", score.name):
-        has = f"data={invocation.choice('data')} is {data.task} and has loss and {score.name}"
+        has = f"{invocation.describe('data')} is {data.task} and has loss and {score.name}"
         raise ConfigError(f"monitor={cfg.monitor}: {has}; try monitor={score.name}")
     if not len(data.val) and (cfg.reg.get("stop") or isinstance(sched, ObservesLoss)):
         uses = [f"reg={name}" for name in cfg.reg.get("stop", {})] or [invocation.describe("sched")]

@@ -48,22 +48,20 @@ def dry_run(run: Run, cfg: DictConfig, invocation: Invocation) -> None:
 
 def require_finite_outputs(run: Run, images: Tensor, targets: Tensor, invocation: Invocation) -> None:
     """Check that a fresh model's outputs are finite and have the targets' shape. Errors: ConfigError."""
-    model, choice = copy.deepcopy(run.model).eval(), invocation.choice
+    model, describe = copy.deepcopy(run.model).eval(), invocation.describe
     try:
         outputs = model(images)
     except (RuntimeError, ValueError) as error:
         shape, reason = run.data.input_shape, str(error).splitlines()[0]
-        raise ConfigError(
-            f"model={choice('model')}: cannot take data={choice('data')} of shape {shape} ({reason})"
-        ) from error
+        raise ConfigError(f"{describe('model')}: cannot take {describe('data')} of shape {shape} ({reason})") from error
     # Fresh running statistics alone may overflow: training mode decides.
     if not outputs.isfinite().all() and not model.train()(images).isfinite().all():
-        options = f"act={choice('act')} with init={choice('init')}"
+        options = f"{describe('act')} with {describe('init')}"
         hint = "try norm=batch, init=auto, act=relu"
         raise ConfigError(f"{options}: the fresh model's outputs are not finite (NaN or Inf); {hint}")
     if outputs.shape != targets.shape:
         shapes = f"{tuple(outputs.shape)} where the targets are {tuple(targets.shape)}"
-        raise ConfigError(f"model={choice('model')}: gives outputs of shape {shapes}")
+        raise ConfigError(f"{describe('model')}: gives outputs of shape {shapes}")
 
 
 def require_batches_of_two(run: Run, images: Tensor, invocation: Invocation) -> None:
@@ -77,5 +75,5 @@ def require_batches_of_two(run: Run, images: Tensor, invocation: Invocation) -> 
         every = run.batch_size == 1
         which = "every batch" if every else f"the last batch of an epoch ({len(run.train)} samples)"
         hint = "try batch_size=2" if every else f"try batch_size={run.batch_size + 1}, drop_last=true"
-        needs = f"norm={invocation.choice('norm')} needs two or more"
+        needs = f"{invocation.describe('norm')} needs two or more"
         raise ConfigError(f"batch_size={run.batch_size}: {which} holds one sample, and {needs}; {hint}") from None

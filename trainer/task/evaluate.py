@@ -71,7 +71,7 @@ def evaluate_run(directory: Path, cfg: DictConfig, invocation: Invocation, conso
         fused = f"{count} batch norms fused into the layers before them"
         console.print(fused if count else "norm.fuse: no batch norm directly follows a layer")
     which = f"{'best' if (folder / 'best').is_file() else 'last'} weights"
-    views = [f"tta={invocation.choice('tta')}"] if "tta" in invocation.typed_keys else []
+    views = [invocation.describe("tta")] if "tta" in invocation.typed_keys else []
     console.print(f"{printable(directory)} ({', '.join([which, *views])})")
     scores = {name: run.evaluate(model, split, run.tta) for name, split in splits_of(run) if len(split)}
     console.print(table("split", scores))
@@ -90,7 +90,7 @@ def merged(directory: Path, cfg: DictConfig, invocation: Invocation) -> DictConf
     """
     saved = OmegaConf.create(reader.read_config(directory, "runs"))
     if "data" in invocation.typed_keys and cfg.data._target_ != saved.data._target_:
-        option = f"data={invocation.choice('data')}"
+        option = invocation.describe("data")
         raise ConfigError(f"{option}: the run in {printable(directory)} was trained on other data; leave {option} out")
     typed = {key for key in invocation.typed_keys if keys.counts_in_evaluation(key)}
     typed = {"tta" if key.startswith("tta.") else key for key in typed}
