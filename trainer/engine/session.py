@@ -9,9 +9,8 @@ import torch
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from trainer.base import device as machine
 from trainer.base.clock import Clock
-from trainer.base.device import out_of_memory
+from trainer.base.device import describe, out_of_memory
 from trainer.base.errors import ConfigError, Diverged, Interrupted, MachineError, UserError
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
@@ -90,7 +89,7 @@ class Session:
         summary = {
             "status": Status.FAILED,
             "seed": self.cfg.seed,
-            "device": machine.describe(self.run.device),
+            "device": describe(self.run.device),
             "versions": rundir.versions(),
         }
         error = None
