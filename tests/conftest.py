@@ -1,10 +1,13 @@
-"""Fixtures of several files of tests: the command line in a process of its own, configurations composed in this one."""
+"""Fixtures shared by the tests: `train` in this process, configurations and runs; and the order of the files."""
 
+import functools
+import io
+import itertools
 import os
 import shutil
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = (
@@ -17,20 +20,48 @@ from omegaconf import DictConfig
 
 from trainer.config import catalog
 
+LONGEST = [  # longest first: a long file that starts last leaves the other worker idle
+    "test_search.py",
+    "test_run.py",
+    "test_recovery.py",
+    "test_sweep.py",
+    "test_crossing.py",
+    "test_launchers.py",
+    "test_resume.py",
+    "test_kill.py",
+    "test_faults.py",
+    "test_model_kits.py",
+    "test_compare.py",
+    "test_model_torchvision.py",
+    "test_wheel.py",
+]
+NUMBERS = itertools.count()
 SMALL = ("model=mlp", "model.hidden=[8]", "epochs=2", "batch_size=500", "threads=1", "device=cpu")
+
+
+def pytest_configure(config):
+    """Let xdist keep the order of the files; its own is by the number of tests, with the longest ones last."""
+    config.option.loadscopereorder = False
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items):
+    """Put the longest files first, and leave the order within the others."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(autouse=True)
 def caches(tmp_path_factory, monkeypatch):
-    """The user's cache folder, empty."""
-    folder = tmp_path_factory.mktemp("caches")
+    """Return a folder of the test's own, which nobody has made yet, set as the user's cache."""
+    folder = tmp_path_factory.getbasetemp() / "caches" / str(next(NUMBERS))  # mktemp would list all others each time
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
     return folder / "trainer"
 
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """Make a module of techniques of one's own, new in each test: its name, from its source."""
+    """Return a function that writes a module from its source, new in each test, and returns its name."""
 
     def made(source: str) -> str:
         name = f"mine_{abs(hash((tmp_path, source)))}"
@@ -62,27 +93,8 @@ def root(tmp_path, pictures):
 
 
 @pytest.fixture
-def train(tmp_path):
-    """Run `python -m trainer ...` in an empty folder; returns the finished process with `folder` set."""
-
-    def run(*arguments: str, **environment: str) -> subprocess.CompletedProcess:
-        done = subprocess.run(
-            [sys.executable, "-m", "trainer", *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-            env={**os.environ, **environment},
-        )
-        done.folder = tmp_path
-        return done
-
-    return run
-
-
-@pytest.fixture
 def small_disk(tmp_path):
-    """A file system of 1 MB of its own, where the tests may mount one."""
+    """Mount a file system of 1 MB; skip the test without the permission."""
     place = tmp_path / "disk"
     place.mkdir()
     try:
@@ -90,25 +102,26 @@ def small_disk(tmp_path):
             ["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=99", "tmpfs", str(place)], check=True, capture_output=True
         )
     except (OSError, subprocess.CalledProcessError):
-        pytest.skip("whoever runs the tests may not mount a file system")
+        pytest.skip("mounting a file system needs a permission")
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
 
 
 @pytest.fixture(scope="session")
 def composed():
-    """The configuration that the words give."""
+    """Return a function that composes the configuration of overrides: each time a copy of its own."""
 
-    def configuration(*overrides: str) -> DictConfig:
+    @functools.cache
+    def compose_once(*overrides: str) -> DictConfig:
         with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
             return compose("config", list(overrides))
 
-    return configuration
+    return lambda *overrides: compose_once(*overrides).copy()
 
 
 @pytest.fixture
 def fitted(composed, tmp_path):
-    """Build a run from words, change parts of it, train it; returns the run and its curves."""
+    """Return a function that builds a run from overrides, replaces parts and trains it: the run and its recorder."""
     from dataclasses import replace
 
     from trainer.engine.build import build_run
@@ -155,7 +168,7 @@ def run_in_process(tmp_path, monkeypatch, capsys):
 
 @contextmanager
 def files_of_at_most(size):
-    """The system itself takes no byte behind this one, and says EFBIG; Python ignores the signal that comes with it."""
+    """Limit the size of a file: a write beyond it fails with EFBIG, as Python ignores SIGXFSZ."""
     import resource
 
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -167,7 +180,7 @@ def files_of_at_most(size):
 
 
 def fill(disk):
-    """Take all the room there is, and all there is for further names; whoever removes the folder gives it back."""
+    """Use up the space and the inodes of a disk; removing the returned folder frees both."""
     ballast = disk / "ballast"
     ballast.mkdir()
     with (ballast / "big").open("wb", buffering=0) as file, pytest.raises(OSError, match="No space left"):
@@ -180,31 +193,41 @@ def fill(disk):
 
 
 def only_run(folder: Path) -> Path:
-    """The one run directory below `outputs`."""
+    """Return the only run directory under `outputs`."""
     (found,) = (folder / "outputs").glob("*/*/summary.json")
     return found.parent
 
 
-@pytest.fixture(scope="session")
-def honest(tmp_path_factory):
-    """A finished run of SMALL, to copy and not to change."""
+def command(folder, *words):
+    """Call `train` in this process, in a folder: exit code, standard output, standard error."""
     from trainer.cli import main
 
-    folder = tmp_path_factory.mktemp("honest")
-    before = sys.argv, os.getcwd()
+    before, out, err, code = (sys.argv, os.getcwd()), io.StringIO(), io.StringIO(), 0
     os.chdir(folder)
-    sys.argv = ["train", *SMALL]
+    sys.argv = ["train", *words]
     try:
-        main.main()
+        with redirect_stdout(out), redirect_stderr(err):
+            main.main()
+    except SystemExit as end:
+        code = end.code or 0
     finally:
         sys.argv = before[0]
         os.chdir(before[1])
+    return code, out.getvalue(), err.getvalue()
+
+
+@pytest.fixture(scope="session")
+def honest(tmp_path_factory):
+    """Finished run of SMALL, shared by the session: copy it, do not change it."""
+    folder = tmp_path_factory.mktemp("honest")
+    code, _, errors = command(folder, *SMALL)
+    assert code == 0, errors
     return only_run(folder)
 
 
 @pytest.fixture
 def unfinished(honest, tmp_path):
-    """A copy of that run in the test's folder, as if it had never come to say how it ended."""
+    """Copy of that run without its summary, as a killed run leaves it."""
     shutil.copytree(honest, tmp_path / "run")
     (tmp_path / "run" / "summary.json").unlink()
     return tmp_path / "run"

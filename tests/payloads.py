@@ -14,7 +14,7 @@ TOUCH = "open('marker','w').close()"
 
 
 def refused(result, folder, code, *said):
-    """With its exit code, in words and not in a traceback, and without a marker or a run."""
+    """Assert a refusal: the exit code, a message instead of a traceback, no marker and no run."""
     exit_code, _, errors = result
     assert not (folder / "marker").exists(), "the payload ran"
     assert exit_code == code, errors
@@ -78,7 +78,7 @@ def plant(folder):
 
 
 def arranged(monkeypatch, folder):
-    """What payloads look for lies where they would find it."""
+    """Plant the files in the working directory and put it on the import path."""
     plant(folder)
     monkeypatch.chdir(folder)
     monkeypatch.syspath_prepend(folder)
@@ -118,7 +118,7 @@ HYDRA = [
 
 
 class Reduced:
-    """What a pickle says to call when it is read."""
+    """Object whose pickle calls a function when it is loaded."""
 
     def __init__(self, function, *arguments):
         self.call = function, arguments
@@ -134,7 +134,7 @@ def saved(state, **how):
 
 
 def put(path, payload):
-    """With the digest that belongs to it, as an attacker would."""
+    """Write a file and the digest that matches it, as an attacker would."""
     path.write_bytes(payload)
     checkpoint.digest_path(path).write_text(sha256(payload).hexdigest() + "\n")
 

@@ -13,6 +13,7 @@ START = np.array([1.0, -2.0, 0.5])
 TARGET = np.array([0.0, 1.0, -1.0])
 CURVATURE = np.array([1.0, 0.3, 4.0])
 STEPS = 5
+LR, M = 0.05, 0.9  # of the base of a wrapper
 GRADIENTS = np.random.default_rng(0).normal(size=(STEPS, 3))
 
 
@@ -41,6 +42,16 @@ def settings(option: str) -> DictConfig:
 def make(option, params, **changes):
     """Return the optimizer of an option, with some settings changed."""
     return instantiate(OmegaConf.merge(settings(option), changes), _partial_=True, _convert_="all")(params)
+
+
+def momentum(params, lr=LR):
+    return torch.optim.SGD(params, lr=lr, momentum=M)
+
+
+def heavy_ball(w, v, g):
+    """Return weights and velocity after a step of `momentum`."""
+    v = M * v + g
+    return w - LR * v, v
 
 
 def parameter(array) -> torch.Tensor:

@@ -180,8 +180,8 @@ def test_the_core_has_its_files():
 @pytest.mark.parametrize("path", [path for path in CORE if path not in MAY_NAME_TECHNIQUES], ids=str)
 def test_no_core_file_names_a_technique(path):
     groups = ("optimizer", "reg", "aug", "sched", "averaging", "init", "norm", "loss", "sampler", "warmup", "pool")
-    options = {option.stem for group in groups for option in (CONF / group).glob("*.yaml")}
-    keys = {key for group in groups for file in (CONF / group).glob("*.yaml") for key in keys_of(file)}
+    files = [file for group in groups for file in (CONF / group).glob("*.yaml")]
+    options, keys = {file.stem for file in files}, set().union(*map(keys_of, files))
     nodes = ast.walk(tree(path))
     strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert not strings & (options - PLAIN)
@@ -189,6 +189,7 @@ def test_no_core_file_names_a_technique(path):
     assert {text.rpartition(".")[2] for text in dotted} & keys <= {"lr", "fuse", "layer"}, dotted
 
 
+@cache
 def keys_of(file: Path) -> set[str]:
     content = yaml.safe_load(file.read_text()) or {}
     found, nodes = set(), [content]

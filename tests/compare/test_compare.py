@@ -760,7 +760,7 @@ def test_of_two_options_that_say_the_same_the_one_that_was_chosen_is_named(compo
         (["experiment=own", "preprocess=center"], "center"),
     ):
         assert dict(options_of(config, overrides))["preprocess"] == option
-    config = OmegaConf.to_container(composed())  # what a recipe would bring does not stand there
+    config = OmegaConf.to_container(composed())  # the recipe's option is not in this configuration
     assert dict(options_of(config, ["experiment=own"]))["preprocess"] == "channel_standardize"
 
 

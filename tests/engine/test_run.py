@@ -2,17 +2,17 @@
 
 import json
 import math
+import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
+import processes
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import only_run
+from conftest import command, only_run
 from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -30,17 +30,11 @@ def summary(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """One run of two words, shared by the tests that only look at it."""
+    """Directory of a finished run, and what it printed; shared, not to be changed."""
     folder = tmp_path_factory.mktemp("run")
-    done = subprocess.run(
-        [sys.executable, "-m", "trainer", "optimizer=adam", "sched=cosine", "epochs=4", "log_every=10"],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr
-    return only_run(folder), done
+    code, printed, errors = command(folder, "optimizer=adam", "sched=cosine", "epochs=4", "log_every=10")
+    assert code == 0, errors
+    return only_run(folder), printed
 
 
 def test_the_directory_holds_what_the_design_lists(finished):
@@ -139,8 +133,8 @@ def test_the_hparams_row_holds_every_decision_in_the_runs_own_file(finished):
 
 
 def test_the_console_says_what_was_chosen_and_where_to_look(finished):
-    run, done = finished
-    said = " ".join(done.stdout.split())
+    run, printed = finished
+    said = " ".join(printed.split())
     assert "* optimizer adam lr=0.001" in said and "preprocess channel_standardize" in said
     assert (
         "epoch 4/4 train loss" in said
@@ -155,15 +149,15 @@ def test_the_console_says_what_was_chosen_and_where_to_look(finished):
     ]
     for line in decays:
         log = log.replace(line, "")
-    assert log.split() == done.stdout.split()
+    assert log.split() == printed.split()
 
 
-def test_evaluate_gives_a_finished_runs_scores_again(finished, train):
+def test_evaluate_gives_a_finished_runs_scores_again(finished, run_in_process):
     run, _ = finished
-    done = train("task=evaluate", f"runs=[{run}]")
-    assert done.returncode == 0, done.stderr
+    code, shown, errors = run_in_process("task=evaluate", f"runs=[{run}]")
+    assert code == 0, errors
     told = json.loads((run / "summary.json").read_text())
-    assert f"test {told['test']['loss']:.4f} {told['test']['accuracy']:.4f}" in " ".join(done.stdout.split())
+    assert f"test {told['test']['loss']:.4f} {told['test']['accuracy']:.4f}" in " ".join(shown.split())
 
 
 def test_a_run_that_has_learnt_nothing_has_a_note(run_in_process, composed, tmp_path):
@@ -282,7 +276,7 @@ def test_the_defaults_reach_97_percent_on_digits(run_in_process, tmp_path):
 
 
 def test_a_sweep_runs_every_job_and_a_failing_one_does_not_stop_it(run_in_process, tmp_path):
-    code, _, errors = run_in_process("-m", *SHORT, "optimizer.lr=0.01,1e30,0.02")
+    code, _, errors = run_in_process("-m", "model=mlp", "epochs=1", "optimizer.lr=0.01,1e30,0.02")
     assert code == 5 and "train: 1 of 3 jobs failed, the first with: diverged: the loss" in errors.splitlines()[-1]
     jobs = {
         path.parent.name: json.loads(path.read_text())["status"]
@@ -347,20 +341,15 @@ def test_the_test_split_is_evaluated_with_the_best_weights_not_the_last(package,
 @pytest.mark.parametrize("words", [["epochs=100000"], ["-m", "epochs=100000,100001"]])
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_in_order_and_the_sweep_it_belongs_to(number, code, words, tmp_path):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "trainer", "model=mlp", *words],
-        cwd=tmp_path,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    process = processes.begin(tmp_path, "model=mlp", *words, errors=tmp_path / "errors")
     while not any('"val"' in rows.read_text() for rows in tmp_path.rglob("metrics.jsonl")):
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.05)
     asked = time.monotonic()
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == code and "interrupted" in errors and "Traceback" not in errors, errors
+    os.kill(process.pid, number)
+    process.join(60)
+    errors = (tmp_path / "errors").read_text()
+    assert process.exitcode == code and "interrupted" in errors and "Traceback" not in errors, errors
     assert time.monotonic() - asked < 10
     (told,) = (tmp_path / "outputs").rglob("summary.json")
     assert json.loads(told.read_text())["status"] == "interrupted"

@@ -5,6 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from objectives import START, A, B, quartic, quartic_gradient
 from omegaconf import OmegaConf
 from stepping import closure_of, make, parameter
 from torch.testing import assert_close
@@ -13,25 +14,6 @@ from trainer.config.catalog import file
 from trainer.optimizer.bfgs import Bfgs
 
 EXACT = {"rtol": 1e-9, "atol": 1e-10}  # both sides in float64
-DRAWS = np.random.default_rng(0)
-ROOT = DRAWS.normal(size=(5, 5))
-A, B = ROOT @ ROOT.T + np.eye(5), DRAWS.normal(size=5)
-
-
-def quadratic(w):
-    return w @ torch.from_numpy(A) @ w / 2 - torch.from_numpy(B) @ w
-
-
-def quartic(w):
-    """Add a term whose Hessian differs from point to point."""
-    return quadratic(w) + w.pow(4).sum() / 4
-
-
-def quartic_gradient(w):
-    return A @ w - B + w**3
-
-
-START = np.array([1.0, -1.0, 2.0, 0.5, -2.0])
 
 
 def wolfe(f, df, w, d, t, most=25):

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from stepping import START, gradient, make, parameter, reloaded, stepper
+from stepping import LR, START, gradient, heavy_ball, make, momentum, parameter, reloaded, stepper
 from torch import nn
 from torch.testing import assert_close
 
@@ -15,16 +15,6 @@ from trainer.optimizer.ranger import Ranger
 from trainer.optimizer.sam import Sam
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # both sides in float64, weights near 1
-LR, M = 0.05, 0.9
-
-
-def momentum(params, lr=LR):
-    return torch.optim.SGD(params, lr=lr, momentum=M)
-
-
-def heavy_ball(w, v, g):
-    v = M * v + g
-    return w - LR * v, v
 
 
 @pytest.mark.parametrize(("k", "alpha"), [(5, 0.5), (3, 0.8), (1, 0.25)])

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from objectives import START, A, B, quadratic, quartic, quartic_gradient
 from stepping import closure_of, parameter
 from torch import nn
 from torch.testing import assert_close
@@ -13,26 +14,7 @@ from trainer.optimizer.bfgs import Bfgs
 from trainer.optimizer.newton import Newton
 
 EXACT = {"rtol": 1e-9, "atol": 1e-10}  # both sides in float64
-DRAWS = np.random.default_rng(0)
-ROOT = DRAWS.normal(size=(5, 5))
-A, B = ROOT @ ROOT.T + np.eye(5), DRAWS.normal(size=5)
 SOLUTION = np.linalg.solve(A, B)
-
-
-def quadratic(w):
-    return w @ torch.from_numpy(A) @ w / 2 - torch.from_numpy(B) @ w
-
-
-def quartic(w):
-    """Add a term whose Hessian differs from point to point."""
-    return quadratic(w) + w.pow(4).sum() / 4
-
-
-def quartic_gradient(w):
-    return A @ w - B + w**3
-
-
-START = np.array([1.0, -1.0, 2.0, 0.5, -2.0])
 
 
 def test_newton_finds_the_minimum_of_a_quadratic_in_one_step():
@@ -54,7 +36,8 @@ def test_five_steps_of_newton_over_two_groups_are_the_formula():
 
 def test_newton_of_a_dense_layer_is_reweighted_least_squares():
     """Logistic regression: H = X^T diag(p (1 - p)) X / n, the gradient X^T (p - t) / n."""
-    x, t = DRAWS.normal(size=(20, 3)), DRAWS.integers(0, 2, size=20).astype(float)
+    draws = np.random.default_rng(1)
+    x, t = draws.normal(size=(20, 3)), draws.integers(0, 2, size=20).astype(float)
     layer = nn.Linear(3, 1, dtype=torch.float64)
     theta, full = np.zeros(4), np.hstack([x, np.ones((20, 1))])
     nn.init.zeros_(layer.weight)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from stepping import START, gradient, parameter, stepper
+from stepping import START, gradient, heavy_ball, momentum, parameter, stepper
 from torch.testing import assert_close
 
 from trainer.optimizer.lookahead import Lookahead
@@ -11,16 +11,6 @@ from trainer.optimizer.newton import Newton
 from trainer.optimizer.sam import Sam
 
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # both sides in float64, weights near 1
-LR, M = 0.05, 0.9
-
-
-def momentum(params, lr=LR):
-    return torch.optim.SGD(params, lr=lr, momentum=M)
-
-
-def heavy_ball(w, v, g):
-    v = M * v + g
-    return w - LR * v, v
 
 
 def sam(ws, vs, rho):

@@ -69,7 +69,7 @@ def test_a_file_without_its_digest_is_incomplete(tmp_path):
 
 
 def test_a_pointer_moves_after_its_file(tmp_path):
-    """Where a file of 4 kB is refused and a pointer of 9 bytes is not, the pointers stay with the last complete one."""
+    """Keep both pointers on the last complete checkpoint where a file of 4 kB is refused and one of 9 bytes is not."""
     kept = Checkpoints(tmp_path)
     kept.save(state(10), best=True)
     with files_of_at_most(1000), pytest.raises(OSError):

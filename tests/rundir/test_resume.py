@@ -1,24 +1,19 @@
 """Resuming: a run that was stopped anywhere ends with the same weights, bit for bit."""
 
-import io
 import json
 import os
 import shutil
-import signal
-import subprocess
-import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
+import processes
 import pytest
 import torch
-from conftest import only_run
+from conftest import command, only_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer.base.errors import ConfigError, DataError
-from trainer.cli import main
 from trainer.engine import summary
 from trainer.engine.build import build_run
 from trainer.engine.loop import fit
@@ -31,7 +26,8 @@ from trainer.rundir.recorder import Recorder
 
 SMALL = ("model=mlp", "model.hidden=[16]", "threads=1", "epochs=3", "batch_size=100", "log_every=5")
 EVERYTHING = (
-    "model=resnet20", "norm=batch", "reg=[dropout,stochastic_depth,label_smoothing,grad_noise,weight_decay]",
+    "model=wide_resnet", "model.depth=10", "model.widen=1", "norm=batch",
+    "reg=[dropout,stochastic_depth,label_smoothing,grad_noise,weight_decay]",
     "aug=[crop,flip,mixup]", "averaging=ema", "sched=cosine", "warmup=linear", "accumulate=2", "sampler=hard_examples",
     "precision=bf16", "optimizer=adam", "threads=1", "epochs=2", "batch_size=20", "log_every=3",
     "data.test_fraction=0.85",  # fewer samples: 6 steps
@@ -109,33 +105,17 @@ def test_other_data_is_refused(composed, tmp_path):
         train(build_run(composed(*SMALL, "data.split_seed=1")), tmp_path, state=state)
 
 
-def command(folder, *words):
-    """Call `train` in this process, in a folder: exit code, standard output, standard error."""
-    before, out, err, code = (sys.argv, os.getcwd()), io.StringIO(), io.StringIO(), 0
-    os.chdir(folder)
-    sys.argv = ["train", *words]
-    try:
-        with redirect_stdout(out), redirect_stderr(err):
-            main.main()
-    except SystemExit as end:
-        code = end.code
-    finally:
-        sys.argv = before[0]
-        os.chdir(before[1])
-    return code, out.getvalue(), err.getvalue()
-
-
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory):
     """The directories of a run that was killed in the middle, and of the same run, undisturbed."""
     folder = tmp_path_factory.mktemp("killed")
     words = [*SMALL[:3], "epochs=20", "save_every=10st", "log_every=4"]
     assert command(folder, *words, "output=undisturbed")[0] == 0
-    process = subprocess.Popen([sys.executable, "-m", "trainer", *words], cwd=folder, stdout=subprocess.DEVNULL)
-    while len(list(folder.glob("outputs/*/*/checkpoints/step-*.sha256"))) < 2 and process.poll() is None:
+    process = processes.begin(folder, *words)
+    while len(list(folder.glob("outputs/*/*/checkpoints/step-*.sha256"))) < 2 and process.is_alive():
         time.sleep(0.01)  # waits for a state of the disk, not for time to pass
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    process.kill()
+    process.join()
     (run,) = folder.glob("outputs/*/*")
     (undisturbed,) = folder.glob("undisturbed/*/*")
     assert not (run / "summary.json").exists()

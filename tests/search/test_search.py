@@ -157,7 +157,7 @@ def test_a_finished_search_runs_nothing_and_stays_with_its_overrides(searched, r
 
 
 def validated(folder: Path, epoch: int) -> int:
-    """How many runs of a sweep have validated after so many epochs."""
+    """Return the number of runs of a sweep that have validated after `epoch` epochs."""
     return sum(f'"epoch": {epoch}.0, "split": "val"' in rows.read_text() for rows in folder.glob("*/metrics.jsonl"))
 
 

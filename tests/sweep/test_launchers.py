@@ -3,18 +3,16 @@
 import csv
 import os
 import signal
-import subprocess
-import sys
 import time
 from importlib.util import find_spec
 
+import processes
 import pytest
 from filelock import FileLock
 from sweeping import SHORT, results, sweep_in
 
 from trainer.sweep import launch
 
-TRAIN = (sys.executable, "-m", "trainer", "-m")
 SLOW = ("save_every=3st", "epochs=6", "optimizer=sgd,adam", "seed=0,1")
 
 
@@ -54,10 +52,9 @@ def validations(folder):
 
 def begin(folder, *overrides, until):
     """Begin a sweep in a process of its own, and wait until so many of its jobs have validated."""
-    command = [*TRAIN, *overrides, "hydra.sweep.dir=s"]
-    process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = processes.begin(folder, "-m", *overrides, "hydra.sweep.dir=s")
     while validations(folder / "s") < until:
-        assert process.poll() is None
+        assert process.is_alive()
         time.sleep(0.01)
     return process
 
@@ -68,10 +65,11 @@ def test_a_sweep_killed_and_then_interrupted_ends_as_an_undisturbed_one(tmp_path
     undisturbed, _, _ = sweep_in(tmp_path_factory.mktemp("undisturbed"), *typed)
     killed = begin(tmp_path, *typed, until=1)
     killed.kill()
-    killed.wait()
+    killed.join()
     interrupted = begin(tmp_path, *typed, until=3)
-    interrupted.send_signal(signal.SIGINT)
-    code = interrupted.wait(timeout=60)
+    os.kill(interrupted.pid, signal.SIGINT)
+    interrupted.join(60)
+    code = interrupted.exitcode
     stopped = (tmp_path / "s" / launch.STOP).exists()
     assert (code, stopped) == (130, True) or code == 0  # too late to interrupt anything
     code, _, errors = run_in_process("-m", *typed, "hydra.sweep.dir=s")
@@ -87,7 +85,7 @@ def test_processes_of_joblib_end_with_a_sweep_that_is_killed(tmp_path):
     typed = [*(text for text in SHORT if not text.startswith("epochs=")), "epochs=100000", "seed=0,1"]
     process = begin(tmp_path, *typed, "hydra/launcher=joblib", until=2)  # both train
     process.kill()
-    process.wait()
+    process.join()
     for seed in (0, 1):
         lock = FileLock(tmp_path / "s" / f"seed-{seed}" / ".lock")
         with lock.acquire(timeout=60):  # the process releases it when it ends
