@@ -102,7 +102,7 @@ class LayerFactory:
     def _with_norm_and_act(
         self, weight_layer: Callable[[int, bool], nn.Module], outputs: int, act: nn.Module
     ) -> list[nn.Module]:
-        """Make a weight layer wide enough for its activation, with a bias unless a norm behind it adds a shift."""
+        """Make a weight layer wide enough for its activation, with a bias unless a norm follows it."""
         width = outputs * pieces_of(act)
         if self.norm_follows_act and not isinstance(act, nn.Identity):
             return [weight_layer(width, True), act, self.norm(outputs)]

@@ -14,11 +14,12 @@ A technique has a hook by defining the method or attribute; nothing registers it
     optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
     pool        () -> module                                    of the module: draws_in_evaluation
     preprocess  fit(images) -> apply(images)                    of what fit returns: invert
-    reg         one for each slot: Slots in engine/run.py       tasks; of the slot batch: begin; loss: add_gradient;
-                                                                weights: before; stop: verdict;
+    reg         one for each slot: Slots in engine/run.py       tasks; of the slot batch: begin, matrices with mode;
+                                                                loss: add_gradient; weights: before; stop: verdict;
                                                                 layer (no tasks): on_maps, drops_in_training
     sampler     (epoch, targets, losses, rng) -> indices (N,)   uses_losses, tasks
     sched       (now) -> multiplier of the learning rate        observe, state_dict
+    task        execute(cfg, invocation) -> score or None
     tta         (model, images) -> outputs
     warmup      (sched) -> sched
 """

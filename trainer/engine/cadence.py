@@ -13,7 +13,7 @@ class Cadence:
         self.run = run
         self._last_save = time.monotonic()
 
-    def start(self, step: int) -> Clock:
+    def set_learning_rate(self, step: int) -> Clock:
         """Set the learning rate of a step, and return its time."""
         multiplier = self.run.sched(self.run.clock.at(step))
         for group in self.run.optimizer.param_groups:

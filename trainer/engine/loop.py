@@ -1,9 +1,9 @@
 """Training. BEGIN HERE: `Update` is the path of a batch, `fit` the life of a run around it.
 
 Before: engine/order.py takes samples in the sampler's order, and data/loader.py makes preprocessed batches of them.
-Beside: engine/cadence.py (when to log, validate, save), loss_watch.py (non-finite losses), validation.py (scores).
-Around: engine/session.py calls `fit`; where a run diverged it rolls back to a checkpoint (on_nan=rollback) or ends it.
-Steps with a non-finite loss or gradient are left out here (on_nan=skip).
+Beside: engine/cadence.py (the learning rate; when to log, validate, save), loss_watch.py, validation.py (scores).
+Non-finite losses: loss_watch.py finds them, at the next log, validation or save, and ends `fit` as diverged; then
+engine/session.py, which calls `fit`, rolls back (on_nan=rollback) or ends the run. on_nan=skip leaves steps out here.
 Hooks of techniques: base/protocols.py. The objects of a run: engine/run.py, made by engine/build.py.
 """
 
@@ -153,7 +153,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
             status = Status.STOPPED if stop else status
             save(done, weights if best else None, best)
         while progress.step < end and status is Status.FINISHED:
-            now = cadence.start(progress.step)
+            now = cadence.set_learning_rate(progress.step)
             log, validate = cadence.log(now), cadence.validate(now)
             indices, batch = next(upcoming)
             with signals.interrupt_immediately(when=now.step == first):  # it may compile for minutes; nothing is lost

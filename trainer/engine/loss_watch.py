@@ -1,4 +1,4 @@
-"""Watch for non-finite losses. engine/session.py decides what follows."""
+"""Watch for non-finite losses, and for too many skipped steps in a row: then a run has diverged (engine/session.py)."""
 
 import torch
 from torch import Tensor

@@ -35,7 +35,7 @@ class Slots:
         gradient: each (model, now) -> None, edits `.grad` after the backward pass, in every evaluation of the
             closure (SAM has two a step, L-BFGS many).
         weights: each (model, now) -> None, edits the weights after the optimizer's step.
-        stop: each (history) -> whether to stop, after every validation.
+        stop: each (history) -> whether to stop, after every validation. task=train adds the pruning rule of a search.
     """
 
     layer: Sequence[Callable] = ()

@@ -1,4 +1,7 @@
-"""Launchers of sweeps: a row for each `hydra/launcher=NAME`. No torch here."""
+"""Launchers that a sweep may use: a row for each `hydra/launcher=NAME`. No torch here.
+
+The launchers themselves are plugins of Hydra's. A new one is a row here and an extra in pyproject.toml.
+"""
 
 from dataclasses import dataclass
 from importlib.util import find_spec
