@@ -4,10 +4,11 @@ import io
 
 import numpy as np
 import torch
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.config.catalog import file
+from trainer.config.instantiate import instantiate
+from trainer.config.targets import LIBRARIES
 
 START = np.array([1.0, -2.0, 0.5])
 TARGET = np.array([0.0, 1.0, -1.0])
@@ -35,13 +36,14 @@ def settings(option: str) -> DictConfig:
     for default in node.pop("defaults", ()):
         if default != "_self_":
             ((group, base),) = default.items()
-            node[group.partition("@")[2]] = {**settings(base), "_partial_": True}
+            node[group.partition("@")[2]] = settings(base)
     return node
 
 
 def make(option, params, **changes):
     """Return the optimizer of an option, with some settings changed."""
-    return instantiate(OmegaConf.merge(settings(option), changes), _partial_=True, _convert_="all")(params)
+    merged = OmegaConf.to_container(OmegaConf.merge(settings(option), changes))
+    return instantiate(merged, "optimizer", "optimizer", LIBRARIES)(params)
 
 
 def momentum(params, lr=LR):

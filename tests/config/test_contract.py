@@ -5,6 +5,7 @@ import inspect
 import pytest
 import torch
 import yaml
+from omegaconf import OmegaConf
 
 from trainer.config import catalog, targets
 from trainer.engine import build
@@ -142,7 +143,14 @@ def test_an_option_trains_for_a_few_steps(group, option, composed, tmp_path):
         "mc_dropout": ["model=mlp", "reg=dropout"],
     }
     model = needs.get(option, [] if group == "model" or data != "digits" else ["model=cnn", "model.channels=[8]"])
-    run = build_run(composed(f"data={data}", *model, choice, "batch_size=64", "epochs=1"))
+    base, path = (f"data={data}", *model, "batch_size=64", "epochs=1"), catalog.file(group, option)
+    content = yaml.safe_load(path.read_text())
+    if "defaults" in content or not catalog.is_self_contained(path):
+        cfg = composed(*base, choice)
+    else:  # as composed: the option's file in its group's place
+        cfg = composed(*base)
+        OmegaConf.update(cfg, group, content, merge=False, force_add=True)
+    run = build_run(cfg)
     before = [weight.clone() for weight in run.model.parameters()]
     curves = Recorder(tmp_path, run.data.task)
     fit(run, curves, Console(), until=3)

@@ -3,8 +3,12 @@
 import sys
 
 import pytest
+import torch
+from omegaconf import OmegaConf
 
 from trainer.base.errors import ConfigError
+from trainer.config.hydra_context import Invocation
+from trainer.config.instantiate import factory
 from trainer.config.targets import LIBRARIES, locate
 
 FILES = {
@@ -60,3 +64,18 @@ def test_a_class_of_a_module_that_nobody_has_imported_is_found(package):
 def test_the_message_names_the_module_at_fault(package, target, message):
     with pytest.raises(ConfigError, match=rf"^sched\._target_={target}: {message}"):
         find(target)
+
+
+def test_only_the_target_begins_with_an_underscore():
+    cfg = OmegaConf.create({"sched": {"_target_": "trainer.sched.decay.Constant", "_args_": [1]}})
+    with pytest.raises(ConfigError, match=r"^sched\._args_: no key of a technique; only _target_ begins with an under"):
+        factory(cfg, "sched", Invocation())
+
+
+def test_a_technique_gets_what_it_holds_as_a_partial_call_of_the_class_that_was_checked():
+    nested = {"_target_": "torch.optim.SGD", "lr": 0.5}
+    cfg = OmegaConf.create(
+        {"optimizer": {"_target_": "trainer.optimizer.sam.Sam", "base": nested, "rho": "${rho}"}, "rho": 0.1}
+    )
+    optimizer = factory(cfg, "optimizer", Invocation())([torch.nn.Parameter(torch.ones(1))])
+    assert type(optimizer.base) is torch.optim.SGD and optimizer.rho == 0.1 and optimizer.param_groups[0]["lr"] == 0.5

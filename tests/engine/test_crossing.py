@@ -23,9 +23,9 @@ THIN = {  # fields that make a model small: the assertions do not depend on its 
     "mlp": {"hidden": [32, 32, 32]},
     "resnet18": {"blocks": [1, 1]},
     "thin_deep": {"channels": [8] * 17, "hidden": 32},
-    "torchvision": {"name": "shufflenet_v2_x0_5", "act": "kit", "norm": "kit"},
-    "vgg11": {"hidden": [32, 32]},
-    "vgg16": {"hidden": [32, 32]},
+    "torchvision": {"name": "resnet18", "act": "kit", "norm": "kit"},
+    "vgg11": {"channels": [8] * 5, "hidden": [32, 32]},
+    "vgg16": {"channels": [8] * 5, "hidden": [32, 32]},
     "wide_resnet": {"depth": 10, "widen": 1},
     "wide_shallow": {"channels": [8, 8, 16], "hidden": 32},
 }
@@ -119,8 +119,8 @@ def cross(composed):
         for group, option in zip(GROUPS, row):
             cfg[group] = yaml.safe_load(catalog.file(group, option).read_text())
         cfg.model.update(THIN.get(row[3], {}))
-        if row[1] == "data_dependent" and row[3] in ("alexnet", "vgg11", "vgg16"):
-            cfg.init.rounds = 2  # of 10 equal ones, in models of millions of weights
+        if row[1] == "data_dependent" and row[3] == "alexnet":
+            cfg.init.rounds = 2  # of 10 equal ones, in a model of millions of weights
         if row[2] == "group":
             cfg.norm.groups = 2  # thin layers have few channels for a group
         return build_run(cfg)

@@ -56,8 +56,8 @@ def wide_resnet():
     return total + 2 * 256 + dense(256, 10)
 
 
-def vgg(*stages):
-    widths = [3, *(width for width, count in zip((64, 128, 256, 512, 512), stages) for _ in range(count))]
+def vgg(*stages, channels=(64, 128, 256, 512, 512)):
+    widths = [3, *(width for width, count in zip(channels, stages) for _ in range(count))]
     return sum(conv(3, *pair, norm=False) for pair in zip(widths, widths[1:]))
 
 
@@ -87,6 +87,8 @@ COUNTS = [
     ("vgg11", BIG, LARGE, 1000, {}, vgg(1, 1, 2, 2, 2) + dense(512 * 49, 4096, 4096, 1000), 132_863_336),
     ("vgg16", BIG, LARGE, 1000, {}, torchvisions("vgg16"), 138_357_544),
     ("vgg16", {}, CIFAR, 10, {}, vgg(2, 2, 3, 3, 3) + dense(512, 512, 512, 10), None),
+    ("vgg11", {"channels": [4, 6, 8, 10, 12]}, CIFAR, 10, {},
+     vgg(1, 1, 2, 2, 2, channels=(4, 6, 8, 10, 12)) + dense(12, 512, 512, 10), None),
     ("resnet20", {}, CIFAR, 10, {"norm": Batch()}, cifar_resnet(3), 269_722),  # 0.27 million, table 6 of the paper
     ("resnet56", {}, CIFAR, 10, {"norm": Batch()}, cifar_resnet(9), 853_018),  # 0.85 million
     ("resnet18", {}, LARGE, 1000, {"norm": Batch()}, torchvisions("resnet18"), 11_689_512),
@@ -142,6 +144,8 @@ def test_dropout_follows_hidden_dense_layers_is_in_wide_blocks_or_precedes_the_h
         ("lenet", {"hidden": [0, 4]}, "hidden must be >= 1, got 0"),
         ("alexnet", {"hidden": [0]}, "hidden must be >= 1, got 0"),
         ("vgg11", {"hidden": [0]}, "hidden must be >= 1, got 0"),
+        ("vgg11", {"channels": [8, 8]}, "channels must be a list of 5 whole numbers, got 2"),
+        ("vgg11", {"channels": [8, 8, 0, 8, 8]}, "channels must be >= 1, got 0"),
         ("vgg11", {"depth": 12}, "depth must be one of 11, 13, 16, 19, got 12; try 11"),
         ("resnet20", {"depth": 21}, r"depth must be 6n \+ 2, n >= 1, got 21; try 20"),
         ("resnet20", {"depth": 2}, r"depth must be 6n \+ 2, n >= 1, got 2; try 8"),

@@ -216,9 +216,9 @@ def skip(optimizer, net) -> None:
 CHANGED = [  # settings with a state of their own, and wrappers around bases that watch the model or evaluate elsewhere
     ("momentum", {"anneal": 2}),
     ("kfac", {"update_every": 2, "invert_every": 3}),
-    ("lookahead", {"base": {**settings("kfac"), "_partial_": True}}),
-    ("lookahead", {"base": {**settings("schedule_free"), "_partial_": True}}),
-    ("sam", {"base": {**settings("kfac"), "_partial_": True}}),
+    ("lookahead", {"base": settings("kfac")}),
+    ("lookahead", {"base": settings("schedule_free")}),
+    ("sam", {"base": settings("kfac")}),
 ]
 
 

@@ -1,9 +1,9 @@
 """Objects from nodes of the configuration: the only file that makes them. No torch here."""
 
+import functools
 import inspect
 from collections.abc import Callable
 
-from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import ConfigError
@@ -29,15 +29,12 @@ def factory(cfg: DictConfig, path: str, invocation: Invocation) -> Callable:
     for place, inner in nested(node, path):
         locate(inner._target_, place, path, libraries)
     known = locate(node._target_, path, path, libraries)
-    node = OmegaConf.create(OmegaConf.to_container(node, resolve=True))
-    for _, inner in nested(node, path):
-        inner["_partial_"] = True  # a technique makes what it wraps itself
     fields = inspect.signature(known).parameters
     for key in node:
         if not key.startswith("_") and key not in fields:
             listed = ", ".join(fields) or "none"
             raise ConfigError(f"{path}.{key}: {known.__name__} has no field {key}; its fields: {listed}")
-    partial = instantiate(node, _partial_=True, _convert_="all")
+    partial = instantiate(OmegaConf.to_container(node, resolve=True), path, path, libraries)
 
     def make(*arguments: object, **keywords: object) -> object:
         try:
@@ -46,3 +43,23 @@ def factory(cfg: DictConfig, path: str, invocation: Invocation) -> Callable:
             raise ConfigError(f"{invocation.describe(path)}: {error}") from error
 
     return make
+
+
+def instantiate(value: object, place: str, group: str, libraries: tuple[str, ...]) -> object:
+    """Return a plain value in which every node with a `_target_` is a partial call of its class.
+
+    A technique calls those that it holds itself. Errors: ConfigError for a class that the group does not allow, and for
+    another key with an underscore.
+    """
+    if isinstance(value, list):
+        return [instantiate(item, f"{place}.{index}", group, libraries) for index, item in enumerate(value)]
+    if not isinstance(value, dict):
+        return value
+    fields = {
+        key: instantiate(child, f"{place}.{key}", group, libraries) for key, child in value.items() if key != "_target_"
+    }
+    if "_target_" not in value:
+        return fields
+    if special := [key for key in fields if key.startswith("_")]:
+        raise ConfigError(f"{place}.{special[0]}: no key of a technique; only _target_ begins with an underscore")
+    return functools.partial(locate(value["_target_"], place, group, libraries), **fields)

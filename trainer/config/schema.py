@@ -23,6 +23,7 @@ from functools import cache, cached_property
 from pathlib import Path
 
 import yaml
+from yaml.constructor import SafeConstructor
 
 from trainer.base.checks import satisfies
 from trainer.base.clock import parse_length
@@ -268,7 +269,7 @@ def _keys(path: Path, group: str, written: int) -> dict[str, Key]:
                 walk(value, f"{path}.")
             elif name.value != "_target_":
                 comment = lines[value.end_mark.line][value.end_mark.column :].partition("#")[2].strip()
-                found[path] = Key(path, yaml.safe_load(yaml.serialize(value)), comment)
+                found[path] = Key(path, SafeConstructor().construct_document(value), comment)
 
     root = yaml.compose(source)
     if root is not None:
