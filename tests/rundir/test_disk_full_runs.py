@@ -105,6 +105,16 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_older_ones_and_is_kept_until_
     assert kept.best_weights(device)["w"][0] == 2 and all(map(is_complete, kept.folder.glob("*.pt")))
 
 
+def test_best_weights_of_an_abandoned_branch_that_were_never_written_are_forgotten(tmp_path):
+    kept, device = Checkpoints(tmp_path), torch.device("cpu")
+    kept.save({"step": 1, "weights": {"w": torch.full((1000,), 1.0)}}, True)
+    with files_of_at_most(3000), pytest.raises(OSError, match="too large"):
+        kept.save({"step": 2, "weights": {"w": torch.full((1000,), 2.0)}}, True)
+    assert kept.best_weights(device)["w"][0] == 2
+    kept.rewind(1, 1, discard=True)
+    assert kept.best_weights(device)["w"][0] == 1
+
+
 def test_a_checkpoint_whose_digest_cannot_be_written_takes_no_space(tmp_path):
     kept = Checkpoints(tmp_path)
     (kept.folder / "step-1.pt.sha256").mkdir(parents=True)
