@@ -20,14 +20,14 @@ FILES = {
 
 
 @pytest.fixture
-def package(tmp_path, monkeypatch):
+def homemade(tmp_path, monkeypatch):
     """A package of the user's, beside a module that is not there."""
     folder = tmp_path / "homemade"
     folder.mkdir()
     for name, source in FILES.items():
         (folder / name).write_text(source)
     monkeypatch.syspath_prepend(tmp_path)
-    yield "homemade"
+    yield
     for name in [name for name in sys.modules if name.partition(".")[0] == "homemade"]:
         del sys.modules[name]
 
@@ -36,7 +36,7 @@ def find(target):
     return locate(target, "sched", "sched", (*LIBRARIES, "homemade", "surely_not_installed"))
 
 
-def test_a_class_of_a_module_that_nobody_has_imported_is_found(package):
+def test_a_class_of_a_module_that_nobody_has_imported_is_found(homemade):
     assert find("homemade.good.Sched").__name__ == "Sched"
 
 
@@ -61,7 +61,7 @@ def test_a_class_of_a_module_that_nobody_has_imported_is_found(package):
         ),
     ],
 )
-def test_the_message_names_the_module_at_fault(package, target, message):
+def test_the_message_names_the_module_at_fault(homemade, target, message):
     with pytest.raises(ConfigError, match=rf"^sched\._target_={target}: {message}"):
         find(target)
 

@@ -119,8 +119,6 @@ def cross(composed):
         for group, option in zip(GROUPS, row):
             cfg[group] = yaml.safe_load(catalog.file(group, option).read_text())
         cfg.model.update(THIN.get(row[3], {}))
-        if row[1] == "data_dependent" and row[3] == "alexnet":
-            cfg.init.rounds = 2  # of 10 equal ones, in a model of millions of weights
         if row[2] == "group":
             cfg.norm.groups = 2  # thin layers have few channels for a group
         return build_run(cfg)

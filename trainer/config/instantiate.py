@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import ConfigError
 from trainer.config.hydra_context import Invocation
-from trainer.config.targets import LIBRARIES, locate, nested
+from trainer.config.targets import LIBRARIES, locate, require_fixed_values
 
 
 def make_task(cfg: DictConfig, invocation: Invocation) -> object:
@@ -25,16 +25,13 @@ def factory(cfg: DictConfig, path: str, invocation: Invocation) -> Callable:
     node = OmegaConf.select(cfg, path)
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise ConfigError(f"{path}: no _target_ in it; it must name a class")
-    libraries = (*LIBRARIES, *invocation.allow)
-    for place, inner in nested(node, path):
-        locate(inner._target_, place, path, libraries)
-    known = locate(node._target_, path, path, libraries)
-    fields = inspect.signature(known).parameters
-    for key in node:
-        if not key.startswith("_") and key not in fields:
+    require_fixed_values(node, path)
+    partial = instantiate(OmegaConf.to_container(node, resolve=True), path, path, (*LIBRARIES, *invocation.allow))
+    fields = inspect.signature(partial.func).parameters
+    for key in partial.keywords:
+        if key not in fields:
             listed = ", ".join(fields) or "none"
-            raise ConfigError(f"{path}.{key}: {known.__name__} has no field {key}; its fields: {listed}")
-    partial = instantiate(OmegaConf.to_container(node, resolve=True), path, path, libraries)
+            raise ConfigError(f"{path}.{key}: {partial.func.__name__} has no field {key}; its fields: {listed}")
 
     def make(*arguments: object, **keywords: object) -> object:
         try:
@@ -60,6 +57,7 @@ def instantiate(value: object, place: str, group: str, libraries: tuple[str, ...
     }
     if "_target_" not in value:
         return fields
+    known = locate(value["_target_"], place, group, libraries)
     if special := [key for key in fields if key.startswith("_")]:
         raise ConfigError(f"{place}.{special[0]}: no key of a technique; only _target_ begins with an underscore")
-    return functools.partial(locate(value["_target_"], place, group, libraries), **fields)
+    return functools.partial(known, **fields)

@@ -1,9 +1,8 @@
 """Classes that `_target_` may name: of the kind its group allows, from trainer, torch or the libraries we chose."""
 
-from collections.abc import Iterator
 from importlib import import_module
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import printable
@@ -21,10 +20,10 @@ FROM = {
 IMPORTED = ("trainer.", *(place for places in FROM.values() for place in places))
 
 
-def nested(here: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
-    """Yield every nested node that has a `_target_`, with its path, in mappings and lists.
+def require_fixed_values(here: DictConfig | ListConfig, path: str) -> None:
+    """Refuse values of a node, at any depth, that may change between readings: a function, a reference in a reference.
 
-    Errors: ConfigError for a value that may change between readings: a function, a reference in a reference.
+    Errors: ConfigError.
     """
     for key in here if isinstance(here, DictConfig) else range(len(here)):
         untrusted.require_no_functions(str(unresolved(here, key)), f"{path}.{key}")
@@ -32,9 +31,7 @@ def nested(here: DictConfig, path: str) -> Iterator[tuple[str, DictConfig]]:
         if isinstance(child, str) and "${" in child:
             raise ConfigError(f"{path}.{key}: holds a reference inside a reference; write the value itself")
         if OmegaConf.is_config(child):
-            if isinstance(child, DictConfig) and "_target_" in child:
-                yield f"{path}.{key}", child
-            yield from nested(child, f"{path}.{key}")
+            require_fixed_values(child, f"{path}.{key}")
 
 
 def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> type:
@@ -62,11 +59,10 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
         if not hasattr(found, part) and (parts[0] not in LIBRARIES or f"{dotted}.".startswith(IMPORTED)):
             try:
                 import_module(dotted)
-            except ModuleNotFoundError as error:
-                if not f"{dotted}.".startswith(f"{error.name}."):
-                    raise cannot_be_imported(where, dotted, error) from error
             except ImportError as error:
-                raise cannot_be_imported(where, dotted, error) from error
+                absent = isinstance(error, ModuleNotFoundError) and f"{dotted}.".startswith(f"{error.name}.")
+                if not absent:
+                    raise cannot_be_imported(where, dotted, error) from error
         found = getattr(found, part, None)
     if not isinstance(found, type):
         raise ConfigError(f"{where}: no class of that name")
@@ -83,10 +79,12 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
 
 def cannot_be_imported(where: str, module: str, error: ImportError) -> ConfigError:
     """Return the error for a package or a module of one that cannot be imported, or that imports one that cannot."""
-    hint = "install it, or put its folder on PYTHONPATH"
-    missing = error.name if isinstance(error, ModuleNotFoundError) else None
-    if missing != module:
-        hint = f"install {missing}" if missing else "fix the error in it"
+    if not isinstance(error, ModuleNotFoundError):
+        hint = "fix the error in it"
+    elif error.name == module:
+        hint = "install it, or put its folder on PYTHONPATH"
+    else:
+        hint = f"install {error.name}"
     return ConfigError(f"{where}: {module} cannot be imported ({printable(error)}); {hint}")
 
 

@@ -56,15 +56,15 @@ def make_image_grid(cfg: DictConfig, data: Splits, invocation: Invocation) -> Im
     transforms = [*augmentations, *make_slots(cfg, data.task, invocation).batch]
     if not transforms:
         return samples_only(images, targets, data, apply)
-    clock = make_clock(cfg, len(train), invocation)
+    timed = [transform for transform in transforms if isinstance(transform, UsesClock)]
+    fused, clock = fuse_warps(transforms), make_clock(cfg, len(train), invocation)
     columns = [(images, targets)]
     for view in range(VIEWS):
         rng.manual_seed(derive(cfg.seed, "preview", view))
         changed = images, targets
-        for transform in transforms:
-            if isinstance(transform, UsesClock):
-                transform.begin(clock.at(view * clock.steps_per_epoch))
-        for transform in fuse_warps(transforms):
+        for transform in timed:
+            transform.begin(clock.at(view * clock.steps_per_epoch))
+        for transform in fused:
             changed = transform(*changed, rng)
         columns.append(changed)
     shown = min(SAMPLES, len(images))

@@ -111,9 +111,11 @@ def halved(cfg: DictConfig, run: Run) -> DictConfig:
 def does_not_fit(run: Run) -> MachineError:
     """Return the error of a batch that does not fit into memory."""
     memory = f"does not fit into the memory of {run.device} ({peak(run.device)})"
-    half = f"batch_size={run.batch_size // 2} accumulate={2 * run.accumulate}"
-    smaller = f"{half} (the same steps), or on_oom=halve (does this by itself)"
-    hint = f"try {smaller if run.batch_size > 1 else 'a smaller model, precision=bf16'}"
+    if run.batch_size == 1:
+        hint = "try a smaller model, precision=bf16"
+    else:
+        half = f"batch_size={run.batch_size // 2} accumulate={2 * run.accumulate}"
+        hint = f"try {half} (the same steps), or on_oom=halve (does this by itself)"
     return MachineError(f"batch_size={run.batch_size}: {memory}; {hint}")
 
 
