@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from trainer.base.errors import ConfigError
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
-from trainer.config.targets import LIBRARIES, locate
+from trainer.config.targets import LIBRARIES, locate, require_fixed_values
 
 FILES = {
     "__init__.py": "",
@@ -79,3 +79,15 @@ def test_a_technique_gets_what_it_holds_as_a_partial_call_of_the_class_that_was_
     )
     optimizer = factory(cfg, "optimizer", Invocation())([torch.nn.Parameter(torch.ones(1))])
     assert type(optimizer.base) is torch.optim.SGD and optimizer.rho == 0.1 and optimizer.param_groups[0]["lr"] == 0.5
+
+
+@pytest.mark.parametrize("value", ["${oc.env:SECRET}", "${other}"])
+@pytest.mark.parametrize(
+    "nest",
+    [lambda value: value, lambda value: {"b": {"c": value}}, lambda value: [1, [value]], lambda value: [{"c": value}]],
+)
+def test_a_value_that_may_change_is_refused_at_any_depth(nest, value):
+    cfg = OmegaConf.create({"sched": {"a": nest(value)}, "other": "\\${third}", "third": 1})
+    with pytest.raises(ConfigError, match=r"^sched\.a"):
+        require_fixed_values(cfg.sched, "sched")
+    require_fixed_values(OmegaConf.create({"sched": {"a": nest("${third}")}, "third": 1}).sched, "sched")

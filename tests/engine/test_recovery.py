@@ -9,6 +9,8 @@ import torch
 from conftest import only_run
 
 from trainer.base.device import out_of_memory
+from trainer.base.errors import MachineError
+from trainer.engine import recovery
 from trainer.engine.build import build_run
 from trainer.engine.state import capture, restore
 from trainer.rundir import checkpoint
@@ -321,6 +323,15 @@ def test_a_batch_that_does_not_fit_is_explained(mine, tmp_path):
         line.startswith("train: batch_size=1200: does not fit into the memory of cpu (peak ")
         and "batch_size=600 accumulate=2 (the same steps), or on_oom=halve" in line
     )
+
+
+def test_a_batch_of_one_sample_is_not_halved(composed):
+    cfg = composed("data=iris", "model=linear", "batch_size=1")
+    run = build_run(cfg)
+    one_line = r"^batch_size=1: does not fit into the memory of cpu \(peak .+\); try a smaller model, precision=bf16$"
+    assert re.search(one_line, str(recovery.does_not_fit(run)))
+    with pytest.raises(MachineError, match=one_line):
+        recovery.halved(cfg, run)
 
 
 def test_halved_batches_give_the_same_steps(mine, run_in_process, tmp_path):
