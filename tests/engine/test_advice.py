@@ -23,6 +23,12 @@ SAID = [
     ("act=tanh init=he_uniform", "try init=xavier_uniform, init=auto"),
     ("reg=[l2,weight_decay]", "reg=l2 and reg=weight_decay: both shrink"),
     ("reg=l2 optimizer=adamw", "reg=l2 and optimizer.weight_decay=0.01: both shrink"),
+    (
+        "optimizer=sam optimizer.base=lion reg=weight_decay",
+        "reg=weight_decay and optimizer.base.weight_decay=0.1: both shrink",
+    ),
+    ("optimizer=ftrl optimizer.l2_strength=0.1 reg=l2", "reg=l2 and optimizer.l2_strength=0.1: both shrink"),
+    ("optimizer=sam optimizer.base=schedule_free sched=cosine", "optimizer.base=schedule_free with sched=cosine"),
     ("reg=l1 reg.loss.l1.strength=0.1", "reg.loss.l1.strength=0.1: against a mean loss"),
     ("reg=alpha_dropout model=mlp", "reg=alpha_dropout with act=relu"),
     ("act=selu", "act=selu with init=default"),
@@ -42,7 +48,8 @@ UNSAID = [
     "", "optimizer=lbfgs batch_size=full model=linear", "optimizer=adam reg=[l2,dropout] model=mlp",
     "act=selu init=lecun_normal reg=alpha_dropout model=mlp",
     "act=linear", "act=maxout norm=group pool=fractional", "model=resnet20 norm=rms act=prelu",
-    "act=tanh init=xavier_normal norm=batch", "optimizer=adamw", "reg=spatial_dropout", "optimizer.lr=0.5",
+    "act=tanh init=xavier_normal norm=batch", "optimizer=adamw",
+    "reg=l2 reg.loss.l2.strength=0 optimizer=adamw", "reg=spatial_dropout", "optimizer.lr=0.5",
     "tta=flip aug=[flip]", "data=iris preprocess=whiten_pca", "model=mlp preprocess=pca",
 ]  # fmt: skip
 

@@ -17,7 +17,7 @@ from trainer.base.errors import ConfigError, DataError
 from trainer.engine import summary
 from trainer.engine.build import build_run
 from trainer.engine.loop import fit
-from trainer.engine.state import capture, restore
+from trainer.engine.state import capture, restore, restore_optimizer
 from trainer.rundir import checkpoint, resume
 from trainer.rundir.checkpoint import Checkpoints, weights_digest
 from trainer.rundir.console import Console
@@ -235,3 +235,22 @@ def test_a_resumed_run_takes_no_other_optimizer_and_no_smaller_length(run_in_pro
         code, _, errors = run_in_process(f"resume={unfinished}", *words)
         assert code == 2 and message in errors, errors
         assert (unfinished / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "rates"),
+    [
+        (("optimizer=adam",), "optimizer.lr", [0.5, 0.5]),
+        (("optimizer=lookahead", "optimizer@optimizer.base=adam"), "optimizer.base.lr", [0.5, 0.5]),
+        (("optimizer=muon",), "optimizer.adamw_lr", [0.02, 0.5, 0.5]),  # matrices, the last matrix, biases
+        (("optimizer=sam", "optimizer@optimizer.base=muon"), "optimizer.base.adamw_lr", [0.02, 0.5, 0.5]),
+        (("optimizer=adam",), "optimizer.eps", [1e-3, 1e-3]),
+    ],
+)
+def test_a_changed_learning_rate_reaches_every_group_whatever_its_key(words, key, rates, composed):
+    words = ("model=mlp", "model.hidden=[4]", *words)
+    before = build_run(composed(*words))
+    state = {"model": before.model.state_dict(), "optimizer": before.optimizer.state_dict()}
+    run = build_run(composed(*words, f"{key}=0.5"))
+    restore_optimizer(run, state, {key})
+    assert [group["base_lr"] for group in run.optimizer.param_groups] == rates

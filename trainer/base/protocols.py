@@ -90,8 +90,8 @@ class AnalyticPenalty(Protocol):
 class PreStepEdit(Protocol):
     """An edit of the `weights` slot that looks at the model before the optimizer's step as well as after it."""
 
-    def before(self, model: nn.Module, now: Clock) -> None:
-        """Take the model and the time, before the step."""
+    def before(self, model: nn.Module, optimizer: torch.optim.Optimizer, now: Clock) -> None:
+        """Take the model, the optimizer with the step's learning rates, and the time, before the step."""
 
 
 @runtime_checkable

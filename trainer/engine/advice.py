@@ -6,7 +6,7 @@ The only file of the machinery that names techniques: advice is about them.
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from trainer.base.errors import ConfigError
@@ -29,6 +29,8 @@ RANDOM = (
 BOUNDED = ("sigmoid", "hard_sigmoid", "tanh", "softsign")
 SELU_INITS = ("lecun_normal", "lecun_uniform", "auto", "lsuv", "data_dependent")
 MIRRORING = ("flip", "ten_crop")
+SHRINKING_REGS = ("l2", "elastic_net", "weight_decay")
+SHRINKING_KEYS = ("weight_decay", "l2_strength")  # of optimizers
 MUCH_FASTER = 20  # times the usual learning rate
 STRONG_PENALTY = 0.1
 SMALL_BATCH = 8  # samples, for statistics of a batch
@@ -43,6 +45,11 @@ class Setup:
     run: Run
     invocation: Invocation
     chosen: Mapping
+
+    @property
+    def optimizers(self) -> dict[str, str]:
+        """Return the options of the optimizer and of those that it wraps, by their keys."""
+        return {key: option for key, option in self.chosen.items() if key.partition(".")[0] == "optimizer"}
 
     def has_layer(self, group: str, *arguments: object) -> bool:
         """Return whether the model holds a layer of the type that a group's option makes; True where unknown."""
@@ -78,8 +85,7 @@ def curvature_of_noise(setup: Setup) -> Iterator[str]:
 
 
 def high_learning_rate(setup: Setup) -> Iterator[str]:
-    for path in ("optimizer", *(key for key in setup.chosen if key.startswith("optimizer."))):
-        option = setup.chosen[path]
+    for path, option in setup.optimizers.items():
         known = schema.keys(catalog.file("optimizer", option), path)
         usual = known[f"{path}.lr"].default if f"{path}.lr" in known else None
         lr = setup.run.optimizer.param_groups[0]["base_lr"]
@@ -98,9 +104,11 @@ def strong_penalty(setup: Setup) -> Iterator[str]:
 
 
 def decay_twice(setup: Setup) -> Iterator[str]:
-    shrinking = [f"reg={name}" for name in ("l2", "elastic_net", "weight_decay") if name in setup.chosen["reg"]]
-    if setup.cfg.optimizer.get("weight_decay"):
-        shrinking.append(f"optimizer.weight_decay={as_typed(setup.cfg.optimizer.weight_decay)}")
+    decays = {**setup.cfg.reg.get("loss", {}), **setup.cfg.reg.get("weights", {})}
+    shrinking = [f"reg={name}" for name in SHRINKING_REGS if name in decays and decays[name].strength]
+    for key in (f"{path}.{name}" for path in setup.optimizers for name in SHRINKING_KEYS):
+        if strength := OmegaConf.select(setup.cfg, key):
+            shrinking.append(f"{key}={as_typed(strength)}")
     if len(shrinking) > 1:
         yield f"{' and '.join(shrinking)}: both shrink the weights; try only one of them"
 
@@ -133,9 +141,10 @@ def unused(setup: Setup) -> Iterator[str]:
 
 
 def own_schedule(setup: Setup) -> Iterator[str]:
-    if setup.chosen["optimizer"] == "schedule_free" and setup.chosen["sched"] != "constant":
+    found = next((f"{path}={name}" for path, name in setup.optimizers.items() if name == "schedule_free"), None)
+    if found and setup.chosen["sched"] != "constant":
         reason = "its average takes the place of a schedule"
-        yield f"optimizer=schedule_free with sched={setup.chosen['sched']}: {reason}; try sched=constant"
+        yield f"{found} with sched={setup.chosen['sched']}: {reason}; try sched=constant"
 
 
 def unseen_views(setup: Setup) -> Iterator[str]:

@@ -208,7 +208,7 @@ def require_default_init(invocation: Invocation) -> None:
 
 def make_optimizer(cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation) -> torch.optim.Optimizer:
     """Make the optimizer over parameters that decay and others, at the learning rate for `samples` a step."""
-    optimizer = factory(cfg, "optimizer", invocation)(parameter_groups(model, cfg.optimizer))
+    optimizer = factory(cfg, "optimizer", invocation)(parameter_groups(model))
     if isinstance(optimizer, WatchesModel):
         optimizer.watch(model)
     scale = samples / cfg.base_batch if cfg.scale_lr == "linear" else 1.0

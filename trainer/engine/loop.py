@@ -99,11 +99,11 @@ class Update:
         if log:
             self.recorder.before_step(self.weights)
         for edit in self.pre_step_edits:
-            edit.before(model, now)
+            edit.before(model, run.optimizer, now)
         if not self._step(closure):
             return None, []
         for edit in slots.weights:
-            edit(model, now)
+            edit(model, run.optimizer, now)
         run.averaging.update(model, now)
         if not evaluations:
             raise ConfigError(f"optimizer: {type(run.optimizer).__name__}.step(closure) must call the closure")

@@ -34,7 +34,7 @@ class Slots:
         loss: each (model, images, outputs, targets) -> penalty, a scalar that is added to the loss.
         gradient: each (model, now) -> None, edits `.grad` after the backward pass, in every evaluation of the
             closure (SAM has two a step, L-BFGS many).
-        weights: each (model, now) -> None, edits the weights after the optimizer's step.
+        weights: each (model, optimizer, now) -> None, edits the weights after the optimizer's step.
         stop: each (history) -> whether to stop, after every validation. task=train adds the pruning rule of a search.
     """
 

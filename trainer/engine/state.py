@@ -1,5 +1,6 @@
 """Training state: capture it for a checkpoint, and restore it into a freshly built run."""
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -13,7 +14,8 @@ from trainer.engine.run import Run
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.recorder import Recorder
 
-RATE_KEYS = {"optimizer.lr", "scale_lr", "base_batch"}  # a change of one of them changes the base learning rate
+# A change of one of these keys changes the base learning rates: optimizer.lr, optimizer.base.adamw_lr, ...
+RATE_KEY = re.compile(r"optimizer\.(.*[._])?lr|scale_lr|base_batch")
 
 
 def capture(run: Run, recorder: Recorder, now: Clock, weights: Mapping[str, Tensor] | None) -> dict:
@@ -98,7 +100,7 @@ def restore_optimizer(run: Run, state: Mapping, changed: set[str]) -> None:
     run.model.load_state_dict(state["model"])
     run.optimizer.load_state_dict(state["optimizer"])
     names = {key.rpartition(".")[2] for key in changed if key.startswith("optimizer.")}
-    names |= {"base_lr"} if changed & RATE_KEYS else set()
+    names |= {"base_lr"} if any(map(RATE_KEY.fullmatch, changed)) else set()
     for group, new in zip(run.optimizer.param_groups, wanted):
         group.update({name: new[name] for name in names if name in new})
 

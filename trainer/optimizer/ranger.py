@@ -6,15 +6,15 @@ import torch
 from torch import Tensor
 
 from trainer.base.checks import require
-from trainer.optimizer.base import Closure, Wrapper, evaluate_closure, parameters_of
+from trainer.optimizer.base import Closure, Wrapper, evaluate_closure, matrices
 from trainer.optimizer.lookahead import Lookahead
 
 
 class Ranger(Wrapper):
     """Ranger: Lookahead around RAdam, on centralised gradients (Wright, 2019; centralisation: Yong et al., 2020).
 
-    The gradient of each weight of 2 or more dimensions is centralised, g = g - mean(g), the mean being that over the
-    inputs of a unit.
+    The gradient of each matrix and kernel is centralised, g = g - mean(g), the mean being that over the inputs of a
+    unit.
 
     Args:
         params: weights, or groups of them.
@@ -53,8 +53,8 @@ class Ranger(Wrapper):
     def step(self, closure: Closure) -> Tensor:
         def centralized() -> Tensor:
             loss = evaluate_closure(closure)
-            for weight in parameters_of(self):
-                if weight.grad is not None and weight.dim() > 1:
+            for weight in matrices(self.param_groups):
+                if weight.grad is not None:
                     weight.grad.sub_(weight.grad.mean(tuple(range(1, weight.dim())), keepdim=True))
             return loss
 
