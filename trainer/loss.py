@@ -3,9 +3,11 @@
 Targets are floats, for classes one-hot or soft. The loop averages the losses of a batch, so that the learning rate does
 not depend on the batch's size; lectures that sum them over the batch have a gradient B times as large. Each criterion
 documents whether it sums or averages the K outputs. Outputs are float32 even where the forward pass is in bf16. `tasks`
-names the kinds of data that a criterion is for.
+names the kinds of data that a criterion is for. `average` makes one prediction of outputs (V, B, K) on V views of a
+sample, and `constant` gives the outputs (K,) whose constant prediction of the targets (N, K) has the smallest loss.
 """
 
+import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -30,6 +32,14 @@ class CrossEntropy:
         # F.cross_entropy(reduction="none") gives the same, 10 us slower.
         return (outputs.log_softmax(1) * -targets).sum(1)
 
+    def average(self, outputs: Tensor) -> Tensor:
+        """Return log of the mean of softmax(o), so that its softmax is the mean probability."""
+        return outputs.log_softmax(2).logsumexp(0) - math.log(len(outputs))
+
+    def constant(self, targets: Tensor) -> Tensor:
+        """Return log p_k, p_k the frequency of class k, at least that of half a sample: the loss is the entropy."""
+        return targets.mean(0).clamp_min(0.5 / len(targets)).log()
+
 
 @dataclass(frozen=True, kw_only=True)
 class BinaryCrossEntropy:
@@ -43,6 +53,15 @@ class BinaryCrossEntropy:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").sum(1)
+
+    def average(self, outputs: Tensor) -> Tensor:
+        """Return the logit of the mean of s(o), each output's mean probability."""
+        return F.logsigmoid(outputs).logsumexp(0) - F.logsigmoid(-outputs).logsumexp(0)
+
+    def constant(self, targets: Tensor) -> Tensor:
+        """Return log(p_k / (1 - p_k)), p_k the frequency of ones; p and 1 - p are at least that of half a sample."""
+        floor = 0.5 / len(targets)
+        return targets.mean(0).clamp(floor, 1 - floor).logit()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,6 +85,14 @@ class MeanSquaredError:
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         squares = (outputs - targets).square()
         return squares.sum(1) if self.reduction == "sum" else squares.mean(1)
+
+    def average(self, outputs: Tensor) -> Tensor:
+        """Return the mean of the outputs."""
+        return outputs.mean(0)
+
+    def constant(self, targets: Tensor) -> Tensor:
+        """Return the mean of the targets: the loss is their variance."""
+        return targets.mean(0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,3 +121,41 @@ class Hinge:
         gaps = F.relu(outputs.unsqueeze(1) - outputs.unsqueeze(2) + self.margin)  # [b, y, j]
         against = gaps.sum(2) - self.margin  # j = y always adds the margin
         return torch.einsum("by,by->b", targets, against)
+
+    def average(self, outputs: Tensor) -> Tensor:
+        """Return the mean of the outputs."""
+        return outputs.mean(0)
+
+    def constant(self, targets: Tensor) -> Tensor:
+        """Return the majority's side of the margin for one output, else a whole number of margins for each class."""
+        frequencies = targets.mean(0)
+        if len(frequencies) == 1:
+            return self.margin * (2 * frequencies - 1).sign()
+        return self.margin * hinge_levels(frequencies)
+
+
+def hinge_levels(frequencies: Tensor) -> Tensor:
+    """Return the outputs (K,) >= 0, in margins, of the constant prediction with the smallest hinge loss.
+
+    The minimum of sum_y p_y sum_{j != y} max(0, o_j - o_y + 1) is a linear program of differences, so that whole
+    numbers solve it: classes sorted by frequency, in groups of one level each. A group of the places a to b - 1 costs
+    its frequency times b - 1, for the classes that are not below its own; a step from level to level costs a (the
+    classes above) times the frequency of those below.
+    """
+    ordered, places = frequencies.double().sort(descending=True)
+    below = 1 - torch.cat([ordered.new_zeros(1), ordered.cumsum(0)])  # frequency of the classes from a place on
+    count = len(ordered)
+    costs, starts = ordered.new_full((count + 1,), math.inf), [0] * (count + 1)
+    costs[0] = 0.0
+    firsts = torch.arange(count)
+    for end in range(1, count + 1):  # the cheapest groups of the first `end` classes
+        first = firsts[:end]
+        group = (below[:end] - below[end]) * (end - 1)
+        total = costs[:end] + first * below[:end] + group
+        starts[end] = int(total.argmin())
+        costs[end] = total[starts[end]]
+    levels, end, level = torch.zeros_like(ordered), count, 0
+    while end:
+        levels[starts[end] : end] = level
+        end, level = starts[end], level + 1
+    return torch.empty_like(levels).scatter_(0, places, levels)

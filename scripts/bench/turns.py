@@ -69,7 +69,9 @@ def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size
         Loader(part, factory(cfg, "preprocess", invocation)().fit(images), cpu)
         for part in (data.train, data.val, data.test)
     )
-    model = build.make_model(cfg, data, train, build.sample_batch(train, cfg.seed), slots, cpu, invocation)
+    sample = build.sample_batch(train, cfg.seed)
+    model = build.make_model(cfg, data, sample, slots, cpu, invocation)
+    build.initialize(cfg, model, sample, train.targets, digits.criterion, invocation)
     return replace(
         digits,
         data=data, train=train, val=val, test=test, model=model, forward=model, slots=slots, batch_size=batch_size,

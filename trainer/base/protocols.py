@@ -7,8 +7,9 @@ A technique has a hook by defining the method or attribute; nothing registers it
     aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, tasks
     averaging   update(model, now), evaluated(model, train)     state_dict
     data        load() -> Splits
-    init, bias  (model, images, targets, act) -> None
-    loss        (outputs, targets) -> losses (B,)               tasks
+    init        (model, images, targets, act) -> None
+    bias        (model, targets, criterion) -> None
+    loss        (outputs, targets) -> losses (B,)               average, constant, tasks
     model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate
     norm        (channels) -> module                            place, on_input; of the module: normalizes
     optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
@@ -73,6 +74,25 @@ class Calibrated(Protocol):
 
     def calibrate(self, images: Tensor) -> None:
         """Take up to 256 preprocessed training images (B, ...)."""
+
+
+# Losses
+
+
+@runtime_checkable
+class AveragesOutputs(Protocol):
+    """A loss that says how several outputs for one sample become one; without it, they are averaged as they are."""
+
+    def average(self, outputs: Tensor) -> Tensor:
+        """Return outputs (B, K) of those on V views (V, B, K)."""
+
+
+@runtime_checkable
+class HasBestConstant(Protocol):
+    """A loss that knows which constant prediction has the smallest mean, for bias=marginal."""
+
+    def constant(self, targets: Tensor) -> Tensor:
+        """Return the outputs (K,) for targets (N, K), in float64."""
 
 
 # Regularisers

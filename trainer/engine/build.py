@@ -46,7 +46,8 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
     )
     sampler = factory(cfg, "sampler", invocation)()
     images = sample_batch(train, cfg.seed)
-    model = make_model(cfg, data, train, images, slots, where, invocation)
+    model = make_model(cfg, data, images, slots, where, invocation)
+    initialize(cfg, model, images, train.targets, criterion, invocation)
     save_steps, save_seconds = save_interval(cfg.save_every, clock)
     run = Run(
         data=data,
@@ -145,13 +146,12 @@ def save_interval(every: str, clock: Clock) -> tuple[int | None, float]:
 def make_model(
     cfg: DictConfig,
     data: Splits,
-    train: Loader,
     images: Tensor,
     slots: Slots,
     where: torch.device,
     invocation: Invocation,
 ) -> nn.Module:
-    """Make the layers, then fill the model slot, then weights and biases, each from a seed of its own; on the device.
+    """Make the layers, fill the model slot, and move the model to the device.
 
     Args:
         images: some of the training split, for parts that are fitted to them.
@@ -160,8 +160,7 @@ def make_model(
     kit = LayerFactory(act=act, norm=norm, pool=factory(cfg, "pool", invocation), drops=slots.layer)
     shape = tuple(images.shape[1:])  # as the preprocessing leaves it
     seed_default(torch.device("cpu"), derive(cfg.seed, "model"))
-    network = factory(cfg, "model", invocation)(shape, data.outputs, kit)
-    model = kit.with_input_norm(network, shape[0])
+    model = kit.with_input_norm(factory(cfg, "model", invocation)(shape, data.outputs, kit), shape[0])
     for name, change in zip(cfg.reg.get("model", {}), slots.model):
         with as_config_error(f"reg={name}", invocation):
             model = change(model)
@@ -169,14 +168,26 @@ def make_model(
     for module in model.modules():
         if isinstance(module, Calibrated):
             module.calibrate(images)
-    if isinstance(network, Pretrained) and network.pretrained:
-        require_default_init(invocation)
-        return model
-    for name in ("init", "bias"):
-        seed_default(where, derive(cfg.seed, name))
-        with as_config_error(name, invocation):
-            factory(cfg, name, invocation)()(model, images, train.targets, act)
     return model
+
+
+def initialize(
+    cfg: DictConfig, model: nn.Module, images: Tensor, targets: Tensor, criterion: Callable, invocation: Invocation
+) -> None:
+    """Draw weights, then biases, each from a seed of its own. A pretrained model keeps those it brings along.
+
+    Args:
+        images, targets: of the training split, for parts that are fitted to them.
+    """
+    if any(isinstance(module, Pretrained) and module.pretrained for module in model.modules()):
+        require_default_init(invocation)
+        return
+    seed_default(images.device, derive(cfg.seed, "init"))
+    with as_config_error("init", invocation):
+        factory(cfg, "init", invocation)()(model, images, targets, factory(cfg, "act", invocation))
+    seed_default(images.device, derive(cfg.seed, "bias"))
+    with as_config_error("bias", invocation):
+        factory(cfg, "bias", invocation)()(model, targets, criterion)
 
 
 def sample_batch(train: Loader, seed: int) -> Tensor:

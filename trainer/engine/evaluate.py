@@ -35,7 +35,7 @@ def evaluate(
         for images, targets in split.in_order(batch_size):
             with autocast():
                 outputs = views(model, images) if views else model(images)
-            outputs = average(outputs.float(), task) if views else outputs.float()
+            outputs = average(outputs.float(), criterion) if views else outputs.float()
             accumulator.add(criterion(outputs, targets), outputs, targets)
     model.train(training)
     return accumulator.compute_and_reset()
