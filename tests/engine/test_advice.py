@@ -29,6 +29,8 @@ SAID = [
     ),
     ("optimizer=ftrl optimizer.l2_strength=0.1 reg=l2", "reg=l2 and optimizer.l2_strength=0.1: both shrink"),
     ("optimizer=sam optimizer.base=schedule_free sched=cosine", "optimizer.base=schedule_free with sched=cosine"),
+    ("reg=l1_proximal averaging=ema", "reg=l1_proximal with averaging=ema: a mean of weights is 0 only"),
+    ("reg=l1_proximal optimizer=sam optimizer.base=ranger", "l1_proximal with optimizer.base=ranger"),
     ("reg=l1 reg.loss.l1.strength=0.1", "reg.loss.l1.strength=0.1: against a mean loss"),
     ("reg=alpha_dropout model=mlp", "reg=alpha_dropout with act=relu"),
     ("act=selu", "act=selu with init=default"),

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from conftest import command, only_run
 from omegaconf import OmegaConf
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer.engine import summary as report
@@ -374,3 +375,13 @@ def test_an_option_of_ones_own_comes_from_a_folder_of_ones_own(run_in_process, t
     assert "optimizer=gentle" in said and "SGD at a small rate." in said
     code, _, errors = run_in_process(*own)
     assert code == 0, errors
+
+
+@pytest.mark.parametrize("averaging", ["none", "ema"])
+def test_the_zeros_of_the_summary_are_those_of_the_weights_that_are_kept(averaging, tmp_path):
+    words = (*SHORT, "threads=1", "reg=l1_proximal", "reg.weights.l1_proximal.strength=0.05")
+    code, _, errors = command(tmp_path, *words, f"averaging={averaging}")
+    assert code == 0, errors
+    weights = load_file(only_run(tmp_path) / "weights.safetensors")
+    zeros = sum(int((weight == 0).sum()) for weight in weights.values() if weight.dim() > 1)
+    assert summary(tmp_path)["zeros"] == zeros

@@ -5,7 +5,7 @@ A technique has a hook by defining the method or attribute; nothing registers it
 
     act         () -> module                                    pieces
     aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, tasks
-    averaging   update(model, now), evaluated(model, train)     state_dict
+    averaging   update(model, now), evaluated(model)            state_dict
     data        load() -> Splits
     init        (model, images, targets, act) -> None
     bias        (model, targets, criterion) -> None

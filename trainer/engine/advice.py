@@ -31,6 +31,7 @@ SELU_INITS = ("lecun_normal", "lecun_uniform", "auto", "lsuv", "data_dependent")
 MIRRORING = ("flip", "ten_crop")
 SHRINKING_REGS = ("l2", "elastic_net", "weight_decay")
 SHRINKING_KEYS = ("weight_decay", "l2_strength")  # of optimizers
+AVERAGING_OPTIMIZERS = ("lookahead", "ranger", "schedule_free")
 MUCH_FASTER = 20  # times the usual learning rate
 STRONG_PENALTY = 0.1
 SMALL_BATCH = 8  # samples, for statistics of a batch
@@ -113,6 +114,15 @@ def decay_twice(setup: Setup) -> Iterator[str]:
         yield f"{' and '.join(shrinking)}: both shrink the weights; try only one of them"
 
 
+def averaged_zeros(setup: Setup) -> Iterator[str]:
+    means = [f"averaging={setup.chosen['averaging']}"] if setup.chosen["averaging"] != "none" else []
+    means += [f"{path}={name}" for path, name in setup.optimizers.items() if name in AVERAGING_OPTIMIZERS]
+    if means and "l1_proximal" in setup.chosen["reg"]:
+        reason = "a mean of weights is 0 only where all of them are, so that few zeros are left"
+        other = "averaging=none" if means[0].startswith("averaging") else "optimizer=adam"
+        yield f"reg=l1_proximal with {means[0]}: {reason}; try {other}"
+
+
 def self_normalising(setup: Setup) -> Iterator[str]:
     act, init = setup.chosen["act"], setup.chosen["init"]
     if "alpha_dropout" in setup.chosen["reg"] and act != "selu":
@@ -191,6 +201,7 @@ RULES: tuple[Callable[[Setup], Iterator[str]], ...] = (
     without_effect,
     saturation,
     decay_twice,
+    averaged_zeros,
     self_normalising,
     small_batches,
     unseen_views,

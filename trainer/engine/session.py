@@ -217,10 +217,10 @@ class Session:
     def results(self, outcome: Outcome) -> dict:
         """Save the last weights, evaluate the best ones on the test split, and return the figures of the summary."""
         run, progress = self.run, self.run.progress
-        with run.evaluation_model() as model:
-            last = {name: value.clone() for name, value in model.state_dict().items()}
         test = None
         if outcome.status in COMPLETE:
+            with run.evaluation_model() as model:
+                last = {name: value.clone() for name, value in model.state_dict().items()}
             self.save(outcome.now, last, False)
             self.best = copy.deepcopy(run.model)
             self.best.load_state_dict(self.checkpoints.best_weights(run.device) if progress.best else last)
@@ -228,7 +228,7 @@ class Session:
             self.recorder.record_evaluation("test", outcome.now, test)
             if remark := texts.no_better_than_guessing(run, progress.best):
                 self.note(remark)
-        return texts.figures_of(run, self.recorder, outcome, test, self.notes)
+        return texts.figures_of(run, self.recorder, outcome, test, self.notes, self.best)
 
     def finish(self, summary: dict) -> MachineError | None:
         """Write summary.json, curves.png and the best weights, however the run ended.

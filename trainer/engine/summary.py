@@ -142,8 +142,15 @@ def no_better_than_guessing(run: Run, best: Mapping | None) -> str | None:
     return None
 
 
-def figures_of(run: Run, recorder: Recorder, outcome: Outcome, test: Mapping | None, notes: Sequence[str]) -> dict:
-    """Return the figures of summary.json."""
+def figures_of(
+    run: Run,
+    recorder: Recorder,
+    outcome: Outcome,
+    test: Mapping | None,
+    notes: Sequence[str],
+    kept: torch.nn.Module | None,
+) -> dict:
+    """Return the figures of summary.json; `kept` is the model with the weights that were kept, if there are any."""
     throughputs = [row["throughput"] for row in recorder.rows if row["split"] == "train"]
     stops = [stop.verdict for stop in run.slots.stop if isinstance(stop, HasVerdict) and stop.verdict]
     return {
@@ -157,7 +164,7 @@ def figures_of(run: Run, recorder: Recorder, outcome: Outcome, test: Mapping | N
         "seconds": round(recorder.seconds, 3),
         "images_per_second": round(statistics.median(throughputs), 1) if throughputs else None,
         "parameters": count_parameters(run.model),
-        "zeros": sum(int((weight == 0).sum()) for weight in decay_parameters(run.model)),
+        "zeros": sum(int((weight == 0).sum()) for weight in decay_parameters(kept or run.model)),
         "weights_sha256": weights_digest(run.model),
         "verdicts": [*notes, *stops],
     }

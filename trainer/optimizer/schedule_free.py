@@ -14,8 +14,7 @@ class ScheduleFree(FirstOrder):
         z = z - lr (g / (sqrt(v / (1 - beta2^t)) + eps) + weight_decay y)
         x = (1 - c) x + c z,  c = lr_t^2 / (lr_1^2 + ... + lr_t^2)
         y = (1 - beta1) z + beta1 x
-    Train with sched=constant; a warm-up helps, and its steps weigh less in the mean. Batch-norm statistics are those
-    at y.
+    Train with sched=constant; a warm-up helps, and its steps weigh less in the mean.
 
     Args:
         params: weights, or groups of them.
