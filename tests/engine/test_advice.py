@@ -1,13 +1,12 @@
 """Advice before a run: one line with its reason where settings work against one another, and silence elsewhere."""
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from trainer.cli.overrides import check
 from trainer.config import catalog
-from trainer.config.hydra_context import Invocation, plain_names, without_hydra_node
+from trainer.config.hydra_context import Invocation
 from trainer.engine.advice import advice
 from trainer.engine.build import build_run
+from trainer.engine.setup import make_setup
 
 SAID = [
     ("optimizer=lbfgs batch_size=64 model=linear", "optimizer=lbfgs with batch_size=64"),
@@ -57,18 +56,8 @@ UNSAID = [
 
 
 @pytest.fixture
-def advised(composed):
-    """The advice on a run that is built from overrides as the command line would."""
-
-    def notes(words):
-        checked = check(words.split())
-        with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
-            cfg = compose("config", checked, return_hydra_config=True)
-        invocation = Invocation(overrides=tuple(checked), choices=plain_names(cfg.hydra.runtime.choices))
-        cfg = without_hydra_node(cfg)
-        return advice(cfg, build_run(cfg, invocation), invocation)
-
-    return notes
+def advised(setup_of):
+    return lambda words: advice(setup_of(words))
 
 
 @pytest.mark.parametrize(("words", "said"), SAID, ids=[words for words, _ in SAID])
@@ -105,5 +94,5 @@ def test_the_name_of_a_users_layer_decides_nothing(name, package, composed):
         overrides=(f"allow=[{mine}]",), choices={**catalog.defaults(), "model": "linear", "act": "mine", "norm": "none"}
     )
     cfg = composed("model=linear", f"act._target_={mine}.{name}")
-    (note,) = advice(cfg, build_run(cfg, invocation), invocation)
+    (note,) = advice(make_setup(cfg, build_run(cfg, invocation), invocation))
     assert note.startswith("act=mine: model=linear has no place for it")

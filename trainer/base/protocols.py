@@ -89,7 +89,9 @@ class AveragesOutputs(Protocol):
 
 @runtime_checkable
 class HasBestConstant(Protocol):
-    """A loss that knows which constant prediction has the smallest mean, for bias=marginal."""
+    """A loss that knows the best constant prediction, for bias=marginal; `constant_loss` names its mean loss."""
+
+    constant_loss: str
 
     def constant(self, targets: Tensor) -> Tensor:
         """Return the outputs (K,) for targets (N, K), in float64."""

@@ -7,7 +7,7 @@ The comment behind a key is `# MEANING; RULE`. The rule is the text behind the l
     part   = "one of ", word, { ", ", word } | word | NAME, ":N" | "null" | "text" | number | length
     number = "number" | [ "number " ], bound | "whole number", [ " ", bound ]
     bound  = ( ">=" | "<=" | ">" | "<" ), " ", decimal | "in [a, b)", with either bracket at either end
-    length = "a length" | "minutes", either with examples behind it: " (2ep, 500st, 5%)"
+    length = "a length" | "steps" | "minutes", each with examples behind it: " (2ep, 500st, 5%)"
 
 In a list the nouns are plural (`list of 2 numbers in [0, 1)`, `list of lengths`), and words follow "any of". A word
 that "one of" does not introduce needs a number or null beside it: `whole number >= 1, or auto`. Text that is not in
@@ -39,8 +39,8 @@ NUMBER = {
     True: re.compile(rf"(?:(whole )?numbers)(?: ({BOUND}))?"),
 }
 MEASURE = {
-    False: re.compile(r"(a length|minutes)(?: \((.+)\))?"),
-    True: re.compile(r"(lengths|minutes)(?: \((.+)\))?"),
+    False: re.compile(r"(a length|steps|minutes)(?: \((.+)\))?"),
+    True: re.compile(r"(lengths|steps|minutes)(?: \((.+)\))?"),
 }
 WORDS = {False: "one of ", True: "any of "}
 RESERVED = ("number", "numbers", "length", "lengths", "list", "whole", "true", "false", "one", "any")
@@ -57,6 +57,7 @@ class Rule:
         null: null is a value.
         text: any text is a value.
         length: lengths are, such as 2ep, 500st and 5%.
+        steps: numbers of steps are, such as 500st.
         minutes: durations are, such as 10min.
         number: finite numbers are, which keep `bound`, as `> 0` or `in [0, 1)`; only whole ones where `whole`.
         truth: true and false are.
@@ -69,6 +70,7 @@ class Rule:
     null: bool = False
     text: bool = False
     length: bool = False
+    steps: bool = False
     minutes: bool = False
     number: bool = False
     whole: bool = False
@@ -114,7 +116,8 @@ class Rule:
     def _is_measure(self, value: str) -> bool:
         if self.numbered and re.fullmatch(rf"{self.numbered}:\d+", value):
             return True
-        return (self.length and is_length(value)) or (self.minutes and is_minutes(value))
+        known = (self.length, is_length), (self.steps, is_steps), (self.minutes, is_minutes)
+        return any(allowed and fits(value) for allowed, fits in known)
 
 
 def parse_rule(source: str) -> Rule:
@@ -126,7 +129,7 @@ def parse_rule(source: str) -> Rule:
     bare, examples = [], []
     for part in re.split(r",? or ", listed[2] if listed else source):
         if measure := MEASURE[listed is not None].fullmatch(part):
-            found = {"minutes" if measure[1] == "minutes" else "length": True}
+            found = {measure[1] if measure[1] in ("steps", "minutes") else "length": True}
             examples += measure[2].split(", ") if measure[2] else []
         else:
             found = kind_of_value(part, plural=listed is not None)
@@ -227,6 +230,11 @@ def is_length(value: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def is_steps(value: str) -> bool:
+    """Return whether a text is a whole number of steps above zero, as `500st`."""
+    return bool(re.fullmatch(r"\d*[1-9]\d*st", value))
 
 
 def is_minutes(value: str) -> bool:

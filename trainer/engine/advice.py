@@ -1,20 +1,16 @@
 """Advice before a run: settings that work against one another, one line each with its reason, three lines at most.
 
-The only file of the machinery that names techniques: advice is about them.
+This file and remarks.py are the only ones of the machinery that name techniques: they are about them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 from torch import nn
 
-from trainer.base.errors import ConfigError
 from trainer.base.text import as_typed
 from trainer.config import catalog, schema
-from trainer.config.hydra_context import Invocation
-from trainer.config.instantiate import factory
-from trainer.engine.run import Run
+from trainer.engine.setup import Setup
 
 MAX_LINES = 3
 QUASI_NEWTON = ("lbfgs", "bfgs", "newton")
@@ -35,39 +31,10 @@ AVERAGING_OPTIMIZERS = ("lookahead", "ranger", "schedule_free")
 MUCH_FASTER = 20  # times the usual learning rate
 STRONG_PENALTY = 0.1
 SMALL_BATCH = 8  # samples, for statistics of a batch
-PROBE_CHANNELS = 64  # of a norm that is made to learn its type
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """A built run with its configuration and its options by group; `reg` and `aug` are sets."""
-
-    cfg: DictConfig
-    run: Run
-    invocation: Invocation
-    chosen: Mapping
-
-    @property
-    def optimizers(self) -> dict[str, str]:
-        """Return the options of the optimizer and of those that it wraps, by their keys."""
-        return {key: option for key, option in self.chosen.items() if key.partition(".")[0] == "optimizer"}
-
-    def has_layer(self, group: str, *arguments: object) -> bool:
-        """Return whether the model holds a layer of the type that a group's option makes; True where unknown."""
-        try:
-            made = factory(self.cfg, group, self.invocation)(*arguments)
-            layer = made(PROBE_CHANNELS) if group == "norm" else made
-        except (ConfigError, ValueError):
-            return True
-        return isinstance(layer, nn.Identity) or any(isinstance(part, type(layer)) for part in self.run.model.modules())
-
-
-def advice(cfg: DictConfig, run: Run, invocation: Invocation) -> list[str]:
+def advice(setup: Setup) -> list[str]:
     """Return lines of advice on a built run, the weightiest first."""
-    several = {group: set(names) for group, names in catalog.selected(cfg).items()}
-    setup = Setup(cfg=cfg, run=run, invocation=invocation, chosen={**invocation.choices, **several})
-    if not invocation.choices:
-        return []  # built without a command: its options are not known
     return [line for rule in RULES for line in rule(setup)][:MAX_LINES]
 
 

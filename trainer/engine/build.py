@@ -8,7 +8,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from trainer.base import device
-from trainer.base.clock import Clock
+from trainer.base.clock import Clock, steps_of
 from trainer.base.errors import ConfigError
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import parameter_groups
@@ -69,7 +69,6 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
         device=where,
         autocast=device.autocast(where, cfg.precision),
         seed=cfg.seed,
-        epochs=cfg.epochs,
         batch_size=batch_size,
         accumulate=cfg.accumulate,
         drop_last=cfg.drop_last,
@@ -133,7 +132,8 @@ def make_clock(cfg: DictConfig, samples: int, invocation: Invocation) -> Clock:
         what = f"{cfg.accumulate} batches of {batch_size} are more than the {samples} training samples"
         raise ConfigError(f"accumulate={cfg.accumulate}: {what}; try accumulate={samples // batch_size}")
     steps = samples // per_step if cfg.drop_last else -(-samples // per_step)
-    return Clock(total_steps=steps * cfg.epochs, steps_per_epoch=steps)
+    total = steps_of(cfg.epochs)
+    return Clock(total_steps=steps * cfg.epochs if total is None else total, steps_per_epoch=steps)
 
 
 def save_interval(every: str, clock: Clock) -> tuple[int | None, float]:

@@ -147,7 +147,9 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     first, end = progress.step, total if until is None else until
     done, status = run.clock.at(first), Status.FINISHED
     run.model.train()
-    with Signals() as signals, closing(batches(run)) as upcoming, console.progress(total, run.epochs) as bar:
+    with Signals() as signals, closing(batches(run)) as upcoming, console.progress(run.clock) as bar:
+        if not progress.step and not recorder.rows:
+            validation.evaluate_fresh(signals)
         if validation.overdue():
             weights, best, stop = validation(done, signals)
             status = Status.STOPPED if stop else status
@@ -171,7 +173,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
             if watch.nonfinite_step:
                 status = Status.DIVERGED
                 break
-            if validate and len(run.val) and not signals.number:
+            if validate and not signals.number:
                 with suppress(Interrupted):  # a resumed run validates first
                     weights, best, stop = validation(done, signals)
             status = Status.INTERRUPTED if signals.number else Status.STOPPED if stop else status

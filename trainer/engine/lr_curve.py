@@ -10,6 +10,7 @@ from torch import nn
 
 from trainer.base.atomic import write_figure
 from trainer.base.clock import Clock
+from trainer.base.errors import ConfigError
 from trainer.base.protocols import ObservesLoss
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
@@ -51,6 +52,8 @@ class LrCurve:
 def make_lr_curve(cfg: DictConfig, samples: int, invocation: Invocation) -> LrCurve:
     """Return the learning-rate curve of a run over so many training samples. Errors: ConfigError."""
     clock = make_clock(cfg, samples, invocation)
+    if not clock.total_steps:
+        raise ConfigError("epochs=0: there is no step to draw a learning rate for; try epochs=30")
     sched = factory(cfg, "sched", invocation)()
     warmed = factory(cfg, "warmup", invocation)()(sched)
     # Some optimizers have other rates for hidden than for last layers.

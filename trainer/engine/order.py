@@ -1,5 +1,6 @@
 """The batches of a run, in the order that (seed, epoch) and the samples' losses give."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
@@ -21,7 +22,7 @@ def batches(run: Run) -> Iterator[tuple[Sequence[Tensor], list[MicroBatch]]]:
     rng = torch.Generator(run.device)
     progress = run.progress
     first_epoch, done = divmod(progress.step, run.clock.steps_per_epoch)
-    for epoch in range(first_epoch, run.epochs):
+    for epoch in range(first_epoch, math.ceil(run.clock.total_epochs)):
         rng.manual_seed(derive(run.seed, "order", epoch))
         if progress.order is None or not done:
             progress.order = run.sampler(epoch, run.train.targets, progress.losses, rng)

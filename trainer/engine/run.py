@@ -1,6 +1,6 @@
 """Dataclasses of a run: Run (its parts), Slots (its regularisers) and Outcome."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
@@ -71,7 +71,6 @@ class Run:
     device: torch.device
     autocast: Callable[[], AbstractContextManager]
     seed: int
-    epochs: int
     batch_size: int
     accumulate: int
     drop_last: bool
@@ -110,9 +109,15 @@ class Run:
 
     def evaluate(self, model: nn.Module, split: Loader, views: Callable | None = None) -> dict[str, float]:
         """Return mean loss and score on a split. Errors: MachineError where a batch does not fit into memory."""
+        return self.evaluate_batches(model, split.in_order(self.eval_batch_size), views)
+
+    def evaluate_batches(
+        self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], views: Callable | None = None
+    ) -> dict[str, float]:
+        """Return mean loss and score on batches. Errors: MachineError where one does not fit into memory."""
         seed_default(self.device, derive(self.seed, "views"))
         with self._memory_of_evaluation():
-            return evaluate(model, split, self.criterion, self.data.task, self.eval_batch_size, self.autocast, views)
+            return evaluate(model, batches, self.criterion, self.data.task, self.autocast, views)
 
     @contextmanager
     def _memory_of_evaluation(self) -> Iterator[None]:

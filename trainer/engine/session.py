@@ -18,7 +18,9 @@ from trainer.engine import recovery
 from trainer.engine import summary as texts
 from trainer.engine.advice import advice
 from trainer.engine.loop import fit
+from trainer.engine.remarks import remarks
 from trainer.engine.run import Outcome, Run
+from trainer.engine.setup import make_setup
 from trainer.engine.state import capture, restore
 from trainer.rundir import checkpoint, curves_plot, reader
 from trainer.rundir import directory as rundir
@@ -59,7 +61,9 @@ class Session:
         begun = (directory / "run.log").exists()
         self.console = Console(directory / "run.log", silent=invocation.sweep is not None)
         self.console.print_settings(texts.settings_table(cfg, invocation), texts.facts(run))
-        for line in (*skipped, *run.data.notes, *advice(cfg, run, invocation)):
+        setup = make_setup(cfg, run, invocation)
+        told = [*advice(setup), *remarks(setup)] if setup else []
+        for line in (*skipped, *run.data.notes, *told):
             self.console.print(f"note: {line}")
         self.recorder = Recorder(directory, run.data.task, self.console.print)
         self.checkpoints = Checkpoints(directory)
@@ -79,10 +83,15 @@ class Session:
     def _resume(self, state: dict, changed: dict) -> None:
         clock = self.run.clock
         if state["step"] > clock.total_steps:
-            done = f"the run has already done {state['step'] / clock.steps_per_epoch:g}"
-            raise ConfigError(f"epochs={self.cfg.epochs}: {done}; epochs=+N adds N epochs")
+            done = f"{state['step'] / clock.steps_per_epoch:g} epochs ({state['step']} steps)"
+            how = "epochs=+N adds N epochs, epochs=+Nst N steps"
+            raise ConfigError(f"epochs={self.cfg.epochs}: the run has already done {done}; {how}")
         restore(self.run, self.recorder, self.checkpoints, state, changed=set(changed))
         self.console.print(texts.resumed(self.run, changed))
+        if reader.completed_summary(self.directory):
+            self.run.progress.begin_extension()
+            self.save(clock.at(state["step"]), state["weights"], False)
+            (self.directory / "summary.json").unlink()  # it is of the run's first part
 
     def execute(self) -> float | None:
         """Train and evaluate; return the best validation score. Errors: UserError."""

@@ -36,6 +36,7 @@ def capture(run: Run, recorder: Recorder, now: Clock, weights: Mapping[str, Tens
             "history": progress.history,
             "best": progress.best,
             "rollbacks": progress.rollbacks,
+            "extended_from": progress.extended_from,
             "losses": progress.losses if run.uses_losses else None,
             "order": progress.order if run.uses_losses else None,
         },
@@ -82,7 +83,7 @@ def restore(
         progress, saved = run.progress, state["progress"]
         progress.step = state["step"]
         progress.history[:], progress.rollbacks[:] = saved["history"], saved["rollbacks"]
-        progress.order = saved["order"]
+        progress.order, progress.extended_from = saved["order"], saved.get("extended_from", 0)
         if run.uses_losses:
             progress.losses.copy_(saved["losses"])
         best = saved["best"]

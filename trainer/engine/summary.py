@@ -14,9 +14,10 @@ from trainer.base.protocols import HasVerdict
 from trainer.base.text import as_typed
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
+from trainer.engine.cadence import FIRST_STEPS
 from trainer.engine.run import Outcome, Run
 from trainer.rundir.checkpoint import weights_digest
-from trainer.rundir.console import Console, figures
+from trainer.rundir.console import Console, epochs, figures
 from trainer.rundir.directory import from_here
 from trainer.rundir.recorder import Recorder
 
@@ -151,7 +152,8 @@ def figures_of(
     kept: torch.nn.Module | None,
 ) -> dict:
     """Return the figures of summary.json; `kept` is the model with the weights that were kept, if there are any."""
-    throughputs = [row["throughput"] for row in recorder.rows if row["split"] == "train"]
+    throughputs = [row["throughput"] for row in recorder.rows if "throughput" in row and row["step"] > FIRST_STEPS]
+    throughputs = throughputs or [row["throughput"] for row in recorder.rows if "throughput" in row]
     stops = [stop.verdict for stop in run.slots.stop if isinstance(stop, HasVerdict) and stop.verdict]
     return {
         "status": outcome.status,
@@ -182,7 +184,8 @@ def print_summary(console: Console, summary: Mapping, run: Run, directory: Path)
         console.print(f"  final  val   {figures(final)}")
     if best := summary["best"]:
         scores = {key: best[key] for key in ("loss", score)}
-        console.print(f"  best   val   {figures(scores)}  (epoch {best['epoch']})")
+        when = epochs(best["step"] / run.clock.steps_per_epoch)
+        console.print(f"  best   val   {figures(scores)}  (epoch {when})")
     if summary["test"]:
         console.print(f"  {'best' if best else 'last'}   test  {figures(summary['test'])}")
     if summary["zeros"] > 0.001 * summary["parameters"]:

@@ -118,7 +118,7 @@ def read_config(directory: Path, key: str = "resume") -> dict:
     saved = read_yaml(directory / "config.yaml")
     place = f"{key}={printable(directory)}"
     groups = [group for group, option in catalog.defaults().items() if isinstance(option, str)]
-    valid = isinstance(saved, dict) and isinstance(saved.get("epochs"), int)
+    valid = isinstance(saved, dict) and isinstance(saved.get("epochs"), int | str)
     if not valid or not all(isinstance(saved.get(group), dict) for group in groups):
         raise DataError(f"{place}: its config.yaml is not that of a run")
     for path, value in leaves(saved):

@@ -12,6 +12,7 @@ from trainer.data.splits import Splits
 from trainer.engine import image_grid, lr_curve
 from trainer.engine.dry_run import as_config_error
 from trainer.engine.lr_curve import LrCurve
+from trainer.engine.remarks import lengths_beyond
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 
@@ -38,6 +39,8 @@ class Preview:
         figures = [directory / "preview-learning-rate.png"]
         lr_curve.draw(curve, figures[0])
         print_lr_curve(curve, console)
+        for line in lengths_beyond(cfg, invocation.choices, curve.clock):
+            console.print(f"note: {line}")
         if grid:
             figures.append(image_grid.draw(grid, directory))
         console.print()

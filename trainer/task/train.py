@@ -30,7 +30,7 @@ class Train:
 
         def build(cfg: DictConfig) -> Run:
             run = build_run(cfg, invocation)
-            stops = pruning_rules(run.monitor.name, cfg.epochs, invocation)
+            stops = pruning_rules(run.monitor.name, run.clock.total_epochs, invocation)
             return replace(run, slots=replace(run.slots, stop=[*run.slots.stop, *stops]))
 
         with fewer_collections():
@@ -46,5 +46,5 @@ class Train:
 def nothing_left(directory: Path, summary: dict, monitor: str) -> float | None:
     """Print that a complete run has nothing to resume, and return its best score."""
     end = f"{summary['status']} after {summary['steps']:,} steps"
-    Console().print(f"{directory}: already {end}; nothing to do. epochs=+N adds N epochs.")
+    Console().print(f"{directory}: already {end}; nothing to do. epochs=+N adds N epochs, epochs=+Nst N steps.")
     return reader.best_score(summary, monitor)
