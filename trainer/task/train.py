@@ -12,6 +12,7 @@ from trainer.engine.run import Run
 from trainer.engine.session import Session
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader, resume
+from trainer.rundir.status import Status
 from trainer.rundir.console import Console
 from trainer.search.halving import pruning_rules
 
@@ -24,8 +25,10 @@ class Train:
         """Return the best validation score, by which a search goes. Errors: UserError."""
         directory = Path(cfg.resume.run) if cfg.resume.run else None
         changed = resume.changes(directory, cfg) if directory else {}
-        resume.require_allowed(changed, cfg.resume.allow)
-        if directory and "epochs" not in changed and (summary := reader.completed_summary(directory)):
+        summary = reader.completed_summary(directory) if directory else None
+        stopped_early = summary is not None and summary["status"] == Status.STOPPED  # any epochs are longer
+        resume.require_allowed(changed, [*cfg.resume.allow, *(["epochs"] if stopped_early else [])])
+        if summary and "epochs" not in changed:
             return nothing_left(directory, summary, cfg.monitor)
 
         def build(cfg: DictConfig) -> Run:
