@@ -425,10 +425,17 @@ def test_the_three_ways_to_a_square_by_hand(lying, tmp_path):
     )
 
 
-def test_a_line_of_pixels_is_cropped_without_filling_the_memory(tmp_path):
-    line = np.zeros((1, 60_000), np.uint8)
+def test_a_line_of_pixels_is_cropped_without_filling_the_memory(tmp_path, monkeypatch):
+    line, made, resize = np.zeros((1, 60_000), np.uint8), [], Image.Image.resize
     line[0, 29_990:30_010] = 200
-    assert (Decoder(64)(save(tmp_path / "x.png", line)) == 200).all()  # the whole would be 64 x 3,840,000
+
+    def watched(image, size, *arguments):
+        made.append(size[0] * size[1])
+        return resize(image, size, *arguments)
+
+    monkeypatch.setattr(Image.Image, "resize", watched)
+    assert (Decoder(8)(save(tmp_path / "x.png", line)) == 200).all()
+    assert made == [20 * 8 * 8]  # the whole would be 8 x 480,000 pixels
 
 
 def test_the_choice_is_printed_where_images_are_not_square(tmp_path):
