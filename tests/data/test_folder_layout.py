@@ -82,6 +82,7 @@ def test_a_validation_folder_is_taken_whole_and_the_test_is_held_out(name, tmp_p
         ("training_set", "test_set"),
         ("train_images", "test_images"),
         ("seg_train/seg_train", "seg_test/seg_test"),
+        ("train/train", "test/test"),
         ("Final_Training/Images", "Final_Test/Images"),
     ],
 )
@@ -314,6 +315,12 @@ def flatten(folder):
     for path in folder.iterdir():
         if path.is_dir():
             path.rmdir()
+
+
+def test_a_test_folder_alone_is_no_data_set(tmp_path):
+    fill(tmp_path / "test", 10)
+    with pytest.raises(DataError, match="has test/ but no train/"):
+        load(tmp_path)
 
 
 def test_a_test_folder_without_labels_is_skipped_and_held_out_from_train(tmp_path):

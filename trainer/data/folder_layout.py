@@ -28,7 +28,7 @@ SPLITS = {  # names of the folders of a split, in any case, alone or as in train
     "val": ("val", "valid", "validation", "dev"),
     "test": ("test", "testing"),
 }
-SPLIT_NAME = re.compile(r"(.+?)(?:[ _.-]?(?:set|data|images|split))?[ _.-]?\d*")
+SPLIT_NAME = re.compile(r"(.+?)(?:[ _.-]?(?:set|data|images|split))?[ _.-]?\d*", re.DOTALL)
 
 
 def read_layout(place: Path) -> Layout:
@@ -40,12 +40,12 @@ def read_layout(place: Path) -> Layout:
         kind = "is a file; unpack it, and name the folder" if place.exists() else "no such folder"
         raise DataError(f"data.root={place}: {kind}; it holds CLASS/*, or train/CLASS/* and test/CLASS/*")
     layout = Layout(Path(os.path.abspath(place)))
-    base = unwrapped(layout.root, 1, layout)
+    base = unwrapped(layout.root, layout)
     if base != layout.root:
         layout.notes.append(f"data.root={place}: its only folder is read, {below(layout.root, str(base))}/")
     splits = split_folders(base, layout)
     for split, folder in splits.items():
-        splits[split] = unwrapped(folder, 2, layout) if folder != base else base
+        splits[split] = unwrapped(folder, layout, in_split=True) if folder != base else base
         layout.files[split] = list_classes(splits[split], layout)
     if splits:
         require_training_classes(splits["train"], layout)
@@ -54,17 +54,17 @@ def read_layout(place: Path) -> Layout:
     return layout
 
 
-def unwrapped(folder: Path, fewest: int, layout: Layout) -> Path:
+def unwrapped(folder: Path, layout: Layout, in_split: bool = False) -> Path:
     """Return the folder itself, or the one folder in it, as archives unpack: DIR/flowers/CLASS/*, train/train/CLASS/*.
 
-    Args:
-        fewest: folders that the inner one has at least; it has no images beside them.
+    No images lie beside it, and it has folders of its own; in a split several, as one may be a class.
     """
+    fewest = 2 if in_split else 1
     while True:
         folders, files = visible(folder)
-        if len(folders) != 1 or split_of(folders[0].name) == "train" or any(has_ending(file.name) for file in files):
+        if len(folders) != 1 or any(has_ending(file.name) for file in files):
             return folder
-        if len(visible(folders[0])[0]) < fewest:
+        if len(visible(folders[0])[0]) < fewest or (not in_split and split_of(folders[0].name)):
             return folder
         note_files_of(folder, layout)
         folder = folders[0]
@@ -95,7 +95,8 @@ def checked_splits(named: dict[str, list[Path]], folders: list[Path], base: Path
         if len(several) > 1:
             names = " and ".join(f"{folder.name}/" for folder in several)
             layout.add_fault(where, f"{names} both name the {split} split; rename one", skippable=False)
-    for folder in set(folders).difference(*named.values()):
+    known = {folder for several in named.values() for folder in several}
+    for folder in [folder for folder in folders if folder not in known]:
         for path, *_ in images_below(folder, layout, silent=True):
             layout.leave_out(NOT_A_SPLIT, path)
     if not named["train"]:
@@ -140,7 +141,7 @@ def require_training_classes(place: Path, layout: Layout) -> None:
     """Note what is wrong with the training classes, and take empty ones out of the files."""
     folder, found = below(layout.root, str(place)), layout.files["train"]
     kept = layout.files["train"] = {name: files for name, files in found.items() if files}
-    for name in found.keys() - kept.keys():
+    for name in [name for name in found if name not in kept]:
         layout.add_fault(join(folder, name), "contains no images")
         layout.leave_out(EMPTY, join(folder, name))
     if not found or (len(found) > 1 and not kept):
