@@ -197,6 +197,37 @@ def test_evaluate_takes_every_run_of_a_folder(finished, run_in_process, tmp_path
     assert run_in_process("task=evaluate", "runs=[all/b]")[0] == 3
 
 
+def test_data_without_a_test_split_is_trained_evaluated_compared_and_swept(run_in_process, tmp_path):
+    """The validation split stands in for the test where there is none; without both, the training split."""
+    from PIL import Image
+
+    for number in range(40):
+        path = tmp_path / "set" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 5 * number).save(path)
+    words = ["data=image_folder", f"data.root={tmp_path / 'set'}", "data.test_fraction=0", "model=linear"]
+    words += ["epochs=2", "batch_size=8", "tta=flip", "threads=1", "device=cpu"]
+    none = "data.val_fraction=0"
+    for more, splits in (([], ["train", "val"]), ([none], ["train"])):
+        code, shown, errors = run_in_process(*words, *more, f"output=runs-{len(splits)}")
+        assert code == 0 and "there is no test at the end" in shown, errors
+        (run,) = (tmp_path / f"runs-{len(splits)}").glob("*/*")
+        summary = json.loads((run / "summary.json").read_text())
+        assert summary["test"] is None and (summary["best"] is None) == (splits == ["train"])
+        assert (run / "weights.safetensors").is_file() and (run / "curves.png").is_file()
+        code, shown, errors = run_in_process("task=evaluate", f"runs=['{run}']")
+        rows = [line.split()[0] for line in shown.splitlines() if line.startswith(("train ", "val ", "test "))]
+        assert code == 0 and rows == splits, errors
+        code, shown, errors = run_in_process("-m", *words, *more, "seed=0,1", "sweep.dry_run=true", "output=dry")
+        assert code == 0 and "2 jobs, about" in shown, errors
+    runs = f"runs=['{tmp_path / 'runs-2'}','{tmp_path / 'runs-1'}']"
+    code, shown, errors = run_in_process("task=evaluate", runs)
+    assert code == 0 and "(val)" in shown and "(train)" in shown, errors
+    assert run_in_process("task=compare", runs)[0] == 0
+    code, shown, errors = run_in_process("-m", *words, none, "seed=0,1", "output=sweep")
+    assert code == 0 and "best" not in shown.partition("[1/2]")[2].splitlines()[0], errors
+
+
 def test_views_are_averaged_by_evaluate_and_by_a_run_that_asks_for_them(finished, run_in_process, composed):
     run, _ = finished
     code, shown, _ = run_in_process("task=evaluate", f"runs=[{run}]", "tta=multi_scale", "tta.scales=[0.75,1.25]")

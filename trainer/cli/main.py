@@ -76,8 +76,9 @@ def job(cfg: DictConfig) -> float | None:
 
 def execute(cfg: DictConfig, invocation: "Invocation") -> float | None:
     """Make the task and execute it. Errors: UserError."""
-    from trainer.config import instantiate
+    from trainer.config import files, instantiate
 
+    files.require_existing(cfg, invocation.choices)  # torch is imported below
     with fewer_collections():
         task = instantiate.make_task(cfg, invocation)
     freeze_imports()

@@ -2,12 +2,16 @@
 
 The comment behind a key is `# MEANING; RULE`. The rule is the text behind the last semicolon:
 
-    rule   = "true or false" | "list of ", [ COUNT, " " ], parts | parts
+    rule   = "true or false" | "list of ", [ COUNT, " " ], parts | parts | path
     parts  = part, { ( " or " | ", or " ), part }
     part   = "one of ", word, { ", ", word } | word | NAME, ":N" | "null" | "text" | number | length
     number = "number" | [ "number " ], bound | "whole number", [ " ", bound ]
     bound  = ( ">=" | "<=" | ">" | "<" ), " ", decimal | "in [a, b)", with either bracket at either end
     length = "a length" | "steps" | "minutes", each with examples behind it: " (2ep, 500st, 5%)"
+    path   = "an existing ", "folder" | "file", [ " below ", KEY ], [ " unless ", KEY ]
+
+A path below another key of the same node is one in that folder; it may be missing where the key behind "unless" is
+true. Whether it is there is asked when a task begins (config/files.py).
 
 In a list the nouns are plural (`list of 2 numbers in [0, 1)`, `list of lengths`), and words follow "any of". A word
 that "one of" does not introduce needs a number or null beside it: `whole number >= 1, or auto`. Text that is not in
@@ -42,6 +46,7 @@ MEASURE = {
     False: re.compile(r"(a length|steps|minutes)(?: \((.+)\))?"),
     True: re.compile(r"(lengths|steps|minutes)(?: \((.+)\))?"),
 }
+EXISTING = re.compile(r"an existing (folder|file)(?: below (\w+))?(?: unless (\w+))?")
 WORDS = {False: "one of ", True: "any of "}
 RESERVED = ("number", "numbers", "length", "lengths", "list", "whole", "true", "false", "one", "any")
 
@@ -62,6 +67,8 @@ class Rule:
         number: finite numbers are, which keep `bound`, as `> 0` or `in [0, 1)`; only whole ones where `whole`.
         truth: true and false are.
         in_list: the value is a list of these; `count` is its length, None for any.
+        path: `folder` or `file` for text that is the path of one, below the folder that the key `below` names; it must
+            be there unless the key `unless` is true.
     """
 
     source: str
@@ -78,6 +85,9 @@ class Rule:
     truth: bool = False
     in_list: bool = False
     count: int | None = None
+    path: str | None = None
+    below: str | None = None
+    unless: str | None = None
 
     def violation(self, value: object) -> str | None:
         """Return why a value breaks the rule, as `must be > 0`; None for a good one."""
@@ -124,6 +134,8 @@ def parse_rule(source: str) -> Rule:
     """Return the rule that a text states. Errors: ValueError where it is not in the grammar."""
     if source == "true or false":
         return Rule(source=source, truth=True)
+    if path := EXISTING.fullmatch(source):
+        return Rule(source=source, text=True, path=path[1], below=path[2], unless=path[3])
     listed = re.fullmatch(r"list of (?:(\d+) )?(.+)", source)
     fields: dict[str, object] = {}
     bare, examples = [], []

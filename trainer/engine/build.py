@@ -1,6 +1,7 @@
 """A run built from its configuration: each part of the loop from its node."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import yaml
@@ -19,6 +20,7 @@ from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.config.targets import LIBRARIES, locate
+from trainer.data.inspection import notes_on
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
 from trainer.engine.dry_run import as_config_error, dry_run
@@ -35,6 +37,7 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
         data: Splits = factory(cfg, "data", invocation)().load()
     with as_config_error("preprocess", invocation):
         apply = factory(cfg, "preprocess", invocation)().fit(data.train.sample())
+    data = replace(data, notes=(*data.notes, *notes_on(data)))
     splits = (data.train, data.val, data.test)
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
     batch_size, clock = samples_per_batch(cfg, len(train)), make_clock(cfg, len(train), invocation)

@@ -233,8 +233,9 @@ class Session:
             self.save(outcome.now, last, False)
             self.best = copy.deepcopy(run.model)
             self.best.load_state_dict(self.checkpoints.best_weights(run.device) if progress.best else last)
-            test = run.evaluate(self.best, run.test, run.tta)
-            self.recorder.record_evaluation("test", outcome.now, test)
+            if len(run.test):
+                test = run.evaluate(self.best, run.test, run.tta)
+                self.recorder.record_evaluation("test", outcome.now, test)
             if remark := texts.no_better_than_guessing(run, progress.best):
                 self.note(remark)
         return texts.figures_of(run, self.recorder, outcome, test, self.notes, self.best)

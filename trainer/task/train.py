@@ -12,8 +12,8 @@ from trainer.engine.run import Run
 from trainer.engine.session import Session
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader, resume
-from trainer.rundir.status import Status
 from trainer.rundir.console import Console
+from trainer.rundir.status import Status
 from trainer.search.halving import pruning_rules
 
 
