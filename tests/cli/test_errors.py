@@ -79,7 +79,7 @@ TYPOS = [
     ("epochs==3", ["epochs==3", "write epochs=3"]),
     ("resume=", ["resume=", "auto"]),
     ("sched=none", ["sched=none", "to go without, write sched=constant"]),
-    ("init=none", ["init=none", "to go without, write init=default"]),
+    ("init=none", ["init=none", "init=torch"]),
     ("bias=none", ["bias=none", "choose one of constant, marginal, zero"]),
     ("norm=constant", ["norm=constant", "to go without, write norm=none"]),
     ("--help optimiser", ["optimiser", "did you mean --help optimizer"]),

@@ -101,7 +101,7 @@ def met(row: tuple) -> list[tuple]:
 
 def refused(i: int, j: int, first: str, second: str) -> tuple:
     """Return a row of plain options with two that exclude each other."""
-    row = ["relu", "default", "none", "deep_mlp" if "identity" in (first, second) else "cnn"]
+    row = ["relu", "torch", "none", "deep_mlp" if "identity" in (first, second) else "cnn"]
     row[i], row[j] = first, second
     return tuple(row)
 

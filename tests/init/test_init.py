@@ -11,11 +11,11 @@ from torch import nn
 from trainer.init.data_dependent import DataDependent, Lsuv, RandomWalk
 from trainer.init.fixed_scale import (
     Constant,
-    Default,
     LargeNormal,
     Normal,
     Ones,
     SmallNormal,
+    Torch,
     TruncatedNormal,
     Uniform,
     Zeros,
@@ -112,9 +112,9 @@ def test_means_are_those_of_the_fields(model):
         assert abs(model[3].weight.mean() - mean) < 5 * std / math.sqrt(model[3].weight.numel())
 
 
-def test_default_leaves_torchs_uniform_draw(model):
+def test_torch_leaves_torchs_uniform_draw(model):
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    Default()(model, *BATCH, RELU)
+    Torch()(model, *BATCH, RELU)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     # The largest of 4200 lies below 0.95 of the bound with odds 0.95^4200.
     for index, (fan_in, _) in zip(WEIGHT_LAYERS, FANS):

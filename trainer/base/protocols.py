@@ -7,7 +7,7 @@ A technique has a hook by defining the method or attribute; nothing registers it
     aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, tasks
     averaging   update(model, now), evaluated(model)            state_dict
     data        load() -> Splits
-    init        (model, images, targets, act) -> None
+    init        (model, images, targets, act) -> None         keeps_weights
     bias        (model, targets, criterion) -> None
     loss        (outputs, targets) -> losses (B,)               average, constant, tasks
     model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate
@@ -74,6 +74,16 @@ class Calibrated(Protocol):
 
     def calibrate(self, images: Tensor) -> None:
         """Take up to 256 preprocessed training images (B, ...)."""
+
+
+# Initialisations
+
+
+@runtime_checkable
+class KeepsWeights(Protocol):
+    """An initialisation that leaves the layers as they were made, pretrained ones, too."""
+
+    keeps_weights: bool
 
 
 # Losses

@@ -14,7 +14,7 @@ from trainer.base.errors import ConfigError
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import parameter_groups
 from trainer.base.metrics import Metric, metric_named, score_of
-from trainer.base.protocols import Calibrated, ObservesLoss, Pretrained, WatchesModel, tasks_of
+from trainer.base.protocols import Calibrated, KeepsWeights, ObservesLoss, Pretrained, WatchesModel, tasks_of
 from trainer.base.rng import derive, seed_default
 from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
@@ -182,12 +182,13 @@ def initialize(
     Args:
         images, targets: of the training split, for parts that are fitted to them.
     """
+    init = factory(cfg, "init", invocation)()
     if any(isinstance(module, Pretrained) and module.pretrained for module in model.modules()):
-        require_default_init(invocation)
+        require_pretrained_kept(init, invocation)
         return
     seed_default(images.device, derive(cfg.seed, "init"))
     with as_config_error("init", invocation):
-        factory(cfg, "init", invocation)()(model, images, targets, factory(cfg, "act", invocation))
+        init(model, images, targets, factory(cfg, "act", invocation))
     seed_default(images.device, derive(cfg.seed, "bias"))
     with as_config_error("bias", invocation):
         factory(cfg, "bias", invocation)()(model, targets, criterion)
@@ -211,13 +212,12 @@ def make_augmentations(cfg: DictConfig, task: str, images: Tensor, invocation: I
     return list(made.values())
 
 
-def require_default_init(invocation: Invocation) -> None:
-    """Require the default init and bias of a pretrained model, which leave its weights alone. Errors: ConfigError."""
+def require_pretrained_kept(init: Callable, invocation: Invocation) -> None:
+    """Refuse an init or bias that was typed for a pretrained model. Errors: ConfigError."""
     for name in ("init", "bias"):
-        default = catalog.defaults()[name]
-        if invocation.choice(name) not in (None, default):
-            weights = f"the pretrained weights of {invocation.describe('model')}"
-            raise ConfigError(f"{invocation.describe(name)}: would overwrite {weights}; try {name}={default}")
+        if name in invocation.typed_keys and not (name == "init" and isinstance(init, KeepsWeights)):
+            chosen, weights = invocation.describe(name), f"the pretrained weights of {invocation.describe('model')}"
+            raise ConfigError(f"{chosen}: would overwrite {weights}; leave it out")
 
 
 def make_optimizer(cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation) -> torch.optim.Optimizer:

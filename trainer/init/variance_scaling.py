@@ -61,14 +61,25 @@ class Auto:
     E[x^2] = E[f(z)^2] = 1 / g^2, so that every layer's output has variance 1 again. For later layers without an
     activation before them the deviation is too large.
 
-    Source: He et al., 2015, arXiv:1502.01852, eq. (10), there for ReLU with g = sqrt(2). Differs from the paper: any
-    activation.
+    The last layer's deviation is `head` times that: the first outputs are near 0, so that a classifier begins at the
+    loss of equal probabilities, and a regression at that of the mean.
+
+    Args:
+        head: factor on the deviation of the last layer, >= 0.
+    Errors: ValueError. Source: He et al., 2015, arXiv:1502.01852, eq. (10), there for ReLU with g = sqrt(2). Differs
+    from the paper: any activation; the factor of the last layer.
     """
 
+    head: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(">= 0", head=self.head)
+
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        entering, later = 1.0, gain(act)
-        for layer in weight_layers(model):
-            normal(weight_of(layer), entering / math.sqrt(fans(layer)[0]))
+        layers, entering, later = list(weight_layers(model)), 1.0, gain(act)
+        for layer in layers:
+            factor = self.head if layer is layers[-1] else 1.0
+            normal(weight_of(layer), factor * entering / math.sqrt(fans(layer)[0]))
             entering = later
 
 
