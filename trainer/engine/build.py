@@ -26,6 +26,7 @@ from trainer.data.splits import Splits
 from trainer.engine.dry_run import as_config_error, dry_run
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
+from trainer.engine.threads import choose_threads
 
 
 def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
@@ -85,6 +86,8 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
         progress=Progress(losses=torch.zeros(len(train), device=where)),
     )
     dry_run(run, cfg, invocation)
+    if cfg.threads == "auto":
+        device.use_threads(choose_threads(run))
     return run
 
 

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from trainer.base.clock import Clock
-from trainer.base.device import describe, out_of_memory
+from trainer.base.device import ALL_THREADS, describe, out_of_memory, use_threads
 from trainer.base.errors import ConfigError, Diverged, Interrupted, MachineError, UserError
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
@@ -58,6 +58,8 @@ class Session:
         if not cfg.resume.run:
             rundir.write_config(directory, cfg, invocation.overrides)
         state, skipped = recovery.newest_state(directory, run.device) if cfg.resume.run else (None, [])
+        if state and cfg.threads == "auto":
+            use_threads(min(state.get("threads", ALL_THREADS), ALL_THREADS))  # another number gives other last bits
         begun = (directory / "run.log").exists()
         self.console = Console(directory / "run.log", silent=invocation.sweep is not None)
         self.console.print_settings(texts.settings_table(cfg, invocation), texts.facts(run))

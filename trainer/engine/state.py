@@ -43,6 +43,7 @@ def capture(run: Run, recorder: Recorder, now: Clock, weights: Mapping[str, Tens
         "recorder": recorder.state_dict(),
         "data": fingerprints(run),
         "torch": torch.__version__.partition("+")[0],
+        "threads": torch.get_num_threads(),
     }
     return plain(state)
 
