@@ -46,7 +46,7 @@ def autocast(device: torch.device, precision: str) -> Callable[[], contextlib.Ab
 
 def emulates_bf16(device: torch.device) -> bool:
     """Return whether the device has no instructions for bf16: then it is many times slower than fp32."""
-    known = torch.cpu.get_capabilities() if device.type == "cpu" else {}
+    known = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}  # torch 2.10 has none
     return known.get("architecture") == "x86_64" and not (known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
