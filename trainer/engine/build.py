@@ -107,6 +107,9 @@ def make_slots(cfg: DictConfig, task: str, invocation: Invocation) -> Slots:
             filled[slot] = list(factories.values())
         else:
             filled[slot] = [require_task(part, "reg", name, task, invocation) for name, part in made.items()]
+    for transform in filled.get("batch", ()):
+        if isinstance(transform, UsesCriterion):
+            transform.use(factory(cfg, "loss", invocation)())
     return Slots(**filled)
 
 
