@@ -15,6 +15,7 @@ from trainer.base.protocols import Apply
 
 CHUNK = 2**18  # values converted to float64 at once for statistics: as many as a cache holds, 3 times faster
 BLOCK = 2**22  # the same for products of matrices
+NO_DEVIATION = 1e-7  # of the largest one: the square root of float64's rounding, below which there is none
 MAX_FEATURES = 10_000  # for a covariance matrix and its eigenvectors, by memory and time
 
 
@@ -36,7 +37,7 @@ class Affine:
 
     def invert(self, values: Tensor) -> Tensor:
         center, scale = self._constants(values.device, 1)
-        return values / scale + center
+        return (values / scale).add_(center)
 
     def _constants(self, device: torch.device, unit: int) -> tuple[Tensor, Tensor]:
         if (device, unit) not in self.on_device:
@@ -121,6 +122,16 @@ def spectrum(images: Tensor, eps: float = 0.0) -> tuple[Affine, Tensor, Tensor]:
     largest = (sizes > (1 - 1e-6) * sizes.amax(0)).int().argmax(0, keepdim=True)
     vectors = vectors * vectors.gather(0, largest).sign()
     return Affine(mean), vectors.flip(1), (values.clamp(min=0) + eps).sqrt().flip(0)
+
+
+def whitening(images: Tensor, eps: float) -> tuple[Affine, Tensor, Tensor]:
+    """Return the spectrum, of which eps keeps every deviation above 0. Errors: ValueError where eps = 0 does not."""
+    mean, vectors, deviation = spectrum(images, eps)
+    constant = int((deviation <= NO_DEVIATION * deviation[0]).sum())
+    if eps == 0 and constant:
+        what = f"the training data do not vary in {constant} of {len(deviation)} directions"
+        raise ValueError(f"eps=0: {what}, which cannot be scaled to variance 1; try preprocess.eps=1e-5")
+    return mean, vectors, deviation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -236,18 +247,18 @@ class WhitenPca:
     directions of a variance far above eps, 0 in those of none.
 
     Args:
-        eps: added to the variances, > 0, so that nearly constant directions do not grow without bound. cs231n: 1e-5.
+        eps: added to the variances, >= 0, so that nearly constant directions do not grow without bound. cs231n: 1e-5.
     Shapes: (B, ...) -> the same; as with Pca, neighbouring pixels are unrelated.
-    Errors: ValueError, also beyond 10,000 features.
+    Errors: ValueError, also beyond 10,000 features, and with eps = 0 on data that do not vary in some direction.
     """
 
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        require("> 0", eps=self.eps)
+        require(">= 0", eps=self.eps)
 
     def fit(self, images: Tensor) -> Apply:
-        mean, vectors, deviation = spectrum(images, self.eps)
+        mean, vectors, deviation = whitening(images, self.eps)
         return Projection(mean, vectors / deviation, (vectors * deviation).T, images.shape[1:])
 
 
@@ -261,8 +272,8 @@ class WhitenZca:
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        require("> 0", eps=self.eps)
+        require(">= 0", eps=self.eps)
 
     def fit(self, images: Tensor) -> Apply:
-        mean, vectors, deviation = spectrum(images, self.eps)
+        mean, vectors, deviation = whitening(images, self.eps)
         return Projection(mean, (vectors / deviation) @ vectors.T, (vectors * deviation) @ vectors.T, images.shape[1:])

@@ -57,7 +57,7 @@ def test_noise_of_the_polynomial_has_its_deviation():
     assert abs(rest.std() - 0.3) < 5 * 0.3 / math.sqrt(2 * 5000) and abs(rest.mean()) < 5 * 0.3 / math.sqrt(5000)
 
 
-@pytest.mark.parametrize(("arms", "turns"), [(2, 1.5), (3, 1.0), (7, 0.25)])
+@pytest.mark.parametrize(("arms", "turns"), [(2, 1.5), (3, 1.0), (7, 0.25), (3, 0.0)])
 def test_spirals_wind_as_they_say(arms, turns):
     data = Spirals(arms=arms, turns=turns, noise=0.0, samples=701).load()
     points, targets = everything(data)
@@ -128,7 +128,7 @@ def test_height_and_weight_give_the_body_mass_index():
         (Polynomial, {"degree": 0}, r"degree must be in \[1, 20\], got 0"),
         (Polynomial, {"noise": -0.1}, "noise must be >= 0"),
         (Spirals, {"arms": 11}, r"arms must be in \[2, 10\]"),
-        (Spirals, {"turns": 0.0}, "turns must be > 0"),
+        (Spirals, {"turns": -0.5}, "turns must be >= 0"),
         (Spirals, {"noise": -1.0}, "noise must be >= 0"),
         (Gaussians, {"classes": 1}, r"classes must be in \[2, 10\]"),
         (Gaussians, {"features": 1}, "features must be >= 2"),

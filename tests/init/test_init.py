@@ -163,11 +163,11 @@ def test_auto_gives_outputs_of_variance_one_in_every_layer(name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SmallNormal(std=0.0), "std must be > 0, got 0.0"),
-        (lambda: LargeNormal(std=math.nan), "std must be > 0, got nan"),
+        (lambda: SmallNormal(std=-0.1), "std must be >= 0, got -0.1"),
+        (lambda: LargeNormal(std=math.nan), "std must be >= 0, got nan"),
         (lambda: Normal(mean=math.inf), "mean must be in"),
-        (lambda: Normal(std=-1.0), "std must be > 0"),
-        (lambda: TruncatedNormal(std=-1.0), "std must be > 0"),
+        (lambda: Normal(std=-1.0), "std must be >= 0"),
+        (lambda: TruncatedNormal(std=-1.0), "std must be >= 0"),
         (lambda: Constant(value=math.nan), "value must be in"),
         (lambda: Uniform(low=0.1), "low must be < high, got low=0.1 and high=0.05"),
         (lambda: VarianceScaling(scale=0.0), "scale must be > 0"),
@@ -186,3 +186,13 @@ def test_auto_gives_outputs_of_variance_one_in_every_layer(name):
 def test_a_field_out_of_its_range_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("init", "value"),
+    [(Normal(mean=0.5, std=0.0), 0.5), (SmallNormal(std=0.0), 0), (LargeNormal(std=0.0), 0),
+     (TruncatedNormal(mean=-0.5, std=0.0), -0.5)],
+)  # fmt: skip
+def test_a_deviation_of_0_gives_every_weight_the_mean(init, value, model):
+    init(model, *BATCH, RELU)
+    assert all((model[place].weight == value).all() for place in WEIGHT_LAYERS)

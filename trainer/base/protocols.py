@@ -4,20 +4,21 @@ A technique has a hook by defining the method or attribute; nothing registers it
 `isinstance(technique, Hook)` first. The plain call of each group, and its hooks:
 
     act         () -> module                                    pieces
-    aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, tasks
+    aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, on_pixels, tasks
     averaging   update(model, now), evaluated(model)            state_dict
     data        load() -> Splits
-    init        (model, images, targets, act) -> None         keeps_weights
+    init        (model, images, targets, act) -> None           keeps_weights
     bias        (model, targets, criterion) -> None
-    loss        (outputs, targets) -> losses (B,)               average, constant, tasks
+    loss        (outputs, targets) -> losses (B,)               average, constant, separate_outputs, tasks
     model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate
     norm        (channels) -> module                            place, on_input; of the module: normalizes
     optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
     pool        () -> module                                    of the module: draws_in_evaluation
     preprocess  fit(images) -> apply(images)                    of what fit returns: invert
-    reg         one for each slot: Slots in engine/run.py       tasks; of the slot batch: begin, matrices with mode;
-                                                                loss: add_gradient; weights: before; stop: verdict;
-                                                                layer (no tasks): on_maps, drops_in_training
+    reg         one for each slot: Slots in engine/run.py       tasks; of the slot batch: begin, matrices with mode,
+                                                                use; loss: add_gradient; weights: before; stop: verdict;
+                                                                layer (no tasks): on_maps, follows_act,
+                                                                drops_in_training
     sampler     (epoch, targets, losses, rng) -> indices (N,)   uses_losses, tasks
     sched       (now) -> multiplier of the learning rate        observe, state_dict
     task        execute(cfg, invocation) -> score or None
@@ -69,11 +70,21 @@ class AffineWarp(Protocol):
 
 
 @runtime_checkable
+class ChangesPixels(Protocol):
+    """An augmentation of colours, which sees images in [0, 1], as they were before the preprocessing.
+
+    Its strength means the same whatever the preprocessing.
+    """
+
+    on_pixels: bool
+
+
+@runtime_checkable
 class Calibrated(Protocol):
     """An augmentation or a layer that is computed from some training images, once, before the run."""
 
     def calibrate(self, images: Tensor) -> None:
-        """Take up to 256 preprocessed training images (B, ...)."""
+        """Take up to 256 training images (B, ...): preprocessed ones, or those in [0, 1] where it has `on_pixels`."""
 
 
 # Initialisations
@@ -111,6 +122,21 @@ class HasBestConstant(Protocol):
 
 
 @runtime_checkable
+class UsesCriterion(Protocol):
+    """A transform of the `batch` slot that depends on what the criterion takes the targets for."""
+
+    def use(self, criterion: object) -> None:
+        """Take the run's criterion, once, before the first step."""
+
+
+@runtime_checkable
+class SeparateOutputs(Protocol):
+    """A criterion that takes each output for a yes-or-no question of its own, where others take all for one choice."""
+
+    separate_outputs: bool
+
+
+@runtime_checkable
 class AnalyticPenalty(Protocol):
     """A penalty of the `loss` slot that knows its gradient in closed form, at a third of autograd's time."""
 
@@ -138,6 +164,13 @@ class DropsMaps(Protocol):
     """A layer of the `layer` slot that drops whole maps of images: it follows convolutions instead of dense layers."""
 
     on_maps: bool
+
+
+@runtime_checkable
+class FollowsAct(Protocol):
+    """A layer of the `layer` slot that needs an activation's own outputs: it follows every activation directly."""
+
+    follows_act: bool
 
 
 @runtime_checkable

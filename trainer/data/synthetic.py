@@ -80,7 +80,7 @@ class Spirals(Synthetic):
 
     Args:
         arms: classes, in [2, 10].
-        turns: of an arm around the centre, > 0; more are harder.
+        turns: of an arm around the centre, >= 0; more are harder, with none the arms are straight.
         noise: standard deviation of the angle in radians, >= 0.
         samples: in all three splits, >= 100; as many of each arm, up to a remainder.
         val_fraction, test_fraction, split_seed: as in SplitByFraction.
@@ -96,7 +96,7 @@ class Spirals(Synthetic):
     def __post_init__(self) -> None:
         super().__post_init__()
         require("in [2, 10]", arms=self.arms)
-        require("> 0", turns=self.turns)
+        require(">= 0", turns=self.turns)
         require(">= 0", noise=self.noise)
 
     def load(self) -> Splits:

@@ -14,7 +14,18 @@ from trainer.base.errors import ConfigError
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import parameter_groups
 from trainer.base.metrics import Metric, metric_named, score_of
-from trainer.base.protocols import Calibrated, KeepsWeights, ObservesLoss, Pretrained, WatchesModel, tasks_of
+from trainer.base.pixel_space import PixelSpace, changes_pixels
+from trainer.base.protocols import (
+    Apply,
+    Calibrated,
+    Invertible,
+    KeepsWeights,
+    ObservesLoss,
+    Pretrained,
+    UsesCriterion,
+    WatchesModel,
+    tasks_of,
+)
 from trainer.base.rng import derive, seed_default
 from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
@@ -65,7 +76,7 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
         sched=factory(cfg, "warmup", invocation)()(sched),
         plateau=sched if isinstance(sched, ObservesLoss) else None,
         sampler=require_task(sampler, "sampler", invocation.choice("sampler"), data.task, invocation),
-        aug=make_augmentations(cfg, data.task, images, invocation),
+        aug=make_augmentations(cfg, data.task, images, apply, invocation),
         slots=slots,
         averaging=factory(cfg, "averaging", invocation)(model),
         tta=factory(cfg, "tta", invocation)(),
@@ -103,6 +114,9 @@ def make_slots(cfg: DictConfig, task: str, invocation: Invocation) -> Slots:
             filled[slot] = list(factories.values())
         else:
             filled[slot] = [require_task(part, "reg", name, task, invocation) for name, part in made.items()]
+    for transform in filled.get("batch", ()):
+        if isinstance(transform, UsesCriterion):
+            transform.use(factory(cfg, "loss", invocation)())
     return Slots(**filled)
 
 
@@ -204,15 +218,25 @@ def sample_batch(train: Loader, seed: int) -> Tensor:
     return train.batch(torch.randperm(len(train), generator=rng, device=rng.device)[:256])[0]
 
 
-def make_augmentations(cfg: DictConfig, task: str, images: Tensor, invocation: Invocation) -> list[Callable]:
-    """Make the augmentations in the order given; those that go by the data's colours are calibrated on the images."""
-    made = {name: factory(cfg, f"aug.{name}", invocation)() for name in cfg.aug}
-    for name, transform in made.items():
-        require_task(transform, "aug", name, task, invocation)
+def make_augmentations(
+    cfg: DictConfig, task: str, images: Tensor, apply: Apply, invocation: Invocation
+) -> list[Callable]:
+    """Make the augmentations in the order given, and calibrate those that are computed from preprocessed images.
+
+    Those of pixels act between the inverse of the preprocessing `apply` and the preprocessing. Errors: ConfigError.
+    """
+    made = []
+    for name in cfg.aug:
+        transform = require_task(factory(cfg, f"aug.{name}", invocation)(), "aug", name, task, invocation)
+        on_pixels = changes_pixels(transform)
+        if on_pixels and not isinstance(apply, Invertible):
+            why = f"acts on pixels in [0, 1], and {invocation.describe('preprocess')} has no way back to them"
+            raise ConfigError(f"aug={name}: {why}; give what its `fit` returns a method `invert(values)`")
         if isinstance(transform, Calibrated):
             with as_config_error(f"aug={name}", invocation):
-                transform.calibrate(images)
-    return list(made.values())
+                transform.calibrate(apply.invert(images) if on_pixels else images)
+        made.append(PixelSpace(transforms=[transform], apply=apply) if on_pixels else transform)
+    return made
 
 
 def require_pretrained_kept(init: Callable, invocation: Invocation) -> None:

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from trainer.base.atomic import write_figure
+from trainer.base.pixel_space import fuse_pixel_spaces
 from trainer.base.protocols import Invertible, UsesClock
 from trainer.base.rng import derive
 from trainer.base.warp import fuse_warps
@@ -52,12 +53,12 @@ def make_image_grid(cfg: DictConfig, data: Splits, invocation: Invocation) -> Im
     images, targets = train.batch(chosen)
     if images.dim() != 4:
         return None
-    augmentations = make_augmentations(cfg, data.task, sample_batch(train, cfg.seed), invocation)
+    augmentations = make_augmentations(cfg, data.task, sample_batch(train, cfg.seed), apply, invocation)
     transforms = [*augmentations, *make_slots(cfg, data.task, invocation).batch]
     if not transforms:
         return samples_only(images, targets, data, apply)
     timed = [transform for transform in transforms if isinstance(transform, UsesClock)]
-    fused, clock = fuse_warps(transforms), make_clock(cfg, len(train), invocation)
+    fused, clock = fuse_pixel_spaces(fuse_warps(transforms)), make_clock(cfg, len(train), invocation)
     columns = [(images, targets)]
     for view in range(VIEWS):
         rng.manual_seed(derive(cfg.seed, "preview", view))

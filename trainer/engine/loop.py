@@ -16,6 +16,7 @@ from torch import Tensor
 from trainer.base.clock import Clock
 from trainer.base.errors import ConfigError, Interrupted
 from trainer.base.layers import decay_parameters
+from trainer.base.pixel_space import fuse_pixel_spaces
 from trainer.base.protocols import AnalyticPenalty, PreStepEdit, UsesClock, needs_graph
 from trainer.base.rng import derive, seed_default
 from trainer.base.signals import Signals
@@ -47,7 +48,7 @@ class Update:
         self.rng = torch.Generator(run.device)
         transforms = [*run.aug, *run.slots.batch]
         self.timed = [transform for transform in transforms if isinstance(transform, UsesClock)]
-        self.transforms = fuse_warps(transforms)
+        self.transforms = fuse_pixel_spaces(fuse_warps(transforms))
         self.transforms_seed, self.layers_seed = derive(run.seed, "transforms"), derive(run.seed, "layers")
         self.pre_step_edits = [edit for edit in run.slots.weights if isinstance(edit, PreStepEdit)]
         self.create_graph = needs_graph(run.optimizer)
