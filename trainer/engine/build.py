@@ -1,6 +1,7 @@
 """A run built from its configuration: each part of the loop from its node."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import yaml
@@ -15,15 +16,18 @@ from trainer.base.layers import parameter_groups
 from trainer.base.metrics import Metric, metric_named, score_of
 from trainer.base.protocols import Calibrated, ObservesLoss, Pretrained, WatchesModel, tasks_of
 from trainer.base.rng import derive, seed_default
+from trainer.base.text import as_typed
 from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.config.targets import LIBRARIES, locate
 from trainer.data.loader import Loader
-from trainer.data.splits import Splits
+from trainer.data.splits import Splits, keep_train_samples
 from trainer.engine.dry_run import as_config_error, dry_run
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
+
+ALL = "all"  # of the training samples
 
 
 def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
@@ -31,8 +35,7 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
     invocation = invocation or Invocation()
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
-    with as_config_error("data", invocation):
-        data: Splits = factory(cfg, "data", invocation)().load()
+    data = load_data(cfg, invocation)
     with as_config_error("preprocess", invocation):
         apply = factory(cfg, "preprocess", invocation)().fit(data.train.sample())
     splits = (data.train, data.val, data.test)
@@ -85,6 +88,23 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
     return run
 
 
+def load_data(cfg: DictConfig, invocation: Invocation) -> Splits:
+    """Load the data set, with `data.train_samples` of its training samples. Errors: UserError."""
+    with as_config_error("data", invocation):
+        data: Splits = factory(cfg, "data", invocation)().load()
+    wanted = cfg.data.get("train_samples", ALL)
+    if wanted == ALL:
+        return data
+    try:
+        data = keep_train_samples(data, wanted, cfg.data.get("split_seed", 0))
+    except ValueError as error:
+        raise ConfigError(f"data.train_samples={as_typed(wanted)}: {error}") from error
+    if samples_per_batch(cfg, len(data.train)) == cfg.batch_size or cfg.batch_size == "full":
+        return data
+    note = f"batch_size={cfg.batch_size}: larger than the {len(data.train):,} training samples that are kept"
+    return replace(data, notes=(*data.notes, f"{note}; each step takes all of them"))
+
+
 def make_slots(cfg: DictConfig, task: str, invocation: Invocation) -> Slots:
     """Make the regularisers, each in its slot, in the order given. Errors: ConfigError."""
     filled = {}
@@ -117,8 +137,10 @@ def require_task(technique: object, group: str, option: str | None, task: str, i
 
 
 def samples_per_batch(cfg: DictConfig, samples: int) -> int:
-    """Return the batch size, which may be `full`: all training samples."""
-    return samples if cfg.batch_size == "full" else cfg.batch_size
+    """Return the batch size; all training samples where it is `full`, or where fewer were asked for than it holds."""
+    if cfg.batch_size == "full":
+        return samples
+    return cfg.batch_size if cfg.data.get("train_samples", ALL) == ALL else min(cfg.batch_size, samples)
 
 
 def make_clock(cfg: DictConfig, samples: int, invocation: Invocation) -> Clock:
