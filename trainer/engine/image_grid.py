@@ -102,9 +102,9 @@ def colors(images: Tensor, apply: Callable) -> Tensor:
 
 
 def label(target: Tensor, data: Splits) -> str:
-    """Return the two most probable classes of a soft label with their probabilities, or the value of a regression."""
+    """Return the two most probable classes of a soft label with their probabilities, or the values of a regression."""
     if data.task == "regression":
-        return f"{target[0]:.3g}"
+        return ", ".join(f"{value:.3g}" for value in target.tolist())
     p = torch.stack([1 - target[0], target[0]]) if data.task == "binary" else target
     values, classes = (part.tolist() for part in p.topk(min(2, len(p))))
     if values[0] > 0.995:
