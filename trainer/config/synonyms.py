@@ -154,6 +154,8 @@ OPTIONS = {  # of each group; the option of another group is written with its gr
     },
     "pool": {"maxpool": "max", "avgpool": "avg", "average": "avg", "mean": "avg"},
     "preprocess": {
+        "poly": "polynomial",
+        "polynomial_features": "polynomial",
         "zscore": "standardize",
         "zca": "whiten_zca",
         "zca_whitening": "whiten_zca",
