@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from trainer.base.errors import ConfigError
+from trainer.engine.build import build_run
 from trainer.loss import BinaryCrossEntropy, CrossEntropy, Hinge, MeanSquaredError
 
 EVERY = [CrossEntropy(), BinaryCrossEntropy(), MeanSquaredError(), MeanSquaredError(reduction="sum"), Hinge()]
@@ -181,3 +183,18 @@ def test_hinge_of_one_output_pushes_yes_above_and_no_below_the_margin():
 def test_hinge_refuses_a_margin_that_is_not_positive(margin):
     with pytest.raises(ValueError, match=f"margin must be > 0, got {margin}"):
         Hinge(margin=margin)
+
+
+@pytest.mark.parametrize(
+    ("data", "criterion"),
+    [
+        ("iris", CrossEntropy),
+        ("breast_cancer", BinaryCrossEntropy),
+        ("diabetes", MeanSquaredError),
+        ("regression", MeanSquaredError),
+    ],
+)
+def test_auto_is_the_loss_of_the_kind_of_data(data, criterion, composed):
+    assert build_run(composed(f"data={data}", "loss=auto")).criterion == criterion()
+    with pytest.raises(ConfigError, match="is for classification"):
+        build_run(composed("data=regression", "loss=cross_entropy"))

@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.base.checks import require, require_one_of
+from trainer.base.protocols import Criterion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,3 +95,12 @@ class Hinge:
         gaps = F.relu(outputs.unsqueeze(1) - outputs.unsqueeze(2) + self.margin)  # [b, y, j]
         against = gaps.sum(2) - self.margin  # j = y always adds the margin
         return torch.einsum("by,by->b", targets, against)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auto:
+    """Criterion that fits the data: CrossEntropy for classes, BinaryCrossEntropy for binary, or MeanSquaredError."""
+
+    def for_task(self, task: str) -> Criterion:
+        fitting = {"classification": CrossEntropy, "binary": BinaryCrossEntropy, "regression": MeanSquaredError}
+        return fitting[task]()

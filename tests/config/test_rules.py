@@ -164,8 +164,9 @@ def construct(group: str, option: str, name: str, value: object, load: bool = Tr
     path, node = node_of(group, option)
     cfg = OmegaConf.create({"scale_lr": "none", "base_batch": 256})
     OmegaConf.update(cfg, path, {**node, name: value}, force_add=True)
-    if OmegaConf.is_missing(OmegaConf.select(cfg, path), "root"):
-        cfg.data.root = "DIR"
+    chosen = OmegaConf.select(cfg, path)
+    for key in [key for key in chosen if OmegaConf.is_missing(chosen, key)]:
+        chosen[key] = "PLACE"  # of a data set's files
     if group == "optimizer":
         build.make_optimizer(cfg, Net(), 64, Invocation())
         return
@@ -203,7 +204,7 @@ def test_a_comment_behind_a_value_has_one_semicolon_and_a_rule_behind_it():
 
 
 def test_the_number_of_keys_found_is_the_number_meant():
-    assert (sum(map(len, KEYS.values())), len(RUN_KEYS), len(SEARCH_KEYS)) == (437, 28, 10)
+    assert (sum(map(len, KEYS.values())), len(RUN_KEYS), len(SEARCH_KEYS)) == (451, 28, 10)
 
 
 @pytest.mark.parametrize("keys", EVERY_FILE)

@@ -163,15 +163,21 @@ def test_images_larger_than_the_memory_stay_where_they_are(monkeypatch):
     assert isinstance(kept.images, LazyImages) and torch.equal(read(kept.images, torch.arange(3)), images[rows])
 
 
-def test_a_batch_may_not_hold_more_than_the_samples_that_are_kept(composed):
-    run = build_run(composed("data=iris", "data.train_samples=20"))
-    assert run.batch_size == 20 and run.clock.steps_per_epoch == 1
-    assert run.data.notes == (
-        "batch_size=64: larger than the 20 training samples that are kept; each step takes all of them",
-    )
+def test_a_batch_of_the_default_size_holds_all_samples_where_they_are_fewer(composed):
+    note = "batch_size=64: larger than the {} training samples, so that each step takes all of them"
+    for words, count in ((("data.train_samples=20",), 20), (("data.test_fraction=0.5",), 45)):
+        run = build_run(composed("data=iris", *words))
+        assert run.batch_size == count and run.clock.steps_per_epoch == 1
+        assert run.data.notes == (note.format(count),)
     assert build_run(composed("data=iris", "data.train_samples=20", "batch_size=full")).data.notes == ()
-    with pytest.raises(ConfigError, match="batch_size=100: larger than the 90 training samples of data"):
-        build_run(composed("data=iris", "batch_size=100"))
+
+
+def test_a_batch_size_that_is_typed_must_fit_unless_few_samples_are_asked_for(run_in_process):
+    words = ("data=iris", "model=linear", "epochs=1", "batch_size=100")
+    code, _, err = run_in_process(*words)
+    assert code == 2 and "batch_size=100: larger than the 90 training samples of data=iris; try batch_size=full" in err
+    code, out, _ = run_in_process(*words, "data.train_samples=20")
+    assert code == 0 and "note: batch_size=100: larger than the 20 training samples" in out
 
 
 def test_the_preprocessing_is_fitted_to_the_samples_that_are_kept(composed):

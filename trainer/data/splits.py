@@ -99,15 +99,24 @@ class SplitByFraction:
     test_fraction: float = 0.2
     split_seed: int = 0
 
-    def split(self, images: Tensor, targets: Tensor, groups: Tensor) -> tuple[Split, Split, Split]:
-        """Return train, val and test, with the same fraction of every group."""
+    def require_fractions(self) -> None:
+        """Check the fields above. Errors: ValueError."""
         require("in [0, 1)", val_fraction=self.val_fraction)
         require("in (0, 1)", test_fraction=self.test_fraction)
         require("< 1", **{"val_fraction + test_fraction": self.val_fraction + self.test_fraction})
         require(">= 0", split_seed=self.split_seed)
+
+    def split(self, images: Tensor, targets: Tensor, groups: Tensor) -> tuple[Split, Split, Split]:
+        """Return train, val and test, with the same fraction of every group."""
+        train, val, test = self.indices(groups)
+        return take(images, targets, train), take(images, targets, val), take(images, targets, test)
+
+    def indices(self, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the indices of train, val and test, with the same fraction of every group."""
+        self.require_fractions()
         rest, test = hold_out(groups, self.test_fraction, self.split_seed)
         train, val = hold_out(groups[rest], self.val_fraction / (1 - self.test_fraction), self.split_seed)
-        return take(images, targets, rest[train]), take(images, targets, rest[val]), take(images, targets, test)
+        return rest[train], rest[val], test
 
     def classification(self, images: Tensor, labels: Tensor, classes: Sequence[str], source: str) -> Splits:
         """Return the splits of a classification, stratified by class. Errors: DataError, as in one_hot."""
@@ -118,6 +127,21 @@ class SplitByFraction:
         """Return the splits of a regression, at random."""
         train, val, test = self.split(inputs, targets, torch.zeros(len(targets)))
         return Splits(train=train, val=val, test=test, task="regression")
+
+
+def standardize_targets(data: Splits) -> tuple[Splits, float, float]:
+    """Return the splits of a regression with targets of mean 0 and deviation 1 in training; and what those were.
+
+    Predicting the mean has a squared error of 1 then, whatever the unit of the targets.
+    """
+    targets = data.train.targets.double()
+    deviation, mean = torch.std_mean(targets, 0, correction=0)
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    train, val, test = (
+        replace(part, targets=((part.targets.double() - mean) / deviation).float())
+        for part in (data.train, data.val, data.test)
+    )
+    return replace(data, train=train, val=val, test=test), mean.item(), deviation.item()
 
 
 def one_hot(labels: Tensor, classes: int, source: str) -> Tensor:

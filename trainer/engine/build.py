@@ -14,7 +14,7 @@ from trainer.base.errors import ConfigError
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import parameter_groups
 from trainer.base.metrics import Metric, metric_named, score_of
-from trainer.base.protocols import Calibrated, ObservesLoss, Pretrained, WatchesModel, tasks_of
+from trainer.base.protocols import Calibrated, ChosenByTask, Criterion, ObservesLoss, Pretrained, WatchesModel, tasks_of
 from trainer.base.rng import derive, seed_default
 from trainer.base.text import as_typed
 from trainer.config import catalog
@@ -40,13 +40,11 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
         apply = factory(cfg, "preprocess", invocation)().fit(data.train.sample())
     splits = (data.train, data.val, data.test)
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
-    batch_size, clock = samples_per_batch(cfg, len(train)), make_clock(cfg, len(train), invocation)
+    batch_size, clock = samples_per_batch(cfg, len(train), invocation), make_clock(cfg, len(train), invocation)
     sched = factory(cfg, "sched", invocation)()
     monitor = make_monitor(cfg, data, sched, invocation)
     slots = make_slots(cfg, data.task, invocation)
-    criterion = require_task(
-        factory(cfg, "loss", invocation)(), "loss", invocation.choice("loss"), data.task, invocation
-    )
+    criterion = make_criterion(cfg, data.task, invocation)
     sampler = factory(cfg, "sampler", invocation)()
     images = sample_batch(train, cfg.seed)
     model = make_model(cfg, data, train, images, slots, where, invocation)
@@ -93,16 +91,17 @@ def load_data(cfg: DictConfig, invocation: Invocation) -> Splits:
     with as_config_error("data", invocation):
         data: Splits = factory(cfg, "data", invocation)().load()
     wanted = cfg.data.get("train_samples", ALL)
-    if wanted == ALL:
-        return data
     try:
-        data = keep_train_samples(data, wanted, cfg.data.get("split_seed", 0))
+        data = data if wanted == ALL else keep_train_samples(data, wanted, cfg.data.get("split_seed", 0))
     except ValueError as error:
         raise ConfigError(f"data.train_samples={as_typed(wanted)}: {error}") from error
-    if samples_per_batch(cfg, len(data.train)) == cfg.batch_size or cfg.batch_size == "full":
+    count = len(data.train)
+    if cfg.batch_size == "full" or samples_per_batch(cfg, count, invocation) == cfg.batch_size:
         return data
-    note = f"batch_size={cfg.batch_size}: larger than the {len(data.train):,} training samples that are kept"
-    return replace(data, notes=(*data.notes, f"{note}; each step takes all of them"))
+    note = (
+        f"batch_size={cfg.batch_size}: larger than the {count:,} training samples, so that each step takes all of them"
+    )
+    return replace(data, notes=(*data.notes, note))
 
 
 def make_slots(cfg: DictConfig, task: str, invocation: Invocation) -> Slots:
@@ -118,6 +117,14 @@ def make_slots(cfg: DictConfig, task: str, invocation: Invocation) -> Slots:
         else:
             filled[slot] = [require_task(part, "reg", name, task, invocation) for name, part in made.items()]
     return Slots(**filled)
+
+
+def make_criterion(cfg: DictConfig, task: str, invocation: Invocation) -> Criterion:
+    """Make the loss, or the one that it chooses for this kind of data. Errors: ConfigError."""
+    criterion = factory(cfg, "loss", invocation)()
+    if isinstance(criterion, ChosenByTask):
+        return criterion.for_task(task)
+    return require_task(criterion, "loss", invocation.choice("loss"), task, invocation)
 
 
 def require_task(technique: object, group: str, option: str | None, task: str, invocation: Invocation) -> object:
@@ -136,16 +143,21 @@ def require_task(technique: object, group: str, option: str | None, task: str, i
     raise ConfigError(f"{chosen}: is for {' or '.join(tasks)}, but {data}{hint}")
 
 
-def samples_per_batch(cfg: DictConfig, samples: int) -> int:
-    """Return the batch size; all training samples where it is `full`, or where fewer were asked for than it holds."""
+def samples_per_batch(cfg: DictConfig, samples: int, invocation: Invocation) -> int:
+    """Return the batch size; all training samples where it is `full`.
+
+    All of them, too, where they are fewer than a batch holds and either nobody typed its size, or somebody has asked
+    for so few of them.
+    """
     if cfg.batch_size == "full":
         return samples
-    return cfg.batch_size if cfg.data.get("train_samples", ALL) == ALL else min(cfg.batch_size, samples)
+    fixed = "batch_size" in invocation.typed_keys and cfg.data.get("train_samples", ALL) == ALL
+    return cfg.batch_size if fixed else min(cfg.batch_size, samples)
 
 
 def make_clock(cfg: DictConfig, samples: int, invocation: Invocation) -> Clock:
     """Return the time of a run over so many training samples. Errors: ConfigError where they do not fill a step."""
-    batch_size = samples_per_batch(cfg, samples)
+    batch_size = samples_per_batch(cfg, samples, invocation)
     per_step = batch_size * cfg.accumulate
     if batch_size > samples:
         data = f"the {samples} training samples of {invocation.describe('data')}"

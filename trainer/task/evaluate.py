@@ -49,7 +49,7 @@ class Evaluate:
 def known_keys() -> Iterator[str]:
     """Yield the keys that any run has."""
     yield from schema.keys(catalog.folder() / "config.yaml")
-    yield from ("data.root", "norm.fuse")
+    yield from ("data.root", "data.path", "norm.fuse")
 
 
 def evaluate_run(directory: Path, cfg: DictConfig, invocation: Invocation, console: Console) -> dict[str, float]:
