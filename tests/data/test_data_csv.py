@@ -231,6 +231,21 @@ def test_missing_values_are_told_with_their_rows_and_what_to_write(table):
     assert "data.missing=drop to leave out 3 of 40 rows" in hint and "data.missing=impute" in hint
 
 
+def test_rows_are_counted_as_an_editor_counts_them(table):
+    path = table("\n\nx,y\n1,0\n\n,1\n" + "2,1\n3,0\n" * 10)
+    with pytest.raises(DataError, match="missing values: x in row 6\n"):
+        load(path)
+
+
+def test_names_of_rows_without_a_heading_are_left_out(table):
+    """As R's write.table and pandas' to_csv write them."""
+    rows = [(place + 1, place % 7, place % 2) for place in range(40)]
+    for content in (text(rows, ("x", "y"), " "), text(rows, ("", "x", "y")), text(rows, ("x", "y"), quote='"')):
+        data = load(table(content), "y")
+        assert data.input_shape == (1,) and data.outputs == 1
+        assert any(note.startswith("left out: column 1 numbers the rows") for note in data.notes)
+
+
 @pytest.mark.parametrize("sign", ["", "NA", "N/A", "nan", "NULL", "?", "#N/A", "-", "none", "inf"])
 def test_signs_of_a_missing_number(sign, table):
     with pytest.raises(DataError, match="missing values: x in row 2\n"):

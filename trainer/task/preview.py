@@ -32,6 +32,8 @@ class Preview:
         )
         rundir.write_config(directory, cfg, invocation.overrides)
         console = Console()
+        for note in data.notes:
+            console.print(f"note: {note}")
         figures = [directory / "preview-learning-rate.png"]
         lr_curve.draw(curve, figures[0])
         print_lr_curve(curve, console)
