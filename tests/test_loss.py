@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from trainer.base.errors import ConfigError
+from trainer.engine.build import build_run
 from trainer.loss import BinaryCrossEntropy, CrossEntropy, Hinge, MeanSquaredError
 
 EVERY = [CrossEntropy(), BinaryCrossEntropy(), MeanSquaredError(), MeanSquaredError(reduction="sum"), Hinge()]
@@ -262,3 +264,18 @@ def test_classes_that_tie_at_zero_are_told_apart_without_a_margin():
     outputs = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
     Hinge(margin=0.0)(outputs, torch.eye(3, dtype=torch.float64)[[1]]).sum().backward()
     assert outputs.grad.tolist() == [[1.0, -2.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("data", "criterion"),
+    [
+        ("iris", CrossEntropy),
+        ("breast_cancer", BinaryCrossEntropy),
+        ("diabetes", MeanSquaredError),
+        ("regression", MeanSquaredError),
+    ],
+)
+def test_auto_is_the_loss_of_the_kind_of_data(data, criterion, composed):
+    assert build_run(composed(f"data={data}", "loss=auto")).criterion == criterion()
+    with pytest.raises(ConfigError, match="is for classification"):
+        build_run(composed("data=regression", "loss=cross_entropy"))

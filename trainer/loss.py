@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.base.checks import require, require_one_of
+from trainer.base.protocols import Criterion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +139,15 @@ class Hinge:
         if len(frequencies) == 1:
             return self.margin * (2 * frequencies - 1).sign()
         return self.margin * hinge_levels(frequencies)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auto:
+    """Criterion that fits the data: CrossEntropy for classes, BinaryCrossEntropy for binary, or MeanSquaredError."""
+
+    def for_task(self, task: str) -> Criterion:
+        fitting = {"classification": CrossEntropy, "binary": BinaryCrossEntropy, "regression": MeanSquaredError}
+        return fitting[task]()
 
 
 def hinge_levels(frequencies: Tensor) -> Tensor:

@@ -90,7 +90,8 @@ def numbers_inside(key: schema.Key) -> list[tuple[float, int]]:
         return closed_ends
     near = [(end - side * (1 if rule.whole else 1e-6), side) for end, closed, side in found if not closed]
     far = [(end - 50 * side, -side) for end, _, side in found if len(found) == 1]
-    return [*closed_ends, *near, *far, *([(-50, -1), (50, 1)] if rule.number and not found else [])]
+    beside = [(number, 0) for number in (1e-9, 0.5, 1 - 1e-9) if rule.fractions]
+    return [*closed_ends, *near, *far, *([(-50, -1), (50, 1)] if rule.number and not found else []), *beside]
 
 
 def good_values(key: schema.Key) -> list[object]:
@@ -110,7 +111,8 @@ def good_values(key: schema.Key) -> list[object]:
 def values_outside(key: schema.Key) -> list[object]:
     """Every open end of a range, and the next number outside a closed one."""
     rule = rule_of(key)
-    return [
+    beside = [0.0, 1.0, 1.5] if rule.fractions else []  # they are in (0, 1)
+    return beside + [
         in_place(key, beyond(end, side, rule.whole) if closed else end, 0 if side < 0 else -1)
         for end, closed, side in ends(rule)
     ]
@@ -164,8 +166,9 @@ def construct(group: str, option: str, name: str, value: object, load: bool = Tr
     path, node = node_of(group, option)
     cfg = OmegaConf.create({"scale_lr": "none", "base_batch": 256})
     OmegaConf.update(cfg, path, {**node, name: value}, force_add=True)
-    if OmegaConf.is_missing(OmegaConf.select(cfg, path), "root"):
-        cfg.data.root = "DIR"
+    chosen = OmegaConf.select(cfg, path)
+    for key in [key for key in chosen if OmegaConf.is_missing(chosen, key)]:
+        chosen[key] = "PLACE"  # of a data set's files
     if group == "optimizer":
         build.make_optimizer(cfg, Net(), 64, Invocation())
         return
@@ -203,7 +206,7 @@ def test_a_comment_behind_a_value_has_one_semicolon_and_a_rule_behind_it():
 
 
 def test_the_number_of_keys_found_is_the_number_meant():
-    assert (sum(map(len, KEYS.values())), len(RUN_KEYS), len(SEARCH_KEYS)) == (432, 27, 10)
+    assert (sum(map(len, KEYS.values())), len(RUN_KEYS), len(SEARCH_KEYS)) == (455, 28, 10)
 
 
 @pytest.mark.parametrize("keys", EVERY_FILE)
@@ -257,7 +260,8 @@ def test_a_class_of_ours_refuses_what_the_rule_refuses(group, option):
 def test_a_run_takes_what_the_rule_of_its_setting_takes(path, small_run):
     key = RUN_KEYS[path]
     for value in good_values(key):
-        if value in ("cuda", "mps", "cuda:3") or (path, value) in (("monitor", "r2"), ("compile", True)):
+        elsewhere = (("monitor", "r2"), ("compile", True), ("data.train_samples", 1), ("data.train_samples", 1e-9))
+        if value in ("cuda", "mps", "cuda:3") or (path, value) in elsewhere:
             continue  # other machines, other data, minutes of compilation
         cfg = small_run.copy()
         OmegaConf.update(cfg, path, value)
@@ -278,5 +282,6 @@ def test_the_words_of_the_runs_settings_are_those_that_the_engine_knows():
         "workers": ("auto",),
         "precision": ("fp32", "bf16"),
         "monitor": ("auto", "loss", "accuracy", "r2"),
+        "data.train_samples": ("all",),
         "sweep.on_error": ("continue", "stop"),
     }

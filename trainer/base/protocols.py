@@ -9,7 +9,7 @@ A technique has a hook by defining the method or attribute; nothing registers it
     data        load() -> Splits
     init        (model, images, targets, act) -> None           keeps_weights
     bias        (model, targets, criterion) -> None
-    loss        (outputs, targets) -> losses (B,)               average, constant, separate_outputs, tasks
+    loss        (outputs, targets) -> losses (B,)               average, constant, separate_outputs, tasks; or for_task
     model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate
     norm        (channels) -> module                            place, on_input; of the module: normalizes
     optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
@@ -36,6 +36,7 @@ from trainer.base.clock import Clock
 
 Act = Callable[[], nn.Module]  # the factory of the run's activation
 Apply = Callable[[Tensor], Tensor]  # a fitted preprocessing
+Criterion = Callable[[Tensor, Tensor], Tensor]  # of outputs and targets (B, K), a loss (B,) for each sample
 
 
 # Techniques of several groups
@@ -46,6 +47,17 @@ class ForTasks(Protocol):
     """A technique for some kinds of data only: classification, binary, regression (not the group task=)."""
 
     tasks: Sequence[str]
+
+
+# Losses
+
+
+@runtime_checkable
+class ChosenByTask(Protocol):
+    """A loss that stands for another one, chosen by the kind of data."""
+
+    def for_task(self, task: str) -> Criterion:
+        """Return the criterion for classification, binary or regression."""
 
 
 # Augmentations and transforms of the `batch` slot

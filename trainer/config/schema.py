@@ -14,9 +14,10 @@ A path below another key of the same node is one in that folder; it may be missi
 true. Whether it is there is asked when a task begins (config/files.py).
 
 In a list the nouns are plural (`list of 2 numbers in [0, 1)`, `list of lengths`), and words follow "any of". A word
-that "one of" does not introduce needs a number or null beside it: `whole number >= 1, or auto`. Text that is not in
-this grammar is no rule, so that English behind a semicolon restricts nothing. A key without a rule takes any value of
-the type of its default.
+that "one of" does not introduce needs a number or null beside it: `whole number >= 1, or auto`. A number behind a whole
+one is for values with a decimal point: `whole number >= 1, or number in (0, 1)`. Text that is not in this grammar is no
+rule, so that English behind a semicolon restricts nothing. A key without a rule takes any value of the type of its
+default.
 """
 
 import math
@@ -65,6 +66,7 @@ class Rule:
         steps: numbers of steps are, such as 500st.
         minutes: durations are, such as 10min.
         number: finite numbers are, which keep `bound`, as `> 0` or `in [0, 1)`; only whole ones where `whole`.
+        fractions: bound of the numbers with a decimal point that are values beside whole ones; None for none.
         truth: true and false are.
         in_list: the value is a list of these; `count` is its length, None for any.
         path: `folder` or `file` for text that is the path of one, below the folder that the key `below` names; it must
@@ -82,6 +84,7 @@ class Rule:
     number: bool = False
     whole: bool = False
     bound: str | None = None
+    fractions: str | None = None
     truth: bool = False
     in_list: bool = False
     count: int | None = None
@@ -109,6 +112,8 @@ class Rule:
             return False
         if self.number and (isinstance(value, int) or not self.whole):
             return self.bound is None or satisfies(self.bound, value)
+        if self.fractions and isinstance(value, float):
+            return satisfies(self.fractions, value)
         return isinstance(value, int) and value in self.words
 
     def describe(self, with_noun: bool = True) -> str:
@@ -120,7 +125,7 @@ class Rule:
         if self.in_list:
             return f"a {self.source}"
         if self.whole or not self.bound or f"number {self.bound}" in self.source:
-            return re.sub(r"\b(whole )?number\b", r"a \g<0>", self.source, count=1) if self.number else self.source
+            return re.sub(r"\b(whole )?number\b", r"a \g<0>", self.source) if self.number else self.source
         return self.source.replace(self.bound, f"a number {self.bound}", 1) if with_noun else self.source
 
     def _is_measure(self, value: str) -> bool:
@@ -145,6 +150,8 @@ def parse_rule(source: str) -> Rule:
             examples += measure[2].split(", ") if measure[2] else []
         else:
             found = kind_of_value(part, plural=listed is not None)
+            if fields.get("whole") and found.get("whole") is False and found["bound"]:
+                found = {"fractions": found["bound"]}
         if found.keys() & fields.keys():
             raise ValueError(f"says a thing twice: {source}")
         if not found and (listed or part in RESERVED or not re.fullmatch(WORD, part)):
@@ -205,6 +212,8 @@ class Key:
         why = rule.violation(value)
         if why and rule.text and is_number(value):
             return f"{why}; write {self.path}=\"'{as_typed(value)}'\""
+        if why and (fraction := fraction_of(value)) is not None and rule.violation(fraction) is None:
+            return f"{why}; write {self.path}={as_typed(fraction)}"
         return why
 
     def require(self, value: object) -> None:
@@ -223,6 +232,12 @@ def rule_of_type(default: object) -> Rule | None:
     if isinstance(default, str):
         return Rule(source="text", text=True)
     return None
+
+
+def fraction_of(value: object) -> float | None:
+    """Return 0.1 for the text 10%; None for anything else."""
+    percent = isinstance(value, str) and re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?)%", value)
+    return float(percent[1]) / 100 if percent else None
 
 
 def is_number(value: object) -> bool:

@@ -11,33 +11,36 @@ from torch import Tensor, nn
 from trainer.base import device
 from trainer.base.clock import Clock, steps_of
 from trainer.base.errors import ConfigError
-from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import parameter_groups
 from trainer.base.metrics import Metric, metric_named, score_of
 from trainer.base.pixel_space import PixelSpace, changes_pixels
 from trainer.base.protocols import (
     Apply,
     Calibrated,
+    ChosenByTask,
+    Criterion,
     Invertible,
-    KeepsWeights,
     ObservesLoss,
-    Pretrained,
     UsesCriterion,
     WatchesModel,
     tasks_of,
 )
-from trainer.base.rng import derive, seed_default
+from trainer.base.rng import derive
+from trainer.base.text import as_typed
 from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.config.targets import LIBRARIES, locate
 from trainer.data.inspection import notes_on
 from trainer.data.loader import Loader
-from trainer.data.splits import Splits
+from trainer.data.splits import Splits, keep_train_samples
+from trainer.engine.build_model import initialize, make_model
 from trainer.engine.dry_run import as_config_error, dry_run
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
 from trainer.engine.threads import choose_threads
+
+ALL = "all"  # of the training samples
 
 
 def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
@@ -45,20 +48,17 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
     invocation = invocation or Invocation()
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
-    with as_config_error("data", invocation):
-        data: Splits = factory(cfg, "data", invocation)().load()
+    data = load_data(cfg, invocation)
     with as_config_error("preprocess", invocation):
         apply = factory(cfg, "preprocess", invocation)().fit(data.train.sample())
     data = replace(data, notes=(*data.notes, *notes_on(data)))
     splits = (data.train, data.val, data.test)
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
-    batch_size, clock = samples_per_batch(cfg, len(train)), make_clock(cfg, len(train), invocation)
+    batch_size, clock = samples_per_batch(cfg, len(train), invocation), make_clock(cfg, len(train), invocation)
     sched = factory(cfg, "sched", invocation)()
     monitor = make_monitor(cfg, data, sched, invocation)
-    slots = make_slots(cfg, data.task, invocation)
-    criterion = require_task(
-        factory(cfg, "loss", invocation)(), "loss", invocation.choice("loss"), data.task, invocation
-    )
+    criterion = make_criterion(cfg, data.task, invocation)
+    slots = make_slots(cfg, data.task, criterion, invocation)
     sampler = factory(cfg, "sampler", invocation)()
     images = sample_batch(train, cfg.seed)
     model = make_model(cfg, data, images, slots, where, invocation)
@@ -102,7 +102,25 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
     return run
 
 
-def make_slots(cfg: DictConfig, task: str, invocation: Invocation) -> Slots:
+def load_data(cfg: DictConfig, invocation: Invocation) -> Splits:
+    """Load the data set, with `data.train_samples` of its training samples. Errors: UserError."""
+    with as_config_error("data", invocation):
+        data: Splits = factory(cfg, "data", invocation)().load()
+    wanted = cfg.data.get("train_samples", ALL)
+    try:
+        data = data if wanted == ALL else keep_train_samples(data, wanted, cfg.data.get("split_seed", 0))
+    except ValueError as error:
+        raise ConfigError(f"data.train_samples={as_typed(wanted)}: {error}") from error
+    count = len(data.train)
+    if cfg.batch_size == "full" or samples_per_batch(cfg, count, invocation) == cfg.batch_size:
+        return data
+    note = (
+        f"batch_size={cfg.batch_size}: larger than the {count:,} training samples, so that each step takes all of them"
+    )
+    return replace(data, notes=(*data.notes, note))
+
+
+def make_slots(cfg: DictConfig, task: str, criterion: Criterion, invocation: Invocation) -> Slots:
     """Make the regularisers, each in its slot, in the order given. Errors: ConfigError."""
     filled = {}
     for slot, options in cfg.reg.items():
@@ -116,8 +134,16 @@ def make_slots(cfg: DictConfig, task: str, invocation: Invocation) -> Slots:
             filled[slot] = [require_task(part, "reg", name, task, invocation) for name, part in made.items()]
     for transform in filled.get("batch", ()):
         if isinstance(transform, UsesCriterion):
-            transform.use(factory(cfg, "loss", invocation)())
+            transform.use(criterion)
     return Slots(**filled)
+
+
+def make_criterion(cfg: DictConfig, task: str, invocation: Invocation) -> Criterion:
+    """Make the loss, or the one that it chooses for this kind of data. Errors: ConfigError."""
+    criterion = factory(cfg, "loss", invocation)()
+    if isinstance(criterion, ChosenByTask):
+        return criterion.for_task(task)
+    return require_task(criterion, "loss", invocation.choice("loss"), task, invocation)
 
 
 def require_task(technique: object, group: str, option: str | None, task: str, invocation: Invocation) -> object:
@@ -136,14 +162,21 @@ def require_task(technique: object, group: str, option: str | None, task: str, i
     raise ConfigError(f"{chosen}: is for {' or '.join(tasks)}, but {data}{hint}")
 
 
-def samples_per_batch(cfg: DictConfig, samples: int) -> int:
-    """Return the batch size, which may be `full`: all training samples."""
-    return samples if cfg.batch_size == "full" else cfg.batch_size
+def samples_per_batch(cfg: DictConfig, samples: int, invocation: Invocation) -> int:
+    """Return the batch size; all training samples where it is `full`.
+
+    All of them, too, where they are fewer than a batch holds and either nobody typed its size, or somebody has asked
+    for so few of them.
+    """
+    if cfg.batch_size == "full":
+        return samples
+    fixed = "batch_size" in invocation.typed_keys and cfg.data.get("train_samples", ALL) == ALL
+    return cfg.batch_size if fixed else min(cfg.batch_size, samples)
 
 
 def make_clock(cfg: DictConfig, samples: int, invocation: Invocation) -> Clock:
     """Return the time of a run over so many training samples. Errors: ConfigError where they do not fill a step."""
-    batch_size = samples_per_batch(cfg, samples)
+    batch_size = samples_per_batch(cfg, samples, invocation)
     per_step = batch_size * cfg.accumulate
     if batch_size > samples:
         data = f"the {samples} training samples of {invocation.describe('data')}"
@@ -161,54 +194,6 @@ def save_interval(every: str, clock: Clock) -> tuple[int | None, float]:
     if every.endswith("min"):
         return None, 60 * float(every.removesuffix("min"))
     return clock.steps(every), 0.0
-
-
-def make_model(
-    cfg: DictConfig,
-    data: Splits,
-    images: Tensor,
-    slots: Slots,
-    where: torch.device,
-    invocation: Invocation,
-) -> nn.Module:
-    """Make the layers, fill the model slot, and move the model to the device.
-
-    Args:
-        images: some of the training split, for parts that are fitted to them.
-    """
-    act, norm = factory(cfg, "act", invocation), factory(cfg, "norm", invocation)()
-    kit = LayerFactory(act=act, norm=norm, pool=factory(cfg, "pool", invocation), drops=slots.layer)
-    shape = tuple(images.shape[1:])  # as the preprocessing leaves it
-    seed_default(torch.device("cpu"), derive(cfg.seed, "model"))
-    model = kit.with_input_norm(factory(cfg, "model", invocation)(shape, data.outputs, kit), shape[0])
-    for name, change in zip(cfg.reg.get("model", {}), slots.model):
-        with as_config_error(f"reg={name}", invocation):
-            model = change(model)
-    model.to(where)
-    for module in model.modules():
-        if isinstance(module, Calibrated):
-            module.calibrate(images)
-    return model
-
-
-def initialize(
-    cfg: DictConfig, model: nn.Module, images: Tensor, targets: Tensor, criterion: Callable, invocation: Invocation
-) -> None:
-    """Draw weights, then biases, each from a seed of its own. A pretrained model keeps those it brings along.
-
-    Args:
-        images, targets: of the training split, for parts that are fitted to them.
-    """
-    init = factory(cfg, "init", invocation)()
-    if any(isinstance(module, Pretrained) and module.pretrained for module in model.modules()):
-        require_pretrained_kept(init, invocation)
-        return
-    seed_default(images.device, derive(cfg.seed, "init"))
-    with as_config_error("init", invocation):
-        init(model, images, targets, factory(cfg, "act", invocation))
-    seed_default(images.device, derive(cfg.seed, "bias"))
-    with as_config_error("bias", invocation):
-        factory(cfg, "bias", invocation)()(model, targets, criterion)
 
 
 def sample_batch(train: Loader, seed: int) -> Tensor:
@@ -237,14 +222,6 @@ def make_augmentations(
                 transform.calibrate(apply.invert(images) if on_pixels else images)
         made.append(PixelSpace(transforms=[transform], apply=apply) if on_pixels else transform)
     return made
-
-
-def require_pretrained_kept(init: Callable, invocation: Invocation) -> None:
-    """Refuse an init or bias that was typed for a pretrained model. Errors: ConfigError."""
-    for name in ("init", "bias"):
-        if name in invocation.typed_keys and not (name == "init" and isinstance(init, KeepsWeights)):
-            chosen, weights = invocation.describe(name), f"the pretrained weights of {invocation.describe('model')}"
-            raise ConfigError(f"{chosen}: would overwrite {weights}; leave it out")
 
 
 def make_optimizer(cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation) -> torch.optim.Optimizer:

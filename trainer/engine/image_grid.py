@@ -18,7 +18,7 @@ from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
-from trainer.engine.build import make_augmentations, make_clock, make_slots, sample_batch
+from trainer.engine.build import make_augmentations, make_clock, make_criterion, make_slots, sample_batch
 from trainer.engine.dry_run import as_config_error
 from trainer.rundir.event_file import EventFile
 from trainer.rundir.recorder import full_range
@@ -54,7 +54,8 @@ def make_image_grid(cfg: DictConfig, data: Splits, invocation: Invocation) -> Im
     if images.dim() != 4:
         return None
     augmentations = make_augmentations(cfg, data.task, sample_batch(train, cfg.seed), apply, invocation)
-    transforms = [*augmentations, *make_slots(cfg, data.task, invocation).batch]
+    criterion = make_criterion(cfg, data.task, invocation)
+    transforms = [*augmentations, *make_slots(cfg, data.task, criterion, invocation).batch]
     if not transforms:
         return samples_only(images, targets, data, apply)
     timed = [transform for transform in transforms if isinstance(transform, UsesClock)]
@@ -103,9 +104,9 @@ def colors(images: Tensor, apply: Callable) -> Tensor:
 
 
 def label(target: Tensor, data: Splits) -> str:
-    """Return the two most probable classes of a soft label with their probabilities, or the value of a regression."""
+    """Return the two most probable classes of a soft label with their probabilities, or the values of a regression."""
     if data.task == "regression":
-        return f"{target[0]:.3g}"
+        return ", ".join(f"{value:.3g}" for value in target.tolist())
     p = torch.stack([1 - target[0], target[0]]) if data.task == "binary" else target
     values, classes = (part.tolist() for part in p.topk(min(2, len(p))))
     if values[0] > 0.995:

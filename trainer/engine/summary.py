@@ -91,10 +91,12 @@ def shown(values: Mapping[str, object], group: str) -> str:
 
 def facts(run: Run) -> Iterator[tuple[str, str]]:
     """Yield names and values of facts about a run: samples, model, steps, device."""
-    sizes = ", ".join(
-        f"{len(split):,} {name}" for name, split in (("train", run.train), ("val", run.val), ("test", run.test))
-    )
+    available = run.data.train_available
+    train = f"{len(run.train):,} of {available:,} train" if available else f"{len(run.train):,} train"
+    sizes = f"{train}, {len(run.val):,} val, {len(run.test):,} test"
     kind = f"{run.data.outputs} classes" if run.data.task == "classification" else run.data.task
+    if run.data.task == "regression" and run.data.outputs > 1:
+        kind = f"{kind} of {run.data.outputs} outputs"
     yield "samples", f"{sizes}; {'x'.join(map(str, run.data.input_shape))}, {kind}"
     yield "model", f"{count_parameters(run.model):,} parameters"
     yield "steps", f"{run.clock.total_steps:,} ({run.clock.steps_per_epoch:,} per epoch)"
