@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainer.base.text import for_shell
-from trainer.cli.chosen import Chosen, Unfit
+from trainer.cli.chosen import Chosen, Unfit, keys_of
 
 LISTED = 3  # fixes, and options that have a key
 Fix = Sequence[str]  # overrides to type instead of the mistake
@@ -51,3 +51,9 @@ def fitting(fixes: Iterable[Fix], chosen: Chosen, refused: list[str], replacing:
 def first_fit(fixes: Iterable[Fix], chosen: Chosen) -> Iterator[Fix]:
     """Yield the first fix that goes with the chosen options, if there is one."""
     yield from [fix for fix in fixes if fitting([fix], chosen, [])][:1]
+
+
+def with_value(group: str, option: str, value: str, chosen: Chosen) -> Iterator[Fix]:
+    """Yield an option with a value for the first of its keys that takes it: `dropout=0.5`."""
+    choose = f"{group}={option}"
+    yield from first_fit(([choose, f"{path}={value}"] for path in keys_of(group, option)), chosen)

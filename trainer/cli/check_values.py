@@ -53,6 +53,8 @@ def require(key: schema.Key, value: object, typed: str) -> None:
         return
     good = [] if "write" in why else good_spellings(key, as_typed(value)) or good_spellings(key, typed)
     meant = f"; did you mean {' or '.join(f'{key.path}={text}' for text in good)}?" if good else ""
+    if isinstance(value, list) and all(key.violation(item) is None for item in value):
+        meant = f"; for a run of each, write train -m {key.path}={','.join(map(as_typed, value))}"
     raise ConfigError(f"{key.path}={as_typed(value)}: {why} ({key.path}: {key.meaning}){meant}")
 
 

@@ -8,15 +8,17 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
 from trainer.cli import vocabulary
-from trainer.cli.spelling import good_spellings, refusal
+from trainer.cli.spelling import good_spellings, keeps_rule, refusal
 from trainer.cli.sweep_overrides import is_for_sweeps, values
 from trainer.config import catalog, schema, synonyms, untrusted
 
+WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".h5", ".keras")
 LATER = ("resume", "resume.run", "runs")  # name directories, which are looked for later
 
 
@@ -73,7 +75,7 @@ class Chosen:
             if group := vocabulary.group_at(path):
                 names = self._options_of(path, group, value, replacing)
                 for name in names:
-                    keys |= keys_of(path, name)
+                    keys = keys_of(path, name) | keys
                 if self.sweep and re.search(r",(?![^\[]*\])", value):  # a run of each
                     fitted.append(text)
                 elif not names or any(name not in self.options.get(path, ()) for name in names):
@@ -81,7 +83,7 @@ class Chosen:
             elif path in keys:
                 fitted.append(f"{path}={self._value_of(keys[path], value)}")
             elif path in LATER:
-                fitted.append([*synonyms.meant_key(path, value), [text]][0][0])
+                fitted.append(self._directory(path, value))
             elif path in untrusted.HYDRA_KEYS and (self.sweep or not is_for_sweeps(path)):
                 fitted.append(text)
             else:
@@ -107,6 +109,12 @@ class Chosen:
             raise Unfit
         return names
 
+    def _directory(self, path: str, value: str) -> str:
+        """Return the override that names the directory of a run. Errors: Unfit where it is a file."""
+        if Path(value).suffix in WEIGHTS:
+            raise Unfit(f"{path} takes the directory of a run, not a file")
+        return [*synonyms.meant_key(path, value), [f"{path}={value}"]][0][0]
+
     def _merged(self, place: str, names: Sequence[str]) -> str:
         """Return the value that adds options to those chosen, where a run takes several."""
         if place not in catalog.MULTI_SELECT:
@@ -129,6 +137,9 @@ class Chosen:
         broken = next((why for value in given if (why := refusal(key, value))), None)
         if broken is None and (len(given) == 1 or self.sweep):
             return text
+        bare = text.strip("[]")  # the values of a sweep, in brackets
+        if self.sweep and bare != text and all(keeps_rule(key, part) for part in bare.split(",")):
+            return bare
         if good := good_spellings(key, text):
             return good[0]
         raise Unfit(f"{key.path} {broken or 'takes one value'}")
@@ -160,5 +171,5 @@ def named(option: str | Sequence[str] | None) -> Sequence[str]:
 
 
 def is_placeholder(value: str) -> bool:
-    """Return whether a value stands for one that only the user knows, as VALUE or DIR."""
-    return bool(re.fullmatch(r"[A-Z]{3,}", value))
+    """Return whether a value stands for one that only the user knows."""
+    return value in ("VALUE", "DIR", "COLUMN")

@@ -11,8 +11,9 @@ from trainer.base.errors import ConfigError
 from trainer.base.text import as_typed, nearest
 from trainer.cli import vocabulary
 from trainer.cli.chosen import Chosen
-from trainer.cli.hints import ANYTHING, options_named
+from trainer.cli.hints import ANYTHING
 from trainer.cli.option_hints import for_option
+from trainer.cli.words import options_named
 from trainer.config import catalog, schema, synonyms
 from trainer.sweep.launchers import LAUNCHERS, install_command
 
@@ -117,9 +118,8 @@ def topic_hint(topic: str) -> str:
         return f"did you mean --help {meant.partition('=')[0]}?"
     options = {option for group in catalog.groups() for option in catalog.options(group)}
     keys = {part for path in vocabulary.option_keys() for part in (path, path.rpartition(".")[2])}
-    near = nearest(
-        topic, sorted({*catalog.groups(), *vocabulary.run_keys(), *HYDRA_PAGES, *options, *keys}), cutoff=ANYTHING
-    )
+    known = {*catalog.groups(), *vocabulary.run_keys(), *HYDRA_PAGES, *options, *keys}
+    near = nearest(topic, sorted(known), cutoff=ANYTHING) if len(topic) > 2 else []
     return f"did you mean {' or '.join(f'--help {name}' for name in near)}?" if near else "train --help lists them all"
 
 

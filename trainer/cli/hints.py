@@ -9,14 +9,16 @@ from collections.abc import Iterator, Sequence
 
 from trainer.base.text import as_typed, nearest
 from trainer.cli import vocabulary
-from trainer.cli.answer import LISTED, Answer, Fix, first_fit, fitting
+from trainer.cli.answer import LISTED, Answer, Fix, first_fit, fitting, with_value
 from trainer.cli.chosen import Chosen, Unfit, keys_of
 from trainer.cli.option_hints import for_option
 from trainer.cli.spelling import TRUE
 from trainer.cli.sweep_overrides import is_for_sweeps
-from trainer.config import catalog, classifiers, synonyms, untrusted
+from trainer.config import catalog, synonyms, untrusted
+from trainer.config.keys import Role, role_of
 from trainer.search import overrides as search
 
+OFF = ("false", "no", "off", "none", "null")
 ANYTHING = 0.75  # how similar a name must be that may be any key or option
 SWEEP_KEYS = {"hydra.sweep.dir": "-m", "hydra.launcher.n_jobs": "-m hydra/launcher=joblib"}  # and what each needs
 
@@ -36,7 +38,7 @@ def for_key(key: str, value: str, chosen: Chosen, guess: bool = True) -> Answer:
         guess: also answer with a key whose name is only similar.
     """
     parts = re.split(r"[./:]", key)
-    if why := synonyms.why_no_key(parts[-1]):
+    if why := synonyms.why_no_key(parts[-1], value) or why_off(parts, value):
         return Answer(reason=why)
     if fixes := fitting(beside_option(parts, value, chosen), chosen, [], replacing=True):
         return Answer(fixes)
@@ -56,11 +58,35 @@ def for_key(key: str, value: str, chosen: Chosen, guess: bool = True) -> Answer:
     return similar_anywhere(parts, value, chosen) if guess else Answer(reason="train --help lists the keys")
 
 
+def why_off(parts: Sequence[str], value: str) -> str | None:
+    """Return what to do to switch off what is only there when it is chosen: `mixup=false`; None for anything else."""
+    if value.lower() not in OFF:
+        return None
+    on = synonyms.meant_key(parts[-1], "true")[-1:] or [[f"{group}={parts[-1]}"] for group in options_at(parts)]
+    off = synonyms.meant_key(parts[-1], value)[-1:] or on
+    same = on and on[0] == off[0] and not on[0][-1].endswith("=true")
+    return f"without {' '.join(on[0])} there is none; leave it out" if same else None
+
+
+def options_at(parts: Sequence[str]) -> list[str]:
+    """Return the groups that have an option which the last part names: the one that is the first part, or all."""
+    groups = vocabulary.groups_with(parts[-1])
+    return [parts[0]] if parts[0] in groups else groups
+
+
 def meant(parts: Sequence[str], value: str) -> list[Fix]:
-    """Return what other tools mean by a key, best first."""
+    """Return what other tools mean by a key, best first. Below a group no length is that of the run."""
     path = ".".join(parts)
     whole = synonyms.meant_key(path, value)
-    return whole if whole or path in vocabulary.option_keys() else synonyms.meant_key(parts[-1], value)
+    if whole or path in vocabulary.option_keys():
+        return whole
+    fixes = synonyms.meant_key(parts[-1], value)
+    return [fix for fix in fixes if not (len(parts) > 1 and parts[0] in catalog.groups() and is_length(fix[0]))]
+
+
+def is_length(override: str) -> bool:
+    """Return whether an override sets how long the run is."""
+    return role_of(override.partition("=")[0]) is Role.LENGTH
 
 
 def beside_option(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator[Fix]:
@@ -88,7 +114,10 @@ def same_letters(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator[F
     if ".".join(parts) in vocabulary.option_keys():
         return
     yield from ([f"{path}={value}"] for path in chosen.keys if synonyms.plain(path) == whole)
-    yield from ([f"{path}={value}"] for path in vocabulary.first_parts() if synonyms.plain(path) == last)
+    below = len(parts) > 1 and parts[0] in catalog.groups()
+    for path in vocabulary.first_parts():
+        if synonyms.plain(path) == last and not (below and is_length(path)):
+            yield [f"{path}={value}"]
 
 
 def chosen_keys(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator[Fix]:
@@ -101,14 +130,12 @@ def chosen_keys(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator[Fi
 
 def named_option(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator[Fix]:
     """Yield the option that the last part names, with the first of its keys that takes the value: `dropout=0.5`."""
-    name, word, groups = parts[-1], value.lower(), vocabulary.groups_with(parts[-1])
+    name, word = parts[-1], value.lower()
     if len(parts) > 1 and ".".join(parts) in vocabulary.option_keys():
         return
-    for group in [parts[0]] if parts[0] in groups else groups:
-        choose = f"{group}={name}"
-        keys = [] if word in ("true", "value") else keys_of(group, name)
-        fixes = [*first_fit(([choose, f"{path}={value}"] for path in keys), chosen)]
-        yield from fixes or ([[choose]] if word in ("true", *TRUE) else [])
+    for group in options_at(parts):
+        fixes = [] if word in ("true", "value") else [*with_value(group, name, value, chosen)]
+        yield from fixes or ([[f"{group}={name}"]] if word in ("true", *TRUE) else [])
 
 
 def option_as_value(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator[Fix]:
@@ -187,10 +214,11 @@ def similar_anywhere(parts: Sequence[str], value: str, chosen: Chosen) -> Answer
         return for_key(last, value, chosen)
     known = {path.rpartition(".")[2] for path in chosen.keys} | {*vocabulary.first_parts(), *synonyms.words_of_keys()}
     known |= {option for group in catalog.groups() for option in catalog.options(group) if len(option) > LISTED}
-    for name in nearest(last, sorted(known - {last}), 1, ANYTHING) if len(last) > 1 else []:
-        if name in vocabulary.first_parts():
-            return for_override(name, value, chosen)
-        return for_key(name, value, chosen, guess=False)
+    for name in nearest(last, sorted(known - {last}), 1, ANYTHING) if len(last) > 2 else []:
+        is_first = name in vocabulary.first_parts()
+        answer = for_override(name, value, chosen) if is_first else for_key(name, value, chosen, guess=False)
+        if answer.fixes:
+            return answer
     return Answer(reason="train --help lists the keys")
 
 
@@ -202,33 +230,3 @@ def keys_at(group: str, chosen: Chosen) -> str:
     if not found:
         return f"{title} has no keys"
     return f"{title} has {', '.join(f'{path}={as_typed(key.default)}' for path, key in found.items())}"
-
-
-def for_word(word: str, chosen: Chosen) -> Answer:
-    """Return the answer to a word alone: the name of an option, or a key that lacks its value."""
-    if fixes := fitting(options_named(word), chosen, []):
-        return Answer(fixes)
-    if vocabulary.is_key(word):
-        answer = for_override(word, "true", chosen)  # as a flag
-        return answer if answer.fixes or synonyms.why_no_key(word) else for_override(word, "VALUE", chosen)
-    known = [option for group in catalog.groups() for option in catalog.options(group)]
-    similar = nearest(word, known, 1, ANYTHING) if len(word) > 2 else []
-    fixes = fitting((fix for name in similar for fix in options_named(name)), chosen, [])
-    return Answer(fixes) if fixes else for_override(word, "VALUE", chosen)
-
-
-def takes_value(word: str, value: str) -> bool:
-    """Return whether a value belongs to the word before it: to a key, or a number to the name of an option."""
-    is_number = re.fullmatch(r"[-+]?[.\d].*|true|false", value, re.IGNORECASE)
-    return vocabulary.is_key(word) or bool(is_number and vocabulary.groups_with(word))
-
-
-def options_named(word: str) -> list[Fix]:
-    """Return the options that a word means, of any group: by its name, its spelling, or in other tools."""
-    named = [
-        [f"{group}={option}"] for group in catalog.groups() if (option := vocabulary.respelled_option(group, word))
-    ]
-    if named or vocabulary.is_key(word):
-        return named
-    meant = [fix for group in catalog.groups() for fix in synonyms.meant_option(group, word)]
-    return meant or classifiers.same(word) or classifiers.beginning(word)

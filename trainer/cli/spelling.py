@@ -20,6 +20,7 @@ UNITS = {  # of lengths and durations, by the words that people write
     "min": "m mins minute minutes",
     "%": "percent pct",
 }
+MANY = 100  # epochs: a longer length is mostly meant in steps
 MULTIPLES = {"": 1, "f": 1, "d": 1, "%": 0.01, "k": 1_000, "m": 1_000_000}  # behind a number
 
 
@@ -117,7 +118,7 @@ def with_unit(key: schema.Key, text: str) -> Iterator[str]:
     elif re.fullmatch(r"0?\.\d+", text):
         yield f"{100 * float(text):g}%"
     elif text.isdigit():
-        yield from (f"{text}ep", f"{text}st")
+        yield from sorted((f"{text}ep", f"{text}st"), reverse=int(text) > MANY)
 
 
 def nearest_words(key: schema.Key, text: str) -> Iterator[str]:
@@ -125,4 +126,4 @@ def nearest_words(key: schema.Key, text: str) -> Iterator[str]:
     words = [str(word) for word in key.rule.words] if key.rule else []
     parts = [part for part in re.split(r"[\W_]+", text.lower()) if len(part) > 2]
     yield from (word for word in words if any(word.startswith(part) or part.startswith(word) for part in parts))
-    yield from nearest(text, words, 1)
+    yield from nearest(text, words, 1, cutoff=0.75)

@@ -11,17 +11,26 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from trainer.base.errors import ConfigError
-from trainer.base.text import for_shell, printable
+from trainer.base.text import printable
 from trainer.cli import paths
 from trainer.cli.answer import Answer
 from trainer.cli.chosen import Chosen, chosen_by
-from trainer.cli.hints import for_override, for_word, takes_value
+from trainer.cli.hints import for_override
+from trainer.cli.words import for_word, takes_value
 from trainer.config import private_api, synonyms
-from trainer.config.untrusted import quote
 
 KEY = r"[\w./@]+"
 FLAG = re.compile(r"--?[A-Za-z][\w.-]*(=.*)?", re.DOTALL)
 FLAGS = ("--help", "--version", "--multirun", "--cfg", "--config-dir", "--shell-completion", "--resolve", "--info")
+COMMANDS = {  # words that are commands of other tools
+    "help": "--help",
+    "version": "--version",
+    "list": "--help",
+    "sweep": "-m KEY=VALUE,VALUE",
+    "grid": "-m KEY=VALUE,VALUE",
+    "multirun": "-m KEY=VALUE,VALUE",
+    "search": "-m hydra/sweeper=optuna KEY=VALUE,VALUE",
+}
 SHELLS = ("bash", "fish", "zsh")
 
 
@@ -116,7 +125,8 @@ def explained(found: Sequence[Malformed], typed: list[str], sweep: bool) -> Conf
         answers.append(malformed.answer(chosen_by([*typed, *fixes], sweep)))
         if not answers[-1].fixes:
             break
-        fixes += answers[-1].fixes[0]
+        keys = {text.partition("=")[0] for text in answers[-1].fixes[0]}
+        fixes = [text for text in fixes if text.partition("=")[0] not in keys] + [*answers[-1].fixes[0]]
     first, answer = found[0], answers[0]
     if answer.fixes and not answer.reason and (len(answer.fixes) == 1 or len(answers) == len(found) > 1):
         written = fixes if answers[-1].fixes else answer.fixes[0]
@@ -128,10 +138,11 @@ def explained(found: Sequence[Malformed], typed: list[str], sweep: bool) -> Conf
 def read(text: str, behind: Sequence[str]) -> Malformed | None:
     """Return what is malformed about an argument; None for one that has the form KEY=VALUE."""
     key, sign, value = text.partition("=")
-    if text in ("help", "version"):
-        raise ConfigError(f"{text}: settings are written KEY=VALUE; write train --{text}")
+    if text.lstrip("-") in COMMANDS:
+        raise ConfigError(f"{text}: settings are written KEY=VALUE; write train {COMMANDS[text.lstrip('-')]}")
     if spaced := with_spaces(text, behind):
-        key, _, value = spaced.replace(" ", "").partition("=")
+        joined = re.sub(r" *([=,\[\]]) *", r"\1", spaced).replace(" ", ",")
+        key, _, value = joined.partition("=")
         parts = (count for count in range(1, len(behind) + 2) if " ".join([text, *behind][:count]) == spaced)
         return Malformed(spaced, "must not have spaces", key, value, next(parts, 1))
     if FLAG.fullmatch(text):
@@ -202,9 +213,5 @@ def why_unreadable(key: str, value: str, chosen: Chosen) -> str:
         return f"to search over powers of ten, write '{key}=tag(log,interval(LOW,HIGH))'"
     why = "a value is missing at a comma" if re.search(r",(,|\]|\)|$)", value) else "cannot be read as KEY=VALUE"
     tidy = re.sub(r",(?=,|\]|\)|$)", "", value.strip(" ;"))
-    for other in (tidy, f"[{tidy.strip('(){}')}]"):
-        answer = for_override(key.lstrip("+"), other, chosen)
-        if answer.fixes:
-            return f"{why}; {answer}"
-    quoted = for_shell(f"{key or 'KEY'}={quote(value)}")
-    return f"{why}; put a value with spaces or signs in quotes: {quoted}"
+    answers = [for_override(key.lstrip("+"), other, chosen) for other in (tidy, f"[{tidy.strip('(){}')}]")]
+    return f"{why}; {next((answer for answer in answers if answer.fixes), answers[0])}"

@@ -28,6 +28,7 @@ RENAMED_KEYS = {  # the key of an older version, and the key with the form of it
     "aug.stretch.ratio": "aug.scale_xy.ratio=",
     "aug.stretch.mode": "aug.scale_xy.mode=",
 }
+TRUTH = {"0": "false", "no": "false", "off": "false", "none": "false", "1": "true", "yes": "true", "on": "true"}
 ALIASES = {"act": {"silu": "swish"}, "aug": {"none": "[]"}, "reg": {"none": "[]"}}  # names that work: the same thing
 
 
@@ -54,9 +55,10 @@ def meant_key(key: str, value: str) -> list[list[str]]:
 
     A key with this very value comes first: `shuffle=false` is another thing than `shuffle`.
     """
-    found = words_of_keys()
-    templates = found.get(plain(f"{key}={value}")) or found.get(plain(key)) or ""
-    texts = [[filled(part, value) for part in template.split()] for template in templates.split(" | ") if template]
+    found, word = words_of_keys(), TRUTH.get(value.lower(), value)
+    rows = (found.get(plain(name)) for name in (f"{key}={value}", f"{key}={word}", key))
+    templates = next(filter(None, rows), "").split(" | ")
+    texts = [[filled(part, value) for part in template.split()] for template in templates if template]
     return [overrides for overrides in texts if None not in overrides]
 
 
@@ -73,9 +75,9 @@ def filled(template: str, value: str) -> str | None:
     return template
 
 
-def why_no_key(key: str) -> str | None:
+def why_no_key(key: str, value: str = "") -> str | None:
     """Return why there is nothing to type for the key of another tool; None where that is not known."""
-    return reasons().get(plain(key))
+    return reasons().get(plain(f"{key}={value}")) or reasons().get(plain(key))
 
 
 def meant_option(group: str, name: str) -> list[list[str]]:

@@ -20,9 +20,9 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
     "reg=l1 reg.loss.l1.strength={}": "l1_reg l1_lambda l1_penalty",
     "batch_size={}": (
         "batch bs batchsize train_batch_size per_device_train_batch_size per_gpu_train_batch_size minibatch "
-        "minibatch_size b"
+        "minibatch_size b data.batch_size"
     ),
-    "batch_size=full": "batch_size=all batch_size=auto",
+    "batch_size=full": "batch_size=all batch_size=auto batch_size=max",
     "eval_batch_size={}": "val_batch_size test_batch_size per_device_eval_batch_size valid_batch_size",
     "accumulate={}": (
         "grad_accum_steps gradient_accumulation_steps accumulate_grad_batches grad_accum accum_iter accumulation_steps "
@@ -54,14 +54,19 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
     "threads={}": "num_threads n_threads cpu_threads omp_num_threads torch_threads",
     "device=cpu": "cpu no_cuda use_cpu gpu=0 gpus=0 gpu=false gpus=none use_gpu=false use_cuda=false cuda=false",
     "device=cuda | device=auto": (
-        "gpu gpus cuda use_cuda use_gpu num_gpus n_gpu devices gpu_id gpu_ids device=gpu device=cuda0 device=nvidia "
+        "gpu gpus cuda use_cuda use_gpu num_gpus n_gpu devices gpu_id gpu_ids device=gpu device=nvidia "
         "device=true accelerator=gpu accelerator=cuda"
     ),
+    "device=cuda:0 | device=auto": "device=0 device=cuda0",
+    "device=cuda:1 | device=auto": "device=1 device=cuda1",
     "device={}": "accelerator",
+    "workers=1": "workers=0 num_workers=0",
+    "workers=auto": "workers=-1 workers=all workers=max num_workers=-1",
+    "threads=auto": "threads=all threads=max threads=-1 num_threads=-1",
     "precision=bf16": (
         "amp bf16 fp16 half mixed_precision use_amp autocast precision=16 precision=16-mixed precision=bf16-mixed "
-        "precision=16-true precision=fp16 precision=half precision=mixed precision=float16 precision=bfloat16 "
-        "dtype=float16 dtype=bfloat16 dtype=bf16 dtype=fp16"
+        "precision=16-true precision=amp precision=fp16 precision=half precision=mixed precision=float16 "
+        "precision=bfloat16 dtype=float16 dtype=bfloat16 dtype=bf16 dtype=fp16"
     ),
     "precision=fp32": (
         "amp=false bf16=false fp16=false mixed_precision=no mixed_precision=false use_amp=false precision=32 "
@@ -76,6 +81,7 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
         "valid_frac valid_pct dev_size"
     ),
     "data.test_fraction={}": "test_size test_split test_frac test_ratio",
+    "data.test_fraction={complement}": "train_size train_split train_ratio",
     "data.root={} | data=image_folder data.root={}": (
         "data.root data_dir data_path data_root dataset_dir dataset_path data_folder root train_dir image_dir "
         "images_dir img_dir imagenet_dir data.dir data.path data.data_dir"
@@ -104,6 +110,7 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
     "act={}": "activation activation_fn activation_function act_fn act_layer hidden_act nonlinearity",
     "init={}": "kernel_initializer weight_init initializer initialization initialisation init_method init_type",
     "bias={}": "bias_initializer bias_init",
+    "bias=constant bias.value={}": "bias",
     "norm={}": "norm_layer norm_type normalization normalisation normalization_layer",
     "norm=batch": "batch_norm use_bn use_batchnorm bn batch_normalization",
     "norm=layer": "layer_norm use_layernorm",
@@ -128,8 +135,8 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
         "reg=early_stopping reg.stop.early_stopping.patience={} | reg=early_stopping"
     ): "patience early_stopping_patience early_stop_patience early_stop earlystopping n_iter_no_change",
     "reg.stop.early_stopping.min_delta={}": "min_delta early_stopping_threshold",
-    "warmup=linear warmup.length={}st": "warmup_steps num_warmup_steps warmup_iters warmup_iterations",
-    "warmup=linear warmup.length={}ep": "warmup_epochs num_warmup_epochs warmup_epoch",
+    "warmup=linear warmup.length={}st": "warmup_steps num_warmup_steps warmup_iters warmup.steps warmup.iters",
+    "warmup=linear warmup.length={}ep": "warmup_epochs num_warmup_epochs warmup_epoch warmup.epochs",
     "warmup=linear warmup.length={percent}": "warmup_ratio warmup_fraction warmup_proportion",
     "warmup=linear warmup.length={} | warmup=linear": "warmup lr_warmup",
     "sched.gamma={} | sched=step sched.gamma={}": "gamma lr_gamma lr_decay lr_decay_rate decay_rate",
@@ -138,7 +145,7 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
     "act.negative_slope={} | act=leaky_relu act.negative_slope={}": "act.alpha act.slope leak leaky_relu_slope",
     "init.std={} | init=normal init.std={}": "init_std initializer_range stddev init.stddev init.scale",
     "init.gain={} | init=xavier_normal init.gain={}": "init_gain",
-    "averaging=ema averaging.decay={} | averaging=ema": "ema_decay model_ema_decay ema_momentum use_ema model_ema",
+    "averaging=ema averaging.decay={} | averaging=ema": "averaging ema_decay model_ema_decay use_ema model_ema",
     "averaging=swa": "use_swa",
     "aug=mixup aug.mixup.alpha={}": "mixup_alpha",
     "aug=cutmix aug.cutmix.alpha={}": "cutmix_alpha",
@@ -155,8 +162,8 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
 REASONS = {  # why there is nothing to type, and the keys for which that holds
     "checkpoints, curves and the best weights need no callbacks, and reg=early_stopping stops early": "callbacks",
     "the best weights and the two newest checkpoints are always kept": (
-        "save_total_limit save_top_k save_best_only save_last load_best_model_at_end restore_best_weights save_model "
-        "enable_checkpointing"
+        "checkpoint=true save_total_limit save_top_k save_best_only save_last load_best_model_at_end "
+        "restore_best_weights save_model enable_checkpointing"
     ),
     "the console has no levels; run.log keeps what it says": (
         "verbose progress_bar tqdm disable_tqdm enable_progress_bar progress_bar_refresh_rate quiet silent"
@@ -176,6 +183,9 @@ REASONS = {  # why there is nothing to type, and the keys for which that holds
     "gradients are clipped by their norm, reg=grad_clip, not by value": "clipvalue gradient_clip_algorithm",
     "settings are typed; a recipe of your own is DIR/experiment/NAME.yaml: --config-dir DIR experiment=NAME": (
         "config config_file conf cfg config_path config_name"
+    ),
+    "a run is named by its overrides; hydra.run.dir=DIR puts it elsewhere": (
+        "name run_name exp_name experiment_name run_id job_name tags tag notes note comment description"
     ),
     "train -m ... sweep.dry_run=true tries a few steps of each job": "fast_dev_run dry_run",
 }

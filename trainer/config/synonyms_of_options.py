@@ -3,6 +3,9 @@
 OPTIONS = {  # of each group: the option, or what to type in full, and the names for which it is meant
     "act": {
         "swish": "silu",
+        "hard_swish": "hswish",
+        "hard_sigmoid": "hsigmoid",
+        "leaky_relu": "lrelu",
         "linear": "identity none no null",
         "sigmoid": "logistic",
         "exponential": "exp",
@@ -54,12 +57,12 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
     },
     "loss": {
         "cross_entropy": (
-            "softmax ce nll nll_loss log_loss cross_entropy_loss categorical_crossentropy "
+            "softmax ce xent nll nll_loss log_loss cross_entropy_loss categorical_crossentropy "
             "sparse_categorical_crossentropy negative_log_likelihood softmax_cross_entropy"
         ),
         "mse": "l2 squared squared_error mean_squared_error mse_loss least_squares quadratic",
         "hinge": "svm multi_margin max_margin",
-        "bce": "binary_cross_entropy bce_with_logits bce_loss sigmoid_cross_entropy",
+        "bce": "binary_cross_entropy logistic logistic_loss bce_with_logits bce_loss sigmoid_cross_entropy",
     },
     "model": {
         "linear": "softmax_regression logistic_regression logistic softmax linear_regression perceptron logreg",
@@ -70,7 +73,7 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "model=linear loss=hinge": "svm",
     },
     "norm": {
-        "batch": "bn batchnorm batch_norm2d batch_normalization",
+        "batch": "bn bn2d bn1d batchnorm batch_norm2d batch_normalization",
         "layer": "ln layernorm layer_normalization",
         "group": "gn groupnorm group_normalization",
         "instance": "in instancenorm instance_normalization",
@@ -140,8 +143,11 @@ NOTES = {  # what to know beside the answer
     "init=glorot": "with the variance 1 / fan_in, which some lectures call Glorot's, it is init=lecun_normal",
 }
 ABSENT = {  # names of other tools for something that no option does: none is answered with a similar name
+    "averaging": "polyak polyak_averaging polyak_ruppert lawa",
+    "bias": "ones normal uniform random",
+    "tta": "5crop five_crop vflip rotate",
     "act": (
-        "celu crelu glu geglu swiglu reglu relu6 hardtanh tanhshrink softshrink hardshrink log_sigmoid rrelu "
+        "celu crelu glu geglu swiglu reglu relu6 htanh hardtanh tanhshrink softshrink hardshrink log_sigmoid rrelu "
         "threshold softmin snake squareplus relu2 squared_relu sin sine arctan gaussian sparsemax"
     ),
     "aug": (
