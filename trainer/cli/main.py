@@ -14,6 +14,8 @@ from trainer.cli.fast_exit import fast_exit
 if TYPE_CHECKING:
     from trainer.config.hydra_context import Invocation
 
+HELP = "--help="  # --help=optimizer is --help optimizer
+
 
 def program() -> None:
     """Run the command, the entry of the console script."""
@@ -26,7 +28,7 @@ def main() -> None:
 
     Exit codes: 0, 2 configuration, 3 data, 4 machine, 5 diverged, 130 and 143 signals, 1 anything else.
     """
-    arguments = sys.argv[1:]
+    arguments = [part for text in sys.argv[1:] for part in (text.split("=", 1) if text.startswith(HELP) else [text])]
     try:
         if {"--help", "-h"} & set(arguments):
             from trainer.cli import help

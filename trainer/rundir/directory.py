@@ -28,7 +28,7 @@ def slug(overrides: Sequence[str]) -> str:
     `optimizer=adam reg=[l2,dropout]` becomes `optimizer-adam+reg-l2-dropout`, without a character that is special to a
     shell, a file system or Hydra's grammar, so that a run's directory can be typed as a value.
     """
-    named = [text for text in overrides if keys.is_named(keys.key_of(text))]
+    named = [re.sub(r"=\[\]$", "=none", text) for text in overrides if keys.is_named(keys.key_of(text))]
     named = [re.sub(r"(?<=\de)\+(?=\d)", "", text) for text in named]  # 1e+30 is 1e30, not 1e-30
     safe = "+".join(re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-") for text in named)
     return safe[:SLUG_LENGTH].strip("-.+") or "defaults"
