@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.base.atomic import atomic_write
 from trainer.base.errors import MachineError
 from trainer.base.text import printable
-from trainer.config import keys
+from trainer.config import catalog, keys
 
 SLUG_LENGTH = 100
 
@@ -25,13 +25,40 @@ SLUG_LENGTH = 100
 def slug(overrides: Sequence[str]) -> str:
     """Return overrides as one part of a path, of at most 100 letters, digits and `._+-`; `defaults` for none.
 
-    `optimizer=adam reg=[l2,dropout]` becomes `optimizer-adam+reg-l2-dropout`, without a character that is special to a
-    shell, a file system or Hydra's grammar, so that a run's directory can be typed as a value.
+    `optimizer=adam optimizer.lr=0.1 reg=[l2,dropout]` becomes `adam+lr-0.1+reg-l2-dropout`, without a character that is
+    special to a shell, a file system or Hydra's grammar, so that a run's directory can be typed as a value.
     """
     named = [text for text in overrides if keys.is_named(keys.key_of(text))]
-    named = [re.sub(r"(?<=\de)\+(?=\d)", "", text) for text in named]  # 1e+30 is 1e30, not 1e-30
+    named = [re.sub(r"(?<=\de)\+(?=\d)", "", text) for text in shortened(named)]  # 1e+30 is 1e30, not 1e-30
     safe = "+".join(re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-") for text in named)
     return safe[:SLUG_LENGTH].strip("-.+") or "defaults"
+
+
+def shortened(overrides: Sequence[str]) -> list[str]:
+    """Return overrides so that each begins with what it says, as lists of runs are narrow.
+
+    `optimizer=adam` is `adam` where only optimizers have that option, and `optimizer.lr=0.1` is `lr=0.1` unless another
+    key among them ends in `lr`, too.
+    """
+    owners = groups_with_option(tuple(catalog.extra_folders))
+    typed = [text.lstrip("+~").partition("=") for text in overrides]
+    ends = [key.rpartition(".")[2] for key, _, _ in typed]
+    return [
+        value if owners.get(value) == [key.partition(".")[0]] else f"{key if ends.count(end) > 1 else end}{sign}{value}"
+        for end, (key, sign, value) in zip(ends, typed)
+    ]
+
+
+@cache
+def groups_with_option(extra: tuple[Path, ...]) -> dict[str, list[str]]:
+    """Return the groups that have each option.
+
+    Args:
+        extra: the folders of the user's own options, for the cache.
+    """
+    groups = catalog.groups()
+    found = {name: set(catalog.options(name)) for name in groups}
+    return {option: [name for name in groups if option in found[name]] for option in set().union(*found.values())}
 
 
 def make_unique(parent: Path, name: str) -> Path:
@@ -101,16 +128,22 @@ def lock(directory: Path) -> Iterator[None]:
         held.release()
 
 
+def saved_texts(cfg: DictConfig, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the configuration as YAML and the overrides, without what tells only how this command was launched."""
+    saved = {key: value for key, value in OmegaConf.to_container(cfg).items() if keys.is_saved(key)}
+    typed = [text for text in overrides if keys.is_saved(keys.key_of(text))]
+    return OmegaConf.to_yaml(OmegaConf.create(saved)), typed
+
+
 def write_config(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Write config.yaml and overrides.txt, each atomically; the second one makes the folder a run's directory.
 
     Errors: MachineError where the disk does not take them.
     """
-    saved = {key: value for key, value in OmegaConf.to_container(cfg).items() if keys.is_saved(key)}
-    lines = [f"{text}\n" for text in overrides if keys.is_saved(keys.key_of(text))]
+    config, typed = saved_texts(cfg, overrides)
     try:
-        atomic_write(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(saved)).encode())
-        atomic_write(directory / "overrides.txt", "".join(lines).encode())
+        atomic_write(directory / "config.yaml", config.encode())
+        atomic_write(directory / "overrides.txt", "".join(f"{text}\n" for text in typed).encode())
     except OSError as error:
         what = f"output={printable(directory)}: the run cannot be written there ({error.strerror})"
         raise MachineError(f"{what}; free some space, or choose another place with output=DIR") from None
