@@ -123,7 +123,14 @@ def test_a_run_has_two_rows_train_and_val_which_share_the_tags_of_loss_and_score
     assert {path.parent.name for path in run.rglob("events*")} == {"train", "val"}
     train, val = scalars(run, "train"), scalars(run, "val")
     assert set(train) == {"loss", "accuracy", "lr", "grad_norm", "update_ratio", "throughput"}
-    assert set(val) == {"loss", "accuracy", "best/loss", "best/accuracy", "test/loss", "test/accuracy"}
+    assert set(val) == {
+        "loss",
+        "accuracy",
+        "hparams/best_loss",
+        "hparams/best_accuracy",
+        "hparams/test_loss",
+        "hparams/test_accuracy",
+    }
     events = EventAccumulator(str(run / "train")).Reload()
     assert events.Tags()["images"] == ["first_batch"] and "config/text_summary" in events.Tags()["tensors"]
     expected = [0.001 * (1 + math.cos(math.pi * (step - 1) / 80)) / 2 for step in range(10, 81, 10)]
@@ -135,7 +142,7 @@ def test_the_scores_of_hparams_are_those_of_the_summary_at_their_steps(finished)
     told, read = json.loads((run / "summary.json").read_text()), scalars(run, "val")
     for tag, row in (("best", told["best"]), ("test", {**told["test"], "step": 80})):
         for name in ("loss", "accuracy"):
-            assert read[f"{tag}/{name}"] == [(row["step"], pytest.approx(row[name], rel=1e-6))]
+            assert read[f"hparams/{tag}_{name}"] == [(row["step"], pytest.approx(row[name], rel=1e-6))]
     assert read["accuracy"][-1] == (80, pytest.approx(told["final"]["val"]["accuracy"], rel=1e-6))
 
 
@@ -177,8 +184,8 @@ def test_the_hparams_of_a_run_that_went_on_are_those_of_its_end(run_in_process, 
     assert columns == {"model": "mlp", "optimizer": "adam", "epochs": 3, "eval_every": "10st", "optimizer.lr": 0.002}
     told, after = summary(tmp_path), scalars(run, "val")
     assert after["accuracy"][:4] == before["accuracy"] and [step for step, _ in after["loss"]] == [*range(10, 61, 10)]
-    assert after["test/accuracy"] == [(60, pytest.approx(told["test"]["accuracy"], rel=1e-6))]
-    assert after["best/loss"] == [(told["best"]["step"], pytest.approx(told["best"]["loss"], rel=1e-6))]
+    assert after["hparams/test_accuracy"] == [(60, pytest.approx(told["test"]["accuracy"], rel=1e-6))]
+    assert after["hparams/best_loss"] == [(told["best"]["step"], pytest.approx(told["best"]["loss"], rel=1e-6))]
     texts = EventAccumulator(str(run / "train")).Reload().Tensors("config/text_summary")
     lines = [(event.step, event.tensor_proto.string_val[0].decode().split("\n")[0].strip()) for event in texts]
     assert lines == [

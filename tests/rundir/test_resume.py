@@ -155,7 +155,13 @@ def test_a_killed_run_ends_with_the_same_weights_past_a_damaged_checkpoint(kille
 
 def test_a_resumed_runs_curves_have_every_point_once(killed, resumed):
     run, undisturbed = resumed[0], killed[1]
-    for split, tag in (("train", "loss"), ("train", "lr"), ("val", "loss"), ("val", "best/loss"), ("val", "test/loss")):
+    for split, tag in (
+        ("train", "loss"),
+        ("train", "lr"),
+        ("val", "loss"),
+        ("val", "hparams/best_loss"),
+        ("val", "hparams/test_loss"),
+    ):
         points = []
         for folder in (run, undisturbed):
             events = EventAccumulator(str(folder / split), size_guidance={"scalars": 0})

@@ -37,28 +37,32 @@ def slug(overrides: Sequence[str]) -> str:
 def shortened(overrides: Sequence[str]) -> list[str]:
     """Return overrides so that each begins with what it says, as lists of runs are narrow.
 
-    `optimizer=adam` is `adam` where only optimizers have that option, and `optimizer.lr=0.1` is `lr=0.1` unless another
-    key among them ends in `lr`, too.
+    The option of a group is a word of its own, as `adam` for `optimizer=adam`, but for `none` and a word that stands
+    there twice. Of a key the last part is enough, as `lr=0.1` for `optimizer.lr=0.1`, unless two end alike.
     """
-    owners = groups_with_option(tuple(catalog.extra_folders))
     typed = [text.lstrip("+~").partition("=") for text in overrides]
-    ends = [key.rpartition(".")[2] for key, _, _ in typed]
+    ends, values = [key.rpartition(".")[2] for key, _, _ in typed], [value for _, _, value in typed]
     return [
-        value if owners.get(value) == [key.partition(".")[0]] else f"{key if ends.count(end) > 1 else end}{sign}{value}"
+        value
+        if value != "none" and values.count(value) == 1 and is_option(key.partition(".")[0], value)
+        else f"{key if ends.count(end) > 1 else end}{sign}{value}"
         for end, (key, sign, value) in zip(ends, typed)
     ]
 
 
+def is_option(group: str, value: str) -> bool:
+    """Return whether a group has an option of that name."""
+    return value in options_of(group, tuple(catalog.extra_folders))
+
+
 @cache
-def groups_with_option(extra: tuple[Path, ...]) -> dict[str, list[str]]:
-    """Return the groups that have each option.
+def options_of(group: str, extra: tuple[Path, ...]) -> frozenset[str]:
+    """Return the options of a group.
 
     Args:
         extra: the folders of the user's own options, for the cache.
     """
-    groups = catalog.groups()
-    found = {name: set(catalog.options(name)) for name in groups}
-    return {option: [name for name in groups if option in found[name]] for option in set().union(*found.values())}
+    return frozenset(catalog.options(group)) if group in catalog.groups() else frozenset()
 
 
 def make_unique(parent: Path, name: str) -> Path:

@@ -29,8 +29,8 @@ class Recorder:
 
     TensorBoard lists each folder with an event file as a run: there are two. `train/` and `val/` hold loss and score
     under the same tags, so that they are on one chart. `train/` also has lr, grad_norm, update_ratio, throughput, the
-    configuration and the first batch; `val/` also has best/* and test/*, and the row of HParams, where its metrics are
-    then all scores of held-out data.
+    configuration and the first batch; `val/` also has the best and the test scores, and the row of HParams, whose
+    metrics are then all scores of held-out data.
 
     metrics.jsonl holds one object a line: `val` and `test` one an evaluation; `train` one a log point and an
     evaluation, averaged over the steps since its last line.
@@ -142,7 +142,7 @@ class Recorder:
         self._event_files[RESULTS] = file
         file.add(hparams.row(settings, columns, complete), 0)
         for when, scores in evaluations.items():
-            known = [(f"{when}/{name}", scores[name]) for name in METRICS if scores.get(name) is not None]
+            known = [(f"hparams/{when}_{name}", scores[name]) for name in METRICS if scores.get(name) is not None]
             points = [Summary.Value(tag=tag, simple_value=value) for tag, value in known]
             file.add(Summary(value=points), scores["step"])
 
