@@ -21,7 +21,6 @@ from trainer.data.splits import Splits
 from trainer.engine.build import make_augmentations, make_clock, make_criterion, make_slots, sample_batch
 from trainer.engine.dry_run import as_config_error
 from trainer.rundir.event_file import EventFile
-from trainer.rundir.recorder import full_range
 
 SAMPLES, VIEWS = 6, 6
 BATCH = 64  # samples that may be blended with one another
@@ -101,6 +100,12 @@ def colors(images: Tensor, apply: Callable) -> Tensor:
         images = full_range(images)
     images = images if images.shape[1] == 3 else images[:, :1].expand(-1, 3, -1, -1)
     return images.permute(0, 2, 3, 1)
+
+
+def full_range(images: Tensor) -> Tensor:
+    """Return images (B, C, H, W), each stretched to [0, 1]."""
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    return (images - low) / (high - low).clamp(min=1e-12)
 
 
 def label(target: Tensor, data: Splits) -> str:

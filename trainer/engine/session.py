@@ -5,8 +5,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from trainer.base.clock import Clock
@@ -17,6 +16,7 @@ from trainer.config.hydra_context import Invocation
 from trainer.engine import recovery
 from trainer.engine import summary as texts
 from trainer.engine.advice import advice
+from trainer.engine.first_batch import first_batch
 from trainer.engine.loop import fit
 from trainer.engine.remarks import remarks
 from trainer.engine.run import Outcome, Run
@@ -77,8 +77,11 @@ class Session:
         if begun:
             rundir.write_config(directory, cfg, invocation.overrides)
         self.console.log_only(texts.decay_lists(run.model))
+        if not state or changed:
+            self.recorder.record_config(*rundir.saved_texts(cfg, invocation.overrides), step=run.progress.step)
         if not state:
-            self.recorder.record_config(OmegaConf.to_yaml(cfg), invocation.overrides, first_batch(run))
+            if (picture := first_batch(run)) is not None:
+                self.recorder.record_first_batch(picture)
             if cfg.on_nan == "rollback" or cfg.on_oom == "halve":
                 self.save(run.clock.at(0), None, False)  # a state to return to
 
@@ -108,9 +111,10 @@ class Session:
             outcome = self.fit_with_recovery()
             summary |= self.results(outcome)
             error = self.error_for(outcome)
-            self.recorder.record_hparams(
-                texts.hparams(self.cfg, self.run, self.invocation), texts.hparams_metrics(summary)
-            )
+            settings = texts.hparams(self.cfg, self.run, self.invocation)
+            columns = texts.hparams_columns(self.directory, self.invocation.overrides)
+            complete = outcome.status in COMPLETE
+            self.recorder.record_results(settings, columns, texts.hparams_metrics(summary), complete)
         except (KeyboardInterrupt, Interrupted):
             summary["status"] = Status.INTERRUPTED
             raise
@@ -272,9 +276,3 @@ class Session:
             hint = f"free some space, then train resume={place} writes it"
             return MachineError(f"{place}/summary.json: could not be written ({error.strerror}); {hint}")
         return None
-
-
-def first_batch(run: Run) -> torch.Tensor | None:
-    """Return images of the training split as the preprocessing leaves them, for TensorBoard; None for tables."""
-    images, _ = run.train.batch(torch.arange(min(32, len(run.train)), device=run.device))
-    return images if images.dim() == 4 else None
