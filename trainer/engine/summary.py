@@ -114,7 +114,8 @@ def hparams(cfg: DictConfig, run: Run, invocation: Invocation) -> dict[str, str 
         if keys.belongs_to_run(path) and not path.endswith("_target_"):
             value = OmegaConf.select(cfg, path, default=None)
             row[path] = value if schema.is_number(value) else as_typed(plain(value))
-    return {**row, "batch_size": run.batch_size}  # in numbers where it is `full`
+    # As numbers also where they are words, `full` and `100st`.
+    return {**row, "batch_size": run.batch_size, "epochs": run.clock.total_epochs}
 
 
 def plain(value: object) -> object:
