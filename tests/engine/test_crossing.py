@@ -117,7 +117,8 @@ def cross(composed):
     def run(*row: str):
         cfg = plain.copy()
         for group, option in zip(GROUPS, row):
-            cfg[group] = yaml.safe_load(catalog.file(group, option).read_text())
+            node = yaml.safe_load(catalog.file(group, option).read_text())
+            cfg[group] = node.get(group, node)
         cfg.model.update(THIN.get(row[3], {}))
         if row[2] == "group":
             cfg.norm.groups = 2  # thin layers have few channels for a group

@@ -115,11 +115,14 @@ def checked(texts: Sequence[str], multirun: bool) -> Iterator[Override]:
 
 
 def require_once(texts: Sequence[str]) -> None:
-    """Refuse a key with two values, of which one would be lost. Errors: ConfigError."""
+    """Refuse two choices of one group, of which one would be lost. Of other keys the last value counts.
+
+    Errors: ConfigError.
+    """
     first: dict[str, str] = {}
     for text in texts:
         key, _, value = text.partition("=")
-        before = first.setdefault(key, value)
+        before = first.setdefault(key, value) if vocabulary.group_at(key) else value
         if before != value:
             both = [part for given in (before, value) for part in given.strip("[]").split(",")]
             together = (

@@ -141,7 +141,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     run.model.train()
     with Signals() as signals, closing(batches(run)) as upcoming, console.progress(run.clock) as bar:
         if not progress.step and not recorder.rows:
-            validation.evaluate_fresh(signals)
+            validation.evaluate_fresh(cadence.set_learning_rate(0), signals)
         if validation.overdue():
             weights, best, stop = validation(done, signals)
             status = Status.STOPPED if stop else status

@@ -33,7 +33,7 @@ class Validation:
         due = step and (step % self.run.eval_steps == 0 or step == self.run.clock.total_steps)
         return bool(due and len(self.run.val) and not (history and history[-1]["step"] == step))
 
-    def evaluate_fresh(self, signals: Signals) -> None:
+    def evaluate_fresh(self, now: Clock, signals: Signals) -> None:
         """Evaluate the network before its first step, and print its loss beside that of knowing nothing.
 
         Batch norms have the statistics of a batch: their fresh ones are those of no network. The history, by which runs
@@ -46,7 +46,7 @@ class Validation:
             else:
                 some = torch.arange(min(FRESH_SAMPLES, len(run.train)), device=run.device)
                 split, scores = "train", run.evaluate_batches(run.model, [run.train.batch(some)])
-        self.recorder.record_evaluation(split, run.clock, scores)
+        self.recorder.record_evaluation(split, now, scores)
         self.console.print(f"step 0  {split} {figures(scores)}  ({ignorance(run)})")
 
     def __call__(self, now: Clock, signals: Signals) -> tuple[dict[str, Tensor] | None, bool, bool]:
