@@ -16,6 +16,7 @@ from trainer.base.errors import ConfigError
 from trainer.config import catalog, schema
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
+from trainer.config.rule import Rule, is_number, parse_rule, rule_of_type
 from trainer.engine import build
 from trainer.engine.dry_run import as_config_error
 from trainer.norm import Batch
@@ -50,8 +51,8 @@ def small_run(composed):
     return composed("data=iris", "model=linear", "threads=1", "device=cpu")
 
 
-def rule_of(key: schema.Key) -> schema.Rule | None:
-    return key.rule or schema.rule_of_type(key.default)
+def rule_of(key: schema.Key) -> Rule | None:
+    return key.rule or rule_of_type(key.default)
 
 
 def in_place(key: schema.Key, item: object, place: int = 0) -> object:
@@ -63,7 +64,7 @@ def in_place(key: schema.Key, item: object, place: int = 0) -> object:
     return items
 
 
-def ends(rule: schema.Rule) -> list[tuple[float, bool, int]]:
+def ends(rule: Rule) -> list[tuple[float, bool, int]]:
     """The finite ends of a rule's numbers: with whether each is closed, and -1 for a lower, 1 for an upper end."""
     if rule.bound is None:
         return []
@@ -104,6 +105,7 @@ def good_values(key: schema.Key) -> list[object]:
     values += [None] if rule.null else []
     values += [True, False] if rule.truth else []
     values += ["1min", "0.5min"] if rule.minutes else []
+    values += ["1st", "100st"] if rule.steps else []
     values += [f"{rule.numbered}:3"] if rule.numbered else []
     return [*values, key.default]
 
@@ -128,6 +130,7 @@ def values_of_a_wrong_type(key: schema.Key) -> list[object]:
     wrong += [] if rule.length else ["5ep"] * (not rule.text)
     wrong += [] if rule.minutes else ["5min"] * (not rule.text)
     wrong += ["5", "0ep", "-1ep", "length", "minutes"] if rule.length else []
+    wrong += ["5", "0st", "-1st", "1.5st", "steps"] if rule.steps else []
     wrong += [] if rule.number else [1000, 0.25]
     wrong += [1.5, 10**400] if rule.whole else []
     if not rule.in_list:
@@ -200,7 +203,7 @@ def test_a_comment_behind_a_value_has_one_semicolon_and_a_rule_behind_it():
             if ";" in comment:
                 meaning, _, rule = comment.partition("; ")
                 assert meaning and ";" not in rule, f"{path.name}: {line}"
-                schema.parse_rule(rule)
+                parse_rule(rule)
                 count += 1
     assert count == sum(key.rule is not None for keys in FILES.values() for key in keys)
 
@@ -215,7 +218,7 @@ def test_a_key_has_a_meaning_and_a_rule_that_its_default_keeps(keys):
         rule = rule_of(key)
         assert len(key.meaning) > 5 and rule is not None, f"{key.path}: a number, a list and null need a rule"
         assert rule.in_list == isinstance(key.default, list), key.path
-        if rule.number and schema.is_number(key.default):
+        if rule.number and is_number(key.default):
             assert key.rule, f"{key.path}: a number needs a range"
             assert rule.whole == isinstance(key.default, int), f"{key.path}: only a whole number is written so"
         assert key.violation(key.default) is None

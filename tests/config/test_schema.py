@@ -6,7 +6,8 @@ import pytest
 
 from trainer.base.errors import ConfigError
 from trainer.cli import overrides
-from trainer.config.schema import Key, parse_rule
+from trainer.config.rule import parse_rule
+from trainer.config.schema import Key
 
 ACCEPTED = {  # a rule: values that it accepts, values that it refuses
     "> 0": ([1e-300, 1, 2.5], [0, 0.0, -1, "1", None, True, math.nan, math.inf, [1]]),

@@ -188,7 +188,7 @@ def test_the_preprocessing_is_fitted_to_the_samples_that_are_kept(composed):
 def test_a_run_keeps_its_number_and_a_sweep_compares_several(run_in_process, tmp_path):
     small = ("data=iris", "model=linear", "epochs=1", "threads=1")
     code, out, err = run_in_process("-m", *small, "data.train_samples=6,0.5")
-    assert code == 0 and "data.train_samples-6" in out and "data.train_samples-0.5" in out, err
+    assert code == 0 and "train_samples-6" in out and "train_samples-0.5" in out, err
     code, out, err = run_in_process(*small, "data.train_samples=30", "hydra.run.dir=here")
     assert code == 0 and "train_samples=30" in out and "30 of 90 train" in out, err
     assert "train_samples: 30" in (tmp_path / "here" / "config.yaml").read_text()

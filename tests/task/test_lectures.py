@@ -125,7 +125,7 @@ ROWS = [  # row, command line, exit code, texts that must come; * stands for any
     ("CU 8", f"optimizer=lamb batch_size=128 {FEW}", 0, ["val loss"]),
     (
         "CU 9",
-        "data=polynomial model=mlp model.hidden=[64] optimizer=adam reg=early_stopping epochs=200",
+        "data=polynomial data.samples=100 data.noise=0.5 model=mlp optimizer=adam reg=early_stopping epochs=200",
         0,
         ["stopped after"],
     ),

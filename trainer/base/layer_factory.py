@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from trainer.base.protocols import DropsMaps, FollowsAct, NormOfInput, PlacedNorm, pieces_of
+from trainer.base.hooks import pieces_of
+from trainer.base.protocols import DropsMaps, FollowsAct, NormOfInput, PlacedNorm
 
 
 class LayerFactory:

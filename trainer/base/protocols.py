@@ -49,17 +49,6 @@ class ForTasks(Protocol):
     tasks: Sequence[str]
 
 
-# Losses
-
-
-@runtime_checkable
-class ChosenByTask(Protocol):
-    """A loss that stands for another one, chosen by the kind of data."""
-
-    def for_task(self, task: str) -> Criterion:
-        """Return the criterion for classification, binary or regression."""
-
-
 # Augmentations and transforms of the `batch` slot
 
 
@@ -110,6 +99,14 @@ class KeepsWeights(Protocol):
 
 
 # Losses
+
+
+@runtime_checkable
+class ChosenByTask(Protocol):
+    """A loss that stands for another one, chosen by the kind of data."""
+
+    def for_task(self, task: str) -> Criterion:
+        """Return the criterion for classification, binary or regression."""
 
 
 @runtime_checkable
@@ -301,28 +298,3 @@ class Invertible(Protocol):
 
     def invert(self, values: Tensor) -> Tensor:
         """Return (B, ...) as it was before the preprocessing, in [0, 1]."""
-
-
-def pieces_of(act: object) -> int:
-    """Return how many values an activation makes one of."""
-    return act.pieces if isinstance(act, HasPieces) else 1
-
-
-def needs_graph(optimizer: object) -> bool:
-    """Return whether the optimizer differentiates the gradient."""
-    return isinstance(optimizer, DifferentiatesGradient) and optimizer.create_graph
-
-
-def uses_losses(sampler: object) -> bool:
-    """Return whether the sampler asks for the samples' losses."""
-    return isinstance(sampler, UsesLosses) and sampler.uses_losses
-
-
-def tasks_of(technique: object) -> Sequence[str] | None:
-    """Return the kinds of data that a technique, or its class, is for; None for all."""
-    return technique.tasks if isinstance(technique, ForTasks) else None
-
-
-def state_of(part: object) -> dict:
-    """Return the state of a part that has any, else an empty dict."""
-    return part.state_dict() if isinstance(part, Stateful) else {}

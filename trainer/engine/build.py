@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from trainer.base import device
 from trainer.base.clock import Clock, steps_of
 from trainer.base.errors import ConfigError
+from trainer.base.hooks import tasks_of
 from trainer.base.layers import parameter_groups
 from trainer.base.metrics import Metric, metric_named, score_of
 from trainer.base.pixel_space import PixelSpace, changes_pixels
@@ -23,7 +24,6 @@ from trainer.base.protocols import (
     ObservesLoss,
     UsesCriterion,
     WatchesModel,
-    tasks_of,
 )
 from trainer.base.rng import derive
 from trainer.base.text import as_typed

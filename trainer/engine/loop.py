@@ -16,8 +16,9 @@ from torch import Tensor
 
 from trainer.base.clock import Clock
 from trainer.base.errors import ConfigError, Interrupted
+from trainer.base.hooks import needs_graph
 from trainer.base.layers import decay_parameters
-from trainer.base.protocols import AnalyticPenalty, PreStepEdit, needs_graph
+from trainer.base.protocols import AnalyticPenalty, PreStepEdit
 from trainer.base.rng import derive, seed_default
 from trainer.base.signals import Signals
 from trainer.engine.cadence import Cadence
@@ -136,12 +137,11 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     """
     progress, cadence, watch, total = run.progress, Cadence(run), LossWatch(), run.clock.total_steps
     update, validation = Update(run, recorder), Validation(run, recorder, console)
-    first, end = progress.step, total if until is None else until
-    done, status = run.clock.at(first), Status.FINISHED
+    first, end, status = progress.step, total if until is None else until, Status.FINISHED
+    done = run.clock.at(first)
     run.model.train()
     with Signals() as signals, closing(batches(run)) as upcoming, console.progress(run.clock) as bar:
-        if not progress.step and not recorder.rows:
-            validation.evaluate_fresh(cadence.set_learning_rate(0), signals)
+        validation.evaluate_fresh(cadence.set_learning_rate(first), signals)
         if validation.overdue():
             weights, best, stop = validation(done, signals)
             status = Status.STOPPED if stop else status

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainer.base.clock import Clock
 from trainer.base.errors import DataError
-from trainer.base.protocols import state_of
+from trainer.base.hooks import state_of
 from trainer.base.text import printable
 from trainer.engine.run import Run
 from trainer.rundir.checkpoint import Checkpoints

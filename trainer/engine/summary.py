@@ -14,6 +14,7 @@ from trainer.base.protocols import HasVerdict
 from trainer.base.text import as_typed
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
+from trainer.config.rule import is_number
 from trainer.engine.cadence import FIRST_STEPS
 from trainer.engine.run import Outcome, Run
 from trainer.rundir import reader, resume
@@ -113,7 +114,7 @@ def hparams(cfg: DictConfig, run: Run, invocation: Invocation) -> dict[str, str 
     for path, _ in flat(OmegaConf.to_container(cfg)):
         if keys.belongs_to_run(path) and not path.endswith("_target_"):
             value = OmegaConf.select(cfg, path, default=None)
-            row[path] = value if schema.is_number(value) else as_typed(plain(value))
+            row[path] = value if is_number(value) else as_typed(plain(value))
     # As numbers also where they are words, `full` and `100st`.
     return {**row, "batch_size": run.batch_size, "epochs": run.clock.total_epochs}
 

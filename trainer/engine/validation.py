@@ -34,12 +34,14 @@ class Validation:
         return bool(due and len(self.run.val) and not (history and history[-1]["step"] == step))
 
     def evaluate_fresh(self, now: Clock, signals: Signals) -> None:
-        """Evaluate the network before its first step, and print its loss beside that of knowing nothing.
+        """Evaluate a network that is before its first step, and print its loss beside that of knowing nothing.
 
         Batch norms have the statistics of a batch: their fresh ones are those of no network. The history, by which runs
         are stopped and the best evaluation is chosen, begins with the first step.
         """
         run = self.run
+        if now.step or self.recorder.rows:
+            return
         with signals.interrupt_immediately(), recomputed_statistics(run.model, run.train, FRESH_SAMPLES, FRESH_SAMPLES):
             if len(run.val):
                 split, scores = "val", run.evaluate(run.model, run.val)

@@ -9,9 +9,9 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torchvision.models.convnext import LayerNorm2d
 
+from trainer.base.hooks import pieces_of
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import weight_layers
-from trainer.base.protocols import pieces_of
 
 # Sigmoid, Hardsigmoid and Softmax are left out: these networks use them as gates (squeeze-and-excitation, attention).
 ACTIVATIONS = (
