@@ -362,11 +362,11 @@ def test_errors_of_memory_are_told_from_others(error, wanted):
 
 @pytest.mark.parametrize(
     "mode, at, steps",
-    [("false", 4, 7), ("true", 1, None), ("true", 5, 5)],
+    [("false", 5, 7), ("true", 1, None), ("true", 5, 5)],
     ids=["validation", "the first step", "a step"],
 )
 def test_a_run_interrupted_by_a_signal_resumes_to_the_same_end(mode, at, steps, mine, run_in_process, tmp_path):
-    """Passes in evaluation: two in the dry run, one of the fresh network, then the validation after step 7."""
+    """Passes in evaluation: the gain, two in the dry run, the fresh network, then the validation after step 7."""
     words = (*SMALL, f"act._target_={mine}.Killer", f"+act.training={mode}", f"+act.at={at}", f"allow=[{mine}]")
     code, _, errors = run_in_process(*words)
     assert code == 143 and "interrupted" in errors and len(errors.strip().splitlines()) == 1, errors

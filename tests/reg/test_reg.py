@@ -167,7 +167,17 @@ def test_early_stopping_names_the_metrics_of_the_data():
 
 def test_a_run_stopped_early_keeps_the_weights_of_its_best_epoch(composed, tmp_path):
     run = build_run(
-        composed("model=mlp", "model.hidden=[64]", "optimizer.lr=0.5", "epochs=40", "threads=1", "monitor=loss")
+        composed(
+            *(
+                "model=mlp",
+                "model.hidden=[64]",
+                "init=torch",
+                "optimizer.lr=0.5",
+                "epochs=40",
+                "threads=1",
+                "monitor=loss",
+            )
+        )
     )
     seen, saved = [], []
 

@@ -69,7 +69,7 @@ ROWS = [  # row, command line, exit code, texts that must come; * stands for any
     ("cs231n 10", f"reg=dropout model=mlp tta=mc_dropout {FEW}", 0, ["acts on the test split alone"]),
     ("cs231n 10", f"pool=fractional tta=fractional {FEW}", 0, ["acts on the test split alone"]),
     ("cs231n 12", "epochs=0", 0, ["step 0  val loss *(log 10 = 2.3026)"]),
-    ("cs231n 13", "data.train_samples=64 epochs=3 model=mlp", 0, ["64 train"]),
+    ("cs231n 13", "data.train_samples=64 epochs=3 model=mlp", 0, ["train_samples=64"]),
     ("cs231n 14", "epochs=100st model=linear", 0, ["after 100 steps"]),
     ("cs231n 14", "steps=100", 2, ["epochs=100st"]),
     ("cs231n 14", "max_steps=100", 2, ["epochs=100st"]),

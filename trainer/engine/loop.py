@@ -135,10 +135,9 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     Inside, `now` is the time before a step and `done` the time after it.
     Errors: Interrupted by a signal in the first step.
     """
-    progress, cadence, watch, total = run.progress, Cadence(run), LossWatch(), run.clock.total_steps
+    progress, cadence, watch, done = run.progress, Cadence(run), LossWatch(), run.clock.at(run.progress.step)
     update, validation = Update(run, recorder), Validation(run, recorder, console)
-    first, end, status = progress.step, total if until is None else until, Status.FINISHED
-    done = run.clock.at(first)
+    first, end, status = done.step, done.total_steps if until is None else until, Status.FINISHED
     run.model.train()
     with Signals() as signals, closing(batches(run)) as upcoming, console.progress(run.clock) as bar:
         validation.evaluate_fresh(cadence.set_learning_rate(first), signals)
