@@ -175,7 +175,7 @@ def test_two_sweeps_never_share_a_folder(run_in_process, tmp_path):
     "typed, message",
     [
         (("seed=0,0",), "two jobs of the grid are the same"),
-        (("optimizer=sgd,addam",), "optimizer has no option addam; did you mean optimizer=adam"),
+        (("optimizer=sgd,addam",), "optimizer has no option addam; did you mean optimizer=sgd,adam?"),
         (("optimizer.lr=0.1,-1",), "optimizer.lr=-1: must be > 0"),
         (("optimizer.lr=interval(0.1,1)",), "optimizer.lr=interval(0.1,1): "),
         (("seed=0,1", "hydra/launcher=slurm"), "no such launcher; did you mean hydra/launcher=submitit_slurm"),
