@@ -40,7 +40,7 @@ Misspelled, or in another form
     optimizer=                                     | choose one of adadelta, adagrad, adam
     optimizer=adam,                                | did you mean optimizer=adam?
     optimizer=[adam]                               | write optimizer=adam
-    optimizer=adam optimizer=sgd                   | two values & write train -m optimizer=adam,sgd
+    optimizer=adam optimizer=sgd                   | chosen twice & write train -m optimizer=adam,sgd
     reg=l2 reg=dropout                             | write reg=[l2,dropout]
     reg=l2+dropout                                 | did you mean reg=[l2,dropout]?
     reg=(l2,dropout)                               | did you mean reg=[l2,dropout]?
@@ -313,6 +313,12 @@ def test_most_answers_are_given_to_the_checker(monkeypatch, tmp_path):
 def test_a_name_that_stands_for_another_works(typed, canonical, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert canonical in overrides.check(typed.split())
+
+
+def test_the_last_of_two_values_counts_and_a_note_says_so(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert overrides.check(["epochs=3", "epochs=5", "seed=1", "seed=1"])
+    assert capsys.readouterr().err == "train: note: epochs=3 is replaced by epochs=5\n"
 
 
 def test_a_path_is_answered_with_a_data_set_that_exists(monkeypatch, tmp_path):

@@ -1,5 +1,6 @@
 """The arguments of `train`, checked and explained before anything heavy is imported: no torch here, no folder made."""
 
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from trainer.config import catalog, synonyms, untrusted
 from trainer.config.keys import key_of
 from trainer.config.untrusted import quote
 from trainer.rundir import resume
-from trainer.sweep import jobs, launchers
+from trainer.sweep import launchers
 
 EXCLUSIVE = ("run", "multirun", "cfg", "info", "shell_completion")  # flags, one at a time
 
@@ -115,23 +116,24 @@ def checked(texts: Sequence[str], multirun: bool) -> Iterator[Override]:
 
 
 def require_once(texts: Sequence[str]) -> None:
-    """Refuse two choices of one group, of which one would be lost. Of other keys the last value counts.
+    """Refuse two options of a group, of which one would be lost, and say which of two values counts.
 
     Errors: ConfigError.
     """
-    first: dict[str, str] = {}
+    last: dict[str, str] = {}
     for text in texts:
         key, _, value = text.partition("=")
-        before = first.setdefault(key, value) if vocabulary.group_at(key) else value
-        if before != value:
-            both = [part for given in (before, value) for part in given.strip("[]").split(",")]
-            together = (
-                f"; to combine them, write {key}=[{','.join(dict.fromkeys(both))}]"
-                if key in catalog.MULTI_SELECT
-                else ""
-            )
-            each = f"; for a run of each, write train -m {key}={before},{value}" if jobs.distinguishes(key) else ""
-            raise ConfigError(f"{key}={before} {text}: {key} has two values; keep one{together}{each}")
+        before = last.get(key, value)
+        last[key] = value
+        if before == value:
+            continue
+        if vocabulary.group_at(key) is None:
+            print(f"train: note: {key}={printable(before)} is replaced by {printable(text)}", file=sys.stderr)
+            continue
+        both = dict.fromkeys(part for given in (before, value) for part in given.strip("[]").split(","))
+        together = f"; to combine them, write {key}=[{','.join(both)}]" if key in catalog.MULTI_SELECT else ""
+        each = f"for a run of each, write train -m {key}={before},{value}"
+        raise ConfigError(f"{key}={before} {text}: {key} is chosen twice; keep one{together}; {each}")
 
 
 def several_values(override: Override, texts: Sequence[str]) -> ConfigError:

@@ -1,0 +1,91 @@
+"""`train --help WORD`: groups, options, keys by their last part, and names of other tools."""
+
+import re
+
+import pytest
+
+from trainer.base.errors import ConfigError
+from trainer.cli import help
+from trainer.config import catalog, schema
+
+
+@pytest.fixture
+def printed(capsys, monkeypatch):
+    """Return a function that shows a page, and returns it with one space between words."""
+    monkeypatch.setenv("COLUMNS", "200")
+
+    def show(*topics: str) -> str:
+        help.show(["--help", *topics])
+        return re.sub(r"\s+", " ", capsys.readouterr().out)
+
+    return show
+
+
+@pytest.mark.parametrize("name", ["lr", "momentum", "p", "strength"])
+def test_a_key_is_shown_in_every_place_that_has_it(name, printed):
+    page = printed(name)
+    for group in catalog.groups():
+        for option in catalog.options(group):
+            for key in schema.keys(catalog.file(group, option), group).values():
+                assert (f"{group}={option} {key.path}=" in page) == (key.path.endswith(f".{name}")) or (
+                    option == name
+                ), key.path
+
+
+def test_a_name_that_is_an_option_and_a_key_is_shown_as_both(printed):
+    page = printed("momentum")
+    assert "optimizer=momentum SGD with heavy-ball momentum" in page
+    assert "norm=batch norm.momentum=0.1" in page and "optimizer=rmsprop optimizer.momentum=0.0" in page
+
+
+def test_a_whole_key_is_shown(printed):
+    assert "optimizer=adam optimizer.lr=0.001 learning rate; > 0" in printed("optimizer.lr")
+    assert "reg=l2 reg.loss.l2.strength=0.0001" in printed("reg.loss.l2.strength")
+
+
+@pytest.mark.parametrize("group", catalog.MULTI_SELECT)
+def test_a_group_of_several_options_is_shown_with_their_keys(group, printed):
+    page = printed(group)
+    first, second = catalog.options(group)[:2]
+    assert f"A run takes several: {group}=[{first},{second}]" in page and f"{group}=none" in page
+    for option in catalog.options(group):
+        assert all(f"{path}=" in page for path in schema.keys(catalog.file(group, option), group))
+
+
+@pytest.mark.parametrize(
+    "typed, parts",
+    [
+        ("silu", ["write act=swish", "x / (1 + e^-x)"]),
+        ("act=silu", ["x / (1 + e^-x)"]),
+        ("SGD", ["write optimizer=sgd", "optimizer.lr=0.1"]),
+        ("glorot_normal", ["write init=xavier_normal", "init.gain=1.0"]),
+        ("learning_rate", ["write optimizer.lr=VALUE", "optimizer=adam optimizer.lr=0.001"]),
+        ("batchsize", ["write batch_size=VALUE", "batch_size=64"]),
+        ("dropout_rate", ["write reg=dropout reg.layer.dropout.p=VALUE", "reg.layer.dropout.p=0.5"]),
+        ("resnet50", ["write model=torchvision model.name=resnet50", "model.name=mobilenet_v3_small"]),
+    ],
+)
+def test_a_name_of_another_tool_is_shown_as_what_it_means(typed, parts, printed):
+    page = printed(typed)
+    assert all(part in page for part in parts), page
+
+
+@pytest.mark.parametrize(
+    "typed, answer",
+    [
+        ("optimzer", "did you mean --help optimizer?"),
+        ("optimizer=Adam", "did you mean --help optimizer=adam?"),
+        ("momentm", "did you mean --help momentum?"),
+        ("callbacks", "reg=early_stopping stops early"),
+        ("xyzzy", "no such group, option or key; train --help lists them all"),
+        ("me", "no such group, option or key; train --help lists them all"),
+    ],
+)
+def test_an_unknown_word_is_answered_in_one_line(typed, answer, printed):
+    with pytest.raises(ConfigError, match=re.escape(answer)):
+        printed(typed)
+
+
+def test_a_topic_may_stand_behind_an_equals_sign(run_in_process):
+    code, page, _ = run_in_process("--help=epochs")
+    assert code == 0 and "epochs=30" in page
