@@ -1,6 +1,7 @@
 """The command `train`: check the arguments and explain mistakes, then hand over to Hydra. No torch before that."""
 
 import sys
+from contextlib import nullcontext
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from omegaconf import DictConfig
 
 from trainer.base.errors import UserError, exit_on_user_error, print_error
 from trainer.base.interpreter import fewer_collections, freeze_imports
+from trainer.base.streams import open_closed_streams
 from trainer.cli.fast_exit import fast_exit
 
 if TYPE_CHECKING:
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 def program() -> None:
     """Run the command, the entry of the console script."""
+    open_closed_streams()
     with fast_exit():
         main()
 
@@ -77,9 +80,11 @@ def job(cfg: DictConfig) -> float | None:
 def execute(cfg: DictConfig, invocation: "Invocation") -> float | None:
     """Make the task and execute it. Errors: UserError."""
     from trainer.config import files, instantiate
+    from trainer.rundir.console import Console
 
-    files.require_existing(cfg, invocation.choices)  # torch is imported below
-    with fewer_collections():
+    files.require_existing(cfg, invocation.choices)
+    loads = "torch" not in sys.modules and invocation.sweep is None
+    with fewer_collections(), Console().status("loading PyTorch") if loads else nullcontext():
         task = instantiate.make_task(cfg, invocation)
     freeze_imports()
     return task.execute(cfg, invocation)

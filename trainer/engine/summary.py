@@ -11,13 +11,13 @@ from trainer.base.device import describe
 from trainer.base.layers import decay_parameters
 from trainer.base.metrics import METRICS, score_of
 from trainer.base.protocols import HasVerdict
-from trainer.base.text import as_typed
+from trainer.base.text import as_command, as_typed, epochs, figures
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
 from trainer.engine.cadence import FIRST_STEPS
 from trainer.engine.run import Outcome, Run
 from trainer.rundir.checkpoint import weights_digest
-from trainer.rundir.console import Console, epochs, figures
+from trainer.rundir.console import Console
 from trainer.rundir.directory import from_here
 from trainer.rundir.recorder import Recorder
 
@@ -59,7 +59,7 @@ def settings_table(cfg: DictConfig, invocation: Invocation) -> Iterator[tuple[st
     choices = {**invocation.choices, **{group: ", ".join(names) for group, names in catalog.selected(cfg).items()}}
     usual = catalog.defaults() | {"reg": "", "aug": ""}
     known, common = schema.rules(cfg, invocation.choices), schema.keys(catalog.folder() / "config.yaml")
-    values = {path: OmegaConf.select(cfg, path) for path in known}
+    values = {path: plain(OmegaConf.select(cfg, path)) for path in known}
     differing = {path for path, value in values.items() if value != known[path].default}
     for group in sorted(choices, key=place):
         own = [
@@ -73,6 +73,11 @@ def settings_table(cfg: DictConfig, invocation: Invocation) -> Iterator[tuple[st
     changed = [path for path in known if "." not in path and path in differing]
     brief = {path: values[path] for path in dict.fromkeys((*SETTINGS_SHOWN, *changed))}
     yield "run", "", shown(brief, ""), bool(changed)
+
+
+def plain(value: object) -> object:
+    """Return a value of a configuration as plain lists and dicts."""
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def place(group: str) -> tuple[int, str]:
@@ -195,7 +200,7 @@ def print_summary(console: Console, summary: Mapping, run: Run, directory: Path)
     path = from_here(directory)
     console.print(f"\nRun directory: {path}")
     console.print(f"Curves:        {path / 'curves.png'}")
-    console.print(f"Compare runs:  tensorboard --logdir {logdir(path)}")
+    console.print(f"Compare runs:  {as_command('tensorboard', '--logdir', logdir(path))}")
     console.flush()
 
 

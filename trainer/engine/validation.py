@@ -8,9 +8,11 @@ from torch import Tensor
 from trainer.base.clock import Clock
 from trainer.base.protocols import HasBestConstant
 from trainer.base.signals import Signals
+from trainer.base.text import figure, figures
 from trainer.engine.batch_norms import recomputed_statistics
 from trainer.engine.run import Run
-from trainer.rundir.console import Console, figure, figures
+from trainer.rundir.console import Console
+from trainer.rundir.progress_bar import Bar
 from trainer.rundir.recorder import Recorder
 
 FRESH_SAMPLES = 256  # of the training split, for the batch norms of a network before its first step
@@ -24,8 +26,8 @@ class Validation:
     rules of the slot `stop`: early stopping, and the pruning of a search.
     """
 
-    def __init__(self, run: Run, recorder: Recorder, console: Console) -> None:
-        self.run, self.recorder, self.console = run, recorder, console
+    def __init__(self, run: Run, recorder: Recorder, console: Console, bar: Bar) -> None:
+        self.run, self.recorder, self.console, self.bar = run, recorder, console, bar
 
     def overdue(self) -> bool:
         """True if the run was interrupted before the validation due at its current step."""
@@ -34,13 +36,16 @@ class Validation:
         return bool(due and len(self.run.val) and not (history and history[-1]["step"] == step))
 
     def evaluate_fresh(self, signals: Signals) -> None:
-        """Evaluate the network before its first step, and print its loss beside that of knowing nothing.
+        """Evaluate the network of a new run before its first step, and print its loss beside that of knowing nothing.
 
         Batch norms have the statistics of a batch: their fresh ones are those of no network. The history, by which runs
         are stopped and the best evaluation is chosen, begins with the first step.
         """
         run = self.run
-        with signals.interrupt_immediately(), recomputed_statistics(run.model, run.train, FRESH_SAMPLES, FRESH_SAMPLES):
+        if run.progress.step or self.recorder.rows:
+            return
+        fitting = recomputed_statistics(run.model, run.train, FRESH_SAMPLES, FRESH_SAMPLES)
+        with signals.interrupt_immediately(), self.bar.evaluating(), fitting:
             if len(run.val):
                 split, scores = "val", run.evaluate(run.model, run.val)
             else:
@@ -59,7 +64,7 @@ class Validation:
         if not len(run.val):
             self.console.print_evaluation(now, {"train": self.recorder.since_evaluation()})
             return None, False, False
-        with signals.interrupt_immediately(), run.evaluation_model() as model:
+        with signals.interrupt_immediately(), self.bar.evaluating(), run.evaluation_model() as model:
             scores = run.evaluate(model, run.val)
             weights = {name: value.clone() for name, value in model.state_dict().items()}
         best = progress.add_evaluation(now, scores, run.monitor)
