@@ -30,7 +30,8 @@ LONGEST_FILE, LONGEST_FUNCTION = 300, 60
 WITHOUT_TORCH = ("cli", "config", "compare")  # rooms that never import it at the top of a file
 HEAVY = {"torch", "torchvision", "sklearn", "matplotlib", "numpy", "tensorboard", "optuna"}
 WITHOUT_TORCH_IN_RUNDIR = ("directory.py", "reader.py", "resume.py", "status.py", "append_only.py")
-WITHOUT_TORCH_IN_BASE = ("errors.py", "checks.py", "text.py", "clock.py", "atomic.py", "metrics.py", "signals.py")
+WITHOUT_TORCH_IN_BASE = ("errors.py", "checks.py", "text.py", "clock.py", "atomic.py", "driver.py")
+WITHOUT_TORCH_IN_BASE += ("metrics.py", "signals.py")
 
 
 def room(path: Path) -> str:
@@ -160,10 +161,12 @@ def test_the_loop_can_be_read():
 
 
 # Words of English, of matplotlib or of torch that are options as well.
-PLAIN = {"none", "constant", "step", "linear", "auto", "default", "zeros", "max", "layer", "batch", "weight_decay"}
+PLAIN = {"none", "constant", "step", "linear", "auto", "torch", "zeros", "max", "layer", "batch", "weight_decay"}
 MAY_NAME_TECHNIQUES = {  # each with its reason
     Path("engine/advice.py"): "advice is about techniques",
+    Path("engine/remarks.py"): "remarks are about techniques",
     Path("config/synonyms.py"): "what people type for a technique",
+    Path("config/synonyms_of_options.py"): "the same",
     Path("cli/help.py"): "its examples are command lines",
 }
 CORE = [

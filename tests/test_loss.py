@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from trainer.base.errors import ConfigError
+from trainer.engine.build import build_run
 from trainer.loss import BinaryCrossEntropy, CrossEntropy, Hinge, MeanSquaredError
 
 EVERY = [CrossEntropy(), BinaryCrossEntropy(), MeanSquaredError(), MeanSquaredError(reduction="sum"), Hinge()]
@@ -179,9 +181,9 @@ def test_hinge_of_one_output_pushes_yes_above_and_no_below_the_margin():
     assert Hinge(margin=2.0)(outputs, targets).tolist() == [1.75, 0.0, 2.25, 0.0, 2.0]
 
 
-@pytest.mark.parametrize("margin", [0.0, -1.0, math.nan])
-def test_hinge_refuses_a_margin_that_is_not_positive(margin):
-    with pytest.raises(ValueError, match=f"margin must be > 0, got {margin}"):
+@pytest.mark.parametrize("margin", [-1.0, math.nan])
+def test_hinge_refuses_a_margin_below_zero(margin):
+    with pytest.raises(ValueError, match=f"margin must be >= 0, got {margin}"):
         Hinge(margin=margin)
 
 
@@ -232,3 +234,48 @@ def test_the_constant_of_a_regression_is_the_mean_and_its_loss_the_variance():
     for criterion, times in ((MeanSquaredError(), 1), (MeanSquaredError(reduction="sum"), 2)):
         loss = criterion(criterion.constant(targets).expand(50, 2), targets).mean()
         assert_close(loss, targets.var(0, correction=0).mean() * times, **EXACT)
+
+
+def test_without_a_margin_the_hinge_is_the_perceptrons_loss_of_one_output_and_of_classes():
+    """max(0, -y o) with y = +-1, and the sum over wrong classes of max(0, o_j - o_y)."""
+    outputs, targets = torch.tensor([[0.25], [-3.0], [0.25], [-3.0]]), torch.tensor([[1.0], [1.0], [0.0], [0.0]])
+    assert Hinge(margin=0.0)(outputs, targets).tolist() == [0.0, 3.0, 0.25, 0.0]
+    scores = torch.tensor([[1.0, 3.0, 2.0], [1.0, 3.0, 2.0]])
+    assert Hinge(margin=0.0)(scores, torch.eye(3)[[0, 1]]).tolist() == [3.0, 0.0]
+
+
+def test_perceptrons_that_begin_at_zero_follow_rosenblatts_rule():
+    """w <- w + y x for each sample with y w x <= 0, y = +-1, which SGD of rate 1 and batches of 1 takes."""
+    draws = np.random.default_rng(0)
+    x = draws.standard_normal((40, 3))
+    y = np.sign(x @ [1.0, -2.0, 0.5])
+    weight, expected = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True), np.zeros(3)
+    sgd, samples = torch.optim.SGD([weight], lr=1.0), torch.from_numpy(x)
+    for one, sign in zip(range(40), y):
+        expected += sign * x[one] * (sign * expected @ x[one] <= 0)
+        sgd.zero_grad()
+        Hinge(margin=0.0)(samples[[one]] @ weight.T, torch.tensor([[(sign + 1) / 2]])).sum().backward()
+        sgd.step()
+        assert weight.detach().numpy()[0] == pytest.approx(expected, abs=1e-12)
+    assert expected.any()
+
+
+def test_classes_that_tie_at_zero_are_told_apart_without_a_margin():
+    outputs = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
+    Hinge(margin=0.0)(outputs, torch.eye(3, dtype=torch.float64)[[1]]).sum().backward()
+    assert outputs.grad.tolist() == [[1.0, -2.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("data", "criterion"),
+    [
+        ("iris", CrossEntropy),
+        ("breast_cancer", BinaryCrossEntropy),
+        ("diabetes", MeanSquaredError),
+        ("regression", MeanSquaredError),
+    ],
+)
+def test_auto_is_the_loss_of_the_kind_of_data(data, criterion, composed):
+    assert build_run(composed(f"data={data}", "loss=auto")).criterion == criterion()
+    with pytest.raises(ConfigError, match="is for classification"):
+        build_run(composed("data=regression", "loss=cross_entropy"))

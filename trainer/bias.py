@@ -1,6 +1,6 @@
 """Initialisers of biases: `(model, targets, criterion) -> None`, once, after the weights. Norm layers stay."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -8,9 +8,7 @@ from torch import Tensor, nn
 
 from trainer.base.checks import require
 from trainer.base.layers import weight_layers
-from trainer.base.protocols import HasBestConstant
-
-Criterion = Callable[[Tensor, Tensor], Tensor]
+from trainer.base.protocols import Criterion, HasBestConstant
 
 
 def biases(layers: Iterable[nn.Module]) -> list[Tensor]:

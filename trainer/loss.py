@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.base.checks import require, require_one_of
+from trainer.base.protocols import Criterion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,7 @@ class BinaryCrossEntropy:
 
     tasks: ClassVar = ("binary", "classification")
     constant_loss: ClassVar = "entropy of the labels"
+    separate_outputs: ClassVar = True
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").sum(1)
@@ -103,12 +105,12 @@ class Hinge:
     """Multiclass hinge (Weston & Watkins, 1999): l = sum_y t_y sum_{j != y} max(0, o_j - o_y + margin).
 
     Soft targets weigh the classes' losses. With one output, l = t max(0, margin - o) + (1 - t) max(0, margin + o), the
-    hinge of a support vector machine. Gradient in o_j of a class j != y: 1 within the margin, else 0 (0 at the kink);
-    in
-    o_y: minus the number of classes within the margin. Memory: B K^2 floats.
+    hinge of a support vector machine; with margin 0 it is the perceptron's (Rosenblatt, 1958). Gradient in o_j of a
+    class j != y: 1 within the margin and at its end, so that a perceptron that begins at 0 learns, else 0; in o_y:
+    minus the number of such classes. Memory: B K^2 floats.
 
     Args:
-        margin: difference between the right class's output and the others' at which the loss is 0, > 0. cs231n: 1.
+        margin: difference between the right class's output and the others' at which the loss is 0, >= 0. cs231n: 1.
     Errors: ValueError. Differs from torch's MultiMarginLoss: the sum is not divided by K.
     """
 
@@ -117,12 +119,13 @@ class Hinge:
     margin: float = 1.0
 
     def __post_init__(self) -> None:
-        require("> 0", margin=self.margin)
+        require(">= 0", margin=self.margin)
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         if outputs.shape[1] == 1:
-            return (targets * F.relu(self.margin - outputs) + (1 - targets) * F.relu(self.margin + outputs)).squeeze(1)
-        gaps = F.relu(outputs.unsqueeze(1) - outputs.unsqueeze(2) + self.margin)  # [b, y, j]
+            yes, no = positive_part(self.margin - outputs), positive_part(self.margin + outputs)
+            return (targets * yes + (1 - targets) * no).squeeze(1)
+        gaps = positive_part(outputs.unsqueeze(1) - outputs.unsqueeze(2) + self.margin)  # [b, y, j]
         against = gaps.sum(2) - self.margin  # j = y always adds the margin
         return torch.einsum("by,by->b", targets, against)
 
@@ -136,6 +139,15 @@ class Hinge:
         if len(frequencies) == 1:
             return self.margin * (2 * frequencies - 1).sign()
         return self.margin * hinge_levels(frequencies)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Auto:
+    """Criterion that fits the data: CrossEntropy for classes, BinaryCrossEntropy for binary, or MeanSquaredError."""
+
+    def for_task(self, task: str) -> Criterion:
+        fitting = {"classification": CrossEntropy, "binary": BinaryCrossEntropy, "regression": MeanSquaredError}
+        return fitting[task]()
 
 
 def hinge_levels(frequencies: Tensor) -> Tensor:
@@ -163,3 +175,8 @@ def hinge_levels(frequencies: Tensor) -> Tensor:
         levels[starts[end] : end] = level
         end, level = starts[end], level + 1
     return torch.empty_like(levels).scatter_(0, places, levels)
+
+
+def positive_part(x: Tensor) -> Tensor:
+    """Return max(0, x), with the gradient 1 at 0, where relu has 0."""
+    return torch.where(x >= 0, x, 0)

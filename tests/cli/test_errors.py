@@ -1,7 +1,6 @@
 """Mistakes on the command line: one or two lines with key, value, rule and what to type; nothing is written."""
 
 import re
-import shlex
 import subprocess
 import sys
 
@@ -24,35 +23,36 @@ TYPOS = [
     ("optimizer.lr=-1", ["optimizer.lr=-1", "must be > 0", "learning rate"]),
     ("optimizer.lr=nan", ["optimizer.lr", "must be a number > 0"]),
     ("optimizer.betas=[0.9,0.99]", ["optimizer.betas", "optimizer.betas is a key of optimizer=adam"]),
-    ("epochs=0", ["epochs=0", "must be a whole number >= 1"]),
-    ("epochs=abc", ["epochs=abc", "must be a whole number >= 1"]),
-    ("epochs=1.5", ["epochs=1.5", "must be a whole number >= 1"]),
+    ("epochs=-1", ["epochs=-1", "must be a whole number >= 0, or steps (100st)"]),
+    ("epochs=abc", ["epochs=abc", "must be a whole number >= 0"]),
+    ("epochs=1.5", ["epochs=1.5", "must be a whole number >= 0"]),
     ("epochs.x=1", ["epochs.x=1", "epochs has no keys"]),
-    ("sched=null", ["sched=null", "constant, cosine, cosine_restarts", "sched=constant"]),
-    ("reg=null", ["reg=null", "to go without, write reg=[]"]),
+    ("sched=null", ["sched=null", "to go without, write sched=constant"]),
+    ("reg=null", ["reg=null", "to go without, write reg=none"]),
     ("loss=[mse]", ["loss=[mse]", "one option, not a list"]),
     ("reg=dropuot", ["reg=dropuot", "did you mean reg=dropout"]),
-    ("reg=[l2,dropuot]", ["reg has no option dropuot", "did you mean dropout"]),
-    ("reg.max_norm.limit=2", ["no such key", "write reg=[max_norm] reg.weights.max_norm.limit=2"]),
+    ("reg=[l2,dropuot]", ["reg has no option dropuot", "did you mean reg=[l2,dropout]?"]),
+    ("reg.max_norm.limit=2", ["no such key", "write reg=max_norm reg.weights.max_norm.limit=2"]),
     ("reg=l2 reg.max_norm.limit=2", ["no such key", "write reg=[l2,max_norm] reg.weights.max_norm.limit=2"]),
     ("epochs 5", ["epochs", "write epochs=5"]),
     ("--epochs 5", ["--epochs", "write epochs=5"]),
     ("--epochs=5", ["--epochs", "write epochs=5"]),
     ("-momentum=0.9", ["-momentum=0.9", "write optimizer.momentum=0.9"]),
-    ("--config-dir", ["--config-dir"]),
+    ("--config-dir", ["--config-dir", "needs a folder"]),
+    ("--config-dir seed=1", ["--config-dir", "write --config-dir DIR"]),
     ("--nonsense", ["--nonsense", "no such flag"]),
     ("optimizer=sgd,adam", ["several values", "train -m optimizer=sgd,adam"]),
     ("reg=l2,dropout", ["write reg=[l2,dropout]", "train -m reg=l2,dropout"]),
     ("epochs= 3", ["epochs= 3", "write epochs=3"]),
     ("epochs = 3 seed=1", ["epochs = 3:", "write epochs=3"]),
     ("reg=[l2, dropout]", ["must not have spaces", "write reg=[l2,dropout]"]),
-    ("epochs=1e1", ["epochs=10.0", "must be a whole number >= 1"]),
+    ("epochs=1e1", ["epochs=10.0", "must be a whole number >= 0"]),
     ("runs=outputs/a", ["runs=outputs/a", "write runs=[outputs/a]"]),
     ("--help optimizer=admm", ["--help optimizer=admm", "did you mean --help optimizer=adam"]),
-    ("-m optimizer=sgd,admm", ["optimizer=sgd,admm", "did you mean optimizer=adam"]),
-    ("-m optimizer=sgd,adam epochs=3,0", ["epochs=0", "must be a whole number >= 1"]),
+    ("-m optimizer=sgd,admm", ["optimizer=sgd,admm", "did you mean optimizer=sgd,adam"]),
+    ("-m optimizer=sgd,adam epochs=3,-1", ["epochs=-1", "must be a whole number >= 0"]),
     ("~optimizer", ["~optimizer", "train --help optimizer"]),
-    ("epochs=", ["epochs=", "must be a whole number >= 1"]),
+    ("epochs=", ["epochs=", "must be a whole number >= 0"]),
     ("x=[", ["x=[", "KEY=VALUE"]),
     ("batch_size=0", ["batch_size=0", ">= 1, or full"]),
     ("batch_size=half", ["batch_size=half", ">= 1, or full"]),
@@ -62,11 +62,11 @@ TYPOS = [
     ("data=image_folder", ["data.root", "data.root=VALUE"]),
     ("model=mlp model.hidden=3", ["model.hidden=3", "must be a list"]),
     ("model=mlp model.hidden=[3,0]", ["model.hidden=[3,0]", ">= 1"]),
-    ("model.hiden=[3]", ["model.hidden is a key of model="]),
+    ("model.hiden=[3]", ["did you mean model=mlp model.hidden=[3]?"]),
     ("-m seed=0,1 --cfg job", ["--multirun and --cfg", "without -m"]),
     ("n_trials=5", ["did you mean train -m hydra/sweeper=optuna hydra.sweeper.n_trials=5 ...?"]),
     ("-m seed=0,1 hydra.sweep.dir=", ["hydra.sweep.dir=", "name of a folder"]),
-    ("-m optimizer=sgd,", ["a value is missing at a comma", "optimizer=A,B"]),
+    ("-m optimizer=sgd,", ["a value is missing at a comma", "did you mean optimizer=sgd?"]),
     ("-m optimizer.lr=log(1e-3,1)", ["'optimizer.lr=tag(log,interval(LOW,HIGH))'"]),
     (
         "-m hydra/launcher=joblib hydra.launcher.njobs=2 seed=0,1",
@@ -74,38 +74,17 @@ TYPOS = [
     ),
     ("help", ["train --help"]),
     ("=adam", ["the key is missing", "write optimizer=adam"]),
-    ("=nonsense", ["no such key"]),
+    ("=nonsense", ["the key is missing"]),
     ("x.y=1", ["no such key", "train --help lists the keys"]),
     ("epochs==3", ["epochs==3", "write epochs=3"]),
     ("resume=", ["resume=", "auto"]),
     ("sched=none", ["sched=none", "to go without, write sched=constant"]),
-    ("init=none", ["init=none", "to go without, write init=default"]),
+    ("init=none", ["init=none", "init=torch"]),
     ("bias=none", ["bias=none", "choose one of constant, marginal, zero"]),
     ("norm=constant", ["norm=constant", "to go without, write norm=none"]),
     ("--help optimiser", ["optimiser", "did you mean --help optimizer"]),
 ]
-# Names of other tools and of older versions: each answer is the same thing under our name, or which option has the key.
-SYNONYMS = [
-    ("lr=0.1", "did you mean optimizer.lr=0.1?"),
-    ("lr 0.1", "write optimizer.lr=0.1"),
-    ("--lr 0.1", "write optimizer.lr=0.1"),
-    ("-lr=0.1", "write optimizer.lr=0.1"),
-    ("optimizer.learning_rate=0.1", "did you mean optimizer.lr=0.1?"),
-    ("optimizer=adam momentum=0.9", "optimizer.momentum is a key of optimizer="),
-    ("optimizer=momentum momentum=0.9", "did you mean optimizer.momentum=0.9?"),
-    ("norm.momentum=0.9", "norm.momentum is a key of norm=batch"),
-    ("batch=32", "did you mean batch_size=32?"),
-    ("dropout=0.5", "write reg=[dropout] reg.layer.dropout.p=0.5"),
-    ("weight_decay=0.1", "write reg=weight_decay"),
-    ("optimizer=Adam_W", "did you mean optimizer=adamw?"),
-    ("optimizer=lookahead optimizer.base=Adam", "did you mean optimizer.base=adam?"),
-    ("act=silu", "did you mean act=swish?"),
-    ("act=softmax", "did you mean loss=cross_entropy?"),
-    ("reg=bn", "did you mean norm=batch?"),
-    ("reg=mixup", "did you mean aug=mixup?"),
-    ("aug=[flip,dropout]", "did you mean reg=dropout?"),
-    ("optimizer=cosine", "did you mean sched=cosine"),
-    ("loss=cross-entropy", "did you mean loss=cross_entropy?"),
+RENAMED = [
     ("data.val_share=0.1", "renamed; write data.val_fraction=0.1"),
     ("optimizer.scale_lr=linear", "renamed; write scale_lr=linear"),
 ]
@@ -116,30 +95,10 @@ def test_a_typing_error_is_explained(typed, parts, run_in_process, tmp_path):
     ended(run_in_process(*typed.split()), 2, parts, tmp_path)
 
 
-@pytest.mark.parametrize("typed, answer", SYNONYMS, ids=[typed for typed, _ in SYNONYMS])
-def test_a_name_of_another_tool_or_version_is_understood(typed, answer):
+@pytest.mark.parametrize("typed, answer", RENAMED)
+def test_a_key_of_an_older_version_is_answered_with_its_new_name(typed, answer):
     with pytest.raises(ConfigError, match=re.escape(answer)):
         overrides.check(typed.split())
-
-
-def advised(message: str) -> list[list[str]]:
-    """The command lines that an error gives as its fix."""
-    found = re.search(r"(?:did you mean|write) (?:train )?(.+?)(?:\?|;| \(|$)", message.splitlines()[0])
-    fixes = found[1].split(" or ") if found else []
-    partial = r"[A-Z]|--help|\.\.\."  # VALUE and the like stand for something that only the user knows
-    return [shlex.split(fix) for fix in fixes if "=" in fix and not re.search(partial, fix)]
-
-
-@pytest.mark.parametrize("typed", [typed for typed, _ in (*TYPOS, *SYNONYMS)])
-def test_a_fix_is_not_refused_in_its_turn(typed, monkeypatch, tmp_path):
-    """The rest of the command stays; the fix replaces the override that was refused."""
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(ConfigError) as refused:
-        overrides.check(typed.split())
-    message = str(refused.value)
-    others = [text for text in typed.split()[:-1] if re.match(r"\w.*=", text) and not message.startswith(text)]
-    for fix in advised(message):
-        assert overrides.check([*others, *fix])
 
 
 FITS = [

@@ -10,6 +10,7 @@ import pytest
 from trainer.base.errors import DataError
 from trainer.config import catalog, schema
 from trainer.config.files import require_existing
+from trainer.config.rule import parse_rule
 
 LIGHT = """
 import sys
@@ -84,6 +85,6 @@ def test_every_data_set_that_reads_a_folder_of_the_user_says_so():
     ],
 )
 def test_the_rule_of_a_path(source, path, below, unless):
-    rule = schema.parse_rule(source)
+    rule = parse_rule(source)
     assert (rule.path, rule.below, rule.unless) == (path, below, unless)
     assert rule.violation("anything") is None and rule.violation(3) == f"must be {source}"

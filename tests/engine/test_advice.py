@@ -32,7 +32,7 @@ SAID = [
     ("reg=l1_proximal optimizer=sam optimizer.base=ranger", "l1_proximal with optimizer.base=ranger"),
     ("reg=l1 reg.loss.l1.strength=0.1", "reg.loss.l1.strength=0.1: against a mean loss"),
     ("reg=alpha_dropout model=mlp", "reg=alpha_dropout with act=relu"),
-    ("act=selu", "act=selu with init=default"),
+    ("act=selu init=torch", "act=selu with init=torch"),
     ("norm=batch batch_size=4", "norm=batch with batch_size=4"),
     ("model=linear reg=dropout", "reg=dropout: model=linear has no layer of the kind"),
     ("tta=flip", "tta=flip without aug=flip"),

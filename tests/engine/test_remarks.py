@@ -1,6 +1,7 @@
 """Remarks before a run: one line where a setting cannot act or a figure misleads, and silence elsewhere."""
 
 import pytest
+import torch
 
 from trainer.engine.remarks import remarks
 
@@ -61,3 +62,21 @@ def test_remarks_stand_before_the_first_step_and_in_the_preview(run_in_process):
         code, out, errors = run_in_process(f"task={task}", *words)
         assert code == 0, errors
         assert "note: sched.milestones=[30ep]: the run ends after 20 steps (1 epoch)" in out.partition("step 0")[0]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "slow"),
+    [
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": False}, True),
+        ({"architecture": "x86_64", "avx512_bf16": True, "amx_bf16": False}, False),
+        ({"architecture": "x86_64", "avx512_bf16": False, "amx_bf16": True}, False),
+        ({"architecture": "aarch64"}, False),
+        ({}, False),
+    ],
+)
+def test_bf16_without_instructions_for_it_is_said_to_be_slow(capabilities, slow, setup_of, monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    lines = remarks(setup_of("precision=bf16 threads=1 device=cpu"))
+    assert [line.startswith("precision=bf16: this CPU has neither AVX512-BF16 nor AMX") for line in lines] == [
+        True
+    ] * slow

@@ -155,13 +155,19 @@ def test_a_killed_run_ends_with_the_same_weights_past_a_damaged_checkpoint(kille
 
 def test_a_resumed_runs_curves_have_every_point_once(killed, resumed):
     run, undisturbed = resumed[0], killed[1]
-    for split in ("train", "val", "test"):
+    for split, tag in (
+        ("train", "loss"),
+        ("train", "lr"),
+        ("val", "loss"),
+        ("val", "hparams/best_loss"),
+        ("val", "hparams/test_loss"),
+    ):
         points = []
         for folder in (run, undisturbed):
             events = EventAccumulator(str(folder / split), size_guidance={"scalars": 0})
             events.Reload()
-            points.append([(event.step, event.value) for event in events.Scalars("loss")])
-        assert [step for step, _ in points[0]] == [step for step, _ in points[1]]
+            points.append([(event.step, event.value) for event in events.Scalars(tag)])
+        assert points[0] and [step for step, _ in points[0]] == [step for step, _ in points[1]]
         assert [value for _, value in points[0]] == pytest.approx([value for _, value in points[1]], rel=1e-5)
     rows = [[(row["step"], row["split"]) for row in read_rows(folder)] for folder in (run, undisturbed)]
     assert rows[0] == rows[1]

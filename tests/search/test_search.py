@@ -75,8 +75,11 @@ def test_overrides_are_spaces(typed, expected):
         (["epochs=range(3,3)"], "epochs=range(3,3): the space from 3 to 3 is empty"),
         (["epochs=interval(1,8)"], "epochs=1.0: must be a whole number"),
         (["optimizer.lr=interval(-1,1)"], "optimizer.lr=-1.0: must be > 0"),
-        (["optimizr.lr=interval(1e-4,1e-1)"], "no such key; did you mean optimizer.lr"),
-        (["optimizer=sgd,adam", "optimizer.momentum=interval(0,0.9)"], "optimizer.momentum=0.0: no such key"),
+        (["optimizr.lr=interval(1e-4,1e-1)"], "no such key; did you mean 'optimizer.lr=interval(1e-4,1e-1)'?"),
+        (
+            ["optimizer=sgd,adam", "optimizer.momentum=interval(0,0.9)"],
+            "optimizer.momentum=interval(0,0.9): no such key",
+        ),
         (["optimizer.lr=0.1"], "nothing to search over; write a space, as "),
         ([RATES, "hydra.sweeper.n_trials=0"], "hydra.sweeper.n_trials=0: must be a whole number >= 1"),
         ([RATES, "hydra.sweeper.sampler=cmaes"], "hydra.sweeper.sampler=cmaes: must be one of tpe, random"),

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 # Control characters, changes of direction, halves of surrogate pairs.
 HIDDEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+SURE = 0.8  # similarity from which the best word is the one that was meant
 
 LEAST_ROOM = 20  # columns beside an indentation
 WORD = r"""(?:'[^']*'|"[^"]*"|[^\s'"])+"""  # of a shell
@@ -19,12 +20,30 @@ def printable(text: object) -> str:
     return re.sub(HIDDEN, "?", str(text))
 
 
-def nearest(word: str, words: Iterable[str], most: int = 3) -> list[str]:
-    """Return the words most similar to `word`, best first, ignoring letter case."""
-    by_lower = {known.lower(): known for known in words}
-    found = difflib.get_close_matches(word.lower(), by_lower, n=most, cutoff=0.6)
-    found += [known for known in by_lower if word.lower() in known and known not in found]
+def for_shell(text: str) -> str:
+    """Return an argument as it is typed in a shell: in quotes where it needs them; lists, `reg=[l2]`, need none."""
+    if re.fullmatch(r"[\w@%+=:,./\[\]~-]*", text):
+        return text
+    return f'"{text}"' if "'" in text and not re.search(r'["$`\\!]', text) else shlex.quote(text)
+
+
+def nearest(word: str, words: Iterable[str], most: int = 3, cutoff: float = 0.6) -> list[str]:
+    """Return the words most similar to `word`, best first, ignoring letter case.
+
+    Args:
+        cutoff: how similar they must be, from 0 (anything) to 1; those that contain `word` always are.
+    """
+    word, by_lower = word.lower(), {known.lower(): known for known in words}
+    found = difflib.get_close_matches(word, by_lower, n=most, cutoff=cutoff)
+    if found and similarity(word, found[0]) > SURE:
+        return [by_lower[found[0]]]
+    found += [known for known in by_lower if len(word) > 2 and word in known and known not in found]
     return [by_lower[known] for known in found[:most]]
+
+
+def similarity(one: str, other: str) -> float:
+    """Return how similar two words are, from 0 to 1."""
+    return difflib.SequenceMatcher(None, one, other).ratio()
 
 
 def did_you_mean(word: str, words: Sequence[str], prefix: str = "") -> str:

@@ -1,7 +1,7 @@
 """Check of the values of overrides: composed with the chosen options, against the rules of the YAML. No torch here."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hydra import compose, initialize_config_dir
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -11,17 +11,24 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer.base.errors import ConfigError
-from trainer.base.text import did_you_mean
+from trainer.base.text import as_typed, did_you_mean
 from trainer.cli import check_keys
+from trainer.cli.chosen import chosen_by
+from trainer.cli.spelling import good_spellings
 from trainer.config import catalog, hydra_context, schema, untrusted
 from trainer.config.untrusted import quote
 from trainer.search import overrides as search
 
 
-def check_values(texts: Sequence[str]) -> dict[str, schema.Key]:
-    """Compose overrides, check every value against the rule of its key, and return the keys. Errors: ConfigError."""
+def check_values(texts: Sequence[str], typed: Mapping[str, str], sweep: bool) -> dict[str, schema.Key]:
+    """Compose overrides, check every value against the rule of its key, and return the keys.
+
+    Args:
+        typed: the overrides as they were typed, by their keys: in a sweep with all values.
+    Errors: ConfigError.
+    """
     with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
-        cfg = composed_with_known_keys(texts)
+        cfg = composed_with_known_keys(texts, typed, sweep)
     untrusted.require_plain(OmegaConf.to_container(cfg))
     search.check_settings(cfg.hydra.sweeper)
     rules = schema.rules(cfg, hydra_context.plain_names(cfg.hydra.runtime.choices))
@@ -30,29 +37,42 @@ def check_values(texts: Sequence[str]) -> dict[str, schema.Key]:
             value = OmegaConf.select(cfg, path, throw_on_missing=True)
         except OmegaConfBaseException:
             raise ConfigError(f"{path}: needs a value ({key.comment}); write {path}=VALUE") from None
-        key.require(OmegaConf.to_container(value) if OmegaConf.is_config(value) else value)
+        plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+        require(key, plain, typed.get(path, "").partition("=")[2])
     return rules
 
 
-def composed_with_known_keys(texts: Sequence[str]) -> DictConfig:
+def require(key: schema.Key, value: object, typed: str) -> None:
+    """Check a value against the rule of its key. Errors: ConfigError, with the value that was perhaps meant.
+
+    Args:
+        typed: what was typed: in a sweep all values, which a decimal comma may have divided.
+    """
+    why = key.violation(value)
+    if why is None:
+        return
+    good = [] if "write" in why else good_spellings(key, as_typed(value)) or good_spellings(key, typed)
+    meant = f"; did you mean {' or '.join(f'{key.path}={text}' for text in good)}?" if good else ""
+    if isinstance(value, list) and all(key.violation(item) is None for item in value):
+        meant = f"; for a run of each, write train -m {key.path}={','.join(map(as_typed, value))}"
+    raise ConfigError(f"{key.path}={as_typed(value)}: {why} ({key.path}: {key.meaning}){meant}")
+
+
+def composed_with_known_keys(texts: Sequence[str], typed: Mapping[str, str], sweep: bool) -> DictConfig:
     """Return the composed configuration. Errors: ConfigError, with a hint for a key that does not exist."""
-    parser = OverridesParser.create()
-    overrides = [parser.parse_override(text) for text in texts]
-    stray = next((override for override in overrides if not check_keys.has_known_start(override)), None)
-    failure = None
-    if stray is None:
-        try:
-            return composed(texts)
-        except ConfigError as error:
-            failure = error
-    options = composed([text for text, override in zip(texts, overrides) if is_option(override)])
-    if stray is not None:
-        raise check_keys.unknown_key(stray, options)
+    overrides = [OverridesParser.create().parse_override(text) for text in texts]
+    chosen = chosen_by(texts, sweep)
     for override in overrides:
-        changes = not (override.is_add() or override.is_force_add() or override.is_delete())
-        if changes and not is_option(override) and check_keys.first_part(override.key_or_group) != "hydra":
-            check_keys.require_key(override, options)
-    raise failure
+        if not check_keys.has_known_start(override):
+            raise check_keys.unknown_key(typed[override.key_or_group], chosen)
+    try:
+        return composed(texts)
+    except ConfigError:
+        for override in overrides:
+            changes = not (override.is_add() or override.is_force_add() or override.is_delete())
+            if changes and not is_option(override) and check_keys.first_part(override.key_or_group) != "hydra":
+                check_keys.require_key(typed[override.key_or_group], chosen)
+        raise
 
 
 def is_option(override: Override) -> bool:
@@ -80,4 +100,7 @@ def explained(reason: str, texts: Sequence[str]) -> ConfigError:
         bare = composed([text for text in texts if not text.startswith("hydra.launcher.")])
         known = [f"hydra.launcher.{key}" for key in bare.hydra.launcher if not key.startswith("_")]
         return ConfigError(f"{found[1]}: no such key; {did_you_mean(found[1], known)}")
+    if found := re.search(r"Could not append to config\. An item is already at '([\w.]+)'", reason):
+        typed = next((text for text in texts if text.startswith(f"+{found[1]}=")), f"+{found[1]}")
+        return ConfigError(f"{typed}: is a key already; write {typed.lstrip('+')}")
     return ConfigError(" ".join(line for line in reason.splitlines() if "+" not in line and line.strip()))

@@ -1,15 +1,20 @@
 """`train --help`: all groups and settings, one group, one option or one key. No torch here."""
 
 import argparse
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import rich.console
 from rich.table import Column, Table
 
 from trainer.base.errors import ConfigError
-from trainer.base.text import as_typed, did_you_mean
+from trainer.base.text import as_typed, nearest
 from trainer.cli import vocabulary
-from trainer.config import catalog, schema
+from trainer.cli.chosen import Chosen
+from trainer.cli.hints import ANYTHING
+from trainer.cli.option_hints import for_option
+from trainer.cli.words import options_named
+from trainer.config import catalog, schema, synonyms
 from trainer.sweep.launchers import LAUNCHERS, install_command
 
 EXAMPLES = {
@@ -55,11 +60,11 @@ def show(arguments: list[str]) -> None:
 
 
 def page(console: rich.console.Console, topic: str) -> None:
-    """Print the page of a group, an option, a key of config.yaml, or one of Hydra's groups. Errors: ConfigError."""
+    """Print the page of a group, an option, a key, or one of Hydra's groups. Errors: ConfigError."""
+    topic = synonyms.canonical(topic)
     group, _, option = topic.partition("=")
-    keys = vocabulary.run_keys()
-    below = {path: key for path, key in keys.items() if path == group or path.startswith(f"{group}.")}
-    owners = [] if option else vocabulary.groups_with(group)
+    below = {path: key for path, key in vocabulary.run_keys().items() if path == group or path.startswith(f"{group}.")}
+    owners, places = vocabulary.groups_with(group), places_of(group)
     if group in catalog.groups() and not option:
         group_page(console, group)
     elif group in catalog.groups():
@@ -72,18 +77,50 @@ def page(console: rich.console.Console, topic: str) -> None:
         launcher_page(console)
     elif group == "hydra/sweeper":
         sweeper_page(console)
-    elif owners:
+    elif owners or places:
         for owner in owners:
             option_page(console, owner, group)
+        if places:
+            console.print(f"{group}, a key:", markup=False)
+            console.print(rows(places), markup=False)
     else:
-        raise ConfigError(f"--help {topic}: no such group, option or key; {topic_hint(group)}")
+        synonym_pages(console, topic)
+
+
+def places_of(name: str) -> list[tuple[str, str, str]]:
+    """Return every place of a key, a whole one or the last part of one: the option, the key as typed, its comment."""
+    found = [("", key) for path, key in vocabulary.run_keys().items() if path.endswith(f".{name}")]
+    for group in catalog.groups():
+        for option in catalog.options(group):
+            keys = schema.keys(catalog.file(group, option), group)
+            found += [(f"{group}={option}", key) for path, key in keys.items() if f".{path}".endswith(f".{name}")]
+    return [(owner, f"{key.path}={as_typed(key.default)}", key.comment) for owner, key in found]
+
+
+def synonym_pages(console: rich.console.Console, topic: str) -> None:
+    """Print the pages of what other tools call by a name. Errors: ConfigError where the name is not known."""
+    name = topic.partition("=")[0]
+    if why := synonyms.why_no_key(name):
+        raise ConfigError(f"--help {topic}: {why}")
+    fixes = options_named(name) or synonyms.meant_key(name, "VALUE")
+    if not fixes:
+        raise ConfigError(f"--help {topic}: no such group, option or key; {topic_hint(name)}")
+    for fix in fixes:
+        console.print(f"{topic}: write {' '.join(fix)}", markup=False)
+    for fix in fixes:
+        known = [text for text in fix if text.partition("=")[0] in catalog.groups() and not text.endswith("=VALUE")]
+        page(console, known[0] if known else fix[-1].partition("=")[0])
 
 
 def topic_hint(topic: str) -> str:
     """Return the page that was perhaps meant."""
-    if meant := vocabulary.renamed(topic, "") or vocabulary.meant_key(topic):
-        return f"did you mean --help {meant.partition('.')[0].rstrip('=')}?"
-    return did_you_mean(topic, [*catalog.groups(), *vocabulary.run_keys(), *HYDRA_PAGES], "--help ")
+    if meant := vocabulary.renamed(topic, ""):
+        return f"did you mean --help {meant.partition('=')[0]}?"
+    options = {option for group in catalog.groups() for option in catalog.options(group)}
+    keys = {part for path in vocabulary.option_keys() for part in (path, path.rpartition(".")[2])}
+    known = {*catalog.groups(), *vocabulary.run_keys(), *HYDRA_PAGES, *options, *keys}
+    near = nearest(topic, sorted(known), cutoff=ANYTHING) if len(topic) > 2 else []
+    return f"did you mean {' or '.join(f'--help {name}' for name in near)}?" if near else "train --help lists them all"
 
 
 def option_pages(console: rich.console.Console, topic: str) -> None:
@@ -91,9 +128,9 @@ def option_pages(console: rich.console.Console, topic: str) -> None:
     group, _, options = topic.partition("=")
     for name in options.strip("[]").split(","):
         if name not in catalog.options(group):
-            meant = vocabulary.meant_option(group, name)
-            near = did_you_mean(name, catalog.options(group), f"--help {group}=")
-            hint = f"did you mean --help {meant[0]}={meant[1]}?" if meant else near
+            answer = for_option(group, name, Chosen({}))
+            pages = " or ".join(f"--help {fix[0]}" for fix in answer.fixes)
+            hint = f"did you mean {pages}?" if pages else answer
             raise ConfigError(f"--help {topic}: {group} has no option {name}; {hint}")
         option_page(console, group, name)
 
@@ -118,12 +155,19 @@ def overview(console: rich.console.Console) -> None:
 
 
 def group_page(console: rich.console.Console, group: str) -> None:
-    """Print the options of a group with their first comments."""
+    """Print the options of a group with their first comments; and their keys, where a run takes several options."""
+    several = group in catalog.MULTI_SELECT
+    if several:
+        first, second = catalog.options(group)[:2]
+        console.print(f"A run takes several: {group}=[{first},{second}]. {group}=none: none of them.\n", markup=False)
     table = columns()
     for name in catalog.options(group):
+        path = catalog.file(group, name)
         mark = "*" if catalog.defaults().get(group) == name else ""
-        table.add_row(f"{group}={name}{mark}", catalog.headline(catalog.file(group, name)))
+        keys = [f"{key.path}={as_typed(key.default)}" for key in schema.keys(path, group).values()] if several else []
+        table.add_row(f"{group}={name}{mark}", "\n".join([catalog.headline(path), *keys]))
     console.print(table, markup=False)
+    console.print(f"\ntrain --help {group}={catalog.options(group)[0]} lists the keys of an option.", markup=False)
 
 
 def launcher_page(console: rich.console.Console) -> None:
@@ -148,7 +192,8 @@ def option_page(console: rich.console.Console, group: str, name: str, prefix: st
     console.print(f"{group}={name}\n  {catalog.headline(path)}", markup=False)
     if chosen := catalog.overrides(path):
         console.print(f"  It chooses {' '.join(chosen)} unless you type another option.", markup=False)
-    console.print(key_table(schema.keys(path, prefix or group)), markup=False)
+    shared = {path: key for path, key in vocabulary.run_keys().items() if path.startswith(f"{group}.")}
+    console.print(key_table({**schema.keys(path, prefix or group), **shared}), markup=False)
 
 
 def key_table(keys: dict[str, schema.Key]) -> Table:
@@ -164,6 +209,14 @@ def pairs(rows: dict[str, str]) -> Table:
     table = columns(Column(no_wrap=True), Column())
     for command, meaning in rows.items():
         table.add_row(command, meaning)
+    return table
+
+
+def rows(cells: Iterable[Sequence[str]]) -> Table:
+    """Return a table of rows."""
+    table = columns()
+    for row in cells:
+        table.add_row(*row)
     return table
 
 

@@ -1,5 +1,6 @@
 """The command `train`: check the arguments and explain mistakes, then hand over to Hydra. No torch before that."""
 
+import os
 import sys
 from contextlib import nullcontext
 from importlib.metadata import version
@@ -15,6 +16,8 @@ from trainer.cli.fast_exit import fast_exit
 if TYPE_CHECKING:
     from trainer.config.hydra_context import Invocation
 
+HELP = "--help="  # --help=optimizer is --help optimizer
+
 
 def program() -> None:
     """Run the command, the entry of the console script."""
@@ -28,7 +31,7 @@ def main() -> None:
 
     Exit codes: 0, 2 configuration, 3 data, 4 machine, 5 diverged, 130 and 143 signals, 1 anything else.
     """
-    arguments = sys.argv[1:]
+    arguments = [part for text in sys.argv[1:] for part in (text.split("=", 1) if text.startswith(HELP) else [text])]
     try:
         if {"--help", "-h"} & set(arguments):
             from trainer.cli import help
@@ -83,6 +86,8 @@ def execute(cfg: DictConfig, invocation: "Invocation") -> float | None:
     from trainer.rundir.console import Console
 
     files.require_existing(cfg, invocation.choices)
+    # Threads that wait for one another sleep. They would spin, and keep from its core the one that they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     loads = "torch" not in sys.modules and invocation.sweep is None
     with fewer_collections(), Console().status("loading PyTorch") if loads else nullcontext():
         task = instantiate.make_task(cfg, invocation)

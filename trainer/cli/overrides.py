@@ -6,19 +6,22 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 
-from trainer.base.errors import ConfigError
-from trainer.base.text import printable
+from trainer.base.driver import missing_device
+from trainer.base.errors import ConfigError, MachineError
+from trainer.base.text import for_shell, printable
 from trainer.cli import vocabulary
 from trainer.cli.check_keys import require_current_name
 from trainer.cli.check_options import check_options
-from trainer.cli.check_values import check_values
+from trainer.cli.check_values import check_values, require
+from trainer.cli.chosen import chosen_by
+from trainer.cli.hints import for_override
 from trainer.cli.sweep_overrides import check_sweep, combinations, is_for_sweeps, make_sweep_folder, values
 from trainer.cli.syntax import parse, parse_flags
-from trainer.config import catalog, untrusted
+from trainer.config import catalog, synonyms, untrusted
 from trainer.config.keys import key_of
 from trainer.config.untrusted import quote
 from trainer.rundir import resume
-from trainer.sweep import launchers
+from trainer.sweep import jobs, launchers
 
 EXCLUSIVE = ("run", "multirun", "cfg", "info", "shell_completion")  # flags, one at a time
 
@@ -33,14 +36,18 @@ def check(arguments: list[str]) -> list[str]:
     for text in flags.overrides:
         untrusted.require_one_line(text)
         require_place(text, flags.multirun)
-    texts = resume.expand(flags.overrides)
+        require_directory(text)
+    require_once(flags.overrides)
+    texts = resume.expand([synonyms.canonical(text) for text in flags.overrides])
     overrides = [*checked(texts, flags.multirun)]
     if flags.multirun:
         from trainer.cli import plugins
 
         check_sweep(overrides)
         plugins.register()
-    check_combinations(overrides)
+    check_combinations(overrides, flags.multirun)
+    if not flags.multirun and not flags.cfg:  # the jobs of a sweep may run on another machine
+        require_device(overrides)
     texts = [override.input_line for override in overrides]
     if flags.multirun and not flags.cfg and "hydra.sweep.dir" not in {override.key_or_group for override in overrides}:
         texts.append(f"hydra.sweep.dir={quote(make_sweep_folder(overrides))}")
@@ -75,52 +82,103 @@ def require_place(text: str, multirun: bool) -> None:
         raise ConfigError(f"{text}: is for sweeps; write train -m {text} ...")
 
 
+def require_directory(text: str) -> None:
+    """Refuse a word of another tool's in place of the run to resume. Errors: ConfigError."""
+    key, _, value = text.partition("=")
+    if key == "resume" and (meant := synonyms.meant_key(key, value)):
+        raise ConfigError(f"{text}: takes the directory of a run; write {meant[0][0]} for the newest unfinished one")
+
+
 def checked(texts: Sequence[str], multirun: bool) -> Iterator[Override]:
     """Yield overrides in Hydra's grammar, each checked by itself: grammar, option, and settings of Hydra.
 
     Errors: ConfigError, DataError.
     """
-    overrides = [parse(text, texts[place + 1 :]) for place, text in enumerate(texts)]
+    chosen = chosen_by(texts, multirun)
+    overrides = [parse(text, chosen) for text in texts]
     task = next((text.partition("=")[2] for text in texts if key_of(text) == "task"), None)
     for override in overrides:
         key, line = override.key_or_group, override.input_line
         if override.is_sweep_override() and not multirun:
-            raise ConfigError(several_values(override))
+            raise several_values(override, texts)
         untrusted.require_known_hydra_key(key, line)
         launchers.require_installed(key, line)
         untrusted.require_no_functions(line, key)
         require_current_name(override)
-        check_options(override)
+        check_options(override, chosen)
+        if override.is_delete():
+            raise ConfigError(f"{line}: a setting cannot be removed; leave it out, and it has its default")
         if key == "runs":
             resume.check_runs(values(override), task)
     for override in overrides:
         yield OverridesParser.create().parse_override(for_hydra(override))
 
 
-def several_values(override: Override) -> str:
-    """Return what to type for several values outside a sweep."""
-    key, line = override.key_or_group, override.input_line
-    several = f"to combine them in one run, write {key}=[{line.partition('=')[2]}]; "
-    return (
-        f"{line}: several values make a sweep; {several if key in catalog.MULTI_SELECT else ''}"
-        f"for a run of each, write train -m {line}"
-    )
+def require_once(texts: Sequence[str]) -> None:
+    """Refuse two choices of one group, of which one would be lost. Of other keys the last value counts.
+
+    Errors: ConfigError.
+    """
+    first: dict[str, str] = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        before = first.setdefault(key, value) if vocabulary.group_at(key) else value
+        if before != value:
+            both = [part for given in (before, value) for part in given.strip("[]").split(",")]
+            together = (
+                f"; to combine them, write {key}=[{','.join(dict.fromkeys(both))}]"
+                if key in catalog.MULTI_SELECT
+                else ""
+            )
+            each = f"; for a run of each, write train -m {key}={before},{value}" if jobs.distinguishes(key) else ""
+            raise ConfigError(f"{key}={before} {text}: {key} has two values; keep one{together}{each}")
+
+
+def several_values(override: Override, texts: Sequence[str]) -> ConfigError:
+    """Return the error for several values outside a sweep: with one value that was perhaps meant, and the sweep."""
+    line, key = override.input_line, override.key_or_group
+    value = line.partition("=")[2]
+    one = for_override(key, value, chosen_by(texts)).fixes[:1]
+    each = [
+        fix for fix in for_override(key, value, chosen_by(texts, sweep=True)).fixes[:1] if fix[-1].endswith(f"={value}")
+    ]
+    if not one and not each:
+        return ConfigError(f"{line}: {for_override(key, value, chosen_by(texts))}")
+    combined = "to combine them in one run, write" if key in catalog.MULTI_SELECT else "for one, write"
+    ways = [f"{combined} {in_shell(one[0])}"] if one else []
+    ways += [f"for a run of each, write train -m {in_shell(each[0])}"] if each else []
+    return ConfigError(f"{line}: several values make a sweep; {'; '.join(ways)}")
+
+
+def require_device(overrides: Sequence[Override]) -> None:
+    """Check that this machine may have the device, before torch is imported. Errors: MachineError."""
+    for override in overrides:
+        if override.key_or_group == "device" and (missing := missing_device(str(override.value()))):
+            raise MachineError(f"{override.input_line}: {missing}; try device=auto, device=cpu")
+
+
+def in_shell(overrides: Sequence[str]) -> str:
+    """Return overrides as they are typed in a shell."""
+    return " ".join(map(for_shell, overrides))
 
 
 def for_hydra(override: Override) -> str:
     """Return an override as Hydra takes it: `optimizer.base=adam` is `optimizer@optimizer.base=adam` to it."""
-    group = vocabulary.held_group(override)
-    return f"{group}@{override.input_line}" if group else override.input_line
+    key = override.key_or_group
+    group = vocabulary.group_at(key)
+    return f"{group}@{override.input_line}" if group and group != key else override.input_line
 
 
-def check_combinations(overrides: Sequence[Override]) -> None:
+def check_combinations(overrides: Sequence[Override], sweep: bool) -> None:
     """Compose and check every value of a run, or of a sweep, at least once. Errors: ConfigError."""
     first, *others = combinations(overrides)
-    rules = check_values(first)
+    typed = {override.key_or_group: override.input_line for override in overrides}
+    rules = check_values(first, typed, sweep)
     for combination in others:
         (changed,) = (text for text, before in zip(combination, first) if text != before)
         override = OverridesParser.create().parse_override(changed)
         if override.key_or_group in rules and "${" not in changed:  # another value makes no other configuration
-            rules[override.key_or_group].require(override.value())
+            key = override.key_or_group
+            require(rules[key], override.value(), typed[key].partition("=")[2])
         else:
-            check_values(combination)
+            check_values(combination, typed, sweep)

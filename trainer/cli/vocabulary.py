@@ -1,7 +1,5 @@
 """Names on the command line, as the files of conf/ list them: first parts of keys, and the keys of each option."""
 
-from hydra.core.override_parser.types import Override
-
 from trainer.config import catalog, schema, synonyms
 
 NEUTRAL = ("none", "constant", "default")  # options that do nothing, in groups where they are the default
@@ -31,18 +29,9 @@ def renamed(key: str, value: str) -> str | None:
     return f"{new}{value}" if new and new.endswith("=") else new
 
 
-def meant_key(key: str) -> str | None:
-    """Return the key that a name of another tool means, as `lr` or `optimizer.learning_rate`; None for another."""
-    group, _, last = key.rpartition(".")
-    meant = synonyms.meant_key(last)
-    return meant if meant and (not group or meant.startswith(f"{group}.")) else None
-
-
-def meant_option(group: str, name: str) -> tuple[str, str] | None:
-    """Return the group and option that a name means by its spelling (`Adam_W`) or elsewhere (`silu`)."""
-    plain = synonyms.plain(name)
-    same = next((option for option in catalog.options(group) if synonyms.plain(option) == plain), None)
-    return (group, same) if same else synonyms.meant_option(group, name)
+def respelled_option(group: str, name: str) -> str | None:
+    """Return the option that a name means by its spelling, as `Adam_W`; None where there is none."""
+    return next((option for option in catalog.options(group) if synonyms.plain(option) == synonyms.plain(name)), None)
 
 
 def groups_with(option: str) -> list[str]:
@@ -50,27 +39,40 @@ def groups_with(option: str) -> list[str]:
     return [group for group in catalog.groups() if option in catalog.options(group)]
 
 
-def option_keys() -> dict[str, list[str]]:
-    """Return every key that an option has in its own group, each with the options that have it, as `optimizer=adam`."""
-    found: dict[str, list[str]] = {}
+def option_keys() -> dict[str, list[tuple[str, str]]]:
+    """Return every key that an option has in its own group, each with the groups and options that have it."""
+    found: dict[str, list[tuple[str, str]]] = {}
     for group in catalog.groups():
         for option in catalog.options(group):
             for key in schema.keys(catalog.file(group, option), group):
                 if key.startswith(f"{group}."):
-                    found.setdefault(key, []).append(f"{group}={option}")
+                    found.setdefault(key, []).append((group, option))
     return found
 
 
+def is_key(word: str) -> bool:
+    """Return whether a word is a key in any spelling: a whole one, the last part of one, or that of another tool."""
+    known = {*first_parts(), *run_keys(), *option_keys()}
+    known |= {path.rpartition(".")[2] for path in known}
+    name = synonyms.plain(word)
+    return name in {*map(synonyms.plain, known), *synonyms.words_of_keys(), *synonyms.reasons()}
+
+
 def neutral(group: str) -> str | None:
-    """Return the choice that does nothing: `norm=none`, `reg=[]`; None where every option does something."""
+    """Return the choice that does nothing: `norm=none`, `sched=constant`; None where every option does something."""
     if group in catalog.MULTI_SELECT:
-        return f"{group}=[]"
+        return f"{group}=none"
     default = catalog.defaults().get(group)
     option = default if default in NEUTRAL else "none"
     return f"{group}={option}" if option in catalog.options(group) else None
 
 
-def held_group(override: Override) -> str | None:
-    """Return the group whose options a key like `optimizer.base` takes; None for any other key."""
-    group = override.key_or_group.partition(".")[0]
-    return group if group in catalog.groups() and override.key_or_group in catalog.all_nested_keys(group) else None
+def group_at(key: str) -> str | None:
+    """Return the group whose options a key takes: `optimizer`, `optimizer.base`; None for any other key."""
+    group = key.partition(".")[0]
+    return group if group in catalog.groups() and (key == group or key in catalog.all_nested_keys(group)) else None
+
+
+def can_be_held(group: str, option: str) -> bool:
+    """Return whether an option can be held by another one of its group."""
+    return catalog.is_self_contained(catalog.file(group, option))

@@ -7,6 +7,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import DataError
 from trainer.config import schema
+from trainer.config.rule import Rule
 
 
 def require_existing(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
@@ -16,7 +17,7 @@ def require_existing(cfg: DictConfig, choices: Mapping[str, str | None]) -> None
             require_path(cfg, path, key.rule)
 
 
-def require_path(cfg: DictConfig, path: str, rule: schema.Rule) -> None:
+def require_path(cfg: DictConfig, path: str, rule: Rule) -> None:
     """Check one path, in the folder that another key names if the rule says so. Errors: DataError."""
     node, _, name = path.rpartition(".")
     values = OmegaConf.select(cfg, node)

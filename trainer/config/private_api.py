@@ -38,6 +38,14 @@ def parse_flags(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]
     return parser.parse_known_intermixed_args(list(arguments))
 
 
+def flags() -> dict[str, bool]:
+    """Return Hydra's flags, each with whether a value stands behind it.
+
+    Private because: Hydra publishes neither its parser nor a list of its flags.
+    """
+    return {name: action.nargs != 0 for action in get_args_parser()._actions for name in action.option_strings}
+
+
 def grid(overrides: Sequence[Override]) -> list[list[str]]:
     """Return the overrides of each job of a grid, as Hydra's own sweeper combines them.
 

@@ -1,7 +1,15 @@
 """Synonyms: keys of older versions, and the names that other tools have for keys and options. No torch here.
 
-They are looked up before similar names. A synonym means the same thing under another name, never a similar one.
+They are looked up before similar names. A synonym means the same thing under another name, never a similar one; a name
+that is known to have no counterpart is answered with no similar name either.
 """
+
+import re
+from collections.abc import Mapping
+from functools import cache
+
+from trainer.config.synonyms_of_keys import KEYS, REASONS
+from trainer.config.synonyms_of_options import ABSENT, NOTES, OPTIONS
 
 RENAMED_KEYS = {  # the key of an older version, and the key with the form of its value where that has changed
     "data.val_share": "data.val_fraction=",
@@ -20,169 +28,8 @@ RENAMED_KEYS = {  # the key of an older version, and the key with the form of it
     "aug.stretch.ratio": "aug.scale_xy.ratio=",
     "aug.stretch.mode": "aug.scale_xy.mode=",
 }
-KEYS = {
-    "lr": "optimizer.lr",
-    "learning_rate": "optimizer.lr",
-    "momentum": "optimizer.momentum",
-    "weight_decay": "optimizer.weight_decay",
-    "wd": "optimizer.weight_decay",
-    "batch": "batch_size",
-    "bs": "batch_size",
-    "batchsize": "batch_size",
-    "train_batch_size": "batch_size",
-    "per_device_train_batch_size": "batch_size",
-    "val_batch_size": "eval_batch_size",
-    "test_batch_size": "eval_batch_size",
-    "per_device_eval_batch_size": "eval_batch_size",
-    "grad_accum_steps": "accumulate",
-    "gradient_accumulation_steps": "accumulate",
-    "accumulate_grad_batches": "accumulate",
-    "num_epochs": "epochs",
-    "n_epochs": "epochs",
-    "max_epochs": "epochs",
-    "num_train_epochs": "epochs",
-    "num_workers": "workers",
-    "n_workers": "workers",
-    "dataloader_num_workers": "workers",
-    "num_threads": "threads",
-    "random_seed": "seed",
-    "random_state": "seed",
-    "manual_seed": "seed",
-    "logging_steps": "log_every",
-    "log_every_n_steps": "log_every",
-    "output_dir": "output",
-    "out_dir": "output",
-    "val_split": "data.val_fraction",
-    "validation_split": "data.val_fraction",
-    "val_frac": "data.val_fraction",
-    "test_size": "data.test_fraction",
-    "dropout": "reg.layer.dropout.p",
-    "label_smoothing": "reg.batch.label_smoothing.alpha",
-    "max_grad_norm": "reg.gradient.grad_clip.limit",
-    "clip_grad_norm": "reg.gradient.grad_clip.limit",
-    "gradient_clip_val": "reg.gradient.grad_clip.limit",
-    "mixup": "aug.mixup.alpha",
-    "mixup_alpha": "aug.mixup.alpha",
-    "cutmix": "aug.cutmix.alpha",
-    "cutmix_alpha": "aug.cutmix.alpha",
-    "ema_decay": "averaging.decay",
-}
-OPTIONS = {  # of each group; the option of another group is written with its group
-    "act": {
-        "silu": "swish",
-        "identity": "linear",
-        "logistic": "sigmoid",
-        "exp": "exponential",
-        "softmax": "loss=cross_entropy",
-    },
-    "aug": {
-        "lens": "radial_distortion",
-        "stretch": "scale_xy",
-        "hflip": "flip",
-        "horizontal_flip": "flip",
-        "random_horizontal_flip": "flip",
-        "random_crop": "crop",
-        "random_resized_crop": "resized_crop",
-        "random_rotation": "rotate",
-        "rotation": "rotate",
-        "translation": "translate",
-        "gaussian_noise": "noise",
-        "dropout": "reg=dropout",
-        "label_smoothing": "reg=label_smoothing",
-    },
-    "averaging": {"exponential_moving_average": "ema", "stochastic_weight_averaging": "swa"},
-    "bias": {"zeros": "zero"},
-    "data": {"fmnist": "fashion_mnist"},
-    "init": {
-        "glorot_normal": "xavier_normal",
-        "glorot_uniform": "xavier_uniform",
-        "glorot": "xavier_uniform",
-        "kaiming_normal": "he_normal",
-        "kaiming_uniform": "he_uniform",
-        "kaiming": "he_normal",
-        "msra": "he_normal",
-        "he": "he_normal",
-        "gaussian": "normal",
-        "random_normal": "normal",
-        "random_uniform": "uniform",
-        "zero": "zeros",
-        "one": "ones",
-    },
-    "loss": {
-        "softmax": "cross_entropy",
-        "ce": "cross_entropy",
-        "nll": "cross_entropy",
-        "log_loss": "cross_entropy",
-        "categorical_crossentropy": "cross_entropy",
-        "l2": "mse",
-        "squared": "mse",
-        "squared_error": "mse",
-        "mean_squared_error": "mse",
-        "svm": "hinge",
-        "binary_cross_entropy": "bce",
-        "binary_crossentropy": "bce",
-        "bce_with_logits": "bce",
-    },
-    "model": {"softmax_regression": "linear", "logistic_regression": "linear", "convnet": "cnn", "wrn": "wide_resnet"},
-    "norm": {
-        "bn": "batch",
-        "batchnorm": "batch",
-        "ln": "layer",
-        "layernorm": "layer",
-        "gn": "group",
-        "groupnorm": "group",
-        "in": "instance",
-        "instancenorm": "instance",
-        "rmsnorm": "rms",
-    },
-    "optimizer": {
-        "sgdm": "momentum",
-        "sgd_momentum": "momentum",
-        "heavy_ball": "momentum",
-        "nag": "nesterov",
-        "gradient_descent": "gd",
-    },
-    "pool": {"maxpool": "max", "avgpool": "avg", "average": "avg", "mean": "avg"},
-    "preprocess": {
-        "zscore": "standardize",
-        "zca": "whiten_zca",
-        "zca_whitening": "whiten_zca",
-        "pca_whitening": "whiten_pca",
-    },
-    "reg": {
-        "batchnorm": "norm=batch",
-        "bn": "norm=batch",
-        "mixup": "aug=mixup",
-        "cutout": "aug=cutout",
-        "cutmix": "aug=cutmix",
-        "wd": "weight_decay",
-        "ridge": "l2",
-        "lasso": "l1",
-        "clip_grad_norm": "grad_clip",
-        "gradient_clipping": "grad_clip",
-        "drop_path": "stochastic_depth",
-        "dropout2d": "spatial_dropout",
-        "ema": "averaging=ema",
-        "swa": "averaging=swa",
-    },
-    "sampler": {"random": "shuffle", "with_replacement": "replacement", "bootstrap": "replacement"},
-    "sched": {
-        "warmup": "warmup=linear",
-        "linear_warmup": "warmup=linear",
-        "cos": "cosine",
-        "cosine_annealing": "cosine",
-        "cosine_warm_restarts": "cosine_restarts",
-        "cosine_annealing_warm_restarts": "cosine_restarts",
-        "sgdr": "cosine_restarts",
-        "1cycle": "one_cycle",
-        "reduce_on_plateau": "plateau",
-        "reduce_lr_on_plateau": "plateau",
-        "poly": "polynomial",
-        "exp": "exponential",
-        "rsqrt": "inverse_sqrt",
-    },
-    "tta": {"hflip": "flip", "10crop": "ten_crop", "monte_carlo_dropout": "mc_dropout"},
-}
+TRUTH = {"0": "false", "no": "false", "off": "false", "none": "false", "1": "true", "yes": "true", "on": "true"}
+ALIASES = {"act": {"silu": "swish"}, "aug": {"none": "[]"}, "reg": {"none": "[]"}}  # names that work: the same thing
 
 
 def renamed_key(key: str) -> str | None:
@@ -194,20 +41,85 @@ def renamed_key(key: str) -> str | None:
     return RENAMED_KEYS.get(key)
 
 
-def meant_key(key: str) -> str | None:
-    """Return the key that a name of another tool means, as `optimizer.lr`; None where the name is not known."""
-    return KEYS.get(key.lower().replace("-", "_"))
+def canonical(text: str) -> str:
+    """Return an override with the aliases in it replaced by what they stand for: `reg=[],l2` for `reg=none,l2`."""
+    group, sign, value = text.partition("=")
+    for alias, meant in ALIASES.get(group.lstrip("+"), {}).items():
+        item = rf"\[{alias}\]|{alias}" if meant == "[]" else alias
+        value = re.sub(rf"(?<![^,])(?:{item})(?![^,])", meant, value, flags=re.IGNORECASE)
+    return f"{group}{sign}{value}"
 
 
-def meant_option(group: str, typed: str) -> tuple[str, str] | None:
-    """Return the group and the option that a name of another tool means; None where the name is not known."""
-    found = {plain(name): meant for name, meant in OPTIONS.get(group, {}).items()}.get(plain(typed))
-    if found is None:
-        return None
-    other, sign, option = found.partition("=")
-    return (other, option) if sign else (group, found)
+def meant_key(key: str, value: str) -> list[list[str]]:
+    """Return what to type for the key of another tool, each a list of overrides, best first; none where it is unknown.
+
+    A key with this very value comes first: `shuffle=false` is another thing than `shuffle`.
+    """
+    found, word = words_of_keys(), TRUTH.get(value.lower(), value)
+    rows = (found.get(plain(name)) for name in (f"{key}={value}", f"{key}={word}", key))
+    templates = next(filter(None, rows), "").split(" | ")
+    texts = [[filled(part, value) for part in template.split()] for template in templates if template]
+    return [overrides for overrides in texts if None not in overrides]
+
+
+def filled(template: str, value: str) -> str | None:
+    """Return an override of the table with the value in it; None where the value is no number but would have to be."""
+    try:
+        percent, complement = f"{100 * float(value):g}%", f"{1 - float(value):g}"
+    except ValueError:
+        percent = complement = None
+    for form, text in (("{percent}", percent), ("{complement}", complement), ("{}", value)):
+        if form in template and text is None:
+            return None
+        template = template.replace(form, text or "")
+    return template
+
+
+def why_no_key(key: str, value: str = "") -> str | None:
+    """Return why there is nothing to type for the key of another tool; None where that is not known."""
+    return reasons().get(plain(f"{key}={value}")) or reasons().get(plain(key))
+
+
+def meant_option(group: str, name: str) -> list[list[str]]:
+    """Return what to type for the option of another tool, each a list of overrides; none where it is unknown."""
+    found = words_of_options().get(group, {}).get(plain(name), "")
+    texts = [text.split() for text in found.split(" or ") if text]
+    return [[text if "=" in text else f"{group}={text}" for text in overrides] for overrides in texts]
+
+
+def note(group: str, name: str) -> str | None:
+    """Return what to know beside the answer to an option; None where there is nothing."""
+    return NOTES.get(f"{group}={name.lower()}")
+
+
+def is_absent(group: str, name: str) -> bool:
+    """Return whether a name is known to mean something that no option of the group does."""
+    return plain(name) in map(plain, ABSENT.get(group, "").split())
+
+
+@cache
+def words_of_keys() -> dict[str, str]:
+    """Return what to type by the plain names of keys."""
+    return by_word(KEYS)
+
+
+@cache
+def words_of_options() -> dict[str, dict[str, str]]:
+    """Return what to type by the plain names of options, of each group."""
+    return {group: by_word(rows) for group, rows in OPTIONS.items()}
+
+
+@cache
+def reasons() -> dict[str, str]:
+    """Return why there is nothing to type, by the plain names of keys."""
+    return by_word(REASONS)
+
+
+def by_word(rows: Mapping[str, str]) -> dict[str, str]:
+    """Return rows of a table by each of their words, without case, dashes and underscores."""
+    return {plain(word): meant for meant, words in rows.items() for word in words.split()}
 
 
 def plain(name: str) -> str:
     """Return a name without case, dashes and underscores: `BatchNorm`, `batch_norm` and `batch-norm` are one name."""
-    return name.lower().replace("-", "").replace("_", "")
+    return re.sub(r"[-_ ]", "", name.lower())

@@ -1,7 +1,8 @@
 """Training. BEGIN HERE: `Update` is the path of a batch, `fit` the life of a run around it.
 
 Before: engine/order.py takes samples in the sampler's order, and data/loader.py makes preprocessed batches of them.
-Beside: engine/cadence.py (the learning rate; when to log, validate, save), loss_watch.py, validation.py (scores).
+Beside: engine/transforms.py (augmentation), cadence.py (the learning rate; when to log, validate, save), loss_watch.py,
+validation.py (scores).
 Non-finite losses: loss_watch.py finds them, at the next log, validation or save, and ends `fit` as diverged; then
 engine/session.py, which calls `fit`, rolls back (on_nan=rollback) or ends the run. on_nan=skip leaves steps out here.
 Hooks of techniques: base/protocols.py. The objects of a run: engine/run.py, made by engine/build.py.
@@ -15,16 +16,17 @@ from torch import Tensor
 
 from trainer.base.clock import Clock
 from trainer.base.errors import ConfigError, Interrupted
+from trainer.base.hooks import needs_graph
 from trainer.base.layers import decay_parameters
-from trainer.base.protocols import AnalyticPenalty, PreStepEdit, UsesClock, needs_graph
+from trainer.base.protocols import AnalyticPenalty, PreStepEdit
 from trainer.base.rng import derive, seed_default
 from trainer.base.signals import Signals
-from trainer.base.warp import fuse_warps
 from trainer.engine.cadence import Cadence
 from trainer.engine.loss_watch import LossWatch
 from trainer.engine.order import MicroBatch, batches
 from trainer.engine.progress import MicroOutput
 from trainer.engine.run import Outcome, Run
+from trainer.engine.transforms import Transforms
 from trainer.engine.validation import Validation
 from trainer.rundir.console import Console
 from trainer.rundir.progress_bar import Bar, Pace
@@ -45,11 +47,7 @@ class Update:
     def __init__(self, run: Run, recorder: Recorder) -> None:
         self.run, self.recorder = run, recorder
         self.weights, self.decaying = list(run.model.parameters()), decay_parameters(run.model)
-        self.rng = torch.Generator(run.device)
-        transforms = [*run.aug, *run.slots.batch]
-        self.timed = [transform for transform in transforms if isinstance(transform, UsesClock)]
-        self.transforms = fuse_warps(transforms)
-        self.transforms_seed, self.layers_seed = derive(run.seed, "transforms"), derive(run.seed, "layers")
+        self.transforms, self.layers_seed = Transforms(run), derive(run.seed, "layers")
         self.pre_step_edits = [edit for edit in run.slots.weights if isinstance(edit, PreStepEdit)]
         self.create_graph = needs_graph(run.optimizer)
         analytic = [isinstance(penalty, AnalyticPenalty) and not self.create_graph for penalty in run.slots.loss]
@@ -59,12 +57,7 @@ class Update:
     def __call__(self, now: Clock, batch: list[MicroBatch], log: bool) -> tuple[Tensor | None, list[MicroOutput]]:
         """Return the loss and each micro-batch's outputs, on the device; None and nothing for a skipped step."""
         run, model, slots = self.run, self.run.model, self.run.slots
-        if self.transforms:
-            self.rng.manual_seed(self.transforms_seed + now.step)
-            for transform in self.timed:
-                transform.begin(now)
-            for transform in self.transforms:
-                batch = [transform(images, targets, self.rng) for images, targets in batch]
+        batch = self.transforms(now, batch)
         count = sum([len(targets) for _, targets in batch])
         evaluations = []  # of the closure: one, but for optimizers as SAM and L-BFGS
 
@@ -153,7 +146,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     run.model.train()
     with Signals() as signals, closing(batches(run)) as upcoming, progress_bar(run, recorder, console) as bar:
         validation = Validation(run, recorder, console, bar)
-        validation.evaluate_fresh(signals)
+        validation.evaluate_fresh(cadence.set_learning_rate(first), signals)
         if validation.overdue():
             weights, best, stop = validation(done, signals)
             status = Status.STOPPED if stop else status

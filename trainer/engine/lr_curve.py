@@ -58,7 +58,7 @@ def make_lr_curve(cfg: DictConfig, samples: int, invocation: Invocation) -> LrCu
     warmed = factory(cfg, "warmup", invocation)()(sched)
     # Some optimizers have other rates for hidden than for last layers.
     any_net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    optimizer = make_optimizer(cfg, any_net, samples_per_batch(cfg, samples) * cfg.accumulate, invocation)
+    optimizer = make_optimizer(cfg, any_net, samples_per_batch(cfg, samples, invocation) * cfg.accumulate, invocation)
     base = optimizer.param_groups[0]["base_lr"]
     multipliers = [warmed(clock.at(step)) for step in range(clock.total_steps)]
     below = takewhile(lambda step: multipliers[step] < sched(clock.at(step)), range(clock.total_steps))

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from trainer.base.clock import Clock
 from trainer.base.device import out_of_memory
 from trainer.base.errors import MachineError
+from trainer.base.hooks import uses_losses
 from trainer.base.metrics import Metric
-from trainer.base.protocols import HasEvaluationPoint, uses_losses
+from trainer.base.protocols import HasEvaluationPoint
 from trainer.base.rng import derive, seed_default
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits

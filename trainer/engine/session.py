@@ -4,18 +4,18 @@ import copy
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from trainer.base.clock import Clock
-from trainer.base.device import describe, out_of_memory
+from trainer.base.device import ALL_THREADS, describe, out_of_memory, use_threads
 from trainer.base.errors import ConfigError, Diverged, Interrupted, MachineError, UserError
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
 from trainer.engine import recovery
 from trainer.engine import summary as texts
 from trainer.engine.advice import advice
+from trainer.engine.first_batch import first_batch
 from trainer.engine.loop import fit
 from trainer.engine.remarks import remarks
 from trainer.engine.run import Outcome, Run
@@ -58,6 +58,8 @@ class Session:
         if not cfg.resume.run:
             rundir.write_config(directory, cfg, invocation.overrides)
         state, skipped = recovery.newest_state(directory, run.device) if cfg.resume.run else (None, [])
+        if state and cfg.threads == "auto":
+            use_threads(min(state.get("threads", ALL_THREADS), ALL_THREADS))  # another number gives other last bits
         begun = (directory / "run.log").exists()
         self.console = Console(directory / "run.log", silent=invocation.sweep is not None)
         self.console.print_settings(texts.settings_table(cfg, invocation), texts.facts(run))
@@ -75,8 +77,11 @@ class Session:
         if begun:
             rundir.write_config(directory, cfg, invocation.overrides)
         self.console.log_only(texts.decay_lists(run.model))
+        if not state or changed:
+            self.recorder.record_config(*rundir.saved_texts(cfg, invocation.overrides), step=run.progress.step)
         if not state:
-            self.recorder.record_config(OmegaConf.to_yaml(cfg), invocation.overrides, first_batch(run))
+            if (picture := first_batch(run)) is not None:
+                self.recorder.record_first_batch(picture)
             if cfg.on_nan == "rollback" or cfg.on_oom == "halve":
                 self.save(run.clock.at(0), None, False)  # a state to return to
 
@@ -105,9 +110,10 @@ class Session:
             outcome = self.fit_with_recovery()
             summary |= self.results(outcome)
             error = self.error_for(outcome)
-            self.recorder.record_hparams(
-                texts.hparams(self.cfg, self.run, self.invocation), texts.hparams_metrics(summary)
-            )
+            settings = texts.hparams(self.cfg, self.run, self.invocation)
+            columns = texts.hparams_columns(self.directory, self.invocation.overrides)
+            complete = outcome.status in COMPLETE
+            self.recorder.record_results(settings, columns, texts.hparams_metrics(summary), complete)
         except (KeyboardInterrupt, Interrupted):
             summary["status"] = Status.INTERRUPTED
             raise
@@ -277,9 +283,3 @@ class Session:
         if self.best:
             files["weights.safetensors"] = "writing", lambda path: checkpoint.export(self.best, path)
         return files
-
-
-def first_batch(run: Run) -> torch.Tensor | None:
-    """Return images of the training split as the preprocessing leaves them, for TensorBoard; None for tables."""
-    images, _ = run.train.batch(torch.arange(min(32, len(run.train)), device=run.device))
-    return images if images.dim() == 4 else None

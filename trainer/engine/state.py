@@ -8,7 +8,7 @@ from torch import Tensor
 
 from trainer.base.clock import Clock
 from trainer.base.errors import DataError
-from trainer.base.protocols import state_of
+from trainer.base.hooks import state_of
 from trainer.base.text import printable
 from trainer.engine.run import Run
 from trainer.rundir.checkpoint import Checkpoints
@@ -43,6 +43,7 @@ def capture(run: Run, recorder: Recorder, now: Clock, weights: Mapping[str, Tens
         "recorder": recorder.state_dict(),
         "data": fingerprints(run),
         "torch": torch.__version__.partition("+")[0],
+        "threads": torch.get_num_threads(),
     }
     return plain(state)
 

@@ -35,14 +35,14 @@ class Validation:
         due = step and (step % self.run.eval_steps == 0 or step == self.run.clock.total_steps)
         return bool(due and len(self.run.val) and not (history and history[-1]["step"] == step))
 
-    def evaluate_fresh(self, signals: Signals) -> None:
-        """Evaluate the network of a new run before its first step, and print its loss beside that of knowing nothing.
+    def evaluate_fresh(self, now: Clock, signals: Signals) -> None:
+        """Evaluate a network that is before its first step, and print its loss beside that of knowing nothing.
 
         Batch norms have the statistics of a batch: their fresh ones are those of no network. The history, by which runs
         are stopped and the best evaluation is chosen, begins with the first step.
         """
         run = self.run
-        if run.progress.step or self.recorder.rows:
+        if now.step or self.recorder.rows:
             return
         fitting = recomputed_statistics(run.model, run.train, FRESH_SAMPLES, FRESH_SAMPLES)
         with signals.interrupt_immediately(), self.bar.evaluating(), fitting:
@@ -51,7 +51,7 @@ class Validation:
             else:
                 some = torch.arange(min(FRESH_SAMPLES, len(run.train)), device=run.device)
                 split, scores = "train", run.evaluate_batches(run.model, [run.train.batch(some)])
-        self.recorder.record_evaluation(split, run.clock, scores)
+        self.recorder.record_evaluation(split, now, scores)
         self.console.print(f"step 0  {split} {figures(scores)}  ({ignorance(run)})")
 
     def __call__(self, now: Clock, signals: Signals) -> tuple[dict[str, Tensor] | None, bool, bool]:

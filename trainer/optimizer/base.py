@@ -12,7 +12,8 @@ from torch.nn.utils import parameters_to_vector
 from torch.optim import Optimizer
 
 from trainer.base.checks import require
-from trainer.base.protocols import HasEvaluationPoint, WatchesModel, needs_graph
+from trainer.base.hooks import needs_graph
+from trainer.base.protocols import HasEvaluationPoint, WatchesModel
 
 Closure = Callable[[], Tensor]
 

@@ -27,7 +27,7 @@ class Muon(FirstOrder):
         weight_decay: a step multiplies the weights by 1 - lr weight_decay, in both parts, >= 0. Jordan: 0.
         adamw_lr: learning rate of the rest, > 0. Jordan: 3e-4.
         adamw_betas: AdamW's decay of the mean and of the mean square, each in [0, 1). Jordan: 0.9 and 0.95.
-        adamw_eps: added to AdamW's root, > 0. Jordan: 1e-10.
+        adamw_eps: added to AdamW's root, >= 0. Jordan: 1e-10.
     Errors: ValueError. Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
     Differs from the source: bfloat16 in the iteration on CUDA devices only; the first layer counts as hidden.
     """
@@ -45,10 +45,10 @@ class Muon(FirstOrder):
         adamw_betas: tuple[float, float] = (0.9, 0.95),
         adamw_eps: float = 1e-10,
     ) -> None:
-        require("> 0", lr=lr, adamw_lr=adamw_lr, adamw_eps=adamw_eps)
+        require("> 0", lr=lr, adamw_lr=adamw_lr)
         require("in [0, 1)", momentum=momentum)
         require(">= 1", ns_steps=ns_steps)
-        require(">= 0", weight_decay=weight_decay)
+        require(">= 0", weight_decay=weight_decay, adamw_eps=adamw_eps)
         require("in [0, 1)", adamw_betas=adamw_betas)
         self.momentum, self.nesterov, self.ns_steps = momentum, nesterov, ns_steps
         self.betas, self.eps = adamw_betas, adamw_eps

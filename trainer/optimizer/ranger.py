@@ -20,7 +20,7 @@ class Ranger(Wrapper):
         params: weights, or groups of them.
         lr: learning rate, > 0. Ranger: 1e-3.
         betas: RAdam's decay of the mean and of the mean square, each in [0, 1). Ranger: 0.95 and 0.999.
-        eps: added to the root, > 0. Ranger: 1e-5.
+        eps: added to the root, >= 0. Ranger: 1e-5.
         weight_decay: decoupled; a step multiplies the weights by 1 - lr weight_decay, >= 0. Ranger: 0.
         k: steps of RAdam between two of the slow weights, >= 1. Ranger: 6.
         alpha: step size of the slow weights, in (0, 1]. Ranger: 0.5.
@@ -41,9 +41,9 @@ class Ranger(Wrapper):
         alpha: float = 0.5,
         centralize: bool = True,
     ) -> None:
-        require("> 0", lr=lr, eps=eps)
+        require("> 0", lr=lr)
         require("in [0, 1)", betas=betas)
-        require(">= 0", weight_decay=weight_decay)
+        require(">= 0", eps=eps, weight_decay=weight_decay)
         fast = partial(
             torch.optim.RAdam, betas=tuple(betas), eps=eps, weight_decay=weight_decay, decoupled_weight_decay=True
         )

@@ -12,6 +12,9 @@ from trainer.config import catalog
 from trainer.config.untrusted import has_resolver, leaves, read_yaml
 from trainer.rundir.status import COMPLETE, Status
 
+# The overrides of a job in its sweep; overrides.txt has others where the job alone was resumed with more epochs.
+SWEEP_OVERRIDES = ".sweep-overrides"
+SWEPT_KEYS = ".swept-keys"  # the keys that the sweep varies
 OVERRIDE = re.compile(r"[ ~+]*['\"]?([A-Za-z_]\w*)[\w./@]*[^=]*(=.*)?", re.DOTALL)
 
 
@@ -93,6 +96,12 @@ def read_overrides(directory: Path, name: str = "overrides.txt") -> list[str]:
             what = f"its overrides.txt holds a line that no run writes ({printable(line)[:80]})"
             raise DataError(f"resume={printable(directory)}: {what}")
     return lines
+
+
+def read_swept(directory: Path) -> tuple[list[str], list[str]]:
+    """Return the keys that the sweep of a job varies, and its overrides there; nothing for a run without a sweep."""
+    keys = read_text(directory / SWEPT_KEYS).splitlines()
+    return keys, read_text(directory / SWEEP_OVERRIDES).splitlines() if keys else []
 
 
 def why_no_run(directory: Path) -> str:

@@ -55,7 +55,7 @@ class Evaluate:
 def known_keys() -> Iterator[str]:
     """Yield the keys that any run has."""
     yield from schema.keys(catalog.folder() / "config.yaml")
-    yield from ("data.root", "norm.fuse")
+    yield from ("data.root", "data.path", "norm.fuse")
 
 
 def evaluate_run(

@@ -1,0 +1,175 @@
+"""Options that a command chooses, and their keys: what an answer to a mistake has to go with. No torch here.
+
+They are read from the files of conf/, not composed: an answer comes at once. What runs is composed by Hydra.
+"""
+
+import os
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from trainer.cli import vocabulary
+from trainer.cli.spelling import good_spellings, keeps_rule, refusal
+from trainer.cli.sweep_overrides import is_for_sweeps, values
+from trainer.config import catalog, schema, synonyms, untrusted
+
+WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".h5", ".keras")
+LATER = ("resume", "resume.run", "runs")  # name directories, which are looked for later
+
+
+class Unfit(Exception):
+    """Overrides do not go with a command; the text, if any, is why a value of theirs is refused."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """Options that a command types, and all that it chooses with them.
+
+    Args:
+        typed: options by group, or by the key that holds one, as `optimizer.base`.
+        sweep: whether the command is a sweep.
+    """
+
+    typed: Mapping[str, Sequence[str]]
+    sweep: bool = False
+
+    @cached_property
+    def options(self) -> dict[str, Sequence[str]]:
+        """All options: those typed, those that they choose in turn, and the defaults."""
+        found = dict(self.typed)
+        defaults = {group: named(option) for group, option in catalog.defaults().items()}
+        for place in ("experiment", "data", *defaults):  # a recipe chooses data, which chooses a loss
+            for option in found.get(place, defaults.get(place, ())):
+                for text in catalog.overrides(catalog.file(place.partition(".")[0], option)):
+                    group, _, other = text.partition("=")
+                    found.setdefault(group, named(other.strip("[]").split(",")))
+        return defaults | found
+
+    @cached_property
+    def keys(self) -> dict[str, schema.Key]:
+        """The keys of the run and of all chosen options."""
+        places = ((place, option) for place, options in self.options.items() for option in options)
+        found = dict(vocabulary.run_keys())
+        for place, option in places:
+            found = keys_of(place, option) | found
+        return found
+
+    def fit(self, overrides: Iterable[str], replacing: bool = False) -> list[str]:
+        """Return overrides as they go with the command, so that it is accepted with them in place of a mistake.
+
+        An option that is chosen already is left out, one of several is added to the others, and a value is spelled as
+        the rule of its key wants it.
+
+        Args:
+            replacing: an option may replace another one that is typed.
+        Errors: Unfit.
+        """
+        keys, fitted = dict(self.keys), []
+        for text in overrides:
+            path, _, value = text.partition("=")
+            if group := vocabulary.group_at(path):
+                names = self._options_of(path, group, value, replacing)
+                for name in names:
+                    keys = keys_of(path, name) | keys
+                if self.sweep and re.search(r",(?![^\[]*\])", value):  # a run of each
+                    fitted.append(text)
+                elif not names or any(name not in self.options.get(path, ()) for name in names):
+                    fitted.append(f"{path}={self._merged(path, names)}")
+            elif path in keys:
+                fitted.append(f"{path}={self._value_of(keys[path], value)}")
+            elif path in LATER:
+                fitted.append(self._directory(path, value))
+            elif path in untrusted.HYDRA_KEYS and (self.sweep or not is_for_sweeps(path)):
+                fitted.append(text)
+            else:
+                raise Unfit
+        return fitted or list(overrides)
+
+    def _options_of(self, place: str, group: str, value: str, replacing: bool) -> list[str]:
+        """Return the names of options in a value. Errors: Unfit where one is none, or another one is typed."""
+        if is_placeholder(value):
+            return []
+        if place in catalog.MULTI_SELECT and value.lower() in ("none", "[]"):
+            return []
+        names = []
+        for name in value.strip("[]").split(","):
+            if name not in catalog.options(group):
+                respelled = vocabulary.respelled_option(group, name)
+                if respelled is None:
+                    raise Unfit
+                name = respelled
+            names.append(name)
+        several = place in catalog.MULTI_SELECT or self.sweep
+        if not several and (len(names) > 1 or not (replacing or [*self.typed.get(place, names)] == names)):
+            raise Unfit
+        return names
+
+    def _directory(self, path: str, value: str) -> str:
+        """Return the override that names the directory of a run. Errors: Unfit where it is a file."""
+        if Path(value).suffix in WEIGHTS:
+            raise Unfit(f"{path} takes the directory of a run, not a file")
+        return [*synonyms.meant_key(path, value), [f"{path}={value}"]][0][0]
+
+    def _merged(self, place: str, names: Sequence[str]) -> str:
+        """Return the value that adds options to those chosen, where a run takes several."""
+        if place not in catalog.MULTI_SELECT:
+            return ",".join(names) or "VALUE"
+        listed = list(dict.fromkeys([*self.options.get(place, ()), *names])) if names else []
+        return f"[{','.join(listed)}]" if len(listed) > 1 else (*listed, "none")[0]
+
+    def _value_of(self, key: schema.Key, text: str) -> str:
+        """Return a value as the rule of its key wants it. Errors: Unfit where it is none."""
+        if is_placeholder(text):
+            return text
+        if is_for_sweeps(key.path) and not self.sweep:
+            raise Unfit
+        try:
+            given = [*values(OverridesParser.create().parse_override(f"{key.path}={text}"))]
+        except HydraException:
+            if key.violation(text) is None:
+                return untrusted.quote(os.path.expanduser(text))
+            given = [text]
+        broken = next((why for value in given if (why := refusal(key, value))), None)
+        if broken is None and (len(given) == 1 or self.sweep):
+            return text
+        bare = text.strip("[]")  # the values of a sweep, in brackets
+        if self.sweep and bare != text and all(keeps_rule(key, part) for part in bare.split(",")):
+            return bare
+        if good := good_spellings(key, text):
+            return good[0]
+        raise Unfit(f"{key.path} {broken or 'takes one value'}")
+
+
+def chosen_by(texts: Iterable[str], sweep: bool = False) -> Chosen:
+    """Return what the arguments of a command choose; those that are no options are passed over."""
+    typed = {}
+    for text in texts:
+        key, _, value = text.partition("=")
+        place = key.lstrip("+").rpartition("@")[2]
+        if group := vocabulary.group_at(place):
+            first = re.match(r"\[[^\]]*\]|[^,]*", value)[0]  # of several values in a sweep
+            options = [name for name in first.strip("[]").split(",") if name in catalog.options(group)]
+            if options or first == "[]":
+                typed[place] = options
+    return Chosen(typed, sweep)
+
+
+def keys_of(place: str, option: str) -> dict[str, schema.Key]:
+    """Return the keys of an option, where it stands."""
+    path = catalog.file(place.partition(".")[0], option)
+    return schema.keys(path, place) if path.is_file() else {}
+
+
+def named(option: str | Sequence[str] | None) -> Sequence[str]:
+    """Return options as a list."""
+    return [option] if isinstance(option, str) else list(option or ())
+
+
+def is_placeholder(value: str) -> bool:
+    """Return whether a value stands for one that only the user knows."""
+    return value in ("VALUE", "DIR", "COLUMN")

@@ -1,0 +1,62 @@
+"""Files and folders where KEY=VALUE or the name of a data set belongs. No torch here."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from trainer.cli.answer import Answer, fitting
+from trainer.cli.chosen import Chosen
+from trainer.config import catalog
+from trainer.config.untrusted import quote, unquote
+
+TABLE = (".csv", ".tsv")
+IMAGES = "data=image_folder"
+PLAIN = r"[\w./+%@-]+"  # what Hydra reads without quotes
+
+
+def is_path(text: str) -> bool:
+    """Return whether a text is the path of a file or a folder and nothing else: it has a slash, or is there."""
+    text = unquote(text)
+    if text in catalog.options("data") or not text or "=" in text or re.search(r"[\[\]${}]", text):
+        return False
+    return (
+        bool(re.match(r"~|\.\.?([/\\]|$)", text))
+        or "/" in text
+        or "\\" in text
+        or is_table(text)
+        or Path(text).is_dir()
+    )
+
+
+def is_table(text: str) -> bool:
+    """Return whether a file is a table of text."""
+    return Path(text).suffix.lower() in TABLE
+
+
+def data_of(text: str) -> Sequence[str]:
+    """Return the overrides that train on a table or on a folder of images."""
+    path = shown(Path(unquote(text)).expanduser())
+    return ["data=csv", f"data.path={path}", "data.target=COLUMN"] if is_table(text) else [IMAGES, f"data.root={path}"]
+
+
+def runs_of(words: Sequence[str], chosen: Chosen) -> Sequence[str] | None:
+    """Return the overrides for the directories of runs: to resume one, or for the task that is typed; else None."""
+    if chosen.typed.get("task"):
+        return [f"runs=[{','.join(map(shown, words))}]"]
+    return [f"resume={shown(words[0])}"] if (Path(words[0]) / "overrides.txt").is_file() else None
+
+
+def for_words(words: Sequence[str], chosen: Chosen) -> Answer:
+    """Return the answer to paths without a key: of runs, or of data."""
+    runs = runs_of(words, chosen)
+    return Answer([runs]) if runs else for_data(words[0], chosen)
+
+
+def for_data(text: str, chosen: Chosen) -> Answer:
+    """Return the answer to a path in place of the name of a data set."""
+    return Answer(fitting([data_of(text)], chosen, []) or [[IMAGES, "data.root=DIR"]])
+
+
+def shown(path: str | Path) -> str:
+    """Return a path as a value that Hydra reads."""
+    return str(path) if re.fullmatch(PLAIN, str(path)) else quote(path)
