@@ -33,7 +33,7 @@ def undisturbed(run_in_process, tmp_path):
 
 
 def test_a_run_that_can_write_next_to_nothing_has_the_same_results(undisturbed, run_in_process, tmp_path):
-    with files_of_at_most(2200):  # config.yaml fits
+    with files_of_at_most(1600):  # config.yaml fits
         code, out, errors = run_in_process(*WORDS)
     assert code == 0 and "Traceback" not in errors, errors
     run, summary, found = figures(tmp_path)

@@ -32,10 +32,13 @@ class MetricAccumulator:
         if len(self._pending) >= BATCHES_HELD:
             self._reduce()
 
-    @torch.no_grad()
     def _reduce(self) -> None:
-        losses, outputs, targets = zip(*self._pending)
+        self._sums = self._sums + self._sums_of_pending()
         self._pending.clear()
+
+    @torch.no_grad()
+    def _sums_of_pending(self) -> Tensor:
+        losses, outputs, targets = zip(*self._pending)
         sums = [torch.cat(losses).sum()]
         outputs, targets = torch.cat(outputs), torch.cat(targets)
         if self.task == "regression":
@@ -47,12 +50,17 @@ class MetricAccumulator:
         else:
             sums.append((outputs.argmax(1) == targets.argmax(1)).sum())
         kind = sums[-1].dtype if self.task == "regression" else torch.float32
-        self._sums = self._sums + torch.stack([part.to(kind) for part in sums])
+        return torch.stack([part.to(kind) for part in sums])
 
     @property
     def empty(self) -> bool:
         """True if nothing was added since the last reset."""
         return self._count == 0
+
+    def sums(self) -> Tensor:
+        """Return the count and the sums so far, on the device, and change nothing. Not for an empty accumulator."""
+        sums = self._sums + self._sums_of_pending() if self._pending else self._sums
+        return torch.cat([torch.full_like(sums[:1], self._count), sums])
 
     def pop_sums(self) -> list[float]:
         """Return the count and the sums, which may be added up with others, and reset. Not for an empty accumulator."""
@@ -82,3 +90,23 @@ class MetricAccumulator:
 
     def load_state_dict(self, state: Mapping[str, float | Tensor]) -> None:
         self._count, self._sums = state["count"], state["sums"]
+
+
+class Glance:
+    """The newest numbers of a device that have reached the host: nobody waits for them."""
+
+    def __init__(self) -> None:
+        self._newest: list[float] = []
+        self._copy: Tensor | None = None
+        self._arrived: torch.cuda.Event | None = None
+
+    def __call__(self, numbers: Tensor) -> list[float]:
+        """Start to copy numbers, and return the newest that have arrived: on a CPU these; none at first."""
+        if numbers.device.type != "cuda":
+            return numbers.tolist()
+        if self._arrived is not None and self._arrived.query():
+            self._newest, self._arrived = self._copy.tolist(), None  # pinned memory of the host
+        if self._arrived is None:
+            self._copy, self._arrived = numbers.to("cpu", non_blocking=True), torch.cuda.Event()
+            self._arrived.record()
+        return self._newest

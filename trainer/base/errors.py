@@ -6,7 +6,8 @@ import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from trainer.base.text import printable
+from trainer.base.streams import terminal_width, write_nowhere
+from trainer.base.text import printable, wrap
 
 
 class UserError(Exception):
@@ -59,7 +60,11 @@ def print_error(error: UserError) -> None:
     """Print an error on standard error; with its traceback where HYDRA_FULL_ERROR=1 asks for it."""
     if os.environ.get("HYDRA_FULL_ERROR") == "1":
         traceback.print_exception(error)
-    print(f"train: {printable(error)}", file=sys.stderr, flush=True)
+    text, width = f"train: {printable(error)}", terminal_width(sys.stderr)
+    try:
+        print(wrap(text, width) if width else text, file=sys.stderr, flush=True)
+    except OSError:  # nobody reads
+        write_nowhere(sys.stderr)
 
 
 @contextmanager

@@ -1,48 +1,65 @@
-"""Signals: ending a run in order when the system or the user asks for it."""
+"""Signals: ending a run in order when the system or the user asks for it, or the terminal is closed."""
 
 import signal
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from trainer.base.errors import Interrupted, SignalReceived
+
+ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
+
+
+@contextmanager
+def handled(numbers: Iterable[int], handler: Callable | signal.Handlers) -> Iterator[None]:
+    """Give signals a handler in the block; a SIGHUP that is ignored (nohup) stays ignored."""
+    main = threading.current_thread() is threading.main_thread()  # elsewhere Python allows none
+    before = {number: signal.signal(number, handler) for number in numbers if main and not is_hidden(number)}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+def is_hidden(number: int) -> bool:
+    """Return whether the program was started so that the end of the terminal does not concern it, as by nohup."""
+    return number == getattr(signal, "SIGHUP", None) and signal.getsignal(number) in (signal.SIG_IGN, None)
 
 
 @contextmanager
 def raise_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM into Interrupted (exit code 143)."""
+    """Turn SIGTERM and SIGHUP into Interrupted (exit codes 143 and 129), as Python turns SIGINT into an exception."""
 
     def end(number: int, frame: object) -> None:
         raise SignalReceived(number)
 
-    main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, end) if main else None
     try:
-        yield
+        with handled(ENDING[1:], end):
+            yield
     except SignalReceived as received:
         raise Interrupted("interrupted by a signal", received.number) from None
-    finally:
-        if main:
-            signal.signal(signal.SIGTERM, before)
+
+
+def ignored() -> AbstractContextManager[None]:
+    """Ignore signals in the block, for the last lines of a run that one has ended."""
+    return handled(ENDING, signal.SIG_IGN)
 
 
 class Signals:
-    """Note SIGINT and SIGTERM in `number` instead of ending the process; a second SIGINT ends it at once."""
+    """Note SIGINT, SIGTERM and SIGHUP in `number` instead of ending the process; a second SIGINT ends it at once."""
 
     def __init__(self) -> None:
         self.number = 0
         self._immediately = False
-        self._before: dict[int, object] = {}
+        self._handled = handled(ENDING, self._note)
 
     def __enter__(self) -> "Signals":
-        if threading.current_thread() is threading.main_thread():  # elsewhere Python allows no handler
-            for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+        self._handled.__enter__()
         return self
 
     def __exit__(self, *exception: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
+        self._handled.__exit__(*exception)
 
     @contextmanager
     def interrupt_immediately(self, *, when: bool = True) -> Iterator[None]:
@@ -51,7 +68,7 @@ class Signals:
         try:
             yield
         except SignalReceived as received:
-            what = "interrupted; work since the last checkpoint is repeated when the run is resumed"
+            what = "interrupted; the work since the last checkpoint is repeated"
             raise Interrupted(what, received.number) from None
         finally:
             self._immediately = False

@@ -1,13 +1,18 @@
-"""Text for messages: without control characters, and with the nearest known names of a mistyped one."""
+"""Text for messages: printable, wrapped for a terminal, and with the nearest known names of a mistyped one."""
 
 import difflib
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 # Control characters, changes of direction, halves of surrogate pairs.
 HIDDEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 SURE = 0.8  # similarity from which the best word is the one that was meant
+
+LEAST_ROOM = 20  # columns beside an indentation
+WORD = r"""(?:'[^']*'|"[^"]*"|[^\s'"])+"""  # of a shell
+COMMAND = rf"\btrain(?: (?=-|\S*=){WORD})+|\btensorboard --logdir {WORD}|\bpip install {WORD}"
 
 
 def printable(text: object) -> str:
@@ -63,3 +68,72 @@ def as_typed(value: object) -> str:
         text = f"{value:g}"
         return f"{text}.0" if text.lstrip("-").isdigit() else text
     return str(value)
+
+
+def as_command(*words: object) -> str:
+    """Return words as a command to paste into a shell, with quotes where it needs them."""
+    return printable(shlex.join(map(str, words)))
+
+
+def wrap(text: str, width: int, hang: int | None = None) -> str:
+    """Break lines of more than `width` columns: between fields that two spaces separate, else between words.
+
+    A command to paste, and a word that is longer than a line, are left whole; a list is broken behind its commas.
+
+    Args:
+        hang: indentation of the lines that are added; by default two columns more than that of the line.
+    """
+    return "\n".join(part for line in text.split("\n") for part in wrap_line(line, width, hang))
+
+
+def wrap_line(line: str, width: int, hang: int | None) -> list[str]:
+    """Return a line as one or more of at most `width` columns, where its words allow it."""
+    if columns(line) <= width:
+        return [line]
+    start = line[: len(line) - len(line.lstrip(" "))]
+    hang = len(start) + 2 if hang is None or width - hang < LEAST_ROOM else hang
+    lines, empty = [start], True
+    for gap, piece in pieces(line.strip(" "), width - hang):
+        if not empty and columns(lines[-1] + gap + piece) > width:
+            lines.append(" " * hang + piece)
+        else:
+            lines[-1] += piece if empty else gap + piece
+        empty = False
+    return lines
+
+
+def pieces(text: str, room: int) -> Iterator[tuple[str, str]]:
+    """Yield what may not be broken in a line, each with the spaces before it: fields, or the words of long ones."""
+    for gap, field in re.findall(r"( *)(\S+(?: \S+)*)", text):
+        if columns(field) <= room:
+            yield gap, field
+            continue
+        for word in re.findall(rf"{COMMAND}|\S+", field):
+            parts = [word] if columns(word) <= room or " " in word else re.findall("[^,]+,*|,+", word)
+            for part in parts:
+                yield gap, part
+                gap = ""
+            gap = " "
+
+
+def columns(text: str) -> int:
+    """Return the columns that a terminal takes for a text."""
+    if text.isascii():
+        return len(text)
+    wide = (unicodedata.east_asian_width(letter) in "WF" for letter in text)
+    return len(text) + sum(wide) - sum(map(bool, map(unicodedata.combining, text)))
+
+
+def epochs(number: float) -> str:
+    """Return a number of epochs, with two decimals where it is not whole."""
+    return f"{number:.0f}" if number == int(number) else f"{number:.2f}"
+
+
+def figures(scores: Mapping[str, float | None]) -> str:
+    """Return scores as `loss 0.1234  accuracy 0.9800`."""
+    return "  ".join(f"{name} {figure(value)}" for name, value in scores.items())
+
+
+def figure(value: float | None) -> str:
+    """Return a score with four decimals; `nan` for None, a non-finite one."""
+    return "nan" if value is None else f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3e}"

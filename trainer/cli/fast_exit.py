@@ -4,7 +4,7 @@ import atexit
 import os
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 
 @contextmanager
@@ -27,6 +27,7 @@ def fast_exit() -> Iterator[None]:
 def leave(code: list[int]) -> None:
     """Exit at once with the code, if there is one."""
     if code:
-        sys.stdout.flush()
-        sys.stderr.flush()
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):  # nobody reads
+                stream.flush()
         os._exit(code[0])

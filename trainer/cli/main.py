@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import nullcontext
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
@@ -9,6 +10,7 @@ from omegaconf import DictConfig
 
 from trainer.base.errors import UserError, exit_on_user_error, print_error
 from trainer.base.interpreter import fewer_collections, freeze_imports
+from trainer.base.streams import open_closed_streams
 from trainer.cli.fast_exit import fast_exit
 
 if TYPE_CHECKING:
@@ -19,6 +21,7 @@ HELP = "--help="  # --help=optimizer is --help optimizer
 
 def program() -> None:
     """Run the command, the entry of the console script."""
+    open_closed_streams()
     with fast_exit():
         main()
 
@@ -80,11 +83,13 @@ def job(cfg: DictConfig) -> float | None:
 def execute(cfg: DictConfig, invocation: "Invocation") -> float | None:
     """Make the task and execute it. Errors: UserError."""
     from trainer.config import files, instantiate
+    from trainer.rundir.console import Console
 
-    files.require_existing(cfg, invocation.choices)  # torch is imported below
+    files.require_existing(cfg, invocation.choices)
     # Threads that wait for one another sleep. They would spin, and keep from its core the one that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    with fewer_collections():
+    loads = "torch" not in sys.modules and invocation.sweep is None
+    with fewer_collections(), Console().status("loading PyTorch") if loads else nullcontext():
         task = instantiate.make_task(cfg, invocation)
     freeze_imports()
     return task.execute(cfg, invocation)

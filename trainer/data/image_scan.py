@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from trainer.base.live_line import drawn
+from trainer.base.streams import draws_on
 from trainer.data.capacity import cores
 from trainer.data.image_decoding import Decoder, Picture
 
@@ -202,11 +204,13 @@ def why(error: Exception) -> str:
 
 
 def with_progress_bar(items: Iterable, label: str, total: int | None = None) -> Iterator:
-    """Return the items, behind a progress bar on a terminal."""
-    if not sys.stderr.isatty():
-        return iter(items)
+    """Yield the items, behind a progress bar on a terminal."""
+    if not draws_on(sys.stderr):
+        yield from items
+        return
     from rich.console import Console
-    from rich.progress import track
+    from rich.progress import Progress
 
-    total = len(items) if total is None else total
-    return iter(track(items, label, total, console=Console(stderr=True), transient=True))
+    progress = Progress(console=Console(stderr=True), transient=True)
+    with drawn(progress):
+        yield from progress.track(items, len(items) if total is None else total, description=label)

@@ -9,7 +9,7 @@ Hooks of techniques: base/protocols.py. The objects of a run: engine/run.py, mad
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, suppress
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from trainer.engine.run import Outcome, Run
 from trainer.engine.transforms import Transforms
 from trainer.engine.validation import Validation
 from trainer.rundir.console import Console
+from trainer.rundir.progress_bar import Bar, Pace
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.status import Status
 
@@ -127,19 +128,24 @@ def is_finite(loss: Tensor, weights: Sequence[Tensor]) -> bool:
     return bool(torch.stack([loss, *norms]).isfinite().all())  # host sync
 
 
+def progress_bar(run: Run, recorder: Recorder, console: Console) -> AbstractContextManager[Bar]:
+    """Return the bar of a run, from its current step on."""
+    pace = Pace(run.clock, run.progress.step, run.eval_steps)
+    return console.progress(pace, recorder.running_averages, run.batch_size * run.accumulate)
+
+
 def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, until: int | None = None) -> Outcome:
     """Train `run.model` in place from `run.progress.step` to the step `until` (None: the end).
 
-    Args:
-        save: takes the time, the weights that were just evaluated or None, and whether they are the best so far.
     Inside, `now` is the time before a step and `done` the time after it.
     Errors: Interrupted by a signal in the first step.
     """
-    progress, cadence, watch, done = run.progress, Cadence(run), LossWatch(), run.clock.at(run.progress.step)
-    update, validation = Update(run, recorder), Validation(run, recorder, console)
-    first, end, status = done.step, done.total_steps if until is None else until, Status.FINISHED
+    update, progress, cadence, watch = Update(run, recorder), run.progress, Cadence(run), LossWatch()
+    first, end = progress.step, run.clock.total_steps if until is None else until
+    done, status = run.clock.at(first), Status.FINISHED
     run.model.train()
-    with Signals() as signals, closing(batches(run)) as upcoming, console.progress(run.clock) as bar:
+    with Signals() as signals, closing(batches(run)) as upcoming, progress_bar(run, recorder, console) as bar:
+        validation = Validation(run, recorder, console, bar)
         validation.evaluate_fresh(cadence.set_learning_rate(first), signals)
         if validation.overdue():
             weights, best, stop = validation(done, signals)
@@ -156,8 +162,9 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
             watch.add(done, loss)
             for micro_output in micro_outputs:
                 recorder.add(*micro_output)
-            bar.advance(done, recorder.log(update.weights, done) if log and loss is not None else None)
-
+            bar.advance(done)  # before the log point, which begins the averages anew
+            if log and loss is not None:
+                recorder.log(update.weights, done)
             weights, best, stop, saving = None, False, False, cadence.save(done)
             if log or validate or saving or signals.number or watch.full:
                 watch.check(done)

@@ -1,7 +1,6 @@
 """A run's life in its directory: start or resume, train with recovery, checkpoint, and write the summary."""
 
 import copy
-import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from trainer.rundir import directory as rundir
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
+from trainer.rundir.resume import command_to_resume
 from trainer.rundir.status import COMPLETE, Status
 
 MAX_ROLLBACKS = 3  # a run that diverges again has diverged
@@ -106,7 +106,6 @@ class Session:
             "device": describe(self.run.device),
             "versions": rundir.versions(),
         }
-        error = None
         try:
             outcome = self.fit_with_recovery()
             summary |= self.results(outcome)
@@ -118,15 +117,11 @@ class Session:
         except (KeyboardInterrupt, Interrupted):
             summary["status"] = Status.INTERRUPTED
             raise
-        except Exception:
-            self.console.log_only(traceback.format_exc())
-            raise
         finally:
             unwritten = self.finish(summary)
         texts.print_summary(self.console, summary, self.run, self.directory)
-        if error := error or unwritten:
-            self.console.log_only(str(error))
-            raise error
+        if error or unwritten:
+            raise error or unwritten
         return (summary["best"] or {}).get(self.run.monitor.name)
 
     def save(self, now: Clock, evaluated: dict | None, best: bool) -> None:
@@ -217,14 +212,14 @@ class Session:
             where = f"diverged: {what} is not finite (NaN or Inf) at step {outcome.nonfinite_step:,}"
             return Diverged(f"{where}, {self.name_nonfinite_layer(outcome.nonfinite_step)}; {hint}")
         if outcome.status is Status.INTERRUPTED:
-            how = f"resume it with: train resume={printable(self.directory)}"
-            return Interrupted(f"interrupted after {outcome.now.step} steps; {how}", outcome.signal)
+            return Interrupted(f"interrupted after {outcome.now.step:,} steps", outcome.signal)
         return None
 
     def name_nonfinite_layer(self, step: int) -> str:
         """Name the layer where a non-finite loss began, as far as a second run of the steps before it can."""
         try:
-            return recovery.first_nonfinite_layer(lambda: self.build(self.cfg), self.directory, step)
+            with self.console.status("looking for the layer where the loss became NaN or Inf"):
+                return recovery.first_nonfinite_layer(lambda: self.build(self.cfg), self.directory, step)
         except (Exception, KeyboardInterrupt) as error:  # the run has diverged, whatever happens to this search
             reason = str(error).partition("\n")[0] or type(error).__name__
             return f"in a layer that could not be found ({printable(reason)})"
@@ -234,13 +229,15 @@ class Session:
         run, progress = self.run, self.run.progress
         test = None
         if outcome.status in COMPLETE:
-            with run.evaluation_model() as model:
-                last = {name: value.clone() for name, value in model.state_dict().items()}
-            self.save(outcome.now, last, False)
-            self.best = copy.deepcopy(run.model)
-            self.best.load_state_dict(self.checkpoints.best_weights(run.device) if progress.best else last)
+            with self.console.status("saving the last weights"):
+                with run.evaluation_model() as model:
+                    last = {name: value.clone() for name, value in model.state_dict().items()}
+                self.save(outcome.now, last, False)
+                self.best = copy.deepcopy(run.model)
+                self.best.load_state_dict(self.checkpoints.best_weights(run.device) if progress.best else last)
             if len(run.test):
-                test = run.evaluate(self.best, run.test, run.tta)
+                with self.console.status("evaluating the test split"):
+                    test = run.evaluate(self.best, run.test, run.tta)
                 self.recorder.record_evaluation("test", outcome.now, test)
             if remark := texts.no_better_than_guessing(run, progress.best):
                 self.note(remark)
@@ -249,30 +246,40 @@ class Session:
     def finish(self, summary: dict) -> MachineError | None:
         """Write summary.json, curves.png and the best weights, however the run ended.
 
-        Returns: the error where the summary could not be written.
+        A run that a signal ends here is not complete: it makes the rest when it is resumed. Returns: the error where
+        the summary could not be written.
         """
-        self.recorder.close()
-        self.console.flush()
-        unsaved = ["checkpoints"] if self.checkpoints.failed else []
-        summary["incomplete"] = [*unsaved, *self.recorder.incomplete, *self.console.incomplete]
-        files = {}
-        if self.invocation.sweep is None:  # a sweep draws the curves of its jobs
-            rows, end = self.recorder.rows, reader.describe_end(summary)
-            files["curves.png"] = lambda path: curves_plot.draw(rows, path, end)
-        if self.best:
-            files["weights.safetensors"] = lambda path: checkpoint.export(self.best, path)
         try:
+            self.recorder.close()
+            self.console.flush()
+            unsaved = ["checkpoints"] if self.checkpoints.failed else []
+            summary["incomplete"] = [*unsaved, *self.recorder.incomplete, *self.console.incomplete]
             rundir.write_summary(self.directory, summary)
-            for name, write in files.items():
+            for name, (doing, write) in self.files_of_the_end(summary).items():
                 try:
-                    write(self.directory / name)
+                    with self.console.status(f"{doing} {name}"):
+                        write(self.directory / name)
                 except OSError as error:
                     path = f"{printable(self.directory)}/{name}"
                     self.console.print(f"warning: {path}: could not be written ({error.strerror})")
                     summary["incomplete"].append(name)
                     rundir.write_summary(self.directory, summary)
         except OSError as error:
-            place = printable(self.directory)
-            hint = f"free some space, then train resume={place} writes it"
-            return MachineError(f"{place}/summary.json: could not be written ({error.strerror}); {hint}")
+            what = f"{printable(self.directory)}/summary.json: could not be written ({error.strerror})"
+            again = command_to_resume(self.directory, self.invocation)
+            return MachineError(f"{what}; free some space, and write it with: {again}")
+        except KeyboardInterrupt:
+            if summary["status"] in COMPLETE:
+                summary["status"] = Status.INTERRUPTED
+            rundir.write_summary(self.directory, summary)
+            raise
         return None
+
+    def files_of_the_end(self, summary: dict) -> dict[str, tuple[str, Callable[[Path], None]]]:
+        """Return what writes curves.png and the best weights, behind its verb; a sweep draws the curves of its jobs."""
+        files, rows, end = {}, self.recorder.rows, reader.describe_end(summary)
+        if self.invocation.sweep is None:
+            files["curves.png"] = "drawing", lambda path: curves_plot.draw(rows, path, end)
+        if self.best:
+            files["weights.safetensors"] = "writing", lambda path: checkpoint.export(self.best, path)
+        return files

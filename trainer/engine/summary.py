@@ -11,7 +11,7 @@ from trainer.base.device import describe
 from trainer.base.layers import decay_parameters
 from trainer.base.metrics import score_of
 from trainer.base.protocols import HasVerdict
-from trainer.base.text import as_typed
+from trainer.base.text import as_command, as_typed, epochs, figures
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
 from trainer.config.rule import is_number
@@ -19,7 +19,7 @@ from trainer.engine.cadence import FIRST_STEPS
 from trainer.engine.run import Outcome, Run
 from trainer.rundir import reader, resume
 from trainer.rundir.checkpoint import weights_digest
-from trainer.rundir.console import Console, epochs, figures
+from trainer.rundir.console import Console
 from trainer.rundir.directory import from_here
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.resume import flat
@@ -62,7 +62,7 @@ def settings_table(cfg: DictConfig, invocation: Invocation) -> Iterator[tuple[st
     choices = {**invocation.choices, **{group: ", ".join(names) for group, names in catalog.selected(cfg).items()}}
     usual = catalog.defaults() | {"reg": "", "aug": ""}
     known, common = schema.rules(cfg, invocation.choices), schema.keys(catalog.folder() / "config.yaml")
-    values = {path: OmegaConf.select(cfg, path) for path in known}
+    values = {path: plain(OmegaConf.select(cfg, path)) for path in known}
     differing = {path for path, value in values.items() if value != known[path].default}
     for group in sorted(choices, key=place):
         own = [
@@ -205,7 +205,7 @@ def print_summary(console: Console, summary: Mapping, run: Run, directory: Path)
     path = from_here(directory)
     console.print(f"\nRun directory: {path}")
     console.print(f"Curves:        {path / 'curves.png'}")
-    console.print(f"Compare runs:  tensorboard --logdir {logdir(path)}")
+    console.print(f"Compare runs:  {as_command('tensorboard', '--logdir', logdir(path))}")
     console.flush()
 
 

@@ -8,9 +8,11 @@ from torch import Tensor
 from trainer.base.clock import Clock
 from trainer.base.protocols import HasBestConstant
 from trainer.base.signals import Signals
+from trainer.base.text import figure, figures
 from trainer.engine.batch_norms import recomputed_statistics
 from trainer.engine.run import Run
-from trainer.rundir.console import Console, figure, figures
+from trainer.rundir.console import Console
+from trainer.rundir.progress_bar import Bar
 from trainer.rundir.recorder import Recorder
 
 FRESH_SAMPLES = 256  # of the training split, for the batch norms of a network before its first step
@@ -24,8 +26,8 @@ class Validation:
     rules of the slot `stop`: early stopping, and the pruning of a search.
     """
 
-    def __init__(self, run: Run, recorder: Recorder, console: Console) -> None:
-        self.run, self.recorder, self.console = run, recorder, console
+    def __init__(self, run: Run, recorder: Recorder, console: Console, bar: Bar) -> None:
+        self.run, self.recorder, self.console, self.bar = run, recorder, console, bar
 
     def overdue(self) -> bool:
         """True if the run was interrupted before the validation due at its current step."""
@@ -42,7 +44,8 @@ class Validation:
         run = self.run
         if now.step or self.recorder.rows:
             return
-        with signals.interrupt_immediately(), recomputed_statistics(run.model, run.train, FRESH_SAMPLES, FRESH_SAMPLES):
+        fitting = recomputed_statistics(run.model, run.train, FRESH_SAMPLES, FRESH_SAMPLES)
+        with signals.interrupt_immediately(), self.bar.evaluating(), fitting:
             if len(run.val):
                 split, scores = "val", run.evaluate(run.model, run.val)
             else:
@@ -61,7 +64,7 @@ class Validation:
         if not len(run.val):
             self.console.print_evaluation(now, {"train": self.recorder.since_evaluation()})
             return None, False, False
-        with signals.interrupt_immediately(), run.evaluation_model() as model:
+        with signals.interrupt_immediately(), self.bar.evaluating(), run.evaluation_model() as model:
             scores = run.evaluate(model, run.val)
             weights = {name: value.clone() for name, value in model.state_dict().items()}
         best = progress.add_evaluation(now, scores, run.monitor)

@@ -1,22 +1,26 @@
 """Console of a run: the terminal and run.log, with the same text."""
 
-import math
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import rich.console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from rich.table import Column, Table
+from rich.console import RenderableType
+from rich.live import Live
+from rich.spinner import Spinner
+from rich.text import Text
 
 from trainer.base.clock import Clock
-from trainer.base.text import printable
+from trainer.base.live_line import drawn
+from trainer.base.streams import GONE, Output, draws_on
+from trainer.base.text import columns, epochs, figures, printable, wrap
 from trainer.rundir.append_only import AppendOnlyFile
+from trainer.rundir.progress_bar import Bar, Pace
 
 LOG_WIDTH = 120
-SECONDS_BETWEEN_DRAWS = 0.25
+REFRESHES = 4  # of the bar, in a second; a status moves twice as often
+SHORT = {"accuracy": "acc"}  # words of an evaluation where its line is too long for the terminal
+LONGEST_OPTION = 24  # columns of the settings' table
 
 
 class Log:
@@ -51,8 +55,8 @@ class Log:
 class Console:
     """The terminal and, where a run has a directory, its run.log.
 
-    A terminal shows a progress bar below the lines; other outputs get the lines alone, one per evaluation. If one of
-    the two cannot be written, the other holds a warning.
+    A terminal shows a progress bar below the lines, which it breaks between words; other outputs get the lines alone,
+    one per evaluation. If one of the two cannot be written, the other holds a warning.
 
     Args:
         log: path of run.log; None for no log.
@@ -60,8 +64,10 @@ class Console:
     """
 
     def __init__(self, log: Path | None = None, silent: bool = False) -> None:
-        width = None if sys.stdout.isatty() else LOG_WIDTH
-        self.terminal = rich.console.Console(highlight=False, width=width, quiet=silent)
+        output = Output(self._output_failed)
+        width = None if output.isatty() else LOG_WIDTH
+        self.terminal = rich.console.Console(file=output, highlight=False, width=width, quiet=silent)
+        self._draws = draws_on(output) and not silent
         self._file = Log(log, self._print_on_terminal) if log else None
         self._log = rich.console.Console(file=self._file, width=LOG_WIDTH, highlight=False) if log else None
         self._warned = False
@@ -88,18 +94,22 @@ class Console:
         if self._file is not None:
             self._file.flush()
 
-    def _print_on_terminal(self, what: object) -> None:
+    def _print_on_terminal(self, what: object, style: str | None = None, hang: int | None = None) -> None:
         if self.terminal.quiet:
             return  # rich would lay it out first
-        try:
-            self.terminal.print(what, markup=False, soft_wrap=isinstance(what, str))
-        except OSError as error:  # the output may be a file, on the same disk
-            if self._file is None:
-                raise
-            if not self._warned:
-                self._warned = True
-                reason = f"the output is incomplete from here on ({error.strerror})"
-                self._file.write(f"warning: {reason}; training continues\n")
+        if isinstance(what, str) and self.terminal.file.isatty():
+            what = wrap(what, self.terminal.width, hang)
+        self.terminal.print(what, markup=False, soft_wrap=isinstance(what, str), style=style)
+
+    def _output_failed(self, error: OSError) -> None:
+        if self._file is None:
+            if error.errno in GONE:
+                return
+            raise error
+        if not self._warned:  # the output may be a file, on the same disk
+            self._warned = True
+            reason = f"the output is incomplete from here on ({error.strerror})"
+            self._file.write(f"warning: {reason}; training continues\n")
 
     def print_settings(self, rows: Iterable[tuple[str, str, str, bool]], facts: Iterable[tuple[str, str]]) -> None:
         """Print the table at the start of a run.
@@ -108,69 +118,64 @@ class Console:
             rows: group, option, settings, and True if any of them differs from the defaults.
             facts: name and value of what is not a setting: samples, parameters, device.
         """
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-        for group, option, settings, differs in rows:
-            mark, style = ("*", "bold") if differs else (" ", None)
-            table.add_row(mark, group, option, settings, style=style)
-        for name, value in facts:
-            table.add_row("", name, value, "", style="dim")
-        self.print(table)
+        rows, facts = [*rows], [*facts]
+        for line, style in table_of_settings(rows, facts, self.terminal.width):
+            self._print_on_terminal(line, style)
+        for line, _ in table_of_settings(rows, facts, LOG_WIDTH):
+            self.log_only(line)
         self.print("(* differs from the defaults)")
 
     def print_evaluation(self, now: Clock, scores: Mapping[str, Mapping[str, float]]) -> None:
-        """Print the scores of an evaluation, by split, in one line."""
+        """Print the scores of an evaluation, by split, in one line; on a narrow terminal in short words, or in more."""
         total = epochs(now.total_epochs)
         place = f"epoch {epochs(now.step / now.steps_per_epoch):>{len(total)}}/{total}"
-        shown = "  ".join(f"{split} {figures(values)}" for split, values in scores.items())
-        self.print(f"{place}  {shown}  lr {now.lr:.3g}")
+        fields = [*(f"{split} {figures(values)}" for split, values in scores.items()), f"lr {now.lr:.3g}"]
+        line = f"{place}  {'  '.join(fields)}"
+        self.log_only(line)
+        if self.terminal.file.isatty() and columns(line) > self.terminal.width:
+            short = f"{place} {' '.join(' '.join(SHORT.get(word, word) for word in field.split()) for field in fields)}"
+            line = short if columns(short) <= self.terminal.width else line
+        self._print_on_terminal(line, hang=len(place) + 2)
 
     @contextmanager
-    def progress(self, clock: Clock) -> Iterator["Bar"]:
-        """Show a progress bar over the steps of a run, on a terminal."""
-        columns = (
-            TextColumn("{task.fields[epoch]}"),
-            BarColumn(bar_width=20),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[point]}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
-        )
-        hidden = not self.terminal.is_terminal
-        options = {"refresh_per_second": 4, "transient": True, "disable": hidden}
-        with Progress(*columns, console=self.terminal, **options) as progress:
-            yield Bar(progress, progress.add_task("", total=clock.total_steps, epoch="", point=""))
+    def progress(self, pace: Pace, averages: Callable[[], Mapping[str, float]], samples: int) -> Iterator[Bar]:
+        """Show a progress bar over the steps of a run, on a terminal.
+
+        Args:
+            averages: returns the newest training averages without waiting for a device.
+            samples: in a step.
+        """
+        bar = Bar(pace, self._draws, averages, samples)
+        with self._redrawn(bar, REFRESHES):
+            yield bar
+
+    @contextmanager
+    def status(self, text: str) -> Iterator[None]:
+        """Show on a terminal what the block does, until it has ended."""
+        with self._redrawn(Spinner("dots", Text(text)), 2 * REFRESHES):
+            yield
+
+    def _redrawn(self, line: RenderableType, refreshes: int) -> AbstractContextManager[None]:
+        """Redraw a line on a terminal so often a second, and erase it in the end."""
+        if not self._draws:
+            return nullcontext()
+        return drawn(Live(line, console=self.terminal, refresh_per_second=refreshes, transient=True))
 
 
-class Bar:
-    """Progress bar of a run; does nothing without a terminal."""
-
-    def __init__(self, progress: Progress, task: int) -> None:
-        self._progress = progress
-        self._task = task
-        self._drawn = 0.0
-
-    def advance(self, now: Clock, point: Mapping[str, float] | None = None) -> None:
-        """Move to `now`, at most four times a second unless there is a new log point (loss, score, throughput)."""
-        recent = time.monotonic() - self._drawn < SECONDS_BETWEEN_DRAWS
-        if self._progress.disable or (point is None and recent):
-            return
-        self._drawn = time.monotonic()
-        current = min(now.epoch + 1, math.ceil(now.total_epochs))
-        fields = {"epoch": f"epoch {current}/{epochs(now.total_epochs)}"}
-        if point is not None:
-            scores = {name: value for name, value in point.items() if name != "throughput"}
-            fields["point"] = f"{figures(scores)}  lr {now.lr:.3g}  {point['throughput']:,.0f}/s"
-        self._progress.update(self._task, completed=now.step, **fields)
-
-
-def epochs(number: float) -> str:
-    """Return a number of epochs, with two decimals where it is not whole."""
-    return f"{number:.0f}" if number == int(number) else f"{number:.2f}"
-
-
-def figures(scores: Mapping[str, float | None]) -> str:
-    """Return scores as `loss 0.1234  accuracy 0.9800`."""
-    return "  ".join(f"{name} {figure(value)}" for name, value in scores.items())
-
-
-def figure(value: float | None) -> str:
-    """Return a score with four decimals; `nan` for None, a non-finite one."""
-    return "nan" if value is None else f"{value:.4f}" if abs(value) < 1e4 else f"{value:.3e}"
+def table_of_settings(
+    rows: Sequence[tuple[str, str, str, bool]], facts: Sequence[tuple[str, str]], width: int
+) -> Iterator[tuple[str, str | None]]:
+    """Yield lines and their styles: in columns where there is room for the settings, else one below the other."""
+    first = max(len(name) for name in (*(group for group, *_ in rows), *(name for name, _ in facts)))
+    second = min(max(len(option) for _, option, *_ in rows), LONGEST_OPTION)
+    longest = max(len(field) for *_, settings, _ in rows for field in settings.split("  "))
+    hang = first + second + 7
+    aligned = width - hang >= min(longest, LONGEST_OPTION)
+    for group, option, settings, differs in rows:
+        mark, style = ("*", "bold") if differs else (" ", None)
+        start = f"{mark}  {group:<{first}}  {option:<{second}}" if aligned else f"{mark}  {group} {option}".rstrip()
+        for line in wrap(f"{start}  {settings}".rstrip(), width, hang if aligned else 5).split("\n"):
+            yield line, style
+    for name, value in facts:
+        for line in wrap(f"   {name:<{first}}  {value}", width, first + 5).split("\n"):
+            yield line, "dim"

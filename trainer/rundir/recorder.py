@@ -11,7 +11,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import image, text
 
-from trainer.base.accumulator import MetricAccumulator
+from trainer.base.accumulator import Glance, MetricAccumulator
 from trainer.base.atomic import atomic_write
 from trainer.base.clock import Clock
 from trainer.base.errors import MachineError
@@ -51,6 +51,7 @@ class Recorder:
         self._warned: set[str] = set()
         self._window = MetricAccumulator(task)  # since the last log point
         self._sums_since_evaluation: list[float] = []
+        self._glance = Glance()
         self._grad_norm = torch.tensor(math.nan)
         self._event_files: dict[str, EventFile] = {}
         self._file = AppendOnlyFile(directory / "metrics.jsonl", self._metrics_failed)
@@ -73,12 +74,20 @@ class Recorder:
         self._window.add(losses, outputs, targets)
 
     @torch.no_grad()
-    def log(self, weights: Sequence[Tensor], now: Clock) -> dict[str, float]:
-        """Write a log point after the step, the averages since the last one, and return them."""
+    def log(self, weights: Sequence[Tensor], now: Clock) -> None:
+        """Write a log point after the step: the averages since the last one."""
         ratio = norm(torch._foreach_sub(weights, self._weights)) / norm(self._weights)
         # host sync: the device catches up here, so that the throughput is true
         grad_norm, update_ratio = torch.stack([self._grad_norm, ratio]).tolist()
-        return self._train_point(now, grad_norm=grad_norm, update_ratio=update_ratio)
+        self._train_point(now, grad_norm=grad_norm, update_ratio=update_ratio)
+
+    def running_averages(self) -> dict[str, float]:
+        """Return training loss and score since the last log point or evaluation, a moment old on a GPU: no host sync.
+
+        Empty while there are none.
+        """
+        sums = [] if self._window.empty else self._glance(self._window.sums())
+        return self._window.means(sums) if sums else {}
 
     def flush_averages(self, now: Clock) -> None:
         """Write the training averages since the last log point, so that they precede the validation row."""
@@ -90,7 +99,7 @@ class Recorder:
         sums, self._sums_since_evaluation = self._sums_since_evaluation, []
         return self._window.means(sums) if sums else {}
 
-    def _train_point(self, now: Clock, **measured: float) -> dict[str, float]:
+    def _train_point(self, now: Clock, **measured: float) -> None:
         sums = self._window.pop_sums()  # host sync
         seconds = time.perf_counter()
         measured["throughput"], self._last = sums[0] / (seconds - self._last), seconds
@@ -99,7 +108,6 @@ class Recorder:
         means = self._window.means(sums)
         self._row("train", now, {**means, **measured})
         self._scalars("train", now.step, {**means, "lr": now.lr, **measured})
-        return {**means, "throughput": measured["throughput"]}
 
     def record_evaluation(self, split: str, now: Clock, scores: Mapping[str, float]) -> None:
         """Write the scores of a held-out split; those of `test` come to TensorBoard with the results."""

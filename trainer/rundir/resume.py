@@ -9,10 +9,12 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.clock import steps_of
 from trainer.base.errors import ConfigError, DataError
-from trainer.base.text import as_typed, printable
-from trainer.config import keys
+from trainer.base.text import as_command, as_typed, printable
+from trainer.config import catalog, keys
+from trainer.config.hydra_context import Invocation
 from trainer.config.keys import Role, key_of, role_of
 from trainer.config.untrusted import quote, unquote
+from trainer.rundir.directory import from_here
 from trainer.rundir.reader import completed_summary, read_config, read_overrides
 from trainer.rundir.status import Status
 
@@ -49,6 +51,14 @@ def expand(overrides: Sequence[str]) -> list[str]:
         own = [f"epochs={total}" if key_of(text) == "epochs" else text for text in own]
     kept = [text for text in before if key_of(text) not in typed and keys.belongs_to_run(plain_key(text))]
     return [*kept, *own, f"resume.run={quote(directory)}"]
+
+
+def command_to_resume(directory: Path, invocation: Invocation) -> str:
+    """Return the command that resumes a run, with what counts on the command line alone, to paste into a shell."""
+    path = str(from_here(directory))
+    folders = [word for folder in catalog.extra_folders for word in ("--config-dir", from_here(folder))]
+    allow = [text for text in invocation.overrides if key_of(text) == "allow"]
+    return as_command("train", f"resume={path if unquote(path) == path else quote(path)}", *folders, *allow)
 
 
 def extended(directory: Path, added: str) -> int | str:

@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.base.metrics import METRICS
-from trainer.base.text import printable
+from trainer.base.text import figures, printable
 from trainer.compare.table import counted, relative
 from trainer.rundir import reader
-from trainer.rundir.console import Console, figures
+from trainer.rundir.console import Console
 from trainer.rundir.status import Status
 from trainer.sweep.jobs import Job
 from trainer.sweep.plot_worker import PlotWorker

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.base.errors import ConfigError, DataError
-from trainer.base.text import printable
+from trainer.base.text import figure, printable
 from trainer.compare.record import find
 from trainer.compare.table import relative
 from trainer.config import catalog, keys, schema
@@ -19,7 +19,7 @@ from trainer.engine.build import build_run
 from trainer.engine.fuse import fuse
 from trainer.engine.run import Run
 from trainer.rundir import checkpoint, reader
-from trainer.rundir.console import Console, figure
+from trainer.rundir.console import Console
 
 
 @dataclass(frozen=True, kw_only=True)

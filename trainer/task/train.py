@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from trainer.base.interpreter import fewer_collections
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
+from trainer.engine.ending import errors_in_log
 from trainer.engine.run import Run
 from trainer.engine.session import Session
 from trainer.rundir import directory as rundir
@@ -36,13 +37,13 @@ class Train:
             stops = pruning_rules(run.monitor.name, run.clock.total_epochs, invocation)
             return replace(run, slots=replace(run.slots, stop=[*run.slots.stop, *stops]))
 
-        with fewer_collections():
+        with fewer_collections(), Console(silent=invocation.sweep is not None).status("preparing the run"):
             run = build(cfg)
         if directory is None:
             directory = rundir.create(
                 Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
             )
-        with rundir.lock(directory):
+        with rundir.lock(directory), errors_in_log(directory, invocation):
             return Session(cfg, build, run, directory, invocation, changed).execute()
 
 

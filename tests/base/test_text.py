@@ -1,0 +1,50 @@
+"""Lines that are broken for a terminal."""
+
+import re
+import shlex
+
+import pytest
+
+from trainer.base.text import as_command, columns, wrap
+
+EVALUATION = "epoch 30/30  train loss 0.0123  accuracy 0.9987  val loss 0.0456  accuracy 0.9833  lr 0.000123"
+SENTENCE = "note: val accuracy 0.1000 is no better than always the same class (0.1000): it has learnt nothing; try more"
+ADVICE = "train: interrupted after 20 steps; resume it with: train 'resume=outputs/a b/01-28-47-epochs-3' allow=[mine]"
+LIST = "  model.channels=[32,64,128,256,512,1024,2048,4096,8192,16384]"
+
+
+@pytest.mark.parametrize("width", [24, 40, 60, 80, 100, 200])
+@pytest.mark.parametrize("line", [EVALUATION, SENTENCE, ADVICE, LIST])
+def test_a_line_is_broken_between_words_and_holds_the_same_ones(line, width):
+    lines = wrap(line, width).split("\n")
+    glue = "" if line is LIST else " "
+    assert glue.join(part.strip() for part in lines).split() == line.split()
+    for part in lines:
+        assert len(part) <= width or part.strip().startswith("train 'resume="), part
+
+
+def test_fields_stay_whole_where_they_fit():
+    assert wrap(EVALUATION, 60, hang=13).split("\n") == [
+        "epoch 30/30  train loss 0.0123  accuracy 0.9987",
+        "             val loss 0.0456  accuracy 0.9833  lr 0.000123",
+    ]
+    assert wrap("a: 1  b: 2", 10) == "a: 1  b: 2"
+
+
+def test_a_command_to_paste_is_never_broken():
+    lines = wrap(ADVICE, 40).split("\n")
+    assert shlex.split(lines[-1]) == ["train", "resume=outputs/a b/01-28-47-epochs-3", "allow=[mine]"]
+
+
+@pytest.mark.parametrize("path", ["a b", "it's", "(x)", "a;b", "$HOME", "a\\b", "*", "a&b", '"a"', "plain", "datos-é"])
+def test_a_command_is_read_by_a_shell_as_it_was_meant(path):
+    command = as_command("train", f"resume={path}")
+    assert shlex.split(command) == ["train", f"resume={path}"]
+    assert wrap(f"{'x ' * 15}with: {command}", 40).split("\n")[-1].strip() == command
+
+
+def test_wide_letters_take_two_columns():
+    line = "classes:" + " 数据集" * 10
+    assert columns("数据集") == 6 and columns("e\u0301") == 1
+    assert all(columns(part) <= 40 for part in wrap(line, 40).split("\n"))
+    assert re.sub(r"\s+", " ", wrap(line, 40)) == line

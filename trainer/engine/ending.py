@@ -1,0 +1,50 @@
+"""End of a run that an error or a signal ends: its line in run.log, whatever has become of the terminal."""
+
+import signal
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from trainer.base import signals
+from trainer.base.errors import Interrupted, UserError
+from trainer.config.hydra_context import Invocation
+from trainer.rundir.reader import completed_summary
+from trainer.rundir.resume import command_to_resume
+
+
+@contextmanager
+def errors_in_log(directory: Path, invocation: Invocation) -> Iterator[None]:
+    """Append the error that ends the block to the run.log of a directory; after a signal, with the command to resume.
+
+    Errors: that of the block; Interrupted after a signal.
+    """
+    try:
+        yield
+    except (KeyboardInterrupt, Interrupted) as error:
+        with signals.ignored():
+            interrupted = with_command(error, directory, invocation)
+            append(directory, str(interrupted))
+        raise interrupted from None
+    except UserError as error:
+        append(directory, str(error))
+        raise
+    except Exception:
+        append(directory, traceback.format_exc())
+        raise
+
+
+def with_command(error: KeyboardInterrupt | Interrupted, directory: Path, invocation: Invocation) -> Interrupted:
+    """Return the error of a signal with the command that resumes the run, if there is a run yet."""
+    known = isinstance(error, Interrupted)
+    number = error.code - 128 if known else getattr(error, "number", signal.SIGINT)
+    what = str(error) if known else "interrupted"
+    if (directory / "overrides.txt").is_file() and not completed_summary(directory):
+        what = f"{what}; resume it with: {command_to_resume(directory, invocation)}"
+    return Interrupted(what, number)
+
+
+def append(directory: Path, text: str) -> None:
+    """Append lines to run.log, as far as the disk takes them."""
+    with suppress(OSError), (directory / "run.log").open("a", encoding="utf-8") as log:
+        log.write(f"{text.rstrip()}\n")
