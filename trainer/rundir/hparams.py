@@ -14,7 +14,8 @@ def row(settings: Mapping[str, str | float], columns: Collection[str], complete:
 
     The tab opens with up to five columns: first those that differ among the runs, then any others that it finds. So
     only `columns` are written as text and numbers. The other settings are lists of one, of which TensorBoard makes no
-    column; where another run has one, it shows the item all the same, and draws the run's line.
+    column; where another run has one, it shows the item all the same, and draws the run's line. (It cannot sort such a
+    column: its server has no order for lists.)
 
     Args:
         columns: keys that the user chose for this run: those that its sweep varies, or those that were typed.

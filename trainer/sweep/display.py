@@ -98,7 +98,7 @@ class SweepDisplay:
         self.console.print(f"{label(job)}: proposed again; its score counts again")
 
     def report(self, job: Job, summary: dict) -> str:
-        """Return `[3/18] optimizer-adam: finished, best accuracy 0.9889, 4.2 s; 50 s left`, or its error and log."""
+        """Return `[3/18] adam: finished, best accuracy 0.9889, 4.2 s; 50 s left`, or its error and log."""
         head = f"[{len(self.reported)}/{self.count}] {label(job)}: {printable(summary['status'])}"
         if summary["status"] in FAILED:
             return f"{head}: {printable(summary.get('error', ''))} ({relative(job.directory / 'run.log')})"
