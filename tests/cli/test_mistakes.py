@@ -223,6 +223,8 @@ for typed in json.loads(sys.stdin.read()):
             main.main()
     except SystemExit as end:
         code = end.code
+    except Exception as error:
+        code = repr(error)
     heavy = sorted({'torch', 'torchvision', 'numpy', 'sklearn', 'matplotlib'} & {*sys.modules})
     answers.append([code, errors.getvalue(), time.process_time() - before, heavy])
 print(json.dumps(answers))
