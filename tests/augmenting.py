@@ -56,22 +56,6 @@ def bounds(inside):
     return np.array(found)
 
 
-SHIFT = torch.tensor([0.5, 0.4, 0.3]).view(3, 1, 1)
-SCALE = torch.tensor([0.25, 0.2, 0.3]).view(3, 1, 1)
-
-
-def standardised(values):
-    """Standardise colours from 0 to 1, each channel by its own shift and scale."""
-    return (values - SHIFT) / SCALE
-
-
-def calibrated(transform, channels=3):
-    """Calibrate an augmentation on black and white, as `standardised` leaves them."""
-    extremes = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).expand(2, channels, 1, 1)
-    transform.calibrate(standardised(extremes) if channels == 3 else extremes)
-    return transform
-
-
 class Drift:
     """Warp that moves images to the right by a pixel an epoch, and keeps the steps at which it got the time."""
 

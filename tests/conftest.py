@@ -120,6 +120,25 @@ def composed():
 
 
 @pytest.fixture
+def setup_of():
+    """Return a function that builds a run from overrides as the command line would: the run with what was chosen."""
+    from trainer.cli.overrides import check
+    from trainer.config.hydra_context import Invocation, plain_names, without_hydra_node
+    from trainer.engine.build import build_run
+    from trainer.engine.setup import make_setup
+
+    def made(words: str):
+        checked = check(words.split())
+        with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
+            cfg = compose("config", checked, return_hydra_config=True)
+        invocation = Invocation(overrides=tuple(checked), choices=plain_names(cfg.hydra.runtime.choices))
+        cfg = without_hydra_node(cfg)
+        return make_setup(cfg, build_run(cfg, invocation), invocation)
+
+    return made
+
+
+@pytest.fixture
 def fitted(composed, tmp_path):
     """Return a function that builds a run from overrides, replaces parts and trains it: the run and its recorder."""
     from dataclasses import replace

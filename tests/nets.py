@@ -75,6 +75,7 @@ def make_kit(norm=Identity(), drops=(), act=nn.ReLU, pool=max_pool):
 def option(name, **fields):
     """Return a model's class with the fields of its YAML."""
     node = yaml.safe_load(catalog.file("model", name).read_text())
+    node = node.get("model", node)
     module, _, known = node.pop("_target_").rpartition(".")
     return functools.partial(getattr(importlib.import_module(module), known), **{**node, **fields})
 

@@ -11,10 +11,8 @@ from torch import nn
 from trainer.base.errors import ConfigError
 from trainer.bias import Constant, Marginal, Zero
 from trainer.engine.build import build_run
-from trainer.loss import BinaryCrossEntropy, CrossEntropy, MeanSquaredError
+from trainer.loss import BinaryCrossEntropy, CrossEntropy, Hinge, MeanSquaredError
 from trainer.norm import Batch
-
-IMAGES = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
 
 
 def net(outputs, bias=True):
@@ -42,7 +40,7 @@ def filled(outputs, bias=True):
 )
 def test_a_rule_sets_the_biases_of_dense_layers_and_nothing_else(rule, hidden, head):
     model, targets = filled(3), torch.eye(3)
-    rule(model, IMAGES, targets, nn.ReLU)
+    rule(model, targets, CrossEntropy())
     head = [math.log(1 / 3)] * 3 if head is None else head  # three classes alike
     for layer, value in ((model[0], [hidden] * 6), (model[3], [hidden] * 7), (model[5], head)):
         assert layer.bias.tolist() == pytest.approx(value, rel=1e-6)  # float32
@@ -53,7 +51,7 @@ def start(targets, criterion):
     """Return the mean loss over the targets of a model whose last weights are 0."""
     model = net(targets.shape[1])
     nn.init.zeros_(model[5].weight)
-    Marginal()(model, IMAGES, targets, nn.ReLU)
+    Marginal()(model, targets, criterion)
     return criterion(model(torch.randn(len(targets), 5)), targets).mean().item()
 
 
@@ -74,9 +72,27 @@ def test_marginal_begins_a_regression_at_the_variance():
     assert start(torch.from_numpy(values).float(), MeanSquaredError()) == pytest.approx(values.var(), rel=1e-5)
 
 
+@pytest.mark.parametrize("criterion", [CrossEntropy(), BinaryCrossEntropy(), MeanSquaredError(), Hinge()])
+def test_marginal_begins_at_the_best_constant_of_the_loss_chosen(criterion):
+    targets = torch.eye(3)[[0] * 60 + [1] * 25 + [2] * 15]
+    p = np.array([0.6, 0.25, 0.15])
+    expected = {
+        CrossEntropy: -(p * np.log(p)).sum(),
+        BinaryCrossEntropy: -(p * np.log(p) + (1 - p) * np.log(1 - p)).sum(),
+        MeanSquaredError: (p * (1 - p)).mean(),
+        Hinge: 0.25 * 3 + 0.15 * 3,  # one margin for the first class: 2 and 1 for each of the others
+    }
+    assert start(targets, criterion) == pytest.approx(expected[type(criterion)], rel=1e-5)  # float32
+
+
+def test_marginal_refuses_a_loss_of_the_users_own_whose_constant_it_cannot_know():
+    with pytest.raises(ValueError, match="function has no method `constant`; try bias=zero"):
+        Marginal()(net(3), torch.eye(3), lambda outputs, targets: (outputs - targets).abs().sum(1))
+
+
 def test_marginal_takes_values_of_two_columns_by_column():
     model, values = net(2), torch.tensor([[1.0, 10.0], [4.0, 20.0]])
-    Marginal()(model, IMAGES, values, nn.ReLU)
+    Marginal()(model, values, MeanSquaredError())
     assert model[5].bias.tolist() == [2.5, 15.0]
 
 
@@ -91,25 +107,25 @@ def test_marginal_takes_values_of_two_columns_by_column():
 )
 def test_marginal_counts_a_class_that_does_not_occur_as_half_a_sample(targets, expected):
     model = net(targets.shape[1])
-    Marginal()(model, IMAGES, targets, nn.ReLU)
+    Marginal()(model, targets, BinaryCrossEntropy() if targets.shape[1] == 1 else CrossEntropy())
     assert model[5].bias.tolist() == pytest.approx(expected, rel=1e-6)
 
 
 def test_constant_says_that_no_hidden_layer_has_a_bias():
     with pytest.raises(ValueError, match="norms replace it; try bias=zero, norm=none"):
-        Constant()(net(3, bias=False), IMAGES, torch.eye(3), nn.ReLU)
+        Constant()(net(3, bias=False), torch.eye(3), CrossEntropy())
     with pytest.raises(ValueError, match="no hidden layer; try bias=zero"):
-        Constant()(nn.Linear(5, 3), IMAGES, torch.eye(3), nn.ReLU)
+        Constant()(nn.Linear(5, 3), torch.eye(3), CrossEntropy())
 
 
 def test_marginal_says_that_the_last_layer_has_no_bias():
     with pytest.raises(ValueError, match="try bias=zero"):
-        Marginal()(nn.Linear(5, 3, bias=False), IMAGES, torch.eye(3), nn.ReLU)
+        Marginal()(nn.Linear(5, 3, bias=False), torch.eye(3), CrossEntropy())
 
 
 def test_zero_takes_layers_without_a_bias():
     model = filled(3, bias=False)
-    Zero()(model, IMAGES, torch.eye(3), nn.ReLU)
+    Zero()(model, torch.eye(3), CrossEntropy())
     assert not model[5].bias.any()
 
 

@@ -161,9 +161,10 @@ def test_the_loop_can_be_read():
 
 
 # Words of English, of matplotlib or of torch that are options as well.
-PLAIN = {"none", "constant", "step", "linear", "auto", "default", "zeros", "max", "layer", "batch", "weight_decay"}
+PLAIN = {"none", "constant", "step", "linear", "auto", "torch", "zeros", "max", "layer", "batch", "weight_decay"}
 MAY_NAME_TECHNIQUES = {  # each with its reason
     Path("engine/advice.py"): "advice is about techniques",
+    Path("engine/remarks.py"): "remarks are about techniques",
     Path("config/synonyms.py"): "what people type for a technique",
     Path("config/synonyms_of_options.py"): "the same",
     Path("cli/help.py"): "its examples are command lines",

@@ -2,11 +2,15 @@
 
 import math
 
+import numpy as np
 import pytest
+import scipy.optimize
 import torch
 import torch.nn.functional as F
 from torch.testing import assert_close
 
+from trainer.base.errors import ConfigError
+from trainer.engine.build import build_run
 from trainer.loss import BinaryCrossEntropy, CrossEntropy, Hinge, MeanSquaredError
 
 EVERY = [CrossEntropy(), BinaryCrossEntropy(), MeanSquaredError(), MeanSquaredError(reduction="sum"), Hinge()]
@@ -177,7 +181,101 @@ def test_hinge_of_one_output_pushes_yes_above_and_no_below_the_margin():
     assert Hinge(margin=2.0)(outputs, targets).tolist() == [1.75, 0.0, 2.25, 0.0, 2.0]
 
 
-@pytest.mark.parametrize("margin", [0.0, -1.0, math.nan])
-def test_hinge_refuses_a_margin_that_is_not_positive(margin):
-    with pytest.raises(ValueError, match=f"margin must be > 0, got {margin}"):
+@pytest.mark.parametrize("margin", [-1.0, math.nan])
+def test_hinge_refuses_a_margin_below_zero(margin):
+    with pytest.raises(ValueError, match=f"margin must be >= 0, got {margin}"):
         Hinge(margin=margin)
+
+
+FREQUENCIES = [
+    [0.6, 0.3, 0.1], [0.55, 0.35, 0.1], [0.4, 0.3, 0.3], [0.25, 0.25, 0.25, 0.25], [1.0, 0.0, 0.0],
+    [0.1, 0.2, 0.3, 0.4], [0.02, 0.5, 0.08, 0.3, 0.1], [0.5, 0.5],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("margin", [1.0, 0.5])
+@pytest.mark.parametrize("frequencies", FREQUENCIES, ids=str)
+def test_the_constant_of_the_hinge_reaches_the_minimum_of_the_linear_program(frequencies, margin):
+    p, count = np.array(frequencies), len(frequencies)
+    pairs = [(y, j) for y in range(count) for j in range(count) if y != j]
+    bounds = np.zeros((len(pairs), count + len(pairs)))  # o_j - o_y + margin <= slack of the pair
+    for row, (y, j) in enumerate(pairs):
+        bounds[row, j], bounds[row, y], bounds[row, count + row] = 1.0, -1.0, -1.0
+    costs = np.concatenate([np.zeros(count), [p[y] for y, _ in pairs]])
+    free = [(None, None)] * count + [(0, None)] * len(pairs)
+    best = scipy.optimize.linprog(costs, bounds, np.full(len(pairs), -margin), bounds=free).fun
+    targets = torch.eye(count, dtype=torch.float64).repeat_interleave(torch.from_numpy(p * 100).round().long(), dim=0)
+    criterion = Hinge(margin=margin)
+    outputs = criterion.constant(targets)
+    assert criterion(outputs.expand(len(targets), -1), targets).mean().item() == pytest.approx(best, rel=1e-9)
+
+
+@pytest.mark.parametrize("ones", [30, 70])
+def test_the_constant_of_the_binary_hinge_takes_the_side_of_the_majority(ones):
+    targets = torch.tensor([[1.0]] * ones + [[0.0]] * (100 - ones), dtype=torch.float64)
+    criterion, minority = Hinge(margin=2.0), min(ones, 100 - ones) / 100
+    outputs = criterion.constant(targets).expand(100, 1)
+    assert criterion(outputs, targets).mean().item() == pytest.approx(minority * 4.0)  # twice the margin, else 0
+
+
+SMOOTH = [CrossEntropy(), BinaryCrossEntropy(), MeanSquaredError(), MeanSquaredError(reduction="sum")]
+
+
+@pytest.mark.parametrize("criterion", SMOOTH)
+def test_the_gradient_at_the_constant_is_zero(criterion):
+    targets = torch.eye(4, dtype=torch.float64)[[0] * 60 + [1] * 25 + [2] * 10 + [3] * 5]
+    constant = criterion.constant(targets).requires_grad_()
+    criterion(constant.expand(100, 4), targets).mean().backward()
+    assert constant.grad.abs().max() < 1e-12  # float64
+
+
+def test_the_constant_of_a_regression_is_the_mean_and_its_loss_the_variance():
+    targets = torch.randn(50, 2, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    for criterion, times in ((MeanSquaredError(), 1), (MeanSquaredError(reduction="sum"), 2)):
+        loss = criterion(criterion.constant(targets).expand(50, 2), targets).mean()
+        assert_close(loss, targets.var(0, correction=0).mean() * times, **EXACT)
+
+
+def test_without_a_margin_the_hinge_is_the_perceptrons_loss_of_one_output_and_of_classes():
+    """max(0, -y o) with y = +-1, and the sum over wrong classes of max(0, o_j - o_y)."""
+    outputs, targets = torch.tensor([[0.25], [-3.0], [0.25], [-3.0]]), torch.tensor([[1.0], [1.0], [0.0], [0.0]])
+    assert Hinge(margin=0.0)(outputs, targets).tolist() == [0.0, 3.0, 0.25, 0.0]
+    scores = torch.tensor([[1.0, 3.0, 2.0], [1.0, 3.0, 2.0]])
+    assert Hinge(margin=0.0)(scores, torch.eye(3)[[0, 1]]).tolist() == [3.0, 0.0]
+
+
+def test_perceptrons_that_begin_at_zero_follow_rosenblatts_rule():
+    """w <- w + y x for each sample with y w x <= 0, y = +-1, which SGD of rate 1 and batches of 1 takes."""
+    draws = np.random.default_rng(0)
+    x = draws.standard_normal((40, 3))
+    y = np.sign(x @ [1.0, -2.0, 0.5])
+    weight, expected = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True), np.zeros(3)
+    sgd, samples = torch.optim.SGD([weight], lr=1.0), torch.from_numpy(x)
+    for one, sign in zip(range(40), y):
+        expected += sign * x[one] * (sign * expected @ x[one] <= 0)
+        sgd.zero_grad()
+        Hinge(margin=0.0)(samples[[one]] @ weight.T, torch.tensor([[(sign + 1) / 2]])).sum().backward()
+        sgd.step()
+        assert weight.detach().numpy()[0] == pytest.approx(expected, abs=1e-12)
+    assert expected.any()
+
+
+def test_classes_that_tie_at_zero_are_told_apart_without_a_margin():
+    outputs = torch.zeros(1, 3, dtype=torch.float64, requires_grad=True)
+    Hinge(margin=0.0)(outputs, torch.eye(3, dtype=torch.float64)[[1]]).sum().backward()
+    assert outputs.grad.tolist() == [[1.0, -2.0, 1.0]]
+
+
+@pytest.mark.parametrize(
+    ("data", "criterion"),
+    [
+        ("iris", CrossEntropy),
+        ("breast_cancer", BinaryCrossEntropy),
+        ("diabetes", MeanSquaredError),
+        ("regression", MeanSquaredError),
+    ],
+)
+def test_auto_is_the_loss_of_the_kind_of_data(data, criterion, composed):
+    assert build_run(composed(f"data={data}", "loss=auto")).criterion == criterion()
+    with pytest.raises(ConfigError, match="is for classification"):
+        build_run(composed("data=regression", "loss=cross_entropy"))

@@ -242,6 +242,19 @@ def test_a_training_batch_of_one_is_refused_before_the_run(composed):
 @pytest.mark.parametrize("norm", [Batch, Layer, Instance, Group, Rms])
 def test_values_out_of_range_are_refused(norm):
     wrong = {Batch: [{"momentum": 0.0}, {"momentum": 1.1}], Group: [{"groups": 0}]}
-    for fields in [{"eps": 0.0}, *wrong.get(norm, [])]:
+    for fields in [{"eps": 0.0 if norm is Batch else -1e-9}, *wrong.get(norm, [])]:
         with pytest.raises(ValueError, match=f"{next(iter(fields))} must be"):
             norm(**fields)
+
+
+@pytest.mark.parametrize("norm", [Layer, Instance, Group])
+def test_eps_0_is_the_lectures_formula_without_it(norm):
+    """(x - mean) / sqrt(var) has the mean square 1 exactly, of whatever it is taken over; in float64."""
+    x = torch.randn(6, 4, 5, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 1e-4
+    layer = (norm(eps=0.0, groups=2) if norm is Group else norm(eps=0.0))(4).double()
+    assert layer(x).square().mean().item() == pytest.approx(1, rel=1e-12)
+
+
+def test_rms_of_eps_0_is_the_papers():
+    x = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 1e-4
+    torch.testing.assert_close(Rms(eps=0.0)(4).double()(x), x / x.square().mean(1, keepdim=True).sqrt())

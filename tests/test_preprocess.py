@@ -61,7 +61,7 @@ def test_fitted_on_train_and_applied_to_another_split(option, kind):
 
 
 def test_every_option_has_its_formula():
-    assert set(ALL) == {*FORMULAS, "pca", "whiten_pca", "whiten_zca"}
+    assert set(ALL) == {*FORMULAS, "pca", "whiten_pca", "whiten_zca", "polynomial"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -246,7 +246,7 @@ def test_the_input_is_not_overwritten_and_a_split_may_be_empty(option, kind):
     fitted = technique(option).fit(images)
     fitted.invert(fitted(images))
     assert torch.equal(images, before)
-    assert fitted(images[:0]).shape == (0, *images.shape[1:])
+    assert fitted(images[:0]).shape == (0, *fitted(images).shape[1:])
 
 
 def test_components_of_images_are_a_table_once_some_are_left_out():
@@ -272,8 +272,8 @@ def test_height_and_weight_count_the_same_once_standardised():
         (lambda: MinMax(low=0.5), r"low must be in \[-1, 0\], got 0.5"),
         (lambda: MinMax(high=0.0), r"high must be in \(0, 1\], got 0.0"),
         (lambda: Pca(components=0), "components must be >= 1, got 0"),
-        (lambda: WhitenPca(eps=0.0), "eps must be > 0, got 0.0"),
-        (lambda: WhitenZca(eps=-1.0), "eps must be > 0, got -1.0"),
+        (lambda: WhitenPca(eps=-1e-9), "eps must be >= 0, got -1e-09"),
+        (lambda: WhitenZca(eps=-1.0), "eps must be >= 0, got -1.0"),
         (
             lambda: Pca(components=4).fit(torch.zeros(5, 3)),
             "components must be <= 3, the features of the data, got 4",
@@ -289,3 +289,20 @@ def test_height_and_weight_count_the_same_once_standardised():
 def test_values_out_of_range_are_refused(use, message):
     with pytest.raises(ValueError, match=message):
         use()
+
+
+@pytest.mark.parametrize("make", [WhitenPca, WhitenZca])
+def test_whitening_without_eps_is_exact_where_the_data_vary_in_every_direction(make):
+    mixing = np.array([[3.0, 1, 0, 0], [0, 0.5, 2, 0], [0, 0, 0.2, 1], [0, 0, 0, 0.3]])
+    table = torch.from_numpy(np.random.default_rng(0).standard_normal((500, 4)) @ mixing)
+    values = make(eps=0.0).fit(table)(table).double().numpy()
+    # Deviations are some 50 times apart, float32's rounding 1e-7 of the largest.
+    np.testing.assert_allclose(np.cov(values.T, bias=True), np.eye(4), atol=1e-4)
+
+
+@pytest.mark.parametrize("make", [WhitenPca, WhitenZca])
+def test_whitening_without_eps_names_directions_in_which_the_data_do_not_vary(make):
+    table = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)).double()
+    table = torch.cat([table, table[:, :1] + table[:, 1:2], torch.ones(50, 1)], 1)
+    with pytest.raises(ValueError, match="eps=0: .* do not vary in 2 of 5 directions, .*; try preprocess.eps=1e-5"):
+        make(eps=0.0).fit(table)

@@ -6,7 +6,7 @@ import torch
 from scipy import stats
 from torch.nn.functional import one_hot
 
-from trainer.base.protocols import tasks_of
+from trainer.base.hooks import tasks_of
 from trainer.base.rng import derive
 from trainer.engine.build import build_run
 from trainer.engine.loop import batches

@@ -10,11 +10,15 @@ from torch.testing import assert_close
 from torchvision import ops
 
 from trainer.base.layers import Residual
+from trainer.engine.build import build_run
+from trainer.loss import BinaryCrossEntropy, CrossEntropy, Hinge, MeanSquaredError
 from trainer.pool import Fractional as FractionalPool
 from trainer.reg.dropconnect import DropConnect
 from trainer.reg.dropout import ScaledDropout, SpatialDropout
 from trainer.reg.stochastic_depth import StochasticDepth
 from trainer.tta import Flip, Fractional, Identity, McDropout, MultiScale, TenCrop, average
+
+CRITERIA = [CrossEntropy(), BinaryCrossEntropy(), MeanSquaredError(), MeanSquaredError(reduction="sum"), Hinge()]
 
 
 def images(count=4, channels=2, height=6, width=9, seed=0):
@@ -41,34 +45,52 @@ def net(*drops):
 
 
 @pytest.mark.parametrize("views", [2, 7])
-@pytest.mark.parametrize("task", ["classification", "binary", "regression"])
-def test_the_average_is_that_of_probabilities(task, views):
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_the_average_is_that_of_what_the_criterion_takes_outputs_for(criterion, views):
     outputs = np.random.default_rng(views).normal(0, 3, (views, 5, 4))
-    ours = average(torch.from_numpy(outputs), task).numpy()
-    expected = {
-        "classification": lambda: np.log(np.mean([softmax(view, axis=1) for view in outputs], 0)),
-        "binary": lambda: logit(np.mean([expit(view) for view in outputs], 0)),
-        "regression": lambda: sum(outputs) / views,
-    }[task]()
+    ours = average(torch.from_numpy(outputs), criterion).numpy()
+    if isinstance(criterion, CrossEntropy):
+        expected = np.log(np.mean([softmax(view, axis=1) for view in outputs], 0))
+    elif isinstance(criterion, BinaryCrossEntropy):
+        expected = logit(np.mean([expit(view) for view in outputs], 0))
+    else:
+        expected = sum(outputs) / views
     assert_close(ours, expected, rtol=1e-9, atol=1e-9)  # float64
+
+
+@pytest.mark.parametrize("criterion", [*CRITERIA, lambda outputs, targets: (outputs - targets).abs().sum(1)])
+def test_views_that_are_alike_have_the_loss_of_one_of_them(criterion):
+    outputs = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)).double()
+    targets = torch.eye(4)[[0, 1, 2, 3, 0, 1]].double()
+    three = average(outputs.expand(3, 6, 4), criterion)
+    assert_close(criterion(three, targets), criterion(outputs, targets), rtol=1e-10, atol=1e-10)  # float64
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "bce", "mse", "hinge"])
+def test_a_run_on_mirror_symmetric_images_has_one_test_loss_with_and_without_views(loss, composed):
+    run = build_run(composed(f"loss={loss}", "tta=flip", "model=linear", "preprocess=none", "threads=1"))
+    run.test.images.copy_(run.test.images // 2 + run.test.images.flip(3) // 2)
+    plain, flipped = (run.evaluate(run.model, run.test, views)["loss"] for views in (None, run.tta))
+    assert flipped == pytest.approx(plain, rel=1e-5)  # float32
 
 
 def test_the_average_of_extreme_outputs_is_finite_and_exact():
     """Two views of certainty: (1, 0) and (0, 1) make 1/2 each; e^-1000 is 0 to any float."""
-    certain = average(torch.tensor([[[1000.0, 0.0]], [[0.0, 1000.0]]]), "classification")
+    certain = average(torch.tensor([[[1000.0, 0.0]], [[0.0, 1000.0]]]), CrossEntropy())
     assert_close(certain, torch.full((1, 2), 0.5).log())
-    (alike,) = average(torch.tensor([[[1000.0, 0.0]], [[800.0, 0.0]]]), "classification").tolist()
+    (alike,) = average(torch.tensor([[[1000.0, 0.0]], [[800.0, 0.0]]]), CrossEntropy()).tolist()
     assert alike == [0.0, pytest.approx(-800 + np.log(0.5), rel=1e-6)]
-    opposite = average(torch.tensor([[[500.0]], [[-500.0]]]), "binary")
+    opposite = average(torch.tensor([[[500.0]], [[-500.0]]]), BinaryCrossEntropy())
     assert opposite.item() == pytest.approx(0, abs=1e-4)  # 500 - 500 in float32
-    assert average(torch.tensor([[[500.0]], [[400.0]]]), "binary").item() == pytest.approx(400 + np.log(2), rel=1e-6)
+    both = average(torch.tensor([[[500.0]], [[400.0]]]), BinaryCrossEntropy())
+    assert both.item() == pytest.approx(400 + np.log(2), rel=1e-6)
 
 
-@pytest.mark.parametrize("task", ["classification", "binary", "regression"])
-def test_a_single_view_leaves_outputs_as_they_are_bit_for_bit(task):
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_a_single_view_leaves_outputs_as_they_are_bit_for_bit(criterion):
     model, batch = net(), images()
     outputs = Identity()(model, batch)
-    assert outputs.shape == (1, 4, 3) and torch.equal(average(outputs, task), model(batch))
+    assert outputs.shape == (1, 4, 3) and torch.equal(average(outputs, criterion), model(batch))
 
 
 def test_flip_shows_each_image_and_its_mirror_image():
@@ -141,7 +163,7 @@ def test_the_prediction_is_that_of_an_explicit_loop(technique):
     model, batch = net(), images()
     views = [torch.from_numpy(view.copy()) for view in views_of(technique, batch)]
     expected = np.log(np.mean([softmax(model(view).detach().double().numpy(), axis=1) for view in views], 0))
-    ours = average(technique(model, batch), "classification")
+    ours = average(technique(model, batch), CrossEntropy())
     assert_close(ours.detach().double().numpy(), expected, rtol=1e-5, atol=1e-5)  # float32
 
 

@@ -1,4 +1,4 @@
-"""Initialisers of biases: `(model, images, targets, act) -> None`, once, after the weights. Norm layers stay."""
+"""Initialisers of biases: `(model, targets, criterion) -> None`, once, after the weights. Norm layers stay."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trainer.base.checks import require
 from trainer.base.layers import weight_layers
-from trainer.base.protocols import Act
+from trainer.base.protocols import Criterion, HasBestConstant
 
 
 def biases(layers: Iterable[nn.Module]) -> list[Tensor]:
@@ -21,7 +21,7 @@ class Zero:
     """Zero biases: b = 0 in every dense layer and convolution."""
 
     @torch.no_grad()
-    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+    def __call__(self, model: nn.Module, targets: Tensor, criterion: Criterion) -> None:
         for bias in biases(weight_layers(model)):
             bias.zero_()
 
@@ -43,7 +43,7 @@ class Constant:
         require("in (-inf, inf)", value=self.value, head=self.head)
 
     @torch.no_grad()
-    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+    def __call__(self, model: nn.Module, targets: Tensor, criterion: Criterion) -> None:
         *hidden, last = weight_layers(model)
         found = biases(hidden)
         if not found:
@@ -57,33 +57,24 @@ class Constant:
 
 @dataclass(frozen=True, kw_only=True)
 class Marginal:
-    """Bias from the marginal statistics of the training targets in the last layer; hidden biases are 0.
+    """Bias of the last layer from the training targets: the best constant prediction of the loss; hidden biases are 0.
 
-    One-hot rows (N, K): b_c = log p_c, p_c the frequency of class c, at least that of half a sample. One column of
-    zeros and ones: b = log(p / (1 - p)), p and 1 - p at least that of half a sample. Other targets: b_k = mean of
-    column k. While the weights are small, the first loss is that of the best constant prediction: the entropy of the
-    labels, the binary entropy, the variance.
+    cross_entropy: log of each class's frequency; bce: the logit of each output's; mse: the mean; hinge: see there.
+    While the weights are small, the first loss is that of the constant: the entropy of the labels, the variance.
 
-    Errors: ValueError where the last layer has no bias.
-    Source: Goodfellow et al., Deep Learning, 2016, section 8.4. Differs from the book: the floor of half a sample.
+    Errors: ValueError where the last layer has no bias, and for a loss without `constant`.
+    Source: Goodfellow et al., Deep Learning, 2016, section 8.4. Differs from the book: frequencies are at least that of
+    half a sample.
     """
 
     @torch.no_grad()
-    def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
+    def __call__(self, model: nn.Module, targets: Tensor, criterion: Criterion) -> None:
+        if not isinstance(criterion, HasBestConstant):
+            needs = f"needs the best constant prediction, and {type(criterion).__name__} has no method `constant`"
+            raise ValueError(f"{needs}; try bias=zero")
         layers = list(weight_layers(model))
         if layers[-1].bias is None:
             raise ValueError("needs a bias in the last layer, but the model has none there; try bias=zero")
         for bias in biases(layers):
             bias.zero_()
-        layers[-1].bias.copy_(marginal(targets))
-
-
-def marginal(targets: Tensor) -> Tensor:
-    """Return the outputs (K,) whose constant prediction fits the targets (N, K) best."""
-    targets = targets.cpu().double()  # MPS has no float64
-    mean, floor = targets.mean(0), 0.5 / len(targets)
-    if not ((targets == 0) | (targets == 1)).all():
-        return mean
-    if targets.shape[1] == 1:
-        return mean.clamp(floor, 1 - floor).logit()
-    return mean.clamp(floor).log() if (targets.sum(1) == 1).all() else mean
+        layers[-1].bias.copy_(criterion.constant(targets.cpu().double()))  # MPS has no float64

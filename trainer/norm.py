@@ -34,7 +34,7 @@ class Norm:
     """Fields that all norms share.
 
     Args:
-        eps: added to the variance, > 0. torch: 1e-5 (Keras: 1e-3).
+        eps: added to the variance, >= 0. torch: 1e-5 (Keras: 1e-3).
         affine: learn gamma and beta.
         place: before_act or after_act. Papers: before_act.
         on_input: normalise the model's input as well.
@@ -47,7 +47,7 @@ class Norm:
     on_input: bool = False
 
     def __post_init__(self) -> None:
-        require("> 0", eps=self.eps)
+        require(">= 0", eps=self.eps)
         require_one_of("before_act", "after_act", place=self.place)
 
 
@@ -68,7 +68,7 @@ class Batch(Norm):
     statistics.
 
     Args:
-        eps: added to the variance, > 0. torch: 1e-5 (Keras: 1e-3).
+        eps: added to the variance, > 0, as torch asks. torch: 1e-5 (Keras: 1e-3).
         momentum: weight of the newest batch in the running averages, in (0, 1]. torch: 0.1. Keras names
             the weight of the past: its momentum=0.99 is 0.01 here.
         affine, place, on_input: as in Norm.
@@ -80,6 +80,7 @@ class Batch(Norm):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        require("> 0", eps=self.eps)
         require("in (0, 1]", momentum=self.momentum)
 
     def __call__(self, channels: int) -> nn.Module:
@@ -179,7 +180,7 @@ class Rms(Norm):
     the same in training and evaluation. The mean is not subtracted.
 
     Args:
-        eps: added to the mean square, > 0. Keras: 1e-6.
+        eps: added to the mean square, >= 0. Keras: 1e-6.
         affine: learn gamma and beta (the paper's bias is added after the division too).
         place, on_input: as in Norm.
     Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError, also where a sample has one value, of which only the sign

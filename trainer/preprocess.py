@@ -5,70 +5,20 @@ batch on any device to float32, and its `invert(values)` maps back to the scale 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from trainer.base.checks import require
+from trainer.base.linear_map import Affine, Projection
+from trainer.base.monomials import count_monomials, fit_monomials
 from trainer.base.protocols import Apply
 
 CHUNK = 2**18  # values converted to float64 at once for statistics: as many as a cache holds, 3 times faster
 BLOCK = 2**22  # the same for products of matrices
+NO_DEVIATION = 1e-7  # of the largest one: the square root of float64's rounding, below which there is none
 MAX_FEATURES = 10_000  # for a covariance matrix and its eigenvectors, by memory and time
-
-
-@dataclass(frozen=True)
-class Affine:
-    """Affine map y = (x - center) scale, in place; uint8 has its 1 / 255 in both constants.
-
-    As fast as x scale + shift, and without its loss of digits where a mean is large beside its deviation. Both
-    constants are float64 until their use and broadcast over samples: (1, C, 1, 1), (1, C, H, W) or (1, D).
-    """
-
-    center: Tensor
-    scale: Tensor = torch.ones(())
-    on_device: dict = field(default_factory=dict, repr=False, compare=False)  # the constants, by device and unit
-
-    def __call__(self, images: Tensor) -> Tensor:
-        center, scale = self._constants(images.device, 255 if images.dtype == torch.uint8 else 1)
-        return images.to(torch.float32, copy=True).sub_(center).mul_(scale)
-
-    def invert(self, values: Tensor) -> Tensor:
-        center, scale = self._constants(values.device, 1)
-        return values / scale + center
-
-    def _constants(self, device: torch.device, unit: int) -> tuple[Tensor, Tensor]:
-        if (device, unit) not in self.on_device:
-            constants = (self.center * unit, self.scale / unit)
-            self.on_device[device, unit] = tuple(constant.float().to(device) for constant in constants)
-        return self.on_device[device, unit]
-
-
-@dataclass(frozen=True)
-class Projection:
-    """Linear map y = (x - mean) matrix of the flattened features, in float32; `invert` is mean + y back.
-
-    Shapes: mean (1, ...), matrix (D, k), back (k, D); y (B, *shape).
-    """
-
-    mean: Affine
-    matrix: Tensor
-    back: Tensor
-    shape: tuple[int, ...]
-    on_device: dict = field(default_factory=dict, repr=False, compare=False)  # both matrices, by device
-
-    def __call__(self, images: Tensor) -> Tensor:
-        return (self.mean(images).flatten(1) @ self._matrices(images.device)[0]).view(len(images), *self.shape)
-
-    def invert(self, values: Tensor) -> Tensor:
-        features = values.flatten(1) @ self._matrices(values.device)[1]
-        return self.mean.invert(features.view(len(values), *self.mean.center.shape[1:]))
-
-    def _matrices(self, device: torch.device) -> list[Tensor]:
-        if device not in self.on_device:
-            self.on_device[device] = [matrix.float().to(device) for matrix in (self.matrix, self.back)]
-        return self.on_device[device]
 
 
 def in_chunks(images: Tensor, size: int = CHUNK) -> Iterator[Tensor]:
@@ -121,6 +71,16 @@ def spectrum(images: Tensor, eps: float = 0.0) -> tuple[Affine, Tensor, Tensor]:
     largest = (sizes > (1 - 1e-6) * sizes.amax(0)).int().argmax(0, keepdim=True)
     vectors = vectors * vectors.gather(0, largest).sign()
     return Affine(mean), vectors.flip(1), (values.clamp(min=0) + eps).sqrt().flip(0)
+
+
+def whitening(images: Tensor, eps: float) -> tuple[Affine, Tensor, Tensor]:
+    """Return the spectrum, of which eps keeps every deviation above 0. Errors: ValueError where eps = 0 does not."""
+    mean, vectors, deviation = spectrum(images, eps)
+    constant = int((deviation <= NO_DEVIATION * deviation[0]).sum())
+    if eps == 0 and constant:
+        what = f"the training data do not vary in {constant} of {len(deviation)} directions"
+        raise ValueError(f"eps=0: {what}, which cannot be scaled to variance 1; try preprocess.eps=1e-5")
+    return mean, vectors, deviation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -201,6 +161,37 @@ class MinMax:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Polynomial:
+    """Polynomial features: products of 1 to `degree` features, repetitions included, each standardised.
+
+    Of x1, x2 and degree 2: x1, x2, x1^2, x1 x2, x2^2. The constant is left out, as the model has a bias. D features
+    make (D + degree)! / (D! degree!) - 1. With model=linear this is polynomial regression.
+
+    Args:
+        degree: in [1, 100]. scikit-learn: 2.
+    Shapes: (B, ...) -> a table (B, F).
+    Errors: ValueError, also where there are more than 10,000.
+    Source: scikit-learn's PolynomialFeatures without its bias, then its StandardScaler.
+    """
+
+    degree: int = 2
+
+    def __post_init__(self) -> None:
+        require("in [1, 100]", degree=self.degree)
+
+    def fit(self, images: Tensor) -> Apply:
+        features = images[0].numel()
+        fitting = [degree for degree in range(1, 101) if count_monomials(features, degree) <= MAX_FEATURES]
+        if self.degree not in fitting:
+            makes = f"degree {self.degree} of the {features:,} features of the data makes"
+            hint = f"preprocess.degree={max(fitting)}" if fitting else "preprocess=standardize"
+            raise ValueError(
+                f"{makes} {count_monomials(features, self.degree):,}, at most {MAX_FEATURES:,} are possible; try {hint}"
+            )
+        return fit_monomials(images, self.degree)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Pca:
     """Principal components (Pearson, 1901): y = (x - mean) V, V the eigenvectors of the features' covariance.
 
@@ -236,18 +227,18 @@ class WhitenPca:
     directions of a variance far above eps, 0 in those of none.
 
     Args:
-        eps: added to the variances, > 0, so that nearly constant directions do not grow without bound. cs231n: 1e-5.
+        eps: added to the variances, >= 0, so that nearly constant directions do not grow without bound. cs231n: 1e-5.
     Shapes: (B, ...) -> the same; as with Pca, neighbouring pixels are unrelated.
-    Errors: ValueError, also beyond 10,000 features.
+    Errors: ValueError, also beyond 10,000 features, and with eps = 0 on data that do not vary in some direction.
     """
 
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        require("> 0", eps=self.eps)
+        require(">= 0", eps=self.eps)
 
     def fit(self, images: Tensor) -> Apply:
-        mean, vectors, deviation = spectrum(images, self.eps)
+        mean, vectors, deviation = whitening(images, self.eps)
         return Projection(mean, vectors / deviation, (vectors * deviation).T, images.shape[1:])
 
 
@@ -261,8 +252,8 @@ class WhitenZca:
     eps: float = 1e-5
 
     def __post_init__(self) -> None:
-        require("> 0", eps=self.eps)
+        require(">= 0", eps=self.eps)
 
     def fit(self, images: Tensor) -> Apply:
-        mean, vectors, deviation = spectrum(images, self.eps)
+        mean, vectors, deviation = whitening(images, self.eps)
         return Projection(mean, (vectors / deviation) @ vectors.T, (vectors * deviation) @ vectors.T, images.shape[1:])

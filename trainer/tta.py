@@ -4,9 +4,8 @@ The model is in evaluation mode and stays there, batch norms use their running s
 off. `average` makes one prediction of the views.
 """
 
-import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,25 +15,19 @@ from torch import Tensor, nn
 
 from trainer.base.checks import require, require_images, require_one_of
 from trainer.base.layers import drops_in_training
-from trainer.base.protocols import DrawsInEvaluation
+from trainer.base.protocols import AveragesOutputs, DrawsInEvaluation
 
 SMALL = 64  # pixels: the longer side up to which method=auto is pad
 
 
-def average(outputs: Tensor, task: str) -> Tensor:
-    """Average the views (V, B, K) to outputs (B, K) of one model; a single view's are returned as they are.
+def average(outputs: Tensor, criterion: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+    """Average the views (V, B, K) to outputs (B, K) as the criterion says, else by their mean; one view stays as it is.
 
-    classification: log of the mean of softmax(o), so that its softmax is the mean probability.
-    binary: the logit of the mean of sigmoid(o). regression: the mean of o.
+    Where all views are alike, the loss is that of one of them.
     """
-    views = len(outputs)
-    if views == 1:
+    if len(outputs) == 1:
         return outputs[0]
-    if task == "classification":
-        return outputs.log_softmax(2).logsumexp(0) - math.log(views)
-    if task == "binary":
-        return F.logsigmoid(outputs).logsumexp(0) - F.logsigmoid(-outputs).logsumexp(0)
-    return outputs.mean(0)
+    return criterion.average(outputs) if isinstance(criterion, AveragesOutputs) else outputs.mean(0)
 
 
 def predict_views(model: nn.Module, views: Sequence[Tensor]) -> Tensor:

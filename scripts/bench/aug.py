@@ -20,13 +20,14 @@ from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as v1
 from torchvision.transforms import v2
 
-from trainer.base.protocols import Calibrated
+from trainer.base.pixel_space import fuse_pixel_spaces
 from trainer.base.warp import fuse_warps
 from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
+from trainer.engine.build import make_augmentations
 
 BILINEAR = v2.InterpolationMode.BILINEAR
 MEAN, DEVIATION = (0.49, 0.48, 0.45), (0.25, 0.24, 0.26)
@@ -42,7 +43,7 @@ CASES: dict[str, tuple[str, Callable]] = {  # options of aug=, and torchvision's
     "color jitter": ("color_jitter", lambda v: [v.ColorJitter(0.4, 0.4, 0.4, 0.1)]),
     "perspective": ("perspective", lambda v: [v.RandomPerspective(0.5, 1.0)]),
     "random erasing": ("random_erasing", lambda v: [v.RandomErasing(0.5, (0.02, 0.4), (0.3, 3.3))]),
-    "randaugment": ("randaugment", lambda v: [v.RandAugment(2, 9)]),
+    "randaugment": ("randaugment", lambda v: [v.RandAugment(2, 27)]),
     "trivial augment": ("trivial_augment", lambda v: [v.TrivialAugmentWide()]),
 }
 
@@ -68,11 +69,9 @@ def by_trainer(options: str, images: torch.Tensor, batch_size: int) -> Callable[
     apply = factory(cfg, "preprocess", Invocation())().fit(images)
     loader = Loader(Split(images, torch.zeros(len(images), 10)), apply, cpu)
     loader.images, loader.apply = images, apply  # uint8, as for images too many to be kept as floats
-    augmentations = [factory(cfg, f"aug.{name}", Invocation())() for name in cfg.aug]
-    for augmentation in augmentations:
-        if isinstance(augmentation, Calibrated):
-            augmentation.calibrate(loader.batch(torch.arange(256))[0])
-    transforms = fuse_warps(augmentations)
+    sample = loader.batch(torch.arange(256))[0]
+    augmentations = make_augmentations(cfg, "classification", sample, apply, Invocation())
+    transforms = fuse_pixel_spaces(fuse_warps(augmentations))
 
     def epoch() -> int:
         for indices in torch.randperm(len(images)).split(batch_size):

@@ -21,7 +21,7 @@ from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.data.loader import Loader
 from trainer.data.splits import Split, Splits
-from trainer.engine import build
+from trainer.engine import build, build_model
 from trainer.engine.build import build_run
 from trainer.engine.loop import fit
 from trainer.engine.progress import Progress
@@ -64,12 +64,14 @@ def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size
         cfg = compose("config", [*common, *overrides, f"epochs={epochs}", f"batch_size={batch_size}"])
         digits = build_run(compose("config", [*common, "model=linear", f"epochs={epochs}"]))
     invocation, cpu = Invocation(), torch.device("cpu")
-    slots = build.make_slots(cfg, data.task, invocation)
+    slots = build.make_slots(cfg, data.task, digits.criterion, invocation)
     train, val, test = (
         Loader(part, factory(cfg, "preprocess", invocation)().fit(images), cpu)
         for part in (data.train, data.val, data.test)
     )
-    model = build.make_model(cfg, data, train, build.sample_batch(train, cfg.seed), slots, cpu, invocation)
+    sample = build.sample_batch(train, cfg.seed)
+    model = build_model.make_model(cfg, data, sample, slots, cpu, invocation)
+    build_model.initialize(cfg, model, sample, train.targets, digits.criterion, invocation)
     return replace(
         digits,
         data=data, train=train, val=val, test=test, model=model, forward=model, slots=slots, batch_size=batch_size,

@@ -27,7 +27,10 @@ def offsets(images, out, padding, mode):
     return np.array(found)
 
 
-@pytest.mark.parametrize(("mode", "numpys"), [("constant", "constant"), ("reflect", "reflect"), ("replicate", "edge")])
+@pytest.mark.parametrize(
+    ("mode", "numpys"),
+    [("constant", "constant"), ("reflect", "reflect"), ("symmetric", "symmetric"), ("replicate", "edge")],
+)
 @pytest.mark.parametrize(("padding", "count", "channels"), [(1, 30, 1), (3, 30, 2), (2, 1, 1)])
 def test_crop_cuts_a_window_of_the_padded_image(mode, numpys, padding, count, channels):
     images, targets = numbered(count, channels)
@@ -44,8 +47,10 @@ def test_crop_takes_every_place_as_often_and_rows_apart_from_columns():
 
 def test_crop_refuses_to_reflect_more_than_the_image_has():
     images, targets = numbered(2)
-    with pytest.raises(ValueError, match="padding must be < 5 to reflect images of 5x7, got 5"):
-        Crop(padding=5, mode="reflect")(images, targets, rng())
+    for mode, most in (("reflect", 4), ("symmetric", 5)):
+        Crop(padding=most, mode=mode)(images, targets, rng())
+        with pytest.raises(ValueError, match=f"padding must be <= {most} for mode={mode} .* 5x7, got {most + 1}"):
+            Crop(padding=most + 1, mode=mode)(images, targets, rng())
 
 
 def windows(transform, height, width):

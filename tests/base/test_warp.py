@@ -9,7 +9,8 @@ from torch.testing import assert_close
 
 from trainer.base.warp import compose, fuse_warps, rotation, scaling, shearing, translation, uniform, warp
 
-MODES = [("constant", "grid-constant"), ("reflect", "reflect"), ("replicate", "nearest")]  # the same in SciPy
+# The same in SciPy, whose "reflect" is NumPy's and torch's "symmetric", and "mirror" their "reflect".
+MODES = [("constant", "grid-constant"), ("reflect", "mirror"), ("symmetric", "reflect"), ("replicate", "nearest")]
 
 
 def scipys(image, x, y, mode):
@@ -48,6 +49,23 @@ def test_a_shift_goes_right_and_down():
     expected = torch.zeros(5, 5)
     expected[2:, 1:] = PICTURE[0, 0, :3, :4]
     assert_close(warp(PICTURE, translation(*one(1, 2)))[0, 0], expected, **ROUNDING)
+
+
+@pytest.mark.parametrize(
+    ("mode", "numpys"),
+    [("constant", "constant"), ("reflect", "reflect"), ("symmetric", "symmetric"), ("replicate", "edge")],
+)
+def test_a_mode_is_numpys_of_the_name_beyond_the_edges(mode, numpys):
+    padded = np.pad(PICTURE[0, 0].numpy(), 3, numpys)
+    for right, down in ((3, 2), (-2, 3), (-3, -3)):
+        shifted = warp(PICTURE, translation(*one(right, down)), mode)[0, 0]
+        assert_close(shifted, torch.from_numpy(padded[3 - down : 8 - down, 3 - right : 8 - right].copy()), **ROUNDING)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "symmetric", "replicate"])
+def test_a_line_of_pixels_is_its_own_mirror_image(mode):
+    line = torch.arange(1.0, 6).view(1, 1, 1, 5)
+    assert_close(warp(line, translation(*one(0, 4)), mode), line, **ROUNDING)
 
 
 def test_scaling_makes_the_picture_wider_and_higher():

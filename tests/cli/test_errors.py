@@ -23,9 +23,9 @@ TYPOS = [
     ("optimizer.lr=-1", ["optimizer.lr=-1", "must be > 0", "learning rate"]),
     ("optimizer.lr=nan", ["optimizer.lr", "must be a number > 0"]),
     ("optimizer.betas=[0.9,0.99]", ["optimizer.betas", "optimizer.betas is a key of optimizer=adam"]),
-    ("epochs=0", ["epochs=0", "must be a whole number >= 1"]),
-    ("epochs=abc", ["epochs=abc", "must be a whole number >= 1"]),
-    ("epochs=1.5", ["epochs=1.5", "must be a whole number >= 1"]),
+    ("epochs=-1", ["epochs=-1", "must be a whole number >= 0, or steps (100st)"]),
+    ("epochs=abc", ["epochs=abc", "must be a whole number >= 0"]),
+    ("epochs=1.5", ["epochs=1.5", "must be a whole number >= 0"]),
     ("epochs.x=1", ["epochs.x=1", "epochs has no keys"]),
     ("sched=null", ["sched=null", "to go without, write sched=constant"]),
     ("reg=null", ["reg=null", "to go without, write reg=none"]),
@@ -46,13 +46,13 @@ TYPOS = [
     ("epochs= 3", ["epochs= 3", "write epochs=3"]),
     ("epochs = 3 seed=1", ["epochs = 3:", "write epochs=3"]),
     ("reg=[l2, dropout]", ["must not have spaces", "write reg=[l2,dropout]"]),
-    ("epochs=1e1", ["epochs=10.0", "must be a whole number >= 1"]),
+    ("epochs=1e1", ["epochs=10.0", "must be a whole number >= 0"]),
     ("runs=outputs/a", ["runs=outputs/a", "write runs=[outputs/a]"]),
     ("--help optimizer=admm", ["--help optimizer=admm", "did you mean --help optimizer=adam"]),
     ("-m optimizer=sgd,admm", ["optimizer=sgd,admm", "did you mean optimizer=sgd,adam"]),
-    ("-m optimizer=sgd,adam epochs=3,0", ["epochs=0", "must be a whole number >= 1"]),
+    ("-m optimizer=sgd,adam epochs=3,-1", ["epochs=-1", "must be a whole number >= 0"]),
     ("~optimizer", ["~optimizer", "train --help optimizer"]),
-    ("epochs=", ["epochs=", "must be a whole number >= 1"]),
+    ("epochs=", ["epochs=", "must be a whole number >= 0"]),
     ("x=[", ["x=[", "KEY=VALUE"]),
     ("batch_size=0", ["batch_size=0", ">= 1, or full"]),
     ("batch_size=half", ["batch_size=half", ">= 1, or full"]),
@@ -79,7 +79,7 @@ TYPOS = [
     ("epochs==3", ["epochs==3", "write epochs=3"]),
     ("resume=", ["resume=", "auto"]),
     ("sched=none", ["sched=none", "to go without, write sched=constant"]),
-    ("init=none", ["init=none", "to go without, write init=default"]),
+    ("init=none", ["init=none", "init=torch"]),
     ("bias=none", ["bias=none", "choose one of constant, marginal, zero"]),
     ("norm=constant", ["norm=constant", "to go without, write norm=none"]),
     ("--help optimiser", ["optimiser", "did you mean --help optimizer"]),
@@ -162,9 +162,9 @@ def test_image_folders_that_cannot_be_used_are_explained(run_in_process, tmp_pat
         assert code == 3 and all(part in errors for part in parts), errors
         assert not (tmp_path / "out").exists()
 
-    says("train: no such folder")
+    says("contains no class folders", "train/CLASS/*")
     (root / "train").mkdir()
-    says("no class folders")
+    says("train: contains no class folders")
     for number, name in enumerate(("train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png")):
         image(root / name, number)
     (root / "train" / "cow").mkdir()

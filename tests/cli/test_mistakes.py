@@ -54,7 +54,7 @@ Misspelled, or in another form
     model=mlp model.hidden=64                      | write model.hidden=[64]
     batch_size=1,000                               | write batch_size=1000
     batch_size=all                                 | did you mean batch_size=full?
-    data.val_fraction=20%                          | did you mean data.val_fraction=0.2?
+    data.val_fraction=20%                          | write data.val_fraction=0.2
     eval_every=3                                   | did you mean eval_every=3ep or eval_every=3st?
     sched=multistep sched.milestones=[30,60]       | did you mean sched.milestones=[30ep,60ep]
     compile=yes                                    | did you mean compile=true?
@@ -185,7 +185,7 @@ Hugging Face
 Names that no option has, and flags
     act=relu6                                      | choose one of elu, exponential
     optimizer=adafactor                            | choose one of adadelta
-    loss=mae                                       | choose one of bce, cross_entropy
+    loss=mae                                       | choose one of auto, bce, cross_entropy
     aug=vertical_flip                              | choose one of affine
     model=unet                                     | choose one of alexnet
     xyzzy=1                                        | train --help lists the keys

@@ -16,6 +16,7 @@ from trainer.base.errors import ConfigError
 from trainer.config import catalog, schema
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
+from trainer.config.rule import Rule, is_number, parse_rule, rule_of_type
 from trainer.engine import build
 from trainer.engine.dry_run import as_config_error
 from trainer.norm import Batch
@@ -30,6 +31,8 @@ DEPENDENT = (
     "model.depth",
     "model.pools",
     "accumulate",
+    "aug.randaugment.magnitude",
+    "aug.randaugment.max_magnitude",
 )
 RUN_KEYS = schema.keys(catalog.folder() / "config.yaml")
 SEARCH_KEYS = schema.keys(catalog.folder() / "hydra" / "sweeper" / "optuna.yaml", "hydra.sweeper")
@@ -48,8 +51,8 @@ def small_run(composed):
     return composed("data=iris", "model=linear", "threads=1", "device=cpu")
 
 
-def rule_of(key: schema.Key) -> schema.Rule | None:
-    return key.rule or schema.rule_of_type(key.default)
+def rule_of(key: schema.Key) -> Rule | None:
+    return key.rule or rule_of_type(key.default)
 
 
 def in_place(key: schema.Key, item: object, place: int = 0) -> object:
@@ -61,7 +64,7 @@ def in_place(key: schema.Key, item: object, place: int = 0) -> object:
     return items
 
 
-def ends(rule: schema.Rule) -> list[tuple[float, bool, int]]:
+def ends(rule: Rule) -> list[tuple[float, bool, int]]:
     """The finite ends of a rule's numbers: with whether each is closed, and -1 for a lower, 1 for an upper end."""
     if rule.bound is None:
         return []
@@ -88,7 +91,8 @@ def numbers_inside(key: schema.Key) -> list[tuple[float, int]]:
         return closed_ends
     near = [(end - side * (1 if rule.whole else 1e-6), side) for end, closed, side in found if not closed]
     far = [(end - 50 * side, -side) for end, _, side in found if len(found) == 1]
-    return [*closed_ends, *near, *far, *([(-50, -1), (50, 1)] if rule.number and not found else [])]
+    beside = [(number, 0) for number in (1e-9, 0.5, 1 - 1e-9) if rule.fractions]
+    return [*closed_ends, *near, *far, *([(-50, -1), (50, 1)] if rule.number and not found else []), *beside]
 
 
 def good_values(key: schema.Key) -> list[object]:
@@ -101,6 +105,7 @@ def good_values(key: schema.Key) -> list[object]:
     values += [None] if rule.null else []
     values += [True, False] if rule.truth else []
     values += ["1min", "0.5min"] if rule.minutes else []
+    values += ["1st", "100st"] if rule.steps else []
     values += [f"{rule.numbered}:3"] if rule.numbered else []
     return [*values, key.default]
 
@@ -108,7 +113,8 @@ def good_values(key: schema.Key) -> list[object]:
 def values_outside(key: schema.Key) -> list[object]:
     """Every open end of a range, and the next number outside a closed one."""
     rule = rule_of(key)
-    return [
+    beside = [0.0, 1.0, 1.5] if rule.fractions else []  # they are in (0, 1)
+    return beside + [
         in_place(key, beyond(end, side, rule.whole) if closed else end, 0 if side < 0 else -1)
         for end, closed, side in ends(rule)
     ]
@@ -124,6 +130,7 @@ def values_of_a_wrong_type(key: schema.Key) -> list[object]:
     wrong += [] if rule.length else ["5ep"] * (not rule.text)
     wrong += [] if rule.minutes else ["5min"] * (not rule.text)
     wrong += ["5", "0ep", "-1ep", "length", "minutes"] if rule.length else []
+    wrong += ["5", "0st", "-1st", "1.5st", "steps"] if rule.steps else []
     wrong += [] if rule.number else [1000, 0.25]
     wrong += [1.5, 10**400] if rule.whole else []
     if not rule.in_list:
@@ -162,8 +169,9 @@ def construct(group: str, option: str, name: str, value: object, load: bool = Tr
     path, node = node_of(group, option)
     cfg = OmegaConf.create({"scale_lr": "none", "base_batch": 256})
     OmegaConf.update(cfg, path, {**node, name: value}, force_add=True)
-    if OmegaConf.is_missing(OmegaConf.select(cfg, path), "root"):
-        cfg.data.root = "DIR"
+    chosen = OmegaConf.select(cfg, path)
+    for key in [key for key in chosen if OmegaConf.is_missing(chosen, key)]:
+        chosen[key] = "PLACE"  # of a data set's files
     if group == "optimizer":
         build.make_optimizer(cfg, Net(), 64, Invocation())
         return
@@ -195,13 +203,13 @@ def test_a_comment_behind_a_value_has_one_semicolon_and_a_rule_behind_it():
             if ";" in comment:
                 meaning, _, rule = comment.partition("; ")
                 assert meaning and ";" not in rule, f"{path.name}: {line}"
-                schema.parse_rule(rule)
+                parse_rule(rule)
                 count += 1
     assert count == sum(key.rule is not None for keys in FILES.values() for key in keys)
 
 
 def test_the_number_of_keys_found_is_the_number_meant():
-    assert (sum(map(len, KEYS.values())), len(RUN_KEYS), len(SEARCH_KEYS)) == (428, 27, 10)
+    assert (sum(map(len, KEYS.values())), len(RUN_KEYS), len(SEARCH_KEYS)) == (455, 28, 10)
 
 
 @pytest.mark.parametrize("keys", EVERY_FILE)
@@ -210,7 +218,7 @@ def test_a_key_has_a_meaning_and_a_rule_that_its_default_keeps(keys):
         rule = rule_of(key)
         assert len(key.meaning) > 5 and rule is not None, f"{key.path}: a number, a list and null need a rule"
         assert rule.in_list == isinstance(key.default, list), key.path
-        if rule.number and schema.is_number(key.default):
+        if rule.number and is_number(key.default):
             assert key.rule, f"{key.path}: a number needs a range"
             assert rule.whole == isinstance(key.default, int), f"{key.path}: only a whole number is written so"
         assert key.violation(key.default) is None
@@ -255,7 +263,8 @@ def test_a_class_of_ours_refuses_what_the_rule_refuses(group, option):
 def test_a_run_takes_what_the_rule_of_its_setting_takes(path, small_run):
     key = RUN_KEYS[path]
     for value in good_values(key):
-        if value in ("cuda", "mps", "cuda:3") or (path, value) in (("monitor", "r2"), ("compile", True)):
+        elsewhere = (("monitor", "r2"), ("compile", True), ("data.train_samples", 1), ("data.train_samples", 1e-9))
+        if value in ("cuda", "mps", "cuda:3") or (path, value) in elsewhere:
             continue  # other machines, other data, minutes of compilation
         cfg = small_run.copy()
         OmegaConf.update(cfg, path, value)
@@ -276,5 +285,6 @@ def test_the_words_of_the_runs_settings_are_those_that_the_engine_knows():
         "workers": ("auto",),
         "precision": ("fp32", "bf16"),
         "monitor": ("auto", "loss", "accuracy", "r2"),
+        "data.train_samples": ("all",),
         "sweep.on_error": ("continue", "stop"),
     }

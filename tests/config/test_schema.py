@@ -6,7 +6,8 @@ import pytest
 
 from trainer.base.errors import ConfigError
 from trainer.cli import overrides
-from trainer.config.schema import Key, parse_rule
+from trainer.config.rule import parse_rule
+from trainer.config.schema import Key
 
 ACCEPTED = {  # a rule: values that it accepts, values that it refuses
     "> 0": ([1e-300, 1, 2.5], [0, 0.0, -1, "1", None, True, math.nan, math.inf, [1]]),
@@ -22,6 +23,11 @@ ACCEPTED = {  # a rule: values that it accepts, values that it refuses
     "one of a, b, or > 0": (["a", "b", 0.5], [0, "c", "or"]),
     "one of auto, cpu, cuda, mps, or cuda:N": (["cuda", "cuda:0", "cuda:12"], ["cuda:", "cuda:N", "cpu:0", "cuda:1 "]),
     "whole number >= 1, or auto": ([1, "auto"], [0, "Auto", 1.5, "whole", "number"]),
+    "whole number >= 1 or number in (0, 1), or all": (
+        [1, 7, 0.5, "all"],
+        [0, -0.5, 0.0, 1.0, 2.5, "1", True, math.nan],
+    ),
+    "text or whole number": (["", "a", 3, -1], [0.5, None, True]),
     "null or > 0": ([None, 1], [0, "null"]),
     "strong_wolfe or null": (["strong_wolfe", None], ["wolfe", 0]),
     "text or null": (["", "any thing; at all", None], [1, True, ["a"]]),
@@ -39,7 +45,8 @@ NO_RULES = [
     ">0", "> -", "in [0,1)", "in [a, b)", "a whole number, >= 1", "whole numbers", "one of", "one of a, b c",
     "one of a; b", "a length of the run", "a length or two", "length", "minutes or hours", "a length (5)",
     "list of > 0", "list of 2", "list of whole number", "list of one of a, b", "> 0 or > 1", "null or null",
-    "number or whole number", "or null", "null or", "true", "true or false or null", "Polyak, 1964", "1e-3",
+    "number or whole number", "whole number or number", "or null", "null or", "true", "true or false or null",
+    "Polyak, 1964", "1e-3",
 ]  # fmt: skip
 
 
@@ -70,6 +77,8 @@ def test_other_text_is_no_rule(text):
         ("null or in [0, 1)", 1, "must be null or in [0, 1)"),
         ("number", math.inf, "must be a number"),
         ("whole number >= 1, or full", 0, "must be a whole number >= 1, or full"),
+        ("whole number >= 1 or in (0, 1)", 2.5, "must be a whole number >= 1 or in (0, 1)"),
+        ("whole number >= 1 or number in (0, 1)", 2.5, "must be a whole number >= 1 or a number in (0, 1)"),
         ("whole number in [2, 10]", 11, "must be a whole number in [2, 10]"),
         ("one of auto, cpu, cuda, mps, or cuda:N", "gpu", "must be one of auto, cpu, cuda, mps, or cuda:N"),
         ("a length (2ep, 5%)", 5, "must be a length (2ep, 5%)"),
@@ -105,6 +114,12 @@ def test_a_key_without_a_rule_takes_any_value_of_its_defaults_type():
 def test_an_answer_says_what_to_type_for_a_list_and_for_text_in_digits():
     assert Key("runs", [], "; list of text").violation("DIR") == "must be a list; write runs=[DIR]"
     assert Key("output", "outputs", "folder").violation(2026) == "must be text; write output=\"'2026'\""
+
+
+def test_a_percentage_is_answered_with_the_fraction_where_that_keeps_the_rule():
+    assert Key("a.b", 0.1, "; in [0, 1)").violation("12.5%") == "must be a number in [0, 1); write a.b=0.125"
+    assert Key("a.b", 1, "; whole number >= 1").violation("10%") == "must be a whole number >= 1"
+    assert Key("a.b", 0.1, "; in [0, 1)").violation("120%") == "must be a number in [0, 1)"
 
 
 @pytest.mark.parametrize(

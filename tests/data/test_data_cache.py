@@ -63,6 +63,23 @@ def test_another_size_is_another_entry_of_the_cache(root):
     assert ImageFolder(root=str(root), size=5).load().input_shape == (3, 5, 5)
 
 
+def test_another_fit_is_another_entry_of_the_cache(root):
+    cropped, squashed = (ImageFolder(root=str(root), size=4, fit=fit).load() for fit in ("crop", "squash"))
+    assert not torch.equal(cropped.test.images, squashed.test.images)
+
+
+def test_an_entry_of_another_version_of_the_decoding_is_not_read(root, pictures, monkeypatch):
+    for path in root.rglob("*.png"):
+        Image.fromarray(np.uint16([[0, 4095]])).save(path)
+    with monkeypatch.context() as older:
+        older.setattr("trainer.data.cache.FORMAT", 1)
+        ImageFolder(root=str(root)).load()
+    for path in root.rglob("*.png"):
+        rewritten(path)
+    with pytest.raises(DataError, match="none of the 20 files is readable|20 faults"):
+        ImageFolder(root=str(root)).load()
+
+
 def test_the_cache_can_stand_elsewhere(root, tmp_path_factory, caches):
     folder = tmp_path_factory.mktemp("own") / "deep" / "er"
     ImageFolder(root=str(root), cache=str(folder)).load()
@@ -147,7 +164,7 @@ def test_nothing_unfinished_stays_behind(failing, root, pictures, caches):
         Image.fromarray(pictures[0, :, :, 0]).save(path)
     if failing:
         Image.new("RGB", (9, 30)).save(root / "test" / "bee" / "02.png")
-        with pytest.raises(DataError, match="must have one size"):
+        with pytest.raises(DataError, match="images differ in size"):
             ImageFolder(root=str(root)).load()
     else:
         ImageFolder(root=str(root)).load()

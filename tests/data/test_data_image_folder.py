@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from trainer.base.errors import DataError
-from trainer.data.image_files import decode
+from trainer.data.image_decoding import Decoder
 from trainer.data.image_folder import ImageFolder
 
 
@@ -61,7 +61,8 @@ def test_size_resizes_images_of_any_size(root):
 
 def test_images_that_differ_in_size_need_a_size(root):
     Image.new("RGB", (9, 30)).save(root / "train" / "bee" / "03.png")
-    with pytest.raises(DataError, match="00.png is 4x6 pixels and .*bee/03.png is 9x30; try data.size=N"):
+    sizes = "from 4x6 pixels .train/ant/00.png. to 9x30 pixels .train/bee/03.png."
+    with pytest.raises(DataError, match=f"images differ in size, {sizes}; type data.size=N .*, as data.size=4$"):
         ImageFolder(root=str(root)).load()
 
 
@@ -77,14 +78,13 @@ def truncate(path):
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (lambda root: (root / "train").rename(root / "training"), "train: no such folder"),
-        (lambda root: (root / "test").rename(root / "testing"), "test: no such folder"),
+        (lambda root: (root / "train").rename(root / "lessons"), "has lessons/, test/ but no train/"),
         (
             lambda root: (root / "test" / "ant").rename(root / "test" / "aunt"),
             "test/aunt: no such class in train/; did you mean ant",
         ),
         (lambda root: empty(root / "train" / "bee"), "train/bee: contains no images"),
-        (lambda root: [empty(root / "test" / name) for name in ("ant", "bee")], "test: no images in its class folders"),
+        (lambda root: [empty(root / "test" / name) for name in ("ant", "bee")], "test: no images of a class"),
         (
             lambda root: (root / "test" / "ant" / "01.png").write_bytes(b"not a picture"),
             "test/ant/01.png: not a readable image",
@@ -105,7 +105,7 @@ def test_image_folder_without_a_root_says_so(tmp_path):
 
 def test_a_train_folder_without_classes_is_refused(tmp_path):
     (tmp_path / "train").mkdir()
-    with pytest.raises(DataError, match="train: contains no class folders"):
+    with pytest.raises(DataError, match="train: contains no class folders with images; expected train/CLASS/.$"):
         ImageFolder(root=str(tmp_path)).load()
 
 
@@ -133,8 +133,7 @@ def test_bad_files_are_skipped_and_counted(cache, with_bad, pictures):
             1,
             1,
         ]
-        (note,) = data.notes
-        assert re.fullmatch(r"data.on_error=skip: skipped 2 of 20 files: .*ant/00.png, .*bee/01.png", note)
+        assert data.notes == ("left out: 2 not readable (train/ant/00.png, test/bee/01.png)",)
 
 
 def test_bad_files_stop_the_run_with_their_number_also_from_the_cache(with_bad):
@@ -142,11 +141,12 @@ def test_bad_files_stop_the_run_with_their_number_also_from_the_cache(with_bad):
         if on_error == "skip":
             ImageFolder(root=str(with_bad), on_error="skip").load()
             continue
-        with pytest.raises(
-            DataError,
-            match=r"ant/00.png: not a readable image \(.+\); 2 of 20 files are unreadable; .*data.on_error=skip",
-        ):
+        with pytest.raises(DataError) as error:
             ImageFolder(root=str(with_bad)).load()
+        head, first, second = str(error.value).splitlines()
+        assert head == f"data.root={with_bad}: 2 faults (data.on_error=skip leaves them out)"
+        assert first == "  train/ant/00.png: not a readable image (no format of images that is known)"
+        assert re.fullmatch(r"  test/bee/01.png: not a readable image \(.+\)", second)
 
 
 def test_only_the_first_few_bad_files_are_named(root):
@@ -154,20 +154,36 @@ def test_only_the_first_few_bad_files_are_named(root):
         if path.name != "09.png":
             path.write_bytes(b"no picture")
     (note,) = ImageFolder(root=str(root), on_error="skip").load().notes
+    assert note.startswith("left out: 9 not readable (") and note.count("bee/") == 3 and note.endswith(", ...)")
+    for path in (root / "test").glob("*/*"):
+        path.write_bytes(b"no picture")
+    with pytest.raises(DataError) as error:
+        ImageFolder(root=str(root)).load()
+    lines = str(error.value).splitlines()
+    assert len(lines) == 12 and lines[-1] == "  and 4 more files that are not readable"
+
+
+def test_a_class_without_a_readable_image_is_skipped_with_its_test_images(root):
+    for path in root.glob("train/bee/*"):
+        path.write_bytes(b"no picture")
+    data = ImageFolder(root=str(root), on_error="skip", val_fraction=0.0).load()
+    assert data.classes == ("ant",) and data.outputs == 1 and (len(data.train), len(data.test)) == (5, 2)
     assert (
-        note.startswith("data.on_error=skip: skipped 9 of 20 files: ")
-        and note.count("bee/") == 3
-        and note.endswith(", ...")
+        "3 of a class without a readable training image (test/bee/00.png, test/bee/01.png, test/bee/02.png)"
+        in (data.notes[0])
     )
+
+
+def test_a_test_folder_without_a_readable_image_is_held_out_from_train(root):
+    for path in root.glob("test/*/*"):
+        path.write_bytes(b"no picture")
+    data = ImageFolder(root=str(root), on_error="skip", val_fraction=0.0).load()
+    assert (len(data.train), len(data.test)) == (12, 3) and "no test" in data.notes[-1]
 
 
 @pytest.mark.parametrize(
     ("spoil", "message"),
-    [
-        ("train/bee/*", "train: no readable image of class bee"),
-        ("test/*/*", "test: no readable image$"),
-        ("*/*/*", "none of the 20 files is readable"),
-    ],
+    [("train/*/*", "no training image is readable$"), ("*/*/*", "none of the 20 files is readable$")],
 )
 def test_what_is_left_must_be_enough(spoil, message, root):
     for path in root.glob(spoil):
@@ -191,7 +207,7 @@ def test_a_large_jpeg_is_shrunk_while_it_is_decoded_and_looks_the_same(tmp_path)
     )
     with Image.open(tmp_path / "x.jpg") as image:
         expected = np.asarray(image.convert("RGB").resize((32, 32), Image.Resampling.BILINEAR)).astype(int)
-    found = decode(str(tmp_path / "x.jpg"), 32)
+    found = Decoder(32, "squash")(str(tmp_path / "x.jpg"))
     assert (
         found.shape == (32, 32, 3) and abs(found - expected).max() <= 3
     )  # levels of 255: two ways to average a smooth picture
@@ -203,7 +219,7 @@ def test_it_is_shrunk_to_no_less_than_twice_its_size(tmp_path):
         image.draft(None, (160, 120))  # a quarter; an eighth, 80 x 60, would be less than 2 * 48
         assert image.size == (160, 120)
         expected = np.asarray(image.convert("RGB").resize((48, 48), Image.Resampling.BILINEAR))
-    assert np.array_equal(decode(str(tmp_path / "x.jpg"), 48), expected)
+    assert np.array_equal(Decoder(48, "squash")(str(tmp_path / "x.jpg")), expected)
 
 
 def test_on_error_is_stop_or_skip(root):

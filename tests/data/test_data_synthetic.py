@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from trainer.data.synthetic import Gaussians, HeightWeight, Polynomial, Spirals
+from trainer.data.synthetic import Gaussians, HeightWeight, Polynomial, Regression, Spirals
+from trainer.engine.build import build_run
+from trainer.engine.summary import facts
 
-ALL = [Polynomial, Spirals, Gaussians, HeightWeight]
+ALL = [Polynomial, Regression, Spirals, Gaussians, HeightWeight]
 
 
 def everything(data):
@@ -31,7 +33,7 @@ def test_the_seed_decides_and_the_fractions_hold(kind):
     total = len(first.train) + len(first.val) + len(first.test)
     assert total == 600 and abs(len(first.val) - 150) <= 3 and abs(len(first.test) - 60) <= 3  # rounded class by class
     assert first.train.images.dtype == first.train.targets.dtype == torch.float32
-    assert len(first.classes) == (0 if kind is Polynomial else 3)
+    assert len(first.classes) == (0 if kind in (Polynomial, Regression) else 3)
 
 
 CHEBYSHEV = {1: [1, 0], 3: [4, 0, -3, 0], 5: [16, 0, -20, 0, 5, 0]}  # coefficients from the highest power down
@@ -57,7 +59,65 @@ def test_noise_of_the_polynomial_has_its_deviation():
     assert abs(rest.std() - 0.3) < 5 * 0.3 / math.sqrt(2 * 5000) and abs(rest.mean()) < 5 * 0.3 / math.sqrt(5000)
 
 
-@pytest.mark.parametrize(("arms", "turns"), [(2, 1.5), (3, 1.0), (7, 0.25)])
+@pytest.mark.parametrize(("features", "outputs", "hidden"), [(3, 2, 3), (1, 1, 1), (5, 4, 2)])
+def test_regression_is_the_output_of_its_teacher(features, outputs, hidden):
+    shape = {"features": features, "outputs": outputs, "hidden": hidden}
+    data = Regression(**shape, noise=0.0, samples=3000).load()
+    x, y = everything(data)
+    inner, bias, outer = Regression(**shape, split_seed=9).teacher()  # the same one, whatever the seed
+    assert inner.shape == (hidden, features) and bias.shape == (hidden,) and outer.shape == (outputs, hidden)
+    np.testing.assert_allclose((outer**2).sum(1), 1)
+    expected = [
+        [sum(outer[k, j] * math.tanh(inner[j] @ row + bias[j]) for j in range(hidden)) for k in range(outputs)]
+        for row in x[:200]
+    ]
+    np.testing.assert_allclose(y[:200], expected, atol=1e-6)  # float32
+    assert data.task == "regression" and data.input_shape == (features,) and data.outputs == outputs
+    assert (abs(x.mean(0)) < 5 / math.sqrt(3000)).all() and (abs(x.std(0) - 1) < 5 / math.sqrt(6000)).all()
+
+
+def test_noise_of_the_regression_is_independent_in_each_output():
+    noisy, clean = ([*everything(Regression(noise=noise, samples=5000).load())][1] for noise in (0.3, 0.0))
+    rest = noisy - clean
+    assert (abs(rest.std(0) - 0.3) < 5 * 0.3 / math.sqrt(2 * 5000)).all()
+    assert abs(np.corrcoef(rest.T)[0, 1]) < 5 / math.sqrt(5000)
+
+
+@pytest.mark.parametrize("outputs", [1, 2, 5])
+def test_sum_and_mean_of_squares_differ_by_the_number_of_outputs(composed, outputs):
+    """The loss, and the gradient of every weight."""
+    found = {}
+    for reduction in ("mean", "sum"):
+        run = build_run(composed("data=regression", f"data.outputs={outputs}", f"loss.reduction={reduction}"))
+        images, targets = run.train.batch(torch.arange(64))
+        run.criterion(run.model(images), targets).mean().backward()
+        loss = run.evaluate(run.model, run.val)["loss"]
+        found[reduction] = (loss, torch.cat([weight.grad.flatten() for weight in run.model.parameters()]))
+        assert dict(facts(run))["samples"].endswith("regression" if outputs == 1 else f"of {outputs} outputs")
+    assert found["sum"][0] == pytest.approx(outputs * found["mean"][0], rel=1e-6)
+    assert torch.allclose(found["sum"][1], outputs * found["mean"][1], rtol=1e-4, atol=1e-7)  # float32
+
+
+def test_the_student_of_the_teachers_shape_comes_close_to_the_noise(fitted):
+    run, curves = fitted(
+        *("data=regression", "data.noise=0.2", "model.hidden=[3]", "act=tanh", "optimizer=bfgs", "epochs=60"),
+        *("batch_size=full", "data.samples=4000", "seed=1", "eval_every=60ep"),
+    )
+    scores = run.evaluate(run.model, run.test)
+    # The mean of 800 tests' two squared errors has deviation noise^2 sqrt(2 / 1600) = 0.0014.
+    assert 0.04 - 5 * 0.0014 < scores["loss"] < 0.04 + 10 * 0.0014
+    targets = run.test.targets.double()
+    spread = (targets - targets.mean(0)).square().sum()
+    assert scores["r2"] == pytest.approx(1 - 1600 * scores["loss"] / spread.item(), abs=1e-5)
+
+
+def test_marginal_biases_begin_each_output_at_its_mean(composed):
+    run = build_run(composed("data=regression", "bias=marginal", "init=zeros"))
+    outputs = run.model(run.train.batch(torch.arange(3))[0])
+    assert torch.allclose(outputs, run.train.targets.mean(0).expand(3, 2), atol=1e-6)
+
+
+@pytest.mark.parametrize(("arms", "turns"), [(2, 1.5), (3, 1.0), (7, 0.25), (3, 0.0)])
 def test_spirals_wind_as_they_say(arms, turns):
     data = Spirals(arms=arms, turns=turns, noise=0.0, samples=701).load()
     points, targets = everything(data)
@@ -127,8 +187,12 @@ def test_height_and_weight_give_the_body_mass_index():
     [
         (Polynomial, {"degree": 0}, r"degree must be in \[1, 20\], got 0"),
         (Polynomial, {"noise": -0.1}, "noise must be >= 0"),
+        (Regression, {"outputs": 0}, "outputs must be >= 1, got 0"),
+        (Regression, {"features": 0}, "features must be >= 1"),
+        (Regression, {"hidden": 0}, "hidden must be >= 1"),
+        (Regression, {"noise": -1.0}, "noise must be >= 0"),
         (Spirals, {"arms": 11}, r"arms must be in \[2, 10\]"),
-        (Spirals, {"turns": 0.0}, "turns must be > 0"),
+        (Spirals, {"turns": -0.5}, "turns must be >= 0"),
         (Spirals, {"noise": -1.0}, "noise must be >= 0"),
         (Gaussians, {"classes": 1}, r"classes must be in \[2, 10\]"),
         (Gaussians, {"features": 1}, "features must be >= 2"),

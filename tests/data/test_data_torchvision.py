@@ -16,6 +16,7 @@ from torchvision import datasets
 from trainer.base.errors import DataError
 from trainer.config import catalog
 from trainer.data.torchvision import Torchvision, pixels_and_labels
+from trainer.engine.build import build_run
 
 
 def write_idx(path, values):
@@ -55,6 +56,15 @@ def test_mnist_is_read_from_idx_files(name, folder, tmp_path):
     for part in (data.train, data.val):
         places = [int(np.flatnonzero((images == image.numpy()).all((1, 2)))[0]) for image in part.images]
         assert labels[places].tolist() == part.targets.argmax(1).tolist()
+
+
+def test_fewer_training_images_of_a_data_set_with_a_test_split_of_its_own(tmp_path, composed):
+    write_mnist(tmp_path / "MNIST" / "raw", IMAGES, np.repeat(np.arange(2, dtype=np.uint8), 15))
+    words = ("data=mnist", f"data.root={tmp_path}", "model=linear", "data.val_fraction=0.2")
+    whole, part = (build_run(composed(*words, *more)).data for more in ((), ("data.train_samples=0.25",)))
+    assert (len(whole.train), len(part.train), part.train_available) == (24, 6, 24)
+    assert part.train.targets.sum(0)[:2].tolist() == [3, 3] and part.train.images.dtype == torch.uint8
+    assert torch.equal(part.val.images, whole.val.images) and torch.equal(part.test.images, whole.test.images)
 
 
 def test_colour_images_become_channels_first():

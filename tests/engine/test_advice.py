@@ -1,13 +1,12 @@
 """Advice before a run: one line with its reason where settings work against one another, and silence elsewhere."""
 
 import pytest
-from hydra import compose, initialize_config_dir
 
-from trainer.cli.overrides import check
 from trainer.config import catalog
-from trainer.config.hydra_context import Invocation, plain_names, without_hydra_node
+from trainer.config.hydra_context import Invocation
 from trainer.engine.advice import advice
 from trainer.engine.build import build_run
+from trainer.engine.setup import make_setup
 
 SAID = [
     ("optimizer=lbfgs batch_size=64 model=linear", "optimizer=lbfgs with batch_size=64"),
@@ -23,9 +22,17 @@ SAID = [
     ("act=tanh init=he_uniform", "try init=xavier_uniform, init=auto"),
     ("reg=[l2,weight_decay]", "reg=l2 and reg=weight_decay: both shrink"),
     ("reg=l2 optimizer=adamw", "reg=l2 and optimizer.weight_decay=0.01: both shrink"),
+    (
+        "optimizer=sam optimizer.base=lion reg=weight_decay",
+        "reg=weight_decay and optimizer.base.weight_decay=0.1: both shrink",
+    ),
+    ("optimizer=ftrl optimizer.l2_strength=0.1 reg=l2", "reg=l2 and optimizer.l2_strength=0.1: both shrink"),
+    ("optimizer=sam optimizer.base=schedule_free sched=cosine", "optimizer.base=schedule_free with sched=cosine"),
+    ("reg=l1_proximal averaging=ema", "reg=l1_proximal with averaging=ema: a mean of weights is 0 only"),
+    ("reg=l1_proximal optimizer=sam optimizer.base=ranger", "l1_proximal with optimizer.base=ranger"),
     ("reg=l1 reg.loss.l1.strength=0.1", "reg.loss.l1.strength=0.1: against a mean loss"),
     ("reg=alpha_dropout model=mlp", "reg=alpha_dropout with act=relu"),
-    ("act=selu", "act=selu with init=default"),
+    ("act=selu init=torch", "act=selu with init=torch"),
     ("norm=batch batch_size=4", "norm=batch with batch_size=4"),
     ("model=linear reg=dropout", "reg=dropout: model=linear has no layer of the kind"),
     ("tta=flip", "tta=flip without aug=flip"),
@@ -42,24 +49,15 @@ UNSAID = [
     "", "optimizer=lbfgs batch_size=full model=linear", "optimizer=adam reg=[l2,dropout] model=mlp",
     "act=selu init=lecun_normal reg=alpha_dropout model=mlp",
     "act=linear", "act=maxout norm=group pool=fractional", "model=resnet20 norm=rms act=prelu",
-    "act=tanh init=xavier_normal norm=batch", "optimizer=adamw", "reg=spatial_dropout", "optimizer.lr=0.5",
+    "act=tanh init=xavier_normal norm=batch", "optimizer=adamw",
+    "reg=l2 reg.loss.l2.strength=0 optimizer=adamw", "reg=spatial_dropout", "optimizer.lr=0.5",
     "tta=flip aug=[flip]", "data=iris preprocess=whiten_pca", "model=mlp preprocess=pca",
 ]  # fmt: skip
 
 
 @pytest.fixture
-def advised(composed):
-    """The advice on a run that is built from overrides as the command line would."""
-
-    def notes(words):
-        checked = check(words.split())
-        with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
-            cfg = compose("config", checked, return_hydra_config=True)
-        invocation = Invocation(overrides=tuple(checked), choices=plain_names(cfg.hydra.runtime.choices))
-        cfg = without_hydra_node(cfg)
-        return advice(cfg, build_run(cfg, invocation), invocation)
-
-    return notes
+def advised(setup_of):
+    return lambda words: advice(setup_of(words))
 
 
 @pytest.mark.parametrize(("words", "said"), SAID, ids=[words for words, _ in SAID])
@@ -96,5 +94,5 @@ def test_the_name_of_a_users_layer_decides_nothing(name, package, composed):
         overrides=(f"allow=[{mine}]",), choices={**catalog.defaults(), "model": "linear", "act": "mine", "norm": "none"}
     )
     cfg = composed("model=linear", f"act._target_={mine}.{name}")
-    (note,) = advice(cfg, build_run(cfg, invocation), invocation)
+    (note,) = advice(make_setup(cfg, build_run(cfg, invocation), invocation))
     assert note.startswith("act=mine: model=linear has no place for it")

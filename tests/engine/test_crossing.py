@@ -101,7 +101,7 @@ def met(row: tuple) -> list[tuple]:
 
 def refused(i: int, j: int, first: str, second: str) -> tuple:
     """Return a row of plain options with two that exclude each other."""
-    row = ["relu", "default", "none", "deep_mlp" if "identity" in (first, second) else "cnn"]
+    row = ["relu", "torch", "none", "deep_mlp" if "identity" in (first, second) else "cnn"]
     row[i], row[j] = first, second
     return tuple(row)
 
@@ -117,7 +117,8 @@ def cross(composed):
     def run(*row: str):
         cfg = plain.copy()
         for group, option in zip(GROUPS, row):
-            cfg[group] = yaml.safe_load(catalog.file(group, option).read_text())
+            node = yaml.safe_load(catalog.file(group, option).read_text())
+            cfg[group] = node.get(group, node)
         cfg.model.update(THIN.get(row[3], {}))
         if row[2] == "group":
             cfg.norm.groups = 2  # thin layers have few channels for a group

@@ -88,10 +88,10 @@ def test_a_weights_edit_may_look_before_the_step(fitted):
     seen = []
 
     class Watching:
-        def before(self, model, now):
+        def before(self, model, optimizer, now):
             seen.append(("before", now.step, now.lr, model[1].weight.detach().clone()))
 
-        def __call__(self, model, now):
+        def __call__(self, model, optimizer, now):
             seen.append(("after", now.step, now.lr, model[1].weight.detach().clone()))
 
     fitted(*WORDS, slots=Slots(weights=[Watching()]))

@@ -53,6 +53,7 @@ def test_labels_are_the_probabilities_of_the_two_largest_classes():
     assert label(torch.tensor([1.0]), binary) == "good"
     regression = Splits(train=empty, val=empty, test=empty, task="regression")
     assert label(torch.tensor([1.23456]), regression) == "1.23"
+    assert label(torch.tensor([1.23456, -2.0]), regression) == "1.23, -2"
 
 
 @pytest.mark.parametrize("count", [1, 2])

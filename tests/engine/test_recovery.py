@@ -182,7 +182,7 @@ def test_a_skipped_step_is_one_at_rate_0(mine, run_in_process, tmp_path):
 
 
 def test_skipping_changes_nothing_where_nothing_is_skipped(run_in_process, tmp_path):
-    words = ("model=cnn", "model.channels=[4]", *SMALL[2:], "optimizer=sam", "norm=batch", "reg=[dropout]")
+    words = ("model=cnn", "model.channels=[4]", *SMALL[3:], "optimizer=sam", "norm=batch", "reg=[dropout]")
     digests = [
         read_summary(trained(run_in_process, tmp_path, *words, word)[0])["weights_sha256"]
         for word in ("on_nan=stop", "on_nan=skip")
@@ -208,7 +208,7 @@ def test_a_batch_norm_forgets_a_skipped_step(mine, run_in_process, tmp_path):
 
 def test_a_run_that_skips_ten_steps_in_a_row_has_diverged(run_in_process, tmp_path):
     """Step 1 makes weights of 1e29 or so, finite ones; no loss is finite from step 2 on."""
-    code, _, errors = run_in_process(*SMALL, "on_nan=skip", "optimizer=momentum", "optimizer.lr=1e30")
+    code, _, errors = run_in_process(*SMALL[:2], *SMALL[3:], "on_nan=skip", "optimizer=momentum", "optimizer.lr=1e30")
     summary = read_summary(only_run(tmp_path))
     assert code == 5 and "diverged: loss or gradient is not finite (NaN or Inf) at step 11," in errors
     assert (summary["status"], summary["steps"], summary["diverged_in"]) == ("diverged", 11, 11)
@@ -362,11 +362,11 @@ def test_errors_of_memory_are_told_from_others(error, wanted):
 
 @pytest.mark.parametrize(
     "mode, at, steps",
-    [("false", 3, 7), ("true", 1, None), ("true", 5, 5)],
+    [("false", 5, 7), ("true", 1, None), ("true", 5, 5)],
     ids=["validation", "the first step", "a step"],
 )
 def test_a_run_interrupted_by_a_signal_resumes_to_the_same_end(mode, at, steps, mine, run_in_process, tmp_path):
-    """A forward pass in evaluation comes before the run, in the dry run, then in the validation after step 7."""
+    """Passes in evaluation: the gain, two in the dry run, the fresh network, then the validation after step 7."""
     words = (*SMALL, f"act._target_={mine}.Killer", f"+act.training={mode}", f"+act.at={at}", f"allow=[{mine}]")
     code, _, errors = run_in_process(*words)
     assert code == 143 and "interrupted" in errors and len(errors.strip().splitlines()) == 1, errors

@@ -14,8 +14,12 @@ import torch
 import torch.nn.functional as F
 from conftest import command, only_run
 from omegaconf import OmegaConf
+from safetensors.torch import load_file
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams.api_pb2 import STATUS_FAILURE, STATUS_SUCCESS
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
+from trainer.config import catalog
 from trainer.engine import summary as report
 from trainer.engine.build import build_run
 from trainer.rundir import checkpoint
@@ -50,10 +54,10 @@ def test_the_directory_holds_what_the_design_lists(finished):
         "run.log",
         "train",
         "val",
-        "test",
     } <= names
+    assert not names & {"test", *(name for name in names if name.startswith("events"))}  # two rows in TensorBoard
     assert (run / "overrides.txt").read_text().split() == ["optimizer=adam", "sched=cosine", "epochs=4", "log_every=10"]
-    assert run.name.endswith("-optimizer-adam+sched-cosine+epochs-4")
+    assert run.name.endswith("-adam+cosine+epochs-4")
     assert (run / "checkpoints" / (run / "checkpoints" / "best").read_text()).is_file()
 
 
@@ -87,49 +91,125 @@ def test_the_summary_holds_the_figures_of_the_run(finished):
 def test_metrics_hold_a_row_an_evaluation_and_averages_of_training(finished):
     run, _ = finished
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows if row["split"] == "val"] == [20, 40, 60, 80]
-    assert [row["step"] for row in rows if row["split"] == "train"] == [10, 20, 30, 40, 50, 60, 70, 80]
+    assert [row["step"] for row in rows if row["split"] == "val"] == [0, 20, 40, 60, 80]
+    logged = sorted({1, 2, 4, 8, 16, 32, 64, *range(10, 81, 10)})
+    assert [row["step"] for row in rows if row["split"] == "train"] == logged
     assert [row["step"] for row in rows if row["split"] == "test"] == [80]
     for row in rows:
         assert {"step", "epoch", "split", "loss", "accuracy", "lr", "seconds"} <= set(row)
 
 
-def test_train_and_val_share_their_tags_and_the_rest_is_in_the_run_itself(finished):
+def scalars(run, split):
+    """Step and value of each point, by tag, as TensorBoard reads the folder of a split."""
+    events = EventAccumulator(str(run / split), size_guidance={"scalars": 0}).Reload()
+    return {tag: [(event.step, event.value) for event in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+
+
+def hparams_row(run):
+    """The row of HParams: the values that make a column, those that make none, and the status of the run."""
+    events = EventAccumulator(str(run / "val")).Reload()
+    read = [
+        HParamsPluginData.FromString(events.SummaryMetadata(f"_hparams_/session_{part}_info").plugin_data.content)
+        for part in ("start", "end")
+    ]
+    columns, others = {}, {}
+    for key, value in read[0].session_start_info.hparams.items():
+        listed = value.WhichOneof("kind") == "list_value"
+        (item,) = value.list_value.values if listed else [value]
+        (others if listed else columns)[key] = getattr(item, item.WhichOneof("kind"))
+    return columns, others, read[1].session_end_info.status
+
+
+def test_a_run_has_two_rows_train_and_val_which_share_the_tags_of_loss_and_score(finished):
     run, _ = finished
-    read = {}
-    for name in ("", "train", "val", "test"):
-        events = EventAccumulator(str(run / name) if name else str(next(run.glob("events*"))))
-        read[name] = events.Reload()
-    assert set(read["train"].Tags()["scalars"]) == set(read["val"].Tags()["scalars"]) == {"loss", "accuracy"}
-    assert {"lr", "grad_norm", "update_ratio", "throughput"} <= set(read[""].Tags()["scalars"])
-    assert read[""].Tags()["images"] == ["first_batch"] and "config/text_summary" in read[""].Tags()["tensors"]
-    cosine = [event.value for event in read[""].Scalars("lr")]
-    expected = [0.001 * (1 + math.cos(math.pi * (step - 1) / 80)) / 2 for step in range(10, 81, 10)]
-    assert cosine == pytest.approx(expected, rel=1e-6)  # float32 in the file
+    assert {path.parent.name for path in run.rglob("events*")} == {"train", "val"}
+    train, val = scalars(run, "train"), scalars(run, "val")
+    assert set(train) == {"loss", "accuracy", "lr", "grad_norm", "update_ratio", "throughput"}
+    assert set(val) == {
+        "loss",
+        "accuracy",
+        "hparams/best_loss",
+        "hparams/best_accuracy",
+        "hparams/test_loss",
+        "hparams/test_accuracy",
+    }
+    events = EventAccumulator(str(run / "train")).Reload()
+    assert events.Tags()["images"] == ["first_batch"] and "config/text_summary" in events.Tags()["tensors"]
+    logged = sorted({1, 2, 4, 8, 16, 32, 64, *range(10, 81, 10)})
+    expected = [0.001 * (1 + math.cos(math.pi * (step - 1) / 80)) / 2 for step in logged]
+    assert [value for _, value in train["lr"]] == pytest.approx(expected, rel=1e-6)  # float32 in the file
 
 
-def test_the_hparams_row_holds_every_decision_in_the_runs_own_file(finished):
-    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
-
+def test_the_scores_of_hparams_are_those_of_the_summary_at_their_steps(finished):
     run, _ = finished
-    events = EventAccumulator(str(next(run.glob("events*")))).Reload()
-    data = HParamsPluginData.FromString(events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content)
-    row = data.session_start_info.hparams
-    assert (
-        row["optimizer"].string_value == "adam"
-        and row["sched"].string_value == "cosine"
-        and row["reg"].string_value == "none"
-    )
-    assert (
-        row["lr"].number_value == pytest.approx(0.001)
-        and row["epochs"].number_value == 4
-        and row["batch_size"].string_value == "64"
-    )
-    assert all(value.WhichOneof("kind") for value in row.values())
-    scores = {name: events.Scalars(name)[0].value for name in events.Tags()["scalars"] if name.startswith("hparams/")}
-    told = json.loads((run / "summary.json").read_text())
-    assert scores["hparams/test_accuracy"] == pytest.approx(told["test"]["accuracy"], rel=1e-6)
-    assert len(list(run.rglob("events*"))) == 4
+    told, read = json.loads((run / "summary.json").read_text()), scalars(run, "val")
+    for tag, row in (("best", told["best"]), ("test", {**told["test"], "step": 80})):
+        for name in ("loss", "accuracy"):
+            assert read[f"hparams/{tag}_{name}"] == [(row["step"], pytest.approx(row[name], rel=1e-6))]
+    assert read["accuracy"][-1] == (80, pytest.approx(told["final"]["val"]["accuracy"], rel=1e-6))
+
+
+def test_the_hparams_row_has_columns_for_what_was_typed_and_every_other_decision_without_one(finished):
+    columns, others, status = hparams_row(finished[0])
+    assert columns == {"optimizer": "adam", "sched": "cosine", "epochs": 4}  # log_every is of the recording
+    assert status == STATUS_SUCCESS
+    assert set(catalog.groups()) <= {*columns, *others}
+    wanted = {"optimizer.lr": 0.001, "batch_size": 64, "seed": 0, "reg": "none", "norm": "none", "drop_last": "false"}
+    assert {key: others[key] for key in wanted} == wanted
+    unique = {"overrides", "output", "lr", "resume.run", "runs", "allow"}  # and what is no setting of a run
+    assert not unique & {*columns, *others} and not any("_target_" in key for key in {*columns, *others})
+
+
+def test_the_hparams_of_a_job_have_a_column_for_each_key_that_its_sweep_varies(run_in_process, tmp_path):
+    varied = ("optimizer=sgd,adam", "reg=[],[l2]", "model.hidden=[8],[8,4]", "batch_size=100,full")
+    code, _, errors = run_in_process("-m", "model=mlp", "epochs=1", "threads=1", *varied, "hydra.sweep.dir=s")
+    assert code == 0, errors
+    rows = [hparams_row(path.parent)[0] for path in (tmp_path / "s").glob("*/summary.json")]
+    assert len(rows) == 16
+    found = {tuple(sorted(row.items())) for row in rows}
+    assert found == {
+        (("batch_size", size), ("model.hidden", hidden), ("optimizer", optimizer), ("reg", reg))
+        for size in (100, 1259)  # `full` is a number, too: else TensorBoard could neither sort nor filter
+        for hidden in ("[8]", "[8,4]")
+        for optimizer in ("sgd", "adam")
+        for reg in ("none", "l2")
+    }
+
+
+def test_the_hparams_of_a_run_that_went_on_are_those_of_its_end(run_in_process, tmp_path):
+    typed = ("model=mlp", "optimizer=adam", "epochs=2", "threads=1", "eval_every=10st")
+    assert run_in_process(*typed)[0] == 0
+    run = only_run(tmp_path)
+    before = scalars(run, "val")
+    assert hparams_row(run)[0] == {"model": "mlp", "optimizer": "adam", "epochs": 2, "eval_every": "10st"}
+    assert run_in_process(f"resume={run}", "epochs=+1", "optimizer.lr=0.002", "resume.allow=[optimizer.lr]")[0] == 0
+    columns, _, _ = hparams_row(run)
+    assert columns == {"model": "mlp", "optimizer": "adam", "epochs": 3, "eval_every": "10st", "optimizer.lr": 0.002}
+    told, after = summary(tmp_path), scalars(run, "val")
+    assert after["accuracy"][:5] == before["accuracy"] and [step for step, _ in after["loss"]] == [*range(0, 61, 10)]
+    assert after["hparams/test_accuracy"] == [(60, pytest.approx(told["test"]["accuracy"], rel=1e-6))]
+    assert after["hparams/best_loss"] == [(told["best"]["step"], pytest.approx(told["best"]["loss"], rel=1e-6))]
+    texts = EventAccumulator(str(run / "train")).Reload().Tensors("config/text_summary")
+    lines = [(event.step, event.tensor_proto.string_val[0].decode().split("\n")[0].strip()) for event in texts]
+    assert lines == [
+        (0, f"train {' '.join(typed)}"),
+        (40, "train model=mlp optimizer=adam threads=1 eval_every=10st epochs=3 optimizer.lr=0.002"),
+    ]
+
+
+def test_a_job_that_goes_on_alone_keeps_the_columns_of_its_sweep_and_has_that_of_what_changed(run_in_process, tmp_path):
+    sweep = ("-m", "model=mlp", "epochs=1", "threads=1", "optimizer=sgd,adam", "hydra.sweep.dir=s")
+    assert run_in_process(*sweep)[0] == 0
+    assert run_in_process("resume=s/adam", "epochs=+1")[0] == 0
+    assert hparams_row(tmp_path / "s" / "adam")[0] == {"optimizer": "adam", "epochs": 2}
+    columns, others, _ = hparams_row(tmp_path / "s" / "sgd")
+    assert columns == {"optimizer": "sgd"} and others["epochs"] == 1
+
+
+def test_a_run_that_diverged_has_a_row_with_that_status(run_in_process, tmp_path):
+    assert run_in_process("model=mlp", "optimizer.lr=1e30", "threads=1")[0] == 5
+    columns, _, status = hparams_row(only_run(tmp_path))
+    assert status == STATUS_FAILURE and columns["model"] == "mlp"
 
 
 def test_the_console_says_what_was_chosen_and_where_to_look(finished):
@@ -161,7 +241,7 @@ def test_evaluate_gives_a_finished_runs_scores_again(finished, run_in_process):
 
 
 def test_a_run_that_has_learnt_nothing_has_a_note(run_in_process, composed, tmp_path):
-    still = ("model=mlp", "epochs=1", "optimizer.lr=1e-12", "threads=1", "device=cpu")
+    still = ("model=mlp", "init=zeros", "epochs=1", "optimizer.lr=1e-12", "threads=1", "device=cpu")
     assert "note: val accuracy " in (said := run_in_process(*still)[1]) and "it has learnt nothing" in said
     numbers = build_run(composed("data=diabetes", "loss=mse", *still))
     assert [report.no_better_than_guessing(numbers, {"r2": r2}) is None for r2 in (-0.5, 0.0, 0.01)] == [
@@ -194,6 +274,37 @@ def test_evaluate_takes_every_run_of_a_folder(finished, run_in_process, tmp_path
     code, shown, _ = run_in_process("task=evaluate", "runs=[all/a*,all/a]")
     assert code == 0 and "all/c" not in shown and "Test split of all" not in shown
     assert run_in_process("task=evaluate", "runs=[all/b]")[0] == 3
+
+
+def test_data_without_a_test_split_is_trained_evaluated_compared_and_swept(run_in_process, tmp_path):
+    """The validation split stands in for the test where there is none; without both, the training split."""
+    from PIL import Image
+
+    for number in range(40):
+        path = tmp_path / "set" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("L", (8, 8), 5 * number).save(path)
+    words = ["data=image_folder", f"data.root={tmp_path / 'set'}", "data.test_fraction=0", "model=linear"]
+    words += ["epochs=2", "batch_size=8", "tta=flip", "threads=1", "device=cpu"]
+    none = "data.val_fraction=0"
+    for more, splits in (([], ["train", "val"]), ([none], ["train"])):
+        code, shown, errors = run_in_process(*words, *more, f"output=runs-{len(splits)}")
+        assert code == 0 and "there is no test at the end" in shown, errors
+        (run,) = (tmp_path / f"runs-{len(splits)}").glob("*/*")
+        summary = json.loads((run / "summary.json").read_text())
+        assert summary["test"] is None and (summary["best"] is None) == (splits == ["train"])
+        assert (run / "weights.safetensors").is_file() and (run / "curves.png").is_file()
+        code, shown, errors = run_in_process("task=evaluate", f"runs=['{run}']")
+        rows = [line.split()[0] for line in shown.splitlines() if line.startswith(("train ", "val ", "test "))]
+        assert code == 0 and rows == splits, errors
+        code, shown, errors = run_in_process("-m", *words, *more, "seed=0,1", "sweep.dry_run=true", "output=dry")
+        assert code == 0 and "2 jobs, about" in shown, errors
+    runs = f"runs=['{tmp_path / 'runs-2'}','{tmp_path / 'runs-1'}']"
+    code, shown, errors = run_in_process("task=evaluate", runs)
+    assert code == 0 and "(val)" in shown and "(train)" in shown, errors
+    assert run_in_process("task=compare", runs)[0] == 0
+    code, shown, errors = run_in_process("-m", *words, none, "seed=0,1", "output=sweep")
+    assert code == 0 and "best" not in shown.partition("[1/2]")[2].splitlines()[0], errors
 
 
 def test_views_are_averaged_by_evaluate_and_by_a_run_that_asks_for_them(finished, run_in_process, composed):
@@ -284,9 +395,9 @@ def test_a_sweep_runs_every_job_and_a_failing_one_does_not_stop_it(run_in_proces
     }
     assert sorted(jobs.values()) == ["diverged", "finished", "finished"]
     assert set(jobs) == {
-        "optimizer.lr-0.01",
-        "optimizer.lr-1e30",
-        "optimizer.lr-0.02",
+        "lr-0.01",
+        "lr-1e30",
+        "lr-0.02",
     }  # what all have in common is no part of a name
 
 
@@ -374,3 +485,13 @@ def test_an_option_of_ones_own_comes_from_a_folder_of_ones_own(run_in_process, t
     assert "optimizer=gentle" in said and "SGD at a small rate." in said
     code, _, errors = run_in_process(*own)
     assert code == 0, errors
+
+
+@pytest.mark.parametrize("averaging", ["none", "ema"])
+def test_the_zeros_of_the_summary_are_those_of_the_weights_that_are_kept(averaging, tmp_path):
+    words = (*SHORT, "threads=1", "reg=l1_proximal", "reg.weights.l1_proximal.strength=0.05")
+    code, _, errors = command(tmp_path, *words, f"averaging={averaging}")
+    assert code == 0, errors
+    weights = load_file(only_run(tmp_path) / "weights.safetensors")
+    zeros = sum(int((weight == 0).sum()) for weight in weights.values() if weight.dim() > 1)
+    assert summary(tmp_path)["zeros"] == zeros

@@ -11,11 +11,11 @@ from torch import nn
 from trainer.init.data_dependent import DataDependent, Lsuv, RandomWalk
 from trainer.init.fixed_scale import (
     Constant,
-    Default,
     LargeNormal,
     Normal,
     Ones,
     SmallNormal,
+    Torch,
     TruncatedNormal,
     Uniform,
     Zeros,
@@ -112,9 +112,9 @@ def test_means_are_those_of_the_fields(model):
         assert abs(model[3].weight.mean() - mean) < 5 * std / math.sqrt(model[3].weight.numel())
 
 
-def test_default_leaves_torchs_uniform_draw(model):
+def test_torch_leaves_torchs_uniform_draw(model):
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    Default()(model, *BATCH, RELU)
+    Torch()(model, *BATCH, RELU)
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     # The largest of 4200 lies below 0.95 of the bound with odds 0.95^4200.
     for index, (fan_in, _) in zip(WEIGHT_LAYERS, FANS):
@@ -163,11 +163,11 @@ def test_auto_gives_outputs_of_variance_one_in_every_layer(name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: SmallNormal(std=0.0), "std must be > 0, got 0.0"),
-        (lambda: LargeNormal(std=math.nan), "std must be > 0, got nan"),
+        (lambda: SmallNormal(std=-0.1), "std must be >= 0, got -0.1"),
+        (lambda: LargeNormal(std=math.nan), "std must be >= 0, got nan"),
         (lambda: Normal(mean=math.inf), "mean must be in"),
-        (lambda: Normal(std=-1.0), "std must be > 0"),
-        (lambda: TruncatedNormal(std=-1.0), "std must be > 0"),
+        (lambda: Normal(std=-1.0), "std must be >= 0"),
+        (lambda: TruncatedNormal(std=-1.0), "std must be >= 0"),
         (lambda: Constant(value=math.nan), "value must be in"),
         (lambda: Uniform(low=0.1), "low must be < high, got low=0.1 and high=0.05"),
         (lambda: VarianceScaling(scale=0.0), "scale must be > 0"),
@@ -186,3 +186,13 @@ def test_auto_gives_outputs_of_variance_one_in_every_layer(name):
 def test_a_field_out_of_its_range_is_refused(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("init", "value"),
+    [(Normal(mean=0.5, std=0.0), 0.5), (SmallNormal(std=0.0), 0), (LargeNormal(std=0.0), 0),
+     (TruncatedNormal(mean=-0.5, std=0.0), -0.5)],
+)  # fmt: skip
+def test_a_deviation_of_0_gives_every_weight_the_mean(init, value, model):
+    init(model, *BATCH, RELU)
+    assert all((model[place].weight == value).all() for place in WEIGHT_LAYERS)

@@ -163,4 +163,5 @@ def test_the_builder_leaves_pretrained_weights_and_biases_alone(cache, composed,
     assert torch.equal(own["classifier.0.bias"], weights["classifier.0.bias"])
     code, _, errors = run_in_process(*overrides, "init=he_normal")
     assert code == 2 and "init=he_normal: would overwrite the pretrained weights" in errors
-    assert "try init=default" in errors
+    assert "leave it out" in errors
+    assert run_in_process(*overrides, "init=torch", "epochs=0", "threads=1")[0] == 0

@@ -8,6 +8,8 @@ import torch
 from stepping import GRADIENTS, START, STEPS, displacements, gradient, make, replay, settings, trajectory
 from torch.testing import assert_close
 
+from trainer.config.catalog import file
+
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # both sides in float64, weights near 1
 
 
@@ -231,3 +233,34 @@ def test_lion_moves_every_weight_by_the_rate():
     assert_close(
         np.abs(displacements("lion", replay(GRADIENTS), weight_decay=0.0)), np.full((STEPS, 3), 1e-4), rtol=1e-9, atol=0
     )
+
+
+def test_radam_adapts_from_step_6_on_where_the_paper_would_from_step_5():
+    """Until then a step is lr times the corrected mean, of any size; from then on it is bounded by some lr."""
+    ahead = [last - 2 * t * 0.999**t / (1 - 0.999**t) for last in [2 / 0.001 - 1] for t in (4, 5, 6)]
+    assert ahead[0] < 4 < ahead[1] < 5 < ahead[2]
+    moved = np.abs(displacements("radam", lambda w: 1e6 * np.ones(3), steps=6, lr=1e-3))
+    assert_close(moved[:5], np.full((5, 3), 1e3), rtol=1e-9, atol=0)
+    assert moved[5].max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    ("option", "words"), [("radam", "rho > 5"), ("ranger", "rho > 5"), ("nadam", "beta1 of the step")]
+)
+def test_an_option_that_is_torchs_and_not_its_papers_says_so(option, words):
+    assert words in file("optimizer", option).read_text().splitlines()[0]
+
+
+WITHOUT_EPS = {  # the first step over lr, of a gradient g, without what keeps the denominator from 0
+    "adagrad": np.sign, "adam": np.sign, "adamw": np.sign, "adamax": np.sign,
+    "rmsprop": lambda g: np.sign(g) / 0.1**0.5, "adam_uncorrected": lambda g: np.sign(g) * 0.1 / 0.001**0.5,
+    "schedule_free": np.sign, "lamb": lambda g: np.sign(g) * np.linalg.norm(START) / 3**0.5,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("option", WITHOUT_EPS)
+def test_eps_0_is_the_formula_without_it_however_small_the_gradient(option):
+    changes = {"weight_decay": 0.0} if "weight_decay" in settings(option) else {}
+    g = np.array([1e-12, -3e-11, 2e-10])
+    (moved,) = displacements(option, lambda w: g, steps=1, lr=1e-2, eps=0.0, **changes)
+    assert_close(-moved / 1e-2, WITHOUT_EPS[option](g), rtol=1e-6, atol=0)

@@ -3,10 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from stepping import LR, START, gradient, heavy_ball, make, momentum, parameter, reloaded, stepper
+from stepping import LR, START, gradient, heavy_ball, make, momentum, parameter, reloaded, settings, stepper
 from torch import nn
 from torch.testing import assert_close
 
+from trainer.base.layers import parameter_groups
+from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
 from trainer.engine import build
 from trainer.optimizer.kfac import Kfac
@@ -195,3 +197,52 @@ def test_a_wrapper_lets_its_base_watch_the_model(wrapper):
     optimizer.watch(layer)
     assert optimizer.base.layers == [layer]
     wrapper(layer.parameters(), momentum).watch(layer)  # a base without the hook
+
+
+DECAYING = [name for name in catalog.options("optimizer") if "weight_decay" in settings(name)]
+INSIDE = [
+    "optimizer={}",
+    "optimizer=lookahead optimizer@optimizer.base={}",
+    "optimizer=sam optimizer@optimizer.base={}",
+]
+
+
+@pytest.mark.parametrize("around", INSIDE)
+@pytest.mark.parametrize("option", DECAYING)
+def test_weight_decay_spares_all_but_matrices_within_a_wrapper_too(option, around, composed):
+    net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.PReLU(), nn.Flatten(), nn.Linear(16, 3))
+    key = "optimizer.base.weight_decay" if "base" in around else "optimizer.weight_decay"
+    optimizer = build.make_optimizer(composed(*around.format(option).split(), f"{key}=20"), net, 64, Invocation())
+    before = {name: weight.detach().clone() for name, weight in net.named_parameters()}
+
+    def closure():  # the gradient is 0: nothing but the decay moves a weight
+        for weight in net.parameters():
+            weight.grad = torch.zeros_like(weight)
+        return torch.zeros(())
+
+    for _ in range(10):
+        optimizer.step(closure)
+    for name, weight in net.named_parameters():
+        if name in ("0.weight", "4.weight"):
+            assert weight.norm() < 0.999 * before[name].norm()
+        else:
+            assert torch.equal(weight, before[name]), name
+
+
+def test_ranger_centralises_matrices_and_no_scale_of_a_layer():
+    class Scaled(nn.Linear):
+        def __init__(self):
+            super().__init__(2, 3)
+            self.layer_scale = nn.Parameter(torch.ones(3, 1, 1))
+
+    net = Scaled()
+    optimizer = make("ranger", parameter_groups(net))
+
+    def closure():
+        net.weight.grad = torch.tensor([[1.0, 3.0], [0.0, 2.0], [5.0, 5.0]])
+        net.bias.grad, net.layer_scale.grad = torch.ones(3), torch.full((3, 1, 1), 2.0)
+        return torch.zeros(())
+
+    optimizer.step(closure)
+    assert net.weight.grad.tolist() == [[-1.0, 1.0], [-1.0, 1.0], [0.0, 0.0]]  # less the mean over the inputs
+    assert (net.layer_scale.grad == 2).all() and (net.bias.grad == 1).all()

@@ -8,6 +8,8 @@ import torch
 from stepping import GRADIENTS, START, STEPS, displacements, gradient, make, replay, trajectory
 from torch.testing import assert_close
 
+from trainer.config.catalog import file
+
 EXACT = {"rtol": 1e-10, "atol": 1e-10}  # both sides in float64, weights near 1
 HALVED = [0.05, 0.05, 0.05, 0.025, 0.0125]  # a rate that falls
 
@@ -173,3 +175,13 @@ def test_momentum_breaks_the_equality_of_an_l2_penalty_and_weight_decay():
     decayed = w1 - 0.05 * (0.9 * g1 + g2) - 0.05 * 0.2 * w1
     assert_close(penalised[0], w1, **EXACT)
     assert_close(penalised[1] - decayed, -0.05 * 0.9 * 0.2 * START, **EXACT)
+
+
+@pytest.mark.parametrize("option", ["momentum", "momentum_velocity", "nesterov"])
+def test_momentum_0_is_plain_descent(option):
+    assert_close(trajectory(option, momentum=0.0, lr=0.05), trajectory("sgd", lr=0.05), rtol=1e-12, atol=1e-12)
+
+
+def test_the_exception_of_dampenings_first_step_is_said_where_it_is_set():
+    (line,) = [line for line in file("optimizer", "momentum").read_text().splitlines() if line.startswith("dampening")]
+    assert "not in the first step, where v = g" in line

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from stepping import draws, make, settings, walk
+from stepping import draws, make, walk
 from torch import nn
 from torch.testing import assert_close
 
@@ -102,7 +102,8 @@ def test_muon_does_not_move_while_the_gradient_is_zero():
 
 def test_muons_parts_have_rates_of_their_own_and_the_last_layer_is_adamws():
     net = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 8), nn.Linear(8, 3))
-    optimizer = make("muon", parameter_groups(net, settings("muon")))
+    net.class_token = nn.Parameter(torch.zeros(1, 1, 8))  # of two dimensions and more, but no matrix
+    optimizer = make("muon", parameter_groups(net))
     rates = {id(weight): group["lr"] for group in optimizer.param_groups for weight in group["params"]}
     hidden = {id(net[0].weight), id(net[3].weight)}
     assert rates == {id(weight): 0.02 if id(weight) in hidden else 3e-4 for weight in net.parameters()}

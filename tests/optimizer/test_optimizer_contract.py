@@ -11,7 +11,8 @@ from stepping import draws, make, reloaded, settings
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.base.protocols import HasEvaluationPoint, needs_graph
+from trainer.base.hooks import needs_graph
+from trainer.base.protocols import HasEvaluationPoint
 from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
 from trainer.engine import build

@@ -78,3 +78,12 @@ def test_sam_refuses_a_base_that_differentiates_the_gradient_and_lookahead_asks_
     assert (
         Lookahead([parameter(START)], Newton).create_graph and not Lookahead([parameter(START)], momentum).create_graph
     )
+
+
+def test_sam_without_a_radius_is_its_base():
+    weight, alone = parameter(START), parameter(START)
+    step, other = stepper(Sam([weight], momentum, rho=0.0), [weight]), stepper(momentum([alone]), [alone])
+    for _ in range(4):
+        step()
+        other()
+    assert torch.equal(weight, alone)

@@ -1,6 +1,7 @@
 """Schedule-free AdamW against its paper in NumPy."""
 
 import numpy as np
+import pytest
 import torch
 from stepping import START, gradient, make, parameter, reloaded, stepper
 from torch.testing import assert_close
@@ -23,13 +24,14 @@ def schedule_free(w, lrs, betas, eps, decay):
         yield y, z, x
 
 
-def test_schedule_free_trains_at_y_and_is_evaluated_at_x():
+@pytest.mark.parametrize("beta1", [0.8, 0.0])
+def test_schedule_free_trains_at_y_and_is_evaluated_at_x(beta1):
     lrs = [0.02, 0.05, 0.1, 0.1, 0.08]
     weight = parameter(START)
-    optimizer = make("schedule_free", [weight], betas=[0.8, 0.99], weight_decay=0.2)
+    optimizer = make("schedule_free", [weight], betas=[beta1, 0.99], weight_decay=0.2)
     step = stepper(optimizer, [weight])
     zs = []
-    for lr, (y, z, x) in zip(lrs, schedule_free(START, lrs, (0.8, 0.99), 1e-8, 0.2)):
+    for lr, (y, z, x) in zip(lrs, schedule_free(START, lrs, (beta1, 0.99), 1e-8, 0.2)):
         optimizer.param_groups[0]["lr"] = lr
         step()
         zs.append(z)
@@ -43,19 +45,23 @@ def test_schedule_free_trains_at_y_and_is_evaluated_at_x():
         assert torch.equal(weight, kept)
 
 
-def test_schedule_free_resumes_bit_for_bit_from_a_checkpoint_at_its_evaluation_point():
+@pytest.mark.parametrize("beta1", [0.9, 0.0])
+def test_schedule_free_resumes_bit_for_bit_from_a_checkpoint_at_its_evaluation_point(beta1):
     weight = parameter(START)
-    optimizer = make("schedule_free", [weight])
+    optimizer = make("schedule_free", [weight], betas=[beta1, 0.999])
     step = stepper(optimizer, [weight])
     for _ in range(4):
         step()
     optimizer.eval()
-    other = make("schedule_free", [resumed := weight.detach().clone().requires_grad_()])
+    other = make("schedule_free", [resumed := weight.detach().clone().requires_grad_()], betas=[beta1, 0.999])
     other.load_state_dict(reloaded(optimizer.state_dict()))
     for each in (optimizer, other):
         each.train()
     step()
     stepper(other, [resumed])()
+    assert torch.equal(weight, resumed)
+    for each in (optimizer, other):
+        each.eval()
     assert torch.equal(weight, resumed)
 
 

@@ -71,7 +71,7 @@ def test_all_regularisers_go_together(fitted):
     names = [key.split(".")[1] for key, _, _ in NOTHING] + ["early_stopping"]
     run, curves = fitted(*RESNET, f"reg=[{','.join(names)}]", "norm=batch", "epochs=2")
     assert len(names) == 16 and all(weight.isfinite().all() for weight in run.model.parameters())
-    losses = [row["loss"] for row in curves.rows if row["split"] == "val"]
+    losses = [row["loss"] for row in curves.rows if row["split"] == "val" and row["step"]]
     assert len(losses) == 2 and all(map(math.isfinite, losses))
 
 
@@ -93,6 +93,42 @@ def test_label_smoothing_mixes_with_the_uniform_distribution():
 def test_label_smoothing_of_yes_or_no_counts_two_classes():
     _, smooth = LabelSmoothing(alpha=0.2)(torch.zeros(2, 1), torch.tensor([[0.0], [1.0]]), torch.Generator())
     assert_close(smooth, torch.tensor([[0.1], [0.9]]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "yes", "no"),
+    [  # ten classes: 1 - 0.2 + 0.2 / 10 and 0.2 / 10; a question of its own: 1 - 0.2 / 2 and 0.2 / 2
+        (("data=digits", "loss=cross_entropy"), 0.82, 0.02),
+        (("data=digits", "loss=mse"), 0.82, 0.02),
+        (("data=digits", "loss=hinge"), 0.82, 0.02),
+        (("data=digits", "loss=bce"), 0.9, 0.1),
+        (("data=iris", "loss=bce"), 0.9, 0.1),
+        (("data=breast_cancer", "loss=bce"), 0.9, 0.1),
+        (("data=breast_cancer", "loss=hinge"), 0.9, 0.1),
+    ],
+)
+def test_label_smoothing_is_that_of_the_loss(overrides, yes, no, composed):
+    run = build_run(
+        composed(*overrides, "model=linear", "reg=label_smoothing", "reg.batch.label_smoothing.alpha=0.2", "threads=1")
+    )
+    images, targets = run.train.batch(torch.arange(40))
+    _, smooth = run.slots.batch[0](images, targets, torch.Generator())
+    assert_close(smooth, torch.where(targets == 1, yes, no), rtol=0, atol=1e-6)
+
+
+def test_smoothed_questions_of_their_own_have_their_best_outputs_at_the_smoothed_answers(composed):
+    """Each term of the loss is lowest where its sigmoid is 1 - alpha / 2 or alpha / 2, whatever the number of classes;
+
+    Keras' BinaryCrossentropy(label_smoothing=alpha) has the targets y (1 - alpha) + alpha / 2.
+    """
+    run = build_run(composed("data=digits", "model=linear", "loss=bce", "reg=label_smoothing", "threads=1"))
+    answers = torch.eye(10)[:3]
+    _, smooth = run.slots.batch[0](torch.zeros(3, 1, 8, 8), answers, torch.Generator())
+    best = (torch.where(answers == 1, 0.95, 0.05)).logit().requires_grad_()
+    run.criterion(best, smooth).sum().backward()
+    assert_close(best.grad, torch.zeros(3, 10), rtol=0, atol=1e-6)
+    plain = nn.functional.binary_cross_entropy_with_logits(best, answers * 0.9 + 0.05, reduction="none").sum(1)
+    assert_close(run.criterion(best, smooth), plain)
 
 
 def test_label_smoothing_gives_torchs_smoothed_loss():
@@ -131,7 +167,17 @@ def test_early_stopping_names_the_metrics_of_the_data():
 
 def test_a_run_stopped_early_keeps_the_weights_of_its_best_epoch(composed, tmp_path):
     run = build_run(
-        composed("model=mlp", "model.hidden=[64]", "optimizer.lr=0.5", "epochs=40", "threads=1", "monitor=loss")
+        composed(
+            *(
+                "model=mlp",
+                "model.hidden=[64]",
+                "init=torch",
+                "optimizer.lr=0.5",
+                "epochs=40",
+                "threads=1",
+                "monitor=loss",
+            )
+        )
     )
     seen, saved = [], []
 
@@ -147,7 +193,7 @@ def test_a_run_stopped_early_keeps_the_weights_of_its_best_epoch(composed, tmp_p
     run = replace(run, slots=replace(run.slots, stop=[remember, EarlyStopping(patience=3)]))
     outcome = fit(run, curves, Console(), save)
     curves.close()
-    losses = [row["loss"] for row in curves.rows if row["split"] == "val"]
+    losses = [row["loss"] for row in curves.rows if row["split"] == "val" and row["step"]]
     best = losses.index(min(losses))
     assert outcome.status == "stopped" and 0 < best == len(losses) - 1 - 3
     assert all(torch.equal(value, saved[-1][name]) for name, value in seen[best].items())

@@ -5,16 +5,18 @@ import math
 
 import pytest
 import torch
+from nets import leaves, make_kit, option
 from omegaconf import OmegaConf
 from torch import nn
 from torch.testing import assert_close
 
 from trainer.base.layers import Residual
+from trainer.config import catalog
 from trainer.config.catalog import file
 from trainer.engine.build import build_run
 from trainer.norm import Batch
 from trainer.reg.dropconnect import DropConnect
-from trainer.reg.dropout import ScaledDropout, SpatialDropout
+from trainer.reg.dropout import AlphaDropout, ScaledDropout, SpatialDropout
 from trainer.reg.stochastic_depth import StochasticDepth
 
 
@@ -77,7 +79,7 @@ def test_p_is_the_probability_of_dropping(make, p):
     ("name", "target"),
     [
         ("dropout", "torch.nn.Dropout"),
-        ("alpha_dropout", "torch.nn.AlphaDropout"),
+        ("alpha_dropout", "trainer.reg.dropout.AlphaDropout"),
         ("dropout_scaled", "trainer.reg.dropout.ScaledDropout"),
     ],
 )
@@ -124,12 +126,89 @@ def test_alpha_dropout_keeps_mean_and_variance_of_standardised_units():
     q = 1 - p
     a = (q + limit**2 * q * (1 - q)) ** -0.5
     b = -a * (1 - q) * limit
-    outputs = every_mask(nn.AlphaDropout(p), torch.tensor([1.0]), 2)
+    outputs = every_mask(AlphaDropout(p=p), torch.tensor([1.0]), 2)
     assert sorted(output.item() for output in outputs) == pytest.approx([a * limit + b, a + b], rel=1e-6)
     # For x of mean 0 and variance 1: E = a (1 - q) alpha' + b, E of squares = q a^2 + 2 q a b 0 + q b^2 + (1 - q) (a
     # alpha' + b)^2.
     assert a * (1 - q) * limit + b == pytest.approx(0, abs=1e-12)
     assert q * (a**2 + b**2) + (1 - q) * (a * limit + b) ** 2 == pytest.approx(1, rel=1e-12)
+
+
+SMALL = {  # fields that make a model small
+    "alexnet": {"hidden": [8, 8]}, "fast_cnn": {"channels": [8, 8]}, "vgg16": {"channels": [4, 4, 4, 4, 4]},
+    "vgg11": {"channels": [4, 4, 4, 4, 4]}, "resnet18": {"blocks": [1]}, "resnet56": {"depth": 14},
+    "wide_resnet": {"depth": 10, "widen": 1}, "thin_deep": {"channels": [4] * 17}, "wide_shallow": {"hidden": 8},
+    "deep_mlp": {"width": 8}, "resnet20": {"depth": 8},
+}  # fmt: skip
+WITHOUT_ACT = ("linear", "linear_chain")
+
+
+def finished(name, layer):
+    """Return a network of torchvision, on the device meta, with activations and dropping layers of ours."""
+    with torch.device("meta"):
+        make = option("torchvision", act="kit", drop="kit")
+        return make((3, 64, 64), 4, make_kit(drops=[layer], act=nn.SELU), **{"name": name})
+
+
+def inputs_and_outputs(model, images, before, after):
+    """Return the outputs of the layers of one type, and the inputs of those of another, in a pass of the model."""
+    made, taken, hooks = [], [], []
+    for module in model.modules():
+        if isinstance(module, before):
+            hooks.append(module.register_forward_hook(lambda layer, given, output: made.append(output)))
+        if isinstance(module, after):
+            hooks.append(module.register_forward_hook(lambda layer, given, output: taken.append(given[0])))
+    model(images)
+    for hook in hooks:
+        hook.remove()
+    return made, taken
+
+
+@pytest.mark.parametrize("place", ["before_act", "after_act"])
+@pytest.mark.parametrize(
+    "name", [name for name in catalog.options("model") if name not in (*WITHOUT_ACT, "torchvision")]
+)
+def test_alpha_dropout_takes_what_a_selu_gives_in_every_model(name, place):
+    """Behind a pooling, a norm or a sum it would add -1.76 to values that are no longer SELU's."""
+    kit = make_kit(Batch(place=place), [AlphaDropout], nn.SELU)
+    model = option(name, **SMALL.get(name, {}))((3, 16, 16), 4, kit)
+    made, taken = inputs_and_outputs(model.train(), torch.rand(4, 3, 16, 16), nn.SELU, AlphaDropout)
+    assert taken and all(any(one is output for output in made) for one in taken)
+
+
+def test_alpha_dropout_stands_in_the_blocks_of_cnn_and_not_behind_its_average():
+    model = option("cnn", channels=[4, 6])((1, 8, 8), 3, make_kit(drops=[AlphaDropout, nn.Dropout], act=nn.SELU))
+    kinds = [kind.__name__ for kind in leaves(model)]
+    block = ["Conv2d", "SELU", "AlphaDropout", "MaxPool2d"]
+    assert kinds == [*block, *block, "AdaptiveAvgPool2d", "Flatten", "Dropout", "Linear"]
+
+
+def test_alpha_dropout_keeps_the_mean_and_variance_of_what_a_cnn_shows_it():
+    torch.manual_seed(0)
+    model = option("cnn", channels=[64])((8, 16, 16), 3, make_kit(drops=[lambda: AlphaDropout(p=0.2)], act=nn.SELU))
+    conv = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    nn.init.normal_(conv.weight, 0, (1 / 72) ** 0.5)  # LeCun's
+    nn.init.zeros_(conv.bias)
+    images = torch.randn(64, 8, 16, 16)
+    (before,) = (one[..., 1:-1, 1:-1] for one in inputs_and_outputs(model, images, nn.SELU, AlphaDropout)[0])
+    (after,) = (one[..., 1:-1, 1:-1] for one in inputs_and_outputs(model, images, AlphaDropout, nn.SELU)[0])
+    # The filters' norms are off by a tenth each, their mean over 64 by a hundredth; the border sees zeros.
+    assert (before.mean().item(), before.var().item()) == pytest.approx((0, 1), abs=0.1)
+    assert (after.mean().item(), after.var().item()) == pytest.approx(
+        (before.mean().item(), before.var().item()), abs=0.02
+    )
+
+
+@pytest.mark.parametrize(("name", "places"), [("alexnet", 1), ("mobilenet_v3_small", 1), ("vit_b_16", 12)])
+def test_alpha_dropout_takes_the_place_of_finished_dropouts_that_follow_an_activation(name, places):
+    model = finished(name, AlphaDropout)
+    assert leaves(model).count(AlphaDropout) == places and nn.Dropout not in leaves(model)
+
+
+@pytest.mark.parametrize(("name", "layer"), [("efficientnet_b0", AlphaDropout), ("alexnet", SpatialDropout)])
+def test_a_dropping_layer_without_a_place_in_a_finished_network_is_refused(name, layer):
+    with pytest.raises(ValueError, match=f"has no dropout in a place for {layer.__name__}; try reg=dropout"):
+        finished(name, layer)
 
 
 @pytest.mark.parametrize("p", [0.0, 0.2, 0.5])

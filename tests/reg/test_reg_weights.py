@@ -48,11 +48,15 @@ def walk(model, optimizer, reg=None, penalty=None, rates=RATES):
 
         now = NOW.at(step, rate)
         if reg:
-            reg.before(model, now)
+            reg.before(model, optimizer, now)
         optimizer.step(closure)
         if reg:
-            reg(model, now)
+            reg(model, optimizer, now)
     return model
+
+
+def sgd(model, lr=0.1):
+    return torch.optim.SGD(model.parameters(), lr=lr)
 
 
 def groups(model, **decay):
@@ -104,7 +108,7 @@ def test_l1_proximal_takes_the_threshold_off_and_stops_at_exactly_zero():
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[1.0, -1.0, 0.125, -0.125, 0.0625, 0.0]]))
         layer.bias.fill_(0.0625)
-    L1Proximal(strength=0.5)(layer, NOW.at(0, lr=0.25))  # the threshold is 1/8
+    L1Proximal(strength=0.5)(layer, sgd(layer, lr=0.25), NOW)  # the threshold is 1/8
     assert layer.weight.tolist() == [[0.875, -0.875, 0.0, 0.0, 0.0, 0.0]] and layer.bias.item() == 0.0625
 
 
@@ -120,7 +124,7 @@ def least_squares(penalty, steps=60):
         (loss + penalty(layer, None, None, None) if isinstance(penalty, L1) else loss).backward()
         optimizer.step()
         if isinstance(penalty, L1Proximal):
-            penalty(layer, NOW.at(step, lr=0.5))
+            penalty(layer, optimizer, NOW.at(step))
     return layer.weight.detach().numpy()[0], np.sign(c) * np.maximum(np.abs(c) - 0.3, 0)
 
 
@@ -151,7 +155,7 @@ def test_max_norm_scales_each_unit_that_exceeds_the_limit():
     with torch.no_grad():
         layer.weight.copy_(torch.tensor([[3.0, 4.0], [0.3, 0.4], [0.0, 0.0]]))
         layer.bias.fill_(100.0)
-    MaxNorm(limit=2.0)(layer, NOW)
+    MaxNorm(limit=2.0)(layer, sgd(layer), NOW)
     assert_close(layer.weight.detach(), torch.tensor([[1.2, 1.6], [0.3, 0.4], [0.0, 0.0]]))
     assert (layer.bias == 100).all()
 
@@ -161,7 +165,7 @@ def test_max_norm_takes_the_whole_filter_of_a_convolution_and_no_norm_layer(mode
         for parameter in model.parameters():
             parameter.mul_(10)
     before = [parameter.detach().clone() for parameter in model.parameters()]
-    MaxNorm(limit=1.0)(model, NOW)
+    MaxNorm(limit=1.0)(model, sgd(model), NOW)
     for old, new in zip(before, model.parameters()):
         old = old.numpy()
         norms = np.sqrt(np.square(old.reshape(len(old), -1)).sum(1))
@@ -174,7 +178,7 @@ def test_max_norm_holds_the_weights_behind_dropconnect():
     model = DropConnect()(nn.Sequential(nn.Linear(2, 1), nn.Linear(1, 1)))
     with torch.no_grad():
         model[0].parametrizations.weight.original.copy_(torch.tensor([[30.0, 40.0]]))
-    MaxNorm(limit=5.0)(model, NOW)
+    MaxNorm(limit=5.0)(model, sgd(model), NOW)
     assert_close(model.eval()[0].weight.detach(), torch.tensor([[3.0, 4.0]]))
 
 
@@ -183,8 +187,23 @@ def test_max_norm_holds_the_weights_behind_dropconnect():
 )
 def test_a_frozen_layer_stays_as_it_is(make, model):
     model[3].weight.requires_grad_(False)
-    before, reg = model[3].weight.clone(), make()
+    before, reg, optimizer = model[3].weight.clone(), make(), sgd(model)
     if isinstance(reg, PreStepEdit):
-        reg.before(model, NOW.at(0, lr=0.1))
-    reg(model, NOW.at(0, lr=0.1))
+        reg.before(model, optimizer, NOW)
+    reg(model, optimizer, NOW)
     assert torch.equal(model[3].weight, before)
+
+
+@pytest.mark.parametrize("make", [lambda: L1Proximal(strength=0.5), lambda: WeightDecay(strength=0.5)])
+def test_each_weight_shrinks_by_the_learning_rate_of_its_own_group(make):
+    model, reg = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2)), make()
+    for layer in model:
+        nn.init.constant_(layer.weight, 2.0)
+    rates = (0.25, 0.0625)
+    optimizer = torch.optim.SGD([{"params": layer.parameters(), "lr": lr} for layer, lr in zip(model, rates)], lr=1.0)
+    if isinstance(reg, PreStepEdit):
+        reg.before(model, optimizer, NOW.at(0, lr=rates[0]))
+    reg(model, optimizer, NOW.at(0, lr=rates[0]))
+    for layer, lr in zip(model, rates):
+        by = lr * 0.5 * (2.0 if isinstance(reg, WeightDecay) else 1.0)
+        assert torch.equal(layer.weight, torch.full((2, 2), 2.0 - by))

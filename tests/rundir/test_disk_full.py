@@ -152,7 +152,7 @@ def test_the_closing_records_are_missing_from_the_last_step_on(tmp_path):
     recorder = Recorder(tmp_path, "classification", warnings.append)
     log(recorder, range(1, 21))
     with files_of_at_most(100):
-        recorder.record_hparams({"a": 1.0}, {"hparams/b": 1.0})
+        recorder.record_results({"a": 1.0}, {"a"}, {"best": {"step": 20, "loss": 1.0}}, complete=True)
         recorder.close()
     assert recorder.incomplete == ["TensorBoard"] and len(warnings) == 1 and "incomplete from step 20 on" in warnings[0]
 
@@ -163,7 +163,7 @@ def test_records_that_never_find_space_are_incomplete_to_the_end(tmp_path):
     log(recorder, range(1, 11))
     with files_of_at_most(500):
         log(recorder, range(11, 1001))
-        recorder.record_hparams({"a": 1.0}, {"hparams/b": 1.0})
+        recorder.record_results({"a": 1.0}, {"a"}, {"best": {"step": 1000, "loss": 1.0}}, complete=True)
         recorder.close()
     assert (
         recorder.incomplete == ["metrics.jsonl", "TensorBoard"]

@@ -17,7 +17,7 @@ from trainer.base.errors import ConfigError, DataError
 from trainer.engine import summary
 from trainer.engine.build import build_run
 from trainer.engine.loop import fit
-from trainer.engine.state import capture, restore
+from trainer.engine.state import capture, restore, restore_optimizer
 from trainer.rundir import checkpoint, resume
 from trainer.rundir.checkpoint import Checkpoints, weights_digest
 from trainer.rundir.console import Console
@@ -155,13 +155,19 @@ def test_a_killed_run_ends_with_the_same_weights_past_a_damaged_checkpoint(kille
 
 def test_a_resumed_runs_curves_have_every_point_once(killed, resumed):
     run, undisturbed = resumed[0], killed[1]
-    for split in ("train", "val", "test"):
+    for split, tag in (
+        ("train", "loss"),
+        ("train", "lr"),
+        ("val", "loss"),
+        ("val", "hparams/best_loss"),
+        ("val", "hparams/test_loss"),
+    ):
         points = []
         for folder in (run, undisturbed):
             events = EventAccumulator(str(folder / split), size_guidance={"scalars": 0})
             events.Reload()
-            points.append([(event.step, event.value) for event in events.Scalars("loss")])
-        assert [step for step, _ in points[0]] == [step for step, _ in points[1]]
+            points.append([(event.step, event.value) for event in events.Scalars(tag)])
+        assert points[0] and [step for step, _ in points[0]] == [step for step, _ in points[1]]
         assert [value for _, value in points[0]] == pytest.approx([value for _, value in points[1]], rel=1e-5)
     rows = [[(row["step"], row["split"]) for row in read_rows(folder)] for folder in (run, undisturbed)]
     assert rows[0] == rows[1]
@@ -230,8 +236,27 @@ def test_a_resumed_run_takes_no_other_optimizer_and_no_smaller_length(run_in_pro
     before = (unfinished / "config.yaml").read_bytes()
     for words, message in (
         (("optimizer=sgd", "resume.allow=[optimizer]"), "another optimizer cannot continue from the run's state"),
-        (("epochs=1", "resume.allow=[epochs]"), "epochs=1: the run has already done 2; epochs=+N adds N epochs"),
+        (("epochs=1", "resume.allow=[epochs]"), "the run has already done 2 epochs (6 steps); epochs=+N"),
     ):
         code, _, errors = run_in_process(f"resume={unfinished}", *words)
         assert code == 2 and message in errors, errors
         assert (unfinished / "config.yaml").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("words", "key", "rates"),
+    [
+        (("optimizer=adam",), "optimizer.lr", [0.5, 0.5]),
+        (("optimizer=lookahead", "optimizer@optimizer.base=adam"), "optimizer.base.lr", [0.5, 0.5]),
+        (("optimizer=muon",), "optimizer.adamw_lr", [0.02, 0.5, 0.5]),  # matrices, the last matrix, biases
+        (("optimizer=sam", "optimizer@optimizer.base=muon"), "optimizer.base.adamw_lr", [0.02, 0.5, 0.5]),
+        (("optimizer=adam",), "optimizer.eps", [1e-3, 1e-3]),
+    ],
+)
+def test_a_changed_learning_rate_reaches_every_group_whatever_its_key(words, key, rates, composed):
+    words = ("model=mlp", "model.hidden=[4]", *words)
+    before = build_run(composed(*words))
+    state = {"model": before.model.state_dict(), "optimizer": before.optimizer.state_dict()}
+    run = build_run(composed(*words, f"{key}=0.5"))
+    restore_optimizer(run, state, {key})
+    assert [group["base_lr"] for group in run.optimizer.param_groups] == rates

@@ -20,8 +20,6 @@ import numpy
 import pytest
 from PIL import Image
 
-from trainer.config import catalog
-
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 websocket = pytest.importorskip("websocket", reason="needs the extra: pip install -e '.[browser]'")
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")]
@@ -37,6 +35,12 @@ SWEEP = (
     "device=cpu",
 )
 
+SCORES = ["accuracy", *(f"hparams/{when}_{name}" for when in ("best", "test") for name in ("accuracy", "loss")), "loss"]
+GRID = (
+    *("-m", "model=linear", "epochs=2", "threads=1", "device=cpu", "sched=constant,cosine"),
+    *("optimizer=sgd,momentum,adam", "optimizer.lr=0.1,0.01,0.001", "hydra.sweep.dir=eighteen"),
+)
+
 # Much of TensorBoard is in shadow trees, which document.querySelectorAll does not enter.
 DEEP = """
 window.deep = (css, root = document) => [
@@ -46,8 +50,8 @@ window.deep = (css, root = document) => [
 ].filter(element => element.checkVisibility());
 window.until = async look => {
     const pause = () => new Promise(done => setTimeout(done, 50));
-    for (const end = Date.now() + 30000; Date.now() < end; await pause()) if (look()) return look();
-    throw 'not within 30 s';
+    for (const end = Date.now() + 60000; Date.now() < end; await pause()) if (look()) return look();
+    throw 'not within 60 s';
 };
 """
 
@@ -75,7 +79,7 @@ class Page:
     def __init__(self, port, pictures):
         with urlopen(f"http://127.0.0.1:{port}/json/list", timeout=30) as answer:
             (address,) = (target["webSocketDebuggerUrl"] for target in json.load(answer) if target["type"] == "page")
-        self.socket = websocket.create_connection(address, suppress_origin=True, timeout=60)
+        self.socket = websocket.create_connection(address, suppress_origin=True, timeout=90)
         self.pictures = pictures
         self.numbers = itertools.count(1)
         self.ask("Page.enable")
@@ -95,7 +99,7 @@ class Page:
         return answer["result"].get("value")
 
     def wait(self, expression):
-        """The expression's value once it is one, at most 30 s later."""
+        """The expression's value once it is one, at most 60 s later."""
         return self.value(f"until(() => {expression})")
 
     def box(self, element):
@@ -174,6 +178,27 @@ def outputs(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def eighteen(tmp_path_factory):
+    """A sweep of 18 jobs without seeds."""
+    folder = tmp_path_factory.mktemp("grid")
+    done = subprocess.run(
+        [sys.executable, "-m", "trainer", *GRID], cwd=folder, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr
+    return folder / "eighteen"
+
+
+@pytest.fixture(scope="module")
+def hundred(eighteen, tmp_path_factory):
+    """A hundred jobs: copies of those eighteen, under the names that a larger grid would give them."""
+    folder, names = tmp_path_factory.mktemp("hundred"), sorted(path.parent for path in eighteen.glob("*/config.yaml"))
+    for number in range(100):
+        source = names[number % 18]
+        shutil.copytree(source, folder / f"{source.name}+batch_size-{2 ** (number // 18)}")
+    return folder
+
+
 @contextmanager
 def tensorboard(logdir, *flags):
     command = (
@@ -221,18 +246,28 @@ def parts(runs, *splits):
     return {f"{name}/{split}" for name in runs for split in splits}
 
 
-def test_time_series_draws_train_val_and_test_of_all_runs_on_one_chart_with_no_setting(sweep):
+def means(runs):
+    """Each setting's mean over its two seeds, by the name of its run, with the runs behind it."""
+    found = {}
+    for name, run in runs.items():
+        place, _, job = name.rpartition("/")
+        found.setdefault(f"{place}/MEAN of {job.partition('+')[0]}", []).append(run)
+    return found
+
+
+def test_time_series_draws_train_and_val_of_all_runs_and_means_on_one_chart_with_no_setting(sweep):
     runs, show = sweep
     page = show("timeseries")
     groups = page.wait(
-        r"(all => all.length > 7 && all.map(one => one.innerText.replace(/\d+ cards/, '').trim()))"
+        r"(all => all.length > 8 && all.map(one => one.innerText.replace(/\d+ cards/, '').trim()))"
         "(deep('metrics-card-group-toolbar'))"
     )
-    assert groups == ["accuracy", "first_batch", "grad_norm", "hparams", "loss", "lr", "throughput", "update_ratio"]
+    own = ["accuracy", "first_batch", "grad_norm", "hparams", "loss", "lr", "throughput", "update_ratio"]
+    assert groups == [*own, "within_std"]
     listed = page.value(
         "deep('runs-data-table tb-data-table-content-cell.table-column-run').map(cell => cell.innerText)"
     )
-    assert set(listed) == parts(runs, "train", "val", "test") | set(runs)  # no sub-run for the hparams
+    assert set(listed) == parts({**runs, **means(runs)}, "train", "val")  # none for hparams or test
     for tag in ("accuracy", "loss"):
         group = f"deep('metrics-card-group-toolbar').find(one => one.innerText.trim() == '{tag}')"
         card = f"deep('scalar-card').find(card => card.innerText.trim().startsWith('{tag}'))"
@@ -244,11 +279,12 @@ def test_time_series_draws_train_val_and_test_of_all_runs_on_one_chart_with_no_s
         rows = page.wait(f"{card} && (rows => rows.length > 11 && rows)({cells})")
         page.drawn(f"deep('canvas', {card})[0]", f"time_series_{tag}")
         shown = {name: (float(value), step) for _, name, _, value, step, *_ in rows}
-        assert set(shown) == parts(runs, "train", "val", "test") and len(rows) == 12
-        for name, run in runs.items():
-            for split in ("train", "val", "test"):
+        assert set(shown) == set(listed) and len(rows) == 12
+        for name, behind in {**{name: [run] for name, run in runs.items()}, **means(runs)}.items():
+            for split in ("train", "val"):
+                mean = sum(last(run, split)[tag] for run in behind) / len(behind)
                 assert shown[f"{name}/{split}"] == (
-                    pytest.approx(last(run, split)[tag], abs=6e-5),
+                    pytest.approx(mean, abs=6e-5),
                     "60",
                 )  # four decimals; 3 ceil(1259 / 64) updates
 
@@ -264,15 +300,25 @@ def test_scalars_draw_a_line_for_train_and_val_of_each_run_on_one_chart(sweep):
     page.ask("Input.dispatchMouseEvent", type="mouseMoved", x=left + 0.8 * (right - left), y=(top + bottom) / 2)
     rows = page.wait("(rows => rows.length > 7 && rows)(deep('tr').map(row => row.innerText.trim().split('\\t')))")
     page.picture("scalars")
-    assert (
-        parts(runs, "train", "val") <= {row[0] for row in rows} <= parts(runs, "train", "val", "test")
-    )  # a lone test point may be out of view
+    assert {row[0] for row in rows} == parts({**runs, **means(runs)}, "train", "val")
+
+
+def test_custom_scalars_draw_the_band_of_each_mean(sweep):
+    runs, show = sweep
+    page = show("custom_scalars")
+    charts = "deep('tf-custom-scalar-margin-chart-card')"
+    page.wait(f"{charts}.length == 2 && deep('path.line').length && deep('path.area').length")
+    page.picture("custom_scalars")
+    bands = page.value("deep('path.area').filter(one => one.getAttribute('d').length > 20).length")
+    assert bands >= 2 * len(parts(means(runs), "val"))  # of two metrics
 
 
 def test_hparams_has_a_row_for_every_job_with_its_decisions_and_metrics(sweep):
     runs, show = sweep
     page = show("hparams")
     page.wait("deep('.metric-checkbox').length > 5 && deep('tr').length > 4")
+    opened = page.value("deep('.hparam-checkbox, .metric-checkbox').map(box => box.innerText.trim())")
+    assert opened == ["optimizer", "seed", *SCORES]
     page.picture("hparams")
     page.value("deep('.hparam-checkbox, .metric-checkbox').filter(box => !box.checked).forEach(box => box.click())")
     boxes = page.value("deep('.hparam-checkbox, .metric-checkbox').map(box => box.innerText.trim())")
@@ -285,21 +331,20 @@ def test_hparams_has_a_row_for_every_job_with_its_decisions_and_metrics(sweep):
     )
     page.picture("hparams_all")
     table = {row[0]: dict(zip(head[2:], row[2 : len(head)])) for row in rows}
-    assert set(table) == set(runs) and len(rows) == 4 and set(head[2:]) == set(boxes)
-    groups = {*catalog.groups()}
-    assert groups | {"seed", "epochs", "batch_size", "lr", "overrides"} <= set(boxes) and len(groups) >= 19
+    assert set(table) == parts(runs, "val") and len(rows) == 4 and set(head[2:]) == set(boxes)
     for name, run in runs.items():
-        row = table[name]
+        row = table[f"{name}/val"]
         assert not set(row.values()) & {"", "None", "null", "NaN", "undefined"}
         told = json.loads((run / "summary.json").read_text())
-        for when, scores in {"final": told["final"]["val"], "best": told["best"], "test": told["test"]}.items():
+        for when, scores in {
+            "": told["final"]["val"],
+            "hparams/best_": told["best"],
+            "hparams/test_": told["test"],
+        }.items():
             for metric in ("loss", "accuracy"):
-                assert float(row[f"hparams/{when}_{metric}"]) == pytest.approx(
-                    scores[metric], rel=1e-4
-                )  # five digits are shown
+                assert float(row[f"{when}{metric}"]) == pytest.approx(scores[metric], rel=1e-4)  # five digits are shown
         typed = dict(word.split("=", 1) for word in (run / "overrides.txt").read_text().split())
-        assert (row["model"], row["optimizer"]) == ("mlp", typed["optimizer"])
-        assert (float(row["seed"]), float(row["epochs"]), row["batch_size"]) == (float(typed["seed"]), 3, "64")
+        assert (row["optimizer"], float(row["seed"])) == (typed["optimizer"], float(typed["seed"]))
 
 
 def test_images_show_the_first_batch_and_text_what_was_typed_and_its_configuration(sweep):
@@ -310,9 +355,7 @@ def test_images_show_the_first_batch_and_text_what_was_typed_and_its_configurati
         "(deep('img').map(one => [one.naturalWidth, one.naturalHeight]))"
     )
     page.picture("images")
-    assert (
-        sizes == [[8 * (8 + 2), 4 * (8 + 2)]] * 4
-    )  # 8 columns and 4 rows of digits of 8 x 8, a frame of one pixel round each
+    assert sizes == [[4 * (9 * 8 + 4), 4 * (9 * 8 + 14 + 4)]] * 4  # 4 x 4 digits of 8 x 8, enlarged, and their classes
     page = show("text")
     texts = page.wait("(all => all.length > 3 && all.map(one => one.innerText))(deep('pre'))")
     page.picture("text")
@@ -327,14 +370,118 @@ def test_images_show_the_first_batch_and_text_what_was_typed_and_its_configurati
 def test_a_run_that_was_killed_and_resumed_has_every_point_once(fast, outputs, browser):
     with tensorboard(outputs / "killed", f"--load_fast={fast}") as address:
         browser.ask("Page.navigate", url=f"{address}#timeseries")
-        browser.wait("deep('scalar-card canvas').length && deep('scalar-card tb-data-table-content-row').length > 2")
+        browser.wait("deep('scalar-card canvas').length && deep('scalar-card tb-data-table-content-row').length > 1")
         browser.drawn("deep('scalar-card canvas')[0]", f"resumed_{fast}")
         names = browser.value("fetch('data/runs').then(answer => answer.json())")
-        for split, tag, steps in (("train", "loss", 10), ("val", "loss", 20), ("", "lr", 10)):
-            name = min(
-                name for name in names if name.endswith(split)
-            )  # without a split the shortest, which is the run's own
+        assert len(names) == 2
+        logged = sorted({1, 2, 4, 8, 16, 32, 64, *range(10, 2001, 10)})
+        for split, tag, steps in (
+            ("train", "loss", logged),
+            ("val", "loss", [*range(0, 2001, 20)]),
+            ("train", "lr", logged),
+        ):
+            (name,) = (name for name in names if name.endswith(split))
             points = browser.value(
                 f"fetch('data/plugin/scalars/scalars?tag={tag}&run={quote(name)}').then(answer => answer.json())"
             )
-            assert [step for _, step, _ in points] == list(range(steps, 2001, steps)), split
+            assert [step for _, step, _ in points] == steps, split
+
+
+RUN_NAMES = "deep('runs-data-table tb-data-table-content-cell.table-column-run')"
+IMAGES = "deep('img').filter(one => one.naturalWidth > 100)"
+
+
+@contextmanager
+def opened(browser, logdir, tab):
+    """A tab of a TensorBoard of its own."""
+    with tensorboard(logdir) as address:
+        browser.ask("Page.navigate", url="about:blank")
+        browser.ask("Page.navigate", url=f"{address}#{tab}")
+        yield browser
+
+
+def test_eighteen_jobs_are_thirty_six_rows_whose_names_begin_with_what_varies_and_take_two_lines(eighteen, browser):
+    with opened(browser, eighteen, "timeseries") as page:
+        names = page.wait(f"(all => all.length > 35 && all.map(cell => cell.innerText.trim()))({RUN_NAMES})")
+        page.picture("eighteen_time_series")
+        jobs = [path.parent.name for path in eighteen.glob("*/config.yaml")]
+        assert len(jobs) == 18 and sorted(names) == sorted(parts(jobs, "train", "val"))
+        assert {name.partition("+")[0] for name in names} == {"constant", "cosine"}
+        lines = page.value(
+            f"{RUN_NAMES}.map(cell => {{ const text = document.createRange(); text.selectNodeContents(cell);"
+            "const boxes = [...text.getClientRects()].filter(one => one.width);"
+            "return new Set(boxes.map(one => Math.round(one.top))).size })"
+        )
+        assert max(lines) <= 2
+
+
+@pytest.mark.parametrize("tab, content", [("images", IMAGES), ("text", "deep('pre')")])
+def test_images_and_text_of_eighteen_jobs_open_with_all_selected(tab, content, eighteen, browser):
+    with opened(browser, eighteen, tab) as page:
+        assert page.wait(f"(all => all.length > 11 && all.length)({content})") == 12  # a page
+        page.picture(f"eighteen_{tab}")
+
+
+@pytest.mark.parametrize("count", ["eighteen", "hundred"])
+def test_parallel_coordinates_open_with_what_varies_and_a_line_for_every_job(count, request, browser):
+    folder = request.getfixturevalue(count)
+    jobs = len([*folder.glob("*/config.yaml")])
+    with opened(browser, folder, "hparams") as page:
+        page.wait("deep('tr').length > 18")
+        page.value("deep('paper-tab').find(tab => /PARALLEL/i.test(tab.innerText)).click()")
+        page.wait(f"deep('.foreground path').length == {jobs}")
+        page.picture(f"{count}_parallel_coordinates")
+        assert page.value("deep('.axis-title').map(one => one.textContent)") == [
+            "optimizer",
+            "optimizer.lr",
+            "sched",
+            *SCORES[:5],
+        ]
+        rate = "deep('paper-radio-button').find(one => one.id == 'logScaleButton_optimizer.lr')"
+        assert not page.value(f"{rate}.disabled")  # a number: TensorBoard lets the user choose the axis
+        page.value(f"{rate}.click()")
+        axis = "deep('.axis').find(one => one.textContent.includes('optimizer.lr')).textContent"
+        page.wait(f"/1e-3|0.001/.test({axis})")
+        page.picture(f"{count}_parallel_coordinates_log")
+
+
+def test_a_hundred_jobs_show_curves_and_images_with_no_setting(hundred, browser):
+    with opened(browser, hundred, "timeseries") as page:
+        page.wait(f"{RUN_NAMES}.length > 99")
+        card = "deep('scalar-card').find(card => card.innerText.trim().startsWith('accuracy'))"
+        page.wait(f"{card} && deep('canvas', {card}).length")
+        page.drawn(f"deep('canvas', {card})[0]", "hundred_time_series")
+        group = "deep('metrics-card-group-toolbar').find(one => one.innerText.trim().startsWith('first_batch'))"
+        page.wait(f"{group} && true")
+        page.value(f"{group}.scrollIntoView()")
+        page.wait(f"{IMAGES}.length")
+        page.picture("hundred_time_series_images")
+        assert "100 cards" in page.value(f"{group}.innerText")
+
+
+@pytest.mark.parametrize("tab, content", [("images", IMAGES), ("text", "deep('pre')")])
+def test_a_hundred_jobs_show_images_and_text_once_all_runs_are_toggled(tab, content, hundred, browser):
+    with opened(browser, hundred, tab) as page:
+        page.wait("deep('#toggle-all').length && deep('paper-checkbox').length > 99")
+        page.value("deep('#toggle-all')[0].click()")
+        assert page.wait(f"(all => all.length > 11 && all.length)({content})") == 12  # a page
+        page.picture(f"hundred_{tab}")
+
+
+def test_a_folder_with_sweeps_and_single_runs_has_a_line_for_every_run(eighteen, outputs, browser, tmp_path):
+    shutil.copytree(eighteen, tmp_path / "a")
+    shutil.copytree(next((outputs / "outputs" / "sweeps").glob("*/*")), tmp_path / "b")
+    shutil.copytree(outputs / "killed", tmp_path / "c")
+    with opened(browser, tmp_path, "hparams") as page:
+        page.wait("deep('tr').length > 18")
+        page.picture("mixed_table")
+        page.value("deep('paper-tab').find(tab => /PARALLEL/i.test(tab.innerText)).click()")
+        page.wait("deep('.foreground path').length == 18 + 4 + 1")
+        page.picture("mixed_parallel_coordinates")
+
+
+def test_one_run_has_two_rows(outputs, browser):
+    with opened(browser, outputs / "killed", "timeseries") as page:
+        names = page.wait(f"(all => all.length > 1 && all.map(cell => cell.innerText.trim()))({RUN_NAMES})")
+        page.picture("one_time_series")
+        assert sorted(name.rpartition("/")[2] for name in names) == ["train", "val"]

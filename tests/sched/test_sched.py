@@ -76,9 +76,9 @@ CLOSED_FORMS = [
     ("cosine_restarts", {"length": "7st", "growth": 1.0, "floor": 0.1}, lambda t, T, E: 0.1 + 0.9 * cycles(7, 1, T)),
     ("cosine_restarts", {"length": "25%", "growth": 3.0}, lambda t, T, E: cycles(int(percent(25, T)), 3, T)),
     ("one_cycle", {},
-     lambda t, T, E: np.interp(t, [0, percent(45, T), 2 * percent(45, T), T], [0.04, 1, 0.04, 0.04e-4])),
+     lambda t, T, E: np.interp(t, [0, percent(45, T), 2 * percent(45, T), T - 1], [0.04, 1, 0.04, 0.04e-4])),
     ("one_cycle", {"length": "2ep", "div": 4.0, "final_div": 10.0},
-     lambda t, T, E: np.interp(t, [0, 2 * E, 4 * E, T], [0.25, 1, 0.25, 0.025])),
+     lambda t, T, E: np.interp(t, [0, 2 * E, 4 * E, T - 1], [0.25, 1, 0.25, 0.025])),
     ("one_cycle", {"length": "80%"},
      lambda t, T, E: np.interp(t, [0, percent(80, T), 2 * percent(80, T)], [0.04, 1, 0.04])),
     ("plateau", {}, lambda t, T, E: np.ones(T)),  # until it observes a loss
@@ -97,8 +97,8 @@ def test_every_schedule_has_a_closed_form_here():
 
 
 def torchs_one_cycle(sgd, T):
-    """Return torch's schedule, one step longer: its last step has the lowest rate, ours would be one later."""
-    return lr_scheduler.OneCycleLR(sgd, 1.0, T + 1, pct_start=16 / (T + 1), anneal_strategy="linear", three_phase=True)
+    """Return torch's schedule with its peak at step 15; the lowest rate is that of the last step."""
+    return lr_scheduler.OneCycleLR(sgd, 1.0, T, pct_start=16 / T, anneal_strategy="linear", three_phase=True)
 
 
 @pytest.mark.parametrize("clock", CLOCKS, ids=lambda clock: f"{clock.total_steps}st")
@@ -232,7 +232,39 @@ def test_a_restart_is_at_the_full_rate_and_the_step_before_it_is_the_lowest():
 def test_one_cycle_peaks_once_at_the_optimizers_rate():
     values = multipliers(made("sched", "one_cycle"), CLOCKS[0])
     assert [step for step in range(40) if values[step] == 1.0] == [18] and values[36] == pytest.approx(0.04)
-    assert values[39] < 0.011  # three quarters down from a 25th to nearly nothing
+    assert values[39] == pytest.approx(0.04e-4, rel=1e-12)
+
+
+@pytest.mark.parametrize("total", [3, 4, 5, 6, 8, 9, 10, 11, 20, 100, 617])
+@pytest.mark.parametrize(("length", "div", "final_div"), [("45%", 25.0, 1e4), ("50%", 10.0, 100.0), ("1st", 4.0, 1.0)])
+def test_the_last_step_of_one_cycle_has_the_last_rate_in_every_run_that_holds_the_cycle(length, div, final_div, total):
+    clock = Clock(total_steps=total, steps_per_epoch=1)
+    values = multipliers(made("sched", "one_cycle", length=length, div=div, final_div=final_div), clock)
+    if 2 * clock.steps(length) <= total:
+        assert values[-1] == pytest.approx(1 / (div * final_div), rel=1e-12) and values.max() == 1.0
+    assert (np.diff(values[values.argmax() :]) <= 1e-15).all() and values.min() > 0
+
+
+PROMISES = {  # of every schedule with an end or a floor: the multiplier of step T and of the last step, T - 1
+    "linear": lambda floor, left: floor + (1 - floor) * left,
+    "polynomial": lambda floor, left: floor + (1 - floor) * left**0.9,
+    "cosine": lambda floor, left: floor + (1 - floor) * np.sin(np.pi / 2 * left) ** 2,
+}
+
+
+@pytest.mark.parametrize("option", PROMISES)
+def test_a_floor_is_the_multiplier_one_step_behind_the_last_as_its_comment_says(option):
+    sched, clock = made("sched", option, floor=0.1), CLOCKS[0]
+    assert sched(clock.at(40)) == pytest.approx(0.1, abs=1e-15)
+    assert sched(clock.at(39)) == pytest.approx(PROMISES[option](0.1, 1 / 40), rel=1e-12)
+    assert "one step behind the last" in catalog.file("sched", option).read_text()
+
+
+@pytest.mark.parametrize(
+    ("option", "field"), [("inverse", "rate"), ("exponential", "rate"), ("power", "exponent"), ("polynomial", "power")]
+)
+def test_a_decay_of_0_is_a_constant_rate(option, field):
+    assert (multipliers(made("sched", option, **{field: 0.0}), CLOCKS[1]) == 1.0).all()
 
 
 ENDLESS = Clock(total_steps=2**62, steps_per_epoch=1)
@@ -276,10 +308,10 @@ def test_schedules_that_keep_the_rule_of_robbins_and_monro(option, fields, sum_d
     [
         ("sched", "step", "gamma", [0.0, 1.1, -1.0], r"in \(0, 1\]"),
         ("sched", "multistep", "gamma", [0.0, 1.1], r"in \(0, 1\]"),
-        ("sched", "inverse", "rate", [0.0, -0.1], "> 0"),
-        ("sched", "exponential", "rate", [0.0, -0.1], "> 0"),
-        ("sched", "power", "exponent", [0.0, -0.5], "> 0"),
-        ("sched", "polynomial", "power", [0.0, -1.0], "> 0"),
+        ("sched", "inverse", "rate", [-0.1], ">= 0"),
+        ("sched", "exponential", "rate", [-0.1], ">= 0"),
+        ("sched", "power", "exponent", [-0.5], ">= 0"),
+        ("sched", "polynomial", "power", [-1.0], ">= 0"),
         ("sched", "cosine_restarts", "growth", [0.99, -1.0], ">= 1"),
         ("sched", "one_cycle", "div", [0.99, 0.0], ">= 1"),
         ("sched", "one_cycle", "final_div", [0.99, 0.0], ">= 1"),

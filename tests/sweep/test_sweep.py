@@ -54,14 +54,14 @@ def copied(swept, tmp_path):
 
 def test_a_sweep_reports_every_job_and_ends_in_a_ranking(swept):
     folder, printed = swept
-    assert printed.startswith("4 jobs, in s\n[1/4] optimizer-sgd+seed-0: finished, best loss ")
+    assert printed.startswith("4 jobs, in s\n[1/4] sgd+seed-0: finished, best loss ")
     numbers = [line.split("]")[0] for line in printed.splitlines() if line.startswith("[")]
     assert numbers == ["[1/4", "[2/4", "[3/4", "[4/4"]
     assert "2 settings, 4 runs, ranked by best val accuracy" in printed
     assert (folder / "ranking.csv").is_file() and (folder / "ranking.png").is_file()
     assert {path.name for path in folder.iterdir() if path.is_dir()} == {
-        f"optimizer-{name}+seed-{seed}" for name in ("sgd", "adam") for seed in (0, 1)
-    }
+        f"{name}+seed-{seed}" for name in ("sgd", "adam") for seed in (0, 1)
+    } | {"MEAN of sgd", "MEAN of adam"}
     for name in results(folder):
         assert (folder / name / "config.yaml").is_file() and "sweep" not in (folder / name / "config.yaml").read_text()
         assert (folder / name / "curves.png").read_bytes().startswith(b"\x89PNG")  # another process has drawn it
@@ -71,15 +71,15 @@ def test_a_job_is_the_run_of_its_overrides_alone(swept, run_in_process, tmp_path
     assert run_in_process(*SHORT, "optimizer=adam", "seed=1")[0] == 0
     (alone,) = (tmp_path / "outputs").rglob("summary.json")
     digest = json.loads(alone.read_text())["weights_sha256"]
-    assert digest == summaries(swept[0])["optimizer-adam+seed-1"]["weights_sha256"]
+    assert digest == summaries(swept[0])["adam+seed-1"]["weights_sha256"]
 
 
 def test_repeating_a_sweep_runs_the_missing_jobs_and_leaves_the_others(copied, run_in_process):
-    first, missing = results(copied), "optimizer-sgd+seed-1"
+    first, missing = results(copied), "sgd+seed-1"
     kept = {name: (copied / name / "summary.json").stat().st_mtime_ns for name in first if name != missing}
     (copied / missing / "summary.json").unlink()  # as if the sweep had been killed
     (copied / missing / "curves.png").unlink()
-    (copied / "optimizer-sgd+seed-0" / "curves.png").unlink()
+    (copied / "sgd+seed-0" / "curves.png").unlink()
     code, printed, errors = run_in_process(*GRID)
     assert code == 0 and "4 jobs, 3 of them ended before" in printed and f"[4/4] {missing}: finished" in printed, errors
     assert results(copied) == first
@@ -95,10 +95,10 @@ def test_a_larger_grid_in_the_same_folder_runs_what_is_new(copied, run_in_proces
 
 
 def test_a_job_that_was_resumed_alone_with_more_epochs_stays_in_the_sweep(copied, run_in_process):
-    assert run_in_process("resume=s/optimizer-sgd+seed-1", "epochs=+2")[0] == 0
+    assert run_in_process("resume=s/sgd+seed-1", "epochs=+2")[0] == 0
     code, printed, errors = run_in_process(*GRID)
     assert code == 0 and "4 jobs, 4 of them ended before" in printed, errors
-    assert json.loads((copied / "optimizer-sgd+seed-1" / "summary.json").read_text())["epochs"] == 4
+    assert json.loads((copied / "sgd+seed-1" / "summary.json").read_text())["epochs"] == 4
 
 
 def test_a_yaml_edited_meanwhile_changes_no_job(mine, run_in_process, tmp_path):
@@ -160,7 +160,7 @@ def test_the_folder_of_another_sweep_is_refused(swept, run_in_process):
 
 
 def test_the_directory_of_a_run_is_no_folder_for_a_sweep(swept, run_in_process):
-    code, _, errors = run_in_process("-m", *SHORT, "seed=0,1", f"hydra.sweep.dir={swept[0] / 'optimizer-sgd+seed-0'}")
+    code, _, errors = run_in_process("-m", *SHORT, "seed=0,1", f"hydra.sweep.dir={swept[0] / 'sgd+seed-0'}")
     assert code == 2 and "is the directory of a run" in errors
 
 

@@ -20,7 +20,7 @@ class RadialDistortion:
 
     Args:
         strength: largest |k|, in [0, 0.33], where no place is shown twice. Usual: 0.2.
-        mode: beyond the edges: constant (0, the mean of standardised images), reflect, or replicate.
+        mode: pixels beyond the edges, as in Warp.
     Shapes: images (B, C, H, W). Errors: ValueError.
     Source: D. C. Brown, "Close-Range Camera Calibration", 1971, first radial term.
     """
@@ -51,9 +51,9 @@ class Elastic:
     same covariance is drawn directly; the field is smooth, so a few draws suffice.
 
     Args:
-        alpha: strength in pixels, > 0. Paper: 34, on images of 29x29.
-        sigma: deviation of the Gaussian in pixels, > 0. Paper: 4.
-        mode: beyond the edges: constant (0, the mean of standardised images), reflect, or replicate.
+        alpha: strength in pixels, >= 0. Paper: 34, on images of 29x29.
+        sigma: deviation of the Gaussian in pixels, >= 0; 0 leaves the noise as it is. Paper: 4.
+        mode: pixels beyond the edges, as in Warp.
     Shapes: images (B, C, H, W). Errors: ValueError. Source: ICDAR 2003, "Best Practices for Convolutional Neural
     Networks Applied to Visual Document Analysis", section 2. Differs from the paper: normal noise, of the uniform one's
     variance.
@@ -64,7 +64,7 @@ class Elastic:
     mode: str = "constant"
 
     def __post_init__(self) -> None:
-        require("> 0", alpha=self.alpha, sigma=self.sigma)
+        require(">= 0", alpha=self.alpha, sigma=self.sigma)
         require_one_of(*PADDING, mode=self.mode)
 
     def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
@@ -85,7 +85,7 @@ class Perspective:
 
     Args:
         fraction: largest part of the way to the middle, in [0, 0.66]; beyond, corners could fold in. Usual: 0.5.
-        mode: beyond the edges: constant (0, the mean of standardised images), reflect, or replicate.
+        mode: pixels beyond the edges, as in Warp.
     Shapes: images (B, C, H, W). Errors: ValueError.
     Source: Heckbert, "Fundamentals of Texture Mapping and Image Warping", 1989, section 2.2.3, for the map onto four
     corners.
@@ -136,6 +136,8 @@ def smoothing(size: int, sigma: float, device: torch.device) -> Tensor:
     A A^T is the covariance of such a line, sum_t g(i - t) g(j - t); directions with less than a millionth of the
     largest variance are left out.
     """
+    if sigma == 0:
+        return torch.eye(size, device=device)
     reach = math.ceil(6 * sigma)
     lags = torch.arange(-reach, reach + 1, dtype=torch.float64)
     kernel = (-(lags**2) / (2 * sigma**2)).exp()

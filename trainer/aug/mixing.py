@@ -17,7 +17,7 @@ class Mixup:
     j is a random partner in the batch, l ~ Beta(alpha, alpha) for each sample (Zhang et al., 2018).
 
     Args:
-        alpha: of the Beta distribution, > 0. Paper: 0.1 to 0.4 on ImageNet, 1 on CIFAR-10.
+        alpha: of the Beta distribution, >= 0; 0 blends nothing. Paper: 0.1 to 0.4 on ImageNet, 1 on CIFAR-10.
     Shapes: images (B, ...), targets (B, K). Errors: ValueError.
     Source: arXiv:1710.09412, eq. (1). Differs from the paper: one l a sample, where its code draws one a batch.
     """
@@ -25,9 +25,11 @@ class Mixup:
     alpha: float = 0.2
 
     def __post_init__(self) -> None:
-        require("> 0", alpha=self.alpha)
+        require(">= 0", alpha=self.alpha)
 
     def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
+        if self.alpha == 0:
+            return images, targets
         fraction = beta(self.alpha, len(images), images.device, rng)
         partner = torch.randperm(len(images), generator=rng, device=images.device)
         of_images = fraction.view(-1, *[1] * (images.dim() - 1))
@@ -45,7 +47,7 @@ class CutMix:
     edges; t <- (1 - a) t_i + a t_j, where a is the fraction of the image's pixels in the box after the cut.
 
     Args:
-        alpha: of the Beta distribution, > 0. Paper: 1.
+        alpha: of the Beta distribution, >= 0; 0 changes nothing. Paper: 1.
         p: probability of changing an image, in [0, 1]. Paper: 1 on ImageNet, 0.5 on CIFAR.
     Shapes: images (B, C, H, W), targets (B, K). Errors: ValueError.
     Source: arXiv:1905.04899, eq. (1) and (2). Differs from the paper: one box a sample, where its code draws one a
@@ -56,11 +58,13 @@ class CutMix:
     p: float = 1.0
 
     def __post_init__(self) -> None:
-        require("> 0", alpha=self.alpha)
+        require(">= 0", alpha=self.alpha)
         require("in [0, 1]", p=self.p)
 
     def __call__(self, images: Tensor, targets: Tensor, rng: torch.Generator) -> tuple[Tensor, Tensor]:
         require_images(images)
+        if self.alpha == 0:
+            return images, targets
         count, (height, width) = len(images), images.shape[2:]
         side = (1 - beta(self.alpha, count, images.device, rng)).sqrt()
         side = side * (torch.rand(count, generator=rng, device=images.device) < self.p)

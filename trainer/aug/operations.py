@@ -14,7 +14,8 @@ OPERATIONS = (
     "identity", "auto_contrast", "equalize", "rotate", "solarize", "color", "posterize", "contrast", "brightness",
     "sharpness", "shear_x", "shear_y", "translate_x", "translate_y",
 )  # fmt: skip
-LEVELS = 30  # magnitudes are counted from 0 to 30
+UNGRADED = ("auto_contrast", "equalize")  # they have no magnitude
+ROUNDING = 1e-4  # of a pixel in float32, which is a 40th of an 8-bit level
 
 
 def require_operations(operations: Sequence[str]) -> None:
@@ -30,31 +31,35 @@ def apply_random_operation(
     operations: Sequence[str],
     ranges: Mapping[str, float],
     levels: Tensor,
-    black_and_white: tuple[Tensor, Tensor],
+    fill: Tensor,
     rng: torch.Generator,
 ) -> Tensor:
     """Apply to each image one of the operations, drawn with a sign.
 
+    At level 0 nothing changes, but for UNGRADED operations, which have no level.
+
     Args:
+        images: (B, C, H, W) in [0, 1].
         ranges: amount of an operation at level 1; 1 where it is not named.
         levels: (B,), from 0 to 1.
-        black_and_white: of each channel, (C, 1, 1) each.
+        fill: colour beyond the edges, (C, 1, 1).
     """
     count, device = len(images), images.device
     drawn = torch.randint(0, len(operations), (count,), generator=rng, device=device)
     signs = torch.randint(0, 2, (count,), generator=rng, device=device) * 2 - 1
-    low, high = black_and_white
-    pixels, moved = (images - low) / (high - low), torch.zeros_like(drawn, dtype=torch.bool)
+    images, moved = images.clone(), torch.zeros_like(drawn, dtype=torch.bool)
     matrices = torch.eye(3, device=device).expand(count, 3, 3)
     for number, name in enumerate(operations):
         chosen, amounts = drawn == number, levels * signs * ranges.get(name, 1)
+        chosen = chosen if name in UNGRADED else chosen & (levels > 0)
         if name in MOTIONS:
             motion = MOTIONS[name](amounts, *images.shape[2:])
             matrices, moved = torch.where(chosen.view(-1, 1, 1), motion, matrices), moved | chosen
-        else:
-            pixels = apply_where(chosen, COLORS[name], pixels, amounts.view(-1, 1, 1, 1))
-    images = pixels.clamp_(0, 1) * (high - low) + low
-    return apply_where(moved, warp, images, matrices) if MOTIONS.keys() & set(operations) else images
+        elif name in COLORS:
+            images = apply_where(chosen, COLORS[name], images, amounts.view(-1, 1, 1, 1))
+    if not MOTIONS.keys() & set(operations):
+        return images
+    return apply_where(moved, lambda pixels, motion: warp(pixels - fill, motion) + fill, images, matrices)
 
 
 def apply_where(mask: Tensor, operation: Callable[[Tensor, Tensor], Tensor], images: Tensor, amounts: Tensor) -> Tensor:
@@ -100,22 +105,31 @@ def equalize(pixels: Tensor, amounts: Tensor) -> Tensor:
     return torch.where((step > 0).unsqueeze(3), table.gather(2, levels).view(pixels.shape), pixels)
 
 
+def solarize(pixels: Tensor, amounts: Tensor) -> Tensor:
+    """Invert the pixels from 1 - |amount| on: all of them at an amount of 1."""
+    return torch.where(pixels >= 1 - amounts.abs() - ROUNDING, 1 - pixels, pixels).clamp_(0, 1)
+
+
 def posterize(pixels: Tensor, amounts: Tensor) -> Tensor:
     """Round down to fewer of the 8 bits: 2^|amount| levels become one."""
     width = 2 ** amounts.abs().round()
-    return torch.floor((pixels * 255).round() / width) * width / 255
+    return torch.where(width > 1, torch.floor((pixels * 255).round() / width) * width / 255, pixels)
+
+
+def enhanced(pixels: Tensor, extreme: Tensor, amounts: Tensor) -> Tensor:
+    """Return the extreme at a factor 1 + amount of 0, the pixels at 1, the line through both elsewhere; clipped."""
+    return torch.lerp(extreme, pixels, 1 + amounts).clamp_(0, 1)
 
 
 COLORS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {  # pixels from 0 to 1, amounts (B, 1, 1, 1)
-    "identity": lambda pixels, amounts: pixels,
     "auto_contrast": auto_contrast,
     "equalize": equalize,
-    "solarize": lambda pixels, amounts: torch.where(pixels >= 1 - amounts.abs(), 1 - pixels, pixels),
+    "solarize": solarize,
     "posterize": posterize,
-    "brightness": lambda pixels, amounts: pixels * (1 + amounts),
-    "contrast": lambda pixels, amounts: torch.lerp(grey(pixels).mean((2, 3), keepdim=True), pixels, 1 + amounts),
-    "color": lambda pixels, amounts: torch.lerp(grey(pixels), pixels, 1 + amounts),
-    "sharpness": lambda pixels, amounts: torch.lerp(smoothed(pixels), pixels, 1 + amounts),
+    "brightness": lambda pixels, amounts: (pixels * (1 + amounts)).clamp_(0, 1),
+    "contrast": lambda pixels, amounts: enhanced(pixels, grey(pixels).mean((2, 3), keepdim=True), amounts),
+    "color": lambda pixels, amounts: enhanced(pixels, grey(pixels), amounts),
+    "sharpness": lambda pixels, amounts: enhanced(pixels, smoothed(pixels), amounts),
 }
 MOTIONS: dict[str, Callable[[Tensor, int, int], Tensor]] = {  # amounts (B,), height, width -> matrices (B, 3, 3)
     "rotate": lambda amounts, height, width: rotation(amounts * math.radians(1)),

@@ -1,4 +1,4 @@
-"""Colour range and selection of pixels, for augmentations that change values in place."""
+"""Selection and grey values of pixels, for augmentations that change values in place."""
 
 from functools import cache
 
@@ -14,10 +14,9 @@ def select(mask: Tensor, on_true: Tensor, on_false: Tensor) -> Tensor:
     return torch.lerp(on_false, on_true, mask.to(on_false.dtype))
 
 
-def color_range(images: Tensor) -> tuple[Tensor, Tensor]:
-    """Return black and white as the preprocessing left them, each channel's extremes, (C, 1, 1) each."""
-    low, high = images.amin((0, 2, 3)).view(-1, 1, 1), images.amax((0, 2, 3)).view(-1, 1, 1)
-    return low, torch.where(high > low, high, low + 1)
+def mean_color(images: Tensor) -> Tensor:
+    """Return the mean of each channel over all pixels, (C, 1, 1)."""
+    return images.mean((0, 2, 3)).view(-1, 1, 1)
 
 
 @cache

@@ -11,7 +11,7 @@ class Clock(NamedTuple):
     """Time of one optimizer step, in steps, epochs and as a fraction of the run.
 
     Args:
-        total_steps: optimizer steps in the run, >= 1.
+        total_steps: optimizer steps in the run, >= 0.
         steps_per_epoch: optimizer steps in one pass over the training split, >= 1.
         step: steps done before this one, from 0.
         lr: learning rate of the first parameter group in this step.
@@ -30,7 +30,12 @@ class Clock(NamedTuple):
     @property
     def progress(self) -> float:
         """Fraction of the run done before this step, in [0, 1]."""
-        return self.step / self.total_steps
+        return self.step / max(self.total_steps, 1)
+
+    @property
+    def total_epochs(self) -> float:
+        """Epochs in the run, with a fraction where it ends within one."""
+        return self.total_steps / self.steps_per_epoch
 
     def at(self, step: int, lr: float = 0.0) -> "Clock":
         """Return the clock of another step of the same run."""
@@ -41,6 +46,11 @@ class Clock(NamedTuple):
         number, unit = parse_length(length)
         one = {"ep": self.steps_per_epoch, "st": 1, "%": self.total_steps / 100}[unit]
         return max(1, math.floor(number * one + 0.5))
+
+
+def steps_of(epochs: int | str) -> int | None:
+    """Return N of `epochs=Nst`; None where epochs are counted."""
+    return int(epochs.removesuffix("st")) if isinstance(epochs, str) else None
 
 
 def parse_length(length: str) -> tuple[float, str]:

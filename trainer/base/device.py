@@ -44,6 +44,12 @@ def autocast(device: torch.device, precision: str) -> Callable[[], contextlib.Ab
     return contexts[precision]
 
 
+def emulates_bf16(device: torch.device) -> bool:
+    """Return whether the device has no instructions for bf16: then it is many times slower than fp32."""
+    known = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}  # torch 2.10 has none
+    return known.get("architecture") == "x86_64" and not (known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
 def out_of_memory(error: Exception) -> bool:
     """Return whether an exception is one of memory: CUDA's, Python's or that of torch on the CPU."""
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or "can't allocate memory" in str(error)
@@ -55,4 +61,5 @@ def describe(device: torch.device) -> str:
         properties = torch.cuda.get_device_properties(device)
         return f"{device} ({properties.name}, {properties.total_memory / 2**30:.0f} GiB)"
     threads = torch.get_num_threads()
-    return f"{device} ({platform.machine()}, {threads} thread{'s' if threads > 1 else ''})"
+    number = f"{threads} of {ALL_THREADS}" if threads < ALL_THREADS else f"{threads}"
+    return f"{device} ({platform.machine()}, {number} thread{'' if number == '1' else 's'})"

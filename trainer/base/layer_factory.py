@@ -4,7 +4,8 @@ from collections.abc import Callable, Sequence
 
 from torch import nn
 
-from trainer.base.protocols import DropsMaps, NormOfInput, PlacedNorm, pieces_of
+from trainer.base.hooks import pieces_of
+from trainer.base.protocols import DropsMaps, FollowsAct, NormOfInput, PlacedNorm
 
 
 class LayerFactory:
@@ -16,7 +17,8 @@ class LayerFactory:
             that makes nn.Identity means none.
         pool: () -> downsampling of (B, C, H, W) by its stride.
         drops: each () -> a layer behind the hidden dense layers and before a convolutional net's head (reg's `layer`
-            slot), in order; one with `on_maps` follows the activations of convolutions instead.
+            slot), in order; one with `on_maps` follows the blocks of convolutions instead, one with `follows_act` the
+            activations of both directly.
     """
 
     def __init__(
@@ -34,11 +36,15 @@ class LayerFactory:
 
     def drop(self) -> nn.Sequential:
         """Make the run's dropping layers for vectors (B, D), none or several."""
-        return nn.Sequential(*(layer for layer in (drop() for drop in self.drops) if not isinstance(layer, DropsMaps)))
+        return nn.Sequential(*(one for one in self._made_drops() if not isinstance(one, (DropsMaps, FollowsAct))))
 
     def drop_maps(self) -> nn.Sequential:
         """Make the run's dropping layers for images (B, C, H, W), none or several."""
-        return nn.Sequential(*(layer for layer in (drop() for drop in self.drops) if isinstance(layer, DropsMaps)))
+        return nn.Sequential(*(one for one in self._made_drops() if isinstance(one, DropsMaps)))
+
+    def drop_activations(self) -> nn.Sequential:
+        """Make the run's dropping layers for the outputs of an activation, none or several."""
+        return nn.Sequential(*(one for one in self._made_drops() if isinstance(one, FollowsAct)))
 
     def dense(self, inputs: int, outputs: int) -> nn.Sequential:
         """Make a dense layer, norm, activation, drop: (B, inputs) -> (B, outputs)."""
@@ -104,10 +110,14 @@ class LayerFactory:
     ) -> list[nn.Module]:
         """Make a weight layer wide enough for its activation, with a bias unless a norm follows it."""
         width = outputs * pieces_of(act)
+        acts = [act] if isinstance(act, nn.Identity) else [act, *self.drop_activations()]
         if self.norm_follows_act and not isinstance(act, nn.Identity):
-            return [weight_layer(width, True), act, self.norm(outputs)]
+            return [weight_layer(width, True), *acts, self.norm(outputs)]
         norm = self.norm(width)
-        return [weight_layer(width, isinstance(norm, nn.Identity)), norm, act]
+        return [weight_layer(width, isinstance(norm, nn.Identity)), norm, *acts]
+
+    def _made_drops(self) -> list[nn.Module]:
+        return [drop() for drop in self.drops]
 
 
 def block(*layers: nn.Module) -> nn.Sequential:

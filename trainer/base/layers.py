@@ -1,12 +1,14 @@
 """Layers as models, initialisers, regularisers and optimizers see them: weight layers, fans, norms, residual blocks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
+from torch.optim import Optimizer
 
 from trainer.base.protocols import DropsInTraining, Normalizes
 
+LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 # _NormBase: batch and instance norms.
 NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 
@@ -14,7 +16,7 @@ NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.RMSNorm)
 def weight_layers(model: nn.Module) -> Iterator[nn.Module]:
     """Yield the dense layers and convolutions with a trainable weight, in the order in which they were made."""
     for module in model.modules():
-        if isinstance(module, (nn.Linear, nn.modules.conv._ConvNd)) and weight_of(module).requires_grad:
+        if isinstance(module, LAYERS) and weight_of(module).requires_grad:
             yield module
 
 
@@ -24,25 +26,47 @@ def weight_of(layer: nn.Module) -> Tensor:
 
 
 def decay_parameters(model: nn.Module) -> list[nn.Parameter]:
-    """Return the trainable parameters that penalties and weight decay act on: matrices and kernels.
+    """Return the trainable parameters that penalties and weight decay act on: matrices and kernels, in order.
 
-    Biases, scales of norms and slopes of PReLU are left out.
+    The module that owns a parameter decides: dense layers and convolutions own one, and so does any other module but
+    norms and embeddings under a name with the word `weight` (attention's in_proj_weight, an LSTM's weight_hh_l0).
+    Biases, scales of norms and of layers, slopes of PReLU, class tokens and tables of positions are left out.
     """
-    return [weight for weight in model.parameters() if weight.dim() > 1 and weight.requires_grad]
+    found = dict.fromkeys(weight for module in model.modules() for weight in matrices_of(module))
+    return [weight for weight in found if weight.requires_grad]
 
 
-def parameter_groups(model: nn.Module, settings: Mapping) -> list[dict]:
+def matrices_of(module: nn.Module) -> Iterator[nn.Parameter]:
+    """Yield the matrices and kernels that a module owns itself."""
+    if isinstance(module, LAYERS):
+        yield weight_of(module)
+        return
+    for name, weight in module._parameters.items():  # a fifth of the time of named_parameters
+        if weight is not None and weight.dim() > 1 and "weight" in name.split("_") and len(weight) < weight.numel():
+            if not is_norm(module) and not isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
+                yield weight
+
+
+def parameter_groups(model: nn.Module) -> list[dict]:
     """Return the trainable parameters as groups of an optimizer: those that decay, then those that do not.
 
-    Args:
-        settings: of the optimizer; where they hold a weight_decay, it is 0 in the second group.
+    The key `decays` says which. The second group has weight_decay 0, whichever optimizer, within a wrapper or not.
     """
-    decay = {*decay_parameters(model)}
-    trainable = [weight for weight in model.parameters() if weight.requires_grad]
-    groups = [{"params": [weight for weight in trainable if (weight in decay) is wanted]} for wanted in (True, False)]
-    if "weight_decay" in settings:
-        groups[1]["weight_decay"] = 0.0
+    decaying = dict.fromkeys(decay_parameters(model))
+    others = [weight for weight in model.parameters() if weight.requires_grad and weight not in decaying]
+    groups = [
+        {"params": [*decaying], "decays": True},
+        {"params": others, "decays": False, "weight_decay": 0.0},
+    ]
     return [group for group in groups if group["params"]]
+
+
+def decaying_by_rate(model: nn.Module, optimizer: Optimizer) -> Iterator[tuple[list[Tensor], float]]:
+    """Yield, for each group of the optimizer, its weights that decay and its learning rate."""
+    decaying = {*decay_parameters(model)}
+    for group in optimizer.param_groups:
+        if weights := [weight for weight in group["params"] if weight in decaying]:
+            yield weights, group["lr"]
 
 
 def fans(layer: nn.Module) -> tuple[int, int]:

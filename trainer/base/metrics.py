@@ -27,7 +27,9 @@ class Metric:
 
 LOSS = Metric("loss", larger_is_better=False)
 ACCURACY = Metric("accuracy", larger_is_better=True)
-R2 = Metric("r2", larger_is_better=True)  # 1 - sum (o - t)^2 / sum (t - mean t)^2
+# 1 - sum (o - t)^2 / sum (t - mean t)^2, both sums over samples and outputs, each output with its own mean: the average
+# of the outputs' r2 weighted by their variances (scikit-learn's multioutput="variance_weighted").
+R2 = Metric("r2", larger_is_better=True)
 METRICS = {metric.name: metric for metric in (ACCURACY, R2, LOSS)}
 SCORES = {"classification": ACCURACY, "binary": ACCURACY, "regression": R2}  # beside the loss, by kind of data
 

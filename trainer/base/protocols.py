@@ -4,19 +4,21 @@ A technique has a hook by defining the method or attribute; nothing registers it
 `isinstance(technique, Hook)` first. The plain call of each group, and its hooks:
 
     act         () -> module                                    pieces
-    aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, tasks
-    averaging   update(model, now), evaluated(model, train)     state_dict
+    aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, on_pixels, tasks
+    averaging   update(model, now), evaluated(model)            state_dict
     data        load() -> Splits
-    init, bias  (model, images, targets, act) -> None
-    loss        (outputs, targets) -> losses (B,)               tasks
+    init        (model, images, targets, act) -> None           keeps_weights
+    bias        (model, targets, criterion) -> None
+    loss        (outputs, targets) -> losses (B,)               average, constant, separate_outputs, tasks; or for_task
     model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate
     norm        (channels) -> module                            place, on_input; of the module: normalizes
     optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
     pool        () -> module                                    of the module: draws_in_evaluation
     preprocess  fit(images) -> apply(images)                    of what fit returns: invert
-    reg         one for each slot: Slots in engine/run.py       tasks; of the slot batch: begin, matrices with mode;
-                                                                loss: add_gradient; weights: before; stop: verdict;
-                                                                layer (no tasks): on_maps, drops_in_training
+    reg         one for each slot: Slots in engine/run.py       tasks; of the slot batch: begin, matrices with mode,
+                                                                use; loss: add_gradient; weights: before; stop: verdict;
+                                                                layer (no tasks): on_maps, follows_act,
+                                                                drops_in_training
     sampler     (epoch, targets, losses, rng) -> indices (N,)   uses_losses, tasks
     sched       (now) -> multiplier of the learning rate        observe, state_dict
     task        execute(cfg, invocation) -> score or None
@@ -34,6 +36,7 @@ from trainer.base.clock import Clock
 
 Act = Callable[[], nn.Module]  # the factory of the run's activation
 Apply = Callable[[Tensor], Tensor]  # a fitted preprocessing
+Criterion = Callable[[Tensor, Tensor], Tensor]  # of outputs and targets (B, K), a loss (B,) for each sample
 
 
 # Techniques of several groups
@@ -68,14 +71,78 @@ class AffineWarp(Protocol):
 
 
 @runtime_checkable
+class ChangesPixels(Protocol):
+    """An augmentation of colours, which sees images in [0, 1], as they were before the preprocessing.
+
+    Its strength means the same whatever the preprocessing.
+    """
+
+    on_pixels: bool
+
+
+@runtime_checkable
 class Calibrated(Protocol):
     """An augmentation or a layer that is computed from some training images, once, before the run."""
 
     def calibrate(self, images: Tensor) -> None:
-        """Take up to 256 preprocessed training images (B, ...)."""
+        """Take up to 256 training images (B, ...): preprocessed ones, or those in [0, 1] where it has `on_pixels`."""
+
+
+# Initialisations
+
+
+@runtime_checkable
+class KeepsWeights(Protocol):
+    """An initialisation that leaves the layers as they were made, pretrained ones, too."""
+
+    keeps_weights: bool
+
+
+# Losses
+
+
+@runtime_checkable
+class ChosenByTask(Protocol):
+    """A loss that stands for another one, chosen by the kind of data."""
+
+    def for_task(self, task: str) -> Criterion:
+        """Return the criterion for classification, binary or regression."""
+
+
+@runtime_checkable
+class AveragesOutputs(Protocol):
+    """A loss that says how several outputs for one sample become one; without it, they are averaged as they are."""
+
+    def average(self, outputs: Tensor) -> Tensor:
+        """Return outputs (B, K) of those on V views (V, B, K)."""
+
+
+@runtime_checkable
+class HasBestConstant(Protocol):
+    """A loss that knows the best constant prediction, for bias=marginal; `constant_loss` names its mean loss."""
+
+    constant_loss: str
+
+    def constant(self, targets: Tensor) -> Tensor:
+        """Return the outputs (K,) for targets (N, K), in float64."""
 
 
 # Regularisers
+
+
+@runtime_checkable
+class UsesCriterion(Protocol):
+    """A transform of the `batch` slot that depends on what the criterion takes the targets for."""
+
+    def use(self, criterion: object) -> None:
+        """Take the run's criterion, once, before the first step."""
+
+
+@runtime_checkable
+class SeparateOutputs(Protocol):
+    """A criterion that takes each output for a yes-or-no question of its own, where others take all for one choice."""
+
+    separate_outputs: bool
 
 
 @runtime_checkable
@@ -90,8 +157,8 @@ class AnalyticPenalty(Protocol):
 class PreStepEdit(Protocol):
     """An edit of the `weights` slot that looks at the model before the optimizer's step as well as after it."""
 
-    def before(self, model: nn.Module, now: Clock) -> None:
-        """Take the model and the time, before the step."""
+    def before(self, model: nn.Module, optimizer: torch.optim.Optimizer, now: Clock) -> None:
+        """Take the model, the optimizer with the step's learning rates, and the time, before the step."""
 
 
 @runtime_checkable
@@ -106,6 +173,13 @@ class DropsMaps(Protocol):
     """A layer of the `layer` slot that drops whole maps of images: it follows convolutions instead of dense layers."""
 
     on_maps: bool
+
+
+@runtime_checkable
+class FollowsAct(Protocol):
+    """A layer of the `layer` slot that needs an activation's own outputs: it follows every activation directly."""
+
+    follows_act: bool
 
 
 @runtime_checkable
@@ -224,28 +298,3 @@ class Invertible(Protocol):
 
     def invert(self, values: Tensor) -> Tensor:
         """Return (B, ...) as it was before the preprocessing, in [0, 1]."""
-
-
-def pieces_of(act: object) -> int:
-    """Return how many values an activation makes one of."""
-    return act.pieces if isinstance(act, HasPieces) else 1
-
-
-def needs_graph(optimizer: object) -> bool:
-    """Return whether the optimizer differentiates the gradient."""
-    return isinstance(optimizer, DifferentiatesGradient) and optimizer.create_graph
-
-
-def uses_losses(sampler: object) -> bool:
-    """Return whether the sampler asks for the samples' losses."""
-    return isinstance(sampler, UsesLosses) and sampler.uses_losses
-
-
-def tasks_of(technique: object) -> Sequence[str] | None:
-    """Return the kinds of data that a technique, or its class, is for; None for all."""
-    return technique.tasks if isinstance(technique, ForTasks) else None
-
-
-def state_of(part: object) -> dict:
-    """Return the state of a part that has any, else an empty dict."""
-    return part.state_dict() if isinstance(part, Stateful) else {}

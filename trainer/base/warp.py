@@ -15,8 +15,9 @@ from torch import Tensor
 from trainer.base.checks import require_images, require_one_of
 from trainer.base.protocols import AffineWarp
 
-# Pixels beyond the edges, in the names of F.pad and of grid_sample.
-PADDING = {"constant": "zeros", "reflect": "reflection", "replicate": "border"}
+# Pixels beyond the edges, in NumPy's and torch's names, and those of grid_sample: reflect mirrors at the centres of the
+# border's pixels (c b | a b c), symmetric at the outer edge, so that they come twice (b a | a b c).
+PADDING = {"constant": "zeros", "reflect": "reflection", "symmetric": "reflection", "replicate": "border"}
 
 
 def uniform(low: float, high: float, count: int, images: Tensor, rng: torch.Generator) -> Tensor:
@@ -70,7 +71,12 @@ def centered(size: int, images: Tensor) -> Tensor:
 
 def interpolate(images: Tensor, positions: Tensor, mode: str) -> Tensor:
     """Return the images at positions (B, 2, H, W), x and y from -1 to 1 between the image's outer edges; bilinear."""
-    return F.grid_sample(images, positions.permute(0, 2, 3, 1), "bilinear", PADDING[mode], align_corners=False)
+    centers = mode == "reflect"
+    if centers:  # from -1 to 1 between the centres of the border's pixels, where grid_sample then mirrors
+        x, y = positions.unbind(1)
+        height, width = images.shape[2:]
+        positions = torch.stack([x * (width / max(width - 1, 1)), y * (height / max(height - 1, 1))], 1)
+    return F.grid_sample(images, positions.permute(0, 2, 3, 1), "bilinear", PADDING[mode], align_corners=centers)
 
 
 def warp(images: Tensor, matrices: Tensor, mode: str = "constant", projective: bool = False) -> Tensor:
@@ -79,7 +85,7 @@ def warp(images: Tensor, matrices: Tensor, mode: str = "constant", projective: b
     Args:
         images: (B, C, H, W).
         matrices: (B, 3, 3), from positions in the output to positions in the input.
-        mode: beyond the edges: constant (0), reflect (the edge is the mirror), or replicate.
+        mode: beyond the edges: constant (0), reflect, symmetric, or replicate.
         projective: divide by the third coordinate; without it the third row counts as (0, 0, 1).
     """
     height, width = images.shape[2:]
@@ -109,7 +115,8 @@ class Warp:
     """Base class of affine warps: a subclass draws `matrices(images, rng)` (B, 3, 3).
 
     Args:
-        mode: beyond the edges: constant (0, the mean of standardised images), reflect, or replicate.
+        mode: beyond the edges: constant (0, the mean of standardised images), reflect (the mirror image without the
+            border's pixels), symmetric (with them), or replicate.
     Shapes: images (B, C, H, W). Errors: ValueError.
     """
 

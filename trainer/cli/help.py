@@ -192,7 +192,8 @@ def option_page(console: rich.console.Console, group: str, name: str, prefix: st
     console.print(f"{group}={name}\n  {catalog.headline(path)}", markup=False)
     if chosen := catalog.overrides(path):
         console.print(f"  It chooses {' '.join(chosen)} unless you type another option.", markup=False)
-    console.print(key_table(schema.keys(path, prefix or group)), markup=False)
+    shared = {path: key for path, key in vocabulary.run_keys().items() if path.startswith(f"{group}.")}
+    console.print(key_table({**schema.keys(path, prefix or group), **shared}), markup=False)
 
 
 def key_table(keys: dict[str, schema.Key]) -> Table:

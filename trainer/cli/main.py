@@ -1,5 +1,6 @@
 """The command `train`: check the arguments and explain mistakes, then hand over to Hydra. No torch before that."""
 
+import os
 import sys
 from importlib.metadata import version
 from typing import TYPE_CHECKING
@@ -78,8 +79,11 @@ def job(cfg: DictConfig) -> float | None:
 
 def execute(cfg: DictConfig, invocation: "Invocation") -> float | None:
     """Make the task and execute it. Errors: UserError."""
-    from trainer.config import instantiate
+    from trainer.config import files, instantiate
 
+    files.require_existing(cfg, invocation.choices)  # torch is imported below
+    # Threads that wait for one another sleep. They would spin, and keep from its core the one that they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     with fewer_collections():
         task = instantiate.make_task(cfg, invocation)
     freeze_imports()

@@ -14,7 +14,7 @@ from trainer.base.errors import DataError
 from trainer.base.metrics import METRICS, Metric, monitored
 from trainer.base.text import as_typed, nearest
 from trainer.compare.options import options_of
-from trainer.config.schema import is_number
+from trainer.config.rule import is_number
 from trainer.rundir import reader
 from trainer.rundir.resume import flat
 from trainer.rundir.status import COMPLETE, Status

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.base.atomic import atomic_write
-from trainer.compare import plot
+from trainer.compare import means, plot
 from trainer.compare.ranking import EVALUATIONS, MISSING, Ranking, Setting, mean_seconds, rank
 from trainer.compare.record import Record, clean, is_run, read
 from trainer.rundir.console import Console
@@ -25,6 +25,7 @@ MAX_ROWS = 30  # settings in a table, and lines of remarks
 GAP = 2  # places between columns
 # Evaluations, and whether all keys of a setting share one column; the fullest layout first.
 LAYOUTS = ((EVALUATIONS, False), (EVALUATIONS[:2], False), (EVALUATIONS[:2], True), (EVALUATIONS[:1], True))
+MAX_SELECTED = 40  # rows of TensorBoard that are selected at first in most of its tabs; 500 in Time Series
 MAX_SEEDS = 6  # are listed in a table; more are counted
 MEASURES = (("mean", Setting.mean), ("std", Setting.deviation))
 
@@ -36,9 +37,13 @@ def rank_sweep(sweep: Path) -> None:
     if ranking.scored:
         print_ranking(ranking, Console())
         write(ranking, sweep)
+        means.write(ranking, sweep)
         folder = relative(sweep)
         Console().print(f"\nThe ranking is in {folder}: ranking.csv, ranking.md, ranking.png")
         Console().print(f"See the curves: tensorboard --logdir {shlex.quote(folder)}")
+        if len({events.parent for events in sweep.glob("*/*/events.out.tfevents.*")}) > MAX_SELECTED:
+            select = 'press "Toggle All Runs" or filter them'
+            Console().print(f"(of more than {MAX_SELECTED} rows Images, Text and Scalars select none: {select})")
 
 
 def relative(path: Path) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import ConfigError
+from trainer.config import catalog, schema
 from trainer.config.hydra_context import Invocation
 from trainer.config.targets import LIBRARIES, locate, require_fixed_values
 
@@ -19,6 +20,7 @@ def make_task(cfg: DictConfig, invocation: Invocation) -> object:
 def factory(cfg: DictConfig, path: str, invocation: Invocation) -> Callable:
     """Return a callable that makes the object of a node: it takes the run's objects and adds the node's keys.
 
+    Keys of the node that conf/config.yaml sets, as data.train_samples, are the run's and not those of the class.
     Errors: ConfigError where `_target_` is not of the group's kind, or a key is not one of its fields; the callable
     raises it where the class refuses its arguments.
     """
@@ -26,7 +28,11 @@ def factory(cfg: DictConfig, path: str, invocation: Invocation) -> Callable:
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise ConfigError(f"{path}: no _target_ in it; it must name a class")
     require_fixed_values(node, path)
-    partial = instantiate(OmegaConf.to_container(node, resolve=True), path, path, (*LIBRARIES, *invocation.allow))
+    of_run = schema.keys(catalog.folder() / "config.yaml")
+    values = {
+        key: value for key, value in OmegaConf.to_container(node, resolve=True).items() if f"{path}.{key}" not in of_run
+    }
+    partial = instantiate(values, path, path, (*LIBRARIES, *invocation.allow))
     fields = inspect.signature(partial.func).parameters
     for key in partial.keywords:
         if key not in fields:

@@ -46,6 +46,7 @@ ROLES = {
     "workers": Role.MACHINE,
     "eval_batch_size": Role.MACHINE,
     "data.root": Role.LOCATION,
+    "data.path": Role.LOCATION,
     "data.cache": Role.MACHINE,
     "data.download": Role.MACHINE,
     "task": Role.TASK,
@@ -56,7 +57,14 @@ ROLES = {
     "sweep": Role.LAUNCH,
     "hydra": Role.LAUNCH,
 }
-EVALUATION = ("precision", "compile", "tta", "norm.fuse", "data.root")  # task=evaluate takes them beside the machine's
+EVALUATION = (
+    "precision",
+    "compile",
+    "tta",
+    "norm.fuse",
+    "data.root",
+    "data.path",
+)  # task=evaluate takes them beside the machine's
 
 
 def role_of(key: str) -> Role:

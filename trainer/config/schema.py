@@ -1,22 +1,5 @@
-"""Keys of the YAML files and the rules of their values. Reads YAML; imports neither Hydra nor torch.
+"""Keys of the YAML files, with the rules of their values (rule.py). Reads YAML; imports neither Hydra nor torch."""
 
-The comment behind a key is `# MEANING; RULE`. The rule is the text behind the last semicolon:
-
-    rule   = "true or false" | "list of ", [ COUNT, " " ], parts | parts
-    parts  = part, { ( " or " | ", or " ), part }
-    part   = "one of ", word, { ", ", word } | word | NAME, ":N" | "null" | "text" | number | length
-    number = "number" | [ "number " ], bound | "whole number", [ " ", bound ]
-    bound  = ( ">=" | "<=" | ">" | "<" ), " ", decimal | "in [a, b)", with either bracket at either end
-    length = "a length" | "minutes", either with examples behind it: " (2ep, 500st, 5%)"
-
-In a list the nouns are plural (`list of 2 numbers in [0, 1)`, `list of lengths`), and words follow "any of". A word
-that "one of" does not introduce needs a number or null beside it: `whole number >= 1, or auto`. Text that is not in
-this grammar is no rule, so that English behind a semicolon restricts nothing. A key without a rule takes any value of
-the type of its default.
-"""
-
-import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -25,139 +8,12 @@ from pathlib import Path
 import yaml
 from yaml.constructor import SafeConstructor
 
-from trainer.base.checks import satisfies
-from trainer.base.clock import parse_length
 from trainer.base.errors import ConfigError
 from trainer.base.text import as_typed
 from trainer.config import catalog
+from trainer.config.rule import Rule, fraction_of, is_number, parse_rule, rule_of_type
 
-DECIMAL = r"-?(?:inf|\d+(?:\.\d+)?(?:e-?\d+)?)"
-BOUND = rf"in [\[(]{DECIMAL}, {DECIMAL}[\])]|(?:>=|<=|>|<) {DECIMAL}"
-WORD = r"[A-Za-z_]\w*|\d+"
-NUMBER = {
-    False: re.compile(rf"(?:(whole )?number)?(?:(?:^|(?<=number) )({BOUND}))?"),
-    True: re.compile(rf"(?:(whole )?numbers)(?: ({BOUND}))?"),
-}
-MEASURE = {
-    False: re.compile(r"(a length|minutes)(?: \((.+)\))?"),
-    True: re.compile(r"(lengths|minutes)(?: \((.+)\))?"),
-}
-WORDS = {False: "one of ", True: "any of "}
-RESERVED = ("number", "numbers", "length", "lengths", "list", "whole", "true", "false", "one", "any")
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is 5 times as fast
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """The values that a key may have: any of the kinds below.
-
-    Args:
-        source: the rule as it is written.
-        words: literal values: text, and whole numbers where they are written in digits.
-        numbered: NAME of the values NAME:N.
-        null: null is a value.
-        text: any text is a value.
-        length: lengths are, such as 2ep, 500st and 5%.
-        minutes: durations are, such as 10min.
-        number: finite numbers are, which keep `bound`, as `> 0` or `in [0, 1)`; only whole ones where `whole`.
-        truth: true and false are.
-        in_list: the value is a list of these; `count` is its length, None for any.
-    """
-
-    source: str
-    words: tuple[str | int, ...] = ()
-    numbered: str | None = None
-    null: bool = False
-    text: bool = False
-    length: bool = False
-    minutes: bool = False
-    number: bool = False
-    whole: bool = False
-    bound: str | None = None
-    truth: bool = False
-    in_list: bool = False
-    count: int | None = None
-
-    def violation(self, value: object) -> str | None:
-        """Return why a value breaks the rule, as `must be > 0`; None for a good one."""
-        if self.in_list:
-            fits = isinstance(value, list) and self.count in (None, len(value)) and all(map(self.accepts, value))
-        else:
-            fits = self.accepts(value)
-        return None if fits else f"must be {self.describe(with_noun=not is_number(value))}"
-
-    def accepts(self, value: object) -> bool:
-        """Return whether one value, or one item of a list, keeps the rule."""
-        if isinstance(value, bool):
-            return self.truth
-        if value is None:
-            return self.null
-        if isinstance(value, str):
-            return self.text or value in self.words or self._is_measure(value)
-        if not is_number(value):
-            return False
-        if self.number and (isinstance(value, int) or not self.whole):
-            return self.bound is None or satisfies(self.bound, value)
-        return isinstance(value, int) and value in self.words
-
-    def describe(self, with_noun: bool = True) -> str:
-        """Return the rule as it follows `must be`: `a whole number >= 1, or full`.
-
-        Args:
-            with_noun: a bare bound is said as `a number > 0`.
-        """
-        if self.in_list:
-            return f"a {self.source}"
-        if self.whole or not self.bound or f"number {self.bound}" in self.source:
-            return re.sub(r"\b(whole )?number\b", r"a \g<0>", self.source, count=1) if self.number else self.source
-        return self.source.replace(self.bound, f"a number {self.bound}", 1) if with_noun else self.source
-
-    def _is_measure(self, value: str) -> bool:
-        if self.numbered and re.fullmatch(rf"{self.numbered}:\d+", value):
-            return True
-        return (self.length and is_length(value)) or (self.minutes and is_minutes(value))
-
-
-def parse_rule(source: str) -> Rule:
-    """Return the rule that a text states. Errors: ValueError where it is not in the grammar."""
-    if source == "true or false":
-        return Rule(source=source, truth=True)
-    listed = re.fullmatch(r"list of (?:(\d+) )?(.+)", source)
-    fields: dict[str, object] = {}
-    bare, examples = [], []
-    for part in re.split(r",? or ", listed[2] if listed else source):
-        if measure := MEASURE[listed is not None].fullmatch(part):
-            found = {"minutes" if measure[1] == "minutes" else "length": True}
-            examples += measure[2].split(", ") if measure[2] else []
-        else:
-            found = kind_of_value(part, plural=listed is not None)
-        if found.keys() & fields.keys():
-            raise ValueError(f"says a thing twice: {source}")
-        if not found and (listed or part in RESERVED or not re.fullmatch(WORD, part)):
-            raise ValueError(f"not a rule: {source}")
-        fields |= found
-        bare += [] if found else [part]
-    if bare and not {"number", "null"} & fields.keys():
-        raise ValueError(f"words of a rule come behind 'one of': {source}")
-    words = tuple(int(word) if word.isdigit() else word for word in (*fields.pop("words", ()), *bare))
-    count = int(listed[1]) if listed and listed[1] else None
-    rule = Rule(source=source, words=words, in_list=listed is not None, count=count, **fields)
-    if not all(map(rule.accepts, examples)):
-        raise ValueError(f"an example breaks the rule: {source}")
-    return rule
-
-
-def kind_of_value(part: str, plural: bool) -> dict[str, object]:
-    """Return the fields of a rule that one part of it sets; none where it is no kind of value."""
-    if part.startswith(WORDS[plural]):
-        words = part.removeprefix(WORDS[plural]).split(", ")
-        return {"words": words} if all(re.fullmatch(WORD, word) for word in words) else {}
-    if numbered := re.fullmatch(r"([a-z]+):N", part):
-        return {"numbered": numbered[1]}
-    if part in ("null", "text"):
-        return {part: True}
-    number = NUMBER[plural].fullmatch(part)
-    return {"number": True, "whole": number[1] is not None, "bound": number[2]} if part and number else {}
 
 
 @dataclass(frozen=True)
@@ -191,48 +47,14 @@ class Key:
         why = rule.violation(value)
         if why and rule.text and is_number(value):
             return f"{why}; write {self.path}=\"'{as_typed(value)}'\""
+        if why and (fraction := fraction_of(value)) is not None and rule.violation(fraction) is None:
+            return f"{why}; write {self.path}={as_typed(fraction)}"
         return why
 
     def require(self, value: object) -> None:
         """Check a value against the rule. Errors: ConfigError."""
         if why := self.violation(value):
             raise ConfigError(f"{self.path}={as_typed(value)}: {why} ({self.path}: {self.meaning})")
-
-
-def rule_of_type(default: object) -> Rule | None:
-    """Return the rule of a key that states none: any value of the type of its default; None for null and for a list."""
-    if isinstance(default, bool):
-        return Rule(source="true or false", truth=True)
-    if isinstance(default, int | float):
-        whole = isinstance(default, int)
-        return Rule(source="whole number" if whole else "number", number=True, whole=whole)
-    if isinstance(default, str):
-        return Rule(source="text", text=True)
-    return None
-
-
-def is_number(value: object) -> bool:
-    """Return whether a value is a finite number; a bool is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond the floats
-        return False
-
-
-def is_length(value: str) -> bool:
-    """Return whether a text is a length."""
-    try:
-        parse_length(value)
-    except ValueError:
-        return False
-    return True
-
-
-def is_minutes(value: str) -> bool:
-    """Return whether a text is a duration above zero, as `10min`."""
-    return bool(re.fullmatch(r"\d+(\.\d+)?min", value)) and float(value.removesuffix("min")) > 0
 
 
 def rules(cfg: Mapping, choices: Mapping[str, str | None]) -> dict[str, Key]:

@@ -88,8 +88,11 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
     ),
     "data.train_samples={} | data.samples={}": (
         "train_samples max_samples max_train_samples n_train num_train num_train_samples limit_train_batches n_samples "
-        "num_samples subset data.limit"
+        "num_samples samples data.samples subset train_fraction data.limit"
     ),
+    "data.target={} | data=csv data.path=FILE data.target={}": "label label_column target_column target",
+    "data.separator={} | data=csv data.path=FILE data.target=COLUMN data.separator={}": "sep delimiter",
+    "data.path={} | data=csv data.path={} data.target=COLUMN": "csv csv_path csv_file file table",
     "data.size={}": "img_size image_size input_size imgsz resolution",
     "sampler=sequential": "shuffle=false no_shuffle",
     "sampler=shuffle": "shuffle shuffle=true",

@@ -38,9 +38,11 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "gaussians": "blobs make_blobs",
         "spirals": "spiral",
         "digits": "load_digits",
+        "csv": "table tabular tsv dataframe",
         "data=image_folder data.root=DIR": "imagenet folder images custom my_images",
     },
     "init": {
+        "torch": "default pytorch none",
         "xavier_normal": "glorot_normal",
         "xavier_uniform": "glorot_uniform",
         "xavier_normal or xavier_uniform": "xavier glorot",
@@ -94,6 +96,7 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "whiten_zca": "zca zca_whitening",
         "whiten_pca": "pca_whitening whitening whiten",
         "center": "mean zero_mean demean",
+        "polynomial": "poly polynomial_features",
     },
     "reg": {
         "norm=batch": "batchnorm bn batch_normalization",

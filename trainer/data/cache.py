@@ -6,17 +6,18 @@ nothing that counts.
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
 
 from trainer.base.atomic import atomic_write
-from trainer.data.image_files import Scan, scan_images
+from trainer.data.image_decoding import Decoder
+from trainer.data.image_scan import Scan, scan_images
 from trainer.data.lock import exclusive_lock
 
-FORMAT = 1  # of the two files and of the decoding; a change makes old entries void
+FORMAT = 2  # of the two files and of the decoding; a change makes old entries void
 
 
 def default_folder() -> Path:
@@ -24,17 +25,19 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "trainer"
 
 
-def cache_key(found: Mapping[str, Mapping[str, Sequence[tuple]]], size: int | None) -> str:
-    """Return a digest of what determines the pixels: the relative names, lengths and times of files, size, decoder."""
+def cache_key(files: Sequence[tuple[str, int, int]], decoder: Decoder) -> str:
+    """Return a digest of what determines the pixels: relative names, lengths and times of files, decoder, Pillow."""
     from PIL import __version__
 
-    return blake2b(repr((FORMAT, __version__, size, found)).encode(), digest_size=16).hexdigest()
+    facts = (FORMAT, __version__, decoder.size, decoder.fit, [tuple(file) for file in files])
+    return blake2b(repr(facts).encode(), digest_size=16).hexdigest()
 
 
-def load_or_decode(folder: Path, key: str, paths: Sequence[str], size: int | None) -> tuple[Scan, np.ndarray]:
+def load_or_decode(folder: Path, key: str, paths: Sequence[str], decoder: Decoder) -> tuple[Scan, np.ndarray | None]:
     """Return the cached images, memory-mapped (N, C, H, W); decode the files first where there is no complete entry.
 
-    Errors: OSError where the folder cannot be written; DataError as in scan_images.
+    Files that cannot be used together have no images, and are not cached. Errors: OSError where the folder cannot be
+    written.
     """
     entry = open_entry(folder, key, len(paths))
     if entry:
@@ -42,7 +45,9 @@ def load_or_decode(folder: Path, key: str, paths: Sequence[str], size: int | Non
     with exclusive_lock(folder / f"{key}.lock"):
         entry = open_entry(folder, key, len(paths))  # another process may have made it meanwhile
         if entry is None:
-            make_entry(folder, key, paths, size)
+            scan = make_entry(folder, key, paths, decoder)
+            if scan.shape is None:
+                return scan, None
             entry = open_entry(folder, key, len(paths))
     if entry is None:
         raise OSError("a new entry of the cache cannot be read back")
@@ -64,8 +69,10 @@ def read_scan(folder: Path, key: str) -> Scan | None:
     """Return the facts in KEY.json; None where it is missing or damaged."""
     try:
         found = json.loads((folder / f"{key}.json").read_text())
-        unreadable = {int(index): str(why) for index, why in found["bad"].items()}
-        return Scan(tuple(map(int, found["shape"])), unreadable)
+        unreadable = {int(index): str(why) for index, why in found["unreadable"].items()}
+        levels = {str(kind): (float(low), float(high)) for kind, (low, high) in found["levels"].items()}
+        counts = {str(name): int(count) for name, count in found["counts"].items()}
+        return Scan(tuple(map(int, found["shape"])), unreadable, levels, counts, files=int(found["files"]))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -73,10 +80,11 @@ def read_scan(folder: Path, key: str) -> Scan | None:
 def write_scan(folder: Path, key: str, scan: Scan) -> None:
     """Write KEY.json. Errors: OSError."""
     folder.mkdir(parents=True, exist_ok=True)
-    atomic_write(folder / f"{key}.json", json.dumps({"shape": scan.shape, "bad": scan.unreadable}).encode())
+    facts = {name: getattr(scan, name) for name in ("shape", "unreadable", "levels", "counts", "files")}
+    atomic_write(folder / f"{key}.json", json.dumps(facts).encode())
 
 
-def make_entry(folder: Path, key: str, paths: Sequence[str], size: int | None) -> None:
+def make_entry(folder: Path, key: str, paths: Sequence[str], decoder: Decoder) -> Scan:
     """Decode the files into the cache. The caller holds the lock, so that an unfinished file is a dead process's.
 
     The pixels may be larger than the memory, too large for atomic_write: they are decoded into a memory-mapped file
@@ -84,7 +92,9 @@ def make_entry(folder: Path, key: str, paths: Sequence[str], size: int | None) -
     """
     colour, grey = folder / f"{key}.colour", folder / f"{key}.grey"
     try:
-        scan, pixels = scan_images(paths, size, lambda shape: allocate(colour, shape))
+        scan, pixels = scan_images(paths, decoder, lambda shape: allocate(colour, shape))
+        if scan.shape is None:
+            return scan
         finished = colour
         if scan.shape[0] == 1:
             coloured, finished = pixels, grey
@@ -93,6 +103,7 @@ def make_entry(folder: Path, key: str, paths: Sequence[str], size: int | None) -
         pixels.flush()
         finished.replace(folder / f"{key}.npy")
         write_scan(folder, key, scan)
+        return scan
     finally:
         for path in (colour, grey):
             path.unlink(missing_ok=True)

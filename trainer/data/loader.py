@@ -44,6 +44,7 @@ class Loader:
             require(">= 1", workers=workers)
         self.residency = choose_residency(split.images, target_device) if residency == "auto" else residency
         self.images, self.targets, self.apply = split.images, split.targets.to(target_device), apply
+        self.preprocess = apply  # also where the samples are preprocessed already, and `apply` is None
         self.device = target_device
         if self.residency == "device":
             self.images = read_all(self.images, target_device)

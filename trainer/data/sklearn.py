@@ -1,13 +1,13 @@
 """Data sets that ship with scikit-learn: small and real, without a download or a folder."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 import torch
 from torch import Tensor
 
 from trainer.base.checks import require, require_one_of
-from trainer.data.splits import SplitByFraction, Splits, select_half
+from trainer.data.splits import SplitByFraction, Splits, select_half, standardize_targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,12 +104,7 @@ class Diabetes(SplitByFraction):
 
         bunch = load_diabetes()
         targets = torch.from_numpy(bunch.target).float().unsqueeze(1)
-        raw = self.regression(torch.from_numpy(bunch.data).float(), targets)
-        deviation, mean = torch.std_mean(raw.train.targets, correction=0)
-        train, val, test = (
-            replace(part, targets=(part.targets - mean) / deviation) for part in (raw.train, raw.val, raw.test)
-        )
-        return replace(raw, train=train, val=val, test=test)
+        return standardize_targets(self.regression(torch.from_numpy(bunch.data).float(), targets))[0]
 
 
 @cache

@@ -14,6 +14,7 @@ from trainer.base.errors import DataError
 from trainer.data.image_files import LazyImages, read
 
 SAMPLE_LIMIT = 512 * 2**20  # bytes of images from which a preprocessing computes its statistics
+COPY_LIMIT = 2 * 2**30  # bytes of chosen images that are copied into memory
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,17 @@ class Split:
             return read(self.images, torch.randperm(len(self), generator=rng)[:count].sort().values)
         return self.images if isinstance(self.images, Tensor) else read(self.images, torch.arange(len(self)))
 
+    def select(self, rows: Tensor) -> "Split":
+        """Return the samples of `rows`: in memory where they are a tensor of COPY_LIMIT bytes at most, else lazy."""
+        images = self.images
+        if not isinstance(images, Tensor):
+            chosen = LazyImages(images.source, images.indices[rows])
+        elif images.is_floating_point() or len(rows) * images[0].numel() <= COPY_LIMIT:
+            chosen = images[rows]
+        else:
+            chosen = LazyImages(images, rows)  # images on the disk that may be larger than the memory
+        return Split(chosen, self.targets[rows])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Splits:
@@ -50,6 +62,7 @@ class Splits:
         task: classification (one-hot targets), binary (K = 1, targets 0 or 1) or regression.
         classes: their names, empty for regression.
         notes: remarks on the data for the user, one line each.
+        train_available: training samples that there are, where only some of them are kept; else None.
     """
 
     train: Split
@@ -58,6 +71,7 @@ class Splits:
     task: str
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    train_available: int | None = None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -85,15 +99,24 @@ class SplitByFraction:
     test_fraction: float = 0.2
     split_seed: int = 0
 
-    def split(self, images: Tensor, targets: Tensor, groups: Tensor) -> tuple[Split, Split, Split]:
-        """Return train, val and test, with the same fraction of every group."""
+    def require_fractions(self) -> None:
+        """Check the fields above. Errors: ValueError."""
         require("in [0, 1)", val_fraction=self.val_fraction)
         require("in (0, 1)", test_fraction=self.test_fraction)
         require("< 1", **{"val_fraction + test_fraction": self.val_fraction + self.test_fraction})
         require(">= 0", split_seed=self.split_seed)
+
+    def split(self, images: Tensor, targets: Tensor, groups: Tensor) -> tuple[Split, Split, Split]:
+        """Return train, val and test, with the same fraction of every group."""
+        train, val, test = self.indices(groups)
+        return take(images, targets, train), take(images, targets, val), take(images, targets, test)
+
+    def indices(self, groups: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the indices of train, val and test, with the same fraction of every group."""
+        self.require_fractions()
         rest, test = hold_out(groups, self.test_fraction, self.split_seed)
         train, val = hold_out(groups[rest], self.val_fraction / (1 - self.test_fraction), self.split_seed)
-        return take(images, targets, rest[train]), take(images, targets, rest[val]), take(images, targets, test)
+        return rest[train], rest[val], test
 
     def classification(self, images: Tensor, labels: Tensor, classes: Sequence[str], source: str) -> Splits:
         """Return the splits of a classification, stratified by class. Errors: DataError, as in one_hot."""
@@ -104,6 +127,21 @@ class SplitByFraction:
         """Return the splits of a regression, at random."""
         train, val, test = self.split(inputs, targets, torch.zeros(len(targets)))
         return Splits(train=train, val=val, test=test, task="regression")
+
+
+def standardize_targets(data: Splits) -> tuple[Splits, float, float]:
+    """Return the splits of a regression with targets of mean 0 and deviation 1 in training; and what those were.
+
+    Predicting the mean has a squared error of 1 then, whatever the unit of the targets.
+    """
+    targets = data.train.targets.double()
+    deviation, mean = torch.std_mean(targets, 0, correction=0)
+    deviation = torch.where(deviation > 0, deviation, 1.0)
+    train, val, test = (
+        replace(part, targets=((part.targets.double() - mean) / deviation).float())
+        for part in (data.train, data.val, data.test)
+    )
+    return replace(data, train=train, val=val, test=test), mean.item(), deviation.item()
 
 
 def one_hot(labels: Tensor, classes: int, source: str) -> Tensor:
@@ -135,6 +173,45 @@ def hold_out(groups: Sequence[int] | Tensor, fraction: float, seed: int) -> tupl
             count = min(max(count, 1), len(members) - 1)
         held[rng.permutation(members)[:count]] = True
     return torch.from_numpy(np.flatnonzero(~held)), torch.from_numpy(np.flatnonzero(held))
+
+
+def keep_train_samples(data: Splits, wanted: int | float, seed: int) -> Splits:
+    """Return the splits with `wanted` of the training samples: a whole number of them, or a fraction in (0, 1).
+
+    Every class keeps its fraction, and one sample at least; validation and test stay as they are. Samples of a smaller
+    number are among those of a larger one, so that runs over several numbers differ by the added samples alone.
+    Errors: ValueError where there are fewer samples, or more classes.
+    """
+    available, targets = len(data.train), data.train.targets
+    labels = {"classification": lambda: targets.argmax(1), "binary": lambda: targets[:, 0]}.get(
+        data.task, lambda: torch.zeros(available)
+    )()
+    count = round(wanted * available) if isinstance(wanted, float) else wanted
+    if count > available:
+        raise ValueError(f"the data has {available:,} training samples; write a number up to {available}, or all")
+    classes = len(labels.unique())
+    if count < classes:
+        kept = f"{wanted:g} of {available:,} training samples is {count:,}, " if isinstance(wanted, float) else ""
+        what = f"the {classes} classes" if classes > 1 else "one sample"
+        raise ValueError(f"{kept}fewer than {what}; write {classes} or more")
+    rows = priorities(labels, seed)[:count].sort().values
+    return replace(data, train=data.train.select(rows), train_available=available)
+
+
+def priorities(groups: Tensor, seed: int) -> Tensor:
+    """Return all indices in an order of which every beginning has the groups' fractions: one of each group comes first.
+
+    A group of n samples in random order gives its sample r the place (r + 1/2) / n, as seats are given by Webster's
+    method, so that a longer beginning contains a shorter one.
+    """
+    labels = groups.numpy()
+    rng = np.random.default_rng([seed, 2])  # independent of hold_out's, and of a synthetic data set's
+    place = np.empty(len(labels))
+    for group in np.unique(labels):
+        members = rng.permutation(np.flatnonzero(labels == group))
+        place[members] = (np.arange(len(members)) + 0.5) / len(members)
+        place[members[0]] = 0
+    return torch.from_numpy(np.argsort(place, kind="stable"))
 
 
 def select_half(data: Splits, half: str) -> Splits:

@@ -72,6 +72,50 @@ class Polynomial(Synthetic):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Regression(Synthetic):
+    """Noisy outputs of a fixed network with one hidden layer, the teacher: regression with several outputs.
+
+    x is standard normal; y = V tanh(W x + b) + noise e, e standard normal. The teacher's weights are drawn once for its
+    shape, whatever the seed: W of variance 1 / features, b of variance 1, the rows of V of length 1. A network of the
+    same shape with act=tanh can learn it; the smallest possible loss is noise^2 for loss.reduction=mean, and outputs
+    noise^2 for the sum.
+
+    Args:
+        features: inputs, >= 1.
+        outputs: >= 1.
+        hidden: units of the teacher's hidden layer, >= 1.
+        noise: standard deviation of the noise, >= 0.
+        samples: in all three splits, >= 100.
+        val_fraction, test_fraction, split_seed: as in SplitByFraction; the seed decides inputs and noise.
+    Shapes: (features,) to (outputs,). Errors: ValueError.
+    """
+
+    features: int = 3
+    outputs: int = 2
+    hidden: int = 3
+    noise: float = 0.1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(">= 1", features=self.features, outputs=self.outputs, hidden=self.hidden)
+        require(">= 0", noise=self.noise)
+
+    def teacher(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return W (hidden, features), b (hidden,) and V (outputs, hidden)."""
+        rng = np.random.default_rng([self.features, self.hidden, self.outputs])
+        inner = rng.standard_normal((self.hidden, self.features)) / math.sqrt(self.features)
+        bias, outer = rng.standard_normal(self.hidden), rng.standard_normal((self.outputs, self.hidden))
+        return inner, bias, outer / np.linalg.norm(outer, axis=1, keepdims=True)
+
+    def load(self) -> Splits:
+        rng = self.generator()
+        inner, bias, outer = self.teacher()
+        x = rng.standard_normal((self.samples, self.features))
+        y = np.tanh(x @ inner.T + bias) @ outer.T
+        return self.regression(floats(x), floats(y + self.noise * rng.standard_normal(y.shape)))
+
+
+@dataclass(frozen=True, kw_only=True)
 class Spirals(Synthetic):
     """Interlocking spiral arms in the plane: classes that no line separates (two arms: Lang & Witbrock, 1988).
 
@@ -80,7 +124,7 @@ class Spirals(Synthetic):
 
     Args:
         arms: classes, in [2, 10].
-        turns: of an arm around the centre, > 0; more are harder.
+        turns: of an arm around the centre, >= 0; more are harder, with none the arms are straight.
         noise: standard deviation of the angle in radians, >= 0.
         samples: in all three splits, >= 100; as many of each arm, up to a remainder.
         val_fraction, test_fraction, split_seed: as in SplitByFraction.
@@ -96,7 +140,7 @@ class Spirals(Synthetic):
     def __post_init__(self) -> None:
         super().__post_init__()
         require("in [2, 10]", arms=self.arms)
-        require("> 0", turns=self.turns)
+        require(">= 0", turns=self.turns)
         require(">= 0", noise=self.noise)
 
     def load(self) -> Splits:

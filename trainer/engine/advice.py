@@ -1,20 +1,16 @@
 """Advice before a run: settings that work against one another, one line each with its reason, three lines at most.
 
-The only file of the machinery that names techniques: advice is about them.
+This file and remarks.py are the only ones of the machinery that name techniques: they are about them.
 """
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 
-from omegaconf import DictConfig
+from omegaconf import OmegaConf
 from torch import nn
 
-from trainer.base.errors import ConfigError
 from trainer.base.text import as_typed
 from trainer.config import catalog, schema
-from trainer.config.hydra_context import Invocation
-from trainer.config.instantiate import factory
-from trainer.engine.run import Run
+from trainer.engine.setup import Setup
 
 MAX_LINES = 3
 QUASI_NEWTON = ("lbfgs", "bfgs", "newton")
@@ -29,37 +25,16 @@ RANDOM = (
 BOUNDED = ("sigmoid", "hard_sigmoid", "tanh", "softsign")
 SELU_INITS = ("lecun_normal", "lecun_uniform", "auto", "lsuv", "data_dependent")
 MIRRORING = ("flip", "ten_crop")
+SHRINKING_REGS = ("l2", "elastic_net", "weight_decay")
+SHRINKING_KEYS = ("weight_decay", "l2_strength")  # of optimizers
+AVERAGING_OPTIMIZERS = ("lookahead", "ranger", "schedule_free")
 MUCH_FASTER = 20  # times the usual learning rate
 STRONG_PENALTY = 0.1
 SMALL_BATCH = 8  # samples, for statistics of a batch
-PROBE_CHANNELS = 64  # of a norm that is made to learn its type
 
 
-@dataclass(frozen=True, kw_only=True)
-class Setup:
-    """A built run with its configuration and its options by group; `reg` and `aug` are sets."""
-
-    cfg: DictConfig
-    run: Run
-    invocation: Invocation
-    chosen: Mapping
-
-    def has_layer(self, group: str, *arguments: object) -> bool:
-        """Return whether the model holds a layer of the type that a group's option makes; True where unknown."""
-        try:
-            made = factory(self.cfg, group, self.invocation)(*arguments)
-            layer = made(PROBE_CHANNELS) if group == "norm" else made
-        except (ConfigError, ValueError):
-            return True
-        return isinstance(layer, nn.Identity) or any(isinstance(part, type(layer)) for part in self.run.model.modules())
-
-
-def advice(cfg: DictConfig, run: Run, invocation: Invocation) -> list[str]:
+def advice(setup: Setup) -> list[str]:
     """Return lines of advice on a built run, the weightiest first."""
-    several = {group: set(names) for group, names in catalog.selected(cfg).items()}
-    setup = Setup(cfg=cfg, run=run, invocation=invocation, chosen={**invocation.choices, **several})
-    if not invocation.choices:
-        return []  # built without a command: its options are not known
     return [line for rule in RULES for line in rule(setup)][:MAX_LINES]
 
 
@@ -78,8 +53,7 @@ def curvature_of_noise(setup: Setup) -> Iterator[str]:
 
 
 def high_learning_rate(setup: Setup) -> Iterator[str]:
-    for path in ("optimizer", *(key for key in setup.chosen if key.startswith("optimizer."))):
-        option = setup.chosen[path]
+    for path, option in setup.optimizers.items():
         known = schema.keys(catalog.file("optimizer", option), path)
         usual = known[f"{path}.lr"].default if f"{path}.lr" in known else None
         lr = setup.run.optimizer.param_groups[0]["base_lr"]
@@ -98,11 +72,22 @@ def strong_penalty(setup: Setup) -> Iterator[str]:
 
 
 def decay_twice(setup: Setup) -> Iterator[str]:
-    shrinking = [f"reg={name}" for name in ("l2", "elastic_net", "weight_decay") if name in setup.chosen["reg"]]
-    if setup.cfg.optimizer.get("weight_decay"):
-        shrinking.append(f"optimizer.weight_decay={as_typed(setup.cfg.optimizer.weight_decay)}")
+    decays = {**setup.cfg.reg.get("loss", {}), **setup.cfg.reg.get("weights", {})}
+    shrinking = [f"reg={name}" for name in SHRINKING_REGS if name in decays and decays[name].strength]
+    for key in (f"{path}.{name}" for path in setup.optimizers for name in SHRINKING_KEYS):
+        if strength := OmegaConf.select(setup.cfg, key):
+            shrinking.append(f"{key}={as_typed(strength)}")
     if len(shrinking) > 1:
         yield f"{' and '.join(shrinking)}: both shrink the weights; try only one of them"
+
+
+def averaged_zeros(setup: Setup) -> Iterator[str]:
+    means = [f"averaging={setup.chosen['averaging']}"] if setup.chosen["averaging"] != "none" else []
+    means += [f"{path}={name}" for path, name in setup.optimizers.items() if name in AVERAGING_OPTIMIZERS]
+    if means and "l1_proximal" in setup.chosen["reg"]:
+        reason = "a mean of weights is 0 only where all of them are, so that few zeros are left"
+        other = "averaging=none" if means[0].startswith("averaging") else "optimizer=adam"
+        yield f"reg=l1_proximal with {means[0]}: {reason}; try {other}"
 
 
 def self_normalising(setup: Setup) -> Iterator[str]:
@@ -133,9 +118,10 @@ def unused(setup: Setup) -> Iterator[str]:
 
 
 def own_schedule(setup: Setup) -> Iterator[str]:
-    if setup.chosen["optimizer"] == "schedule_free" and setup.chosen["sched"] != "constant":
+    found = next((f"{path}={name}" for path, name in setup.optimizers.items() if name == "schedule_free"), None)
+    if found and setup.chosen["sched"] != "constant":
         reason = "its average takes the place of a schedule"
-        yield f"optimizer=schedule_free with sched={setup.chosen['sched']}: {reason}; try sched=constant"
+        yield f"{found} with sched={setup.chosen['sched']}: {reason}; try sched=constant"
 
 
 def unseen_views(setup: Setup) -> Iterator[str]:
@@ -182,6 +168,7 @@ RULES: tuple[Callable[[Setup], Iterator[str]], ...] = (
     without_effect,
     saturation,
     decay_twice,
+    averaged_zeros,
     self_normalising,
     small_batches,
     unseen_views,

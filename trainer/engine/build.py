@@ -1,6 +1,7 @@
 """A run built from its configuration: each part of the loop from its node."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 import yaml
@@ -8,22 +9,38 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from trainer.base import device
-from trainer.base.clock import Clock
+from trainer.base.clock import Clock, steps_of
 from trainer.base.errors import ConfigError
-from trainer.base.layer_factory import LayerFactory
+from trainer.base.hooks import tasks_of
 from trainer.base.layers import parameter_groups
 from trainer.base.metrics import Metric, metric_named, score_of
-from trainer.base.protocols import Calibrated, ObservesLoss, Pretrained, WatchesModel, tasks_of
-from trainer.base.rng import derive, seed_default
+from trainer.base.pixel_space import PixelSpace, changes_pixels
+from trainer.base.protocols import (
+    Apply,
+    Calibrated,
+    ChosenByTask,
+    Criterion,
+    Invertible,
+    ObservesLoss,
+    UsesCriterion,
+    WatchesModel,
+)
+from trainer.base.rng import derive
+from trainer.base.text import as_typed
 from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.config.targets import LIBRARIES, locate
+from trainer.data.inspection import notes_on
 from trainer.data.loader import Loader
-from trainer.data.splits import Splits
+from trainer.data.splits import Splits, keep_train_samples
+from trainer.engine.build_model import initialize, make_model
 from trainer.engine.dry_run import as_config_error, dry_run
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
+from trainer.engine.threads import choose_threads
+
+ALL = "all"  # of the training samples
 
 
 def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
@@ -31,22 +48,21 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
     invocation = invocation or Invocation()
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
-    with as_config_error("data", invocation):
-        data: Splits = factory(cfg, "data", invocation)().load()
+    data = load_data(cfg, invocation)
     with as_config_error("preprocess", invocation):
         apply = factory(cfg, "preprocess", invocation)().fit(data.train.sample())
+    data = replace(data, notes=(*data.notes, *notes_on(data)))
     splits = (data.train, data.val, data.test)
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
-    batch_size, clock = samples_per_batch(cfg, len(train)), make_clock(cfg, len(train), invocation)
+    batch_size, clock = samples_per_batch(cfg, len(train), invocation), make_clock(cfg, len(train), invocation)
     sched = factory(cfg, "sched", invocation)()
     monitor = make_monitor(cfg, data, sched, invocation)
-    slots = make_slots(cfg, data.task, invocation)
-    criterion = require_task(
-        factory(cfg, "loss", invocation)(), "loss", invocation.choice("loss"), data.task, invocation
-    )
+    criterion = make_criterion(cfg, data.task, invocation)
+    slots = make_slots(cfg, data.task, criterion, invocation)
     sampler = factory(cfg, "sampler", invocation)()
     images = sample_batch(train, cfg.seed)
-    model = make_model(cfg, data, train, images, slots, where, invocation)
+    model = make_model(cfg, data, images, slots, where, invocation)
+    initialize(cfg, model, images, train.targets, criterion, invocation)
     save_steps, save_seconds = save_interval(cfg.save_every, clock)
     run = Run(
         data=data,
@@ -60,7 +76,7 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
         sched=factory(cfg, "warmup", invocation)()(sched),
         plateau=sched if isinstance(sched, ObservesLoss) else None,
         sampler=require_task(sampler, "sampler", invocation.choice("sampler"), data.task, invocation),
-        aug=make_augmentations(cfg, data.task, images, invocation),
+        aug=make_augmentations(cfg, data.task, images, apply, invocation),
         slots=slots,
         averaging=factory(cfg, "averaging", invocation)(model),
         tta=factory(cfg, "tta", invocation)(),
@@ -68,7 +84,6 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
         device=where,
         autocast=device.autocast(where, cfg.precision),
         seed=cfg.seed,
-        epochs=cfg.epochs,
         batch_size=batch_size,
         accumulate=cfg.accumulate,
         drop_last=cfg.drop_last,
@@ -82,10 +97,30 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
         progress=Progress(losses=torch.zeros(len(train), device=where)),
     )
     dry_run(run, cfg, invocation)
+    if cfg.threads == "auto":
+        device.use_threads(choose_threads(run))
     return run
 
 
-def make_slots(cfg: DictConfig, task: str, invocation: Invocation) -> Slots:
+def load_data(cfg: DictConfig, invocation: Invocation) -> Splits:
+    """Load the data set, with `data.train_samples` of its training samples. Errors: UserError."""
+    with as_config_error("data", invocation):
+        data: Splits = factory(cfg, "data", invocation)().load()
+    wanted = cfg.data.get("train_samples", ALL)
+    try:
+        data = data if wanted == ALL else keep_train_samples(data, wanted, cfg.data.get("split_seed", 0))
+    except ValueError as error:
+        raise ConfigError(f"data.train_samples={as_typed(wanted)}: {error}") from error
+    count = len(data.train)
+    if cfg.batch_size == "full" or samples_per_batch(cfg, count, invocation) == cfg.batch_size:
+        return data
+    note = (
+        f"batch_size={cfg.batch_size}: larger than the {count:,} training samples, so that each step takes all of them"
+    )
+    return replace(data, notes=(*data.notes, note))
+
+
+def make_slots(cfg: DictConfig, task: str, criterion: Criterion, invocation: Invocation) -> Slots:
     """Make the regularisers, each in its slot, in the order given. Errors: ConfigError."""
     filled = {}
     for slot, options in cfg.reg.items():
@@ -97,7 +132,18 @@ def make_slots(cfg: DictConfig, task: str, invocation: Invocation) -> Slots:
             filled[slot] = list(factories.values())
         else:
             filled[slot] = [require_task(part, "reg", name, task, invocation) for name, part in made.items()]
+    for transform in filled.get("batch", ()):
+        if isinstance(transform, UsesCriterion):
+            transform.use(criterion)
     return Slots(**filled)
+
+
+def make_criterion(cfg: DictConfig, task: str, invocation: Invocation) -> Criterion:
+    """Make the loss, or the one that it chooses for this kind of data. Errors: ConfigError."""
+    criterion = factory(cfg, "loss", invocation)()
+    if isinstance(criterion, ChosenByTask):
+        return criterion.for_task(task)
+    return require_task(criterion, "loss", invocation.choice("loss"), task, invocation)
 
 
 def require_task(technique: object, group: str, option: str | None, task: str, invocation: Invocation) -> object:
@@ -116,14 +162,21 @@ def require_task(technique: object, group: str, option: str | None, task: str, i
     raise ConfigError(f"{chosen}: is for {' or '.join(tasks)}, but {data}{hint}")
 
 
-def samples_per_batch(cfg: DictConfig, samples: int) -> int:
-    """Return the batch size, which may be `full`: all training samples."""
-    return samples if cfg.batch_size == "full" else cfg.batch_size
+def samples_per_batch(cfg: DictConfig, samples: int, invocation: Invocation) -> int:
+    """Return the batch size; all training samples where it is `full`.
+
+    All of them, too, where they are fewer than a batch holds and either nobody typed its size, or somebody has asked
+    for so few of them.
+    """
+    if cfg.batch_size == "full":
+        return samples
+    fixed = "batch_size" in invocation.typed_keys and cfg.data.get("train_samples", ALL) == ALL
+    return cfg.batch_size if fixed else min(cfg.batch_size, samples)
 
 
 def make_clock(cfg: DictConfig, samples: int, invocation: Invocation) -> Clock:
     """Return the time of a run over so many training samples. Errors: ConfigError where they do not fill a step."""
-    batch_size = samples_per_batch(cfg, samples)
+    batch_size = samples_per_batch(cfg, samples, invocation)
     per_step = batch_size * cfg.accumulate
     if batch_size > samples:
         data = f"the {samples} training samples of {invocation.describe('data')}"
@@ -132,7 +185,8 @@ def make_clock(cfg: DictConfig, samples: int, invocation: Invocation) -> Clock:
         what = f"{cfg.accumulate} batches of {batch_size} are more than the {samples} training samples"
         raise ConfigError(f"accumulate={cfg.accumulate}: {what}; try accumulate={samples // batch_size}")
     steps = samples // per_step if cfg.drop_last else -(-samples // per_step)
-    return Clock(total_steps=steps * cfg.epochs, steps_per_epoch=steps)
+    total = steps_of(cfg.epochs)
+    return Clock(total_steps=steps * cfg.epochs if total is None else total, steps_per_epoch=steps)
 
 
 def save_interval(every: str, clock: Clock) -> tuple[int | None, float]:
@@ -142,43 +196,6 @@ def save_interval(every: str, clock: Clock) -> tuple[int | None, float]:
     return clock.steps(every), 0.0
 
 
-def make_model(
-    cfg: DictConfig,
-    data: Splits,
-    train: Loader,
-    images: Tensor,
-    slots: Slots,
-    where: torch.device,
-    invocation: Invocation,
-) -> nn.Module:
-    """Make the layers, then fill the model slot, then weights and biases, each from a seed of its own; on the device.
-
-    Args:
-        images: some of the training split, for parts that are fitted to them.
-    """
-    act, norm = factory(cfg, "act", invocation), factory(cfg, "norm", invocation)()
-    kit = LayerFactory(act=act, norm=norm, pool=factory(cfg, "pool", invocation), drops=slots.layer)
-    shape = tuple(images.shape[1:])  # as the preprocessing leaves it
-    seed_default(torch.device("cpu"), derive(cfg.seed, "model"))
-    network = factory(cfg, "model", invocation)(shape, data.outputs, kit)
-    model = kit.with_input_norm(network, shape[0])
-    for name, change in zip(cfg.reg.get("model", {}), slots.model):
-        with as_config_error(f"reg={name}", invocation):
-            model = change(model)
-    model.to(where)
-    for module in model.modules():
-        if isinstance(module, Calibrated):
-            module.calibrate(images)
-    if isinstance(network, Pretrained) and network.pretrained:
-        require_default_init(invocation)
-        return model
-    for name in ("init", "bias"):
-        seed_default(where, derive(cfg.seed, name))
-        with as_config_error(name, invocation):
-            factory(cfg, name, invocation)()(model, images, train.targets, act)
-    return model
-
-
 def sample_batch(train: Loader, seed: int) -> Tensor:
     """Return up to 256 random training samples, for parts that are fitted to some of the data once."""
     rng = torch.Generator(train.targets.device)
@@ -186,29 +203,30 @@ def sample_batch(train: Loader, seed: int) -> Tensor:
     return train.batch(torch.randperm(len(train), generator=rng, device=rng.device)[:256])[0]
 
 
-def make_augmentations(cfg: DictConfig, task: str, images: Tensor, invocation: Invocation) -> list[Callable]:
-    """Make the augmentations in the order given; those that go by the data's colours are calibrated on the images."""
-    made = {name: factory(cfg, f"aug.{name}", invocation)() for name in cfg.aug}
-    for name, transform in made.items():
-        require_task(transform, "aug", name, task, invocation)
+def make_augmentations(
+    cfg: DictConfig, task: str, images: Tensor, apply: Apply, invocation: Invocation
+) -> list[Callable]:
+    """Make the augmentations in the order given, and calibrate those that are computed from preprocessed images.
+
+    Those of pixels act between the inverse of the preprocessing `apply` and the preprocessing. Errors: ConfigError.
+    """
+    made = []
+    for name in cfg.aug:
+        transform = require_task(factory(cfg, f"aug.{name}", invocation)(), "aug", name, task, invocation)
+        on_pixels = changes_pixels(transform)
+        if on_pixels and not isinstance(apply, Invertible):
+            why = f"acts on pixels in [0, 1], and {invocation.describe('preprocess')} has no way back to them"
+            raise ConfigError(f"aug={name}: {why}; give what its `fit` returns a method `invert(values)`")
         if isinstance(transform, Calibrated):
             with as_config_error(f"aug={name}", invocation):
-                transform.calibrate(images)
-    return list(made.values())
-
-
-def require_default_init(invocation: Invocation) -> None:
-    """Require the default init and bias of a pretrained model, which leave its weights alone. Errors: ConfigError."""
-    for name in ("init", "bias"):
-        default = catalog.defaults()[name]
-        if invocation.choice(name) not in (None, default):
-            weights = f"the pretrained weights of {invocation.describe('model')}"
-            raise ConfigError(f"{invocation.describe(name)}: would overwrite {weights}; try {name}={default}")
+                transform.calibrate(apply.invert(images) if on_pixels else images)
+        made.append(PixelSpace(transforms=[transform], apply=apply) if on_pixels else transform)
+    return made
 
 
 def make_optimizer(cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation) -> torch.optim.Optimizer:
     """Make the optimizer over parameters that decay and others, at the learning rate for `samples` a step."""
-    optimizer = factory(cfg, "optimizer", invocation)(parameter_groups(model, cfg.optimizer))
+    optimizer = factory(cfg, "optimizer", invocation)(parameter_groups(model))
     if isinstance(optimizer, WatchesModel):
         optimizer.watch(model)
     scale = samples / cfg.base_batch if cfg.scale_lr == "linear" else 1.0

@@ -5,6 +5,8 @@ import time
 from trainer.base.clock import Clock
 from trainer.engine.run import Run
 
+FIRST_STEPS = 64  # those of them that are powers of two are log points, too: what explains a run happens early
+
 
 class Cadence:
     """When to log, validate and save; and the learning rate of each step."""
@@ -22,7 +24,8 @@ class Cadence:
 
     def log(self, now: Clock) -> bool:
         """True if a log point is due after the step that begins now."""
-        return self._every(self.run.log_steps, now)
+        done = now.step + 1
+        return (done <= FIRST_STEPS and done.bit_count() == 1) or self._every(self.run.log_steps, now)
 
     def validate(self, now: Clock) -> bool:
         """True if a validation is due after the step that begins now."""

@@ -1,26 +1,24 @@
 """Evaluation of a model on a split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 
 import torch
 from torch import Tensor, nn
 
 from trainer.base.accumulator import MetricAccumulator
-from trainer.data.loader import Loader
 from trainer.tta import average
 
 
 def evaluate(
     model: nn.Module,
-    split: Loader,
+    batches: Iterable[tuple[Tensor, Tensor]],
     criterion: Callable[[Tensor, Tensor], Tensor],
     task: str,
-    batch_size: int,
     autocast: Callable[[], AbstractContextManager],
     views: Callable[[nn.Module, Tensor], Tensor] | None = None,
 ) -> dict[str, float]:
-    """Return mean loss and score of the model on a whole split, in evaluation mode; its own mode is restored.
+    """Return mean loss and score of the model on batches of a split, in evaluation mode; its own mode is restored.
 
     The mean is over samples, whatever the size of the last batch.
 
@@ -32,10 +30,10 @@ def evaluate(
     model.eval()
     accumulator = MetricAccumulator(task)
     with torch.no_grad():
-        for images, targets in split.in_order(batch_size):
+        for images, targets in batches:
             with autocast():
                 outputs = views(model, images) if views else model(images)
-            outputs = average(outputs.float(), task) if views else outputs.float()
+            outputs = average(outputs.float(), criterion) if views else outputs.float()
             accumulator.add(criterion(outputs, targets), outputs, targets)
     model.train(training)
     return accumulator.compute_and_reset()

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from trainer.base.atomic import write_figure
+from trainer.base.pixel_space import fuse_pixel_spaces
 from trainer.base.protocols import Invertible, UsesClock
 from trainer.base.rng import derive
 from trainer.base.warp import fuse_warps
@@ -17,10 +18,9 @@ from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
-from trainer.engine.build import make_augmentations, make_clock, make_slots, sample_batch
+from trainer.engine.build import make_augmentations, make_clock, make_criterion, make_slots, sample_batch
 from trainer.engine.dry_run import as_config_error
 from trainer.rundir.event_file import EventFile
-from trainer.rundir.recorder import full_range
 
 SAMPLES, VIEWS = 6, 6
 BATCH = 64  # samples that may be blended with one another
@@ -52,12 +52,13 @@ def make_image_grid(cfg: DictConfig, data: Splits, invocation: Invocation) -> Im
     images, targets = train.batch(chosen)
     if images.dim() != 4:
         return None
-    augmentations = make_augmentations(cfg, data.task, sample_batch(train, cfg.seed), invocation)
-    transforms = [*augmentations, *make_slots(cfg, data.task, invocation).batch]
+    augmentations = make_augmentations(cfg, data.task, sample_batch(train, cfg.seed), apply, invocation)
+    criterion = make_criterion(cfg, data.task, invocation)
+    transforms = [*augmentations, *make_slots(cfg, data.task, criterion, invocation).batch]
     if not transforms:
         return samples_only(images, targets, data, apply)
     timed = [transform for transform in transforms if isinstance(transform, UsesClock)]
-    fused, clock = fuse_warps(transforms), make_clock(cfg, len(train), invocation)
+    fused, clock = fuse_pixel_spaces(fuse_warps(transforms)), make_clock(cfg, len(train), invocation)
     columns = [(images, targets)]
     for view in range(VIEWS):
         rng.manual_seed(derive(cfg.seed, "preview", view))
@@ -101,10 +102,16 @@ def colors(images: Tensor, apply: Callable) -> Tensor:
     return images.permute(0, 2, 3, 1)
 
 
+def full_range(images: Tensor) -> Tensor:
+    """Return images (B, C, H, W), each stretched to [0, 1]."""
+    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
+    return (images - low) / (high - low).clamp(min=1e-12)
+
+
 def label(target: Tensor, data: Splits) -> str:
-    """Return the two most probable classes of a soft label with their probabilities, or the value of a regression."""
+    """Return the two most probable classes of a soft label with their probabilities, or the values of a regression."""
     if data.task == "regression":
-        return f"{target[0]:.3g}"
+        return ", ".join(f"{value:.3g}" for value in target.tolist())
     p = torch.stack([1 - target[0], target[0]]) if data.task == "binary" else target
     values, classes = (part.tolist() for part in p.topk(min(2, len(p))))
     if values[0] > 0.995:

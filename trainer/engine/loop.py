@@ -1,7 +1,8 @@
 """Training. BEGIN HERE: `Update` is the path of a batch, `fit` the life of a run around it.
 
 Before: engine/order.py takes samples in the sampler's order, and data/loader.py makes preprocessed batches of them.
-Beside: engine/cadence.py (the learning rate; when to log, validate, save), loss_watch.py, validation.py (scores).
+Beside: engine/transforms.py (augmentation), cadence.py (the learning rate; when to log, validate, save), loss_watch.py,
+validation.py (scores).
 Non-finite losses: loss_watch.py finds them, at the next log, validation or save, and ends `fit` as diverged; then
 engine/session.py, which calls `fit`, rolls back (on_nan=rollback) or ends the run. on_nan=skip leaves steps out here.
 Hooks of techniques: base/protocols.py. The objects of a run: engine/run.py, made by engine/build.py.
@@ -15,16 +16,17 @@ from torch import Tensor
 
 from trainer.base.clock import Clock
 from trainer.base.errors import ConfigError, Interrupted
+from trainer.base.hooks import needs_graph
 from trainer.base.layers import decay_parameters
-from trainer.base.protocols import AnalyticPenalty, PreStepEdit, UsesClock, needs_graph
+from trainer.base.protocols import AnalyticPenalty, PreStepEdit
 from trainer.base.rng import derive, seed_default
 from trainer.base.signals import Signals
-from trainer.base.warp import fuse_warps
 from trainer.engine.cadence import Cadence
 from trainer.engine.loss_watch import LossWatch
 from trainer.engine.order import MicroBatch, batches
 from trainer.engine.progress import MicroOutput
 from trainer.engine.run import Outcome, Run
+from trainer.engine.transforms import Transforms
 from trainer.engine.validation import Validation
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
@@ -44,11 +46,7 @@ class Update:
     def __init__(self, run: Run, recorder: Recorder) -> None:
         self.run, self.recorder = run, recorder
         self.weights, self.decaying = list(run.model.parameters()), decay_parameters(run.model)
-        self.rng = torch.Generator(run.device)
-        transforms = [*run.aug, *run.slots.batch]
-        self.timed = [transform for transform in transforms if isinstance(transform, UsesClock)]
-        self.transforms = fuse_warps(transforms)
-        self.transforms_seed, self.layers_seed = derive(run.seed, "transforms"), derive(run.seed, "layers")
+        self.transforms, self.layers_seed = Transforms(run), derive(run.seed, "layers")
         self.pre_step_edits = [edit for edit in run.slots.weights if isinstance(edit, PreStepEdit)]
         self.create_graph = needs_graph(run.optimizer)
         analytic = [isinstance(penalty, AnalyticPenalty) and not self.create_graph for penalty in run.slots.loss]
@@ -58,12 +56,7 @@ class Update:
     def __call__(self, now: Clock, batch: list[MicroBatch], log: bool) -> tuple[Tensor | None, list[MicroOutput]]:
         """Return the loss and each micro-batch's outputs, on the device; None and nothing for a skipped step."""
         run, model, slots = self.run, self.run.model, self.run.slots
-        if self.transforms:
-            self.rng.manual_seed(self.transforms_seed + now.step)
-            for transform in self.timed:
-                transform.begin(now)
-            for transform in self.transforms:
-                batch = [transform(images, targets, self.rng) for images, targets in batch]
+        batch = self.transforms(now, batch)
         count = sum([len(targets) for _, targets in batch])
         evaluations = []  # of the closure: one, but for optimizers as SAM and L-BFGS
 
@@ -99,11 +92,11 @@ class Update:
         if log:
             self.recorder.before_step(self.weights)
         for edit in self.pre_step_edits:
-            edit.before(model, now)
+            edit.before(model, run.optimizer, now)
         if not self._step(closure):
             return None, []
         for edit in slots.weights:
-            edit(model, now)
+            edit(model, run.optimizer, now)
         run.averaging.update(model, now)
         if not evaluations:
             raise ConfigError(f"optimizer: {type(run.optimizer).__name__}.step(closure) must call the closure")
@@ -142,12 +135,12 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     Inside, `now` is the time before a step and `done` the time after it.
     Errors: Interrupted by a signal in the first step.
     """
-    progress, cadence, watch, total = run.progress, Cadence(run), LossWatch(), run.clock.total_steps
+    progress, cadence, watch, done = run.progress, Cadence(run), LossWatch(), run.clock.at(run.progress.step)
     update, validation = Update(run, recorder), Validation(run, recorder, console)
-    first, end = progress.step, total if until is None else until
-    done, status = run.clock.at(first), Status.FINISHED
+    first, end, status = done.step, done.total_steps if until is None else until, Status.FINISHED
     run.model.train()
-    with Signals() as signals, closing(batches(run)) as upcoming, console.progress(total, run.epochs) as bar:
+    with Signals() as signals, closing(batches(run)) as upcoming, console.progress(run.clock) as bar:
+        validation.evaluate_fresh(cadence.set_learning_rate(first), signals)
         if validation.overdue():
             weights, best, stop = validation(done, signals)
             status = Status.STOPPED if stop else status
@@ -171,7 +164,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
             if watch.nonfinite_step:
                 status = Status.DIVERGED
                 break
-            if validate and len(run.val) and not signals.number:
+            if validate and not signals.number:
                 with suppress(Interrupted):  # a resumed run validates first
                     weights, best, stop = validation(done, signals)
             status = Status.INTERRUPTED if signals.number else Status.STOPPED if stop else status

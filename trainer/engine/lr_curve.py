@@ -10,6 +10,7 @@ from torch import nn
 
 from trainer.base.atomic import write_figure
 from trainer.base.clock import Clock
+from trainer.base.errors import ConfigError
 from trainer.base.protocols import ObservesLoss
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
@@ -51,11 +52,13 @@ class LrCurve:
 def make_lr_curve(cfg: DictConfig, samples: int, invocation: Invocation) -> LrCurve:
     """Return the learning-rate curve of a run over so many training samples. Errors: ConfigError."""
     clock = make_clock(cfg, samples, invocation)
+    if not clock.total_steps:
+        raise ConfigError("epochs=0: there is no step to draw a learning rate for; try epochs=30")
     sched = factory(cfg, "sched", invocation)()
     warmed = factory(cfg, "warmup", invocation)()(sched)
     # Some optimizers have other rates for hidden than for last layers.
     any_net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
-    optimizer = make_optimizer(cfg, any_net, samples_per_batch(cfg, samples) * cfg.accumulate, invocation)
+    optimizer = make_optimizer(cfg, any_net, samples_per_batch(cfg, samples, invocation) * cfg.accumulate, invocation)
     base = optimizer.param_groups[0]["base_lr"]
     multipliers = [warmed(clock.at(step)) for step in range(clock.total_steps)]
     below = takewhile(lambda step: multipliers[step] < sched(clock.at(step)), range(clock.total_steps))

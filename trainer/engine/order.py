@@ -1,5 +1,6 @@
 """The batches of a run, in the order that (seed, epoch) and the samples' losses give."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 
@@ -18,13 +19,11 @@ def batches(run: Run) -> Iterator[tuple[Sequence[Tensor], list[MicroBatch]]]:
     A batch is one micro-batch unless gradients are accumulated. A resumed run begins within its epoch, in that epoch's
     order.
     """
-    rng = torch.Generator(run.device)
     progress = run.progress
     first_epoch, done = divmod(progress.step, run.clock.steps_per_epoch)
-    for epoch in range(first_epoch, run.epochs):
-        rng.manual_seed(derive(run.seed, "order", epoch))
+    for epoch in range(first_epoch, math.ceil(run.clock.total_epochs)):
         if progress.order is None or not done:
-            progress.order = run.sampler(epoch, run.train.targets, progress.losses, rng)
+            progress.order = order_of(run, epoch)
         order = progress.order
         if run.drop_last:
             order = order[: len(order) - len(order) % (run.batch_size * run.accumulate)]
@@ -34,3 +33,10 @@ def batches(run: Run) -> Iterator[tuple[Sequence[Tensor], list[MicroBatch]]]:
             for first in range(0, len(micro_batches), run.accumulate):
                 indices = micro_batches[first : first + run.accumulate]
                 yield indices, [next(upcoming) for _ in indices]
+
+
+def order_of(run: Run, epoch: int) -> Tensor:
+    """Return the indices of the samples of an epoch, in the sampler's order."""
+    rng = torch.Generator(run.device)
+    rng.manual_seed(derive(run.seed, "order", epoch))
+    return run.sampler(epoch, run.train.targets, run.progress.losses, rng)

@@ -22,6 +22,7 @@ class Progress:
         order: of the samples in the present epoch.
         history: evaluations of the validation split, oldest first.
         best: the best of them, by the monitored metric.
+        extended_from: evaluations before the run was extended; rules that stop a run count from there.
         rollbacks: steps of the checkpoints that the run was rolled back to, in that order.
     """
 
@@ -31,6 +32,16 @@ class Progress:
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, float] | None = None
     rollbacks: list[int] = field(default_factory=list)
+    extended_from: int = 0
+
+    @property
+    def recent_history(self) -> Sequence[dict[str, float]]:
+        """Evaluations since the run was begun, or extended after its end."""
+        return self.history[self.extended_from :]
+
+    def begin_extension(self) -> None:
+        """Let the rules that stop a run begin anew: it was at its end, and was extended."""
+        self.extended_from = len(self.history)
 
     def advance(
         self, done: Clock, indices: Sequence[Tensor], micro_outputs: Sequence[MicroOutput], *, keep_losses: bool

@@ -1,7 +1,7 @@
 """Dataclasses of a run: Run (its parts), Slots (its regularisers) and Outcome."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from trainer.base.clock import Clock
 from trainer.base.device import out_of_memory
 from trainer.base.errors import MachineError
+from trainer.base.hooks import uses_losses
 from trainer.base.metrics import Metric
-from trainer.base.protocols import HasEvaluationPoint, uses_losses
+from trainer.base.protocols import HasEvaluationPoint
 from trainer.base.rng import derive, seed_default
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
+from trainer.engine.batch_norms import recomputed_statistics
 from trainer.engine.evaluate import evaluate
 from trainer.engine.progress import Progress
 from trainer.rundir.status import Status
@@ -34,7 +36,7 @@ class Slots:
         loss: each (model, images, outputs, targets) -> penalty, a scalar that is added to the loss.
         gradient: each (model, now) -> None, edits `.grad` after the backward pass, in every evaluation of the
             closure (SAM has two a step, L-BFGS many).
-        weights: each (model, now) -> None, edits the weights after the optimizer's step.
+        weights: each (model, optimizer, now) -> None, edits the weights after the optimizer's step.
         stop: each (history) -> whether to stop, after every validation. task=train adds the pruning rule of a search.
     """
 
@@ -70,7 +72,6 @@ class Run:
     device: torch.device
     autocast: Callable[[], AbstractContextManager]
     seed: int
-    epochs: int
     batch_size: int
     accumulate: int
     drop_last: bool
@@ -89,27 +90,52 @@ class Run:
 
     @contextmanager
     def evaluation_model(self) -> Iterator[nn.Module]:
-        """Yield the model to evaluate: averaged weights (ema, swa) or the optimizer's point (schedule-free)."""
+        """Yield the model to evaluate: averaged weights (ema, swa) or the optimizer's point (schedule-free).
+
+        Where its weights are not those of the last step, the statistics of its batch norms are computed for them.
+        """
         elsewhere = isinstance(self.optimizer, HasEvaluationPoint)
+        versions = versions_of(self.model)
         if elsewhere:
             self.optimizer.eval()
         try:
-            yield self.averaging.evaluated(self.model, self.train)
+            model = self.averaging.evaluated(self.model)
+            untrained = model is not self.model or versions_of(model) != versions
+            fitting = recomputed_statistics(model, self.train, self.eval_batch_size) if untrained else nullcontext()
+            with self._memory_of_evaluation(), fitting:
+                yield model
         finally:
             if elsewhere:
                 self.optimizer.train()
 
     def evaluate(self, model: nn.Module, split: Loader, views: Callable | None = None) -> dict[str, float]:
         """Return mean loss and score on a split. Errors: MachineError where a batch does not fit into memory."""
+        return self.evaluate_batches(model, split.in_order(self.eval_batch_size), views)
+
+    def evaluate_batches(
+        self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], views: Callable | None = None
+    ) -> dict[str, float]:
+        """Return mean loss and score on batches. Errors: MachineError where one does not fit into memory."""
         seed_default(self.device, derive(self.seed, "views"))
+        with self._memory_of_evaluation():
+            return evaluate(model, batches, self.criterion, self.data.task, self.autocast, views)
+
+    @contextmanager
+    def _memory_of_evaluation(self) -> Iterator[None]:
+        """Name the key to change where memory runs out."""
         try:
-            return evaluate(model, split, self.criterion, self.data.task, self.eval_batch_size, self.autocast, views)
+            yield
         except Exception as error:
             if not out_of_memory(error):
                 raise
             half = max(self.eval_batch_size // 2, 1)
             what = f"eval_batch_size={self.eval_batch_size}: does not fit into the memory of {self.device}"
             raise MachineError(f"{what}; try eval_batch_size={half}") from None
+
+
+def versions_of(model: nn.Module) -> list[int]:
+    """Return torch's count of changes of each weight."""
+    return [weight._version for weight in model.parameters()]
 
 
 @dataclass(frozen=True)

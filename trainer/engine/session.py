@@ -5,20 +5,22 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from trainer.base.clock import Clock
-from trainer.base.device import describe, out_of_memory
+from trainer.base.device import ALL_THREADS, describe, out_of_memory, use_threads
 from trainer.base.errors import ConfigError, Diverged, Interrupted, MachineError, UserError
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
 from trainer.engine import recovery
 from trainer.engine import summary as texts
 from trainer.engine.advice import advice
+from trainer.engine.first_batch import first_batch
 from trainer.engine.loop import fit
+from trainer.engine.remarks import remarks
 from trainer.engine.run import Outcome, Run
+from trainer.engine.setup import make_setup
 from trainer.engine.state import capture, restore
 from trainer.rundir import checkpoint, curves_plot, reader
 from trainer.rundir import directory as rundir
@@ -56,10 +58,14 @@ class Session:
         if not cfg.resume.run:
             rundir.write_config(directory, cfg, invocation.overrides)
         state, skipped = recovery.newest_state(directory, run.device) if cfg.resume.run else (None, [])
+        if state and cfg.threads == "auto":
+            use_threads(min(state.get("threads", ALL_THREADS), ALL_THREADS))  # another number gives other last bits
         begun = (directory / "run.log").exists()
         self.console = Console(directory / "run.log", silent=invocation.sweep is not None)
         self.console.print_settings(texts.settings_table(cfg, invocation), texts.facts(run))
-        for line in (*skipped, *run.data.notes, *advice(cfg, run, invocation)):
+        setup = make_setup(cfg, run, invocation)
+        told = [*advice(setup), *remarks(setup)] if setup else []
+        for line in (*skipped, *run.data.notes, *told):
             self.console.print(f"note: {line}")
         self.recorder = Recorder(directory, run.data.task, self.console.print)
         self.checkpoints = Checkpoints(directory)
@@ -71,18 +77,26 @@ class Session:
         if begun:
             rundir.write_config(directory, cfg, invocation.overrides)
         self.console.log_only(texts.decay_lists(run.model))
+        if not state or changed:
+            self.recorder.record_config(*rundir.saved_texts(cfg, invocation.overrides), step=run.progress.step)
         if not state:
-            self.recorder.record_config(OmegaConf.to_yaml(cfg), invocation.overrides, first_batch(run))
+            if (picture := first_batch(run)) is not None:
+                self.recorder.record_first_batch(picture)
             if cfg.on_nan == "rollback" or cfg.on_oom == "halve":
                 self.save(run.clock.at(0), None, False)  # a state to return to
 
     def _resume(self, state: dict, changed: dict) -> None:
         clock = self.run.clock
         if state["step"] > clock.total_steps:
-            done = f"the run has already done {state['step'] / clock.steps_per_epoch:g}"
-            raise ConfigError(f"epochs={self.cfg.epochs}: {done}; epochs=+N adds N epochs")
+            done = f"{state['step'] / clock.steps_per_epoch:g} epochs ({state['step']} steps)"
+            how = "epochs=+N adds N epochs, epochs=+Nst N steps"
+            raise ConfigError(f"epochs={self.cfg.epochs}: the run has already done {done}; {how}")
         restore(self.run, self.recorder, self.checkpoints, state, changed=set(changed))
         self.console.print(texts.resumed(self.run, changed))
+        if reader.completed_summary(self.directory):
+            self.run.progress.begin_extension()
+            self.save(clock.at(state["step"]), state["weights"], False)
+            (self.directory / "summary.json").unlink()  # it is of the run's first part
 
     def execute(self) -> float | None:
         """Train and evaluate; return the best validation score. Errors: UserError."""
@@ -97,9 +111,10 @@ class Session:
             outcome = self.fit_with_recovery()
             summary |= self.results(outcome)
             error = self.error_for(outcome)
-            self.recorder.record_hparams(
-                texts.hparams(self.cfg, self.run, self.invocation), texts.hparams_metrics(summary)
-            )
+            settings = texts.hparams(self.cfg, self.run, self.invocation)
+            columns = texts.hparams_columns(self.directory, self.invocation.overrides)
+            complete = outcome.status in COMPLETE
+            self.recorder.record_results(settings, columns, texts.hparams_metrics(summary), complete)
         except (KeyboardInterrupt, Interrupted):
             summary["status"] = Status.INTERRUPTED
             raise
@@ -217,18 +232,19 @@ class Session:
     def results(self, outcome: Outcome) -> dict:
         """Save the last weights, evaluate the best ones on the test split, and return the figures of the summary."""
         run, progress = self.run, self.run.progress
-        with run.evaluation_model() as model:
-            last = {name: value.clone() for name, value in model.state_dict().items()}
         test = None
         if outcome.status in COMPLETE:
+            with run.evaluation_model() as model:
+                last = {name: value.clone() for name, value in model.state_dict().items()}
             self.save(outcome.now, last, False)
             self.best = copy.deepcopy(run.model)
             self.best.load_state_dict(self.checkpoints.best_weights(run.device) if progress.best else last)
-            test = run.evaluate(self.best, run.test, run.tta)
-            self.recorder.record_evaluation("test", outcome.now, test)
+            if len(run.test):
+                test = run.evaluate(self.best, run.test, run.tta)
+                self.recorder.record_evaluation("test", outcome.now, test)
             if remark := texts.no_better_than_guessing(run, progress.best):
                 self.note(remark)
-        return texts.figures_of(run, self.recorder, outcome, test, self.notes)
+        return texts.figures_of(run, self.recorder, outcome, test, self.notes, self.best)
 
     def finish(self, summary: dict) -> MachineError | None:
         """Write summary.json, curves.png and the best weights, however the run ended.
@@ -260,9 +276,3 @@ class Session:
             hint = f"free some space, then train resume={place} writes it"
             return MachineError(f"{place}/summary.json: could not be written ({error.strerror}); {hint}")
         return None
-
-
-def first_batch(run: Run) -> torch.Tensor | None:
-    """Return images of the training split as the preprocessing leaves them, for TensorBoard; None for tables."""
-    images, _ = run.train.batch(torch.arange(min(32, len(run.train)), device=run.device))
-    return images if images.dim() == 4 else None

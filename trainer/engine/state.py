@@ -1,5 +1,6 @@
 """Training state: capture it for a checkpoint, and restore it into a freshly built run."""
 
+import re
 from collections.abc import Mapping
 
 import torch
@@ -7,13 +8,14 @@ from torch import Tensor
 
 from trainer.base.clock import Clock
 from trainer.base.errors import DataError
-from trainer.base.protocols import state_of
+from trainer.base.hooks import state_of
 from trainer.base.text import printable
 from trainer.engine.run import Run
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.recorder import Recorder
 
-RATE_KEYS = {"optimizer.lr", "scale_lr", "base_batch"}  # a change of one of them changes the base learning rate
+# A change of one of these keys changes the base learning rates: optimizer.lr, optimizer.base.adamw_lr, ...
+RATE_KEY = re.compile(r"optimizer\.(.*[._])?lr|scale_lr|base_batch")
 
 
 def capture(run: Run, recorder: Recorder, now: Clock, weights: Mapping[str, Tensor] | None) -> dict:
@@ -34,12 +36,14 @@ def capture(run: Run, recorder: Recorder, now: Clock, weights: Mapping[str, Tens
             "history": progress.history,
             "best": progress.best,
             "rollbacks": progress.rollbacks,
+            "extended_from": progress.extended_from,
             "losses": progress.losses if run.uses_losses else None,
             "order": progress.order if run.uses_losses else None,
         },
         "recorder": recorder.state_dict(),
         "data": fingerprints(run),
         "torch": torch.__version__.partition("+")[0],
+        "threads": torch.get_num_threads(),
     }
     return plain(state)
 
@@ -80,7 +84,7 @@ def restore(
         progress, saved = run.progress, state["progress"]
         progress.step = state["step"]
         progress.history[:], progress.rollbacks[:] = saved["history"], saved["rollbacks"]
-        progress.order = saved["order"]
+        progress.order, progress.extended_from = saved["order"], saved.get("extended_from", 0)
         if run.uses_losses:
             progress.losses.copy_(saved["losses"])
         best = saved["best"]
@@ -98,7 +102,7 @@ def restore_optimizer(run: Run, state: Mapping, changed: set[str]) -> None:
     run.model.load_state_dict(state["model"])
     run.optimizer.load_state_dict(state["optimizer"])
     names = {key.rpartition(".")[2] for key in changed if key.startswith("optimizer.")}
-    names |= {"base_lr"} if changed & RATE_KEYS else set()
+    names |= {"base_lr"} if any(map(RATE_KEY.fullmatch, changed)) else set()
     for group, new in zip(run.optimizer.param_groups, wanted):
         group.update({name: new[name] for name in names if name in new})
 

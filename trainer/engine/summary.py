@@ -9,16 +9,20 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.device import describe
 from trainer.base.layers import decay_parameters
-from trainer.base.metrics import METRICS, score_of
+from trainer.base.metrics import score_of
 from trainer.base.protocols import HasVerdict
 from trainer.base.text import as_typed
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
+from trainer.config.rule import is_number
+from trainer.engine.cadence import FIRST_STEPS
 from trainer.engine.run import Outcome, Run
+from trainer.rundir import reader, resume
 from trainer.rundir.checkpoint import weights_digest
-from trainer.rundir.console import Console, figures
+from trainer.rundir.console import Console, epochs, figures
 from trainer.rundir.directory import from_here
 from trainer.rundir.recorder import Recorder
+from trainer.rundir.resume import flat
 
 ALWAYS_SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # others when they differ
 SETTINGS_SHOWN = ("epochs", "batch_size", "seed")
@@ -90,10 +94,12 @@ def shown(values: Mapping[str, object], group: str) -> str:
 
 def facts(run: Run) -> Iterator[tuple[str, str]]:
     """Yield names and values of facts about a run: samples, model, steps, device."""
-    sizes = ", ".join(
-        f"{len(split):,} {name}" for name, split in (("train", run.train), ("val", run.val), ("test", run.test))
-    )
+    available = run.data.train_available
+    train = f"{len(run.train):,} of {available:,} train" if available else f"{len(run.train):,} train"
+    sizes = f"{train}, {len(run.val):,} val, {len(run.test):,} test"
     kind = f"{run.data.outputs} classes" if run.data.task == "classification" else run.data.task
+    if run.data.task == "regression" and run.data.outputs > 1:
+        kind = f"{kind} of {run.data.outputs} outputs"
     yield "samples", f"{sizes}; {'x'.join(map(str, run.data.input_shape))}, {kind}"
     yield "model", f"{count_parameters(run.model):,} parameters"
     yield "steps", f"{run.clock.total_steps:,} ({run.clock.steps_per_epoch:,} per epoch)"
@@ -101,32 +107,37 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
 
 
 def hparams(cfg: DictConfig, run: Run, invocation: Invocation) -> dict[str, str | float]:
-    """Return the HParams row: the same keys in every run, never None, one type a key."""
-    row: dict[str, str | float] = {
-        group: invocation.choice(group) or "none" for group in catalog.groups() if group not in catalog.MULTI_SELECT
-    }
+    """Return the HParams row: the option of every group and every setting of the run, never None, one type a key."""
+    row: dict[str, str | float] = {group: "none" for group in catalog.groups()}
+    row |= {group: option for group, option in invocation.choices.items() if option}
     row |= {group: "+".join(names) or "none" for group, names in catalog.selected(cfg).items()}
-    for path, key in schema.keys(catalog.folder() / "config.yaml").items():
-        if keys.belongs_to_run(path):
-            value = OmegaConf.select(cfg, path)
-            words = isinstance(value, bool) or isinstance(key.default, str) or path == "batch_size"
-            row[path] = as_typed(value) if words else value  # of a bool, TensorBoard would show 0.0000
-    typed = [
-        text for text in invocation.overrides if keys.is_saved(keys.key_of(text)) and keys.key_of(text) != "output"
-    ]
-    return {**row, "lr": run.optimizer.param_groups[0]["base_lr"], "overrides": " ".join(typed) or "(defaults)"}
+    for path, _ in flat(OmegaConf.to_container(cfg)):
+        if keys.belongs_to_run(path) and not path.endswith("_target_"):
+            value = OmegaConf.select(cfg, path, default=None)
+            row[path] = value if is_number(value) else as_typed(plain(value))
+    # As numbers also where they are words, `full` and `100st`.
+    return {**row, "batch_size": run.batch_size, "epochs": run.clock.total_epochs}
 
 
-def hparams_metrics(summary: Mapping) -> dict[str, float]:
-    """Return the metrics of the HParams tab: final and best of validation, and test, where there are any."""
-    named = {"final": summary["final"]["val"], "best": summary["best"], "test": summary["test"]}
-    return {
-        f"hparams/{when}_{name}": scores[name]
-        for when, scores in named.items()
-        if scores
-        for name in METRICS
-        if scores.get(name) is not None
-    }
+def plain(value: object) -> object:
+    """Return a value of a configuration without OmegaConf's own types."""
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def hparams_columns(directory: Path, overrides: Sequence[str]) -> set[str]:
+    """Return the keys that the user chose for a run: what its sweep varies and what else it was resumed with.
+
+    Of a run without a sweep, all that were typed and shape it.
+    """
+    swept, before = reader.read_swept(directory)
+    chosen = [*swept, *(keys.key_of(text) for text in overrides if text not in before)]
+    return {resume.plain_key(key).rpartition("@")[2] for key in chosen if keys.is_named(key)}
+
+
+def hparams_metrics(summary: Mapping) -> dict[str, Mapping[str, float]]:
+    """Return the scores of the HParams tab with their steps; it has those of the last validation from the curves."""
+    test = summary["test"] and {**summary["test"], "step": summary["steps"]}
+    return {when: scores for when, scores in (("best", summary["best"]), ("test", test)) if scores}
 
 
 def no_better_than_guessing(run: Run, best: Mapping | None) -> str | None:
@@ -142,9 +153,17 @@ def no_better_than_guessing(run: Run, best: Mapping | None) -> str | None:
     return None
 
 
-def figures_of(run: Run, recorder: Recorder, outcome: Outcome, test: Mapping | None, notes: Sequence[str]) -> dict:
-    """Return the figures of summary.json."""
-    throughputs = [row["throughput"] for row in recorder.rows if row["split"] == "train"]
+def figures_of(
+    run: Run,
+    recorder: Recorder,
+    outcome: Outcome,
+    test: Mapping | None,
+    notes: Sequence[str],
+    kept: torch.nn.Module | None,
+) -> dict:
+    """Return the figures of summary.json; `kept` is the model with the weights that were kept, if there are any."""
+    throughputs = [row["throughput"] for row in recorder.rows if "throughput" in row and row["step"] > FIRST_STEPS]
+    throughputs = throughputs or [row["throughput"] for row in recorder.rows if "throughput" in row]
     stops = [stop.verdict for stop in run.slots.stop if isinstance(stop, HasVerdict) and stop.verdict]
     return {
         "status": outcome.status,
@@ -157,7 +176,7 @@ def figures_of(run: Run, recorder: Recorder, outcome: Outcome, test: Mapping | N
         "seconds": round(recorder.seconds, 3),
         "images_per_second": round(statistics.median(throughputs), 1) if throughputs else None,
         "parameters": count_parameters(run.model),
-        "zeros": sum(int((weight == 0).sum()) for weight in decay_parameters(run.model)),
+        "zeros": sum(int((weight == 0).sum()) for weight in decay_parameters(kept or run.model)),
         "weights_sha256": weights_digest(run.model),
         "verdicts": [*notes, *stops],
     }
@@ -175,7 +194,8 @@ def print_summary(console: Console, summary: Mapping, run: Run, directory: Path)
         console.print(f"  final  val   {figures(final)}")
     if best := summary["best"]:
         scores = {key: best[key] for key in ("loss", score)}
-        console.print(f"  best   val   {figures(scores)}  (epoch {best['epoch']})")
+        when = epochs(best["step"] / run.clock.steps_per_epoch)
+        console.print(f"  best   val   {figures(scores)}  (epoch {when})")
     if summary["test"]:
         console.print(f"  {'best' if best else 'last'}   test  {figures(summary['test'])}")
     if summary["zeros"] > 0.001 * summary["parameters"]:

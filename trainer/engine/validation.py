@@ -1,12 +1,20 @@
 """Evaluation of the validation split while a run trains."""
 
+import math
+
+import torch
 from torch import Tensor
 
 from trainer.base.clock import Clock
+from trainer.base.protocols import HasBestConstant
 from trainer.base.signals import Signals
+from trainer.engine.batch_norms import recomputed_statistics
 from trainer.engine.run import Run
-from trainer.rundir.console import Console
+from trainer.rundir.console import Console, figure, figures
 from trainer.rundir.recorder import Recorder
+
+FRESH_SAMPLES = 256  # of the training split, for the batch norms of a network before its first step
+NEARLY = 0.99  # of a loss: what is above is not told apart from it
 
 
 class Validation:
@@ -25,16 +33,61 @@ class Validation:
         due = step and (step % self.run.eval_steps == 0 or step == self.run.clock.total_steps)
         return bool(due and len(self.run.val) and not (history and history[-1]["step"] == step))
 
-    def __call__(self, now: Clock, signals: Signals) -> tuple[dict[str, Tensor], bool, bool]:
-        """Return the evaluated weights, whether they are the best so far, and whether to stop. Errors: Interrupted."""
+    def evaluate_fresh(self, now: Clock, signals: Signals) -> None:
+        """Evaluate a network that is before its first step, and print its loss beside that of knowing nothing.
+
+        Batch norms have the statistics of a batch: their fresh ones are those of no network. The history, by which runs
+        are stopped and the best evaluation is chosen, begins with the first step.
+        """
+        run = self.run
+        if now.step or self.recorder.rows:
+            return
+        with signals.interrupt_immediately(), recomputed_statistics(run.model, run.train, FRESH_SAMPLES, FRESH_SAMPLES):
+            if len(run.val):
+                split, scores = "val", run.evaluate(run.model, run.val)
+            else:
+                some = torch.arange(min(FRESH_SAMPLES, len(run.train)), device=run.device)
+                split, scores = "train", run.evaluate_batches(run.model, [run.train.batch(some)])
+        self.recorder.record_evaluation(split, now, scores)
+        self.console.print(f"step 0  {split} {figures(scores)}  ({ignorance(run)})")
+
+    def __call__(self, now: Clock, signals: Signals) -> tuple[dict[str, Tensor] | None, bool, bool]:
+        """Return the evaluated weights, whether they are the best so far, and whether to stop. Errors: Interrupted.
+
+        Without a validation split, print the training averages.
+        """
         run, progress = self.run, self.run.progress
         self.recorder.flush_averages(now)
+        if not len(run.val):
+            self.console.print_evaluation(now, {"train": self.recorder.since_evaluation()})
+            return None, False, False
         with signals.interrupt_immediately(), run.evaluation_model() as model:
             scores = run.evaluate(model, run.val)
             weights = {name: value.clone() for name, value in model.state_dict().items()}
         best = progress.add_evaluation(now, scores, run.monitor)
         self.recorder.record_evaluation("val", now, scores)
-        self.console.print_evaluation(now, run.epochs, self.recorder.since_evaluation(), scores)
+        self.console.print_evaluation(now, {"train": self.recorder.since_evaluation(), "val": scores})
         if run.plateau:
             run.plateau.observe(scores["loss"])
-        return weights, best, any([stop(progress.history) for stop in run.slots.stop])
+        return weights, best, any([stop(progress.recent_history) for stop in run.slots.stop])
+
+
+def ignorance(run: Run) -> str:
+    """Return the loss of outputs of 0, and that of the best constant prediction where it is smaller.
+
+    The first is `log 10 = 2.3026` for the cross-entropy of ten classes, the second the entropy of their labels.
+    """
+    targets, criterion = run.train.targets, run.criterion
+
+    def mean_loss(outputs: Tensor) -> float:
+        parts = targets.split(FRESH_SAMPLES)
+        return (sum(criterion(outputs.expand_as(part), part).sum() for part in parts) / len(targets)).item()
+
+    classes, zero = max(run.data.outputs, 2), mean_loss(torch.zeros_like(targets[0]))
+    of_equal_classes = run.data.task != "regression" and math.isclose(zero, math.log(classes), rel_tol=1e-4)  # float32
+    shown = [f"log {classes} = {figure(zero)}" if of_equal_classes else f"outputs of 0: {figure(zero)}"]
+    if isinstance(criterion, HasBestConstant):
+        best = mean_loss(criterion.constant(targets.cpu().double()).to(targets))
+        if best < NEARLY * zero:
+            shown.append(f"{criterion.constant_loss} {figure(best)}")
+    return ", ".join(shown)

@@ -5,7 +5,8 @@ import math
 import torch
 
 from trainer.base.checks import require
-from trainer.base.protocols import Act, pieces_of
+from trainer.base.hooks import pieces_of
+from trainer.base.protocols import Act
 
 REACH, PANELS = 13, 128  # deviations to each side, steps in each: kinks at whole numbers lie between panels
 

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from trainer.base.hooks import pieces_of
 from trainer.base.layers import weight_layers, weight_of
-from trainer.base.protocols import Act, pieces_of
+from trainer.base.protocols import Act
 from trainer.init.gain import require_gain, resolve_gain
 
 

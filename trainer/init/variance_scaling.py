@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from trainer.base.checks import require, require_one_of
-from trainer.base.layers import fans, weight_layers, weight_of
+from trainer.base.layers import Residual, fans, weight_layers, weight_of
 from trainer.base.protocols import Act
 from trainer.init.gain import gain, require_gain, resolve_gain
 
@@ -61,15 +61,32 @@ class Auto:
     E[x^2] = E[f(z)^2] = 1 / g^2, so that every layer's output has variance 1 again. For later layers without an
     activation before them the deviation is too large.
 
-    Source: He et al., 2015, arXiv:1502.01852, eq. (10), there for ReLU with g = sqrt(2). Differs from the paper: any
-    activation.
+    In each of N residual blocks the last layer of the branch has 1 / sqrt(N) of its deviation, so that their sum does
+    not grow with depth (Radford et al., 2019, section 2.3). The model's last layer has `head` times its deviation: the
+    first outputs are near 0, so that a classifier begins at the loss of equal probabilities, a regression at that of
+    the mean.
+
+    Args:
+        head: factor on the deviation of the last layer, >= 0.
+    Errors: ValueError. Source: He et al., 2015, arXiv:1502.01852, eq. (10), there for ReLU with g = sqrt(2). Differs
+    from the paper: any activation; the factors of the last layers.
     """
 
+    head: float = 0.1
+
+    def __post_init__(self) -> None:
+        require(">= 0", head=self.head)
+
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        entering, later = 1.0, gain(act)
-        for layer in weight_layers(model):
-            normal(weight_of(layer), entering / math.sqrt(fans(layer)[0]))
+        layers, entering, later = list(weight_layers(model)), 1.0, gain(act)
+        for layer in layers:
+            factor = self.head if layer is layers[-1] else 1.0
+            normal(weight_of(layer), factor * entering / math.sqrt(fans(layer)[0]))
             entering = later
+        blocks = [block for block in model.modules() if isinstance(block, Residual)]
+        for block in blocks:
+            *_, last = weight_layers(block.branch)
+            weight_of(last).data.mul_(len(blocks) ** -0.5)
 
 
 @dataclass(frozen=True, kw_only=True)

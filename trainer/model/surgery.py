@@ -9,9 +9,9 @@ from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
 from torchvision.models.convnext import LayerNorm2d
 
+from trainer.base.hooks import pieces_of
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import weight_layers
-from trainer.base.protocols import pieces_of
 
 # Sigmoid, Hardsigmoid and Softmax are left out: these networks use them as gates (squeeze-and-excitation, attention).
 ACTIVATIONS = (
@@ -78,14 +78,34 @@ def replace_norm(model: nn.Module, kit: LayerFactory) -> int:
 
 
 def replace_drop(model: nn.Module, kit: LayerFactory) -> int:
-    """Replace every nn.Dropout by the kit's dropping layers, or by the identity without any, and return how many."""
+    """Replace every nn.Dropout by the kit's dropping layers, or by the identity without any, and return how many.
+
+    Layers that need an activation's own outputs come only where the dropout directly followed one.
+    Errors: ValueError where the network has dropouts, but none in a place for the kit's.
+    """
+    behind_acts = dropouts_behind_activations(model, (*ACTIVATIONS, type(kit.act())))
+    placed = []
 
     def replacement(module: nn.Module) -> nn.Module | None:
         if not isinstance(module, nn.Dropout):
             return None
-        return kit.drop() if kit.drops else nn.Identity()
+        layers = [*(kit.drop_activations() if module in behind_acts else ()), *kit.drop()]
+        placed.extend(layers)
+        return nn.Sequential(*layers) if layers else nn.Identity()
 
-    return replace_modules(model, replacement)
+    count = replace_modules(model, replacement)
+    missing = {type(drop()) for drop in kit.drops} - {type(layer) for layer in placed}
+    if count and missing:
+        names = ", ".join(sorted(layer.__name__ for layer in missing))
+        raise ValueError(f"has no dropout in a place for {names}; try reg=dropout")
+    return count
+
+
+def dropouts_behind_activations(model: nn.Module, activations: tuple[type, ...]) -> set[nn.Module]:
+    """Return the dropouts that directly follow an activation in a sequence of layers."""
+    sequences = [list(module) for module in model.modules() if isinstance(module, nn.Sequential)]
+    pairs = [pair for layers in sequences for pair in zip(layers, layers[1:])]
+    return {after for before, after in pairs if isinstance(before, activations) and isinstance(after, nn.Dropout)}
 
 
 def replace_modules(model: nn.Module, replacement: Callable[[nn.Module], nn.Module | None]) -> int:

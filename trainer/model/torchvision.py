@@ -95,7 +95,7 @@ def require_effect(kit: LayerFactory, act: str, norm: str, drop: str) -> None:
     if norm == "original" and not isinstance(kit_norm, nn.Identity):
         unused["norm"] = f"norm= makes {type(kit_norm).__name__}"
     if drop == "original" and kit.drops:
-        unused["drop"] = f"reg= makes {', '.join(type(layer).__name__ for layer in kit.drop())}"
+        unused["drop"] = f"reg= makes {', '.join(type(drop()).__name__ for drop in kit.drops)}"
     for part, made in unused.items():
         why = f"which has no effect while model.{part}=original keeps the network's own"
         raise ValueError(f"{made}, {why}; try model.{part}=kit")

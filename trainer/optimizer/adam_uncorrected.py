@@ -17,7 +17,7 @@ class AdamUncorrected(FirstOrder):
         params: weights, or groups of them.
         lr: learning rate, > 0. cs231n: 1e-3 or 5e-4.
         betas: decay of the mean and of the mean square, in [0, 1). cs231n: 0.9, 0.999.
-        eps: added to the root, > 0. cs231n: 1e-7.
+        eps: added to the root, >= 0. cs231n: 1e-7.
     Errors: ValueError. Source: cs231n, Training Neural Networks II; cf. arXiv:1412.6980, algorithm 1.
     Differs from that paper: m and v are not corrected.
     """
@@ -25,7 +25,8 @@ class AdamUncorrected(FirstOrder):
     def __init__(
         self, params, *, lr: float = 1e-3, betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-7
     ) -> None:
-        require("> 0", lr=lr, eps=eps)
+        require("> 0", lr=lr)
+        require(">= 0", eps=eps)
         require("in [0, 1)", betas=betas)
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps})
 

@@ -4,7 +4,7 @@ Contract of a step: an optimizer changes neither weights nor state before the cl
 so that a closure that raises there (on_nan=skip) leaves both as they were.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor, nn
@@ -12,7 +12,8 @@ from torch.nn.utils import parameters_to_vector
 from torch.optim import Optimizer
 
 from trainer.base.checks import require
-from trainer.base.protocols import HasEvaluationPoint, WatchesModel, needs_graph
+from trainer.base.hooks import needs_graph
+from trainer.base.protocols import HasEvaluationPoint, WatchesModel
 
 Closure = Callable[[], Tensor]
 
@@ -86,6 +87,14 @@ def evaluate_closure(closure: Closure) -> Tensor:
 def parameters_of(optimizer: Optimizer) -> list[Tensor]:
     """Return the weights of all groups, in order."""
     return [weight for group in optimizer.param_groups for weight in group["params"]]
+
+
+def matrices(groups: Iterable[dict]) -> list[Tensor]:
+    """Return the matrices and kernels among the weights of groups, in order.
+
+    The key `decays` of a group tells (parameter_groups); without it, these are the weights of 2 or more dimensions.
+    """
+    return [weight for group in groups for weight in group["params"] if group.get("decays", weight.dim() > 1)]
 
 
 def gather_state(optimizer: Optimizer, group: dict, *names: str) -> list[list[Tensor]]:

@@ -16,7 +16,7 @@ class Lamb(FirstOrder):
         params: weights, or groups of them.
         lr: learning rate, > 0.
         betas: decay of the mean and of the mean square, in [0, 1). Paper: 0.9, 0.999.
-        eps: added to the root, > 0. Paper: 1e-6.
+        eps: added to the root, >= 0. Paper: 1e-6.
         weight_decay: >= 0. Paper: 0.01.
     Errors: ValueError. Source: arXiv:1904.00962, algorithm 2, with phi(x) = x.
     Differs from the paper: |w| / |r| is 1 where either is 0. As there, each tensor is a layer of its own, biases too; a
@@ -32,8 +32,8 @@ class Lamb(FirstOrder):
         eps: float = 1e-6,
         weight_decay: float = 0.01,
     ) -> None:
-        require("> 0", lr=lr, eps=eps)
-        require(">= 0", weight_decay=weight_decay)
+        require("> 0", lr=lr)
+        require(">= 0", eps=eps, weight_decay=weight_decay)
         require("in [0, 1)", betas=betas)
         super().__init__(params, {"lr": lr, "betas": tuple(betas), "eps": eps, "weight_decay": weight_decay, "step": 0})
 

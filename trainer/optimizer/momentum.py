@@ -1,4 +1,4 @@
-"""Momentum as torch has it, with the option to raise it in stages."""
+"""Momentum and Nesterov momentum as torch has them, with the option to raise momentum in stages."""
 
 import torch
 from torch import Tensor
@@ -17,7 +17,8 @@ class Momentum(torch.optim.SGD):
         params: weights, or groups of them.
         lr: learning rate, > 0.
         momentum: m, fraction of the velocity kept, in [0, 1). Paper: 0.9 to 0.999.
-        dampening: fraction of the new gradient left out of the velocity, in [0, 1). Paper: 0.
+        dampening: fraction of the new gradient left out of the velocity, v = m v + (1 - dampening) g, in [0, 1); not in
+            the first step, where v = g, as in torch. Paper: 0.
         anneal: steps of a stage, >= 0; 0 for a constant momentum. Paper: 250.
         fused: one kernel for all weights.
     Errors: ValueError. Source: Sutskever et al., ICML 2013, section 3.
@@ -42,6 +43,27 @@ class Momentum(torch.optim.SGD):
             for group in self.param_groups:  # in the groups, so that checkpoints hold it
                 group |= {"anneal": anneal, "final_momentum": momentum, "step": 0}
             self.register_step_pre_hook(anneal_momentum)
+
+
+class Nesterov(torch.optim.SGD):
+    """SGD with Nesterov momentum, v = m v + g, w -= lr (g + m v) (Nesterov, 1983; Sutskever et al., 2013).
+
+    Args:
+        params: weights, or groups of them.
+        lr: learning rate, > 0.
+        momentum: m, fraction of the velocity kept, in [0, 1). Paper: 0.9 to 0.999.
+        nesterov: take the gradient as if one step ahead; without it, heavy-ball momentum.
+        fused: one kernel for all weights.
+    Errors: ValueError. Source: Sutskever et al., ICML 2013, eq. (3) and (4), whose velocity holds the rate.
+    Differs from torch: m = 0, where both forms are plain SGD, is no error.
+    """
+
+    def __init__(
+        self, params, *, lr: float = 0.05, momentum: float = 0.9, nesterov: bool = True, fused: bool = True
+    ) -> None:
+        require("> 0", lr=lr)
+        require("in [0, 1)", momentum=momentum)
+        super().__init__(params, lr=lr, momentum=momentum, nesterov=nesterov and momentum > 0, fused=fused)
 
 
 def anneal_momentum(optimizer: Momentum, arguments: tuple, keywords: dict) -> tuple[tuple, dict]:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from trainer.base.checks import require
-from trainer.optimizer.base import FirstOrder, gather_state
+from trainer.optimizer.base import FirstOrder, gather_state, matrices
 
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)  # of the quintic, chosen by Jordan for the slope at 0
 
@@ -27,7 +27,7 @@ class Muon(FirstOrder):
         weight_decay: a step multiplies the weights by 1 - lr weight_decay, in both parts, >= 0. Jordan: 0.
         adamw_lr: learning rate of the rest, > 0. Jordan: 3e-4.
         adamw_betas: AdamW's decay of the mean and of the mean square, each in [0, 1). Jordan: 0.9 and 0.95.
-        adamw_eps: added to AdamW's root, > 0. Jordan: 1e-10.
+        adamw_eps: added to AdamW's root, >= 0. Jordan: 1e-10.
     Errors: ValueError. Source: Jordan et al., "Muon: an optimizer for hidden layers in neural networks", 2024.
     Differs from the source: bfloat16 in the iteration on CUDA devices only; the first layer counts as hidden.
     """
@@ -45,10 +45,10 @@ class Muon(FirstOrder):
         adamw_betas: tuple[float, float] = (0.9, 0.95),
         adamw_eps: float = 1e-10,
     ) -> None:
-        require("> 0", lr=lr, adamw_lr=adamw_lr, adamw_eps=adamw_eps)
+        require("> 0", lr=lr, adamw_lr=adamw_lr)
         require("in [0, 1)", momentum=momentum)
         require(">= 1", ns_steps=ns_steps)
-        require(">= 0", weight_decay=weight_decay)
+        require(">= 0", weight_decay=weight_decay, adamw_eps=adamw_eps)
         require("in [0, 1)", adamw_betas=adamw_betas)
         self.momentum, self.nesterov, self.ns_steps = momentum, nesterov, ns_steps
         self.betas, self.eps = adamw_betas, adamw_eps
@@ -66,12 +66,12 @@ class Muon(FirstOrder):
         weights, grads, means = gather_state(self, group, "momentum")
         torch._foreach_lerp_(means, grads, 1 - self.momentum)
         ahead = torch._foreach_lerp(grads, means, self.momentum) if self.nesterov else means
-        matrices = [each.flatten(1) for each in ahead]
+        flat = [each.flatten(1) for each in ahead]
         directions: list[Tensor] = [None] * len(weights)
-        for shape in dict.fromkeys(matrix.shape for matrix in matrices):  # matrices of one shape are iterated together
-            alike = [index for index, matrix in enumerate(matrices) if matrix.shape == shape]
+        for shape in dict.fromkeys(matrix.shape for matrix in flat):  # matrices of one shape are iterated together
+            alike = [index for index, matrix in enumerate(flat) if matrix.shape == shape]
             scale = max(1, shape[0] / shape[1]) ** 0.5
-            batch = orthogonalized(torch.stack([matrices[index] for index in alike]), self.ns_steps)
+            batch = orthogonalized(torch.stack([flat[index] for index in alike]), self.ns_steps)
             for index, direction in zip(alike, batch):
                 directions[index] = direction.to(weights[index].dtype).view_as(weights[index]) * scale
         return weights, directions
@@ -91,8 +91,7 @@ def split_groups(params, lr: float, adamw_lr: float) -> list[dict]:
     params = list(params)
     groups = params if isinstance(params[0], dict) else [{"params": params}]
     groups = [{**group, "params": list(group["params"])} for group in groups]
-    matrices = [weight for group in groups for weight in group["params"] if weight.dim() > 1]
-    hidden = {id(weight) for weight in matrices[:-1]}
+    hidden = {id(weight) for weight in matrices(groups)[:-1]}
     found = []
     for group in groups:
         for orthogonal, rate in ((True, lr), (False, adamw_lr)):

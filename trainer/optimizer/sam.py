@@ -21,13 +21,13 @@ class Sam(Wrapper):
         params: weights, or groups of them.
         base: makes the optimizer that takes the step.
         lr: learning rate, > 0, or None for the base's own.
-        rho: radius of the neighbourhood, > 0. Paper: 0.05.
+        rho: radius of the neighbourhood, >= 0; 0 is the base alone, at twice its cost. Paper: 0.05.
     Errors: ValueError; also around an optimizer that differentiates the gradient.
     Source: arXiv:2010.01412, eq. (2) with p = 2 and eq. (3). Differs from the paper: no.
     """
 
     def __init__(self, params, base: Callable[..., Optimizer], *, lr: float | None = None, rho: float = 0.05) -> None:
-        require("> 0", rho=rho)
+        require(">= 0", rho=rho)
         super().__init__(params, base, lr)
         if self.create_graph:
             reason = "differentiates the gradient, which SAM's second pass would overwrite"

@@ -1,4 +1,4 @@
-"""Dropout of units and of channels, in forms that torch.nn does not have."""
+"""Dropout of units and of channels, in forms or places that torch.nn does not have."""
 
 import torch
 import torch.nn.functional as F
@@ -32,6 +32,26 @@ class ScaledDropout(nn.Module):
         if not self.training or self.p == 0:
             return x * (1 - self.p)
         return x * torch.empty_like(x).bernoulli_(1 - self.p)
+
+
+class AlphaDropout(nn.AlphaDropout):
+    """Alpha dropout (Klambauer et al., 2017) of the outputs of SELU, whose mean 0 and variance 1 it keeps.
+
+    a (x m + c (1 - m)) + b in training, m ~ Bernoulli(1 - p) for each unit, c = -1.7581 SELU's limit on the left, a and
+    b such that mean and variance stay; x in evaluation. It directly follows every activation of dense layers and of
+    convolutions: behind a pooling or a norm of its own the values are no longer SELU's.
+
+    Args:
+        p: probability of dropping a unit, in [0, 1). Paper: 0.05 and 0.1.
+    Shapes: any -> the same. Errors: ValueError. Source: arXiv:1706.02515, section "New Dropout Technique". Differs from
+    the paper: no; convolutions are not in it.
+    """
+
+    follows_act = True
+
+    def __init__(self, *, p: float = 0.1) -> None:
+        require("in [0, 1)", p=p)
+        super().__init__(p)
 
 
 class SpatialDropout(nn.Module):

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from trainer.base.checks import require
 from trainer.base.clock import Clock
-from trainer.base.layers import decay_parameters
+from trainer.base.layers import decaying_by_rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,8 +33,9 @@ class L1Proximal:
         require(">= 0", strength=self.strength)
 
     @torch.no_grad()
-    def __call__(self, model: nn.Module, now: Clock) -> None:
-        weights, threshold = decay_parameters(model), now.lr * self.strength
-        clamped = torch._foreach_clamp_max(weights, threshold)  # w - clamp(w, -t, t): 0 exactly where |w| <= t
-        torch._foreach_clamp_min_(clamped, -threshold)
-        torch._foreach_sub_(weights, clamped)
+    def __call__(self, model: nn.Module, optimizer: Optimizer, now: Clock) -> None:
+        for weights, lr in decaying_by_rate(model, optimizer):
+            threshold = lr * self.strength
+            clamped = torch._foreach_clamp_max(weights, threshold)  # w - clamp(w, -t, t): 0 exactly where |w| <= t
+            torch._foreach_clamp_min_(clamped, -threshold)
+            torch._foreach_sub_(weights, clamped)

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from trainer.base.checks import require
 from trainer.base.clock import Clock
@@ -25,6 +26,6 @@ class MaxNorm:
         require("> 0", limit=self.limit)
 
     @torch.no_grad()
-    def __call__(self, model: nn.Module, now: Clock) -> None:
+    def __call__(self, model: nn.Module, optimizer: Optimizer, now: Clock) -> None:
         for weight in decay_parameters(model):
             weight.renorm_(p=2, dim=0, maxnorm=self.limit)

@@ -1,6 +1,6 @@
 """Parameter norm penalties: L2, L1 and both, added to the loss.
 
-They act on matrices and kernels: no biases, no scales of norms.
+They act on matrices and kernels (base/layers.py: decay_parameters).
 """
 
 from collections.abc import Sequence

@@ -4,10 +4,11 @@ from dataclasses import dataclass
 
 import torch
 from torch import nn
+from torch.optim import Optimizer
 
 from trainer.base.checks import require
 from trainer.base.clock import Clock
-from trainer.base.layers import decay_parameters
+from trainer.base.layers import decaying_by_rate
 
 
 @dataclass(kw_only=True)
@@ -30,12 +31,15 @@ class WeightDecay:
         require(">= 0", strength=self.strength)
 
     @torch.no_grad()
-    def before(self, model: nn.Module, now: Clock) -> None:
+    def before(self, model: nn.Module, optimizer: Optimizer, now: Clock) -> None:
         """Compute the decay from the weights before the step."""
-        weights = decay_parameters(model)
-        self._pending = weights, torch._foreach_mul(weights, now.lr * self.strength)
+        self._pending = [
+            (weights, torch._foreach_mul(weights, lr * self.strength))
+            for weights, lr in decaying_by_rate(model, optimizer)
+        ]
 
     @torch.no_grad()
-    def __call__(self, model: nn.Module, now: Clock) -> None:
-        torch._foreach_sub_(*self._pending)
+    def __call__(self, model: nn.Module, optimizer: Optimizer, now: Clock) -> None:
+        for weights, decay in self._pending:
+            torch._foreach_sub_(weights, decay)
         del self._pending

@@ -1,5 +1,6 @@
 """Console of a run: the terminal and run.log, with the same text."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -116,16 +117,16 @@ class Console:
         self.print(table)
         self.print("(* differs from the defaults)")
 
-    def print_evaluation(self, now: Clock, epochs: int, train: Mapping[str, float], val: Mapping[str, float]) -> None:
-        """Print an evaluation of the validation split in one line."""
-        epoch = now.step / now.steps_per_epoch
-        shown = f"{epoch:.0f}" if epoch == int(epoch) else f"{epoch:.2f}"
-        place = f"epoch {shown:>{len(str(epochs))}}/{epochs}"
-        self.print(f"{place}  train {figures(train)}  val {figures(val)}  lr {now.lr:.3g}")
+    def print_evaluation(self, now: Clock, scores: Mapping[str, Mapping[str, float]]) -> None:
+        """Print the scores of an evaluation, by split, in one line."""
+        total = epochs(now.total_epochs)
+        place = f"epoch {epochs(now.step / now.steps_per_epoch):>{len(total)}}/{total}"
+        shown = "  ".join(f"{split} {figures(values)}" for split, values in scores.items())
+        self.print(f"{place}  {shown}  lr {now.lr:.3g}")
 
     @contextmanager
-    def progress(self, total: int, epochs: int) -> Iterator["Bar"]:
-        """Show a progress bar over so many steps, on a terminal."""
+    def progress(self, clock: Clock) -> Iterator["Bar"]:
+        """Show a progress bar over the steps of a run, on a terminal."""
         columns = (
             TextColumn("{task.fields[epoch]}"),
             BarColumn(bar_width=20),
@@ -135,16 +136,15 @@ class Console:
         hidden = not self.terminal.is_terminal
         options = {"refresh_per_second": 4, "transient": True, "disable": hidden}
         with Progress(*columns, console=self.terminal, **options) as progress:
-            yield Bar(progress, progress.add_task("", total=total, epoch="", point=""), epochs)
+            yield Bar(progress, progress.add_task("", total=clock.total_steps, epoch="", point=""))
 
 
 class Bar:
     """Progress bar of a run; does nothing without a terminal."""
 
-    def __init__(self, progress: Progress, task: int, epochs: int) -> None:
+    def __init__(self, progress: Progress, task: int) -> None:
         self._progress = progress
         self._task = task
-        self._epochs = epochs
         self._drawn = 0.0
 
     def advance(self, now: Clock, point: Mapping[str, float] | None = None) -> None:
@@ -153,11 +153,17 @@ class Bar:
         if self._progress.disable or (point is None and recent):
             return
         self._drawn = time.monotonic()
-        fields = {"epoch": f"epoch {min(now.epoch + 1, self._epochs)}/{self._epochs}"}
+        current = min(now.epoch + 1, math.ceil(now.total_epochs))
+        fields = {"epoch": f"epoch {current}/{epochs(now.total_epochs)}"}
         if point is not None:
             scores = {name: value for name, value in point.items() if name != "throughput"}
             fields["point"] = f"{figures(scores)}  lr {now.lr:.3g}  {point['throughput']:,.0f}/s"
         self._progress.update(self._task, completed=now.step, **fields)
+
+
+def epochs(number: float) -> str:
+    """Return a number of epochs, with two decimals where it is not whole."""
+    return f"{number:.0f}" if number == int(number) else f"{number:.2f}"
 
 
 def figures(scores: Mapping[str, float | None]) -> str:

@@ -17,7 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.base.atomic import atomic_write
 from trainer.base.errors import MachineError
 from trainer.base.text import printable
-from trainer.config import keys
+from trainer.config import catalog, keys
 
 SLUG_LENGTH = 100
 
@@ -25,13 +25,44 @@ SLUG_LENGTH = 100
 def slug(overrides: Sequence[str]) -> str:
     """Return overrides as one part of a path, of at most 100 letters, digits and `._+-`; `defaults` for none.
 
-    `optimizer=adam reg=[l2,dropout]` becomes `optimizer-adam+reg-l2-dropout`, without a character that is special to a
-    shell, a file system or Hydra's grammar, so that a run's directory can be typed as a value.
+    `optimizer=adam optimizer.lr=0.1 reg=[l2,dropout]` becomes `adam+lr-0.1+reg-l2-dropout`, without a character that is
+    special to a shell, a file system or Hydra's grammar, so that a run's directory can be typed as a value.
     """
     named = [re.sub(r"=\[\]$", "=none", text) for text in overrides if keys.is_named(keys.key_of(text))]
-    named = [re.sub(r"(?<=\de)\+(?=\d)", "", text) for text in named]  # 1e+30 is 1e30, not 1e-30
+    named = [re.sub(r"(?<=\de)\+(?=\d)", "", text) for text in shortened(named)]  # 1e+30 is 1e30, not 1e-30
     safe = "+".join(re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-") for text in named)
     return safe[:SLUG_LENGTH].strip("-.+") or "defaults"
+
+
+def shortened(overrides: Sequence[str]) -> list[str]:
+    """Return overrides so that each begins with what it says, as lists of runs are narrow.
+
+    The option of a group is a word of its own, as `adam` for `optimizer=adam`, but for `none` and a word that stands
+    there twice. Of a key the last part is enough, as `lr=0.1` for `optimizer.lr=0.1`, unless two end alike.
+    """
+    typed = [text.lstrip("+~").partition("=") for text in overrides]
+    ends, values = [key.rpartition(".")[2] for key, _, _ in typed], [value for _, _, value in typed]
+    return [
+        value
+        if value != "none" and values.count(value) == 1 and is_option(key.partition(".")[0], value)
+        else f"{key if ends.count(end) > 1 else end}{sign}{value}"
+        for end, (key, sign, value) in zip(ends, typed)
+    ]
+
+
+def is_option(group: str, value: str) -> bool:
+    """Return whether a group has an option of that name."""
+    return value in options_of(group, tuple(catalog.extra_folders))
+
+
+@cache
+def options_of(group: str, extra: tuple[Path, ...]) -> frozenset[str]:
+    """Return the options of a group.
+
+    Args:
+        extra: the folders of the user's own options, for the cache.
+    """
+    return frozenset(catalog.options(group)) if group in catalog.groups() else frozenset()
 
 
 def make_unique(parent: Path, name: str) -> Path:
@@ -101,16 +132,22 @@ def lock(directory: Path) -> Iterator[None]:
         held.release()
 
 
+def saved_texts(cfg: DictConfig, overrides: Sequence[str]) -> tuple[str, list[str]]:
+    """Return the configuration as YAML and the overrides, without what tells only how this command was launched."""
+    saved = {key: value for key, value in OmegaConf.to_container(cfg).items() if keys.is_saved(key)}
+    typed = [text for text in overrides if keys.is_saved(keys.key_of(text))]
+    return OmegaConf.to_yaml(OmegaConf.create(saved)), typed
+
+
 def write_config(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
     """Write config.yaml and overrides.txt, each atomically; the second one makes the folder a run's directory.
 
     Errors: MachineError where the disk does not take them.
     """
-    saved = {key: value for key, value in OmegaConf.to_container(cfg).items() if keys.is_saved(key)}
-    lines = [f"{text}\n" for text in overrides if keys.is_saved(keys.key_of(text))]
+    config, typed = saved_texts(cfg, overrides)
     try:
-        atomic_write(directory / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(saved)).encode())
-        atomic_write(directory / "overrides.txt", "".join(lines).encode())
+        atomic_write(directory / "config.yaml", config.encode())
+        atomic_write(directory / "overrides.txt", "".join(f"{text}\n" for text in typed).encode())
     except OSError as error:
         what = f"output={printable(directory)}: the run cannot be written there ({error.strerror})"
         raise MachineError(f"{what}; free some space, or choose another place with output=DIR") from None

@@ -29,15 +29,22 @@ class EventFile:
         after: step that a run resumes from; TensorBoard drops later points of other files in the folder. None for a new
             run.
         on_error: as of `AppendOnlyFile`.
+        suffix: ends the name of a file that stands beside the folder's others and drops none of their points.
     Errors: OSError where there is no `on_error`.
     """
 
     def __init__(
-        self, folder: Path, after: int | None = None, on_error: Callable[[OSError], None] | None = None
+        self,
+        folder: Path,
+        after: int | None = None,
+        on_error: Callable[[OSError], None] | None = None,
+        suffix: str = "",
     ) -> None:
-        self._file = AppendOnlyFile(folder / next_name(folder), on_error)
+        self._file = AppendOnlyFile(folder / f"{next_name(folder)}{suffix}", on_error)
         self._records = RecordWriter(self._file)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
+        if suffix:
+            return
         self._file.step = 0 if after is None else after + 1
         # TensorBoard's reader does not take the first start that it sees for a restart.
         start = SessionLog(status=SessionLog.START)

@@ -12,6 +12,9 @@ from trainer.config import catalog
 from trainer.config.untrusted import has_resolver, leaves, read_yaml
 from trainer.rundir.status import COMPLETE, Status
 
+# The overrides of a job in its sweep; overrides.txt has others where the job alone was resumed with more epochs.
+SWEEP_OVERRIDES = ".sweep-overrides"
+SWEPT_KEYS = ".swept-keys"  # the keys that the sweep varies
 OVERRIDE = re.compile(r"[ ~+]*['\"]?([A-Za-z_]\w*)[\w./@]*[^=]*(=.*)?", re.DOTALL)
 
 
@@ -95,6 +98,12 @@ def read_overrides(directory: Path, name: str = "overrides.txt") -> list[str]:
     return lines
 
 
+def read_swept(directory: Path) -> tuple[list[str], list[str]]:
+    """Return the keys that the sweep of a job varies, and its overrides there; nothing for a run without a sweep."""
+    keys = read_text(directory / SWEPT_KEYS).splitlines()
+    return keys, read_text(directory / SWEEP_OVERRIDES).splitlines() if keys else []
+
+
 def why_no_run(directory: Path) -> str:
     """Return the reason why a directory cannot be resumed, and a hint."""
     if runs := sorted(file.parent for file in directory.glob("*/overrides.txt")):
@@ -118,7 +127,7 @@ def read_config(directory: Path, key: str = "resume") -> dict:
     saved = read_yaml(directory / "config.yaml")
     place = f"{key}={printable(directory)}"
     groups = [group for group, option in catalog.defaults().items() if isinstance(option, str)]
-    valid = isinstance(saved, dict) and isinstance(saved.get("epochs"), int)
+    valid = isinstance(saved, dict) and isinstance(saved.get("epochs"), int | str)
     if not valid or not all(isinstance(saved.get(group), dict) for group in groups):
         raise DataError(f"{place}: its config.yaml is not that of a run")
     for path, value in leaves(saved):

@@ -3,31 +3,37 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
-from torch.utils.tensorboard.summary import hparams, image, scalar, text
+from torch.utils.tensorboard.summary import image, text
 
 from trainer.base.accumulator import MetricAccumulator
 from trainer.base.atomic import atomic_write
 from trainer.base.clock import Clock
 from trainer.base.errors import MachineError
+from trainer.base.metrics import METRICS
 from trainer.base.text import printable
-from trainer.rundir import reader
+from trainer.rundir import hparams, reader
 from trainer.rundir.append_only import AppendOnlyFile
-from trainer.rundir.event_file import EventFile
+from trainer.rundir.event_file import PREFIX, EventFile
+
+RESULTS = ".results"  # ends the name of the event file that is written once a run has ended, and anew when it goes on
 
 
 class Recorder:
     """Points of a run's curves. Between log points everything stays on the device.
 
-    The run's own event file holds lr, grad_norm, update_ratio and throughput; `train/`, `val/` and `test/` hold loss
-    and score under the same tags, so that TensorBoard draws them on one chart. metrics.jsonl holds one object a line:
-    `val` and `test` one an evaluation; `train` one a log point and an evaluation, averaged over the steps since its
-    last line.
+    TensorBoard lists each folder with an event file as a run: there are two. `train/` and `val/` hold loss and score
+    under the same tags, so that they are on one chart. `train/` also has lr, grad_norm, update_ratio, throughput, the
+    configuration and the first batch; `val/` also has the best and the test scores, and the row of HParams, whose
+    metrics are then all scores of held-out data.
+
+    metrics.jsonl holds one object a line: `val` and `test` one an evaluation; `train` one a log point and an
+    evaluation, averaged over the steps since its last line.
 
     A full disk ends nothing: one warning is given for metrics.jsonl and one for TensorBoard, what could not be written
     is tried again at every evaluation and every checkpoint, and `rows` has all points at any time.
@@ -92,14 +98,14 @@ class Recorder:
         self._sums_since_evaluation = [a + b for a, b in zip(before, sums)] if before else sums
         means = self._window.means(sums)
         self._row("train", now, {**means, **measured})
-        self._scalars("train", now, means)
-        self._scalars("", now, {"lr": now.lr, **measured})
+        self._scalars("train", now.step, {**means, "lr": now.lr, **measured})
         return {**means, "throughput": measured["throughput"]}
 
     def record_evaluation(self, split: str, now: Clock, scores: Mapping[str, float]) -> None:
-        """Write the scores of a held-out split."""
+        """Write the scores of a held-out split; those of `test` come to TensorBoard with the results."""
         self._row(split, now, scores)
-        self._scalars(split, now, scores)
+        if split != "test":
+            self._scalars(split, now.step, scores)
         self.flush()
         self._last = time.perf_counter()
 
@@ -107,22 +113,38 @@ class Recorder:
         """Return the newest row of a split."""
         return next((row for row in reversed(self.rows) if row["split"] == split), None)
 
-    def record_config(self, config: str, overrides: Sequence[str], images: Tensor | None) -> None:
-        """Write the configuration and the first images (N, C, H, W), in any range, for TensorBoard."""
+    def record_config(self, config: str, overrides: Sequence[str], step: int = 0) -> None:
+        """Write the configuration and the overrides that were typed, which hold from a step on, for TensorBoard."""
         typed = " ".join(overrides) or "(defaults)"
         lines = "\n".join(f"    {line}" for line in config.splitlines())
-        self._event_file("").add(text("config", f"    train {typed}\n\n{lines}"), 0)
-        if images is not None:
-            self._event_file("").add(image("first_batch", grid(images), dataformats="HWC"), 0)
+        self._event_file("train").add(text("config", f"    train {typed}\n\n{lines}"), step)
 
-    def record_hparams(self, settings: Mapping[str, str | float | bool], metrics: Mapping[str, float]) -> None:
-        """Write the row of the HParams tab into the run's own event file."""
-        # TensorBoard takes the columns of the first run that names some; from none it gathers them itself.
-        _, *row = hparams(dict(settings), {})
-        for summary in row:
-            self._event_file("").add(summary, 0)
-        for name, value in metrics.items():
-            self._event_file("").add(scalar(name, value), 0)
+    def record_first_batch(self, picture: Tensor) -> None:
+        """Write the picture (H, W, 3) of the first batch, uint8, for TensorBoard."""
+        self._event_file("train").add(image("first_batch", picture, dataformats="HWC"), 0)
+
+    def record_results(
+        self,
+        settings: Mapping[str, str | float],
+        columns: Collection[str],
+        evaluations: Mapping[str, Mapping[str, float]],
+        complete: bool,
+    ) -> None:
+        """Write the row of the HParams tab and the scores in it, into a file that a resumed run replaces.
+
+        TensorBoard takes the first row that it finds in a folder for good.
+
+        Args:
+            settings, columns, complete: as of `hparams.row`.
+            evaluations: scores with their step, as `best` and `test`.
+        """
+        file = EventFile(self.directory / "val", None, self._events_failed, RESULTS)
+        self._event_files[RESULTS] = file
+        file.add(hparams.row(settings, columns, complete), 0)
+        for when, scores in evaluations.items():
+            known = [(f"hparams/{when}_{name}", scores[name]) for name in METRICS if scores.get(name) is not None]
+            points = [Summary.Value(tag=tag, simple_value=value) for tag, value in known]
+            file.add(Summary(value=points), scores["step"])
 
     @property
     def seconds(self) -> float:
@@ -156,6 +178,8 @@ class Recorder:
         self.close()
         self._event_files.clear()
         try:
+            for results in self.directory.glob(f"val/{PREFIX}*{RESULTS}"):
+                results.unlink()
             atomic_write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         except OSError as error:
             reason = f"{printable(path)}: cannot be written ({error.strerror})"
@@ -206,9 +230,9 @@ class Recorder:
         self._file.step = now.step
         self._file.write(f"{json.dumps(row)}\n".encode())
 
-    def _scalars(self, split: str, now: Clock, values: Mapping[str, float]) -> None:
+    def _scalars(self, split: str, step: int, values: Mapping[str, float]) -> None:
         points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._event_file(split).add(Summary(value=points), now.step)
+        self._event_file(split).add(Summary(value=points), step)
 
     def _event_file(self, split: str) -> EventFile:
         if split not in self._event_files:
@@ -219,22 +243,3 @@ class Recorder:
 def norm(tensors: Sequence[Tensor]) -> Tensor:
     """Return the L2 norm over all tensors, a scalar."""
     return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
-
-
-def full_range(images: Tensor) -> Tensor:
-    """Return images (B, C, H, W), each stretched to [0, 1]."""
-    low, high = images.amin((1, 2, 3), keepdim=True), images.amax((1, 2, 3), keepdim=True)
-    return (images - low) / (high - low).clamp(min=1e-12)
-
-
-def grid(images: Tensor, columns: int = 8) -> Tensor:
-    """Return up to 32 images side by side as one picture (H, W, 3) of uint8, each stretched to the full range."""
-    images = images[:32].float().cpu()
-    if images.shape[1] not in (1, 3):
-        images = images[:, :1]
-    images = full_range(images).expand(-1, 3, -1, -1)
-    images = torch.nn.functional.pad(images, (1, 1, 1, 1), value=1.0)
-    missing = -len(images) % columns if len(images) > columns else 0
-    images = torch.cat([images, images.new_ones(missing, *images.shape[1:])])
-    rows = [torch.cat(list(row), dim=2) for row in images.split(columns)]
-    return torch.cat(rows, dim=1).mul(255).byte().permute(1, 2, 0)

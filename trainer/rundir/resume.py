@@ -1,17 +1,20 @@
 """Resume a run: find it, merge its overrides with those typed, and check what has changed. No torch here."""
 
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
+from trainer.base.clock import steps_of
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.text import as_typed, printable
 from trainer.config import keys
 from trainer.config.keys import Role, key_of, role_of
 from trainer.config.untrusted import quote, unquote
 from trainer.rundir.reader import completed_summary, read_config, read_overrides
+from trainer.rundir.status import Status
 
 TOLERANT_TASKS = ("compare",)  # show runs as far as their files can be read
 FIXED_PARTS = ("optimizer", "model", "averaging")  # the state of one class does not fit another
@@ -42,10 +45,33 @@ def expand(overrides: Sequence[str]) -> list[str]:
         return own
     before = read_overrides(directory)
     if epochs.startswith("+"):
-        total = read_config(directory)["epochs"] + int(epochs)
+        total = extended(directory, epochs)
         own = [f"epochs={total}" if key_of(text) == "epochs" else text for text in own]
     kept = [text for text in before if key_of(text) not in typed and keys.belongs_to_run(plain_key(text))]
     return [*kept, *own, f"resume.run={quote(directory)}"]
+
+
+def extended(directory: Path, added: str) -> int | str:
+    """Return `epochs` of a run that is to train longer: by `+10` epochs, or by `+500st` steps.
+
+    They are added to the length that the run was to have, but to the steps it has done where it stopped early.
+    Errors: ConfigError, DataError.
+    """
+    match = re.fullmatch(r"\+(\d+)(st)?", added)
+    if match is None:
+        raise ConfigError(f"epochs={added}: must add a whole number of epochs or steps, as epochs=+10 or epochs=+500st")
+    saved, number = read_config(directory)["epochs"], int(match[1])
+    total, summary = steps_of(saved), completed_summary(directory) or {}
+    stopped_early = summary.get("status") == Status.STOPPED
+    if not stopped_early and (total is None) == (match[2] is None):
+        return saved + number if total is None else f"{total + number}st"
+    if not summary.get("epochs"):
+        counted, unit = ("epochs", "N") if total is None else ("steps", "Nst")
+        raise ConfigError(f"epochs={added}: the run counts {counted} (epochs={saved}); write epochs=+{unit}")
+    per_epoch = round(summary["steps"] / summary["epochs"])
+    before = summary["steps"] if stopped_early else saved * per_epoch if total is None else total
+    after = before + (number if match[2] else number * per_epoch)
+    return f"{after}st" if after % per_epoch or total is not None else after // per_epoch
 
 
 def plain_key(override: str) -> str:
@@ -111,7 +137,14 @@ def require_allowed(changed: Mapping[str, tuple[object, object]], allowed: Seque
 
 def makes_another_run(key: str, before: object, now: object) -> bool:
     """Return whether a changed value makes another run; a longer run is the same."""
-    return keys.shapes_run(key) or (role_of(key) is Role.LENGTH and now < before)
+    return keys.shapes_run(key) or (role_of(key) is Role.LENGTH and is_shorter(now, before))
+
+
+def is_shorter(now: int | str, before: int | str) -> bool:
+    """Return whether one length is shorter than another; of epochs and steps, only the run itself can tell."""
+    if isinstance(now, str) and isinstance(before, str):
+        return steps_of(now) < steps_of(before)
+    return isinstance(now, int) and isinstance(before, int) and now < before
 
 
 def one_line(value: object) -> str:

@@ -18,7 +18,7 @@ class CosineRestarts:
     Args:
         length: T_0, of the first cycle, a length. Paper: 10ep (of 1, 10, 50, 100 and 200 tried).
         growth: T_mult, length of each cycle over that of the one before, >= 1. Paper: 2 (of 1 and 2 tried).
-        floor: multiplier at the end of each cycle, in [0, 1). Paper: 0.
+        floor: multiplier at T_cur = T_i, the step of the restart, in [0, 1): the step before is the lowest. Paper: 0.
     Errors: ValueError. Source: arXiv:1608.03983, eq. (5). Differs from the paper: no.
     """
 
@@ -44,14 +44,14 @@ class CosineRestarts:
 class OneCycle:
     """1cycle policy (Smith, 2018): up to the peak, down again, and far below, in three straight lines.
 
-    The multiplier goes through (0, 1 / div), (L, 1), (2 L, 1 / div) and (T, 1 / (div final_div)): the optimizer's lr is
-    the peak. It is the only schedule that starts below 1, at 1 / div, and so needs no warm-up. A run shorter than 2 L
-    ends on the way down.
+    The multiplier goes through (0, 1 / div), (L, 1), (2 L, 1 / div) and (T - 1, 1 / (div final_div)), its last step, as
+    torch's: the optimizer's lr is the peak. It is the only schedule that starts below 1, at 1 / div, and so needs no
+    warm-up. A run shorter than 2 L ends on the way down.
 
     Args:
         length: L, of the rise, and of the fall, a length. The cycle must be shorter than the run; 45% leaves 10%.
         div: peak over first rate, >= 1. torch: 25.
-        final_div: first over last rate, >= 1; "several orders of magnitude" in the paper. torch: 1e4.
+        final_div: first rate over that of the last step, >= 1; "several orders of magnitude" in the paper. torch: 1e4.
     Errors: ValueError. Source: arXiv:1803.09820, section 4.1. Differs from the paper: the momentum stays as it is.
     """
 
@@ -64,8 +64,8 @@ class OneCycle:
         require(">= 1", div=self.div, final_div=self.final_div)
 
     def __call__(self, now: Clock) -> float:
-        rise, low = now.steps(self.length), 1 / self.div
-        if now.step <= 2 * rise:
+        rise, low, last = now.steps(self.length), 1 / self.div, now.total_steps - 1
+        if 2 * rise > now.total_steps or now.step < min(2 * rise, last):
             return above(low, 1 - abs(now.step - rise) / rise)
-        rest = (now.step - 2 * rise) / (now.total_steps - 2 * rise)
-        return low * above(1 / self.final_div, 1 - rest)
+        left = (last - now.step) / max(last - 2 * rise, 1)
+        return low * above(1 / self.final_div, left)

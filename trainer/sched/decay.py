@@ -2,7 +2,8 @@
 
 A schedule is `(now: Clock) -> multiplier`, a pure function of the time; the loop writes lr = base_lr * multiplier. At
 step 0 and without a warm-up the multiplier is exactly 1. Time is counted in optimizer steps, so that gradient
-accumulation does not change the curve. Linear, Polynomial and Cosine end with the run.
+accumulation does not change the curve. Linear, Polynomial and Cosine end with the run: they come to their floor at
+t = T, as in the papers and in torch, and the last step is t = T - 1.
 """
 
 import math
@@ -43,14 +44,14 @@ class Inverse:
     The sum of all learning rates diverges and the sum of their squares converges, as Robbins and Monro ask.
 
     Args:
-        rate: decay per epoch, > 0; the learning rate is halved after 1 / rate epochs.
+        rate: decay per epoch, >= 0; the learning rate is halved after 1 / rate epochs.
     Errors: ValueError.
     """
 
     rate: float = 0.1
 
     def __post_init__(self) -> None:
-        require("> 0", rate=self.rate)
+        require(">= 0", rate=self.rate)
 
     def __call__(self, now: Clock) -> float:
         return 1 / (1 + self.rate * epochs(now))
@@ -64,14 +65,14 @@ class Exponential:
     stops short.
 
     Args:
-        rate: decay per epoch, > 0; a factor of gamma an epoch is rate = -log(gamma), so 0.05 is 0.95 an epoch.
+        rate: decay per epoch, >= 0; a factor of gamma an epoch is rate = -log(gamma), so 0.05 is 0.95 an epoch.
     Errors: ValueError.
     """
 
     rate: float = 0.05
 
     def __post_init__(self) -> None:
-        require("> 0", rate=self.rate)
+        require(">= 0", rate=self.rate)
 
     def __call__(self, now: Clock) -> float:
         return math.exp(-self.rate * epochs(now))
@@ -85,14 +86,14 @@ class Power:
     & Monro, 1951).
 
     Args:
-        exponent: a in 1 / n^a, > 0.
+        exponent: a in 1 / n^a, >= 0.
     Errors: ValueError. Called polynomial decay in places; here that name means (1 - t / T)^p, which ends with the run.
     """
 
     exponent: float = 0.75
 
     def __post_init__(self) -> None:
-        require("> 0", exponent=self.exponent)
+        require(">= 0", exponent=self.exponent)
 
     def __call__(self, now: Clock) -> float:
         return (1 + epochs(now)) ** -self.exponent
@@ -170,7 +171,7 @@ class Linear:
     """Linear decay to the end of the run: multiplier = floor + (1 - floor) (1 - t / T).
 
     Args:
-        floor: multiplier at the end of the run, in [0, 1). cs231n: 0.
+        floor: multiplier at t = T, a step behind the last, in [0, 1). cs231n: 0.
     Errors: ValueError.
     """
 
@@ -188,8 +189,8 @@ class Polynomial:
     """Polynomial decay to the end of the run: multiplier = floor + (1 - floor) (1 - t / T)^power.
 
     Args:
-        power: p, > 0; 1 is linear decay. DeepLab's "poly" policy: 0.9.
-        floor: multiplier at the end of the run, in [0, 1). DeepLab: 0.
+        power: p, >= 0; 1 is linear decay. DeepLab's "poly" policy: 0.9.
+        floor: multiplier at t = T, a step behind the last, in [0, 1). DeepLab: 0.
     Errors: ValueError. Source: Chen et al., 2016, arXiv:1606.00915, section 4.1. Differs from the paper: no.
     """
 
@@ -197,7 +198,7 @@ class Polynomial:
     floor: float = 0.0
 
     def __post_init__(self) -> None:
-        require("> 0", power=self.power)
+        require(">= 0", power=self.power)
         require("in [0, 1)", floor=self.floor)
 
     def __call__(self, now: Clock) -> float:
@@ -211,7 +212,7 @@ class Cosine:
     multiplier = floor + (1 - floor) (1 + cos(pi t / T)) / 2
 
     Args:
-        floor: multiplier at the end of the run, in [0, 1). Paper: 0.
+        floor: multiplier at t = T, a step behind the last, in [0, 1). Paper: 0.
     Errors: ValueError. Source: arXiv:1608.03983, eq. (5). Differs from the paper: no restarts (see cosine_restarts).
     """
 

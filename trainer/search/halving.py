@@ -28,7 +28,7 @@ class Halving:
 
     trial: "Trial"
     monitor: str
-    epochs: int
+    epochs: float
     verdict: str = ""
 
     def __call__(self, history: Sequence[dict[str, float]]) -> bool:
@@ -39,12 +39,12 @@ class Halving:
                 return False
         self.trial.set_user_attr("pruned", True)
         reason = f"{self.monitor} {value:.4f} is not among the best that came as far"
-        self.verdict = f"ended by the search after {epoch} of {self.epochs} epochs: {reason}"
+        self.verdict = f"ended by the search after {epoch} of {self.epochs:g} epochs: {reason}"
         return True
 
 
 def pruning_rules(
-    monitor: str, epochs: int, invocation: Invocation
+    monitor: str, epochs: float, invocation: Invocation
 ) -> list[Callable[[Sequence[dict[str, float]]], bool]]:
     """Return the rule by which a search may end this run early, in whatever process; none for a run of no search.
 

@@ -106,7 +106,8 @@ class SweepDisplay:
         scores = {name: value for name, value in best.items() if name in METRICS}
         epoch = f" (epoch {best['epoch']:g})" if isinstance(best.get("epoch"), int | float) else ""
         left = f"; {duration(self.seconds_left)} left" if self.seconds_left else ""
-        return f"{head}, best {figures(scores)}{epoch}, {summary.get('seconds') or 0:.1f} s{left}"
+        scored = f", best {figures(scores)}{epoch}" if scores else ""
+        return f"{head}{scored}, {summary.get('seconds') or 0:.1f} s{left}"
 
     @property
     def seconds_left(self) -> float:

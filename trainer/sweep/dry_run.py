@@ -76,7 +76,7 @@ def estimate(run: Run) -> tuple[float, bool]:
         start = time.perf_counter()
         fit(run, recorder, silent, until=min(WARM + TIMED, steps))
         step_seconds = (time.perf_counter() - start) / max(1, min(TIMED, steps - WARM))
-        split = run.val if len(run.val) else run.test
+        split = next(split for split in (run.val, run.test, run.train) if len(split))
         start = time.perf_counter()
         loss = run.evaluate(run.model, split)["loss"]
         sample_seconds = (time.perf_counter() - start) / len(split)

@@ -13,10 +13,9 @@ from trainer.base.text import printable
 from trainer.config.keys import Role, key_of, makes_another_job, role_of
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader
+from trainer.rundir.reader import SWEEP_OVERRIDES, SWEPT_KEYS
 
 TRAIN = "trainer.task.train.Train"
-# The overrides of a job in its sweep; overrides.txt has others where the job alone was resumed with more epochs.
-SWEEP_OVERRIDES = ".sweep-overrides"
 
 
 @dataclass(frozen=True)
@@ -119,6 +118,7 @@ def prepare(
         # A directory without overrides was made by a process that died at once.
         if not directory.is_dir() or (directory / "overrides.txt").exists():
             directory = rundir.make_unique(folder, directory.name)
+        (directory / SWEPT_KEYS).write_text("".join(f"{key_of(text)}\n" for text in naming), encoding="utf-8")
         rundir.write_config(directory, compose(directory.name), overrides)
         shutil.copyfile(directory / "overrides.txt", directory / SWEEP_OVERRIDES)
     job = Job(tuple(overrides), directory)

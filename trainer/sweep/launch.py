@@ -130,7 +130,8 @@ def note_failure(directory: Path, error: BaseException) -> tuple[int, bool]:
     code = error.code if isinstance(error, UserError) else 1
     text = (str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))).strip()
     status = Status.INTERRUPTED if interrupted else Status.FAILED
-    summary = {"status": status, **reader.read_summary(directory), "error": text.splitlines()[-1], "code": code}
+    line = text.splitlines()[0 if isinstance(error, UserError) else -1]  # a traceback ends with its reason
+    summary = {"status": status, **reader.read_summary(directory), "error": line, "code": code}
     rundir.write_summary(directory, summary)
     log = directory / "run.log"
     if text not in (log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""):

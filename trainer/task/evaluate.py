@@ -31,7 +31,10 @@ class Evaluate:
     """
 
     def execute(self, cfg: DictConfig, invocation: Invocation) -> float | None:
-        """Return the last run's test score. Errors: ConfigError without a run, DataError where one cannot be read."""
+        """Return the last run's test score. Errors: ConfigError without a run, DataError where one cannot be read.
+
+        Of a run whose data has no test split, the validation split counts; without that, the training split.
+        """
         for key in invocation.typed_keys:
             if key != "data" and keys.belongs_to_run(key) and not keys.counts_in_evaluation(key):
                 known = ", ".join(path for path in known_keys() if keys.counts_in_evaluation(path))
@@ -39,21 +42,29 @@ class Evaluate:
         if not cfg.runs:
             raise ConfigError("runs=[]: task=evaluate needs a run directory; write runs=[outputs/DATE/TIME-NAME]")
         console = Console()
-        scores = {path: evaluate_run(path, cfg, invocation, console) for path in run_directories(cfg.runs, console)}
+        scores = {}
+        for path in run_directories(cfg.runs, console):
+            split, values = evaluate_run(path, cfg, invocation, console)
+            scores[relative(path) if split == "test" else f"{relative(path)} ({split})"] = values
         if len(scores) > 1:
             console.print("\nTest split of all runs:")
-            console.print(table("run", {relative(path): values for path, values in scores.items()}))
+            console.print(table("run", scores))
         return [*scores.popitem()[1].values()][-1]
 
 
 def known_keys() -> Iterator[str]:
     """Yield the keys that any run has."""
     yield from schema.keys(catalog.folder() / "config.yaml")
-    yield from ("data.root", "norm.fuse")
+    yield from ("data.root", "data.path", "norm.fuse")
 
 
-def evaluate_run(directory: Path, cfg: DictConfig, invocation: Invocation, console: Console) -> dict[str, float]:
-    """Print the scores of a run, and return those of the test split. Errors: DataError."""
+def evaluate_run(
+    directory: Path, cfg: DictConfig, invocation: Invocation, console: Console
+) -> tuple[str, dict[str, float]]:
+    """Print the scores of a run; return the last split that it has, of train, val and test, with its scores.
+
+    Errors: DataError.
+    """
     folder = directory / "checkpoints"
     if not has_weights(directory):
         needs = "a run with weights; it must hold config.yaml and checkpoints/"
@@ -75,7 +86,7 @@ def evaluate_run(directory: Path, cfg: DictConfig, invocation: Invocation, conso
     console.print(f"{printable(directory)} ({', '.join([which, *views])})")
     scores = {name: run.evaluate(model, split, run.tta) for name, split in splits_of(run) if len(split)}
     console.print(table("split", scores))
-    return scores["test"]
+    return [*scores.items()][-1]
 
 
 def splits_of(run: Run) -> Sequence[tuple[str, object]]:

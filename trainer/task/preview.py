@@ -7,11 +7,10 @@ from omegaconf import DictConfig
 from rich.text import Text
 
 from trainer.config.hydra_context import Invocation
-from trainer.config.instantiate import factory
-from trainer.data.splits import Splits
 from trainer.engine import image_grid, lr_curve
-from trainer.engine.dry_run import as_config_error
+from trainer.engine.build import load_data
 from trainer.engine.lr_curve import LrCurve
+from trainer.engine.remarks import lengths_beyond
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 
@@ -26,8 +25,7 @@ class Preview:
 
     def execute(self, cfg: DictConfig, invocation: Invocation) -> None:
         """Draw the figures. Errors: UserError, before anything is written."""
-        with as_config_error("data", invocation):
-            data: Splits = factory(cfg, "data", invocation)().load()
+        data = load_data(cfg, invocation)
         curve = lr_curve.make_lr_curve(cfg, len(data.train), invocation)
         grid = image_grid.make_image_grid(cfg, data, invocation)
         directory = rundir.create(
@@ -35,9 +33,13 @@ class Preview:
         )
         rundir.write_config(directory, cfg, invocation.overrides)
         console = Console()
+        for note in data.notes:
+            console.print(f"note: {note}")
         figures = [directory / "preview-learning-rate.png"]
         lr_curve.draw(curve, figures[0])
         print_lr_curve(curve, console)
+        for line in lengths_beyond(cfg, invocation.choices, curve.clock):
+            console.print(f"note: {line}")
         if grid:
             figures.append(image_grid.draw(grid, directory))
         console.print()

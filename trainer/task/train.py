@@ -13,6 +13,7 @@ from trainer.engine.session import Session
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader, resume
 from trainer.rundir.console import Console
+from trainer.rundir.status import Status
 from trainer.search.halving import pruning_rules
 
 
@@ -24,13 +25,15 @@ class Train:
         """Return the best validation score, by which a search goes. Errors: UserError."""
         directory = Path(cfg.resume.run) if cfg.resume.run else None
         changed = resume.changes(directory, cfg) if directory else {}
-        resume.require_allowed(changed, cfg.resume.allow)
-        if directory and "epochs" not in changed and (summary := reader.completed_summary(directory)):
+        summary = reader.completed_summary(directory) if directory else None
+        stopped_early = summary is not None and summary["status"] == Status.STOPPED  # any epochs are longer
+        resume.require_allowed(changed, [*cfg.resume.allow, *(["epochs"] if stopped_early else [])])
+        if summary and "epochs" not in changed:
             return nothing_left(directory, summary, cfg.monitor)
 
         def build(cfg: DictConfig) -> Run:
             run = build_run(cfg, invocation)
-            stops = pruning_rules(run.monitor.name, cfg.epochs, invocation)
+            stops = pruning_rules(run.monitor.name, run.clock.total_epochs, invocation)
             return replace(run, slots=replace(run.slots, stop=[*run.slots.stop, *stops]))
 
         with fewer_collections():
@@ -46,5 +49,5 @@ class Train:
 def nothing_left(directory: Path, summary: dict, monitor: str) -> float | None:
     """Print that a complete run has nothing to resume, and return its best score."""
     end = f"{summary['status']} after {summary['steps']:,} steps"
-    Console().print(f"{directory}: already {end}; nothing to do. epochs=+N adds N epochs.")
+    Console().print(f"{directory}: already {end}; nothing to do. epochs=+N adds N epochs, epochs=+Nst N steps.")
     return reader.best_score(summary, monitor)
