@@ -5,6 +5,7 @@ from omegaconf import OmegaConf
 
 from trainer.base.errors import ConfigError
 from trainer.config.keys import ROLES, Role
+from trainer.rundir.directory import slug
 from trainer.sweep import devices, jobs
 from trainer.sweep.jobs import distinguishes, identity
 
@@ -50,3 +51,7 @@ def test_jobs_side_by_side_get_a_gpu_each_and_then_share(tmp_path):
         assert free == "cuda:0"
     with devices.reserve(tmp_path, "auto", 1) as single:
         assert single == "auto"
+
+
+def test_a_run_without_options_of_a_group_is_named_none():
+    assert slug(["reg=[]", "seed=1"]) == "reg-none+seed-1" and slug(["reg=[l2,dropout]"]) == "reg-l2-dropout"

@@ -16,6 +16,7 @@ from trainer.cli.check_options import check_options
 from trainer.cli.check_values import check_values, require
 from trainer.cli.chosen import chosen_by
 from trainer.cli.hints import for_override
+from trainer.cli.paths import expand_home
 from trainer.cli.sweep_overrides import check_sweep, combinations, is_for_sweeps, make_sweep_folder, values
 from trainer.cli.syntax import parse, parse_flags
 from trainer.config import catalog, synonyms, untrusted
@@ -39,7 +40,7 @@ def check(arguments: list[str]) -> list[str]:
         require_place(text, flags.multirun)
         require_directory(text)
     require_once(flags.overrides)
-    texts = resume.expand([synonyms.canonical(text) for text in flags.overrides])
+    texts = resume.expand([synonyms.canonical(expand_home(text)) for text in flags.overrides])
     overrides = [*checked(texts, flags.multirun)]
     if flags.multirun:
         from trainer.cli import plugins

@@ -60,3 +60,9 @@ def for_data(text: str, chosen: Chosen) -> Answer:
 def shown(path: str | Path) -> str:
     """Return a path as a value that Hydra reads."""
     return str(path) if re.fullmatch(PLAIN, str(path)) else quote(path)
+
+
+def expand_home(text: str) -> str:
+    """Return an override with the home folder for each `~` that begins a path, which Hydra's grammar does not take."""
+    home = str(Path.home())
+    return re.sub(r"(?<=[=,\[])~(?=[/,\]]|$)", lambda _: home, text) if re.fullmatch(PLAIN, home) else text

@@ -91,6 +91,8 @@ def as_number(key: schema.Key, text: str) -> Iterator[str]:
         yield re.sub("[,' ]", "", text)
     if (found := re.fullmatch(rf"({number})\s*([A-Za-z%]?)", text)) and found[2].lower() in MULTIPLES:
         yield f"{float(found[1]) * MULTIPLES[found[2].lower()]:.12g}"
+    if found := re.fullmatch(r"(\d+) ?(e|ep|epochs?)", text):  # of a key that counts epochs
+        yield found[1]
     if re.fullmatch(number, text) and float(text) == round(float(text)):
         yield f"{float(text):.0f}"
     if (found := re.fullmatch(r"(\d+)/(\d+)", text)) and int(found[2]):

@@ -68,6 +68,8 @@ def filled(template: str, value: str) -> str | None:
         percent, complement = f"{100 * float(value):g}%", f"{1 - float(value):g}"
     except ValueError:
         percent = complement = None
+    if percent and "{}st" in template:
+        value = f"{float(value):.12g}"  # 1e3 steps are 1000st
     for form, text in (("{percent}", percent), ("{complement}", complement), ("{}", value)):
         if form in template and text is None:
             return None
