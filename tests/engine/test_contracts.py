@@ -85,6 +85,16 @@ class Mine(torch.optim.Optimizer):
         "class Mine(nn.Module):\n    def __init__(self):\n        super().__init__()\n",
         ["takes ()", "def __init__(self, input_shape, outputs, kit)"],
     ),
+    "model with a width": (
+        "model",
+        "class Mine(nn.Module):\n    def __init__(self, input_shape, outputs, kit, width):\n        pass\n",
+        ["missing a required argument: 'width'", "give it in its YAML"],
+    ),
+    "act with a slope": (
+        "act",
+        "class Mine(nn.Module):\n    def __init__(self, slope):\n        super().__init__()\n",
+        ["missing a required argument: 'slope'", "give it in its YAML"],
+    ),
     "model of anything": (
         "model",
         """
@@ -339,6 +349,22 @@ def test_a_class_that_breaks_the_contract_of_its_group_is_told_in_one_line(kind,
     for words in said:
         assert words in errors, errors
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.parametrize(
+    ("kind", "wrapper"),
+    [
+        ("optimizer that ignores the closure", "lookahead"),
+        ("optimizer that ignores the closure", "sam"),
+        ("optimizer that calls it without gradients", "lookahead"),  # SAM gives it gradients that are known
+    ],
+)
+def test_an_optimizer_within_another_one_is_the_culprit(kind, wrapper, package, run_in_process, tmp_path):
+    group, source, said = WRONG[kind]
+    name = package(HEAD + source)
+    words = [word.replace("optimizer=mine", "optimizer.base=mine") for word in chosen(group, name, tmp_path)]
+    code, _, errors = run_in_process(*words, f"optimizer={wrapper}")
+    assert code == 2 and f"optimizer={wrapper}: Mine ({name}.py" in errors and said[0] in errors, errors
 
 
 @pytest.mark.parametrize("kind", WORKING)

@@ -71,7 +71,8 @@ def refused(partial: functools.partial, path: str, arguments: tuple, keywords: d
         given = GIVEN.get(path.partition(".")[0], ())
         first = ", ".join(("self", *given, *(f"{key}=..." for key in partial.keywords)))
         takes = f"{origin(partial)} takes {signature} ({error})"
-        return f"{takes}; write def __init__({first})"
+        missing = str(error).startswith("missing a required argument")
+        return f"{takes}; {'give it in its YAML' if missing else f'write def __init__({first})'}"
     return None
 
 

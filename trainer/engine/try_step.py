@@ -37,10 +37,11 @@ def try_step(
         if isinstance(edit, PreStepEdit):
             with as_config_error(f"reg={name}", invocation, "reg.weights", edit):
                 edit.before(model, optimizer, now)
-    with as_config_error("optimizer", invocation, "optimizer", optimizer):
+    with as_config_error("optimizer", invocation, "optimizer", base_of(optimizer)):
         optimizer.step(closure)
     if not closure.calls:
-        raise broken(invocation.describe("optimizer"), "optimizer", optimizer, "does not call the closure in its step")
+        what = "does not call the closure in its step"
+        raise broken(invocation.describe("optimizer"), "optimizer", base_of(optimizer), what)
     for name, edit in edits:
         with as_config_error(f"reg={name}", invocation, "reg.weights", edit):
             edit(model, optimizer, now)
@@ -71,7 +72,8 @@ class Closure:
         self.calls += 1
         describe, (images, targets) = self.invocation.describe, self.batch
         if not torch.is_grad_enabled():
-            raise broken(describe("optimizer"), "optimizer", self.optimizer, "calls the closure without gradients")
+            what = "calls the closure without gradients"
+            raise broken(describe("optimizer"), "optimizer", base_of(self.optimizer), what)
         for weight in self.model.parameters():
             weight.grad = None
         outputs = self.model(images).float()
@@ -87,6 +89,12 @@ class Closure:
             with as_config_error(f"reg={name}", self.invocation, "reg.gradient", edit):
                 edit(self.model, self.run.clock.at(0, 0.0))
         return loss.detach()
+
+
+def base_of(optimizer: torch.optim.Optimizer) -> torch.optim.Optimizer:
+    """Return the innermost optimizer within wrappers, the one itself where it wraps none."""
+    inner = next((part for part in vars(optimizer).values() if isinstance(part, torch.optim.Optimizer)), None)
+    return optimizer if inner is None else base_of(inner)
 
 
 def named(run: Run, cfg: DictConfig, slot: str) -> Iterator[tuple[str, Callable]]:
