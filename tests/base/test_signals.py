@@ -25,3 +25,26 @@ def test_a_signal_is_not_caught_as_an_error_of_the_code_it_interrupts(entered):
         except Exception:
             pass
     assert raised.value.code == 143
+
+
+@pytest.mark.parametrize("entered", [signals.raise_on_sigterm, first_step], ids=["the program", "the first step"])
+def test_the_end_of_the_terminal_is_a_signal_as_others_but_for_nohup(entered):
+    with pytest.raises(Interrupted) as raised, entered():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert raised.value.code == 129
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        with entered():
+            os.kill(os.getpid(), signal.SIGHUP)
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_handlers_are_those_of_before_when_a_run_has_ended():
+    before = [signal.getsignal(number) for number in signals.ENDING]
+    with signals.raise_on_sigterm(), signals.Signals():
+        pass
+    with signals.ignored():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert [signal.getsignal(number) for number in signals.ENDING] == before

@@ -6,10 +6,15 @@ from collections.abc import Callable
 
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.base.errors import ConfigError
+from trainer.base.errors import ConfigError, UserError
+from trainer.base.origin import origin, reason
+from trainer.base.text import printable
 from trainer.config import catalog, schema
 from trainer.config.hydra_context import Invocation
 from trainer.config.targets import LIBRARIES, locate, require_fixed_values
+
+# What the classes of a group are called with, before the keys of their YAML.
+GIVEN = {"model": ("input_shape", "outputs", "kit"), "optimizer": ("params",), "averaging": ("model",)}
 
 
 def make_task(cfg: DictConfig, invocation: Invocation) -> object:
@@ -42,10 +47,33 @@ def factory(cfg: DictConfig, path: str, invocation: Invocation) -> Callable:
     def make(*arguments: object, **keywords: object) -> object:
         try:
             return partial(*arguments, **keywords)
-        except (ValueError, TypeError) as error:
+        except UserError:
+            raise
+        except ValueError as error:  # of a field
             raise ConfigError(f"{invocation.describe(path)}: {error}") from error
+        except Exception as error:
+            from trainer.base.device import out_of_memory
+
+            if out_of_memory(error):
+                raise
+            what = refused(partial, path, arguments, keywords) or f"{origin(partial, error)} raises {reason(error)}"
+            raise ConfigError(f"{invocation.describe(path)}: {printable(what)}") from error
 
     return make
+
+
+def refused(partial: functools.partial, path: str, arguments: tuple, keywords: dict) -> str | None:
+    """Return why a class cannot be called with what its group gives it and its keys; None where it can."""
+    try:
+        signature = inspect.signature(partial.func)
+        signature.bind(*arguments, **partial.keywords, **keywords)
+    except TypeError as error:
+        given = GIVEN.get(path.partition(".")[0], ())
+        first = ", ".join(("self", *given, *(f"{key}=..." for key in partial.keywords)))
+        takes = f"{origin(partial)} takes {signature} ({error})"
+        missing = str(error).startswith("missing a required argument")
+        return f"{takes}; {'give it in its YAML' if missing else f'write def __init__({first})'}"
+    return None
 
 
 def instantiate(value: object, place: str, group: str, libraries: tuple[str, ...]) -> object:

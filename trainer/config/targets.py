@@ -1,10 +1,12 @@
 """Classes that `_target_` may name: of the kind its group allows, from trainer, torch or the libraries we chose."""
 
+import traceback
 from importlib import import_module
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from trainer.base.errors import ConfigError
+from trainer.base.origin import reason, typed_path
 from trainer.base.text import printable
 from trainer.config import untrusted
 from trainer.config.private_api import unresolved
@@ -43,14 +45,13 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
     """
     where = printable(f"{place}._target_={target}")
     if not isinstance(target, str) or target.partition(".")[0] not in libraries:
-        raise ConfigError(
-            f"{where}: outside the allowed libraries ({', '.join(libraries)}); "
-            "allow=[PACKAGE] on the command line adds one of your own"
-        )
+        root = str(target).partition(".")[0]
+        hint = f"allow=[{root}] on the command line adds it" if root.isidentifier() else "allow=[PACKAGE] adds one"
+        raise ConfigError(f"{where}: outside the allowed libraries ({', '.join(libraries)}); {hint}")
     parts = target.split(".")
     try:
         found = import_module(parts[0])
-    except ImportError as error:
+    except Exception as error:
         raise cannot_be_imported(where, parts[0], error) from error
     for end, part in enumerate(parts[1:], start=2):
         if part.startswith("_"):
@@ -59,7 +60,7 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
         if not hasattr(found, part) and (parts[0] not in LIBRARIES or f"{dotted}.".startswith(IMPORTED)):
             try:
                 import_module(dotted)
-            except ImportError as error:
+            except Exception as error:
                 absent = isinstance(error, ModuleNotFoundError) and f"{dotted}.".startswith(f"{error.name}.")
                 if not absent:
                     raise cannot_be_imported(where, dotted, error) from error
@@ -77,15 +78,25 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
     return found
 
 
-def cannot_be_imported(where: str, module: str, error: ImportError) -> ConfigError:
+def cannot_be_imported(where: str, module: str, error: Exception) -> ConfigError:
     """Return the error for a package or a module of one that cannot be imported, or that imports one that cannot."""
+    what = printable(error)
     if not isinstance(error, ModuleNotFoundError):
-        hint = "fix the error in it"
+        what = printable(what if isinstance(error, ImportError) else reason(error))
+        hint = f"fix the error in it{raised_at(error)}"
     elif error.name == module:
         hint = "install it, or put its folder on PYTHONPATH"
     else:
         hint = f"install {error.name}"
-    return ConfigError(f"{where}: {module} cannot be imported ({printable(error)}); {hint}")
+    return ConfigError(f"{where}: {module} cannot be imported ({what}); {hint}")
+
+
+def raised_at(error: Exception) -> str:
+    """Return `, mine/net.py:3`, where an import has failed; a syntax error has a place of its own."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f", {typed_path(error.filename)}:{error.lineno}"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    return f", {typed_path(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
 
 
 def kind_of(group: str) -> str | None:

@@ -35,10 +35,12 @@ from trainer.data.inspection import notes_on
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits, keep_train_samples
 from trainer.engine.build_model import initialize, make_model
-from trainer.engine.dry_run import as_config_error, dry_run
+from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates, require_splits
+from trainer.engine.dry_run import dry_run
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
 from trainer.engine.threads import choose_threads
+from trainer.engine.try_step import try_step
 
 ALL = "all"  # of the training samples
 
@@ -49,8 +51,10 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
     data = load_data(cfg, invocation)
-    with as_config_error("preprocess", invocation):
-        apply = factory(cfg, "preprocess", invocation)().fit(data.train.sample())
+    preprocess = factory(cfg, "preprocess", invocation)()
+    with as_config_error("preprocess", invocation, "preprocess", preprocess):
+        apply = preprocess.fit(data.train.sample())
+    require_kind(apply, Callable, "preprocess", preprocess, invocation.describe("preprocess"))
     data = replace(data, notes=(*data.notes, *notes_on(data)))
     splits = (data.train, data.val, data.test)
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
@@ -97,6 +101,7 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
         progress=Progress(losses=torch.zeros(len(train), device=where)),
     )
     dry_run(run, cfg, invocation)
+    try_step(run, cfg, invocation, lambda copied: make_optimizer(cfg, copied, batch_size * cfg.accumulate, invocation))
     if cfg.threads == "auto":
         device.use_threads(choose_threads(run))
     return run
@@ -104,8 +109,10 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
 
 def load_data(cfg: DictConfig, invocation: Invocation) -> Splits:
     """Load the data set, with `data.train_samples` of its training samples. Errors: UserError."""
-    with as_config_error("data", invocation):
-        data: Splits = factory(cfg, "data", invocation)().load()
+    made = factory(cfg, "data", invocation)()
+    with as_config_error("data", invocation, "data", made):
+        data: Splits = made.load()
+    require_splits(data, made, invocation.describe("data"))
     wanted = cfg.data.get("train_samples", ALL)
     try:
         data = data if wanted == ALL else keep_train_samples(data, wanted, cfg.data.get("split_seed", 0))
@@ -227,8 +234,10 @@ def make_augmentations(
 def make_optimizer(cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation) -> torch.optim.Optimizer:
     """Make the optimizer over parameters that decay and others, at the learning rate for `samples` a step."""
     optimizer = factory(cfg, "optimizer", invocation)(parameter_groups(model))
+    require_learning_rates(optimizer, invocation.describe("optimizer"))
     if isinstance(optimizer, WatchesModel):
-        optimizer.watch(model)
+        with as_config_error("optimizer", invocation, "optimizer", optimizer):
+            optimizer.watch(model)
     scale = samples / cfg.base_batch if cfg.scale_lr == "linear" else 1.0
     for group in optimizer.param_groups:
         group["base_lr"] = group["lr"] = group["lr"] * scale

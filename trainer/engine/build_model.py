@@ -13,7 +13,7 @@ from trainer.base.rng import derive, seed_default
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.data.splits import Splits
-from trainer.engine.dry_run import as_config_error
+from trainer.engine.contracts import as_config_error, is_lazy, is_own, require_kind, require_outputs
 from trainer.engine.run import Slots
 
 
@@ -34,10 +34,14 @@ def make_model(
     kit = LayerFactory(act=act, norm=norm, pool=factory(cfg, "pool", invocation), drops=slots.layer)
     shape = tuple(images.shape[1:])  # as the preprocessing leaves it
     seed_default(torch.device("cpu"), derive(cfg.seed, "model"))
-    model = kit.with_input_norm(factory(cfg, "model", invocation)(shape, data.outputs, kit), shape[0])
+    made = factory(cfg, "model", invocation)(shape, data.outputs, kit)
+    model = kit.with_input_norm(made, shape[0])
+    if is_own(made) or is_lazy(model):
+        try_forward(model, made, images[:2].cpu(), data, invocation)
     for name, change in zip(cfg.reg.get("model", {}), slots.model):
-        with as_config_error(f"reg={name}", invocation):
+        with as_config_error(f"reg={name}", invocation, "reg.model", change):
             model = change(model)
+        require_kind(model, nn.Module, "reg.model", change, f"reg={name}")
     model.to(where)
     for module in model.modules():
         if isinstance(module, Calibrated):
@@ -58,11 +62,27 @@ def initialize(
         require_pretrained_kept(init, invocation)
         return
     seed_default(images.device, derive(cfg.seed, "init"))
-    with as_config_error("init", invocation):
+    with as_config_error("init", invocation, "init", init):
         init(model, images, targets, factory(cfg, "act", invocation))
     seed_default(images.device, derive(cfg.seed, "bias"))
-    with as_config_error("bias", invocation):
-        factory(cfg, "bias", invocation)()(model, targets, criterion)
+    bias = factory(cfg, "bias", invocation)()
+    with as_config_error("bias", invocation, "bias", bias):
+        bias(model, targets, criterion)
+
+
+@torch.no_grad()
+def try_forward(model: nn.Module, made: nn.Module, images: Tensor, data: Splits, invocation: Invocation) -> None:
+    """Send samples through a model before anything else is made for it: lazy layers take their shapes.
+
+    Args:
+        made: the model without what the run has added to it.
+    Errors: ConfigError where it does not give outputs (B, K).
+    """
+    training = model.training
+    with as_config_error("model", invocation, "model", made):
+        outputs = model.eval()(images)
+    model.train(training)
+    require_outputs(outputs, data.train.targets[: len(images)], made, invocation.describe("model"))
 
 
 def require_pretrained_kept(init: Callable, invocation: Invocation) -> None:

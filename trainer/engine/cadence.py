@@ -17,7 +17,7 @@ class Cadence:
 
     def set_learning_rate(self, step: int) -> Clock:
         """Set the learning rate of a step, and return its time."""
-        multiplier = self.run.sched(self.run.clock.at(step))
+        multiplier = float(self.run.sched(self.run.clock.at(step)))  # of NumPy's or torch's numbers, too
         for group in self.run.optimizer.param_groups:
             group["lr"] = group["base_lr"] * multiplier
         return self.run.clock.at(step, self.run.optimizer.param_groups[0]["lr"])

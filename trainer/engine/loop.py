@@ -15,13 +15,14 @@ import torch
 from torch import Tensor
 
 from trainer.base.clock import Clock
-from trainer.base.errors import ConfigError, Interrupted
+from trainer.base.errors import Interrupted
 from trainer.base.hooks import needs_graph
 from trainer.base.layers import decay_parameters
 from trainer.base.protocols import AnalyticPenalty, PreStepEdit
 from trainer.base.rng import derive, seed_default
 from trainer.base.signals import Signals
 from trainer.engine.cadence import Cadence
+from trainer.engine.contracts import broken
 from trainer.engine.loss_watch import LossWatch
 from trainer.engine.order import MicroBatch, batches
 from trainer.engine.progress import MicroOutput
@@ -100,7 +101,7 @@ class Update:
             edit(model, run.optimizer, now)
         run.averaging.update(model, now)
         if not evaluations:
-            raise ConfigError(f"optimizer: {type(run.optimizer).__name__}.step(closure) must call the closure")
+            raise broken("optimizer", "optimizer", run.optimizer, "does not call the closure in its step")
         return evaluations[0]  # at the weights before the step
 
     def _step(self, closure: Callable[[], Tensor]) -> bool:

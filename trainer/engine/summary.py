@@ -41,7 +41,7 @@ def resumed(run: Run, changed: Mapping[str, tuple[object, object]]) -> str:
 
 def is_constant(run: Run) -> bool:
     """Return whether the schedule gives one learning rate over the whole run, looking at ten steps."""
-    return len({run.sched(run.clock.at(run.clock.total_steps * tenth // 10)) for tenth in range(10)}) == 1
+    return len({float(run.sched(run.clock.at(run.clock.total_steps * tenth // 10))) for tenth in range(10)}) == 1
 
 
 def count_parameters(model: torch.nn.Module) -> int:

@@ -135,7 +135,8 @@ class Bar:
         else:
             fields = [f"{name} {figure(value)}" for name, value in self._figures.items()]
             if fields:
-                fields += [f"lr {self._now.lr:.3g}", f"{self.pace.rate * self._samples:,.0f}/s"]
+                speed = [f"{self.pace.rate * self._samples:,.0f}/s"] if self.pace.rate else []
+                fields += [f"lr {self._now.lr:.3g}", *speed]
         while fields and columns("  ".join(fields)) > room:
             fields.pop()
         return "  ".join(fields)
