@@ -13,6 +13,11 @@ def printable(text: object) -> str:
     return re.sub(HIDDEN, "?", str(text))
 
 
+def counted(noun: str, count: int) -> str:
+    """Return `1 run`, `1,000 runs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def nearest(word: str, words: Iterable[str], most: int = 3) -> list[str]:
     """Return the words most similar to `word`, best first, ignoring letter case."""
     by_lower = {known.lower(): known for known in words}

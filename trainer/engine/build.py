@@ -28,13 +28,15 @@ from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
 
 
-def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
-    """Build and check everything a run is made of. Errors: UserError, before anything is written."""
+def build_run(cfg: DictConfig, invocation: Invocation | None = None, data: Splits | None = None) -> Run:
+    """Build and check everything a run is made of, with its data where they are loaded already.
+
+    Errors: UserError, before anything is written.
+    """
     invocation = invocation or Invocation()
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
-    with as_config_error("data", invocation):
-        data: Splits = factory(cfg, "data", invocation)().load()
+    data = data or load_data(cfg, invocation)
     with as_config_error("preprocess", invocation):
         apply = factory(cfg, "preprocess", invocation)().fit(data.train.sample())
     data = replace(data, notes=(*data.notes, *notes_on(data)))
@@ -86,6 +88,12 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
     )
     dry_run(run, cfg, invocation)
     return run
+
+
+def load_data(cfg: DictConfig, invocation: Invocation) -> Splits:
+    """Load the data of a configuration. Errors: UserError."""
+    with as_config_error("data", invocation):
+        return factory(cfg, "data", invocation)().load()
 
 
 def make_slots(cfg: DictConfig, task: str, invocation: Invocation) -> Slots:

@@ -17,6 +17,7 @@ from trainer.rundir import reader
 TRAIN = "trainer.task.train.Train"
 # The overrides of a job in its sweep; overrides.txt has others where the job alone was resumed with more epochs.
 SWEEP_OVERRIDES = ".sweep-overrides"
+JOB_NAME = "hydra.job.name"  # holds the name of a job's directory
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Job:
     @property
     def launched(self) -> list[str]:
         """The overrides that a launcher gets: the job's own, and the name of its directory."""
-        return [*self.overrides, f"hydra.job.name={self.directory.name}"]
+        return [*self.overrides, f"{JOB_NAME}={self.directory.name}"]
 
     @property
     def ended(self) -> bool:
@@ -102,7 +103,7 @@ def prepare(
     folder: Path,
     overrides: Sequence[str],
     naming: Sequence[str],
-    compose: Callable[[str], DictConfig],
+    compose: Callable[[str], DictConfig | dict],
     known: dict[tuple[str, ...], Path] | None = None,
 ) -> Job:
     """Return a job with its directory, which is made and given its configuration for good where it is new.
