@@ -48,7 +48,8 @@ def test_large_grids_are_tried_in_part(run_in_process, monkeypatch):
     words = (f"optimizer.lr={rates}", "batch_size=8,500,16", "seed=range(9)", "sweep.dry_run=true")
     code, printed, errors = run_in_process("-m", *small, *words)
     lines = printed.splitlines()
-    assert lines[:1] == ["1,053 jobs in 117 settings; dry run"]
+    assert lines[:1] == ["1,053 jobs in 117 settings; dry run"], errors
+    assert lines[1:], errors
     assert [line.partition(" (9 jobs): ")[0] for line in lines[1:3]] == [
         "[1/117] optimizer.lr=1 batch_size=8",
         "[2/117] optimizer.lr=39 batch_size=500",
