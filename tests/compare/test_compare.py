@@ -107,8 +107,10 @@ def test_seeds_are_grouped_to_mean_and_sample_deviation_best_first(two):
     assert adam.mean("best", "loss") == pytest.approx(0.07)
     assert (adam.status, adam.seeds) == ("3 finished", ["0", "1", "2"])
     head, first, second = table.table_rows(ranking)
-    assert head == ["", "optimizer", "best val accuracy", "test accuracy", "final val accuracy", "seeds", "status"]
-    assert second == ["2", "adam", "0.9300 +/- 0.0361", "0.8300 +/- 0.0361", "0.6000 +/- 0.0000", "0,1,2", "3 finished"]
+    scores = ["best val accuracy", "test accuracy", "final val accuracy"]
+    assert head == ["", "optimizer", *scores, "steps", "seeds", "status"]  # 3 and 2 epochs of 20 steps
+    scores = ["0.9300 +/- 0.0361", "0.8300 +/- 0.0361", "0.6000 +/- 0.0000"]
+    assert second == ["2", "adam", *scores, "60", "0,1,2", "3 finished"]
     assert first[:3] == ["1", "sgd", "0.9600 +/- 0.0141"]
 
 

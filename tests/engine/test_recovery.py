@@ -176,7 +176,7 @@ def test_a_skipped_step_is_one_at_rate_0(mine, run_in_process, tmp_path):
     still, _ = trained(
         run_in_process, tmp_path, *SMALL, f"sched._target_={mine}.Sched", "+sched.factors={5: 0}", f"allow=[{mine}]"
     )
-    assert "1 steps were skipped" in said and read_summary(skipping)["verdicts"]
+    assert "1 steps were skipped" in said and read_summary(skipping)["notes"]
     mine_, theirs = weights(skipping), weights(still)
     assert mine_.keys() == theirs.keys() and all(torch.equal(mine_[name], theirs[name]) for name in theirs)
 
@@ -212,7 +212,7 @@ def test_a_run_that_skips_ten_steps_in_a_row_has_diverged(run_in_process, tmp_pa
     summary = read_summary(only_run(tmp_path))
     assert code == 5 and "diverged: loss or gradient is not finite (NaN or Inf) at step 11," in errors
     assert (summary["status"], summary["steps"], summary["diverged_in"]) == ("diverged", 11, 11)
-    assert summary["verdicts"] == ["10 steps were skipped: their loss or gradient was not finite (NaN or Inf)"]
+    assert summary["notes"][-1] == "10 steps were skipped: their loss or gradient was not finite (NaN or Inf)"
 
 
 def test_a_rollback_goes_back_until_it_helps_and_lowers_the_rate(mine, run_in_process, tmp_path):

@@ -8,6 +8,7 @@ import signal
 import time
 from pathlib import Path
 
+import numpy as np
 import processes
 import pytest
 import torch
@@ -22,6 +23,7 @@ from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 from trainer.config import catalog
 from trainer.engine import summary as report
 from trainer.engine.build import build_run
+from trainer.engine.validation import best_constant
 from trainer.rundir import checkpoint
 from trainer.tta import MultiScale
 
@@ -240,21 +242,48 @@ def test_evaluate_gives_a_finished_runs_scores_again(finished, run_in_process):
     assert f"test {told['test']['loss']:.4f} {told['test']['accuracy']:.4f}" in " ".join(shown.split())
 
 
-def test_a_run_that_has_learnt_nothing_has_a_note(run_in_process, composed, tmp_path):
-    still = ("model=mlp", "init=zeros", "epochs=1", "optimizer.lr=1e-12", "threads=1", "device=cpu")
-    assert "note: val accuracy " in (said := run_in_process(*still)[1]) and "it has learnt nothing" in said
+def test_a_run_no_better_than_a_constant_says_so_without_a_cause(run_in_process, composed, tmp_path):
+    still = ("model=mlp", "epochs=1", "optimizer.lr=1e-12", "threads=1", "device=cpu")
+    (line,) = (line for line in run_in_process(*still)[1].splitlines() if line.startswith("note: "))
+    summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
+    figures = f"val accuracy {summary['best']['accuracy']:.4f} is no better than always the same class (0.1006)"
+    assert line == f"note: {figures}" and summary["verdicts"] == [figures]  # 18 of 179
     numbers = build_run(composed("data=diabetes", "loss=mse", *still))
-    assert [report.no_better_than_guessing(numbers, {"r2": r2}) is None for r2 in (-0.5, 0.0, 0.01)] == [
-        False,
-        False,
-        True,
-    ]
+    scores = [report.no_better_than_guessing(numbers, {"r2": r2}) for r2 in (-0.5, 0.0, 0.01)]
+    assert scores[2] is None and scores[0] == "val r2 -0.5000 is no better than always the mean (0.0000)" and scores[1]
     run = build_run(composed(*still))
     commonest = run.val.targets.argmax(1).bincount().max().item() / len(run.val)
     for correct, said in ((commonest, True), (commonest + 1 / len(run.val), False)):
         assert (report.no_better_than_guessing(run, {"accuracy": correct}) is not None) == said
     assert f"always the same class ({commonest:.4f})" in report.no_better_than_guessing(run, {"accuracy": 0.05})
     assert report.no_better_than_guessing(run, None) is None
+    assert report.no_better_than_guessing(run, None, {"accuracy": 0.05}).startswith("test accuracy 0.0500 is no better")
+
+
+@pytest.mark.parametrize("words", [("data=breast_cancer", "loss=bce"), ("data=iris",), ("data=diabetes", "loss=mse")])
+def test_the_scores_of_the_best_constant_are_those_of_the_split(words, composed):
+    run = build_run(composed("model=linear", "threads=1", "device=cpu", *words))
+    for split in (run.val, run.test):
+        targets = split.targets.double().numpy()
+        if run.data.task == "regression":
+            expected = {"r2": 0.0, "loss": targets.var()}
+        else:
+            shares = targets.mean(0) if run.data.outputs > 1 else np.array([targets.mean(), 1 - targets.mean()])
+            expected = {"accuracy": shares.max(), "loss": -(shares * np.log(shares)).sum()}
+        assert best_constant(run, split) == pytest.approx(expected, rel=1e-5)  # the loss is in float32
+
+
+def test_the_summary_says_what_the_scores_are_of(finished, composed):
+    told = json.loads((finished[0] / "summary.json").read_text())
+    assert told["samples"] == {"train": 1259, "val": 179, "test": 359} and told["fresh"]["step"] == 0
+    assert told["constant_loss"] == "entropy of the labels" and set(told["constant"]) == {"val", "test"}
+    words = ("model=mlp", "threads=1", "device=cpu")
+    known = [
+        report.describe_data(build_run(composed(*words, word)))["samples_sha256"]
+        for word in ("data.split_seed=0", "preprocess=none", "seed=1", "data.split_seed=1", "data.val_fraction=0.2")
+    ]
+    assert known[0] == known[1] == known[2] == told["samples_sha256"]
+    assert known[0]["val"] != known[3]["val"] != known[4]["val"] and known[0]["test"] == known[4]["test"]
 
 
 def test_evaluate_takes_every_run_of_a_folder(finished, run_in_process, tmp_path):

@@ -1,12 +1,17 @@
 """Grids: jobs are directories, finished ones are left alone, others are resumed, and failures end no other job."""
 
+import io
 import json
 import shutil
+import sys
+from contextlib import redirect_stdout
 
 import pytest
 from filelock import FileLock
 from omegaconf import OmegaConf
 from sweeping import SHORT, results, summaries, sweep_in
+
+from trainer.cli import main
 
 TECHNIQUES = '''
 from pathlib import Path
@@ -208,15 +213,61 @@ def test_an_override_of_a_sweep_in_the_wrong_place_is_explained(typed, message, 
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_dry_run_builds_every_job_and_begins_none(run_in_process, tmp_path):
-    code, printed, errors = run_in_process("-m", *SHORT, "batch_size=200,100", "sweep.dry_run=true")
+def test_a_dry_run_tries_every_setting_and_begins_none(run_in_process, tmp_path):
+    code, printed, errors = run_in_process("-m", *SHORT, "batch_size=200,100", "seed=0,1", "sweep.dry_run=true")
     assert code == 0 and "none was begun" in printed, errors
-    rows = [line.split() for line in printed.splitlines() if line.strip()[:1].isdigit() and "model=mlp" in line]
+    lines = printed.splitlines()
+    assert lines[0] == "4 jobs in 2 settings; dry run"
     # (64 + 1) 8 + (8 + 1) 10 parameters; 1,259 samples in 7 or 13 steps an epoch
-    assert [row[-4:-2] if row[-1] == "s" else row[-3:-1] for row in rows] == [["610", "14"], ["610", "26"]]
+    for line, number, size, steps in ((lines[1], 1, 200, 14), (lines[2], 2, 100, 26)):
+        assert line.startswith(f"[{number}/2] batch_size={size} (2 jobs): 610 parameters, {steps} steps, "), line
+    assert lines[-1].startswith("4 jobs, about ")
     assert not list(tmp_path.rglob("overrides.txt")) and not list(tmp_path.rglob("run.log"))
     code, printed, errors = run_in_process("-m", *SHORT, "optimizer.lr=1e15,0.1", "sweep.dry_run=true")
     assert code == 0 and printed.count("diverges") == 1
-    assert "warning: after 5 steps the loss is not finite (NaN or Inf) in job 1\n" in printed
+    assert "warning: after 5 steps the loss is not finite (NaN or Inf) in 1 setting\n" in printed
     code, printed, errors = run_in_process("-m", *SHORT, "batch_size=200,5000", "sweep.dry_run=true")
     assert code == 2 and "1 of 2 jobs cannot be built, the first with: batch_size=5000: larger than the 1259" in errors
+
+
+def test_the_first_line_of_a_sweep_comes_before_its_jobs_are_prepared(tmp_path, monkeypatch):
+    class Output(io.StringIO):
+        prepared: int | None = None
+
+        def write(self, text):
+            if self.prepared is None:
+                self.prepared = len([*tmp_path.rglob("overrides.txt")])
+            return super().write(text)
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["train", *GRID])
+    with redirect_stdout(output := Output()):
+        main.main()
+    assert output.getvalue().startswith("4 jobs, in s\n") and output.prepared == 0
+    assert len([*tmp_path.rglob("overrides.txt")]) == 4
+
+
+def test_notes_reach_the_screen_and_the_ranking_of_a_sweep(run_in_process, tmp_path):
+    still = ("act=sigmoid", "optimizer.lr=1e-12", "optimizer=gd", "reg=[],[l2]", "hydra.sweep.dir=s")
+    code, printed, errors = run_in_process("-m", *SHORT, *still)
+    assert code == 0, errors
+    assert "] reg-none: finished" in printed and "] reg-l2: finished" in printed and "1  none " in printed
+    found = summaries(tmp_path / "s")
+    assert set(found) == {"reg-none", "reg-l2"}
+    for text in (printed, (tmp_path / "s" / "ranking.md").read_text()):
+        assert text.count("none has learnt: no val accuracy is better than always the same class (0.1006)") == 1
+        for note in found["reg-none"]["notes"]:
+            (line,) = (line for line in text.splitlines() if note in line.replace("\\", ""))
+            assert line.endswith("note: " + note + " (all 2 runs)")
+    notes = found["reg-none"]["notes"]
+    assert any(note.startswith("act=sigmoid: ") for note in notes) and any(
+        "make it stochastic" in note for note in notes
+    )
+    assert found["reg-l2"]["verdicts"] == ["val accuracy 0.1006 is no better than always the same class (0.1006)"]
+
+
+def test_the_notes_of_a_sweep_without_any_score_are_printed(run_in_process, tmp_path):
+    lost = ("optimizer.lr=1e30,1e31", "seed=0", "hydra.sweep.dir=s")
+    code, printed, errors = run_in_process("-m", *SHORT, *lost)
+    assert code == 5 and "ranked by" not in printed
+    assert printed.count("note: optimizer.lr=1e+30: ") == 1 and "large steps often diverge" in printed

@@ -6,10 +6,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Metric:
-    """A figure of an evaluation, and which of two values is better."""
+    """A figure of an evaluation, and which of two values is better.
+
+    `constant` names the answer, the same for every sample, that is the best by this figure.
+    """
 
     name: str
     larger_is_better: bool
+    constant: str
 
     @property
     def direction(self) -> str:
@@ -25,11 +29,11 @@ class Metric:
         return self.cost(scores[self.name]), scores["loss"]
 
 
-LOSS = Metric("loss", larger_is_better=False)
-ACCURACY = Metric("accuracy", larger_is_better=True)
+LOSS = Metric("loss", larger_is_better=False, constant="the best constant answer")
+ACCURACY = Metric("accuracy", larger_is_better=True, constant="always the same class")
 # 1 - sum (o - t)^2 / sum (t - mean t)^2, both sums over samples and outputs, each output with its own mean: the average
 # of the outputs' r2 weighted by their variances (scikit-learn's multioutput="variance_weighted").
-R2 = Metric("r2", larger_is_better=True)
+R2 = Metric("r2", larger_is_better=True, constant="always the mean")
 METRICS = {metric.name: metric for metric in (ACCURACY, R2, LOSS)}
 SCORES = {"classification": ACCURACY, "binary": ACCURACY, "regression": R2}  # beside the loss, by kind of data
 

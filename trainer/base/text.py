@@ -20,6 +20,11 @@ def printable(text: object) -> str:
     return re.sub(HIDDEN, "?", str(text))
 
 
+def counted(noun: str, count: int) -> str:
+    """Return `1 run`, `1,000 runs`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def for_shell(text: str) -> str:
     """Return an argument as it is typed in a shell: in quotes where it needs them; lists, `reg=[l2]`, need none."""
     if re.fullmatch(r"[\w@%+=:,./\[\]~-]*", text):

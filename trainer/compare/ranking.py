@@ -13,6 +13,7 @@ from trainer.config.keys import belongs_to_run, owner_of
 from trainer.rundir.status import Status
 
 MISSING = "-"
+STARTS = ("init", "bias")  # groups that decide what a network is before its first step
 EVALUATIONS = (("best", "best val"), ("test", "test"), ("final", "final val"))  # and what a table calls them
 ORDER = (  # of states, from the best
     Status.FINISHED,
@@ -64,6 +65,12 @@ class Setting:
         found = [job.status for job in self.jobs]
         names = sorted(set(found), key=lambda name: (ORDER.index(name) if name in ORDER else len(ORDER), name))
         return clean(names[0]) if len(found) == 1 else ", ".join(f"{found.count(name)} {clean(name)}" for name in names)
+
+    @property
+    def steps(self) -> float | None:
+        """The mean of the steps that its runs have done; None where they are not known."""
+        known = [steps for job in self.counted if (steps := job.steps) is not None]
+        return statistics.fmean(known) if known else None
 
     @property
     def seeds(self) -> list[str]:
@@ -119,9 +126,24 @@ class Ranking:
         return [job for setting in self.settings for job in setting.jobs]
 
     @property
-    def scored(self) -> bool:
-        """True if any run has the score that ranks."""
-        return any(setting.scores(self.when, self.metric.name) for setting in self.settings)
+    def scored(self) -> list[Setting]:
+        """The settings that have the score that ranks."""
+        return [setting for setting in self.settings if setting.scores(self.when, self.metric.name)]
+
+    @property
+    def split(self) -> str:
+        """The split whose score ranks the runs."""
+        return "test" if self.when == "test" else "val"
+
+    @property
+    def compares_starts(self) -> bool:
+        """True if the runs differ in how their networks begin, which the loss before the first step shows."""
+        return any(key.partition(".")[0] in STARTS for key in self.columns)
+
+    @property
+    def steps_differ(self) -> bool:
+        """True if some settings have done more steps than others."""
+        return len({steps for setting in self.settings if (steps := setting.steps) is not None}) > 1
 
 
 def rank(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:

@@ -86,13 +86,49 @@ class Record:
         evaluations = parts if self.summarized else [*self.rows, *parts]
         return {name for name in METRICS if any(name in evaluation for evaluation in evaluations)}
 
+    @property
+    def steps(self) -> int | None:
+        """The steps that the run has done; None where they are not known."""
+        known = [self.summary, *(() if self.summarized else self.rows)]
+        counts = [number(found.get(name)) for found, name in zip(known, ("steps", *["step"] * len(known)))]
+        return max((int(count) for count in counts if count is not None), default=None)
+
+    @property
+    def pace(self) -> int | None:
+        """The steps of one epoch; None where they are not known."""
+        ends = [(row.get("step"), row["epoch"]) for row in self.rows if number(row.get("step")) and row["epoch"] > 0]
+        return round(ends[-1][0] / ends[-1][1]) if ends else None
+
+    @property
+    def notes(self) -> list[str]:
+        """The notes that the run has printed."""
+        found = self.summary.get("notes")
+        return [clean(note) for note in found if isinstance(note, str)] if isinstance(found, list) else []
+
+    def of_split(self, name: str, split: str) -> object:
+        """Return what summary.json has of a split under `samples`, `samples_sha256` or `constant`; None without it."""
+        found = self.summary.get(name)
+        return found.get(split) if isinstance(found, dict) else None
+
+    def samples(self, split: str) -> int | None:
+        """Return the number of a split's samples; None where it is not known."""
+        count = number(self.of_split("samples", split))
+        return int(count) if count else None
+
+    def constant(self, split: str, metric: str) -> float | None:
+        """Return the score of the best constant answer on a split; None where it is not known."""
+        scores = self.of_split("constant", split)
+        return number(scores.get(metric)) if isinstance(scores, dict) else None
+
     @cached_property
     def _evaluations(self) -> dict[str, Mapping]:
         return {}
 
     def evaluation(self, when: str) -> Mapping:
-        """Return the `best` or `final` evaluation of the validation split, or the `test` split's; empty without one.
+        """Return the `fresh`, `best` or `final` evaluation of the validation split, or the `test` split's.
 
+        It is empty where there is none. The fresh network's, before the first step, is neither the best nor the final
+        one of a run that has done any.
         It is that of metrics.jsonl until a run is complete: summary.json is missing then, or of the run's earlier part.
         """
         if when not in self._evaluations:
@@ -102,6 +138,10 @@ class Record:
     def _find_evaluation(self, when: str) -> Mapping:
         known = [] if self.summarized else self.rows
         rows = [row for row in known if row.get("split") == ("test" if when == "test" else "val")]
+        if when == "fresh":
+            rows = [row for row in rows if row.get("step") == 0]
+        elif self.steps:
+            rows = [row for row in rows if row.get("step") != 0]
         if when == "best":
             finite = [
                 row for row in rows if all(number(row.get(name)) is not None for name in ("loss", self.monitor.name))

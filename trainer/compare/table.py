@@ -12,7 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.base.atomic import atomic_write
-from trainer.compare import means, plot
+from trainer.base.metrics import LOSS
+from trainer.base.text import counted
+from trainer.compare import findings, means, plot
 from trainer.compare.ranking import EVALUATIONS, MISSING, Ranking, Setting, mean_seconds, rank
 from trainer.compare.record import Record, clean, is_run, read
 from trainer.rundir.console import Console
@@ -31,7 +33,7 @@ MEASURES = (("mean", Setting.mean), ("std", Setting.deviation))
 
 
 def rank_sweep(sweep: Path) -> None:
-    """Print the ranking of a sweep's jobs, and write it into the sweep's folder; nothing where no job has a score."""
+    """Print the ranking of a sweep's jobs, and write it into the sweep's folder; their notes where none has a score."""
     directories = [path for path in sorted(sweep.iterdir()) if is_run(path) or (path / "overrides.txt").is_file()]
     ranking = rank([read(directory) for directory in directories])
     if ranking.scored:
@@ -44,6 +46,8 @@ def rank_sweep(sweep: Path) -> None:
         if len({events.parent for events in sweep.glob("*/*/events.out.tfevents.*")}) > MAX_SELECTED:
             select = 'press "Toggle All Runs" or filter them'
             Console().print(f"(of more than {MAX_SELECTED} rows Images, Text and Scalars select none: {select})")
+    else:
+        print_lines([*findings.notes_of_jobs(ranking)], Console())
 
 
 def relative(path: Path) -> str:
@@ -56,10 +60,18 @@ def print_ranking(ranking: Ranking, console: Console) -> None:
     console.print()
     settings, runs = counted("setting", len(ranking.settings)), counted("run", len(ranking.jobs))
     console.print(f"{settings}, {runs}, ranked by {ranking.by}")
+    for line in findings.incomparable(ranking):
+        console.print(line)
     console.print(fullest_table(ranking, console.terminal.width))
     if len(ranking.settings) > MAX_ROWS:
         console.print(f"and {counted('more setting', len(ranking.settings) - MAX_ROWS)}: see ranking.csv")
-    lines = [*remarks(ranking)]
+    for line in findings.conclusions(ranking):
+        console.print(line)
+    print_lines([*remarks(ranking)], console)
+
+
+def print_lines(lines: Sequence[str], console: Console) -> None:
+    """Print remarks; of many the first 30."""
     for line in lines[:MAX_ROWS]:
         console.print(line)
     if len(lines) > MAX_ROWS:
@@ -78,7 +90,8 @@ def fullest_table(ranking: Ranking, width: int) -> Table:
         longest = max(cell_len(part) for row in rows for part in row[1].split(" ")) if in_one else widths(rows)[1]
         if widths(rows)[1] + min(spare, 0) >= longest:
             break
-    return as_rich(rows, left=2 if in_one else len(ranking.columns) + 1)
+    bold = [0] if findings.has_winner(ranking) else []
+    return as_rich(rows, left=2 if in_one else len(ranking.columns) + 1, bold=bold)
 
 
 def widths(rows: Sequence[Sequence[str]]) -> list[int]:
@@ -86,17 +99,15 @@ def widths(rows: Sequence[Sequence[str]]) -> list[int]:
     return [max(map(cell_len, column)) for column in zip(*rows)]
 
 
-def counted(noun: str, count: int) -> str:
-    """Return `1 run`, `1,000 runs`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-def as_rich(rows: Sequence[Sequence[str]], left: int, folding: Sequence[int] = (1,)) -> Table:
-    """Return headings and rows, the first of which is the best, as a table for the terminal.
+def as_rich(
+    rows: Sequence[Sequence[str]], left: int, folding: Sequence[int] = (1,), bold: Sequence[int] = (0,)
+) -> Table:
+    """Return headings and rows as a table for the terminal.
 
     Args:
         left: columns from the left that are text, as the last one is; the others are numbers.
         folding: columns that may take several lines.
+        bold: rows that stand out; the first one, the best, where nothing is given.
     """
     head, *rows = rows
     made = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
@@ -105,7 +116,7 @@ def as_rich(rows: Sequence[Sequence[str]], left: int, folding: Sequence[int] = (
         justify = "left" if is_text else "right"
         made.add_column(Text(name), justify=justify, no_wrap=place not in folding, overflow="fold")
     for place, row in enumerate(rows):
-        made.add_row(*map(Text, row), style="bold" if place == 0 else None)
+        made.add_row(*map(Text, row), style="bold" if place in bold else None)
     return made
 
 
@@ -124,12 +135,22 @@ def table_rows(
         for when, name in evaluations
         if any(setting.mean(when, metric) is not None for setting in ranking.settings)
     ]
+    measured = [(f"{name} {metric}", when, metric) for when, name in known]
+    if ranking.compares_starts:
+        measured.insert(0, (f"step 0 val {LOSS.name}", "fresh", LOSS.name))
+    steps = ["steps"] if ranking.steps_differ else []
     columns = ["setting"] if in_one else [*map(clean, ranking.columns)]
-    yield ["", *columns, *(f"{name} {metric}" for _, name in known), "seeds", "status"]
+    yield ["", *columns, *(head for head, _, _ in measured), *steps, "seeds", "status"]
     for place, setting in enumerate(ranking.settings, start=1):
         cells = [setting.label] if in_one else setting.shown.values()
-        scores = [mean_and_deviation(setting, when, metric) for when, _ in known]
-        yield [str(place), *cells, *scores, list_seeds(setting), setting.status]
+        scores = [mean_and_deviation(setting, when, name) for _, when, name in measured]
+        done = [count_steps(setting) for _ in steps]
+        yield [str(place), *cells, *scores, *done, list_seeds(setting), setting.status]
+
+
+def count_steps(setting: Setting) -> str:
+    """Return the mean of the steps that a setting's runs have done, as a whole number."""
+    return MISSING if setting.steps is None else f"{setting.steps:,.0f}"
 
 
 def mean_and_deviation(setting: Setting, when: str, metric: str) -> str:
@@ -151,12 +172,13 @@ def list_seeds(setting: Setting) -> str:
 
 
 def remarks(ranking: Ranking) -> Iterator[str]:
-    """Yield a line for each run that did not finish, with its log, then the notes on runs that were left out."""
+    """Yield a line for each run that did not finish, with its log, then their notes, then what was left out."""
     for setting in ranking.settings:
         for job, seed in zip(setting.jobs, setting.seeds):
             if not job.complete:
                 name = f"{setting.label} seed={seed}".strip()
                 yield f"{clean(job.status)}: {name}: {reason(job)}"
+    yield from findings.notes_of_jobs(ranking)
     yield from ranking.notes
 
 
@@ -192,21 +214,24 @@ def csv_rows(ranking: Ranking) -> Iterator[list[object]]:
         for measure, _ in MEASURES
     ]
     columns = map(clean, ranking.columns)
-    yield ["rank", *columns, "runs", "ended", *names, "seconds_mean", "seeds", "status", "directories"]
+    last = ["steps_mean", "seconds_mean", "seeds", "status", "directories"]
+    yield ["rank", *columns, "runs", "ended", *names, "val_fresh_loss_mean", *last]
     for place, setting in enumerate(ranking.settings, start=1):
         numbers = [measure(setting, when, metric) for when, metric in measured for _, measure in MEASURES]
         lists = (setting.seeds, [clean(job.status) for job in setting.jobs], [clean(job.path) for job in setting.jobs])
         counts = len(setting.jobs), sum(job.complete for job in setting.jobs)
-        yield [place, *setting.cells.values(), *counts, *numbers, mean_seconds(setting), *map(";".join, lists)]
+        means = setting.mean("fresh", LOSS.name), setting.steps, mean_seconds(setting)
+        yield [place, *setting.cells.values(), *counts, *numbers, *means, *map(";".join, lists)]
 
 
 def markdown(ranking: Ranking) -> Iterator[str]:
     """Yield the lines of ranking.md."""
     head, *rows = table_rows(ranking)
     yield f"Ranked by {ranking.by}; mean +/- standard deviation of the sample over the seeds.\n"
+    yield from (f"{escaped(line)}\n" for line in findings.incomparable(ranking))
     yield from markdown_table(head, rows)
     yield ""
-    yield from (f"- {escaped(line)}" for line in remarks(ranking))
+    yield from (f"- {escaped(line)}" for line in (*findings.conclusions(ranking), *remarks(ranking)))
     yield "\n![The ranking and the curves behind it](ranking.png)"
 
 

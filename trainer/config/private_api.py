@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import yaml
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
@@ -11,6 +12,7 @@ from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig, ListConfig
+from omegaconf._utils import get_omega_conf_dumper
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import printable
@@ -72,6 +74,15 @@ def unresolved(node: DictConfig | ListConfig, key: str | int) -> object:
     container copies everything below it.
     """
     return node._get_node(key)
+
+
+def to_yaml(plain: dict) -> str:
+    """Return plain values as `OmegaConf.to_yaml` writes them.
+
+    Private because: OmegaConf writes only its own nodes, and making them of plain values takes longer than the writing.
+    """
+    options = {"default_flow_style": False, "allow_unicode": True, "sort_keys": False}
+    return yaml.dump(plain, Dumper=get_omega_conf_dumper(), **options)
 
 
 def trial_id(trial: "Trial") -> int:

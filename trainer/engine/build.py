@@ -45,12 +45,15 @@ from trainer.engine.try_step import try_step
 ALL = "all"  # of the training samples
 
 
-def build_run(cfg: DictConfig, invocation: Invocation | None = None) -> Run:
-    """Build and check everything a run is made of. Errors: UserError, before anything is written."""
+def build_run(cfg: DictConfig, invocation: Invocation | None = None, data: Splits | None = None) -> Run:
+    """Build and check everything a run is made of, with its data where they are loaded already.
+
+    Errors: UserError, before anything is written.
+    """
     invocation = invocation or Invocation()
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
-    data = load_data(cfg, invocation)
+    data = data or load_data(cfg, invocation)
     preprocess = factory(cfg, "preprocess", invocation)()
     with as_config_error("preprocess", invocation, "preprocess", preprocess):
         apply = preprocess.fit(data.train.sample())

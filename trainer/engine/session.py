@@ -52,7 +52,7 @@ class Session:
         changed: dict,
     ) -> None:
         self.cfg, self.build, self.run, self.directory, self.invocation = cfg, build, run, directory, invocation
-        self.notes: list[str] = []
+        self.notes: list[str] = texts.earlier_notes(directory) if cfg.resume.run else []
         self.best: nn.Module | None = None
         self._warned = False
         if not cfg.resume.run:
@@ -66,7 +66,7 @@ class Session:
         setup = make_setup(cfg, run, invocation)
         told = [*advice(setup), *remarks(setup)] if setup else []
         for line in (*skipped, *run.data.notes, *told):
-            self.console.print(f"note: {line}")
+            self.note(line)
         self.recorder = Recorder(directory, run.data.task, self.console.print)
         self.checkpoints = Checkpoints(directory)
         if state:
@@ -92,7 +92,10 @@ class Session:
             how = "epochs=+N adds N epochs, epochs=+Nst N steps"
             raise ConfigError(f"epochs={self.cfg.epochs}: the run has already done {done}; {how}")
         restore(self.run, self.recorder, self.checkpoints, state, changed=set(changed))
-        self.console.print(texts.resumed(self.run, changed))
+        line = texts.resumed(self.run, changed)
+        self.console.print(line)
+        if changed:
+            self.notes.append(line)  # its settings are those of the last part alone
         if reader.completed_summary(self.directory):
             self.run.progress.begin_extension()
             self.save(clock.at(state["step"]), state["weights"], False)
@@ -105,6 +108,7 @@ class Session:
             "seed": self.cfg.seed,
             "device": describe(self.run.device),
             "versions": rundir.versions(),
+            "notes": self.notes,
         }
         try:
             outcome = self.fit_with_recovery()
@@ -199,8 +203,9 @@ class Session:
         return True
 
     def note(self, line: str) -> None:
-        """Print a note, and keep it for the summary."""
-        self.notes.append(line)
+        """Print a note, and keep it for the summary, once."""
+        if line not in self.notes:
+            self.notes.append(line)
         self.console.print(f"note: {line}")
 
     def error_for(self, outcome: Outcome) -> UserError | None:
@@ -239,8 +244,8 @@ class Session:
                 with self.console.status("evaluating the test split"):
                     test = run.evaluate(self.best, run.test, run.tta)
                 self.recorder.record_evaluation("test", outcome.now, test)
-            if remark := texts.no_better_than_guessing(run, progress.best):
-                self.note(remark)
+            if guess := texts.no_better_than_guessing(run, progress.best, test):
+                self.console.print(f"note: {guess}")
         return texts.figures_of(run, self.recorder, outcome, test, self.notes, self.best)
 
     def finish(self, summary: dict) -> MachineError | None:

@@ -1,5 +1,6 @@
 """Texts and figures of a run: settings table, facts, HParams row, closing summary."""
 
+import hashlib
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,23 +11,29 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.base.device import describe
 from trainer.base.layers import decay_parameters
 from trainer.base.metrics import score_of
-from trainer.base.protocols import HasVerdict
+from trainer.base.protocols import HasBestConstant, HasVerdict
 from trainer.base.text import as_command, as_typed, epochs, figures
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
 from trainer.config.rule import is_number
+from trainer.data.image_files import read
+from trainer.data.splits import Split
 from trainer.engine.cadence import FIRST_STEPS
 from trainer.engine.run import Outcome, Run
+from trainer.engine.validation import best_constant
 from trainer.rundir import reader, resume
 from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.console import Console
 from trainer.rundir.directory import from_here
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.resume import flat
+from trainer.rundir.status import COMPLETE
 
 ALWAYS_SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # others when they differ
 SETTINGS_SHOWN = ("epochs", "batch_size", "seed")
 HIDDEN_KEYS = (".fused",)  # an implementation detail
+DIGEST_SAMPLES = 64
+ROUNDING = 1e-6  # of an accuracy in float32
 
 
 def resumed(run: Run, changed: Mapping[str, tuple[object, object]]) -> str:
@@ -37,6 +44,12 @@ def resumed(run: Run, changed: Mapping[str, tuple[object, object]]) -> str:
     if "epochs" in changed and not is_constant(run):
         parts.append("the schedule now spans the new length: its learning rates differ from those of the first part")
     return "; ".join(parts)
+
+
+def earlier_notes(directory: Path) -> list[str]:
+    """Return the notes that a run has kept from its earlier parts."""
+    notes = reader.read_summary(directory).get("notes")
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
 def is_constant(run: Run) -> bool:
@@ -140,17 +153,38 @@ def hparams_metrics(summary: Mapping) -> dict[str, Mapping[str, float]]:
     return {when: scores for when, scores in (("best", summary["best"]), ("test", test)) if scores}
 
 
-def no_better_than_guessing(run: Run, best: Mapping | None) -> str | None:
-    """Return a line on a run whose best evaluation is that of one answer for all samples, else None."""
-    hint = "it has learnt nothing; try another optimizer.lr, more epochs"
-    if best and run.data.task == "classification":
-        fraction = run.val.targets.mean(0).max().item()  # of the commonest class
-        if best["accuracy"] <= fraction:
-            figure = f"val accuracy {best['accuracy']:.4f} is no better than always the same class ({fraction:.4f})"
-            return f"{figure}: {hint}"
-    if best and run.data.task == "regression" and best["r2"] <= 0:
-        return f"val r2 {best['r2']:.4f} is no better than always the mean (0): {hint}"
-    return None
+def no_better_than_guessing(run: Run, best: Mapping | None, test: Mapping | None = None) -> str | None:
+    """Return a line on a run whose best evaluation is that of one answer for all samples, else None.
+
+    Args:
+        test: the evaluation of the test split, which counts where there is no validation split.
+    """
+    metric = score_of(run.data.task)
+    name, split, scores = ("val", run.val, best) if best else ("test", run.test, test)
+    if not scores or scores[metric.name] > (constant := best_constant(run, split)[metric.name]) + ROUNDING:
+        return None
+    guess = f"{metric.constant} ({constant:.4f})"
+    return f"{name} {metric.name} {scores[metric.name]:.4f} is no better than {guess}"
+
+
+def describe_data(run: Run) -> dict:
+    """Return what a comparison of runs needs to know of their data: sizes, digests, and the scores of a constant."""
+    splits = {"train": run.train, "val": run.val, "test": run.test}
+    held_out = {name: split for name, split in splits.items() if name != "train" and len(split)}
+    raw, criterion = {"val": run.data.val, "test": run.data.test}, run.criterion
+    return {
+        "samples": {name: len(split) for name, split in splits.items()},
+        "samples_sha256": {name: digest(raw[name]) for name in held_out},
+        "constant": {name: best_constant(run, split) for name, split in held_out.items()},
+        "constant_loss": criterion.constant_loss if isinstance(criterion, HasBestConstant) else None,
+    }
+
+
+def digest(split: Split) -> str:
+    """Return a digest of a split's targets and of some of its samples, before any preprocessing."""
+    some = torch.linspace(0, len(split) - 1, min(DIGEST_SAMPLES, len(split))).long()
+    tensors = (split.targets, read(split.images, some))
+    return hashlib.sha256(b"".join(tensor.cpu().contiguous().numpy().tobytes() for tensor in tensors)).hexdigest()
 
 
 def figures_of(
@@ -161,12 +195,22 @@ def figures_of(
     notes: Sequence[str],
     kept: torch.nn.Module | None,
 ) -> dict:
-    """Return the figures of summary.json; `kept` is the model with the weights that were kept, if there are any."""
+    """Return the figures of summary.json.
+
+    Args:
+        notes: those of the run, in the order they were printed.
+        kept: the model with the weights that were kept, if there are any.
+    """
     throughputs = [row["throughput"] for row in recorder.rows if "throughput" in row and row["step"] > FIRST_STEPS]
     throughputs = throughputs or [row["throughput"] for row in recorder.rows if "throughput" in row]
     stops = [stop.verdict for stop in run.slots.stop if isinstance(stop, HasVerdict) and stop.verdict]
+    complete = outcome.status in COMPLETE
+    guess = no_better_than_guessing(run, run.progress.best, test) if complete else None
+    fresh = next((row for row in recorder.rows if row["split"] == "val" and not row["step"]), None)
     return {
         "status": outcome.status,
+        **describe_data(run),
+        "fresh": fresh,
         "best": run.progress.best,
         "final": {split: recorder.last(split) for split in ("train", "val")},
         "test": test,
@@ -178,7 +222,8 @@ def figures_of(
         "parameters": count_parameters(run.model),
         "zeros": sum(int((weight == 0).sum()) for weight in decay_parameters(kept or run.model)),
         "weights_sha256": weights_digest(run.model),
-        "verdicts": [*notes, *stops],
+        "notes": [*notes],
+        "verdicts": [*([guess] if guess else []), *stops],
     }
 
 

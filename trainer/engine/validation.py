@@ -1,14 +1,17 @@
 """Evaluation of the validation split while a run trains."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from trainer.base.clock import Clock
+from trainer.base.metrics import ACCURACY, LOSS, R2
 from trainer.base.protocols import HasBestConstant
 from trainer.base.signals import Signals
 from trainer.base.text import figure, figures
+from trainer.data.loader import Loader
 from trainer.engine.batch_norms import recomputed_statistics
 from trainer.engine.run import Run
 from trainer.rundir.console import Console
@@ -81,16 +84,34 @@ def ignorance(run: Run) -> str:
     The first is `log 10 = 2.3026` for the cross-entropy of ten classes, the second the entropy of their labels.
     """
     targets, criterion = run.train.targets, run.criterion
-
-    def mean_loss(outputs: Tensor) -> float:
-        parts = targets.split(FRESH_SAMPLES)
-        return (sum(criterion(outputs.expand_as(part), part).sum() for part in parts) / len(targets)).item()
-
-    classes, zero = max(run.data.outputs, 2), mean_loss(torch.zeros_like(targets[0]))
+    classes, zero = max(run.data.outputs, 2), constant_loss(criterion, torch.zeros_like(targets[0]), targets)
     of_equal_classes = run.data.task != "regression" and math.isclose(zero, math.log(classes), rel_tol=1e-4)  # float32
     shown = [f"log {classes} = {figure(zero)}" if of_equal_classes else f"outputs of 0: {figure(zero)}"]
     if isinstance(criterion, HasBestConstant):
-        best = mean_loss(criterion.constant(targets.cpu().double()).to(targets))
+        best = constant_loss(criterion, criterion.constant(targets.cpu().double()).to(targets), targets)
         if best < NEARLY * zero:
             shown.append(f"{criterion.constant_loss} {figure(best)}")
     return ", ".join(shown)
+
+
+def constant_loss(criterion: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> float:
+    """Return the mean loss of the same outputs (K,) for all targets (N, K)."""
+    parts = targets.split(FRESH_SAMPLES)
+    return (sum(criterion(outputs.expand_as(part), part).sum() for part in parts) / len(targets)).item()
+
+
+def best_constant(run: Run, split: Loader) -> dict[str, float]:
+    """Return the scores of the best constant prediction on a split, which a run that learns exceeds."""
+    targets, criterion, scores = split.targets, run.criterion, {}
+    if not len(split):
+        return scores
+    if run.data.task == "regression":
+        scores[R2.name] = 0.0
+    else:
+        counts = targets.double().sum(0)
+        counts = torch.stack([counts, len(targets) - counts]) if run.data.outputs == 1 else counts
+        scores[ACCURACY.name] = counts.max().item() / len(targets)
+    if isinstance(criterion, HasBestConstant):
+        outputs = criterion.constant(targets.cpu().double()).to(targets)
+        scores[LOSS.name] = constant_loss(criterion, outputs, targets)
+    return scores

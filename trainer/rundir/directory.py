@@ -18,6 +18,7 @@ from trainer.base.atomic import atomic_write
 from trainer.base.errors import MachineError
 from trainer.base.text import printable
 from trainer.config import catalog, keys
+from trainer.config.private_api import to_yaml
 
 SLUG_LENGTH = 100
 
@@ -26,9 +27,10 @@ def slug(overrides: Sequence[str]) -> str:
     """Return overrides as one part of a path, of at most 100 letters, digits and `._+-`; `defaults` for none.
 
     `optimizer=adam optimizer.lr=0.1 reg=[l2,dropout]` becomes `adam+lr-0.1+reg-l2-dropout`, without a character that is
-    special to a shell, a file system or Hydra's grammar, so that a run's directory can be typed as a value.
+    special to a shell, a file system or Hydra's grammar, so that a run's directory can be typed as a value. `reg=[]`
+    becomes `reg-none`.
     """
-    named = [re.sub(r"=\[\]$", "=none", text) for text in overrides if keys.is_named(keys.key_of(text))]
+    named = [re.sub(r"=\[\s*\]$", "=none", text) for text in overrides if keys.is_named(keys.key_of(text))]
     named = [re.sub(r"(?<=\de)\+(?=\d)", "", text) for text in shortened(named)]  # 1e+30 is 1e30, not 1e-30
     safe = "+".join(re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-") for text in named)
     return safe[:SLUG_LENGTH].strip("-.+") or "defaults"
@@ -132,16 +134,19 @@ def lock(directory: Path) -> Iterator[None]:
         held.release()
 
 
-def saved_texts(cfg: DictConfig, overrides: Sequence[str]) -> tuple[str, list[str]]:
+def saved_texts(cfg: DictConfig | dict, overrides: Sequence[str]) -> tuple[str, list[str]]:
     """Return the configuration as YAML and the overrides, without what tells only how this command was launched."""
-    saved = {key: value for key, value in OmegaConf.to_container(cfg).items() if keys.is_saved(key)}
+    plain = OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg
+    saved = {key: value for key, value in plain.items() if keys.is_saved(key)}
     typed = [text for text in overrides if keys.is_saved(keys.key_of(text))]
-    return OmegaConf.to_yaml(OmegaConf.create(saved)), typed
+    return to_yaml(saved), typed
 
 
-def write_config(directory: Path, cfg: DictConfig, overrides: Sequence[str]) -> None:
+def write_config(directory: Path, cfg: DictConfig | dict, overrides: Sequence[str]) -> None:
     """Write config.yaml and overrides.txt, each atomically; the second one makes the folder a run's directory.
 
+    Args:
+        cfg: the configuration, or its plain values with interpolations as they are written.
     Errors: MachineError where the disk does not take them.
     """
     config, typed = saved_texts(cfg, overrides)

@@ -11,8 +11,8 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.base.metrics import METRICS
-from trainer.base.text import figures, printable
-from trainer.compare.table import counted, relative
+from trainer.base.text import counted, figures, printable
+from trainer.compare.table import relative
 from trainer.rundir import reader
 from trainer.rundir.console import Console
 from trainer.rundir.status import Status

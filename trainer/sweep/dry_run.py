@@ -1,74 +1,172 @@
-"""Dry run of a sweep, sweep.dry_run=true: every job is composed, built and tried for a few steps, and none is begun."""
+"""Dry run of a sweep, sweep.dry_run=true: its settings are built and tried for a few steps, and no job is begun."""
 
 import math
+import random
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from omegaconf import DictConfig
-from rich.table import Table
-from rich.text import Text
+from omegaconf import OmegaConf
 
 from trainer.base.errors import UserError
-from trainer.base.text import printable
-from trainer.compare.table import counted
+from trainer.base.text import counted, printable
 from trainer.config.hydra_context import invocation_of, without_hydra_node
-from trainer.engine import summary
-from trainer.engine.build import build_run
-from trainer.engine.loop import fit
-from trainer.engine.run import Run
+from trainer.config.keys import key_of
 from trainer.rundir.console import Console
-from trainer.rundir.recorder import Recorder
+from trainer.sweep.composer import Composer
 from trainer.sweep.display import duration
 
 WARM, TIMED = 2, 3  # steps before the clock starts, and while it runs
+SHARE = 20  # part of the jobs' time that the trials may take, beyond those of every option
+SECONDS = 2.0  # that they may take in any case
+
+Setting = tuple[str, ...]  # the overrides that vary, but for the seed
 
 
-def show(loader, config: DictConfig, jobs: Sequence[Sequence[str]]) -> None:
-    """Print a table of the jobs with the time that each would take. Errors: UserError where one cannot be built."""
-    console, total, errors, diverging = Console(), 0.0, [], []
-    table = Table("", "job", "parameters", "steps", "time", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for number, overrides in enumerate(jobs, start=1):
-        cfg = loader.load_sweep_config(config, list(overrides))
-        single, invocation = without_hydra_node(cfg), invocation_of(cfg.hydra)
-        shown = Text(printable(" ".join(text for text in overrides if not text.startswith("sweep."))))
+@dataclass(frozen=True)
+class Trial:
+    """What a few steps of one job have shown; the time is that of the whole job."""
+
+    parameters: int
+    steps: int
+    seconds: float
+    finite: bool
+
+    def __str__(self) -> str:
+        spent = f"{self.seconds:.1f} s" if self.seconds < 10 else duration(self.seconds)
+        diverges = "" if self.finite else ", diverges"
+        return f"{self.parameters:,} parameters, {counted('step', self.steps)}, {spent}{diverges}"
+
+
+def show(composer: Composer, grid: Sequence[Sequence[str]], swept: set[str]) -> None:
+    """Print a line for each setting that is tried, and the time that all jobs would take.
+
+    Settings are tried until that has taken a twentieth of the jobs' time: every option, the ends of a list of numbers,
+    then any others. Those that are left are taken to be like the closest one.
+
+    Errors: UserError where one cannot be built.
+    """
+    console, jobs = Console(), settings_of(grid, swept)
+    kinds = f" in {counted('setting', len(jobs))}" if len(jobs) < len(grid) else ""
+    console.print(f"{counted('job', len(grid))}{kinds}; dry run")
+    trials: dict[Setting, Trial | UserError] = {}
+    must = [*required(jobs)]
+    others = [setting for setting in jobs if setting not in must]
+    random.Random(0).shuffle(others)
+    tester = Tester(composer)
+    for place, setting in enumerate([*must, *others]):
+        if place >= len(must) and tester.spent > max(SECONDS, total(jobs, trials) / SHARE):
+            break
         try:
-            if number == 1:
-                estimate(build_run(single, invocation))  # imports and autotuning, once in a process, take seconds
-            start = time.perf_counter()
-            run = build_run(single, invocation)
-            seconds, finite = estimate(run)
-            seconds += time.perf_counter() - start  # to build it, and about as much for its files
+            trials[setting] = tester(jobs[setting][0])
         except UserError as error:
-            errors.append(error)
-            table.add_row(str(number), shown, "", "", Text(printable(error)), style="red")
-            continue
-        total += seconds
-        if not finite:
-            diverging.append(str(number))
-        spent = f"{seconds:.1f} s" if seconds < 10 else duration(seconds)
-        table.add_row(
-            str(number),
-            shown,
-            f"{summary.count_parameters(run.model):,}",
-            f"{run.clock.total_steps:,}",
-            spent if finite else f"{spent}, diverges",
-            style=None if finite else "red",
-        )
-    console.print(table)
+            trials[setting] = error
+        count = f" ({counted('job', len(jobs[setting]))})" if kinds else ""
+        name = printable(" ".join(setting)) or "(defaults)"
+        console.print(f"[{place + 1}/{len(jobs)}] {name}{count}: {printable(trials[setting])}")
+    summarize(console, jobs, trials)
+
+
+def summarize(console: Console, jobs: Mapping[Setting, Sequence], trials: Mapping[Setting, Trial | UserError]) -> None:
+    """Print the time of all jobs, and what was found. Errors: UserError where a setting cannot be built."""
+    diverging = sum(isinstance(trial, Trial) and not trial.finite for trial in trials.values())
     if diverging:
         after = f"after {WARM + TIMED} steps the loss is not finite (NaN or Inf)"
-        console.print(f"warning: {after} in job {', '.join(diverging)}")
-    console.print(f"{counted('job', len(jobs))}, about {duration(total)} one after the other; dry run, none was begun")
-    if errors:
-        error = UserError(f"{len(errors)} of {counted('job', len(jobs))} cannot be built, the first with: {errors[0]}")
-        error.code = errors[0].code
+        console.print(f"warning: {after} in {counted('setting', diverging)}")
+    if len(trials) < len(jobs):
+        tried = f"{len(trials)} of {counted('setting', len(jobs))} were tried"
+        console.print(f"{tried}: every option, the ends of each list of numbers, and others at random")
+    count = sum(map(len, jobs.values()))
+    spent = duration(total(jobs, trials))
+    console.print(f"{counted('job', count)}, about {spent} one after the other; dry run, none was begun")
+    failed = {setting: error for setting, error in trials.items() if isinstance(error, UserError)}
+    if failed:
+        first = next(iter(failed.values()))
+        fails = sum(len(jobs[setting]) for setting in failed)
+        least = "at least " if len(trials) < len(jobs) else ""
+        error = UserError(f"{least}{fails} of {counted('job', count)} cannot be built, the first with: {first}")
+        error.code = first.code
         raise error
 
 
-def estimate(run: Run) -> tuple[float, bool]:
+def settings_of(grid: Sequence[Sequence[str]], swept: set[str]) -> dict[Setting, list[Sequence[str]]]:
+    """Return the jobs of each setting, a combination of the values that vary, but for the seed."""
+    found: dict[Setting, list[Sequence[str]]] = {}
+    for overrides in grid:
+        setting = tuple(text for text in overrides if key_of(text) in swept - {"seed"})
+        found.setdefault(setting, []).append(overrides)
+    return found
+
+
+def required(jobs: Mapping[Setting, object]) -> Iterator[Setting]:
+    """Yield settings that together hold the first value of each key, every option, and the ends of every number."""
+    values = [ends([*dict.fromkeys(column)]) for column in zip(*jobs)]
+    for place in range(max(map(len, values), default=1)):
+        yield tuple(column[place % len(column)] for column in values)
+
+
+def ends(texts: Sequence[str]) -> list[str]:
+    """Return the first, the smallest and the largest of overrides with numbers; all of any others."""
+    try:
+        numbers = {text: float(text.partition("=")[2]) for text in texts}
+    except ValueError:
+        return [*texts]
+    return list(dict.fromkeys([texts[0], min(texts, key=numbers.get), max(texts, key=numbers.get)]))
+
+
+def total(jobs: Mapping[Setting, Sequence], trials: Mapping[Setting, Trial | UserError]) -> float:
+    """Return the seconds that all jobs take; a setting that was not tried takes those of the closest one."""
+    known = {setting: trial.seconds for setting, trial in trials.items() if isinstance(trial, Trial)}
+    seconds = 0.0
+    for setting, same in jobs.items():
+        if setting not in trials and known:
+            closest = max(known, key=lambda tried: sum(one == other for one, other in zip(tried, setting)))
+            seconds += known[closest] * len(same)
+        seconds += known.get(setting, 0.0) * len(same)
+    return seconds
+
+
+class Tester:
+    """Build a job and try it for a few steps; jobs with the same data in turn share it.
+
+    `spent` is the time of the trials in seconds, without what a process does once.
+    """
+
+    def __init__(self, composer: Composer) -> None:
+        self.composer = composer
+        self.spent = 0.0
+        self._warm = False
+        self._data: tuple[str, object] = ("", None)
+
+    def __call__(self, overrides: Sequence[str]) -> Trial:
+        """Return what the trial has shown. Errors: UserError where the job cannot be built."""
+        from trainer.engine.build import build_run, load_data  # torch, 2 s, behind the first line
+        from trainer.engine.summary import count_parameters
+
+        begin = time.perf_counter()
+        cfg = self.composer.compose(overrides, "")
+        single, invocation = without_hydra_node(cfg), invocation_of(cfg.hydra)
+        data = repr((invocation.choice("data"), OmegaConf.to_container(single.data, resolve=True)))
+        if self._data[0] != data:
+            self._data = data, load_data(single, invocation)
+        if not self._warm:
+            estimate(build_run(single, invocation, self._data[1]))  # imports and autotuning, once in a process
+            self._warm, begin = True, time.perf_counter()
+        start = time.perf_counter()
+        run = build_run(single, invocation, self._data[1])
+        seconds, finite = estimate(run)
+        seconds += time.perf_counter() - start  # to build it, and about as much for its files
+        self.spent += time.perf_counter() - begin
+        return Trial(count_parameters(run.model), run.clock.total_steps, seconds, finite)
+
+
+def estimate(run) -> tuple[float, bool]:
     """Return the seconds that a run will take, from a few steps and an evaluation; and whether its loss is finite."""
+    from trainer.engine.loop import fit
+    from trainer.rundir.recorder import Recorder
+
     with TemporaryDirectory() as folder:
         recorder, silent = Recorder(Path(folder), run.data.task), Console(silent=True)
         steps = run.clock.total_steps

@@ -12,18 +12,17 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from trainer.base.errors import UserError, exit_on_user_error
-from trainer.compare.table import counted, relative
+from trainer.base.text import counted
+from trainer.compare.table import relative
 from trainer.config import private_api
-from trainer.config.hydra_context import without_hydra_node
 from trainer.config.keys import key_of
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader
 from trainer.rundir.console import Console
 from trainer.sweep import jobs, launch
+from trainer.sweep.composer import Composer
 from trainer.sweep.display import SweepDisplay
-from trainer.sweep.jobs import Job
-
-CACHED = 200  # jobs whose configuration is kept until they begin, 0.3 MB each
+from trainer.sweep.jobs import JOB_NAME, Job
 
 
 @dataclass(kw_only=True)
@@ -41,9 +40,8 @@ class GridSweeper(Sweeper):
         self.loader = hydra_context.config_loader
         self.folder = Path(config.hydra.sweep.dir)
         self.launcher = launch.make_launcher(hydra_context, task_function, config)
-        self.composed: dict[tuple[str, ...], DictConfig] = {}
-        self.in_this_process = config.hydra.launcher._target_ == private_api.BASIC_LAUNCHER
-        if self.in_this_process:
+        self.composer: Composer | None = None
+        if config.hydra.launcher._target_ == private_api.BASIC_LAUNCHER:
             self.launcher.hydra_context = HydraContext(config_loader=self, callbacks=hydra_context.callbacks)
 
     def sweep(self, arguments: list[str]) -> None:
@@ -62,49 +60,54 @@ class GridSweeper(Sweeper):
 
             with suppress(OSError):
                 self.folder.rmdir()  # made for nothing
-            dry_run.show(self.loader, self.config, grid)
+            dry_run.show(Composer(self.loader, self.config, grid), grid, swept_keys(overrides))
             return
         with rundir.lock(jobs.make_folder(self.folder)):
-            self._launch(grid, [override for override in overrides if override.is_sweep_override()])
+            self._launch(grid, swept_keys(overrides))
 
-    def _launch(self, grid: Sequence[Sequence[str]], swept: Sequence[Override]) -> None:
+    def _launch(self, grid: Sequence[Sequence[str]], keys: set[str]) -> None:
         known = jobs.find_jobs_among(self.folder, grid)
-        keys = {override.get_key_element() for override in swept}
-        prepared = []
-        for overrides in grid:
-            varying = [text for text in overrides if key_of(text) in keys] or overrides
-
-            def compose(name: str, overrides: Sequence[str] = overrides) -> DictConfig:
-                return self._compose(overrides, name)
-
-            prepared.append(jobs.prepare(self.folder, overrides, varying, compose, known))
-        launch.begin_sweep(self.folder)
+        ended = [job for overrides, directory in known.items() if (job := Job(overrides, directory)).ended]
+        display = SweepDisplay(self.folder, len(grid), ended)
+        prepared = display.jobs = []
         try:
-            with SweepDisplay(self.folder, len(prepared), prepared):
+            with display:
+                self.composer = Composer(self.loader, self.config, grid)
+                prepared.extend(self._prepare(overrides, keys, known) for overrides in grid)
+                launch.begin_sweep(self.folder)
                 for _ in range(1 + retries(self.config.sweep.on_error)):
                     if left := [job for job in prepared if not job.ended]:
                         for returned in launch.launch_jobs(self.launcher, self.config, [job.launched for job in left]):
                             _ = returned.return_value
         finally:
-            launch.end_sweep(self.folder)
-            if left := sum(not job.ended for job in prepared):
-                override = " sweep.on_error=continue" if self.config.sweep.on_error == "stop" else ""
-                Console().print(
-                    f"{left} of {counted('job', len(prepared))} did not finish; to try again, "
-                    f"repeat the command with hydra.sweep.dir={relative(self.folder)}{override}"
-                )
+            if len(prepared) == len(grid):
+                self._end(prepared)
         require_ended(prepared)
 
-    def _compose(self, overrides: Sequence[str], name: str) -> DictConfig:
-        launched = [*overrides, f"hydra.job.name={name}"]
-        cfg = self.loader.load_sweep_config(self.config, launched)
-        if self.in_this_process and len(self.composed) < CACHED:
-            self.composed[tuple(launched)] = cfg
-        return without_hydra_node(cfg)
+    def _prepare(self, overrides: Sequence[str], keys: set[str], known: dict[tuple[str, ...], Path]) -> Job:
+        varying = [text for text in overrides if key_of(text) in keys] or overrides
+        return jobs.prepare(self.folder, overrides, varying, lambda name: self.composer.values(overrides), known)
+
+    def _end(self, prepared: Sequence[Job]) -> None:
+        launch.end_sweep(self.folder)
+        if left := sum(not job.ended for job in prepared):
+            override = " sweep.on_error=continue" if self.config.sweep.on_error == "stop" else ""
+            Console().print(
+                f"{left} of {counted('job', len(prepared))} did not finish; to try again, "
+                f"repeat the command with hydra.sweep.dir={relative(self.folder)}{override}"
+            )
 
     def load_sweep_config(self, config: DictConfig, overrides: list[str]) -> DictConfig:
-        """Return a job's configuration to Hydra's launcher of this process: the one just composed, where it is kept."""
-        return self.composed.pop(tuple(overrides), None) or self.loader.load_sweep_config(config, overrides)
+        """Return a job's configuration to Hydra's launcher of this process, which gives `Job.launched`."""
+        *own, name = overrides
+        if self.composer is None or key_of(name) != JOB_NAME:
+            return self.loader.load_sweep_config(config, overrides)
+        return self.composer.compose(own, name.partition("=")[2])
+
+
+def swept_keys(overrides: Sequence[Override]) -> set[str]:
+    """Return the keys of which a sweep takes several values."""
+    return {override.get_key_element() for override in overrides if override.is_sweep_override()}
 
 
 def retries(on_error: str) -> int:

@@ -16,6 +16,7 @@ from trainer.rundir import reader
 from trainer.rundir.reader import SWEEP_OVERRIDES, SWEPT_KEYS
 
 TRAIN = "trainer.task.train.Train"
+JOB_NAME = "hydra.job.name"  # holds the name of a job's directory
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Job:
     @property
     def launched(self) -> list[str]:
         """The overrides that a launcher gets: the job's own, and the name of its directory."""
-        return [*self.overrides, f"hydra.job.name={self.directory.name}"]
+        return [*self.overrides, f"{JOB_NAME}={self.directory.name}"]
 
     @property
     def ended(self) -> bool:
@@ -101,7 +102,7 @@ def prepare(
     folder: Path,
     overrides: Sequence[str],
     naming: Sequence[str],
-    compose: Callable[[str], DictConfig],
+    compose: Callable[[str], DictConfig | dict],
     known: dict[tuple[str, ...], Path] | None = None,
 ) -> Job:
     """Return a job with its directory, which is made and given its configuration for good where it is new.

@@ -1,0 +1,156 @@
+"""Composition of a grid's jobs, in a tenth of the time that Hydra takes for each. No torch here."""
+
+import copy
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from trainer.config import catalog
+from trainer.config.hydra_context import without_hydra_node
+from trainer.config.keys import key_of
+
+Path = tuple[str, ...]
+REMOVED = ...  # in place of an option that another one does without
+CHOICES = "hydra"  # place of the chosen options in a tree, which has none of Hydra's other settings
+
+
+class Composer:
+    """Compose the jobs of a grid.
+
+    Hydra composes the first job, and once for each option that replaces one of it. All other jobs get the changes that
+    these options make, and then their own values. Hydra composes a job where two options change the same place.
+
+    Args:
+        loader: Hydra's.
+        config: the configuration of the sweep.
+        grid: the overrides of every job; those of one place have one key.
+    """
+
+    def __init__(self, loader, config: DictConfig, grid: Sequence[Sequence[str]]) -> None:
+        self.loader, self.config, self.first = loader, config, list(grid[0])
+        self._base = loader.load_sweep_config(config, self.first)
+        self._tree = tree_of(self._base)
+        self._changes: dict[tuple[int, str], dict[Path, object]] = {}
+        self._values: dict[str, object] = {}
+        self._plain = {place for place in range(len(self.first)) if self._is_plain(place)}
+        self._exact = True
+        last = list(grid[-1])
+        if sum(text != before for text, before in zip(last, self.first)) > 1 and (tree := self._tree_of(last)):
+            self._exact = tree == tree_of(loader.load_sweep_config(config, last))
+
+    def values(self, overrides: Sequence[str]) -> dict:
+        """Return the configuration of a job as plain values, interpolations as they are written."""
+        tree = self._tree_of(overrides) or tree_of(self.loader.load_sweep_config(self.config, list(overrides)))
+        return {key: value for key, value in tree.items() if key != CHOICES}
+
+    def compose(self, overrides: Sequence[str], name: str) -> DictConfig:
+        """Return the configuration of a job as Hydra gives it to a launcher; `name` is that of its directory."""
+        if (tree := self._tree_of(overrides)) is None:
+            return self.loader.load_sweep_config(self.config, [*overrides, f"hydra.job.name={name}"])
+        settings = copy.deepcopy(self._base.hydra)
+        with open_dict(settings):
+            settings.runtime.choices = tree.pop(CHOICES)
+            settings.overrides.task = list(overrides)
+            settings.overrides.hydra.append(f"hydra.job.name={name}")
+            settings.job.name = name
+        cfg = OmegaConf.create({"hydra": settings, **tree})
+        OmegaConf.set_struct(cfg, True)
+        OmegaConf.set_readonly(cfg.hydra, False)
+        OmegaConf.copy_cache(from_config=self.config, to_config=cfg)
+        return cfg
+
+    def _is_plain(self, place: int) -> bool:
+        """Return whether the override at a place only sets the value of a key that the first job has.
+
+        Of the others only the option that the key belongs to may concern the same key.
+        """
+        key = key_of(self.first[place])
+        others = [key_of(text) for number, text in enumerate(self.first) if number != place]
+        related = [other for other in others if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")]
+        groups = catalog.groups()
+        return key not in groups and {*groups} >= {*related} and holds_value(self._tree, key.split("."))
+
+    def _tree_of(self, overrides: Sequence[str]) -> dict | None:
+        """Return a job's tree; None where Hydra has to compose it."""
+        differing = [(place, text) for place, (text, before) in enumerate(zip(overrides, self.first)) if text != before]
+        options = [self._changes_by(*pair) for pair in differing if pair[0] not in self._plain]
+        if not self._exact or len(overrides) != len(self.first) or None in options or overlap(options):
+            return None
+        tree = copy.deepcopy(self._tree)
+        for changes in options:
+            for path, value in changes.items():
+                put(tree, path, copy.deepcopy(value))
+        # Hydra sets values after all options, so that those of the first job are in place by now.
+        for text in (text for place, text in differing if place in self._plain):
+            path, value = key_of(text).split("."), self._value(text)
+            if isinstance(value, dict) or not holds_value(tree, path):
+                return None
+            put(tree, path, copy.deepcopy(value))
+        return tree
+
+    def _value(self, text: str) -> object:
+        if text not in self._values:
+            self._values[text] = OverridesParser.create().parse_override(text).value()
+        return self._values[text]
+
+    def _changes_by(self, place: int, text: str) -> dict[Path, object] | None:
+        """Return what an override in place of the first job's changes in that job; None where keys come or go."""
+        if (place, text) not in self._changes:
+            overrides = [*self.first[:place], text, *self.first[place + 1 :]]
+            other = tree_of(self.loader.load_sweep_config(self.config, overrides))
+            alike = list(other) == list(self._tree)
+            self._changes[place, text] = dict(changes(self._tree, other)) if alike else None
+        return self._changes[place, text]
+
+
+def tree_of(cfg: DictConfig) -> dict:
+    """Return a composed configuration as plain values, interpolations as they are written, with its choices."""
+    choices = OmegaConf.to_container(cfg.hydra.runtime.choices)
+    return {**OmegaConf.to_container(without_hydra_node(cfg)), CHOICES: choices}
+
+
+def changes(before: Mapping, after: Mapping) -> Iterator[tuple[Path, object]]:
+    """Yield the places at which two trees with the same keys differ, with the new value."""
+    for key in (key for key in after if key != CHOICES):
+        yield from different(before[key], after[key], (key,))
+    for group in {**before[CHOICES], **after[CHOICES]}:
+        chosen = after[CHOICES].get(group, REMOVED)
+        if before[CHOICES].get(group, REMOVED) != chosen:
+            yield (CHOICES, group), chosen
+
+
+def different(before: object, after: object, path: Path) -> Iterator[tuple[Path, object]]:
+    """Yield the places at which two nodes differ: the node itself where its keys differ, or their order."""
+    if isinstance(before, dict) and isinstance(after, dict) and list(before) == list(after):
+        for key, value in after.items():
+            yield from different(before[key], value, (*path, key))
+    elif repr(before) != repr(after):  # 1, 1.0 and True are equal
+        yield path, after
+
+
+def overlap(options: Sequence[Mapping[Path, object]]) -> bool:
+    """Return whether two options change the same place, or one a place within the other's."""
+    pairs = ((one, other) for first, second in itertools.permutations(options, 2) for one in first for other in second)
+    return any(one[: len(other)] == other for one, other in pairs)
+
+
+def holds_value(tree: Mapping, path: Sequence[str]) -> bool:
+    """Return whether a tree has a value at a path, which is no mapping."""
+    node: object = tree
+    for key in path:
+        if not isinstance(node, dict) or key not in node:
+            return False
+        node = node[key]
+    return not isinstance(node, dict)
+
+
+def put(tree: dict, path: Sequence[str], value: object) -> None:
+    """Set the value at a path whose parents exist, or remove it."""
+    for key in path[:-1]:
+        tree = tree[key]
+    if value is REMOVED:
+        tree.pop(path[-1], None)
+    else:
+        tree[path[-1]] = value
