@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import DataError
+from trainer.base.paths import expanded
 from trainer.config import schema
 from trainer.config.rule import Rule
 
@@ -22,7 +23,7 @@ def require_path(cfg: DictConfig, path: str, rule: Rule) -> None:
     node, _, name = path.rpartition(".")
     values = OmegaConf.select(cfg, node)
     named = rule.below or name
-    place = Path(str(values[named])).expanduser() / (str(values[name]) if rule.below else "")
+    place = expanded(str(values[named])) / (str(values[name]) if rule.below else "")
     if rule.unless and values.get(rule.unless):
         return
     if place.is_dir() if rule.path == "folder" else place.is_file():

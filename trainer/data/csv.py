@@ -1,8 +1,6 @@
 """Tables of one's own, in a text file."""
 
 import codecs
-import re
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
@@ -14,8 +12,9 @@ from torch import Tensor
 
 from trainer.base.checks import require_one_of
 from trainer.base.errors import ConfigError, DataError
-from trainer.base.text import nearest
-from trainer.config.untrusted import quote
+from trainer.base.paths import expanded
+from trainer.base.text import for_shell, nearest
+from trainer.config.quoting import as_value
 from trainer.data.columns import (
     Column,
     NotNumbers,
@@ -156,7 +155,7 @@ class Csv(SplitByFraction):
 def state_of_file(path: str) -> tuple[int, int]:
     """Return the length and the time of change of a file, which another content changes; zeros where there is none."""
     try:
-        status = Path(path).expanduser().stat()
+        status = expanded(path).stat()
     except OSError:
         return 0, 0
     return status.st_size, status.st_mtime_ns
@@ -170,14 +169,8 @@ def read_unless_read(path: str, state: tuple[int, int], *settings: object) -> Ta
 
 def typed(key: str, *names: str, in_list: bool = True) -> str:
     """Return columns as the value of a key, as they are typed in a shell: `data.ignore=[a,b]`."""
-    plain = [
-        name if re.fullmatch(r"(?!(?:true|false|null)$)[A-Za-z_][A-Za-z0-9_.-]*", name) else quote(name)
-        for name in names
-    ]
-    text = f"{key}=[{','.join(plain)}]" if in_list else f"{key}={plain[0]}"
-    if plain == list(names):
-        return text
-    return shlex.quote(text) if set(text) & set('"$`\\!') else f'"{text}"'
+    listed = ",".join(map(as_value, names))
+    return for_shell(f"{key}=[{listed}]" if in_list else f"{key}={listed}")
 
 
 def place_of(wanted: str | int, key: str, path: str, table: Table) -> int:

@@ -8,6 +8,7 @@ import zlib
 from pathlib import Path
 
 from trainer.base.errors import DataError
+from trainer.base.paths import expanded
 from trainer.base.text import nearest
 
 TABLES = (".csv", ".tsv", ".txt", ".data", ".dat", ".tab", ".gz", ".bz2", ".xz")  # endings to list in a message
@@ -41,7 +42,7 @@ def read_text(path: str, encoding: str = "auto") -> tuple[str, str]:
 
 def read_bytes(path: str) -> bytes:
     """Return the bytes of a file. Errors: DataError, with similar names where it does not exist."""
-    place = Path(path).expanduser()
+    place = expanded(path)
     try:
         return place.read_bytes()
     except FileNotFoundError:
