@@ -15,6 +15,9 @@ os.environ["OMP_NUM_THREADS"] = (
     "1"  # before torch: small nets, and threads that share a core with others wait for one another
 )
 
+for name in ("COLUMNS", "LINES"):  # readline, which pytest imports, sets them for the workers
+    os.environ.pop(name, None)
+
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
