@@ -15,9 +15,6 @@ os.environ["OMP_NUM_THREADS"] = (
     "1"  # before torch: small nets, and threads that share a core with others wait for one another
 )
 
-for name in ("COLUMNS", "LINES"):  # readline, which pytest imports, sets them for the workers
-    os.environ.pop(name, None)
-
 import pytest
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
@@ -48,6 +45,8 @@ def pytest_configure(config):
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by the processes of the tests too
     config.option.loadscopereorder = False
+    for name in ("COLUMNS", "LINES"):  # set for the workers by readline, which pytest imports
+        os.environ.pop(name, None)
 
 
 @pytest.hookimpl(trylast=True)
