@@ -242,6 +242,26 @@ def test_evaluate_gives_a_finished_runs_scores_again(finished, run_in_process):
     assert f"test {told['test']['loss']:.4f} {told['test']['accuracy']:.4f}" in " ".join(shown.split())
 
 
+@pytest.mark.parametrize(
+    ("scores", "sched", "said"),
+    [
+        ([0.5, 0.9] + [0.8] * 10, "constant", "since epoch 2 of 12; try fewer epochs, or a learning rate that falls"),
+        ([0.5, 0.9] + [0.8] * 10, "cosine", "since epoch 2 of 12; try fewer epochs"),
+        ([0.8] * 6 + [0.9] + [0.8] * 5, "constant", None),  # in the second half
+        ([0.8] * 5 + [0.9] + [0.8] * 6, "constant", "since epoch 6 of 12"),
+        ([0.5, 0.9] + [0.8] * 7, "constant", None),  # nine evaluations
+        ([0.3] * 12, "constant", "no better than always the same class"),  # one verdict is enough
+    ],
+)
+def test_a_run_that_has_long_not_improved_says_so(scores, sched, said, composed):
+    run = build_run(composed("data=iris", "model=linear", f"sched={sched}", "batch_size=full", "threads=1"))
+    for epoch, accuracy in enumerate(scores, start=1):
+        run.progress.add_evaluation(run.clock.at(epoch), {"loss": 1.0, "accuracy": accuracy}, run.monitor)
+    found = " ".join(report.verdicts(run, None))
+    assert found.startswith("val accuracy ") and said in found if said else found == ""
+    assert ("sched=cosine" in found) == (said is not None and "falls" in said or said == "since epoch 6 of 12")
+
+
 def test_a_run_no_better_than_a_constant_says_so_without_a_cause(run_in_process, composed, tmp_path):
     still = ("model=mlp", "init=zeros", "epochs=1", "optimizer.lr=1e-12", "threads=1", "device=cpu")
     (line,) = (line for line in run_in_process(*still)[1].splitlines() if line.startswith("note: val "))
