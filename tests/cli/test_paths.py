@@ -1,7 +1,9 @@
 """Paths on the command line: `~`, signs of Hydra's grammar, and answers that can be pasted into a shell."""
 
+import glob
 import re
 import shlex
+import shutil
 
 import pytest
 from conftest import command
@@ -34,7 +36,7 @@ def command_or_its_answer(folder, words, typed):
     return code, f"{errors}{again}"
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", NAMES[::2])
 def test_the_answer_to_a_path_of_data_can_be_pasted(name, tmp_path):
     (tmp_path / name).mkdir()
     (tmp_path / name / "t.csv").write_text(TABLE)
@@ -42,13 +44,22 @@ def test_the_answer_to_a_path_of_data_can_be_pasted(name, tmp_path):
     assert code == 0, errors
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_answer_to_a_folder_for_runs_can_be_pasted(name, tmp_path):
-    code, errors = command_or_its_answer(tmp_path, [*WORDS, "data=iris"], f"output={name}")
-    assert code == 0 and [*(tmp_path / name).glob("*/*/summary.json")], errors
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder in which a run was trained."""
+    folder = tmp_path_factory.mktemp("trained")
+    assert command(folder, *WORDS, "data=iris")[0] == 0
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES[1::2])
+def test_the_answer_to_a_folder_of_runs_can_be_pasted(name, trained):
+    shutil.copytree(trained / "outputs", trained / name, dirs_exist_ok=True)
     if "," not in name:  # of two runs
-        code, errors = command_or_its_answer(tmp_path, ["task=compare"], f"runs=[{name}]")
+        code, errors = command_or_its_answer(trained, ["task=compare"], f"runs=[{name}]")
         assert code == 0, errors
+    code, errors = command_or_its_answer(trained, ["task=compare", "runs=[outputs]"], f"output={name}-2")
+    assert code == 0 and [*trained.glob(f"{glob.escape(name)}-2/*/*/ranking.csv")], errors
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from trainer.engine.progress import Progress
 from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.recorder import Recorder
 
-PLAIN = ("model=mlp", "model.hidden=[16]", "epochs=2", "sampler=sequential", "threads=1")
+PLAIN = ("model=mlp", "model.hidden=[16]", "epochs=2", "sched=constant", "sampler=sequential", "threads=1")
 
 
 def by_hand(composed, words, optimizer, batch_size=64, before_step=lambda model: None):

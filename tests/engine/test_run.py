@@ -393,7 +393,7 @@ def test_evaluate_refuses_what_it_would_ignore(typed, said, finished, run_in_pro
 @pytest.mark.parametrize(
     "words, said",
     [
-        ("epochs", ["epochs=30", "passes over the training split"]),
+        ("epochs", ["epochs=20", "passes over the training split"]),
         ("adam", ["optimizer=adam", "optimizer.betas"]),
         ("sweep", ["sweep.on_error=continue", "sweep.dry_run=false"]),
         ("hydra/launcher", ["hydra/launcher=joblib", "hydra/launcher=ray", "pip install 'trainer[slurm]'"]),
@@ -463,7 +463,7 @@ def test_a_crash_leaves_its_traceback_in_the_log(run_in_process, tmp_path, monke
         "class Broken:\n    def __call__(self, now):\n        return 1 / (now.step - 5)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    code, _, _ = run_in_process(*SHORT, "sched._target_=broken_sched.Broken", "allow=[broken_sched]")
+    code, _, _ = run_in_process(*SHORT, "sched=constant", "sched._target_=broken_sched.Broken", "allow=[broken_sched]")
     assert code == 1 and summary(tmp_path)["status"] == "failed"
     assert "ZeroDivisionError" in (only_run(tmp_path) / "run.log").read_text()
 
@@ -487,7 +487,14 @@ def test_early_stopping_ends_a_run_before_its_last_epoch(run_in_process, tmp_pat
 def test_the_test_split_is_evaluated_with_the_best_weights_not_the_last(package, run_in_process, tmp_path):
     """A linear model descends for two epochs and ascends its convex loss for one: the last weights are not the best."""
     mine = package("class Turning:\n    def __call__(self, now):\n        return 1.0 if now.epoch < 2 else -1.0\n")
-    words = ("model=linear", "optimizer=sgd", "epochs=3", "monitor=loss", f"sched._target_={mine}.Turning")
+    words = (
+        "model=linear",
+        "optimizer=sgd",
+        "epochs=3",
+        "monitor=loss",
+        "sched=constant",
+        f"sched._target_={mine}.Turning",
+    )
     assert run_in_process(*words, f"allow=[{mine}]")[0] == 0
     told, run = summary(tmp_path), only_run(tmp_path)
     assert told["best"]["step"] == 40 and told["steps"] == 60
