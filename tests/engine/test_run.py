@@ -243,7 +243,7 @@ def test_evaluate_gives_a_finished_runs_scores_again(finished, run_in_process):
 
 
 def test_a_run_no_better_than_a_constant_says_so_without_a_cause(run_in_process, composed, tmp_path):
-    still = ("model=mlp", "epochs=1", "optimizer.lr=1e-12", "threads=1", "device=cpu")
+    still = ("model=mlp", "init=torch", "epochs=1", "optimizer.lr=1e-12", "threads=1", "device=cpu")
     (line,) = (line for line in run_in_process(*still)[1].splitlines() if line.startswith("note: "))
     summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
     figures = f"val accuracy {summary['best']['accuracy']:.4f} is no better than always the same class (0.1006)"
