@@ -54,12 +54,8 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None, data: Split
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
     data = data or load_data(cfg, invocation)
-    preprocess = factory(cfg, "preprocess", invocation)()
-    with as_config_error("preprocess", invocation, "preprocess", preprocess):
-        apply = preprocess.fit(data.train.sample())
-    require_kind(apply, Callable, "preprocess", preprocess, invocation.describe("preprocess"))
     data = replace(data, notes=(*data.notes, *notes_on(data)))
-    splits = (data.train, data.val, data.test)
+    apply, splits = fit_preprocess(cfg, data, invocation), (data.train, data.val, data.test)
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
     batch_size, clock = samples_per_batch(cfg, len(train), invocation), make_clock(cfg, len(train), invocation)
     sched = factory(cfg, "sched", invocation)()
@@ -128,6 +124,15 @@ def load_data(cfg: DictConfig, invocation: Invocation) -> Splits:
         f"batch_size={cfg.batch_size}: larger than the {count:,} training samples, so that each step takes all of them"
     )
     return replace(data, notes=(*data.notes, note))
+
+
+def fit_preprocess(cfg: DictConfig, data: Splits, invocation: Invocation) -> Apply:
+    """Return the preprocessing, fitted to the training split. Errors: ConfigError."""
+    preprocess = factory(cfg, "preprocess", invocation)()
+    with as_config_error("preprocess", invocation, "preprocess", preprocess):
+        apply = preprocess.fit(data.train.sample())
+    require_kind(apply, Callable, "preprocess", preprocess, invocation.describe("preprocess"))
+    return apply
 
 
 def make_slots(cfg: DictConfig, task: str, criterion: Criterion, invocation: Invocation) -> Slots:
