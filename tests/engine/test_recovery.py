@@ -348,6 +348,18 @@ def test_halved_batches_give_the_same_steps(mine, run_in_process, tmp_path):
     assert one == other
 
 
+@pytest.mark.parametrize(("size", "smaller"), [(64, "batch_size=32 accumulate=2"), (15, "batch_size=5 accumulate=3")])
+def test_the_smaller_batches_of_the_hint_make_the_same_steps(size, smaller, composed):
+    error = str(recovery.does_not_fit(build_run(composed(*SMALL, f"batch_size={size}"))))
+    assert f"try {smaller} (the same steps)" in error
+
+
+def test_a_model_that_does_not_fit_into_memory_is_named(run_in_process, tmp_path):
+    code, _, errors = run_in_process("model=mlp", "model.hidden=[300000000000]", "threads=1", "device=cpu")
+    said = "model=mlp: the run does not fit into the memory of cpu; try a smaller model, residency=stream"
+    assert (code, errors) == (4, f"train: {said}\n") and not [*tmp_path.iterdir()]
+
+
 @pytest.mark.parametrize(
     "error, wanted",
     [

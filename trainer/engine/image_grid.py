@@ -20,11 +20,11 @@ from trainer.data.splits import Splits
 from trainer.engine.build import (
     fit_preprocess,
     make_augmentations,
-    make_clock,
     make_criterion,
     make_slots,
     sample_batch,
 )
+from trainer.engine.lengths import make_clock
 from trainer.rundir.event_file import EventFile
 
 SAMPLES, VIEWS = 6, 6
