@@ -158,7 +158,8 @@ def test_a_diverged_run_has_diverged_whatever_happens_to_the_search_for_the_laye
     code, said, errors = run_in_process(
         *SMALL, f"sched._target_={mine}.Brittle", "+sched.factors={6: inf}", f"allow=[{mine}]"
     )
-    assert code == 5 and "at step 7, in a layer that could not be found (no room for a second run); try " in errors
+    assert code == 5 and "at step 7, in a layer that could not be found (" in errors
+    assert ": the run does not fit into the memory of cpu; " in errors
     assert "diverged at step 7" in said and read_summary(only_run(tmp_path))["status"] == "diverged"
 
 
