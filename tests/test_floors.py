@@ -1,7 +1,7 @@
 """Floors of the house, read from every file: who imports whom, how long files and functions are, who may name what."""
 
 import ast
-import dataclasses
+from dataclasses import fields
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
@@ -165,7 +165,6 @@ def test_the_loop_can_be_read():
 
 # Words of English, of matplotlib or of torch that are options as well.
 PLAIN = {"none", "constant", "step", "linear", "auto", "torch", "zeros", "max", "layer", "batch", "weight_decay"}
-SLOTS = {field.name for field in dataclasses.fields(Slots)}
 MAY_NAME_TECHNIQUES = {  # each with its reason
     Path("engine/advice.py"): "advice is about techniques",
     Path("engine/remarks.py"): "remarks are about techniques",
@@ -173,6 +172,7 @@ MAY_NAME_TECHNIQUES = {  # each with its reason
     Path("config/synonyms_of_options.py"): "the same",
     Path("cli/help.py"): "its examples are command lines",
 }
+SLOTS = {field.name for field in fields(Slots)}  # reg.loss and the like are places, not techniques
 CORE = [
     path
     for path in FILES

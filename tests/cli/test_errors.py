@@ -51,6 +51,8 @@ TYPOS = [
     ("--help optimizer=admm", ["--help optimizer=admm", "did you mean --help optimizer=adam"]),
     ("-m optimizer=sgd,admm", ["optimizer=sgd,admm", "did you mean optimizer=sgd,adam"]),
     ("-m optimizer=sgd,adam epochs=3,-1", ["epochs=-1", "must be a whole number >= 0"]),
+    ("-m optimizer=null,adam", ["no option null", "did you mean optimizer=adam?"]),
+    ("-m optimizer=none,sgd,adam", ["no option none", "did you mean optimizer=sgd,adam?"]),
     ("~optimizer", ["~optimizer", "train --help optimizer"]),
     ("epochs=", ["epochs=", "must be a whole number >= 0"]),
     ("x=[", ["x=[", "KEY=VALUE"]),

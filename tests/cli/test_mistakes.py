@@ -308,6 +308,8 @@ def refused(typed: list[str]) -> str:
         ("reg=[none]", "reg=[]"),
         ("-m reg=none,l2,[l1,dropout]", "reg=[],l2,[l1,dropout]"),
         ("-m act=relu,silu", "act=relu,swish"),
+        ("experiment=none", "experiment=[]"),
+        ("-m experiment=null,mnist_mlp", "experiment=[],mnist_mlp"),
     ],
 )
 def test_a_name_that_stands_for_another_works(typed, canonical, monkeypatch, tmp_path):

@@ -23,6 +23,7 @@ from omegaconf import OmegaConf
 from trainer.base.errors import DataError
 from trainer.base.metrics import ACCURACY
 from trainer.compare import plot, table
+from trainer.compare.findings import incomparable
 from trainer.compare.options import options_of
 from trainer.compare.ranking import differences, rank, varying
 from trainer.compare.record import find, read
@@ -118,6 +119,24 @@ def test_one_seed_has_no_deviation(two):
     ranking = rank(records([two[0], two[4]]))
     assert [list(table.table_rows(ranking))[place][2] for place in (1, 2)] == ["0.9700", "0.9000"]
     assert ranking.settings[0].deviation("best", "accuracy") is None
+
+
+def test_a_key_that_an_older_version_did_not_have_has_its_default(written):
+    digits = {"_target_": "trainer.data.sklearn.Digits", "val_fraction": 0.1}
+    older = written("older", data=digits, **SGD)
+    newer = written("newer", data={**digits, "train_samples": "all"}, overrides=["optimizer=adam"], **ADAM)
+    few = written("few", data={**digits, "train_samples": 100}, overrides=["data.train_samples=100"], **SGD)
+    ranking = rank(records([older, newer]))
+    assert [*incomparable(ranking)] == []
+    assert [key for key, *_ in differences(*ranking.jobs) if key.startswith("data")] == []
+    assert {job.cells["data.train_samples"] for job in rank(records([older, few])).jobs} == {"all", "100"}
+
+
+def test_a_class_that_an_older_version_named_otherwise_is_the_same_option(written):
+    older, newer = (
+        written(name, init={"_target_": f"trainer.init.fixed_scale.{name}"}) for name in ("Default", "Torch")
+    )
+    assert {record.options["init"] for record in records([older, newer])} == {"torch"}
 
 
 def test_many_seeds_are_counted_and_sorted(written):
@@ -628,6 +647,8 @@ def test_differences_are_all_keys_that_differ(two):
     typed = [["optimizer", "adam", "sgd"], ["seed", "0", "1"]]
     assert found == [
         *typed,
+        ["optimizer.amsgrad", "false", "-"],  # this and the next are not in the file: torch's defaults
+        ["optimizer.betas", "[0.9,0.999]", "-"],
         ["optimizer.eps", "1e-08", "-"],
         ["optimizer.lr", "0.001", "0.1"],
         ["versions.torch", "2.10", "2.11"],
@@ -652,14 +673,14 @@ def test_the_task_prints_and_writes_the_comparison(two, run_in_process, tmp_path
     assert [line.split() for line in pair[1:5]] == [
         ["1", "2"],
         ["*", "optimizer", "sgd", "adam"],
-        ["optimizer.eps", "-", "1e-08"],
-        ["optimizer.lr", "0.1", "0.001"],
+        ["optimizer.amsgrad", "-", "false"],
+        ["optimizer.betas", "-", "[0.9,0.999]"],
     ]
     rows = list(csv.reader((folder / "settings.csv").open(newline="")))
     assert rows[0] == ["key", *(str(path) for path in (two[3], two[4], *two[:3]))]
     assert rows[1:3] == [["optimizer", "sgd", "sgd", "adam", "adam", "adam"], ["seed", "0", "1", "0", "1", "2"]]
-    assert rows[3] == ["optimizer.eps", "-", "-", *["1e-08"] * 3]
-    assert rows[4:] == [["optimizer.lr", "0.1", "0.1", *["0.001"] * 3]]
+    assert rows[5] == ["optimizer.eps", "-", "-", *["1e-08"] * 3]
+    assert rows[6:] == [["optimizer.lr", "0.1", "0.1", *["0.001"] * 3]]
     assert run_in_process("task=compare", "runs=[out]")[0] == 3  # a comparison is no run
 
 

@@ -158,7 +158,8 @@ def test_a_diverged_run_has_diverged_whatever_happens_to_the_search_for_the_laye
     code, said, errors = run_in_process(
         *SMALL, "sched=constant", f"sched._target_={mine}.Brittle", "+sched.factors={6: inf}", f"allow=[{mine}]"
     )
-    assert code == 5 and "at step 7, in a layer that could not be found (no room for a second run); try " in errors
+    assert code == 5 and "at step 7, in a layer that could not be found (" in errors
+    assert ": the run does not fit into the memory of cpu; " in errors
     assert "diverged at step 7" in said and read_summary(only_run(tmp_path))["status"] == "diverged"
 
 
@@ -373,6 +374,18 @@ def test_halved_batches_give_the_same_steps(mine, run_in_process, tmp_path):
     assert run_in_process(*WIDE, f"batch_size={batch}", f"accumulate={accumulate}")[0] == 0
     one, other = (read_summary(run)["weights_sha256"] for run in (tmp_path / "halved", only_run(tmp_path)))
     assert one == other
+
+
+@pytest.mark.parametrize(("size", "smaller"), [(64, "batch_size=32 accumulate=2"), (15, "batch_size=5 accumulate=3")])
+def test_the_smaller_batches_of_the_hint_make_the_same_steps(size, smaller, composed):
+    error = str(recovery.does_not_fit(build_run(composed(*SMALL, f"batch_size={size}"))))
+    assert f"try {smaller} (the same steps)" in error
+
+
+def test_a_model_that_does_not_fit_into_memory_is_named(run_in_process, tmp_path):
+    code, _, errors = run_in_process("model=mlp", "model.hidden=[300000000000]", "threads=1", "device=cpu")
+    said = "model=mlp: the run does not fit into the memory of cpu; try a smaller model, residency=stream"
+    assert (code, errors) == (4, f"train: {said}\n") and not [*tmp_path.iterdir()]
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,12 @@ from pathlib import Path
 import processes
 import pytest
 import torch
+import yaml
 from conftest import command, only_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer.base.errors import ConfigError, DataError
+from trainer.config.untrusted import read_yaml
 from trainer.engine import summary
 from trainer.engine.build import build_run
 from trainer.engine.loop import fit
@@ -241,6 +243,36 @@ def test_a_resumed_run_takes_no_other_optimizer_and_no_smaller_length(run_in_pro
         code, _, errors = run_in_process(f"resume={unfinished}", *words)
         assert code == 2 and message in errors, errors
         assert (unfinished / "config.yaml").read_bytes() == before
+
+
+def change_config(run, change):
+    """Let a function change the configuration that a run's directory holds."""
+    saved = read_yaml(run / "config.yaml")
+    change(saved)
+    (run / "config.yaml").write_text(yaml.safe_dump(saved))
+
+
+def test_a_key_that_an_older_version_did_not_have_has_its_default(run_in_process, unfinished):
+    def make_older(saved):
+        del saved["data"]["train_samples"], saved["precision"], saved["optimizer"]["lr"]
+
+    change_config(unfinished, make_older)
+    code, _, errors = run_in_process(f"resume={unfinished}", "data.train_samples=50", "optimizer.lr=0.5")
+    assert code == 2 and "data.train_samples was all, is 50, optimizer.lr was 0.05, is 0.5" in errors, errors
+    code, _, errors = run_in_process(f"resume={unfinished}", "reg=l2")
+    assert code == 2 and "reg.loss.l2.strength was null, is 0.0001" in errors, errors  # it did not have the option
+    code, printed, errors = run_in_process(f"resume={unfinished}")
+    assert code == 0 and "resumed after step" in printed and " was " not in printed, errors
+
+
+def test_a_class_that_an_older_version_named_otherwise_is_found(run_in_process, unfinished):
+    change_config(unfinished, lambda saved: saved.update(init={"_target_": "trainer.init.fixed_scale.Default"}))
+    code, printed, errors = run_in_process("task=evaluate", f"runs=[{unfinished}]")
+    assert code == 0 and "accuracy" in printed, errors
+    code, _, errors = run_in_process(f"resume={unfinished}")
+    assert code == 2 and "init._target_ was trainer.init.fixed_scale.Torch, is trainer.init.variance" in errors, errors
+    code, _, errors = run_in_process(f"resume={unfinished}", "init=torch")
+    assert code == 0, errors
 
 
 @pytest.mark.parametrize(

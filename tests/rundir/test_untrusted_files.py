@@ -257,7 +257,7 @@ def test_control_characters_of_a_name_are_not_printed(name, tmp_path, unfinished
     says(DataError, f"resume={unfinished}")
     if "\udcff" not in name:  # which YAML cannot hold
         change(unfinished, lambda saved: saved.update({name: name}))
-        differ = resume.changes(unfinished, OmegaConf.create({"epochs": 1}))
+        differ = resume.changes(unfinished, OmegaConf.create({"epochs": 1}), {})
         with pytest.raises(ConfigError, match="the configuration of a run cannot change") as caught:
             resume.require_allowed({key: value for key, value in differ.items() if key == name}, [])
         assert not set(str(caught.value)) & set(SIGNS)

@@ -10,7 +10,7 @@ from torch.optim import lr_scheduler
 from trainer.base.clock import Clock
 from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
-from trainer.engine import build
+from trainer.engine import lengths
 from trainer.sched.decay import Constant, MultiStep, Step
 from trainer.warmup import LinearWarmup
 
@@ -170,7 +170,7 @@ def accumulating(composed):
 
     def clocks(samples, batch_sizes):
         sized = [OmegaConf.merge(cfg, {"batch_size": size}) for cfg, size in zip(configurations, batch_sizes)]
-        return [build.make_clock(cfg, samples, Invocation()) for cfg in sized]
+        return [lengths.make_clock(cfg, samples, Invocation()) for cfg in sized]
 
     configurations = [composed(f"accumulate={count}") for count in (1, 4)]
     return clocks

@@ -38,6 +38,30 @@ def test_a_setting_that_was_not_tried_takes_as_long_as_the_closest_one():
     assert total(jobs, {("act=a", "epochs=1"): ConfigError("x")}) == 0 == total(jobs, {})
 
 
+GREEDY = """
+from trainer.loss import CrossEntropy
+
+class Greedy(CrossEntropy):
+    def __call__(self, outputs, targets):
+        if len(outputs) == 48:
+            raise MemoryError
+        return super().__call__(outputs, targets)
+"""
+
+
+def test_jobs_that_do_not_fit_into_memory_are_lines_among_the_others(package, run_in_process):
+    mine = package(GREEDY)
+    small = ("data=iris", "model=linear", "epochs=2", "threads=1", f"allow=[{mine}]", f"loss._target_={mine}.Greedy")
+    code, printed, errors = run_in_process("-m", *small, "batch_size=48,40", "sweep.dry_run=true")
+    first, second = printed.splitlines()[1:3]
+    assert first.startswith("[1/2] batch_size=48: batch_size=48: does not fit into the memory of cpu"), errors
+    assert second.startswith("[2/2] batch_size=40: 15 parameters, ")
+    assert code == 4 and "1 of 2 jobs cannot be built" in errors
+    wide = ("data=iris", "model=mlp", "threads=1", "epochs=1", "model.hidden=[8],[300000000000]")
+    code, printed, errors = run_in_process("-m", *wide, "sweep.dry_run=true")
+    assert code == 4 and "\n[2/2] model.hidden=[300000000000]: model=mlp: the run does not fit into" in printed, errors
+
+
 def test_large_grids_are_tried_in_part(run_in_process, monkeypatch):
     monkeypatch.setattr(dry_run, "SECONDS", 0.0)
     monkeypatch.setattr(dry_run, "SHARE", float("inf"))

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+ROUNDING = 1e-6  # of an accuracy in float32
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -23,6 +25,10 @@ class Metric:
     def cost(self, value: float) -> float:
         """Return a number that is smaller for a better value: a key to sort by."""
         return -value if self.larger_is_better else value
+
+    def is_better(self, value: float, other: float) -> bool:
+        """Return whether a value is better than another one by more than rounding."""
+        return self.cost(value) < self.cost(other) - ROUNDING
 
     def rank(self, scores: Mapping[str, float]) -> tuple[float, float]:
         """Return a key that sorts evaluations, best first; the loss decides between equal values."""

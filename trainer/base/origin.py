@@ -4,7 +4,8 @@ import functools
 import inspect
 import traceback
 from contextlib import suppress
-from pathlib import Path
+
+from trainer.base.text import from_here
 
 
 def class_of(technique: object) -> type:
@@ -25,13 +26,7 @@ def place(file: str, error: BaseException | None) -> str:
     """Return a file as it is typed from the current folder, with the line in which an error was raised."""
     frames = traceback.extract_tb(error.__traceback__) if error else []
     line = next((f":{frame.lineno}" for frame in reversed(frames) if frame.filename == file), "")
-    return f"{typed_path(file)}{line}"
-
-
-def typed_path(file: str) -> Path:
-    """Return the path of a file as it is typed from the current folder, where it lies below."""
-    path = Path(file)
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"{from_here(file)}{line}"
 
 
 def reason(error: BaseException) -> str:

@@ -5,6 +5,7 @@ import re
 import shlex
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 # Control characters, changes of direction, halves of surrogate pairs.
 HIDDEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -23,6 +24,12 @@ def printable(text: object) -> str:
 def counted(noun: str, count: int) -> str:
     """Return `1 run`, `1,000 runs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def from_here(path: str | Path) -> Path:
+    """Return a path as it is typed from the current folder, where it lies below."""
+    path = Path(path)
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def for_shell(text: str) -> str:

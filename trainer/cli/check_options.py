@@ -20,7 +20,7 @@ def check_options(override: Override, chosen: Chosen) -> None:
     if override.is_delete():
         raise ConfigError(f"{line}: {key} always has an option; train --help {group} lists the others")
     for value in values(override):
-        if value is None and catalog.defaults().get(key, "") is None:
+        if value == [] and catalog.defaults().get(key, "") is None:
             continue
         names = value if isinstance(value, list) else [value]
         for name in names:

@@ -28,7 +28,7 @@ def for_option(place: str, value: str, chosen: Chosen) -> Answer:
         return Answer(fitting([[f"{place}=[{','.join(names)}]"]], chosen, [])) if len(names) > 1 else choose
     name = unknown[0]
     if name.lower() in (*NOTHING, *vocabulary.NEUTRAL):
-        return without(place, group, [other for other in names if other != name]) or choose
+        return without(place, group, [other for other in names if other != name], chosen) or choose
     for fixes in meanings(place, group, name, value, known, chosen):
         if fitted := fitting(fixes, chosen, []):
             kept = [whole(fix, place, name, value, chosen) for fix in fitted]
@@ -91,10 +91,12 @@ def meanings(place: str, group: str, name: str, value: str, known: Sequence[str]
     ]
 
 
-def without(place: str, group: str, others: Sequence[str]) -> Answer | None:
+def without(place: str, group: str, others: Sequence[str], chosen: Chosen) -> Answer | None:
     """Return how to go without any option of a group; None where each does something."""
     if others:  # none beside others
-        return Answer([[f"{place}=[{','.join(others)}]"]])
+        listed = ",".join(others)
+        fixes = fitting([[f"{place}=[{listed}]" if place in catalog.MULTI_SELECT else f"{place}={listed}"]], chosen, [])
+        return Answer(fixes) if fixes else None
     if place != group:
         return None
     meant = synonyms.meant_option(group, "none")

@@ -13,7 +13,6 @@ from trainer.compare.record import Record, clean
 from trainer.config.keys import Role, role_of
 
 LISTED = 3  # settings in a line; more are counted
-ROUNDING = 1e-6  # of an accuracy in float32
 MORE_SEEDS = "try seed=0,1,2"
 
 
@@ -102,7 +101,7 @@ def is_at_chance(ranking: Ranking, setting: Setting) -> bool:
     score, constant = setting.mean(ranking.when, ranking.metric.name), chance(ranking, setting)
     if score is None or constant is None:
         return False
-    return ranking.metric.cost(score) >= ranking.metric.cost(constant) - ROUNDING
+    return not ranking.metric.is_better(score, constant)
 
 
 def chance(ranking: Ranking, setting: Setting) -> float | None:
@@ -127,12 +126,15 @@ def close_to_chance(ranking: Ranking) -> str | None:
 
 
 def constant_loss(ranking: Ranking) -> str | None:
-    """Return a line with the validation loss of the best constant answer, to compare with those at step 0."""
-    jobs = [job for setting in ranking.settings for job in setting.counted]
-    losses = {(job.constant("val", LOSS.name), str(job.summary.get("constant_loss"))) for job in jobs}
-    known = sorted((loss, name) for loss, name in losses if loss is not None)
-    named = [f"{loss:.4f} ({clean(name)})" for loss, name in known[:LISTED]]
-    return f"val loss of {LOSS.constant}: {' or '.join(named)}" if named else None
+    """Return a line with the validation loss of the best constant answer, to compare with those at step 0.
+
+    None where that of a run is not known.
+    """
+    losses = {(job.constant("val", LOSS.name), str(job.summary.get("constant_loss"))) for job in counted_jobs(ranking)}
+    if not losses or any(loss is None for loss, _ in losses):
+        return None
+    named = [f"{loss:.4f} ({clean(name)})" for loss, name in sorted(losses)[:LISTED]]
+    return f"val loss of {LOSS.constant}: {' or '.join(named)}"
 
 
 def noise(ranking: Ranking) -> str | None:

@@ -15,6 +15,7 @@ from trainer.base.metrics import METRICS, Metric, monitored
 from trainer.base.paths import expanded
 from trainer.base.text import as_typed, nearest
 from trainer.compare.options import options_of
+from trainer.config import schema
 from trainer.config.rule import is_number
 from trainer.rundir import reader
 from trainer.rundir.resume import flat
@@ -228,7 +229,8 @@ def folders(directory: Path) -> list[Path]:
 
 def read(directory: Path) -> Record:
     """Return the record of a run's directory; a file that is missing, cut off or of another kind adds nothing."""
-    config, summary = reader.read_mapping(directory / "config.yaml"), reader.read_summary(directory)
+    config = reader.with_present_classes(reader.read_mapping(directory / "config.yaml"))
+    summary = reader.read_summary(directory)
     overrides = reader.read_text(directory / "overrides.txt").split("\n")
     status = summary.get("status")
     if busy(directory):
@@ -236,12 +238,15 @@ def read(directory: Path) -> Record:
     elif not isinstance(status, str):
         begun = is_run(directory) or (directory / "run.log").exists()
         status = Status.UNFINISHED if begun else Status.NOT_BEGUN
-    values = {key: value for key, value in flat(config) if not key.endswith("_target_")}
+    options = dict(options_of(config, overrides))
+    # Keys that the version which made the run did not have; a file without any is no run's.
+    known = schema.rules({"reg": {}, "aug": {}}, options) if config else {}
+    own = {key: value for key, value in flat(config) if not key.endswith("_target_")}
     return Record(
         path=directory,
         overrides=overrides,
-        options=dict(options_of(config, overrides)),
-        values=values,
+        options=options,
+        values={**{path: key.default for path, key in known.items()}, **own},
         status=status,
         summary=summary,
     )

@@ -13,12 +13,11 @@ from rich.text import Text
 
 from trainer.base.atomic import atomic_write
 from trainer.base.metrics import LOSS
-from trainer.base.text import counted
+from trainer.base.text import counted, from_here
 from trainer.compare import findings, means, plot
 from trainer.compare.ranking import EVALUATIONS, MISSING, Ranking, Setting, mean_seconds, rank
 from trainer.compare.record import Record, clean, is_run, read
 from trainer.rundir.console import Console
-from trainer.rundir.directory import from_here
 from trainer.rundir.reader import read_text
 from trainer.rundir.status import Status
 

@@ -91,3 +91,28 @@ def nested_keys(group: str, option: str) -> list[str]:
 def is_self_contained(path: Path) -> bool:
     """Return whether an option sets nothing of other groups, so that another one can hold it."""
     return not re.search(r"^# @package _global_", path.read_text(), re.MULTILINE)
+
+
+def reach(group: str, option: str) -> set[str]:
+    """Return the groups, and the other top-level keys, that an option can set: in its file, and by its defaults list.
+
+    All groups where that list depends on other choices.
+    """
+    found, waiting, seen = set(), [(group, option)], set()
+    while waiting:
+        group, option = waiting.pop()
+        path = file(group, option)
+        found.add(group)
+        if (group, option) in seen or not path.is_file():
+            continue
+        seen.add((group, option))
+        text = path.read_text()
+        content = yaml.safe_load(text) or {}
+        entries = content.pop("defaults", [])
+        for package in re.findall(r"^# *@package +([^.\s]+)", text, re.MULTILINE):
+            found |= {*content} if package == "_global_" else {package}
+        if any(isinstance(entry, str) and entry != "_self_" for entry in entries) or "${" in str(entries):
+            found |= {*groups()}
+        for place, _, options in (chosen.partition("=") for chosen in overrides(path)):
+            waiting += [(re.split("[./]", place)[0], name) for name in re.findall(r"[^\[\],]+", options)]
+    return found

@@ -29,7 +29,12 @@ RENAMED_KEYS = {  # the key of an older version, and the key with the form of it
     "aug.stretch.mode": "aug.scale_xy.mode=",
 }
 TRUTH = {"0": "false", "no": "false", "off": "false", "none": "false", "1": "true", "yes": "true", "on": "true"}
-ALIASES = {"act": {"silu": "swish"}, "aug": {"none": "[]"}, "reg": {"none": "[]"}}  # names that work: the same thing
+ALIASES = {  # names that work: the same thing
+    "act": {"silu": "swish"},
+    "aug": {"none": "[]"},
+    "reg": {"none": "[]"},
+    "experiment": {"none": "[]", "null": "[]"},
+}
 
 
 def renamed_key(key: str) -> str | None:

@@ -6,8 +6,8 @@ from importlib import import_module
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from trainer.base.errors import ConfigError
-from trainer.base.origin import reason, typed_path
-from trainer.base.text import printable
+from trainer.base.origin import reason
+from trainer.base.text import from_here, printable
 from trainer.config import untrusted
 from trainer.config.private_api import unresolved
 
@@ -94,9 +94,9 @@ def cannot_be_imported(where: str, module: str, error: Exception) -> ConfigError
 def raised_at(error: Exception) -> str:
     """Return `, mine/net.py:3`, where an import has failed; a syntax error has a place of its own."""
     if isinstance(error, SyntaxError) and error.filename:
-        return f", {typed_path(error.filename)}:{error.lineno}"
+        return f", {from_here(error.filename)}:{error.lineno}"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
-    return f", {typed_path(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
+    return f", {from_here(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""
 
 
 def kind_of(group: str) -> str | None:

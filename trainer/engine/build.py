@@ -9,8 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from trainer.base import device
-from trainer.base.clock import Clock, steps_of
-from trainer.base.errors import ConfigError
+from trainer.base.errors import ConfigError, MachineError
 from trainer.base.hooks import tasks_of
 from trainer.base.layers import parameter_groups
 from trainer.base.metrics import Metric, metric_named, score_of
@@ -37,12 +36,11 @@ from trainer.data.splits import Splits, keep_train_samples
 from trainer.engine.build_model import initialize, make_model
 from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates, require_splits
 from trainer.engine.dry_run import dry_run
+from trainer.engine.lengths import ALL, make_clock, samples_per_batch, save_interval
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
 from trainer.engine.threads import choose_threads
 from trainer.engine.try_step import try_step
-
-ALL = "all"  # of the training samples
 
 
 def build_run(cfg: DictConfig, invocation: Invocation | None = None, data: Splits | None = None) -> Run:
@@ -51,12 +49,22 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None, data: Split
     Errors: UserError, before anything is written.
     """
     invocation = invocation or Invocation()
+    try:
+        return assemble(cfg, invocation, data)
+    except Exception as error:
+        if not device.out_of_memory(error):
+            raise
+        what = f"the run does not fit into the memory of {device.pick(cfg.device)}"
+        raise MachineError(f"{invocation.describe('model')}: {what}; try a smaller model, residency=stream") from None
+
+
+def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None) -> Run:
+    """Make the parts of a run from their nodes, and try them out. Errors: UserError, those of memory."""
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
     data = data or load_data(cfg, invocation)
-    apply = fit_preprocessing(cfg, data, invocation)
     data = replace(data, notes=(*data.notes, *notes_on(data)))
-    splits = (data.train, data.val, data.test)
+    apply, splits = fit_preprocess(cfg, data, invocation), (data.train, data.val, data.test)
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
     batch_size, clock = samples_per_batch(cfg, len(train), invocation), make_clock(cfg, len(train), invocation)
     sched = factory(cfg, "sched", invocation)()
@@ -127,8 +135,8 @@ def load_data(cfg: DictConfig, invocation: Invocation) -> Splits:
     return replace(data, notes=(*data.notes, note))
 
 
-def fit_preprocessing(cfg: DictConfig, data: Splits, invocation: Invocation) -> Apply:
-    """Return the preprocessing, with its statistics from the training samples. Errors: ConfigError."""
+def fit_preprocess(cfg: DictConfig, data: Splits, invocation: Invocation) -> Apply:
+    """Return the preprocessing, fitted to the training split. Errors: ConfigError."""
     preprocess = factory(cfg, "preprocess", invocation)()
     with as_config_error("preprocess", invocation, "preprocess", preprocess):
         apply = preprocess.fit(data.train.sample())
@@ -176,40 +184,6 @@ def require_task(technique: object, group: str, option: str | None, task: str, i
     data = f"{invocation.describe('data')} is {task}"
     chosen = f"{group}={option}" if option else group
     raise ConfigError(f"{chosen}: is for {' or '.join(tasks)}, but {data}{hint}")
-
-
-def samples_per_batch(cfg: DictConfig, samples: int, invocation: Invocation) -> int:
-    """Return the batch size; all training samples where it is `full`.
-
-    All of them, too, where they are fewer than a batch holds and either nobody typed its size, or somebody has asked
-    for so few of them.
-    """
-    if cfg.batch_size == "full":
-        return samples
-    fixed = "batch_size" in invocation.typed_keys and cfg.data.get("train_samples", ALL) == ALL
-    return cfg.batch_size if fixed else min(cfg.batch_size, samples)
-
-
-def make_clock(cfg: DictConfig, samples: int, invocation: Invocation) -> Clock:
-    """Return the time of a run over so many training samples. Errors: ConfigError where they do not fill a step."""
-    batch_size = samples_per_batch(cfg, samples, invocation)
-    per_step = batch_size * cfg.accumulate
-    if batch_size > samples:
-        data = f"the {samples} training samples of {invocation.describe('data')}"
-        raise ConfigError(f"batch_size={batch_size}: larger than {data}; try batch_size=full")
-    if per_step > samples:
-        what = f"{cfg.accumulate} batches of {batch_size} are more than the {samples} training samples"
-        raise ConfigError(f"accumulate={cfg.accumulate}: {what}; try accumulate={samples // batch_size}")
-    steps = samples // per_step if cfg.drop_last else -(-samples // per_step)
-    total = steps_of(cfg.epochs)
-    return Clock(total_steps=steps * cfg.epochs if total is None else total, steps_per_epoch=steps)
-
-
-def save_interval(every: str, clock: Clock) -> tuple[int | None, float]:
-    """Return the steps between two checkpoints, or None and the seconds."""
-    if every.endswith("min"):
-        return None, 60 * float(every.removesuffix("min"))
-    return clock.steps(every), 0.0
 
 
 def sample_batch(train: Loader, seed: int) -> Tensor:

@@ -15,11 +15,16 @@ from trainer.base.protocols import Invertible, UsesClock
 from trainer.base.rng import derive
 from trainer.base.warp import fuse_warps
 from trainer.config.hydra_context import Invocation
-from trainer.config.instantiate import factory
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
-from trainer.engine.build import make_augmentations, make_clock, make_criterion, make_slots, sample_batch
-from trainer.engine.dry_run import as_config_error
+from trainer.engine.build import (
+    fit_preprocess,
+    make_augmentations,
+    make_criterion,
+    make_slots,
+    sample_batch,
+)
+from trainer.engine.lengths import make_clock
 from trainer.rundir.event_file import EventFile
 
 SAMPLES, VIEWS = 6, 6
@@ -43,8 +48,7 @@ class ImageGrid:
 
 def make_image_grid(cfg: DictConfig, data: Splits, invocation: Invocation) -> ImageGrid | None:
     """Return the grid of a run's training images; None where the samples are not images. Errors: ConfigError."""
-    with as_config_error("preprocess", invocation):
-        apply = factory(cfg, "preprocess", invocation)().fit(data.train.sample())
+    apply = fit_preprocess(cfg, data, invocation)
     train = Loader(data.train, apply, torch.device("cpu"))
     rng = torch.Generator()
     rng.manual_seed(derive(cfg.seed, "preview"))

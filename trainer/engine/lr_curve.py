@@ -14,7 +14,8 @@ from trainer.base.errors import ConfigError
 from trainer.base.protocols import ObservesLoss
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
-from trainer.engine.build import make_clock, make_optimizer, samples_per_batch
+from trainer.engine.build import make_optimizer
+from trainer.engine.lengths import make_clock, samples_per_batch
 
 GROUPS = ("optimizer", "sched", "warmup")  # whose options decide the learning rate
 HEIGHT = 18  # lines of the chart in the terminal

@@ -104,8 +104,13 @@ def halved(cfg: DictConfig, run: Run) -> DictConfig:
     """
     if run.batch_size == 1:
         raise does_not_fit(run)
+    return OmegaConf.merge(cfg, smaller_batches(run))
+
+
+def smaller_batches(run: Run) -> dict[str, int]:
+    """Return the batch size and the accumulation of the largest smaller batches that make the same steps."""
     parts = next(number for number in range(2, run.batch_size + 1) if run.batch_size % number == 0)
-    return OmegaConf.merge(cfg, {"batch_size": run.batch_size // parts, "accumulate": parts * run.accumulate})
+    return {"batch_size": run.batch_size // parts, "accumulate": parts * run.accumulate}
 
 
 def does_not_fit(run: Run) -> MachineError:
@@ -114,8 +119,8 @@ def does_not_fit(run: Run) -> MachineError:
     if run.batch_size == 1:
         hint = "try a smaller model, precision=bf16"
     else:
-        half = f"batch_size={run.batch_size // 2} accumulate={2 * run.accumulate}"
-        hint = f"try {half} (the same steps), or on_oom=halve (does this by itself)"
+        smaller = " ".join(f"{key}={value}" for key, value in smaller_batches(run).items())
+        hint = f"try {smaller} (the same steps), or on_oom=halve (does this by itself)"
     return MachineError(f"batch_size={run.batch_size}: {memory}; {hint}")
 
 

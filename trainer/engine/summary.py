@@ -12,7 +12,7 @@ from trainer.base.device import describe
 from trainer.base.layers import decay_parameters
 from trainer.base.metrics import score_of
 from trainer.base.protocols import HasBestConstant, HasVerdict
-from trainer.base.text import as_command, as_typed, epochs, figures
+from trainer.base.text import as_command, as_typed, epochs, figures, from_here
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
 from trainer.config.rule import is_number
@@ -24,7 +24,6 @@ from trainer.engine.validation import best_constant
 from trainer.rundir import reader, resume
 from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.console import Console
-from trainer.rundir.directory import from_here
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.resume import flat
 
@@ -33,7 +32,6 @@ SETTINGS_SHOWN = ("epochs", "batch_size", "seed")
 HIDDEN_KEYS = (".fused",)  # an implementation detail
 DIGEST_SAMPLES = 64
 FEW = 10  # evaluations
-ROUNDING = 1e-6  # of an accuracy in float32
 
 
 def resumed(run: Run, changed: Mapping[str, tuple[object, object]]) -> str:
@@ -185,7 +183,7 @@ def no_better_than_guessing(run: Run, best: Mapping | None, test: Mapping | None
     """
     metric = score_of(run.data.task)
     name, split, scores = ("val", run.val, best) if best else ("test", run.test, test)
-    if not scores or scores[metric.name] > (constant := best_constant(run, split)[metric.name]) + ROUNDING:
+    if not scores or metric.is_better(scores[metric.name], constant := best_constant(run, split)[metric.name]):
         return None
     guess = f"{metric.constant} ({constant:.4f})"
     return f"{name} {metric.name} {scores[metric.name]:.4f} is no better than {guess}"

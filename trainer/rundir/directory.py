@@ -116,11 +116,6 @@ def create(output: Path, overrides: Sequence[str], sweep: Path | None = None, ex
     return make_unique(output / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}-{slug(overrides)}")
 
 
-def from_here(path: Path) -> Path:
-    """Return a path as it is typed from the current folder, where it lies below."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
 @contextmanager
 def lock(directory: Path) -> Iterator[None]:
     """Lock a run's directory for this process; the lock of a dead process is released.

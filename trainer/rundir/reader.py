@@ -17,6 +17,7 @@ from trainer.rundir.status import COMPLETE, Status
 # The overrides of a job in its sweep; overrides.txt has others where the job alone was resumed with more epochs.
 SWEEP_OVERRIDES = ".sweep-overrides"
 SWEPT_KEYS = ".swept-keys"  # the keys that the sweep varies
+RENAMED_CLASSES = {"trainer.init.fixed_scale.Default": "trainer.init.fixed_scale.Torch"}  # of older versions
 OVERRIDE = re.compile(r"[ ~+]*['\"]?([A-Za-z_]\w*)[\w./@]*[^=]*(=.*)?", re.DOTALL)
 
 
@@ -35,6 +36,17 @@ def read_mapping(path: Path) -> dict:
     except (DataError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
+
+
+def with_present_classes(node: dict) -> dict:
+    """Return nested mappings with the classes of older versions under their present names."""
+
+    def present(key: str, value: object) -> object:
+        if isinstance(value, dict):
+            return with_present_classes(value)
+        return RENAMED_CLASSES.get(value, value) if key == "_target_" and isinstance(value, str) else value
+
+    return {key: present(key, value) for key, value in node.items()}
 
 
 def read_summary(directory: Path) -> dict:
@@ -136,4 +148,4 @@ def read_config(directory: Path, key: str = "resume") -> dict:
         if has_resolver(str(value)):
             source = "from the environment or a function, which a run's config.yaml never does"
             raise DataError(f"{place}: its config.yaml takes {printable(path)} {source}")
-    return locations.moved(saved, read_text(directory / "overrides.txt").splitlines())
+    return with_present_classes(locations.moved(saved, read_text(directory / "overrides.txt").splitlines()))

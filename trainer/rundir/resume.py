@@ -9,13 +9,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.clock import steps_of
 from trainer.base.errors import ConfigError, DataError
-from trainer.base.text import as_command, as_typed, printable
+from trainer.base.text import as_command, as_typed, from_here, printable
 from trainer.config import catalog, keys
 from trainer.config.hydra_context import Invocation
 from trainer.config.keys import Role, key_of, role_of
 from trainer.config.quoting import as_value, quote, unquote
+from trainer.config.schema import Key
 from trainer.rundir import locations
-from trainer.rundir.directory import from_here
 from trainer.rundir.reader import completed_summary, read_config, read_overrides
 from trainer.rundir.status import Status
 
@@ -115,10 +115,20 @@ def check_runs(lists: Iterable[object], task: str | None) -> None:
             read_config(directory, "runs")
 
 
-def changes(directory: Path, cfg: DictConfig) -> dict[str, tuple[object, object]]:
-    """Return the keys whose values differ from those of the run in the directory, with old and new value."""
+def changes(directory: Path, cfg: DictConfig, known: Mapping[str, Key]) -> dict[str, tuple[object, object]]:
+    """Return the keys whose values differ from those of the run in the directory, with old and new value.
+
+    A key that the version which made the run did not have has its default there.
+
+    Args:
+        known: the keys of the configuration.
+    """
     both = read_config(directory), OmegaConf.to_container(cfg)
     before, now = (dict(flat(locations.absolute(node))) for node in both)
+    classes = {path.removesuffix("_target_") for path in now if path.endswith("_target_")}
+    replaced = tuple(place for place in classes if before.get(f"{place}_target_") != now[f"{place}_target_"])
+    lacking = [path for path in known if path in now and path not in before and not path.startswith(replaced)]
+    before |= {path: known[path].default for path in lacking}
     paths = [path for path in {**before, **now} if keys.belongs_to_run(path)]
     return {path: (before.get(path), now.get(path)) for path in paths if before.get(path) != now.get(path)}
 

@@ -11,7 +11,7 @@ from hydra.plugins.sweeper import Sweeper
 from omegaconf import DictConfig
 
 from trainer.base.errors import ConfigError, exit_on_user_error
-from trainer.base.text import as_typed
+from trainer.base.text import as_typed, from_here
 from trainer.config.hydra_context import without_hydra_node
 from trainer.config.keys import key_of
 from trainer.config.private_api import trial_id
@@ -90,7 +90,7 @@ class OptunaSweeper(Sweeper):
                     prepared = [self._prepare(overrides_of(trial), searched) for trial in batch]
                     self._launch(study, batch, prepared, display)
         except BaseException:
-            again = as_argument("hydra.sweep.dir", rundir.from_here(self.folder))
+            again = as_argument("hydra.sweep.dir", from_here(self.folder))
             Console().print(f"the search did not finish; to resume it, repeat the command with {again}")
             raise
         finally:

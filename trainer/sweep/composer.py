@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -19,8 +20,9 @@ CHOICES = "hydra"  # place of the chosen options in a tree, which has none of Hy
 class Composer:
     """Compose the jobs of a grid.
 
-    Hydra composes the first job, and once for each option that replaces one of it. All other jobs get the changes that
-    these options make, and then their own values. Hydra composes a job where two options change the same place.
+    Hydra composes the first job, and once for each option that replaces one of it; options that can set the same keys
+    are replaced together. All other jobs get the changes that these options make, and then their own values. Hydra
+    composes a job where two changes meet in one place all the same.
 
     Args:
         loader: Hydra's.
@@ -32,9 +34,16 @@ class Composer:
         self.loader, self.config, self.first = loader, config, list(grid[0])
         self._base = loader.load_sweep_config(config, self.first)
         self._tree = tree_of(self._base)
-        self._changes: dict[tuple[int, str], dict[Path, object]] = {}
+        self._changes: dict[tuple[tuple[int, str], ...], dict[Path, object] | None] = {}
         self._values: dict[str, object] = {}
         self._plain = {place for place in range(len(self.first)) if self._is_plain(place)}
+        self._together = related(
+            {
+                place: set().union(*(reach(text) for text in dict.fromkeys(column)))
+                for place, column in enumerate(zip(*grid))
+                if place not in self._plain and len({*column}) > 1
+            }
+        )
         self._exact = True
         last = list(grid[-1])
         if sum(text != before for text, before in zip(last, self.first)) > 1 and (tree := self._tree_of(last)):
@@ -68,22 +77,25 @@ class Composer:
         """
         key = key_of(self.first[place])
         others = [key_of(text) for number, text in enumerate(self.first) if number != place]
-        related = [other for other in others if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")]
+        same = [other for other in others if f"{key}.".startswith(f"{other}.") or f"{other}.".startswith(f"{key}.")]
         groups = catalog.groups()
-        return key not in groups and {*groups} >= {*related} and holds_value(self._tree, key.split("."))
+        return key not in groups and {*groups} >= {*same} and holds_value(self._tree, key.split("."))
 
     def _tree_of(self, overrides: Sequence[str]) -> dict | None:
         """Return a job's tree; None where Hydra has to compose it."""
-        differing = [(place, text) for place, (text, before) in enumerate(zip(overrides, self.first)) if text != before]
-        options = [self._changes_by(*pair) for pair in differing if pair[0] not in self._plain]
-        if not self._exact or len(overrides) != len(self.first) or None in options or overlap(options):
+        if not self._exact or len(overrides) != len(self.first):
+            return None
+        differing = {place: text for place, text in enumerate(overrides) if text != self.first[place]}
+        replaced = [[(place, differing[place]) for place in places if place in differing] for places in self._together]
+        options = [self._changes_by(tuple(texts)) for texts in replaced if texts]
+        if None in options or overlap(options):
             return None
         tree = copy.deepcopy(self._tree)
         for changes in options:
             for path, value in changes.items():
                 put(tree, path, copy.deepcopy(value))
         # Hydra sets values after all options, so that those of the first job are in place by now.
-        for text in (text for place, text in differing if place in self._plain):
+        for text in (text for place, text in differing.items() if place in self._plain):
             path, value = key_of(text).split("."), self._value(text)
             if isinstance(value, dict) or not holds_value(tree, path):
                 return None
@@ -95,14 +107,34 @@ class Composer:
             self._values[text] = OverridesParser.create().parse_override(text).value()
         return self._values[text]
 
-    def _changes_by(self, place: int, text: str) -> dict[Path, object] | None:
-        """Return what an override in place of the first job's changes in that job; None where keys come or go."""
-        if (place, text) not in self._changes:
-            overrides = [*self.first[:place], text, *self.first[place + 1 :]]
+    def _changes_by(self, replaced: tuple[tuple[int, str], ...]) -> dict[Path, object] | None:
+        """Return what overrides in place of the first job's change in that job; None where keys come or go."""
+        if replaced not in self._changes:
+            texts = dict(replaced)
+            overrides = [texts.get(place, text) for place, text in enumerate(self.first)]
             other = tree_of(self.loader.load_sweep_config(self.config, overrides))
             alike = list(other) == list(self._tree)
-            self._changes[place, text] = dict(changes(self._tree, other)) if alike else None
-        return self._changes[place, text]
+            self._changes[replaced] = dict(changes(self._tree, other)) if alike else None
+        return self._changes[replaced]
+
+
+def related(reaches: Mapping[int, set[str]]) -> list[list[int]]:
+    """Return places in groups: those of two groups reach no key in common."""
+    groups: list[tuple[list[int], set[str]]] = []
+    for place, keys in reaches.items():
+        meeting = [group for group in groups if group[1] & keys]
+        groups = [group for group in groups if group not in meeting]
+        places = sorted([place, *(other for group in meeting for other in group[0])])
+        groups.append((places, keys.union(*(group[1] for group in meeting))))
+    return [places for places, _ in groups]
+
+
+def reach(override: str) -> frozenset[str]:
+    """Return the groups, and the other top-level keys, that an override can set."""
+    group, _, package = key_of(override).lstrip("+").partition("@")
+    found = {re.split("[./]", name)[0] for name in (group, package) if name}
+    options = re.findall(r"[^\[\],\s'\"]+", override.partition("=")[2]) if catalog.options(group) else []
+    return frozenset(found).union(*(catalog.reach(group, option) for option in options))
 
 
 def tree_of(cfg: DictConfig) -> dict:

@@ -163,7 +163,23 @@ class Tester:
 
 
 def estimate(run) -> tuple[float, bool]:
-    """Return the seconds that a run will take, from a few steps and an evaluation; and whether its loss is finite."""
+    """Return the seconds that a run will take, from a few steps and an evaluation; and whether its loss is finite.
+
+    Errors: MachineError where a batch does not fit into memory.
+    """
+    from trainer.base.device import out_of_memory
+    from trainer.engine.recovery import does_not_fit
+
+    try:
+        return measure(run)
+    except Exception as error:
+        if not out_of_memory(error):
+            raise
+        raise does_not_fit(run) from None
+
+
+def measure(run) -> tuple[float, bool]:
+    """Make the steps and the evaluation behind `estimate`. Errors: those of memory."""
     from trainer.engine.loop import fit
     from trainer.rundir.recorder import Recorder
 

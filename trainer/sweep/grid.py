@@ -12,7 +12,7 @@ from hydra.types import HydraContext
 from omegaconf import DictConfig
 
 from trainer.base.errors import UserError, exit_on_user_error
-from trainer.base.text import counted
+from trainer.base.text import counted, from_here
 from trainer.config import private_api
 from trainer.config.keys import key_of
 from trainer.config.quoting import as_argument
@@ -94,7 +94,7 @@ class GridSweeper(Sweeper):
             override = " sweep.on_error=continue" if self.config.sweep.on_error == "stop" else ""
             Console().print(
                 f"{left} of {counted('job', len(prepared))} did not finish; to try again, "
-                f"repeat the command with {as_argument('hydra.sweep.dir', rundir.from_here(self.folder))}{override}"
+                f"repeat the command with {as_argument('hydra.sweep.dir', from_here(self.folder))}{override}"
             )
 
     def load_sweep_config(self, config: DictConfig, overrides: list[str]) -> DictConfig:

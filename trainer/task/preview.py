@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 from rich.text import Text
 
+from trainer.base.text import from_here
 from trainer.config.hydra_context import Invocation
 from trainer.engine import image_grid, lr_curve
 from trainer.engine.build import load_data
@@ -44,7 +45,7 @@ class Preview:
             figures.append(image_grid.draw(grid, directory))
         console.print()
         for path in figures:
-            console.print(f"saved {rundir.from_here(path)}")
+            console.print(f"saved {from_here(path)}")
 
 
 def print_lr_curve(curve: LrCurve, console: Console) -> None:

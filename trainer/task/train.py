@@ -6,6 +6,7 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from trainer.base.interpreter import fewer_collections
+from trainer.config import schema
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.engine.ending import errors_in_log
@@ -25,7 +26,7 @@ class Train:
     def execute(self, cfg: DictConfig, invocation: Invocation) -> float | None:
         """Return the best validation score, by which a search goes. Errors: UserError."""
         directory = Path(cfg.resume.run) if cfg.resume.run else None
-        changed = resume.changes(directory, cfg) if directory else {}
+        changed = resume.changes(directory, cfg, schema.rules(cfg, invocation.choices)) if directory else {}
         summary = reader.completed_summary(directory) if directory else None
         stopped_early = summary is not None and summary["status"] == Status.STOPPED  # any epochs are longer
         resume.require_allowed(changed, [*cfg.resume.allow, *(["epochs"] if stopped_early else [])])
