@@ -14,7 +14,8 @@ CONTEXT = multiprocessing.get_context("forkserver")
 IMPORTS = ["trainer.task.train", "trainer.sweep.launch", "trainer.search.study", "trainer.cli.overrides"]
 IMPORTS += ["torch._dynamo", "sklearn.datasets", "matplotlib.backends.backend_agg"]  # what a run imports late
 CONTEXT.set_forkserver_preload(IMPORTS)
-forkserver.ensure_running()  # before a sweep of this process starts it with imports of its own
+if multiprocessing.parent_process() is None:
+    forkserver.ensure_running()  # before a sweep of this process starts it with imports of its own
 
 
 def begin(folder: Path, *words: str, output: str | Path = os.devnull, errors: str | Path = os.devnull) -> BaseProcess:

@@ -62,9 +62,9 @@ def neutral(group: str) -> str | None:
     """Return the choice that does nothing: `norm=none`, `sched=constant`; None where every option does something."""
     if group in catalog.MULTI_SELECT:
         return f"{group}=none"
-    wanted = [catalog.defaults().get(group), "none", *NEUTRAL]
-    option = next((name for name in wanted if name in NEUTRAL and name in catalog.options(group)), None)
-    return f"{group}={option}" if option else None
+    default = catalog.defaults().get(group)
+    option = default if default in NEUTRAL else "none"
+    return f"{group}={option}" if option in catalog.options(group) else None
 
 
 def group_at(key: str) -> str | None:
