@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
 
 from trainer.base.driver import missing_device
 from trainer.base.errors import ConfigError, MachineError
@@ -19,7 +20,7 @@ from trainer.cli.hints import for_override
 from trainer.cli.paths import expand_home
 from trainer.cli.sweep_overrides import check_sweep, combinations, is_for_sweeps, make_sweep_folder, values
 from trainer.cli.syntax import parse, parse_flags
-from trainer.config import catalog, synonyms, untrusted
+from trainer.config import catalog, files, hydra_context, synonyms, untrusted
 from trainer.config.keys import key_of
 from trainer.config.untrusted import quote
 from trainer.rundir import resume
@@ -47,11 +48,15 @@ def check(arguments: list[str]) -> list[str]:
 
         check_sweep(overrides)
         plugins.register()
-    check_combinations(overrides, flags.multirun)
-    if not flags.multirun and not flags.cfg:  # the jobs of a sweep may run on another machine
-        require_device(overrides)
+    cfg = check_combinations(overrides, flags.multirun)
     texts = [override.input_line for override in overrides]
-    if flags.multirun and not flags.cfg and "hydra.sweep.dir" not in {override.key_or_group for override in overrides}:
+    resumes = any(override.key_or_group == "hydra.sweep.dir" for override in overrides)  # needs no data for what ended
+    if not flags.cfg and not resumes and cfg.hydra.runtime.choices["hydra/launcher"] in launchers.LOCAL:
+        require_device(overrides)
+        if flags.multirun:  # a single run checks its files itself
+            swept = [override.key_or_group for override in overrides if override.is_sweep_override()]
+            files.require_existing(cfg, hydra_context.plain_names(cfg.hydra.runtime.choices), swept)
+    if flags.multirun and not flags.cfg and not resumes:
         texts.append(f"hydra.sweep.dir={quote(make_sweep_folder(overrides))}")
     # Hydra's own parser wants the flags on one side of the overrides.
     return [*(text for text in arguments if text not in typed), *texts]
@@ -172,11 +177,14 @@ def for_hydra(override: Override) -> str:
     return f"{group}@{override.input_line}" if group and group != key else override.input_line
 
 
-def check_combinations(overrides: Sequence[Override], sweep: bool) -> None:
-    """Compose and check every value of a run, or of a sweep, at least once. Errors: ConfigError."""
+def check_combinations(overrides: Sequence[Override], sweep: bool) -> DictConfig:
+    """Compose and check every value of a run, or of a sweep, at least once, and return the first configuration.
+
+    Errors: ConfigError.
+    """
     first, *others = combinations(overrides)
     typed = {override.key_or_group: override.input_line for override in overrides}
-    rules = check_values(first, typed, sweep)
+    cfg, rules = check_values(first, typed, sweep)
     for combination in others:
         (changed,) = (text for text, before in zip(combination, first) if text != before)
         override = OverridesParser.create().parse_override(changed)
@@ -185,3 +193,4 @@ def check_combinations(overrides: Sequence[Override], sweep: bool) -> None:
             require(rules[key], override.value(), typed[key].partition("=")[2])
         else:
             check_values(combination, typed, sweep)
+    return cfg
