@@ -87,6 +87,19 @@ Options of another group, keys of another option
     launcher=joblib                                | did you mean train -m hydra/launcher=joblib ...?
     n_trials=5                                     | train -m hydra/sweeper=optuna hydra.sweeper.n_trials=5 ...?
 
+Switched off, and what an option needs
+    amp=disabled                                   | did you mean precision=fp32?
+    use_bn=n                                       | did you mean norm=none?
+    ema=disabled                                   | without averaging=ema there is none; leave it out
+    gpu=null                                       | did you mean device=cpu?
+    warmup=0                                       | write warmup=none
+    scale_lr=false                                 | did you mean scale_lr=none?
+    data=tabular                                   | did you mean data=csv data.path=VALUE?
+    model=image_folder                             | did you mean data=image_folder data.root=VALUE?
+    data=cvs data.path=x.csv                       | did you mean data=csv?
+    optimizer=adam optimizer=cosine                | did you mean sched=cosine?
+    task=compare runs=2026                         | write runs="['2026']"
+
 Models, data, runs
     resnet50                                       | write model=torchvision model.name=resnet50
     model=resnet50                                 | did you mean model=torchvision model.name=resnet50?

@@ -10,8 +10,6 @@ from trainer.cli.chosen import Chosen, keys_of
 from trainer.cli.paths import for_data, is_path
 from trainer.config import catalog, classifiers, synonyms
 
-NOTHING = ("none", "null", "false", "off", "no", "nothing")
-
 
 def for_option(place: str, value: str, chosen: Chosen) -> Answer:
     """Return the answer to the first unknown option of a group, or of a key that holds one."""
@@ -27,7 +25,7 @@ def for_option(place: str, value: str, chosen: Chosen) -> Answer:
     if not unknown:
         return Answer(fitting([[f"{place}=[{','.join(names)}]"]], chosen, [])) if len(names) > 1 else choose
     name = unknown[0]
-    if name.lower() in (*NOTHING, *vocabulary.NEUTRAL):
+    if synonyms.truth(name) is False or name.lower() in vocabulary.NEUTRAL:
         return without(place, group, [other for other in names if other != name]) or choose
     for fixes in meanings(place, group, name, value, known, chosen):
         if fitted := fitting(fixes, chosen, []):

@@ -127,7 +127,7 @@ def require_once(texts: Sequence[str]) -> None:
     Errors: ConfigError.
     """
     last: dict[str, str] = {}
-    for text in texts:
+    for text in map(synonyms.canonical, texts):
         key, _, value = text.partition("=")
         before = last.get(key, value)
         last[key] = value
@@ -136,7 +136,9 @@ def require_once(texts: Sequence[str]) -> None:
         if vocabulary.group_at(key) is None:
             print(f"train: note: {key}={printable(before)} is replaced by {printable(text)}", file=sys.stderr)
             continue
-        both = dict.fromkeys(part for given in (before, value) for part in given.strip("[]").split(","))
+        both = dict.fromkeys(part for given in (before, value) for part in given.strip("[]").split(",") if part)
+        if not {*both} <= {*catalog.options(vocabulary.group_at(key))}:
+            continue  # the option that does not exist is answered
         together = f"; to combine them, write {key}=[{','.join(both)}]" if key in catalog.MULTI_SELECT else ""
         each = f"for a run of each, write train -m {key}={before},{value}"
         raise ConfigError(f"{key}={before} {text}: {key} is chosen twice; keep one{together}; {each}")

@@ -10,10 +10,6 @@ from trainer.base.driver import missing_device
 from trainer.base.text import nearest
 from trainer.config import schema, synonyms
 
-TRUE, FALSE = (
-    ("yes", "y", "on", "1", "enable", "enabled"),
-    ("no", "n", "off", "0", "none", "null", "disable", "disabled"),
-)
 UNITS = {  # of lengths and durations, by the words that people write
     "ep": "e epoch epochs eps",
     "st": "s step steps it its iter iters iteration iterations batches",
@@ -105,10 +101,10 @@ def as_word(key: schema.Key, text: str) -> Iterator[str]:
     """Yield the value in lower case, and the truth value or null that it means."""
     word = text.lower()
     yield word
-    if word in TRUE or word in FALSE:
-        yield "true" if word in TRUE else "false"
-    if word in FALSE:
-        yield "null"
+    if (truth := synonyms.truth(word)) is not None:
+        yield "true" if truth else "false"
+    if truth is False:
+        yield from ("null", "none")
 
 
 def with_unit(key: schema.Key, text: str) -> Iterator[str]:
