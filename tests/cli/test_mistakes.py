@@ -100,6 +100,17 @@ Switched off, and what an option needs
     optimizer=adam optimizer=cosine                | did you mean sched=cosine?
     task=compare runs=2026                         | write runs="['2026']"
 
+Tables
+    data.path=iris.csv                             | did you mean data=csv data.path=iris.csv data.target=COLUMN?
+    data=csv data_dir=iris.csv data.target=3       | did you mean data.path=iris.csv?
+    data=csv data.path=x.csv data.separator=,      | did you mean data.separator=comma?
+    data=csv data.path=x.csv 'data.sep=";"'        | did you mean data.separator=semicolon?
+    data=csv data.path=x.csv data.decimal=,        | did you mean data.decimal=comma?
+    data=csv data.path=x.csv data.header=0         | did you mean data.header=yes?
+    data=csv data.path=x.csv data.header=None      | did you mean data.header=no?
+    data=csv data.path=x.csv data.missing=mean     | did you mean data.missing=impute?
+    data=csv data.path=x.csv data.drop=[a]         | did you mean data.ignore=[a]?
+
 Models, data, runs
     resnet50                                       | write model=torchvision model.name=resnet50
     model=resnet50                                 | did you mean model=torchvision model.name=resnet50?
@@ -143,6 +154,10 @@ Keras and scikit-learn
     nesterov=True                                  | did you mean optimizer=nesterov?
 
 PyTorch, timm, fastai
+    sched=cosine T_max=100                         | a schedule lasts as long as the run
+    sched=cosine eta_min=0                         | sched.floor
+    model=cnn kernel_size=5                        | pool.kernel_size is that of the pooling
+    tta=fliplr                                     | did you mean tta=flip?
     --lr 0.01                                      | write optimizer.lr=0.01
     -lr 0.1                                        | write optimizer.lr=0.1
     lr 0.1                                         | write optimizer.lr=0.1

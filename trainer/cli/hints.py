@@ -12,6 +12,7 @@ from trainer.cli import vocabulary
 from trainer.cli.answer import LISTED, Answer, Fix, first_fit, fitting, with_value
 from trainer.cli.chosen import Chosen, Unfit, keys_of
 from trainer.cli.option_hints import for_option
+from trainer.cli.paths import data_of, is_table
 from trainer.cli.sweep_overrides import is_for_sweeps
 from trainer.config import catalog, synonyms, untrusted
 from trainer.config.keys import Role, role_of
@@ -103,6 +104,9 @@ def of_typed_option(parts: Sequence[str], value: str, chosen: Chosen) -> Iterato
 def of_other_tools(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator[Fix]:
     """Yield what other tools mean by a key: the first that goes with the chosen options."""
     fixes = meant(parts, value)
+    if is_table(value) and any(fix[-1].startswith("data.root=") for fix in fixes):
+        given = chosen.given - {".".join(parts)}
+        fixes = [[text for text in data_of(value) if text.partition("=")[0] not in given]]
     yield from [*first_fit(fixes, chosen)] or fixes[:1]  # the first says why not
 
 

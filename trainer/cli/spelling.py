@@ -46,7 +46,8 @@ def refusal(key: schema.Key, value: object) -> str | None:
 
 def from_table(key: schema.Key, text: str) -> Iterator[str]:
     """Yield what the value of another tool means for the same key."""
-    for overrides in synonyms.meant_key(key.path, text):
+    last = key.path.rpartition(".")[2]
+    for overrides in synonyms.meant_key(key.path, text) or synonyms.meant_key(last, text):
         path, _, value = overrides[0].partition("=")
         if len(overrides) == 1 and path == key.path:
             yield value
@@ -102,9 +103,7 @@ def as_word(key: schema.Key, text: str) -> Iterator[str]:
     word = text.lower()
     yield word
     if (truth := synonyms.truth(word)) is not None:
-        yield "true" if truth else "false"
-    if truth is False:
-        yield from ("null", "none")
+        yield from ("true", "yes") if truth else ("false", "null", "none", "no")
 
 
 def with_unit(key: schema.Key, text: str) -> Iterator[str]:

@@ -58,8 +58,9 @@ def meant_key(key: str, value: str) -> list[list[str]]:
 
     A key with this very value comes first: `shuffle=false` is another thing than `shuffle`.
     """
-    found, word = words_of_keys(), {True: "true", False: "false"}.get(truth(value), value)
-    rows = (found.get(plain(name)) for name in (f"{key}={value}", f"{key}={word}", key))
+    found, bare = words_of_keys(), value.strip("'\"")
+    word = {True: "true", False: "false"}.get(truth(bare), bare)
+    rows = (found.get(plain(name)) for name in (f"{key}={bare}", f"{key}={word}", key))
     templates = next(filter(None, rows), "").split(" | ")
     texts = [[filled(part, value) for part in template.split()] for template in templates if template]
     return [overrides for overrides in texts if None not in overrides]

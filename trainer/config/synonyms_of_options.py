@@ -139,7 +139,7 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "train": "fit training",
         "compare": "rank leaderboard",
     },
-    "tta": {"flip": "hflip mirror", "ten_crop": "10crop", "mc_dropout": "monte_carlo_dropout"},
+    "tta": {"flip": "hflip fliplr horizontal_flip mirror", "ten_crop": "10crop", "mc_dropout": "monte_carlo_dropout"},
 }
 NOTES = {  # what to know beside the answer
     "init=xavier": "with the variance 1 / fan_in, which some lectures call Xavier's, it is init=lecun_normal",
