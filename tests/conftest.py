@@ -5,6 +5,7 @@ import io
 import itertools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
@@ -41,7 +42,11 @@ SMALL = ("model=mlp", "model.hidden=[8]", "epochs=2", "batch_size=500", "threads
 
 def pytest_configure(config):
     """Let xdist keep the order of the files; its own is by the number of tests, with the longest ones last."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by the processes of the tests too
     config.option.loadscopereorder = False
+    for name in ("COLUMNS", "LINES"):  # set for the workers by readline, which pytest imports
+        os.environ.pop(name, None)
 
 
 @pytest.hookimpl(trylast=True)

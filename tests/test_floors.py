@@ -1,12 +1,15 @@
 """Floors of the house, read from every file: who imports whom, how long files and functions are, who may name what."""
 
 import ast
+import dataclasses
 from functools import cache
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 import yaml
+
+from trainer.engine.run import Slots
 
 PACKAGE = Path(__file__).parent.parent / "trainer"
 CONF = PACKAGE.parent / "conf"
@@ -162,6 +165,7 @@ def test_the_loop_can_be_read():
 
 # Words of English, of matplotlib or of torch that are options as well.
 PLAIN = {"none", "constant", "step", "linear", "auto", "torch", "zeros", "max", "layer", "batch", "weight_decay"}
+SLOTS = {field.name for field in dataclasses.fields(Slots)}
 MAY_NAME_TECHNIQUES = {  # each with its reason
     Path("engine/advice.py"): "advice is about techniques",
     Path("engine/remarks.py"): "remarks are about techniques",
@@ -189,7 +193,7 @@ def test_no_core_file_names_a_technique(path):
     strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
     assert not strings & (options - PLAIN)
     dotted = {text for text in strings if text.startswith(tuple(f"{group}." for group in groups)) and " " not in text}
-    assert {text.rpartition(".")[2] for text in dotted} & keys <= {"lr", "fuse", "layer"}, dotted
+    assert {text.rpartition(".")[2] for text in dotted} & keys <= {"lr", "fuse", *SLOTS}, dotted
 
 
 @cache

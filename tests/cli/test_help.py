@@ -88,4 +88,4 @@ def test_an_unknown_word_is_answered_in_one_line(typed, answer, printed):
 
 def test_a_topic_may_stand_behind_an_equals_sign(run_in_process):
     code, page, _ = run_in_process("--help=epochs")
-    assert code == 0 and "epochs=30" in page
+    assert code == 0 and "epochs=20" in page

@@ -119,7 +119,7 @@ Models, data, runs
     model=densenet                                 | did you mean model=torchvision model.name=densenet121?
     resnet18 cifar10                               | write model=resnet18 data=cifar10
     data=/my/images                                | did you mean data=image_folder data.root=/my/images?
-    'data=./my images'                             | data=image_folder "data.root='my images'"?
+    'data=./my images'                             | data=image_folder 'data.root=my images'?
     data=imagenet                                  | did you mean data=image_folder data.root=DIR?
     data=CIFAR-10                                  | did you mean data=cifar10?
     task=compare outputs/a outputs/b               | write runs=[outputs/a,outputs/b]

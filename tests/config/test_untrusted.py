@@ -10,9 +10,9 @@ from payloads import CALL, HONEST, HYDRA, TARGETS, arranged, refused
 
 from trainer.base.errors import ConfigError
 from trainer.cli import overrides
-from trainer.config import untrusted
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
+from trainer.config.quoting import quote
 
 
 @pytest.mark.parametrize("group", ["sched", "model", "optimizer", "task", "data"])
@@ -36,7 +36,7 @@ def test_a_target_on_the_command_line_is_refused(name, run_in_process, tmp_path,
     arranged(monkeypatch, tmp_path)
     target, argument = TARGETS[name]
     refused(
-        run_in_process(*SMALL, f"sched._target_={target}", f"+sched._args_=[{untrusted.quote(argument)}]"),
+        run_in_process(*SMALL, f"sched._target_={target}", f"+sched._args_=[{quote(argument)}]"),
         tmp_path,
         2,
         f"sched._target_={target}",

@@ -11,7 +11,7 @@ from trainer.engine.build import build_run
 from trainer.engine.run import Slots
 from trainer.norm import Identity
 
-WORDS = ("model=mlp", "model.hidden=[16]", "epochs=2", "sampler=sequential", "threads=1", "optimizer=sgd")
+WORDS = ("model=mlp", "model.hidden=[16]", "epochs=2", "sampler=sequential", "threads=1", "optimizer=sgd", "sched=constant")
 
 
 class Recorder(torch.optim.SGD):

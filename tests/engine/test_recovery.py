@@ -139,7 +139,7 @@ def trained(run_in_process, tmp_path, *words):
 )
 def test_a_diverged_run_names_the_step_and_the_layer(factor, found, mine, run_in_process, tmp_path):
     code, _, errors = run_in_process(
-        *SMALL, f"sched._target_={mine}.Sched", f"+sched.factors={{6: {factor}}}", f"allow=[{mine}]"
+        *SMALL, "sched=constant", f"sched._target_={mine}.Sched", f"+sched.factors={{6: {factor}}}", f"allow=[{mine}]"
     )
     assert code == 5 and re.search(rf"not finite \(NaN or Inf\) at step 7, {found}; try ", errors), errors
     assert "Traceback" not in errors and len(errors.strip().splitlines()) == 1
@@ -156,7 +156,7 @@ def test_non_finite_images_are_told_from_layers(mine, run_in_process):
 
 def test_a_diverged_run_has_diverged_whatever_happens_to_the_search_for_the_layer(mine, run_in_process, tmp_path):
     code, said, errors = run_in_process(
-        *SMALL, f"sched._target_={mine}.Brittle", "+sched.factors={6: inf}", f"allow=[{mine}]"
+        *SMALL, "sched=constant", f"sched._target_={mine}.Brittle", "+sched.factors={6: inf}", f"allow=[{mine}]"
     )
     assert code == 5 and "at step 7, in a layer that could not be found (no room for a second run); try " in errors
     assert "diverged at step 7" in said and read_summary(only_run(tmp_path))["status"] == "diverged"
@@ -174,7 +174,13 @@ def test_a_skipped_step_is_one_at_rate_0(mine, run_in_process, tmp_path):
         f"allow=[{mine}]",
     )
     still, _ = trained(
-        run_in_process, tmp_path, *SMALL, f"sched._target_={mine}.Sched", "+sched.factors={5: 0}", f"allow=[{mine}]"
+        run_in_process,
+        tmp_path,
+        *SMALL,
+        "sched=constant",
+        f"sched._target_={mine}.Sched",
+        "+sched.factors={5: 0}",
+        f"allow=[{mine}]",
     )
     assert "1 steps were skipped" in said and read_summary(skipping)["notes"]
     mine_, theirs = weights(skipping), weights(still)
@@ -217,7 +223,14 @@ def test_a_run_that_skips_ten_steps_in_a_row_has_diverged(run_in_process, tmp_pa
 
 def test_a_rollback_goes_back_until_it_helps_and_lowers_the_rate(mine, run_in_process, tmp_path):
     """Step 6 ruins the weights once; its own loss is finite: the first way back is not far enough, the second is."""
-    words = (*SMALL, "log_every=1", "save_every=1st", f"sched._target_={mine}.Sched", f"allow=[{mine}]")
+    words = (
+        *SMALL,
+        "log_every=1",
+        "save_every=1st",
+        "sched=constant",
+        f"sched._target_={mine}.Sched",
+        f"allow=[{mine}]",
+    )
     run, said = trained(
         run_in_process, tmp_path, *words, "on_nan=rollback", "+sched.factors={6: 1e30}", "+sched.once=true"
     )
@@ -241,7 +254,14 @@ def test_a_run_that_crashes_after_a_rollback_resumes_on_the_branch_that_it_was_o
 
     Only the checkpoint of step 6, of the branch that was given up, is newer than that of step 3.
     """
-    words = [*SMALL, "save_every=3st", "on_nan=rollback", f"sched._target_={mine}.Sched", "+sched.factors={6: 1e30}"]
+    words = [
+        *SMALL,
+        "save_every=3st",
+        "on_nan=rollback",
+        "sched=constant",
+        f"sched._target_={mine}.Sched",
+        "+sched.factors={6: 1e30}",
+    ]
     words += ["+sched.once=true", f"act._target_={mine}.Crash", f"allow=[{mine}]"]
     module = importlib.import_module(mine)
     code, said, _ = run_in_process(*words, "+act.at=10")
@@ -260,7 +280,12 @@ def test_a_run_that_crashes_after_a_rollback_resumes_on_the_branch_that_it_was_o
 
 def test_a_rollback_without_an_end_ends(mine, run_in_process, tmp_path):
     code, said, errors = run_in_process(
-        *SMALL, "on_nan=rollback", f"sched._target_={mine}.Sched", "+sched.factors={6: inf}", f"allow=[{mine}]"
+        *SMALL,
+        "on_nan=rollback",
+        "sched=constant",
+        f"sched._target_={mine}.Sched",
+        "+sched.factors={6: inf}",
+        f"allow=[{mine}]",
     )
     assert code == 5 and 1 <= said.count("rolled back to") <= 3 and "at step 7," in errors
     assert read_summary(only_run(tmp_path))["status"] == "diverged"
@@ -316,7 +341,9 @@ def limited(folder, *words):
 
 
 def test_a_batch_that_does_not_fit_is_explained(mine, tmp_path):
-    code, _, errors = limited(tmp_path, *WIDE, f"sched._target_={mine}.Tight", "+sched.mib=150", f"allow=[{mine}]")
+    code, _, errors = limited(
+        tmp_path, *WIDE, "sched=constant", f"sched._target_={mine}.Tight", "+sched.mib=150", f"allow=[{mine}]"
+    )
     assert code == 4, errors
     (line,) = errors.strip().splitlines()
     assert (
@@ -336,7 +363,7 @@ def test_a_batch_of_one_sample_is_not_halved(composed):
 
 def test_halved_batches_give_the_same_steps(mine, run_in_process, tmp_path):
     """1,200 samples need 144 MB an activation, 400 need 48; the weights are those of a run with such batches."""
-    tight = (f"sched._target_={mine}.Tight", "+sched.mib=400", f"allow=[{mine}]")
+    tight = ("sched=constant", f"sched._target_={mine}.Tight", "+sched.mib=400", f"allow=[{mine}]")
     code, said, errors = limited(tmp_path, *WIDE, "on_oom=halve", *tight)
     assert code == 0, errors
     batch, accumulate = re.findall(r"continuing after step 0 with batch_size=(\d+) accumulate=(\d+)", said)[-1]

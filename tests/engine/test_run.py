@@ -242,9 +242,29 @@ def test_evaluate_gives_a_finished_runs_scores_again(finished, run_in_process):
     assert f"test {told['test']['loss']:.4f} {told['test']['accuracy']:.4f}" in " ".join(shown.split())
 
 
+@pytest.mark.parametrize(
+    ("scores", "sched", "said"),
+    [
+        ([0.5, 0.9] + [0.8] * 10, "constant", "since epoch 2 of 12; try fewer epochs, or a learning rate that falls"),
+        ([0.5, 0.9] + [0.8] * 10, "cosine", "since epoch 2 of 12; try fewer epochs"),
+        ([0.8] * 6 + [0.9] + [0.8] * 5, "constant", None),  # in the second half
+        ([0.8] * 5 + [0.9] + [0.8] * 6, "constant", "since epoch 6 of 12"),
+        ([0.5, 0.9] + [0.8] * 7, "constant", None),  # nine evaluations
+        ([0.3] * 12, "constant", "no better than always the same class"),  # one verdict is enough
+    ],
+)
+def test_a_run_that_has_long_not_improved_says_so(scores, sched, said, composed):
+    run = build_run(composed("data=iris", "model=linear", f"sched={sched}", "batch_size=full", "threads=1"))
+    for epoch, accuracy in enumerate(scores, start=1):
+        run.progress.add_evaluation(run.clock.at(epoch), {"loss": 1.0, "accuracy": accuracy}, run.monitor)
+    found = " ".join(report.verdicts(run, None))
+    assert found.startswith("val accuracy ") and said in found if said else found == ""
+    assert ("sched=cosine" in found) == (said is not None and "falls" in said or said == "since epoch 6 of 12")
+
+
 def test_a_run_no_better_than_a_constant_says_so_without_a_cause(run_in_process, composed, tmp_path):
-    still = ("model=mlp", "epochs=1", "optimizer.lr=1e-12", "threads=1", "device=cpu")
-    (line,) = (line for line in run_in_process(*still)[1].splitlines() if line.startswith("note: "))
+    still = ("model=mlp", "init=zeros", "epochs=1", "optimizer.lr=1e-12", "threads=1", "device=cpu")
+    (line,) = (line for line in run_in_process(*still)[1].splitlines() if line.startswith("note: val "))
     summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
     figures = f"val accuracy {summary['best']['accuracy']:.4f} is no better than always the same class (0.1006)"
     assert line == f"note: {figures}" and summary["verdicts"] == [figures]  # 18 of 179
@@ -373,7 +393,7 @@ def test_evaluate_refuses_what_it_would_ignore(typed, said, finished, run_in_pro
 @pytest.mark.parametrize(
     "words, said",
     [
-        ("epochs", ["epochs=30", "passes over the training split"]),
+        ("epochs", ["epochs=20", "passes over the training split"]),
         ("adam", ["optimizer=adam", "optimizer.betas"]),
         ("sweep", ["sweep.on_error=continue", "sweep.dry_run=false"]),
         ("hydra/launcher", ["hydra/launcher=joblib", "hydra/launcher=ray", "pip install 'trainer[slurm]'"]),
@@ -443,7 +463,7 @@ def test_a_crash_leaves_its_traceback_in_the_log(run_in_process, tmp_path, monke
         "class Broken:\n    def __call__(self, now):\n        return 1 / (now.step - 5)\n"
     )
     monkeypatch.syspath_prepend(str(tmp_path))
-    code, _, _ = run_in_process(*SHORT, "sched._target_=broken_sched.Broken", "allow=[broken_sched]")
+    code, _, _ = run_in_process(*SHORT, "sched=constant", "sched._target_=broken_sched.Broken", "allow=[broken_sched]")
     assert code == 1 and summary(tmp_path)["status"] == "failed"
     assert "ZeroDivisionError" in (only_run(tmp_path) / "run.log").read_text()
 
@@ -467,7 +487,14 @@ def test_early_stopping_ends_a_run_before_its_last_epoch(run_in_process, tmp_pat
 def test_the_test_split_is_evaluated_with_the_best_weights_not_the_last(package, run_in_process, tmp_path):
     """A linear model descends for two epochs and ascends its convex loss for one: the last weights are not the best."""
     mine = package("class Turning:\n    def __call__(self, now):\n        return 1.0 if now.epoch < 2 else -1.0\n")
-    words = ("model=linear", "optimizer=sgd", "epochs=3", "monitor=loss", f"sched._target_={mine}.Turning")
+    words = (
+        "model=linear",
+        "optimizer=sgd",
+        "epochs=3",
+        "monitor=loss",
+        "sched=constant",
+        f"sched._target_={mine}.Turning",
+    )
     assert run_in_process(*words, f"allow=[{mine}]")[0] == 0
     told, run = summary(tmp_path), only_run(tmp_path)
     assert told["best"]["step"] == 40 and told["steps"] == 60

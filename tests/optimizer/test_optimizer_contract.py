@@ -265,7 +265,9 @@ class Poison:
 def small_run(composed, optimizer_for):
     """Return a function that makes a run of full batches, in one order, of a small net with a batch norm."""
     words = ("data=gaussians", "data.samples=100", "model=mlp", "model.hidden=[4]", "norm=batch", "batch_size=full")
-    run = build.build_run(composed(*words, "sampler=sequential", "on_nan=skip", "epochs=8", "threads=1", "device=cpu"))
+    run = build.build_run(
+        composed(*words, "sampler=sequential", "sched=constant", "on_nan=skip", "epochs=8", "threads=1", "device=cpu")
+    )
 
     def made(option: str, **changes: object) -> Run:
         model = copy.deepcopy(run.model)

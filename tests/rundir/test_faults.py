@@ -20,7 +20,7 @@ from torch.utils.tensorboard.summary import scalar
 from trainer.base import atomic
 from trainer.base.errors import ConfigError, DataError, MachineError
 from trainer.cli import overrides
-from trainer.config.untrusted import quote, unquote
+from trainer.config.quoting import quote, unquote
 from trainer.rundir import checkpoint, event_file, reader, resume
 from trainer.rundir import directory as rundir
 

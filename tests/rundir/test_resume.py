@@ -109,7 +109,7 @@ def test_other_data_is_refused(composed, tmp_path):
 def killed(tmp_path_factory):
     """The directories of a run that was killed in the middle, and of the same run, undisturbed."""
     folder = tmp_path_factory.mktemp("killed")
-    words = [*SMALL[:3], "epochs=20", "save_every=10st", "log_every=4"]
+    words = [*SMALL[:3], "epochs=20", "sched=constant", "save_every=10st", "log_every=4"]
     assert command(folder, *words, "output=undisturbed")[0] == 0
     process = processes.begin(folder, *words)
     while len(list(folder.glob("outputs/*/*/checkpoints/step-*.sha256"))) < 2 and process.is_alive():

@@ -15,6 +15,7 @@ from trainer.cli import overrides
 from trainer.config import untrusted
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
+from trainer.config.quoting import quote
 from trainer.rundir import checkpoint, reader, resume
 from trainer.rundir import directory as rundir
 
@@ -26,7 +27,7 @@ def test_a_target_in_a_run_from_elsewhere_is_refused(job, name, unfinished, run_
     target, argument = TARGETS[name]
     if job == "resume":
         with (unfinished / "overrides.txt").open("a") as file:
-            file.write(f"sched._target_={target}\n+sched._args_=[{untrusted.quote(argument)}]\n")
+            file.write(f"sched._target_={target}\n+sched._args_=[{quote(argument)}]\n")
         refused(run_in_process(f"resume={unfinished}"), tmp_path, 2, target)
     else:
         change(unfinished, lambda saved: saved["sched"].update(_target_=target, _args_=[argument]))

@@ -111,7 +111,7 @@ def test_a_yaml_edited_meanwhile_changes_no_job(mine, run_in_process, tmp_path):
     own.parent.mkdir(parents=True)
     own.write_text("# SGD at a small rate.\n_target_: torch.optim.SGD\nlr: 0.003 # learning rate; > 0\n")
     typed = ["-m", *SHORT, "--config-dir", "own", "optimizer=gentle", "seed=0,1", "hydra.sweep.dir=s"]
-    typed += [f"sched._target_={mine}.Editing", f"+sched.file={own}", f"allow=[{mine}]"]
+    typed += ["sched=constant", f"sched._target_={mine}.Editing", f"+sched.file={own}", f"allow=[{mine}]"]
     code, _, errors = run_in_process(*typed)
     assert code == 0 and "lr: 0.5" in own.read_text(), errors
     second = tmp_path / "s" / "seed-1"
@@ -126,7 +126,7 @@ def test_a_yaml_edited_meanwhile_changes_no_job(mine, run_in_process, tmp_path):
 
 
 def failing(mine, times, *overrides):
-    own = (f"sched._target_={mine}.Failing", f"+sched.times={times}", f"allow=[{mine}]")
+    own = ("sched=constant", f"sched._target_={mine}.Failing", f"+sched.times={times}", f"allow=[{mine}]")
     return ("-m", *SHORT, *overrides, *own, "hydra.sweep.dir=s")
 
 
@@ -251,7 +251,7 @@ def test_notes_reach_the_screen_and_the_ranking_of_a_sweep(run_in_process, tmp_p
     still = ("act=sigmoid", "optimizer.lr=1e-12", "optimizer=gd", "reg=[],[l2]", "hydra.sweep.dir=s")
     code, printed, errors = run_in_process("-m", *SHORT, *still)
     assert code == 0, errors
-    assert "] reg-none: finished" in printed and "] reg-l2: finished" in printed and "1  none " in printed
+    assert "] reg-none: finished" in printed and "] reg-l2: finished" in printed and "  none  " in printed
     found = summaries(tmp_path / "s")
     assert set(found) == {"reg-none", "reg-l2"}
     for text in (printed, (tmp_path / "s" / "ranking.md").read_text()):

@@ -22,10 +22,28 @@ LATER = {  # rows whose words come later
 }
 ROWS = [  # row, command line, exit code, texts that must come; * stands for anything
     ("CSP 1", f"optimizer=gd batch_size=64 {FEW}", 0, ["make it stochastic (SGD)*batch_size=full"]),
+    (
+        "CSP 1",
+        "-m optimizer=gd,sgd batch_size=full,64 data.train_samples=128 epochs=1",
+        0,
+        ["final val accuracy steps seeds", "make it stochastic (SGD)*(optimizer=gd batch_size=64)"],
+    ),
     ("CSP 2", f"optimizer=momentum optimizer.anneal=20 {FEW}", 0, ["val loss"]),
     ("CSP 3", f"-m optimizer=sgd,momentum,rmsprop,adam {FEW}", 0, ["ranking"]),
     ("CSP 4", f"-m optimizer=lookahead,radam,ranger {FEW}", 0, ["ranking"]),
+    (
+        "CSP 5",
+        f"-m preprocess=none,center,standardize act=sigmoid model=mlp optimizer.lr=1e-9 init=zeros {FEW}",
+        0,
+        ["none has learnt: no val accuracy is better than always the same class", "note: act=sigmoid*(all 3 runs)"],
+    ),
     ("CSP 6", f"norm=batch {FEW}", 0, ["val loss"]),
+    (
+        "CSP 7",
+        f"-m 'reg=[],[l2],[l1],[dropout]' model=mlp {FEW}",
+        0,
+        ["[1/4] reg-none: finished*[2/4] reg-l2: finished"],
+    ),
     (
         "CSP 8",
         f"reg=l2 reg.loss.l2.strength=0.1 model=mlp {FEW}",
@@ -82,6 +100,12 @@ ROWS = [  # row, command line, exit code, texts that must come; * stands for any
         ["step 0  val loss *entropy of the labels"],
     ),
     (
+        "SDU 2",
+        "-m bias=zero,marginal data=gaussians data.imbalance=50 epochs=1",
+        0,
+        ["step 0 val loss", "val loss of the best constant answer: *(entropy of the labels)"],
+    ),
+    (
         "SDU 3",
         "init=normal init.std=1 model=deep_mlp data.train_samples=128 epochs=2",
         5,
@@ -120,6 +144,7 @@ ROWS = [  # row, command line, exit code, texts that must come; * stands for any
         0,
         ["val loss"],
     ),
+    ("CU 3", "-m batch_size=1,32,full data=iris epochs=1", 0, [" steps *val has * samples: differences under"]),
     ("CU 4", "task=preview sched=exponential warmup=linear warmup.length=3ep", 0, ["Learning rate of"]),
     ("CU 6", "data=breast_cancer epochs=1", 0, ["bce"]),
     ("CU 8", f"optimizer=lamb batch_size=128 {FEW}", 0, ["val loss"]),

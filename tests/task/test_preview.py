@@ -67,7 +67,7 @@ def test_a_warmed_cosine_by_hand(curve_of):
     ],
 )
 def test_the_rate_is_the_one_the_optimizer_takes(words, rate, steps_per_epoch, curve_of):
-    curve = curve_of(*words)
+    curve = curve_of("sched=constant", *words)
     assert curve.rates == pytest.approx([rate] * curve.clock.total_steps)
     assert curve.clock.steps_per_epoch == steps_per_epoch
 

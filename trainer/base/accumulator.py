@@ -38,19 +38,18 @@ class MetricAccumulator:
 
     @torch.no_grad()
     def _sums_of_pending(self) -> Tensor:
-        losses, outputs, targets = zip(*self._pending)
-        sums = [torch.cat(losses).sum()]
-        outputs, targets = torch.cat(outputs), torch.cat(targets)
+        losses, outputs, targets = map(torch.cat, zip(*self._pending))
+        exact = torch.float32 if losses.device.type == "mps" else torch.float64  # MPS has no float64
+        # A sum of float32 in float64 is the same whatever the order, so that of a resumed run, too.
+        sums = [losses.to(exact).sum()]
         if self.task == "regression":
-            if targets.device.type != "mps":  # MPS has no float64
-                targets = targets.double()  # t^2 - mean^2 cancels
+            targets = targets.to(exact)  # t^2 - mean^2 cancels
             sums += [(outputs - targets).square().sum(), targets.square().sum(), *targets.sum(0)]
         elif self.task == "binary":
             sums.append(((outputs > 0) == (targets > 0.5)).sum())
         else:
             sums.append((outputs.argmax(1) == targets.argmax(1)).sum())
-        kind = sums[-1].dtype if self.task == "regression" else torch.float32
-        return torch.stack([part.to(kind) for part in sums])
+        return torch.stack([part.to(exact) for part in sums])
 
     @property
     def empty(self) -> bool:

@@ -11,13 +11,14 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer.base.errors import ConfigError
-from trainer.base.text import as_typed, did_you_mean
+from trainer.base.text import as_typed, did_you_mean, for_shell
 from trainer.cli import check_keys
 from trainer.cli.chosen import chosen_by
 from trainer.cli.spelling import good_spellings
 from trainer.config import catalog, hydra_context, schema, untrusted
-from trainer.config.untrusted import quote
+from trainer.config.quoting import as_argument, quote
 from trainer.search import overrides as search
+from trainer.sweep import jobs
 
 
 def check_values(
@@ -54,9 +55,11 @@ def require(key: schema.Key, value: object, typed: str) -> None:
     if why is None:
         return
     good = [] if "write" in why else good_spellings(key, as_typed(value)) or good_spellings(key, typed)
-    meant = f"; did you mean {' or '.join(f'{key.path}={text}' for text in good)}?" if good else ""
-    if isinstance(value, list) and all(key.violation(item) is None for item in value):
-        meant = f"; for a run of each, write train -m {key.path}={','.join(map(as_typed, value))}"
+    meant = f"; did you mean {' or '.join(for_shell(f'{key.path}={text}') for text in good)}?" if good else ""
+    takes_list = key.rule is not None and key.rule.in_list
+    if isinstance(value, list) and not takes_list and all(key.violation(item) is None for item in value):
+        each = f"for a run of each, write train -m {key.path}={','.join(map(as_typed, value))}"
+        meant = f"; {each if jobs.distinguishes(key.path) else f'write {as_argument(key.path, as_typed(value))}'}"
     raise ConfigError(f"{key.path}={as_typed(value)}: {why} ({key.path}: {key.meaning}){meant}")
 
 

@@ -3,7 +3,6 @@
 They are read from the files of conf/, not composed: an answer comes at once. What runs is composed by Hydra.
 """
 
-import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +12,12 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from trainer.base.paths import expanded
 from trainer.cli import vocabulary
 from trainer.cli.spelling import good_spellings, keeps_rule, refusal
 from trainer.cli.sweep_overrides import is_for_sweeps, values
 from trainer.config import catalog, schema, synonyms, untrusted
+from trainer.config.quoting import as_value, quote, unquote
 
 WEIGHTS = (".pt", ".pth", ".ckpt", ".bin", ".safetensors", ".h5", ".keras")
 LATER = ("resume", "resume.run", "runs")  # name directories, which are looked for later
@@ -88,7 +89,7 @@ class Chosen:
             elif path in LATER:
                 fitted.append(self._directory(path, value))
             elif path in untrusted.HYDRA_KEYS and (self.sweep or not is_for_sweeps(path)):
-                fitted.append(text)
+                fitted.append(one_text(path, value))
             else:
                 raise Unfit
         given = self.given | {text.partition("=")[0] for text in overrides}
@@ -136,11 +137,13 @@ class Chosen:
             given = [*values(OverridesParser.create().parse_override(f"{key.path}={text}"))]
         except HydraException:
             if key.violation(text) is None:
-                return untrusted.quote(os.path.expanduser(text))
+                return quote(expanded(text))
             given = [text]
         broken = next((why for value in given if (why := refusal(key, value))), None)
         if broken is None and (len(given) == 1 or self.sweep):
             return text
+        if broken is None and isinstance(given[0], str) and key.violation(text) is None:
+            return quote(text)  # one text with commas
         bare = text.strip("[]")  # the values of a sweep, in brackets
         if self.sweep and bare != text and all(keeps_rule(key, part) for part in bare.split(",")):
             return bare
@@ -177,6 +180,15 @@ def needed_keys(place: str, option: str) -> list[str]:
 def named(option: str | Sequence[str] | None) -> Sequence[str]:
     """Return options as a list."""
     return [option] if isinstance(option, str) else list(option or ())
+
+
+def one_text(key: str, value: str) -> str:
+    """Return an override whose value is one text, in quotes where Hydra's grammar does not read it as that."""
+    try:
+        several = OverridesParser.create().parse_override(f"{key}={value}").is_sweep_override()
+    except HydraException:
+        several = True
+    return f"{key}={as_value(unquote(value))}" if several else f"{key}={value}"
 
 
 def is_placeholder(value: str) -> bool:

@@ -10,6 +10,8 @@ from trainer.cli.chosen import Chosen, keys_of
 from trainer.cli.paths import for_data, is_path
 from trainer.config import catalog, classifiers, synonyms
 
+NEUTRAL = ("constant", "default")  # what other groups and tools call an option that does nothing
+
 
 def for_option(place: str, value: str, chosen: Chosen) -> Answer:
     """Return the answer to the first unknown option of a group, or of a key that holds one."""
@@ -25,7 +27,7 @@ def for_option(place: str, value: str, chosen: Chosen) -> Answer:
     if not unknown:
         return Answer(fitting([[f"{place}=[{','.join(names)}]"]], chosen, [])) if len(names) > 1 else choose
     name = unknown[0]
-    if synonyms.truth(name) is False or name.lower() in vocabulary.NEUTRAL:
+    if synonyms.truth(name) is False or (name.lower() in NEUTRAL and not synonyms.meant_option(group, name)):
         return without(place, group, [other for other in names if other != name]) or choose
     for fixes in meanings(place, group, name, value, known, chosen):
         if fitted := fitting(fixes, chosen, []):
@@ -95,8 +97,7 @@ def without(place: str, group: str, others: Sequence[str]) -> Answer | None:
         return Answer([[f"{place}=[{','.join(others)}]"]])
     if place != group:
         return None
-    meant = synonyms.meant_option(group, "none")
-    none = vocabulary.neutral(group) or (" ".join(meant[0]) if meant else None)
+    none = vocabulary.neutral(group)
     return Answer(reason=f"to go without, write {none}") if none else None
 
 

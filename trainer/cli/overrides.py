@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 
 from trainer.base.driver import missing_device
 from trainer.base.errors import ConfigError, MachineError
+from trainer.base.paths import expanded
 from trainer.base.text import for_shell, printable
 from trainer.cli import vocabulary
 from trainer.cli.check_keys import require_current_name
@@ -21,10 +22,11 @@ from trainer.cli.paths import expand_home
 from trainer.cli.sweep_overrides import check_sweep, combinations, is_for_sweeps, make_sweep_folder, values
 from trainer.cli.syntax import parse, parse_flags
 from trainer.config import catalog, files, hydra_context, synonyms, untrusted
-from trainer.config.keys import key_of
-from trainer.config.untrusted import quote
+from trainer.config.keys import is_location, key_of
+from trainer.config.quoting import quote
 from trainer.rundir import resume
 from trainer.sweep import launchers
+from trainer.sweep.jobs import distinguishes
 
 EXCLUSIVE = ("run", "multirun", "cfg", "info", "shell_completion")  # flags, one at a time
 
@@ -149,15 +151,21 @@ def several_values(override: Override, texts: Sequence[str]) -> ConfigError:
     line, key = override.input_line, override.key_or_group
     value = line.partition("=")[2]
     one = for_override(key, value, chosen_by(texts)).fixes[:1]
-    each = [
-        fix for fix in for_override(key, value, chosen_by(texts, sweep=True)).fixes[:1] if fix[-1].endswith(f"={value}")
-    ]
+    each = for_override(key, value, chosen_by(texts, sweep=True)).fixes[:1] if makes_jobs(override) else []
+    each = [fix for fix in each if fix[-1].endswith(f"={value}")]
     if not one and not each:
         return ConfigError(f"{line}: {for_override(key, value, chosen_by(texts))}")
     combined = "to combine them in one run, write" if key in catalog.MULTI_SELECT else "for one, write"
     ways = [f"{combined} {in_shell(one[0])}"] if one else []
     ways += [f"for a run of each, write train -m {in_shell(each[0])}"] if each else []
     return ConfigError(f"{line}: several values make a sweep; {'; '.join(ways)}")
+
+
+def makes_jobs(override: Override) -> bool:
+    """Return whether several values make as many jobs of a sweep; of several folders each has to be there."""
+    if is_location(override.key_or_group):
+        return all(expanded(str(value)).exists() for value in values(override))
+    return distinguishes(override.key_or_group)
 
 
 def require_device(overrides: Sequence[Override]) -> None:

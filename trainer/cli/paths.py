@@ -4,14 +4,14 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from trainer.base.paths import expanded
 from trainer.cli.answer import Answer, fitting
 from trainer.cli.chosen import Chosen
 from trainer.config import catalog
-from trainer.config.untrusted import quote, unquote
+from trainer.config.quoting import PLAIN, as_value, quote, unquote
 
 TABLE = (".csv", ".tsv")
 IMAGES = "data=image_folder"
-PLAIN = r"[\w./+%@-]+"  # what Hydra reads without quotes
 
 
 def is_path(text: str) -> bool:
@@ -35,15 +35,15 @@ def is_table(text: str) -> bool:
 
 def data_of(text: str) -> Sequence[str]:
     """Return the overrides that train on a table or on a folder of images."""
-    path = shown(Path(unquote(text)).expanduser())
+    path = as_value(expanded(unquote(text)))
     return ["data=csv", f"data.path={path}", "data.target=COLUMN"] if is_table(text) else [IMAGES, f"data.root={path}"]
 
 
 def runs_of(words: Sequence[str], chosen: Chosen) -> Sequence[str] | None:
     """Return the overrides for the directories of runs: to resume one, or for the task that is typed; else None."""
     if chosen.typed.get("task"):
-        return [f"runs=[{','.join(map(shown, words))}]"]
-    return [f"resume={shown(words[0])}"] if (Path(words[0]) / "overrides.txt").is_file() else None
+        return [f"runs=[{','.join(map(as_value, words))}]"]
+    return [f"resume={as_value(words[0])}"] if (Path(words[0]) / "overrides.txt").is_file() else None
 
 
 def for_words(words: Sequence[str], chosen: Chosen) -> Answer:
@@ -57,12 +57,16 @@ def for_data(text: str, chosen: Chosen) -> Answer:
     return Answer(fitting([data_of(text)], chosen, []) or [[IMAGES, "data.root=DIR"]])
 
 
-def shown(path: str | Path) -> str:
-    """Return a path as a value that Hydra reads."""
-    return str(path) if re.fullmatch(PLAIN, str(path)) else quote(path)
-
-
 def expand_home(text: str) -> str:
-    """Return an override with the home folder for each `~` that begins a path, which Hydra's grammar does not take."""
+    """Return an override with the home folder for each `~` that begins a path, also in quotes, in lists and in sweeps.
+
+    Hydra's grammar does not take it without quotes.
+    """
     home = str(Path.home())
-    return re.sub(r"(?<=[=,\[])~(?=[/,\]]|$)", lambda _: home, text) if re.fullmatch(PLAIN, home) else text
+    plain = re.fullmatch(PLAIN, home)
+
+    def expanded(found: re.Match) -> str:
+        mark, rest = found.groups()
+        return f"{mark}{home}{rest}" if mark or plain else quote(home + rest)
+
+    return re.sub(r"(?<=[=,\[])(['\"]?)~((?:/[^,\]'\"]*)?)(?=[,\]'\"]|$)", expanded, text)

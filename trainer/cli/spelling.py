@@ -9,6 +9,7 @@ from hydra.errors import HydraException
 from trainer.base.driver import missing_device
 from trainer.base.text import nearest
 from trainer.config import schema, synonyms
+from trainer.config.quoting import as_value, unquote
 
 UNITS = {  # of lengths and durations, by the words that people write
     "ep": "e epoch epochs eps",
@@ -62,6 +63,9 @@ def without_quotes(key: schema.Key, text: str) -> Iterator[str]:
 def as_list(key: schema.Key, text: str) -> Iterator[str]:
     """Yield a list of the items that commas or spaces divide."""
     items = re.split(r"[\s,;]+|(?<=\d)x(?=\d)", text.strip("()[]{} ,;"))
+    if text.startswith("["):  # names with signs that need quotes
+        parts = text.removeprefix("[").removesuffix("]").split(",")
+        yield f"[{','.join(as_value(unquote(part.strip())) for part in parts)}]"
     yield f"[{','.join(items)}]"
 
 

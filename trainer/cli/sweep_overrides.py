@@ -11,6 +11,7 @@ from trainer.base.errors import ConfigError
 from trainer.base.text import did_you_mean
 from trainer.cli import vocabulary
 from trainer.config import private_api
+from trainer.config.quoting import as_argument
 from trainer.rundir import directory as rundir
 from trainer.search import overrides as search
 from trainer.sweep import jobs
@@ -59,7 +60,11 @@ def require_other_jobs(override: Override) -> None:
     if isinstance(getattr(vocabulary.run_keys().get(key), "default", None), list) and override.is_discrete_sweep():
         listed = ",".join(text.strip("[]") for text in override.sweep_string_iterator())
         raise ConfigError(f"{line}: {key} makes no other run; to take several, write {key}=[{listed}]")
-    raise ConfigError(f"{line}: {key} makes no other run, so that two jobs would be the same; choose one value")
+    value = line.partition("=")[2]
+    one = "choose one value"
+    if isinstance(next(values(override), None), str):  # the name of a file may have commas
+        one = f"{one}, or write {as_argument(key, value)}"
+    raise ConfigError(f"{line}: {key} makes no other run, so that two jobs would be the same; {one}")
 
 
 def values(override: Override) -> Iterator[object]:

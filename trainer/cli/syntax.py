@@ -140,7 +140,7 @@ def read(text: str, behind: Sequence[str]) -> Malformed | None:
     key, sign, value = text.partition("=")
     if text.lstrip("-") in COMMANDS:
         raise ConfigError(f"{text}: settings are written KEY=VALUE; write train {COMMANDS[text.lstrip('-')]}")
-    if spaced := with_spaces(text, behind):
+    if not re.fullmatch(r"[\w./@]+=\[.*\]", text) and (spaced := with_spaces(text, behind)):
         joined = re.sub(r" *([=,\[\]]) *", r"\1", spaced).replace(" ", ",")
         key, _, value = joined.partition("=")
         parts = (count for count in range(1, len(behind) + 2) if " ".join([text, *behind][:count]) == spaced)

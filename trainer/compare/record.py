@@ -12,6 +12,7 @@ from filelock import FileLock, Timeout
 
 from trainer.base.errors import DataError
 from trainer.base.metrics import METRICS, Metric, monitored
+from trainer.base.paths import expanded
 from trainer.base.text import as_typed, nearest
 from trainer.compare.options import options_of
 from trainer.config.rule import is_number
@@ -189,7 +190,7 @@ def find(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
     """
     found, notes = {}, []
     for pattern in map(str, patterns):
-        place = Path(pattern).expanduser()
+        place = expanded(pattern)
         matched = [place] if place.exists() else sorted(Path(name) for name in glob.glob(str(place)))
         if not matched:
             siblings = [path.name for path in place.parent.iterdir()] if place.parent.is_dir() else []

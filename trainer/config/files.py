@@ -7,6 +7,7 @@ from pathlib import Path
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import DataError
+from trainer.base.paths import expanded
 from trainer.base.similar_files import similar_files
 from trainer.config import schema
 
@@ -28,7 +29,7 @@ def require_path(cfg: DictConfig, key: schema.Key) -> None:
     node, _, name = key.path.rpartition(".")
     rule, values = key.rule, OmegaConf.select(cfg, node)
     named = rule.below or name
-    place = Path(str(values[named])).expanduser() / (str(values[name]) if rule.below else "")
+    place = expanded(str(values[named])) / (str(values[name]) if rule.below else "")
     if rule.unless and values.get(rule.unless):
         return
     if has_files(place) if rule.path == "folder" else place.is_file():

@@ -13,7 +13,7 @@ class Role(Enum):
     """Role of a key: the part of a run or a command that it decides."""
 
     SHAPES = "the run itself: another value trains another model"
-    LOCATION = "the folder of the data: another folder may hold other data; left out of the name of the run's directory"
+    LOCATION = "the folder or the file of the data: another one may hold other data"
     LENGTH = "how long the run is: a longer run continues a shorter one"
     RECOVERY = "what a run does when its loss is not finite or a batch does not fit"
     RECORDING = "when a run logs and saves"
@@ -107,9 +107,14 @@ def makes_another_job(key: str) -> bool:
     return shapes_run(key) or role_of(key) is Role.LENGTH
 
 
+def is_location(key: str) -> bool:
+    """Return whether the value of the key is the path of the data."""
+    return role_of(key) is Role.LOCATION
+
+
 def is_named(key: str) -> bool:
     """Return whether the name of a run's directory holds the key."""
-    return role_of(key) in (Role.SHAPES, Role.LENGTH, Role.TASK)
+    return role_of(key) in (Role.SHAPES, Role.LOCATION, Role.LENGTH, Role.TASK)
 
 
 def counts_in_evaluation(key: str) -> bool:

@@ -132,7 +132,7 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "exponential": "exp exponential_lr exponential_decay exp_decay",
         "inverse": "inverse_time inverse_time_decay 1/t",
         "inverse_sqrt": "rsqrt inverse_square_root",
-        "constant": "fixed constant_lr",
+        "constant": "fixed constant_lr none",
     },
     "task": {
         "evaluate": "eval test validate validation predict",

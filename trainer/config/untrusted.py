@@ -38,19 +38,6 @@ FLAGS = {
 }
 
 
-def quote(text: object) -> str:
-    """Return a text as a quoted value that Hydra reads back unchanged."""
-    plain = re.sub(r"(\\*)(\$\{)", lambda found: found[1] * 2 + "\\${", str(text))
-    return "'" + re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), plain) + "'"
-
-
-def unquote(text: str) -> str:
-    """Return a typed value without its quotes; one that has none unchanged."""
-    if len(text) < 2 or text[0] not in "'\"" or text[-1] != text[0]:
-        return text
-    return re.sub(rf"\\+(?={text[0]}|$)", lambda found: found[0][: len(found[0]) // 2], text[1:-1])
-
-
 def has_resolver(text: str) -> bool:
     """Return whether a text holds an interpolation that is more than a reference to another key, as ${oc.env:NAME}."""
     while found := re.search(r"\$\{([^${}:]*)(:[^${}]*)?\}", text):

@@ -1,21 +1,19 @@
 """Columns of a table as they are typed: found by name or number, and written for a shell."""
 
-import re
 from collections.abc import Sequence
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import for_shell, nearest
-from trainer.config.untrusted import quote
+from trainer.config.quoting import as_value
 from trainer.data.table import Table
 
 NAMES = 20  # columns of a file in a message
-PLAIN = r"(?!(?:true|false|null)$)[A-Za-z_][A-Za-z0-9_.-]*"  # what Hydra reads without quotes as text
 
 
 def as_typed(key: str, *names: str, in_list: bool = True) -> str:
     """Return columns as the value of a key, as they are typed in a shell: `data.ignore=[a,b]`."""
-    items = [name if re.fullmatch(PLAIN, name) else quote(name) for name in names]
-    return for_shell(f"{key}=[{','.join(items)}]" if in_list else f"{key}={items[0]}")
+    items = ",".join(map(as_value, names))
+    return for_shell(f"{key}=[{items}]" if in_list else f"{key}={items}")
 
 
 def listed(names: Sequence[str]) -> str:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from trainer.base.checks import require_one_of
 from trainer.base.errors import ConfigError, DataError
+from trainer.base.paths import expanded
 from trainer.data.column_names import as_typed, listed, place_of
 from trainer.data.columns import Column, NotNumbers, NotUsed, as_labels, as_numbers, encoded, input_column
 from trainer.data.missing_values import complete_rows, with_values
@@ -147,7 +148,7 @@ class Csv(SplitByFraction):
 def state_of_file(path: str) -> tuple[int, int]:
     """Return the length and the time of change of a file, which another content changes; zeros where there is none."""
     try:
-        status = Path(path).expanduser().stat()
+        status = expanded(path).stat()
     except OSError:
         return 0, 0
     return status.st_size, status.st_mtime_ns

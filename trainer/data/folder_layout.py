@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trainer.base.errors import DataError
 from trainer.base.text import did_you_mean, nearest
+from trainer.config.quoting import as_argument
 from trainer.data.folder_walk import (
     EMPTY,
     HIDDEN,
@@ -151,7 +152,7 @@ def require_training_classes(place: Path, layout: Layout) -> None:
         layout.add_fault(folder, f"{has}; expected {join(folder, 'CLASS/*')}{others}", skippable=False)
     (only, *others) = kept or [""]
     if len(found) > 1 and not others and only and len(visible(place / only)[0]) > 1:
-        hint = f"type data.root={place / only} if its folders are the classes"
+        hint = f"type {as_argument('data.root', place / only)} if its folders are the classes"
         layout.add_fault(folder, f"only {only}/ holds images; {hint}", skippable=False)
 
 

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -10,6 +9,7 @@ from torch import Tensor
 
 from trainer.base.checks import require, require_one_of
 from trainer.base.errors import DataError
+from trainer.base.paths import expanded
 from trainer.data.cache import cache_key, default_folder, load_or_decode, read_scan, write_scan
 from trainer.data.capacity import free_bytes
 from trainer.data.folder_layout import read_layout
@@ -62,7 +62,7 @@ class ImageFolder:
         require_one_of("crop", "pad", "squash", fit=self.fit)
         if self.size is not None:
             require(">= 1", size=self.size)
-        layout, decoder = read_layout(Path(self.root).expanduser()), Decoder(self.size, self.fit)
+        layout, decoder = read_layout(expanded(self.root)), Decoder(self.size, self.fit)
         paths, labels, places = flatten(layout)
         images, scan, warning = self._images(layout, paths, decoder)
         readable = torch.ones(len(paths), dtype=torch.bool)
@@ -126,7 +126,7 @@ class ImageFolder:
                     except OSError:
                         pass  # the next start scans again
             return as_files(paths, decoder, scan), scan, ()
-        folder = default_folder() if self.cache == "auto" else Path(self.cache).expanduser()
+        folder = default_folder() if self.cache == "auto" else expanded(self.cache)
         try:
             scan, pixels = load_or_decode(folder, key, paths, decoder)
             return None if pixels is None else torch.from_numpy(pixels), scan, ()

@@ -5,9 +5,9 @@ import codecs
 import gzip
 import lzma
 import zlib
-from pathlib import Path
 
 from trainer.base.errors import DataError
+from trainer.base.paths import expanded
 from trainer.base.similar_files import similar_files
 
 COMPRESSED = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ": lzma}  # by the first bytes
@@ -39,7 +39,7 @@ def read_text(path: str, encoding: str = "auto") -> tuple[str, str]:
 
 def read_bytes(path: str) -> bytes:
     """Return the bytes of a file. Errors: DataError, with similar names where it does not exist."""
-    place = Path(path).expanduser()
+    place = expanded(path)
     try:
         return place.read_bytes()
     except FileNotFoundError:

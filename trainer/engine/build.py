@@ -54,10 +54,7 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None, data: Split
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
     data = data or load_data(cfg, invocation)
-    preprocess = factory(cfg, "preprocess", invocation)()
-    with as_config_error("preprocess", invocation, "preprocess", preprocess):
-        apply = preprocess.fit(data.train.sample())
-    require_kind(apply, Callable, "preprocess", preprocess, invocation.describe("preprocess"))
+    apply = fit_preprocessing(cfg, data, invocation)
     data = replace(data, notes=(*data.notes, *notes_on(data)))
     splits = (data.train, data.val, data.test)
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
@@ -128,6 +125,15 @@ def load_data(cfg: DictConfig, invocation: Invocation) -> Splits:
         f"batch_size={cfg.batch_size}: larger than the {count:,} training samples, so that each step takes all of them"
     )
     return replace(data, notes=(*data.notes, note))
+
+
+def fit_preprocessing(cfg: DictConfig, data: Splits, invocation: Invocation) -> Apply:
+    """Return the preprocessing, with its statistics from the training samples. Errors: ConfigError."""
+    preprocess = factory(cfg, "preprocess", invocation)()
+    with as_config_error("preprocess", invocation, "preprocess", preprocess):
+        apply = preprocess.fit(data.train.sample())
+    require_kind(apply, Callable, "preprocess", preprocess, invocation.describe("preprocess"))
+    return apply
 
 
 def make_slots(cfg: DictConfig, task: str, criterion: Criterion, invocation: Invocation) -> Slots:

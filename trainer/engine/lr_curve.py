@@ -53,7 +53,7 @@ def make_lr_curve(cfg: DictConfig, samples: int, invocation: Invocation) -> LrCu
     """Return the learning-rate curve of a run over so many training samples. Errors: ConfigError."""
     clock = make_clock(cfg, samples, invocation)
     if not clock.total_steps:
-        raise ConfigError("epochs=0: there is no step to draw a learning rate for; try epochs=30")
+        raise ConfigError("epochs=0: there is no step to draw a learning rate for; try epochs=20")
     sched = factory(cfg, "sched", invocation)()
     warmed = factory(cfg, "warmup", invocation)()(sched)
     # Some optimizers have other rates for hidden than for last layers.

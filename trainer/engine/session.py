@@ -232,7 +232,7 @@ class Session:
     def results(self, outcome: Outcome) -> dict:
         """Save the last weights, evaluate the best ones on the test split, and return the figures of the summary."""
         run, progress = self.run, self.run.progress
-        test = None
+        test, verdicts = None, []
         if outcome.status in COMPLETE:
             with self.console.status("saving the last weights"):
                 with run.evaluation_model() as model:
@@ -244,9 +244,11 @@ class Session:
                 with self.console.status("evaluating the test split"):
                     test = run.evaluate(self.best, run.test, run.tta)
                 self.recorder.record_evaluation("test", outcome.now, test)
-            if guess := texts.no_better_than_guessing(run, progress.best, test):
-                self.console.print(f"note: {guess}")
-        return texts.figures_of(run, self.recorder, outcome, test, self.notes, self.best)
+            verdicts = [*texts.verdicts(run, test)]
+            for line in verdicts:
+                self.console.print(f"note: {line}")
+        said = {"notes": self.notes, "verdicts": [*verdicts, *texts.why_stopped(run)]}
+        return {**texts.figures_of(run, self.recorder, outcome, test, self.best), **said}
 
     def finish(self, summary: dict) -> MachineError | None:
         """Write summary.json, curves.png and the best weights, however the run ended.

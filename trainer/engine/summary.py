@@ -27,12 +27,12 @@ from trainer.rundir.console import Console
 from trainer.rundir.directory import from_here
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.resume import flat
-from trainer.rundir.status import COMPLETE
 
 ALWAYS_SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # others when they differ
 SETTINGS_SHOWN = ("epochs", "batch_size", "seed")
 HIDDEN_KEYS = (".fused",)  # an implementation detail
 DIGEST_SAMPLES = 64
+FEW = 10  # evaluations
 ROUNDING = 1e-6  # of an accuracy in float32
 
 
@@ -153,6 +153,30 @@ def hparams_metrics(summary: Mapping) -> dict[str, Mapping[str, float]]:
     return {when: scores for when, scores in (("best", summary["best"]), ("test", test)) if scores}
 
 
+def verdicts(run: Run, test: Mapping | None) -> Iterator[str]:
+    """Yield what the scores of a complete run show: that it has learnt nothing, or has long not improved."""
+    if guess := no_better_than_guessing(run, run.progress.best, test):
+        yield guess
+    elif standstill := long_without_progress(run):
+        yield standstill
+
+
+def long_without_progress(run: Run) -> str | None:
+    """Return a line on a run whose second half, of ten evaluations or more, has brought nothing better, else None."""
+    history, best = run.progress.recent_history, run.progress.best
+    if best is None or len(history) < FEW or history[len(history) // 2]["step"] <= best["step"]:
+        return None
+    since, all_epochs = (epochs(row["step"] / run.clock.steps_per_epoch) for row in (best, history[-1]))
+    falls = ", or a learning rate that falls (sched=cosine)" if is_constant(run) else ""
+    what = f"val {run.monitor.name} has not improved since epoch {since} of {all_epochs}"
+    return f"{what}; try fewer epochs{falls}"
+
+
+def why_stopped(run: Run) -> list[str]:
+    """Return what the rules say that have ended a run."""
+    return [stop.verdict for stop in run.slots.stop if isinstance(stop, HasVerdict) and stop.verdict]
+
+
 def no_better_than_guessing(run: Run, best: Mapping | None, test: Mapping | None = None) -> str | None:
     """Return a line on a run whose best evaluation is that of one answer for all samples, else None.
 
@@ -192,20 +216,15 @@ def figures_of(
     recorder: Recorder,
     outcome: Outcome,
     test: Mapping | None,
-    notes: Sequence[str],
     kept: torch.nn.Module | None,
 ) -> dict:
     """Return the figures of summary.json.
 
     Args:
-        notes: those of the run, in the order they were printed.
         kept: the model with the weights that were kept, if there are any.
     """
     throughputs = [row["throughput"] for row in recorder.rows if "throughput" in row and row["step"] > FIRST_STEPS]
     throughputs = throughputs or [row["throughput"] for row in recorder.rows if "throughput" in row]
-    stops = [stop.verdict for stop in run.slots.stop if isinstance(stop, HasVerdict) and stop.verdict]
-    complete = outcome.status in COMPLETE
-    guess = no_better_than_guessing(run, run.progress.best, test) if complete else None
     fresh = next((row for row in recorder.rows if row["split"] == "val" and not row["step"]), None)
     return {
         "status": outcome.status,
@@ -222,8 +241,6 @@ def figures_of(
         "parameters": count_parameters(run.model),
         "zeros": sum(int((weight == 0).sum()) for weight in decay_parameters(kept or run.model)),
         "weights_sha256": weights_digest(run.model),
-        "notes": [*notes],
-        "verdicts": [*([guess] if guess else []), *stops],
     }
 
 

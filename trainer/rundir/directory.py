@@ -19,6 +19,8 @@ from trainer.base.errors import MachineError
 from trainer.base.text import printable
 from trainer.config import catalog, keys
 from trainer.config.private_api import to_yaml
+from trainer.config.quoting import unquote
+from trainer.rundir import locations
 
 SLUG_LENGTH = 100
 
@@ -28,9 +30,10 @@ def slug(overrides: Sequence[str]) -> str:
 
     `optimizer=adam optimizer.lr=0.1 reg=[l2,dropout]` becomes `adam+lr-0.1+reg-l2-dropout`, without a character that is
     special to a shell, a file system or Hydra's grammar, so that a run's directory can be typed as a value. `reg=[]`
-    becomes `reg-none`.
+    becomes `reg-none`, and of the path of the data its last part counts.
     """
     named = [re.sub(r"=\[\s*\]$", "=none", text) for text in overrides if keys.is_named(keys.key_of(text))]
+    named = [last_part(text) if keys.is_location(keys.key_of(text)) else text for text in named]
     named = [re.sub(r"(?<=\de)\+(?=\d)", "", text) for text in shortened(named)]  # 1e+30 is 1e30, not 1e-30
     safe = "+".join(re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-") for text in named)
     return safe[:SLUG_LENGTH].strip("-.+") or "defaults"
@@ -50,6 +53,12 @@ def shortened(overrides: Sequence[str]) -> list[str]:
         else f"{key if ends.count(end) > 1 else end}{sign}{value}"
         for end, (key, sign, value) in zip(ends, typed)
     ]
+
+
+def last_part(override: str) -> str:
+    """Return an override with the last part of its path: `data.root=cats` for `data.root=/home/me/cats`."""
+    key, _, value = override.partition("=")
+    return f"{key}={Path(unquote(value)).name}"
 
 
 def is_option(group: str, value: str) -> bool:
@@ -137,7 +146,7 @@ def lock(directory: Path) -> Iterator[None]:
 def saved_texts(cfg: DictConfig | dict, overrides: Sequence[str]) -> tuple[str, list[str]]:
     """Return the configuration as YAML and the overrides, without what tells only how this command was launched."""
     plain = OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg
-    saved = {key: value for key, value in plain.items() if keys.is_saved(key)}
+    saved = locations.absolute({key: value for key, value in plain.items() if keys.is_saved(key)})
     typed = [text for text in overrides if keys.is_saved(keys.key_of(text))]
     return to_yaml(saved), typed
 

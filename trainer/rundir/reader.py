@@ -9,7 +9,9 @@ from trainer.base.errors import DataError
 from trainer.base.metrics import monitored
 from trainer.base.text import nearest, printable
 from trainer.config import catalog
+from trainer.config.quoting import as_argument
 from trainer.config.untrusted import has_resolver, leaves, read_yaml
+from trainer.rundir import locations
 from trainer.rundir.status import COMPLETE, Status
 
 # The overrides of a job in its sweep; overrides.txt has others where the job alone was resumed with more epochs.
@@ -108,8 +110,8 @@ def why_no_run(directory: Path) -> str:
     """Return the reason why a directory cannot be resumed, and a hint."""
     if runs := sorted(file.parent for file in directory.glob("*/overrides.txt")):
         unfinished = next((run for run in runs if not completed_summary(run)), None)
-        one = f"resume one run with resume={printable(unfinished)}, or " if unfinished else ""
-        again = f"repeat the sweep's command with hydra.sweep.dir={printable(directory)}"
+        one = f"resume one run with {as_argument('resume', unfinished)}, or " if unfinished else ""
+        again = f"repeat the sweep's command with {as_argument('hydra.sweep.dir', directory)}"
         return f"the folder of a sweep; {one}{again} to continue all {len(runs)}"
     siblings = [file.parent.name for file in directory.parent.glob("*/overrides.txt")]
     near = nearest(directory.name, siblings, 1)
@@ -118,7 +120,7 @@ def why_no_run(directory: Path) -> str:
 
 
 def read_config(directory: Path, key: str = "resume") -> dict:
-    """Return config.yaml as plain values and references to other keys, without other interpolations.
+    """Return config.yaml as plain values and references to other keys, with the path where its data lie now.
 
     Args:
         key: the key that names the directory, for the message.
@@ -134,4 +136,4 @@ def read_config(directory: Path, key: str = "resume") -> dict:
         if has_resolver(str(value)):
             source = "from the environment or a function, which a run's config.yaml never does"
             raise DataError(f"{place}: its config.yaml takes {printable(path)} {source}")
-    return saved
+    return locations.moved(saved, read_text(directory / "overrides.txt").splitlines())

@@ -13,7 +13,8 @@ from trainer.base.text import as_command, as_typed, printable
 from trainer.config import catalog, keys
 from trainer.config.hydra_context import Invocation
 from trainer.config.keys import Role, key_of, role_of
-from trainer.config.untrusted import quote, unquote
+from trainer.config.quoting import as_value, quote, unquote
+from trainer.rundir import locations
 from trainer.rundir.directory import from_here
 from trainer.rundir.reader import completed_summary, read_config, read_overrides
 from trainer.rundir.status import Status
@@ -49,16 +50,16 @@ def expand(overrides: Sequence[str]) -> list[str]:
     if epochs.startswith("+"):
         total = extended(directory, epochs)
         own = [f"epochs={total}" if key_of(text) == "epochs" else text for text in own]
-    kept = [text for text in before if key_of(text) not in typed and keys.belongs_to_run(plain_key(text))]
-    return [*kept, *own, f"resume.run={quote(directory)}"]
+    before = [*before, *locations.pinned(read_config(directory), before)]
+    kept = {key_of(text): text for text in before if key_of(text) not in typed and keys.belongs_to_run(plain_key(text))}
+    return [*kept.values(), *own, f"resume.run={quote(directory)}"]
 
 
 def command_to_resume(directory: Path, invocation: Invocation) -> str:
     """Return the command that resumes a run, with what counts on the command line alone, to paste into a shell."""
-    path = str(from_here(directory))
     folders = [word for folder in catalog.extra_folders for word in ("--config-dir", from_here(folder))]
     allow = [text for text in invocation.overrides if key_of(text) == "allow"]
-    return as_command("train", f"resume={path if unquote(path) == path else quote(path)}", *folders, *allow)
+    return as_command("train", f"resume={as_value(from_here(directory))}", *folders, *allow)
 
 
 def extended(directory: Path, added: str) -> int | str:
@@ -116,7 +117,8 @@ def check_runs(lists: Iterable[object], task: str | None) -> None:
 
 def changes(directory: Path, cfg: DictConfig) -> dict[str, tuple[object, object]]:
     """Return the keys whose values differ from those of the run in the directory, with old and new value."""
-    before, now = (dict(flat(node)) for node in (read_config(directory), OmegaConf.to_container(cfg)))
+    both = read_config(directory), OmegaConf.to_container(cfg)
+    before, now = (dict(flat(locations.absolute(node))) for node in both)
     paths = [path for path in {**before, **now} if keys.belongs_to_run(path)]
     return {path: (before.get(path), now.get(path)) for path in paths if before.get(path) != now.get(path)}
 

@@ -12,10 +12,10 @@ from omegaconf import DictConfig
 
 from trainer.base.errors import ConfigError, exit_on_user_error
 from trainer.base.text import as_typed
-from trainer.compare.table import relative
 from trainer.config.hydra_context import without_hydra_node
 from trainer.config.keys import key_of
 from trainer.config.private_api import trial_id
+from trainer.config.quoting import as_argument
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 from trainer.search import study as studies
@@ -90,10 +90,8 @@ class OptunaSweeper(Sweeper):
                     prepared = [self._prepare(overrides_of(trial), searched) for trial in batch]
                     self._launch(study, batch, prepared, display)
         except BaseException:
-            folder = relative(self.folder)
-            Console().print(
-                f"the search did not finish; to resume it, repeat the command with hydra.sweep.dir={folder}"
-            )
+            again = as_argument("hydra.sweep.dir", rundir.from_here(self.folder))
+            Console().print(f"the search did not finish; to resume it, repeat the command with {again}")
             raise
         finally:
             launch.end_sweep(self.folder)

@@ -13,9 +13,9 @@ from omegaconf import DictConfig
 
 from trainer.base.errors import UserError, exit_on_user_error
 from trainer.base.text import counted
-from trainer.compare.table import relative
 from trainer.config import private_api
 from trainer.config.keys import key_of
+from trainer.config.quoting import as_argument
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader
 from trainer.rundir.console import Console
@@ -94,7 +94,7 @@ class GridSweeper(Sweeper):
             override = " sweep.on_error=continue" if self.config.sweep.on_error == "stop" else ""
             Console().print(
                 f"{left} of {counted('job', len(prepared))} did not finish; to try again, "
-                f"repeat the command with hydra.sweep.dir={relative(self.folder)}{override}"
+                f"repeat the command with {as_argument('hydra.sweep.dir', rundir.from_here(self.folder))}{override}"
             )
 
     def load_sweep_config(self, config: DictConfig, overrides: list[str]) -> DictConfig:

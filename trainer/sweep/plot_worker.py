@@ -8,6 +8,7 @@ import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
+from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from trainer.base.text import printable
@@ -27,8 +28,7 @@ class PlotWorker:
         if not (directory / "metrics.jsonl").exists():
             return
         if self._pool is None:
-            context = multiprocessing.get_context("spawn")  # a fork would copy the threads of torch
-            self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=prepare_worker)
+            self._pool = ProcessPoolExecutor(1, mp_context=make_context(), initializer=prepare_worker)
         # Of a broken pool the figures before this one say so; the next sweep here draws those that are missing.
         with suppress(BrokenProcessPool):
             self._figures.append((directory, self._pool.submit(draw_curves, directory.absolute())))
@@ -41,6 +41,15 @@ class PlotWorker:
                 reason = printable(getattr(error, "strerror", None) or error)
                 line = f"warning: {printable(directory)}/curves.png: could not be written ({reason})"
                 print(line, file=sys.stderr, flush=True)
+
+
+def make_context() -> BaseContext:
+    """Return what starts the process: a fork of this one would copy the threads of torch."""
+    if "forkserver" not in multiprocessing.get_all_start_methods():
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")  # it has the imports ready for the next sweep of this process
+    context.set_forkserver_preload([__name__, "matplotlib.backends.backend_agg"])
+    return context
 
 
 def prepare_worker() -> None:
