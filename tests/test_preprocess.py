@@ -217,7 +217,7 @@ def test_a_small_deviation_beside_a_large_mean_is_no_constant():
 def test_statistics_taken_in_chunks_are_those_of_the_whole(option, kind, monkeypatch):
     train = torch.from_numpy(samples(kind, 301, 0))
     whole = technique(option).fit(train)(train)
-    monkeypatch.setattr("trainer.preprocess.CHUNK", 100)
+    monkeypatch.setattr("trainer.base.statistics.CHUNK", 100)
     # float64 sums in another order, then float32.
     assert_close(technique(option).fit(train)(train), whole, rtol=1e-5, atol=1e-5)
 

@@ -4,7 +4,6 @@ Images arrive as floats in [0, 1], or as uint8 in 255ths of that; tables (N, D) 
 batch on any device to float32, and its `invert(values)` maps back to the scale of the data: [0, 1] for images.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -14,23 +13,10 @@ from trainer.base.checks import require
 from trainer.base.linear_map import Affine, Projection
 from trainer.base.monomials import count_monomials, fit_monomials
 from trainer.base.protocols import Apply
+from trainer.base.statistics import NO_DEVIATION, in_chunks, mean_of, without_constants
 
-CHUNK = 2**18  # values converted to float64 at once for statistics: as many as a cache holds, 3 times faster
-BLOCK = 2**22  # the same for products of matrices
-NO_DEVIATION = 1e-7  # of the largest one: the square root of float64's rounding, below which there is none
+BLOCK = 2**22  # values converted to float64 at once for products of matrices
 MAX_FEATURES = 10_000  # for a covariance matrix and its eigenvectors, by memory and time
-
-
-def in_chunks(images: Tensor, size: int = CHUNK) -> Iterator[Tensor]:
-    """Yield the samples in float64, about `size` values at a time; uint8 in 255ths."""
-    for part in images.split(max(1, size // images[0].numel())):
-        yield part.double().div_(255) if part.dtype == torch.uint8 else part.double()
-
-
-def mean_of(images: Tensor, dims: tuple[int, ...]) -> Tensor:
-    """Return the float64 mean over `dims` (the samples' among them), which stay with size 1."""
-    total = sum(part.sum(dims, keepdim=True) for part in in_chunks(images))
-    return total * (total.numel() / images.numel())
 
 
 def standardized(images: Tensor, dims: tuple[int, ...]) -> Affine:
@@ -41,8 +27,7 @@ def standardized(images: Tensor, dims: tuple[int, ...]) -> Affine:
     mean = mean_of(images, dims)
     square = sum((part - mean).square_().sum(dims, keepdim=True) for part in in_chunks(images))
     deviation = (square * (mean.numel() / images.numel())).sqrt_()
-    # A constant's deviation is not quite 0 after rounding, and must not be scaled up to 1.
-    return Affine(mean, 1 / torch.where(deviation <= 1e-7 * mean.abs().clamp(min=1e-30), 1.0, deviation))
+    return Affine(mean, 1 / without_constants(deviation, mean))
 
 
 def channelwise(images: Tensor) -> tuple[int, ...]:

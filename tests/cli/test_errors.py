@@ -164,7 +164,7 @@ def test_image_folders_that_cannot_be_used_are_explained(run_in_process, tmp_pat
         assert code == 3 and all(part in errors for part in parts), errors
         assert not (tmp_path / "out").exists()
 
-    says("contains no class folders", "train/CLASS/*")
+    says("the folder is empty", "train/CLASS/*")
     (root / "train").mkdir()
     says("train: contains no class folders")
     for number, name in enumerate(("train/cat/1.png", "train/dog/1.png", "test/cat/1.png", "test/dog/1.png")):

@@ -16,6 +16,7 @@ import pytest
 from trainer.base.errors import ConfigError, UserError
 from trainer.cli import help, overrides
 from trainer.config import catalog
+from trainer.sweep import launchers
 
 TABLE = """
 Misspelled, or in another form
@@ -86,6 +87,30 @@ Options of another group, keys of another option
     launcher=joblib                                | did you mean train -m hydra/launcher=joblib ...?
     n_trials=5                                     | train -m hydra/sweeper=optuna hydra.sweeper.n_trials=5 ...?
 
+Switched off, and what an option needs
+    amp=disabled                                   | did you mean precision=fp32?
+    use_bn=n                                       | did you mean norm=none?
+    ema=disabled                                   | without averaging=ema there is none; leave it out
+    gpu=null                                       | did you mean device=cpu?
+    warmup=0                                       | write warmup=none
+    scale_lr=false                                 | did you mean scale_lr=none?
+    data=tabular                                   | did you mean data=csv data.path=VALUE?
+    model=image_folder                             | did you mean data=image_folder data.root=VALUE?
+    data=cvs data.path=x.csv                       | did you mean data=csv?
+    optimizer=adam optimizer=cosine                | did you mean sched=cosine?
+    task=compare runs=2026                         | write runs="['2026']"
+
+Tables
+    data.path=iris.csv                             | did you mean data=csv data.path=iris.csv data.target=COLUMN?
+    data=csv data_dir=iris.csv data.target=3       | did you mean data.path=iris.csv?
+    data=csv data.path=x.csv data.separator=,      | did you mean data.separator=comma?
+    data=csv data.path=x.csv 'data.sep=";"'        | did you mean data.separator=semicolon?
+    data=csv data.path=x.csv data.decimal=,        | did you mean data.decimal=comma?
+    data=csv data.path=x.csv data.header=0         | did you mean data.header=yes?
+    data=csv data.path=x.csv data.header=None      | did you mean data.header=no?
+    data=csv data.path=x.csv data.missing=mean     | did you mean data.missing=impute?
+    data=csv data.path=x.csv data.drop=[a]         | did you mean data.ignore=[a]?
+
 Models, data, runs
     resnet50                                       | write model=torchvision model.name=resnet50
     model=resnet50                                 | did you mean model=torchvision model.name=resnet50?
@@ -129,6 +154,10 @@ Keras and scikit-learn
     nesterov=True                                  | did you mean optimizer=nesterov?
 
 PyTorch, timm, fastai
+    sched=cosine T_max=100                         | a schedule lasts as long as the run
+    sched=cosine eta_min=0                         | sched.floor
+    model=cnn kernel_size=5                        | pool.kernel_size is that of the pooling
+    tta=fliplr                                     | did you mean tta=flip?
     --lr 0.01                                      | write optimizer.lr=0.01
     -lr 0.1                                        | write optimizer.lr=0.1
     lr 0.1                                         | write optimizer.lr=0.1
@@ -355,7 +384,9 @@ def test_a_device_without_a_driver_is_refused_before_torch_is_imported(monkeypat
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("trainer.base.driver.has_cuda", lambda: False)
     assert "try device=auto" in refused(["device=cuda"]) and "write device=auto" in refused(["--gpu"])
-    assert overrides.check(["-m", "device=cuda", "seed=0,1"])  # its jobs may run elsewhere
+    assert "try device=auto" in refused(["-m", "device=cuda", "seed=0,1"])
+    monkeypatch.setattr(launchers, "LOCAL", ())  # the jobs run on another machine
+    assert overrides.check(["-m", "device=cuda", "seed=0,1"])
     monkeypatch.setattr("trainer.base.driver.has_cuda", lambda: True)
     assert overrides.check(["device=cuda"]) and "write device=cuda" in refused(["--gpu"])
 

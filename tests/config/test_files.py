@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from trainer.base.errors import DataError
+from trainer.cli import overrides
 from trainer.config import catalog, schema
 from trainer.config.files import require_existing
 from trainer.config.rule import parse_rule
@@ -40,6 +41,16 @@ def light(folder, *words):
             ("data=mnist",),
             "data.root=data: no folder data/MNIST/raw in {here}; try data.root=DIR, or data.download=true",
         ),
+        (("data=csv", "data.path=x.csv", "data.target=1"), "data.path=x.csv: no such file in {here}"),
+        (
+            ("data=csv", "data.path=/no/x.csv", "data.target=1"),
+            "data.path=/no/x.csv: no such file; there is no folder /no either",
+        ),
+        (("-m", "data=image_folder", "data.root=nowhere", "seed=0,1"), "data.root=nowhere: no such folder in {here}"),
+        (
+            ("-m", "data=mnist", "data.root=/no", "seed=0,1"),
+            "data.root=/no: no folder /no/MNIST/raw; try data.root=DIR, or data.download=true",
+        ),
         (
             ("data=cifar10", "data.root=/no"),
             "data.root=/no: no folder /no/cifar-10-batches-py; try data.root=DIR, or data.download=true",
@@ -53,6 +64,31 @@ def test_missing_data_is_answered_without_torch_and_without_a_folder(words, mess
     assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]
 
 
+def test_an_empty_folder_is_answered_without_torch(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set" / ".hidden").touch()
+    for words in (("data=image_folder", "data.root=set"), ("-m", "data=image_folder", "data.root=set", "seed=0,1")):
+        code, said = light(tmp_path, *words)
+        assert code == 3 and said.startswith(
+            "train: data.root=set: the folder is empty (data.root: folder with CLASS/*"
+        )
+        assert [path.name for path in tmp_path.iterdir()] == ["set"]
+    (tmp_path / "data" / "MNIST" / "raw").mkdir(parents=True)
+    code, said = light(tmp_path, "data=mnist")
+    assert code == 3 and said.startswith("train: data.root=data: data/MNIST/raw is empty; try data.root=DIR, or data.")
+
+
+def test_what_a_sweep_varies_is_left_to_its_jobs_and_so_is_one_that_is_resumed(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old").mkdir()
+    for words in (
+        ("data=mnist,iris",),
+        ("data=image_folder", "data.root=nowhere,neither"),
+        ("data=mnist", "seed=0,1", "hydra.sweep.dir=old"),
+    ):
+        assert overrides.check(["-m", *words])
+
+
 def test_what_is_to_be_downloaded_may_be_missing(composed):
     cfg = composed("data=mnist", "data.download=true", "data.root=/no/where")
     require_existing(cfg, {"data": "mnist"})
@@ -63,7 +99,7 @@ def test_what_is_to_be_downloaded_may_be_missing(composed):
 
 def test_a_folder_may_begin_at_home(composed, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
-    (tmp_path / "pets").mkdir()
+    (tmp_path / "pets" / "cat").mkdir(parents=True)
     require_existing(composed("data=image_folder", "data.root='~/pets'"), {"data": "image_folder"})
     with pytest.raises(DataError, match="data.root=~/cats: no such folder$"):
         require_existing(composed("data=image_folder", "data.root='~/cats'"), {"data": "image_folder"})

@@ -366,6 +366,51 @@ def test_the_target_is_found_by_name_and_by_number(table):
     assert len(load(numbered, 3).classes) == 5  # a name comes before a number
 
 
+def test_the_number_of_a_column_is_no_name_in_the_first_row(table):
+    rows = [(0.5 + place % 5, 3 - place % 3, (-1) ** place) for place in range(40)]  # begins with 0.5, 3, 1
+    path = table(text(rows, None))
+    for target in (3, -1):
+        data = load(path, target, ignore=[1])
+        assert (data.classes, sum(map(len, (data.train, data.val, data.test)))) == (("-1", "1"), 40)
+    years = table(text(rows, ("2019", "2020", "2021")))
+    assert load(years, 2021).classes == ("-1", "1")  # no number of a column: a name
+
+
+@pytest.mark.parametrize(
+    ("before", "separator"),
+    [
+        ("# size,price,city,label\n", ","),
+        ("# size price city label\n", " "),
+        ("# made by a scale\n#\n\nsize;price;city;label\n", ";"),
+        ("# made by a scale, on Monday\nsize,price,city,label\n", ","),
+    ],
+)
+def test_comments_above_the_header_are_skipped(before, separator, table):
+    plain, commented = load(table(text(ROWS)), "label"), load(table(before + text(ROWS, None, separator)), "label")
+    assert all(map(torch.equal, everything(plain), everything(commented)))
+    assert "60 rows of 4 columns" in commented.notes[0]
+
+
+def test_a_row_below_comments_is_counted_as_an_editor_counts_it(table):
+    path = table("# a\n# b\n" + text([("oops" if p == 4 else p, p % 2) for p in range(30)], "ab"))
+    with pytest.raises(DataError, match="a: 'oops' in row 8 is no number"):
+        load(path)
+
+
+def test_a_column_without_values_in_the_rows_that_are_used_is_left_out(table):
+    rows = [(place % 7, "" if place > 2 else place, "" if place <= 2 else place % 2) for place in range(40)]
+    data = load(table(text(rows, "abc")), missing="impute")
+    assert data.input_shape == (1,) and bool(data.train.images.isfinite().all())
+    assert "left out: b, without any value in the rows that are used" in data.notes
+
+
+def test_a_column_is_found_by_the_name_that_notes_give_it(table):
+    path = table(text([(place % 5, place % 7, place % 2) for place in range(40)], ("x", "x", "y")))
+    assert load(path, "y", ignore=["x (2)"]).input_shape == (1,)
+    path = table(text([(place % 5, place % 7, place % 2) for place in range(40)], None))
+    assert load(path, "column 3", ignore=["column 1"], header="no").input_shape == (1,)
+
+
 def test_columns_of_one_name_are_told_apart_by_number(table):
     path = table(text([(place % 5, place % 7, place % 2) for place in range(40)], ("x", "x", "y")))
     assert "numbers: x, x (2); 2 inputs in all" in load(path, "y").notes
@@ -384,6 +429,12 @@ FAULTS = {  # what is in the file, fields, and the answer
     "wide row far down": ("a,b\n" + "1,2\n" * 40000 + "1,2,3\n", {}, "row 40002 has 3 values for 2 columns"),
     "wide first row": ("a,b\n1,2,3\n" + "1,2\n" * 20, {}, "row 2 has 3 values for 2 columns"),
     "open quote": ('a,b\n1,"2\n' + "3,4\n" * 20, {}, 'a quote (") is opened and never closed'),
+    "open quote in the header": ('"a,b\n' + "3,4\n" * 20, {}, 'a quote (") is opened and never closed'),
+    "open quote in a long file": ('"a,b\n' + "3,4\n" * 40000, {}, 'a quote (") is opened and never closed'),
+    "title": ("Sales of May\n\n" + text(ROWS), {}, "its first row has 1 value, most others have 4 (separated by"),
+    "short header": (text(ROWS, ("size", "label")), {}, "its first row has 2 values, most others have 4"),
+    "no values": (text([("", p % 2) for p in range(30)], "ab"), {"numbers": ["a"], "missing": "impute"},
+                  "no column is left to predict from; left out: a, without any value"),
     "constant target": (lines("a,b", "1,x", "2,x", count=9), {}, "target b is always x, so that nothing can"),
     "empty target": (lines("a,b", "1,", "2,", count=9), {}, "target b is empty, so that nothing can"),
     "target of names": (text([(p % 5, f"n{p}") for p in range(30)], "ab"), {}, "30 different values in 30 rows"),
@@ -440,9 +491,9 @@ FLOWERS = ("data.path=flowers.csv", "data.target=-1")
             "bare.csv has no header; write the number of a column, from",
         ),
         (["data.path=bare.csv"], 2, "bare.csv has no header; write data.target=N"),
-        (["data.path=flower.csv", "data.target=-1"], 3, "no such file; did you mean flowers.csv?"),
-        (["data.path=nowhere/a.csv", "data.target=-1"], 3, "no such file; there is no folder nowhere either"),
-        (["data.path=.", "data.target=-1"], 3, "is a folder, and must be a file; . holds bare.csv, flowers.csv"),
+        (["data.path=flower.csv", "data.target=-1"], 3, "; did you mean flowers.csv?"),
+        (["data.path=nowhere/a.csv", "data.target=-1"], 3, "; there is no folder nowhere either"),
+        (["data.path=.", "data.target=-1"], 3, "is a folder, not a file; . holds bare.csv, flowers.csv"),
         ([*FLOWERS, "data.encoding=klingon"], 2, "encoding must be auto or the name of one"),
         ([*FLOWERS, "data.separator=dot"], 2, "must be one of auto, comma, semicolon, tab"),
         ([*FLOWERS, "data.task=regression"], 3, "are no numbers; correct the file, or write data.task=classification"),

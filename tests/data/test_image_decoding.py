@@ -47,23 +47,29 @@ def png16(path, samples, transparent=None):
     return str(path)
 
 
-def tiff16(path, samples, order):
-    """An uncompressed TIFF of 16-bit RGB samples, written by hand."""
-    height, width, _ = samples.shape
-    data = samples.astype(f"{order}u2").tobytes()
-    bits, strip = 8 + 2 + 9 * 12 + 4, 8 + 2 + 9 * 12 + 4 + 6
-    entries = [
-        (256, 4, 1, width), (257, 4, 1, height), (258, 3, 3, bits), (259, 3, 1, 1), (262, 3, 1, 2),
-        (273, 4, 1, strip), (277, 3, 1, 3), (278, 4, 1, height), (279, 4, 1, len(data)),
-    ]  # fmt: skip
-    packed = b""
-    for tag, kind, count, value in entries:
-        short = kind == 3 and count == 1
-        packed += struct.pack(f"{order}HHI{'HH' if short else 'I'}", tag, kind, count, value, *([0] if short else []))
-    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", 8)
-    path.write_bytes(
-        head + struct.pack(f"{order}H", 9) + packed + bytes(4) + struct.pack(f"{order}HHH", 16, 16, 16) + data
-    )
+def tiff16(path, samples, order, photometric=2, extra=None, deflated=False, planes=False):
+    """A TIFF of 16-bit samples (H, W, channels), written by hand."""
+    height, width, channels = samples.shape
+    layers = np.moveaxis(samples, 2, 0) if planes else [samples]
+    strips = [layer.astype(f"{order}u2").tobytes() for layer in layers]
+    strips = [zlib.compress(strip) for strip in strips] if deflated else strips
+    shorts = {258: [16] * channels, 259: [8 if deflated else 1], 262: [photometric], 277: [channels]}
+    shorts |= {284: [2 if planes else 1]} | ({} if extra is None else {338: [extra]})
+    starts = np.cumsum([8, *map(len, strips)]).tolist()
+    longs = {256: [width], 257: [height], 273: starts[:-1], 278: [height], 279: [len(strip) for strip in strips]}
+    tags = {tag: (3, "H", values) for tag, values in shorts.items()}
+    tags |= {tag: (4, "I", values) for tag, values in longs.items()}
+    end = starts[-1] + 2 + 12 * len(tags) + 4
+    entries, behind = b"", b""
+    for tag, (kind, letter, values) in sorted(tags.items()):
+        packed = struct.pack(f"{order}{len(values)}{letter}", *values)
+        if len(packed) > 4:
+            place, behind = end + len(behind), behind + packed
+            packed = struct.pack(f"{order}I", place)
+        entries += struct.pack(f"{order}HHI", tag, kind, len(values)) + packed.ljust(4, b"\0")
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(f"{order}I", starts[-1])
+    directory = struct.pack(f"{order}H", len(tags)) + entries + bytes(4)
+    path.write_bytes(head + b"".join(strips) + directory + behind)
     return str(path)
 
 
@@ -201,6 +207,24 @@ WRITERS = {
     ),
     "rgb tiff": lambda path, values: tiff16(path.with_suffix(".tif"), np.stack([values] * 3, 2), "<"),
     "big-endian rgb tiff": lambda path, values: tiff16(path.with_suffix(".tif"), np.stack([values] * 3, 2), ">"),
+    "deflated rgb tiff": lambda path, values: tiff16(
+        path.with_suffix(".tif"), np.stack([values] * 3, 2), "<", deflated=True
+    ),
+    "deflated big-endian rgb tiff": lambda path, values: tiff16(
+        path.with_suffix(".tif"), np.stack([values] * 3, 2), ">", deflated=True
+    ),
+    "deflated rgba tiff": lambda path, values: tiff16(
+        path.with_suffix(".tif"), np.stack([values] * 3 + [np.full_like(values, 65535)], 2), "<", extra=2, deflated=True
+    ),
+    "premultiplied tiff": lambda path, values: tiff16(
+        path.with_suffix(".tif"), np.stack([values] * 3 + [np.full_like(values, 65535)], 2), ">", extra=1
+    ),
+    "cmyk tiff": lambda path, values: tiff16(
+        path.with_suffix(".tif"), np.stack([0 * values] * 3 + [65535 - values], 2), "<", photometric=5
+    ),
+    "deflated cmyk tiff": lambda path, values: tiff16(
+        path.with_suffix(".tif"), np.stack([65535 - values] * 3 + [0 * values], 2), ">", photometric=5, deflated=True
+    ),
     "ppm": lambda path, values: pnm(f"{path}.ppm", b"P6", np.stack([values] * 3, 2)),
 }
 
@@ -263,6 +287,18 @@ def test_an_unsigned_integer_of_32_bits_does_not_turn_negative(tmp_path):
     assert load(folder_of(tmp_path, write)).train.images[0, 0].tolist() == [[0, 128, 255]]
 
 
+def test_colours_multiplied_by_alpha_and_inks_are_colours_of_16_bits(tmp_path):
+    half = np.array([[[1000, 2000, 500, 32768], [7, 0, 0, 0], [4000, 4000, 4000, 65535]]])
+    picture = Decoder().picture(tiff16(tmp_path / "half.tif", half, "<", extra=1))
+    assert picture.values.tolist() == [[[2000, 4000, 1000], [0, 0, 0], [4000, 4000, 4000]]]  # times 65535 / 32768
+    assert picture.alpha.tolist() == [[128, 0, 255]]
+    inks = np.array([[[0, 65535, 13107, 0], [0, 0, 0, 65535], [0, 13107, 32768, 52428]]])
+    picture = Decoder().picture(tiff16(tmp_path / "inks.tif", inks, ">", photometric=5))
+    # 0.2 of 65535 is 13107; with 0.8 of black a fifth of the light is left: 13107, 0.8 of it, 0.5 of it
+    assert picture.values.tolist() == [[[65535, 0, 52428], [0, 0, 0], [13107, 10486, 6553]]]
+    assert picture.alpha is None
+
+
 def test_signed_bytes_are_not_read_as_bright_ones(tmp_path):
     values = np.array([[-128, 0, 127]], np.int8)
     root = folder_of(tmp_path, lambda path, number, label: tiff(f"{path}.tif", values.view(np.uint8), tag339=2))
@@ -298,6 +334,11 @@ def test_the_transparent_value_of_a_deep_png_is_white(tmp_path):
         (lambda path: save(path, np.array([[0.0, np.nan]], np.float32)), r"mode F: it has pixels that are not finite"),
         (lambda path: save(path, np.array([[0.0, np.inf]], np.float32)), r"mode F: it has pixels that are not finite"),
         (lambda path: tiff(path, np.array([[1, 2]], np.uint16), tag262=0), r"mode I;16: 0 is white in this file"),
+        (lambda path: tiff16(path, np.ones((2, 2, 3)), "<", planes=True), "mode RGB: channels of 16 bits in planes"),
+        (
+            lambda path: tiff16(path, np.ones((2, 2, 3)), ">", planes=True, deflated=True),
+            "mode RGB: channels of 16 bits in planes",
+        ),
     ],
 )
 def test_what_cannot_be_decoded_is_refused_with_file_and_mode(write, why, tmp_path):
@@ -345,7 +386,7 @@ def test_a_deep_colour_tiff_stands_upright_as_well(tmp_path):
     path = tiff16(tmp_path / "x.tif", samples, "<")
     raw = (tmp_path / "x.tif").read_bytes()
     (tmp_path / "x.tif").write_bytes(
-        raw.replace(struct.pack("<HHIHH", 259, 3, 1, 1, 0), struct.pack("<HHIHH", 274, 3, 1, 6, 0))
+        raw.replace(struct.pack("<HHIHH", 284, 3, 1, 1, 0), struct.pack("<HHIHH", 274, 3, 1, 6, 0))
     )
     assert Decoder().picture(path).values[0, 1].tolist() == [4000, 2000, 1000]  # a quarter to the right
 

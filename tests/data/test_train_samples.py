@@ -158,7 +158,7 @@ def test_images_larger_than_the_memory_stay_where_they_are(monkeypatch):
     lazy = Split(LazyImages(images, torch.arange(50).flip(0)), torch.arange(50.0).view(50, 1)).select(rows)
     assert isinstance(lazy.images, LazyImages) and lazy.targets.flatten().tolist() == [3, 7, 40]
     assert torch.equal(read(lazy.images, torch.arange(3)), images[[46, 42, 9]])
-    monkeypatch.setattr("trainer.data.splits.COPY_LIMIT", 11)  # 3 images of 4 bytes are 12
+    monkeypatch.setattr("trainer.data.image_files.COPY_LIMIT", 11)  # 3 images of 4 bytes are 12
     kept = Split(images, torch.zeros(50, 1)).select(rows)
     assert isinstance(kept.images, LazyImages) and torch.equal(read(kept.images, torch.arange(3)), images[rows])
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from trainer.base.statistics import without_constants
+
 BLOCK = 2**22  # values computed at once
 
 
@@ -91,5 +93,4 @@ def fit_monomials(images: Tensor, degree: int) -> Monomials:
     mean = sum(part.sum(0, keepdim=True) for part in products.in_blocks(images)) / len(images)
     square = sum((part - mean).square_().sum(0, keepdim=True) for part in products.in_blocks(images))
     deviation = (square / len(images)).sqrt_()
-    constant = deviation <= 1e-7 * mean.abs().clamp(min=1e-30)  # not quite 0 after rounding
-    return Monomials((largest, mean, torch.where(constant, 1.0, deviation)), products.steps, products.shape)
+    return Monomials((largest, mean, without_constants(deviation, mean)), products.steps, products.shape)

@@ -21,8 +21,10 @@ from trainer.search import overrides as search
 from trainer.sweep import jobs
 
 
-def check_values(texts: Sequence[str], typed: Mapping[str, str], sweep: bool) -> dict[str, schema.Key]:
-    """Compose overrides, check every value against the rule of its key, and return the keys.
+def check_values(
+    texts: Sequence[str], typed: Mapping[str, str], sweep: bool
+) -> tuple[DictConfig, dict[str, schema.Key]]:
+    """Compose overrides, check every value against the rule of its key, and return the configuration and the keys.
 
     Args:
         typed: the overrides as they were typed, by their keys: in a sweep with all values.
@@ -40,7 +42,7 @@ def check_values(texts: Sequence[str], typed: Mapping[str, str], sweep: bool) ->
             raise ConfigError(f"{path}: needs a value ({key.comment}); write {path}=VALUE") from None
         plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         require(key, plain, typed.get(path, "").partition("=")[2])
-    return rules
+    return cfg, rules
 
 
 def require(key: schema.Key, value: object, typed: str) -> None:

@@ -34,10 +34,12 @@ class Chosen:
     Args:
         typed: options by group, or by the key that holds one, as `optimizer.base`.
         sweep: whether the command is a sweep.
+        given: keys that the command gives a value.
     """
 
     typed: Mapping[str, Sequence[str]]
     sweep: bool = False
+    given: frozenset[str] = frozenset()
 
     @cached_property
     def options(self) -> dict[str, Sequence[str]]:
@@ -63,14 +65,14 @@ class Chosen:
     def fit(self, overrides: Iterable[str], replacing: bool = False) -> list[str]:
         """Return overrides as they go with the command, so that it is accepted with them in place of a mistake.
 
-        An option that is chosen already is left out, one of several is added to the others, and a value is spelled as
-        the rule of its key wants it.
+        An option that is chosen already is left out, one of several is added to the others, one that needs a value has
+        it behind it, and a value is spelled as the rule of its key wants it.
 
         Args:
             replacing: an option may replace another one that is typed.
         Errors: Unfit.
         """
-        keys, fitted = dict(self.keys), []
+        keys, fitted, needed = dict(self.keys), [], []
         for text in overrides:
             path, _, value = text.partition("=")
             if group := vocabulary.group_at(path):
@@ -81,6 +83,7 @@ class Chosen:
                     fitted.append(text)
                 elif not names or any(name not in self.options.get(path, ()) for name in names):
                     fitted.append(f"{path}={self._merged(path, names)}")
+                    needed += [key for name in names for key in needed_keys(path, name)]
             elif path in keys:
                 fitted.append(f"{path}={self._value_of(keys[path], value)}")
             elif path in LATER:
@@ -89,7 +92,8 @@ class Chosen:
                 fitted.append(one_text(path, value))
             else:
                 raise Unfit
-        return fitted or list(overrides)
+        given = self.given | {text.partition("=")[0] for text in overrides}
+        return [*fitted, *(f"{path}=VALUE" for path in needed if path not in given)] or list(overrides)
 
     def _options_of(self, place: str, group: str, value: str, replacing: bool) -> list[str]:
         """Return the names of options in a value. Errors: Unfit where one is none, or another one is typed."""
@@ -159,13 +163,18 @@ def chosen_by(texts: Iterable[str], sweep: bool = False) -> Chosen:
             options = [name for name in first.strip("[]").split(",") if name in catalog.options(group)]
             if options or first == "[]":
                 typed[place] = options
-    return Chosen(typed, sweep)
+    return Chosen(typed, sweep, frozenset(text.partition("=")[0] for text in texts))
 
 
 def keys_of(place: str, option: str) -> dict[str, schema.Key]:
     """Return the keys of an option, where it stands."""
     path = catalog.file(place.partition(".")[0], option)
     return schema.keys(path, place) if path.is_file() else {}
+
+
+def needed_keys(place: str, option: str) -> list[str]:
+    """Return the keys of an option that have no default: `data.root`."""
+    return [path for path, key in keys_of(place, option).items() if key.default == "???"]
 
 
 def named(option: str | Sequence[str] | None) -> Sequence[str]:

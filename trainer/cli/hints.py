@@ -12,13 +12,12 @@ from trainer.cli import vocabulary
 from trainer.cli.answer import LISTED, Answer, Fix, first_fit, fitting, with_value
 from trainer.cli.chosen import Chosen, Unfit, keys_of
 from trainer.cli.option_hints import for_option
-from trainer.cli.spelling import TRUE
+from trainer.cli.paths import data_of, is_table
 from trainer.cli.sweep_overrides import is_for_sweeps
 from trainer.config import catalog, synonyms, untrusted
 from trainer.config.keys import Role, role_of
 from trainer.search import overrides as search
 
-OFF = ("false", "no", "off", "none", "null")
 ANYTHING = 0.75  # how similar a name must be that may be any key or option
 SWEEP_KEYS = {"hydra.sweep.dir": "-m", "hydra.launcher.n_jobs": "-m hydra/launcher=joblib"}  # and what each needs
 
@@ -60,7 +59,7 @@ def for_key(key: str, value: str, chosen: Chosen, guess: bool = True) -> Answer:
 
 def why_off(parts: Sequence[str], value: str) -> str | None:
     """Return what to do to switch off what is only there when it is chosen: `mixup=false`; None for anything else."""
-    if value.lower() not in OFF:
+    if synonyms.truth(value) is not False or value.isdigit():  # 0 is a value of most keys
         return None
     on = synonyms.meant_key(parts[-1], "true")[-1:] or [[f"{group}={parts[-1]}"] for group in options_at(parts)]
     off = synonyms.meant_key(parts[-1], value)[-1:] or on
@@ -105,6 +104,9 @@ def of_typed_option(parts: Sequence[str], value: str, chosen: Chosen) -> Iterato
 def of_other_tools(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator[Fix]:
     """Yield what other tools mean by a key: the first that goes with the chosen options."""
     fixes = meant(parts, value)
+    if is_table(value) and any(fix[-1].startswith("data.root=") for fix in fixes):
+        given = chosen.given - {".".join(parts)}
+        fixes = [[text for text in data_of(value) if text.partition("=")[0] not in given]]
     yield from [*first_fit(fixes, chosen)] or fixes[:1]  # the first says why not
 
 
@@ -135,7 +137,7 @@ def named_option(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator[F
         return
     for group in options_at(parts):
         fixes = [] if word in ("true", "value") else [*with_value(group, name, value, chosen)]
-        yield from fixes or ([[f"{group}={name}"]] if word in ("true", *TRUE) else [])
+        yield from fixes or ([[f"{group}={name}"]] if synonyms.truth(word) else [])
 
 
 def option_as_value(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator[Fix]:

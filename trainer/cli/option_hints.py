@@ -10,7 +10,7 @@ from trainer.cli.chosen import Chosen, keys_of
 from trainer.cli.paths import for_data, is_path
 from trainer.config import catalog, classifiers, synonyms
 
-NOTHING = ("none", "null", "false", "off", "no", "nothing")
+NEUTRAL = ("constant", "default")  # what other groups and tools call an option that does nothing
 
 
 def for_option(place: str, value: str, chosen: Chosen) -> Answer:
@@ -27,7 +27,7 @@ def for_option(place: str, value: str, chosen: Chosen) -> Answer:
     if not unknown:
         return Answer(fitting([[f"{place}=[{','.join(names)}]"]], chosen, [])) if len(names) > 1 else choose
     name = unknown[0]
-    if name.lower() in (*NOTHING, *vocabulary.NEUTRAL):
+    if synonyms.truth(name) is False or (name.lower() in NEUTRAL and not synonyms.meant_option(group, name)):
         return without(place, group, [other for other in names if other != name], chosen) or choose
     for fixes in meanings(place, group, name, value, known, chosen):
         if fitted := fitting(fixes, chosen, []):
@@ -99,8 +99,7 @@ def without(place: str, group: str, others: Sequence[str], chosen: Chosen) -> An
         return Answer(fixes) if fixes else None
     if place != group:
         return None
-    meant = synonyms.meant_option(group, "none")
-    none = vocabulary.neutral(group) or (" ".join(meant[0]) if meant else None)
+    none = vocabulary.neutral(group)
     return Answer(reason=f"to go without, write {none}") if none else None
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig
 
 from trainer.base.driver import missing_device
 from trainer.base.errors import ConfigError, MachineError
@@ -20,7 +21,7 @@ from trainer.cli.hints import for_override
 from trainer.cli.paths import expand_home
 from trainer.cli.sweep_overrides import check_sweep, combinations, is_for_sweeps, make_sweep_folder, values
 from trainer.cli.syntax import parse, parse_flags
-from trainer.config import catalog, synonyms, untrusted
+from trainer.config import catalog, files, hydra_context, synonyms, untrusted
 from trainer.config.keys import is_location, key_of
 from trainer.config.quoting import quote
 from trainer.rundir import resume
@@ -49,11 +50,15 @@ def check(arguments: list[str]) -> list[str]:
 
         check_sweep(overrides)
         plugins.register()
-    check_combinations(overrides, flags.multirun)
-    if not flags.multirun and not flags.cfg:  # the jobs of a sweep may run on another machine
-        require_device(overrides)
+    cfg = check_combinations(overrides, flags.multirun)
     texts = [override.input_line for override in overrides]
-    if flags.multirun and not flags.cfg and "hydra.sweep.dir" not in {override.key_or_group for override in overrides}:
+    resumes = any(override.key_or_group == "hydra.sweep.dir" for override in overrides)  # needs no data for what ended
+    if not flags.cfg and not resumes and cfg.hydra.runtime.choices["hydra/launcher"] in launchers.LOCAL:
+        require_device(overrides)
+        if flags.multirun:  # a single run checks its files itself
+            swept = [override.key_or_group for override in overrides if override.is_sweep_override()]
+            files.require_existing(cfg, hydra_context.plain_names(cfg.hydra.runtime.choices), swept)
+    if flags.multirun and not flags.cfg and not resumes:
         texts.append(f"hydra.sweep.dir={quote(make_sweep_folder(overrides))}")
     # Hydra's own parser wants the flags on one side of the overrides.
     return [*(text for text in arguments if text not in typed), *texts]
@@ -124,7 +129,7 @@ def require_once(texts: Sequence[str]) -> None:
     Errors: ConfigError.
     """
     last: dict[str, str] = {}
-    for text in texts:
+    for text in map(synonyms.canonical, texts):
         key, _, value = text.partition("=")
         before = last.get(key, value)
         last[key] = value
@@ -133,7 +138,9 @@ def require_once(texts: Sequence[str]) -> None:
         if vocabulary.group_at(key) is None:
             print(f"train: note: {key}={printable(before)} is replaced by {printable(text)}", file=sys.stderr)
             continue
-        both = dict.fromkeys(part for given in (before, value) for part in given.strip("[]").split(","))
+        both = dict.fromkeys(part for given in (before, value) for part in given.strip("[]").split(",") if part)
+        if not {*both} <= {*catalog.options(vocabulary.group_at(key))}:
+            continue  # the option that does not exist is answered
         together = f"; to combine them, write {key}=[{','.join(both)}]" if key in catalog.MULTI_SELECT else ""
         each = f"for a run of each, write train -m {key}={before},{value}"
         raise ConfigError(f"{key}={before} {text}: {key} is chosen twice; keep one{together}; {each}")
@@ -180,11 +187,14 @@ def for_hydra(override: Override) -> str:
     return f"{group}@{override.input_line}" if group and group != key else override.input_line
 
 
-def check_combinations(overrides: Sequence[Override], sweep: bool) -> None:
-    """Compose and check every value of a run, or of a sweep, at least once. Errors: ConfigError."""
+def check_combinations(overrides: Sequence[Override], sweep: bool) -> DictConfig:
+    """Compose and check every value of a run, or of a sweep, at least once, and return the first configuration.
+
+    Errors: ConfigError.
+    """
     first, *others = combinations(overrides)
     typed = {override.key_or_group: override.input_line for override in overrides}
-    rules = check_values(first, typed, sweep)
+    cfg, rules = check_values(first, typed, sweep)
     for combination in others:
         (changed,) = (text for text, before in zip(combination, first) if text != before)
         override = OverridesParser.create().parse_override(changed)
@@ -193,3 +203,4 @@ def check_combinations(overrides: Sequence[Override], sweep: bool) -> None:
             require(rules[key], override.value(), typed[key].partition("=")[2])
         else:
             check_values(combination, typed, sweep)
+    return cfg

@@ -11,10 +11,6 @@ from trainer.base.text import nearest
 from trainer.config import schema, synonyms
 from trainer.config.quoting import as_value, unquote
 
-TRUE, FALSE = (
-    ("yes", "y", "on", "1", "enable", "enabled"),
-    ("no", "n", "off", "0", "none", "null", "disable", "disabled"),
-)
 UNITS = {  # of lengths and durations, by the words that people write
     "ep": "e epoch epochs eps",
     "st": "s step steps it its iter iters iteration iterations batches",
@@ -51,7 +47,8 @@ def refusal(key: schema.Key, value: object) -> str | None:
 
 def from_table(key: schema.Key, text: str) -> Iterator[str]:
     """Yield what the value of another tool means for the same key."""
-    for overrides in synonyms.meant_key(key.path, text):
+    last = key.path.rpartition(".")[2]
+    for overrides in synonyms.meant_key(key.path, text) or synonyms.meant_key(last, text):
         path, _, value = overrides[0].partition("=")
         if len(overrides) == 1 and path == key.path:
             yield value
@@ -109,10 +106,8 @@ def as_word(key: schema.Key, text: str) -> Iterator[str]:
     """Yield the value in lower case, and the truth value or null that it means."""
     word = text.lower()
     yield word
-    if word in TRUE or word in FALSE:
-        yield "true" if word in TRUE else "false"
-    if word in FALSE:
-        yield "null"
+    if (truth := synonyms.truth(word)) is not None:
+        yield from ("true", "yes") if truth else ("false", "null", "none", "no")
 
 
 def with_unit(key: schema.Key, text: str) -> Iterator[str]:

@@ -212,6 +212,6 @@ def why_unreadable(key: str, value: str, chosen: Chosen) -> str:
     if value.startswith("log("):
         return f"to search over powers of ten, write '{key}=tag(log,interval(LOW,HIGH))'"
     why = "a value is missing at a comma" if re.search(r",(,|\]|\)|$)", value) else "cannot be read as KEY=VALUE"
-    tidy = re.sub(r",(?=,|\]|\)|$)", "", value.strip(" ;"))
+    tidy = re.sub(r",(?=,|\]|\)|$)", "", value.strip(" ;")) or value
     answers = [for_override(key.lstrip("+"), other, chosen) for other in (tidy, f"[{tidy.strip('(){}')}]")]
     return f"{why}; {next((answer for answer in answers if answer.fixes), answers[0])}"

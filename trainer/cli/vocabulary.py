@@ -2,8 +2,6 @@
 
 from trainer.config import catalog, schema, synonyms
 
-NEUTRAL = ("none", "constant", "default")  # options that do nothing, in groups where they are the default
-
 
 def first_parts(with_value: bool = False) -> list[str]:
     """Return everything that may come first in a key: groups, and keys of config.yaml.
@@ -60,11 +58,10 @@ def is_key(word: str) -> bool:
 
 def neutral(group: str) -> str | None:
     """Return the choice that does nothing: `norm=none`, `sched=constant`; None where every option does something."""
-    if group in catalog.MULTI_SELECT:
+    if group in catalog.MULTI_SELECT or "none" in catalog.options(group):
         return f"{group}=none"
-    default = catalog.defaults().get(group)
-    option = default if default in NEUTRAL else "none"
-    return f"{group}={option}" if option in catalog.options(group) else None
+    meant = synonyms.meant_option(group, "none")
+    return " ".join(meant[0]) if meant else None
 
 
 def group_at(key: str) -> str | None:

@@ -1,38 +1,57 @@
 """Check that the folders and files that a configuration names are there, before anything heavy is imported."""
 
-from collections.abc import Mapping
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import DataError
 from trainer.base.paths import expanded
+from trainer.base.similar_files import similar_files
 from trainer.config import schema
-from trainer.config.rule import Rule
 
 
-def require_existing(cfg: DictConfig, choices: Mapping[str, str | None]) -> None:
-    """Check the paths of everything chosen whose rule is an existing folder or file. Errors: DataError."""
+def require_existing(cfg: DictConfig, choices: Mapping[str, str | None], swept: Iterable[str] = ()) -> None:
+    """Check the paths of everything chosen whose rule is an existing folder or file. Errors: DataError.
+
+    Args:
+        swept: keys of which a sweep takes several values: the paths of their groups are left to the jobs.
+    """
+    groups = {key.partition(".")[0] for key in swept}
     for path, key in schema.rules(cfg, choices).items():
-        if key.rule and key.rule.path:
-            require_path(cfg, path, key.rule)
+        if key.rule and key.rule.path and not groups & {path.partition(".")[0], "experiment"}:
+            require_path(cfg, key)
 
 
-def require_path(cfg: DictConfig, path: str, rule: Rule) -> None:
+def require_path(cfg: DictConfig, key: schema.Key) -> None:
     """Check one path, in the folder that another key names if the rule says so. Errors: DataError."""
-    node, _, name = path.rpartition(".")
-    values = OmegaConf.select(cfg, node)
+    node, _, name = key.path.rpartition(".")
+    rule, values = key.rule, OmegaConf.select(cfg, node)
     named = rule.below or name
     place = expanded(str(values[named])) / (str(values[name]) if rule.below else "")
     if rule.unless and values.get(rule.unless):
         return
-    if place.is_dir() if rule.path == "folder" else place.is_file():
+    if has_files(place) if rule.path == "folder" else place.is_file():
         return
     typed, here = f"{node}.{named}={values[named]}", "" if place.is_absolute() else f" in {Path.cwd()}"
+    empty = rule.path == "folder" and place.is_dir()
     if rule.below:
         fetched = f", or {node}.{rule.unless}=true" if rule.unless else ""
-        raise DataError(f"{typed}: no {rule.path} {place}{here}; try {node}.{named}=DIR{fetched}")
+        what = f"{place} is empty" if empty else f"no {rule.path} {place}{here}"
+        raise DataError(f"{typed}: {what}; try {node}.{named}=DIR{fetched}")
+    if empty:
+        raise DataError(f"{typed}: the folder is empty ({key.path}: {key.meaning})")
     other = {"folder": "file", "file": "folder"}[rule.path]
-    raise DataError(
-        f"{typed}: {f'is a {other}, not a {rule.path}' if place.exists() else f'no such {rule.path}{here}'}"
-    )
+    what = f"is a {other}, not a {rule.path}" if place.exists() else f"no such {rule.path}{here}"
+    raise DataError(f"{typed}: {what}{similar_files(place) if rule.path == 'file' else ''}")
+
+
+def has_files(place: Path) -> bool:
+    """Return whether a folder holds anything that is not hidden, or cannot be read."""
+    try:
+        return any(not name.startswith(".") for name in os.listdir(place))
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True

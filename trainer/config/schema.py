@@ -45,8 +45,8 @@ class Key:
         if rule.in_list and not isinstance(value, list) and rule.violation([value]) is None:
             return f"must be a list; write {self.path}=[{as_typed(value)}]"
         why = rule.violation(value)
-        if why and rule.text and is_number(value):
-            return f"{why}; write {self.path}=\"'{as_typed(value)}'\""
+        if why and rule.text and (text := with_quoted_numbers(value, rule.in_list)):
+            return f'{why}; write {self.path}="{text}"'
         if why and (fraction := fraction_of(value)) is not None and rule.violation(fraction) is None:
             return f"{why}; write {self.path}={as_typed(fraction)}"
         return why
@@ -55,6 +55,15 @@ class Key:
         """Check a value against the rule. Errors: ConfigError."""
         if why := self.violation(value):
             raise ConfigError(f"{self.path}={as_typed(value)}: {why} ({self.path}: {self.meaning})")
+
+
+def with_quoted_numbers(value: object, in_list: bool) -> str | None:
+    """Return a value as typed, its numbers as text: `['2026']`; None where there are none, or a list is too many."""
+    items = value if isinstance(value, list) else [value]
+    if not any(map(is_number, items)) or (len(items) > 1 and not in_list):
+        return None
+    typed = [f"'{as_typed(item)}'" if is_number(item) else as_typed(item) for item in items]
+    return f"[{','.join(typed)}]" if in_list else typed[0]
 
 
 def rules(cfg: Mapping, choices: Mapping[str, str | None]) -> dict[str, Key]:

@@ -28,7 +28,10 @@ RENAMED_KEYS = {  # the key of an older version, and the key with the form of it
     "aug.stretch.ratio": "aug.scale_xy.ratio=",
     "aug.stretch.mode": "aug.scale_xy.mode=",
 }
-TRUTH = {"0": "false", "no": "false", "off": "false", "none": "false", "1": "true", "yes": "true", "on": "true"}
+TRUTH = {  # what people write for true and false
+    **dict.fromkeys(("true", "yes", "y", "on", "1", "enable", "enabled"), True),
+    **dict.fromkeys(("false", "no", "n", "off", "0", "none", "null", "nothing", "disable", "disabled"), False),
+}
 ALIASES = {  # names that work: the same thing
     "act": {"silu": "swish"},
     "aug": {"none": "[]"},
@@ -60,11 +63,17 @@ def meant_key(key: str, value: str) -> list[list[str]]:
 
     A key with this very value comes first: `shuffle=false` is another thing than `shuffle`.
     """
-    found, word = words_of_keys(), TRUTH.get(value.lower(), value)
-    rows = (found.get(plain(name)) for name in (f"{key}={value}", f"{key}={word}", key))
+    found, bare = words_of_keys(), value.strip("'\"")
+    word = {True: "true", False: "false"}.get(truth(bare), bare)
+    rows = (found.get(plain(name)) for name in (f"{key}={bare}", f"{key}={word}", key))
     templates = next(filter(None, rows), "").split(" | ")
     texts = [[filled(part, value) for part in template.split()] for template in templates if template]
     return [overrides for overrides in texts if None not in overrides]
+
+
+def truth(word: str) -> bool | None:
+    """Return the truth value that a word means; None for any other word."""
+    return TRUTH.get(word.lower())
 
 
 def filled(template: str, value: str) -> str | None:

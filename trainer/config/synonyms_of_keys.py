@@ -57,7 +57,7 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
         "gpu gpus cuda use_cuda use_gpu num_gpus n_gpu devices gpu_id gpu_ids device=gpu device=nvidia "
         "device=true accelerator=gpu accelerator=cuda"
     ),
-    "device=cuda:0 | device=auto": "device=0 device=cuda0",
+    "device=cuda:0 | device=auto": "device=0 device=cuda0 device=gpu:0",
     "device=cuda:1 | device=auto": "device=1 device=cuda1",
     "device={}": "accelerator",
     "workers=1": "workers=0 num_workers=0",
@@ -84,7 +84,7 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
     "data.test_fraction={complement}": "train_size train_split train_ratio",
     "data.root={} | data=image_folder data.root={}": (
         "data.root data_dir data_path data_root dataset_dir dataset_path data_folder root train_dir image_dir "
-        "images_dir img_dir imagenet_dir data.dir data.path data.data_dir"
+        "images_dir img_dir imagenet_dir path data.dir data.path data.data_dir"
     ),
     "data.train_samples={} | data.samples={}": (
         "train_samples max_samples max_train_samples n_train num_train num_train_samples limit_train_batches n_samples "
@@ -92,6 +92,17 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
     ),
     "data.target={} | data=csv data.path=FILE data.target={}": "label label_column target_column target",
     "data.separator={} | data=csv data.path=FILE data.target=COLUMN data.separator={}": "sep delimiter",
+    "data.separator=comma": "sep=, delimiter=, separator=,",
+    "data.separator=semicolon": "sep=; delimiter=; separator=;",
+    "data.separator=pipe": "sep=| delimiter=| separator=|",
+    "data.separator=tab": r"sep=\t delimiter=\t separator=\t",
+    "data.decimal=comma": "decimal=,",
+    "data.decimal=point": "decimal=. decimal=dot",
+    "data.header=yes": "header=0 header=infer",  # pandas: the names are in row 0
+    "data.missing=drop": "missing=ignore missing=skip missing=remove missing=dropna",
+    "data.missing=impute": "missing=mean missing=fill missing=fillna",
+    "data.task=classification": "data.task=multiclass data.task=classify",
+    "data.ignore={}": "data.drop data.exclude drop_columns ignore_columns exclude_columns",
     "data.path={} | data=csv data.path={} data.target=COLUMN": "csv csv_path csv_file file table",
     "data.size={}": "img_size image_size input_size imgsz resolution",
     "sampler=sequential": "shuffle=false no_shuffle",
@@ -165,8 +176,8 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
 REASONS = {  # why there is nothing to type, and the keys for which that holds
     "checkpoints, curves and the best weights need no callbacks, and reg=early_stopping stops early": "callbacks",
     "the best weights and the two newest checkpoints are always kept": (
-        "checkpoint=true save_total_limit save_top_k save_best_only save_last load_best_model_at_end "
-        "restore_best_weights save_model enable_checkpointing"
+        "checkpoint=true save_total_limit save_top_k save_best save_best_only save_best_model save_last "
+        "load_best_model_at_end restore_best_weights save_model enable_checkpointing"
     ),
     "the console has no levels; run.log keeps what it says": (
         "verbose progress_bar tqdm disable_tqdm enable_progress_bar progress_bar_refresh_rate quiet silent"
@@ -189,6 +200,13 @@ REASONS = {  # why there is nothing to type, and the keys for which that holds
     ),
     "a run is named by its overrides; hydra.run.dir=DIR puts it elsewhere": (
         "name run_name exp_name experiment_name run_id job_name tags tag notes note comment description"
+    ),
+    "a schedule lasts as long as the run, epochs=N": "t_max lr_decay_iters decay_steps",
+    "the smallest rate is a fraction of optimizer.lr: sched.floor of sched=cosine, linear and polynomial": (
+        "eta_min min_lr lr_min end_lr final_lr lr_end min_learning_rate"
+    ),
+    "convolutions have the size of the model's paper; pool.kernel_size is that of the pooling": (
+        "kernel_size model.kernel_size"
     ),
     "train -m ... sweep.dry_run=true tries a few steps of each job": "fast_dev_run dry_run",
 }

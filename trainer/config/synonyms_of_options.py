@@ -132,14 +132,14 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "exponential": "exp exponential_lr exponential_decay exp_decay",
         "inverse": "inverse_time inverse_time_decay 1/t",
         "inverse_sqrt": "rsqrt inverse_square_root",
-        "constant": "fixed constant_lr",
+        "constant": "fixed constant_lr none",
     },
     "task": {
         "evaluate": "eval test validate validation predict",
         "train": "fit training",
         "compare": "rank leaderboard",
     },
-    "tta": {"flip": "hflip mirror", "ten_crop": "10crop", "mc_dropout": "monte_carlo_dropout"},
+    "tta": {"flip": "hflip fliplr horizontal_flip mirror", "ten_crop": "10crop", "mc_dropout": "monte_carlo_dropout"},
 }
 NOTES = {  # what to know beside the answer
     "init=xavier": "with the variance 1 / fan_in, which some lectures call Xavier's, it is init=lecun_normal",

@@ -17,7 +17,7 @@ from trainer.data.image_decoding import Decoder
 from trainer.data.image_scan import Scan, scan_images
 from trainer.data.lock import exclusive_lock
 
-FORMAT = 2  # of the two files and of the decoding; a change makes old entries void
+FORMAT = 3  # of the two files and of the decoding; a change makes old entries void
 
 
 def default_folder() -> Path:

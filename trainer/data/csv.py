@@ -1,7 +1,7 @@
 """Tables of one's own, in a text file."""
 
 import codecs
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
@@ -13,24 +13,15 @@ from torch import Tensor
 from trainer.base.checks import require_one_of
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.paths import expanded
-from trainer.base.text import for_shell, nearest
-from trainer.config.quoting import as_value
-from trainer.data.columns import (
-    Column,
-    NotNumbers,
-    NotUsed,
-    as_labels,
-    as_numbers,
-    encoded,
-    input_column,
-)
+from trainer.data.column_names import as_typed, listed, place_of
+from trainer.data.columns import Column, NotNumbers, NotUsed, as_labels, as_numbers, encoded, input_column
+from trainer.data.missing_values import complete_rows, with_values
 from trainer.data.splits import Split, SplitByFraction, Splits, standardize_targets
-from trainer.data.table import SEPARATORS, Table, read_table
-from trainer.data.target import TASKS, Target, read_target
+from trainer.data.table import Table, read_table
+from trainer.data.table_layout import SEPARATORS
+from trainer.data.target import TASKS, read_target
 
-LISTED = 5  # names or rows in a message
-NAMES = 20  # columns of a file in a message
-FEWEST_ROWS = 5
+LISTED = 5  # names in a message
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +75,8 @@ class Csv(SplitByFraction):
                 raise ValueError(f"encoding must be auto or the name of one, as latin-1, got {self.encoding}") from None
 
     def load(self) -> Splits:
-        known = tuple(map(str, (self.target, *self.categories, *self.numbers, *self.ignore)))
+        typed_names = (self.target, *self.categories, *self.numbers, *self.ignore)
+        known = tuple(name for name in typed_names if name is not None)
         settings = (self.separator, self.header, self.decimal, self.encoding)
         table = read_unless_read(self.path, state_of_file(self.path), *settings, known)
         place = self._target_place(table)
@@ -92,7 +84,9 @@ class Csv(SplitByFraction):
         used, left_out = self._inputs(table, place)
         kept, filled = complete_rows(self.path, table, target, used, self.missing)
         target = read_target(self.path, table.rows(kept), place, self.task)
-        used = [column.rows(kept) for column in used]
+        used, emptied = with_values([column.rows(kept) for column in used])
+        if not used:
+            raise DataError(f"{self.path}: no column is left to predict from; {emptied}")
         parts = self.indices(torch.from_numpy(target.groups))
         if not (len(parts[0]) and len(parts[2])):
             raise DataError(f"{self.path}: {int(kept.sum())} rows are too few to hold some out for validation and test")
@@ -105,7 +99,7 @@ class Csv(SplitByFraction):
             data, mean, deviation = standardize_targets(data)
             predicted += f"; standardised, (value - {mean:.6g}) / {deviation:.6g}"
         file = f"{Path(self.path).name}: {table.how}"
-        notes = (file, predicted, summary_of(used, inputs.shape[1]), left_out, filled, unknown)
+        notes = (file, predicted, summary_of(used, inputs.shape[1]), left_out, emptied, filled, unknown)
         return replace(data, notes=tuple(note for note in notes if note))
 
     def _target_place(self, table: Table) -> int:
@@ -115,8 +109,7 @@ class Csv(SplitByFraction):
         if not table.has_header:
             columns = f"the number of one of the {len(table.names)} columns, or -1 for the last"
             raise ConfigError(f"data.target: {self.path} has no header; write data.target=N, {columns}")
-        names = ", ".join(table.names[:NAMES]) + ", ..." * (len(table.names) > NAMES)
-        raise ConfigError(f"data.target: needs the column to predict; write data.target=NAME, of {names}")
+        raise ConfigError(f"data.target: needs the column to predict; write data.target=NAME, of {listed(table.names)}")
 
     def _inputs(self, table: Table, target: int) -> tuple[list[Column], str]:
         """Return the columns that are inputs, and a note on those that are left out. Errors: ConfigError, DataError."""
@@ -141,15 +134,15 @@ class Csv(SplitByFraction):
                 if reason.key:
                     keys.setdefault(reason.key, []).append(name)
             except NotNumbers as wrong:
-                hint = "" if place in asked["numbers"] else f", or write {typed('data.categories', name)}"
+                hint = "" if place in asked["numbers"] else f", or write {as_typed('data.categories', name)}"
                 raise DataError(f"{self.path}: {name}: {wrong}; correct the file{hint}") from None
-        listed = "; ".join(f"{name} {reason}" for name, reason in left_out.items())
-        wanted = " ".join(typed(f"data.{key}", *names) for key, names in keys.items())
+        reasons = "; ".join(f"{name} {reason}" for name, reason in left_out.items())
+        wanted = " ".join(as_typed(f"data.{key}", *names) for key, names in keys.items())
         hint = f"; to use them all the same: {wanted}" if wanted else ""
         if not used:
-            others = f"; left out: {listed}{hint}" if listed else ""
+            others = f"; left out: {reasons}{hint}" if reasons else ""
             raise DataError(f"{self.path}: no column is left to predict from{others}")
-        return used, f"left out: {listed}{hint}" if listed else ""
+        return used, f"left out: {reasons}{hint}" if reasons else ""
 
 
 def state_of_file(path: str) -> tuple[int, int]:
@@ -165,80 +158,6 @@ def state_of_file(path: str) -> tuple[int, int]:
 def read_unless_read(path: str, state: tuple[int, int], *settings: object) -> Table:
     """Return the table in a file, which the jobs of a sweep in one process read once. Errors: as in read_table."""
     return read_table(path, *settings)
-
-
-def typed(key: str, *names: str, in_list: bool = True) -> str:
-    """Return columns as the value of a key, as they are typed in a shell: `data.ignore=[a,b]`."""
-    listed = ",".join(map(as_value, names))
-    return for_shell(f"{key}=[{listed}]" if in_list else f"{key}={listed}")
-
-
-def place_of(wanted: str | int, key: str, path: str, table: Table) -> int:
-    """Return the place of a column given by its name or its number. Errors: ConfigError."""
-    same = [place for place, name in enumerate(table.headings) if name == str(wanted)]
-    if len(same) > 1:
-        numbers = " or ".join(str(place + 1) for place in same)
-        raise ConfigError(f"{key}={wanted}: {len(same)} columns of {path} have this name; write the number, {numbers}")
-    if same:
-        return same[0]
-    count = len(table.names)
-    if isinstance(wanted, int):
-        if 1 <= abs(wanted) <= count:
-            return wanted - 1 if wanted > 0 else count + wanted
-        raise ConfigError(f"{key}={wanted}: {path} has {count} columns; write a number from 1 to {count}, or -1")
-    if not table.has_header:
-        hint = f"write the number of a column, from 1 to {count}, or data.header=yes"
-        raise ConfigError(f"{key}={wanted}: {path} has no header; {hint}")
-    near = nearest(wanted, table.names)
-    meant = " or ".join(typed(key, name, in_list=key != "data.target") for name in near)
-    hint = f"did you mean {meant}?" if near else f"it has {', '.join(table.names[:NAMES])}"
-    raise ConfigError(f"{key}={wanted}: no such column in {path}; {hint}")
-
-
-def complete_rows(
-    path: str, table: Table, target: Target, used: Sequence[Column], missing: str
-) -> tuple[np.ndarray, str]:
-    """Return which rows are used (N,), and a note on those with missing values.
-
-    Errors: DataError, with the columns and the rows, where missing=stop.
-    """
-    gaps = {column.name: column.missing for column in used if column.missing.any()}
-    gaps |= {target.name: target.missing} if target.missing.any() else {}
-    incomplete = np.any([*gaps.values()], axis=0) if gaps else np.zeros(len(target.values), dtype=bool)
-    if missing == "stop" and gaps:
-        raise missing_values(path, table, target, gaps, incomplete)
-    kept = ~(incomplete if missing == "drop" else target.missing)
-    if kept.sum() < FEWEST_ROWS:
-        left = f"{int(kept.sum())} of {len(kept):,} rows" if gaps else f"{len(kept)} rows"
-        raise DataError(f"{path}: {left} are left, too few to train, validate and test")
-    counts = ", ".join(f"{name} {int(rows.sum()):,}" for name, rows in gaps.items())
-    if missing == "drop" and gaps:
-        return kept, f"data.missing=drop: leaves out {int(incomplete.sum()):,} of {len(kept):,} rows ({counts} missing)"
-    if gaps:
-        gone = f", and rows without {target.name} are left out" if target.missing.any() else ""
-        return kept, f"data.missing=impute: missing values are filled in{gone} ({counts} missing)"
-    return kept, ""
-
-
-def missing_values(
-    path: str, table: Table, target: Target, gaps: Mapping[str, np.ndarray], incomplete: np.ndarray
-) -> DataError:
-    """Return the error for missing values: columns, rows, and what to write."""
-    listed = []
-    for name, rows in [*gaps.items()][:LISTED]:
-        numbers = [str(row) for row in table.frame.index[rows][:LISTED]]
-        more = f" and {int(rows.sum()) - LISTED:,} more" if rows.sum() > LISTED else ""
-        listed.append(f"{name} in row{'s' * (len(numbers) > 1)} {', '.join(numbers)}{more}")
-    listed += [f"{len(gaps) - LISTED} more columns"] if len(gaps) > LISTED else []
-    hints = []
-    if (~incomplete).sum() >= FEWEST_ROWS:
-        hints.append(f"data.missing=drop to leave out {int(incomplete.sum()):,} of {len(incomplete):,} rows")
-    if set(gaps) != {target.name}:
-        hints.append("data.missing=impute to fill in means, and a category of its own")
-    worst = max(gaps, key=lambda name: gaps[name].sum())
-    if worst != target.name and gaps[worst].mean() > 0.5:
-        hints.append(f"{typed('data.ignore', worst)} to leave out the column")
-    return DataError(f"{path}: missing values: {'; '.join(listed)}\nwrite {', or '.join(hints)}")
 
 
 def inputs_of(path: str, used: Sequence[Column], train: np.ndarray, impute: bool) -> tuple[Tensor, str]:

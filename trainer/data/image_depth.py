@@ -1,5 +1,7 @@
 """Images of more than 8 bits a channel, with all of their bits: Pillow keeps the upper 8 of 16 in colour."""
 
+import re
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,16 +11,11 @@ from trainer.data.image_formats import opened
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-OTHER_BYTE = {  # of 16-bit samples Pillow unpacks the upper byte; this raw mode unpacks the lower one
-    "RGB;16B": "RGB;16L",
-    "RGB;16L": "RGB;16B",
-    "RGBX;16B": "RGBX;16L",
-    "RGBX;16L": "RGBX;16B",
-    "RGBA;16B": "RGBA;16L",
-    "RGBA;16L": "RGBA;16B",
-    "LA;16B": "RGBA",  # four bytes a pixel: both bytes of the grey value, both of alpha
-}
-WHITE_IS_ZERO, SIGNED = 0, 2  # values of TIFF's tags PhotometricInterpretation and SampleFormat
+WIDE = re.compile(r"(RGB|RGBX|RGBA|RGBa|CMYK);16([BLN])")  # raw modes of which Pillow unpacks the upper bytes alone
+NATIVE = "L" if sys.byteorder == "little" else "B"  # N, as libtiff gives the samples of compressed files
+GREY_ALPHA = "LA;16B"
+# Values of TIFF's tags PhotometricInterpretation, SampleFormat and PlanarConfiguration.
+WHITE_IS_ZERO, SIGNED, IN_PLANES = 0, 2, 2
 
 
 def wide_kind(image: "Image") -> str | None:
@@ -40,35 +37,66 @@ def wide_kind(image: "Image") -> str | None:
 
 
 def wide_colours(path: str, image: "Image") -> np.ndarray | None:
-    """Return 16-bit samples in colour or with alpha, (H, W, channels), upright; None for other images."""
-    tiles = image.tile
+    """Return 16-bit samples in colour or with alpha, (H, W, channels), upright; None for other images.
+
+    Errors: ValueError for a TIFF with planes of more than 8 bits, which Pillow decodes as if they had 8.
+    """
+    tiles, tags = image.tile, getattr(image, "tag_v2", {})
     if image.mode == "RGB" and tiles and tiles[0].codec_name == "ppm" and tiles[0].args[1] == 65535:
         samples = np.fromfile(path, ">u2", image.width * image.height * 3, offset=tiles[0].offset)
         return samples.astype(np.uint16).reshape(image.height, image.width, 3)
-    raw_modes = {raw_mode(tile) for tile in tiles}
-    if not raw_modes or not raw_modes <= OTHER_BYTE.keys():
+    if tags.get(284) == IN_PLANES and len(tags.get(258, ())) > 1 and max(tags[258]) > 8:
+        raise ValueError(f"channels of {max(tags[258])} bits in planes of their own, which are not read")
+    modes = {raw_mode(tile) for tile in tiles}
+    if not modes or not all(mode == GREY_ALPHA or WIDE.fullmatch(mode) for mode in modes):
         return None
-    upper, lower = (unpacked(path, swap).astype(np.uint16) for swap in (False, True))
-    if "LA;16B" in raw_modes:
+    upper, lower = (unpacked(path, place).astype(np.uint16) for place in (0, 1))
+    if GREY_ALPHA in modes:
         return lower[:, :, ::2] * 256 + lower[:, :, 1::2]
-    return upper * 256 + lower
+    samples = upper * 256 + lower
+    (kind,) = {mode.partition(";")[0] for mode in modes}
+    if kind == "CMYK":
+        return without_ink(samples)
+    return divided_by_alpha(samples) if kind == "RGBa" else samples
 
 
-def unpacked(path: str, lower: bool) -> np.ndarray:
-    """Return one byte of each 16-bit sample, (H, W, channels), upright: the upper one, or the lower one."""
+def unpacked(path: str, place: int) -> np.ndarray:
+    """Return one byte of each 16-bit sample, (H, W, channels), upright: the upper one (0), or the lower one (1)."""
     from PIL import ImageOps
 
     with opened(path) as image:
-        for place, tile in enumerate(image.tile if lower else ()):
-            other = OTHER_BYTE[raw_mode(tile)]
-            image.tile[place] = tile._replace(args=other if isinstance(tile.args, str) else (other, *tile.args[1:]))
+        for number, tile in enumerate(image.tile):
+            mode = raw_modes(raw_mode(tile))[place]
+            image.tile[number] = tile._replace(args=mode if isinstance(tile.args, str) else (mode, *tile.args[1:]))
         return np.asarray(ImageOps.exif_transpose(image))
 
 
-def raw_mode(tile: tuple) -> str | None:
-    """Return how the samples of a part of a file are laid out, as Pillow names it."""
-    arguments = tile.args or (None,)
-    return arguments if isinstance(arguments, str) else arguments[0]
+def raw_modes(mode: str) -> tuple[str, str]:
+    """Return the raw modes with which Pillow unpacks the upper and the lower byte of each sample."""
+    if mode == GREY_ALPHA:
+        return mode, "RGBA"  # four bytes a pixel: both bytes of the grey value, both of alpha
+    kind, order = WIDE.fullmatch(mode).groups()
+    order, kind = order.replace("N", NATIVE), kind.replace("a", "A")  # RGBa is divided by alpha, byte by byte
+    return f"{kind};16{order}", f"{kind};16{'L' if order == 'B' else 'B'}"
+
+
+def without_ink(samples: np.ndarray) -> np.ndarray:
+    """Return the colours (H, W, 3) of samples in CMYK (H, W, 4): (1 - ink) (1 - black) as Pillow has it."""
+    light = (65535 - samples).astype(np.float64)
+    return np.rint(light[:, :, :3] * light[:, :, 3:] / 65535).astype(np.uint16)
+
+
+def divided_by_alpha(samples: np.ndarray) -> np.ndarray:
+    """Return samples in RGBA (H, W, 4) whose colours were multiplied by alpha; those of transparent pixels are 0."""
+    colours, alpha = samples[:, :, :3].astype(np.float64), samples[:, :, 3:]
+    divided = np.rint(colours * 65535 / np.maximum(alpha, 1)).clip(0, 65535)
+    return np.concatenate([np.where(alpha > 0, divided, 0).astype(np.uint16), alpha], axis=2)
+
+
+def raw_mode(tile: tuple) -> str:
+    """Return how the samples of a part of a file are laid out, as Pillow names it; empty where it has no name."""
+    mode = tile.args if isinstance(tile.args, str) else (tile.args or ("",))[0]
+    return mode if isinstance(mode, str) else ""
 
 
 def deep_picture(image: "Image", kind: str) -> dict:

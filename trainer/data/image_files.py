@@ -12,6 +12,8 @@ from trainer.data.capacity import cores
 from trainer.data.image_decoding import Decoder
 from trainer.data.image_scan import CHUNK, why, with_progress_bar
 
+COPY_LIMIT = 2 * 2**30  # bytes of chosen images that are copied into memory
+
 
 @dataclass(frozen=True)
 class ImageFiles:
@@ -80,6 +82,22 @@ class LazyImages:
     def read(self, indices: Tensor) -> Tensor:
         """Return images `indices` (B,) of the split."""
         return read(self.source, self.indices[indices])
+
+
+def chosen(images: Tensor | LazyImages | ImageFiles, rows: Tensor) -> Tensor | LazyImages:
+    """Return images of ascending rows: a view where they are contiguous, a copy up to COPY_LIMIT, else lazy ones.
+
+    Floats are copied whatever their size: they are in memory, and uint8 may be an array on the disk.
+    """
+    if isinstance(images, ImageFiles):
+        return LazyImages(images, rows)
+    if isinstance(images, LazyImages):
+        return LazyImages(images.source, images.indices[rows])
+    if len(rows) == 0 or int(rows[-1] - rows[0]) + 1 == len(rows):
+        first = int(rows[0]) if len(rows) else 0
+        return images[first : first + len(rows)]
+    few = len(rows) * images[0].numel() <= COPY_LIMIT
+    return images[rows] if few or images.is_floating_point() else LazyImages(images, rows)
 
 
 def read(images: Tensor | LazyImages | ImageFiles, indices: Tensor) -> Tensor:

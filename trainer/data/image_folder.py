@@ -16,11 +16,10 @@ from trainer.data.folder_layout import read_layout
 from trainer.data.folder_report import faults_of, notes_of, report
 from trainer.data.folder_walk import Layout
 from trainer.data.image_decoding import Decoder
-from trainer.data.image_files import ImageFiles, LazyImages
+from trainer.data.image_files import ImageFiles, chosen
 from trainer.data.image_scan import CHECKED, Scan, scan_images
 from trainer.data.splits import Split, Splits, hold_out, one_hot
 
-COPY_LIMIT = 2 * 2**30  # bytes of a split that are copied into memory; a larger one is read from the cache as needed
 MEMORY_FRACTION = 0.5  # of the free memory, for images that have no other place
 
 
@@ -81,7 +80,7 @@ class ImageFolder:
         classes = tuple(name for name, some in zip(layout.classes, trained.tolist()) if some)
         numbers = (trained.cumsum(0) - 1)[labels]  # of the classes that are left
         splits = {
-            split: Split(select(images, rows), one_hot(numbers[rows], len(classes), str(layout.root)))
+            split: Split(chosen(images, rows), one_hot(numbers[rows], len(classes), str(layout.root)))
             for split, rows in members.items()
         }
         notes = (*warning, *notes_of(layout, scan, paths, trained.tolist(), decoder), *held)
@@ -168,13 +167,3 @@ def allocate_in_memory(shape: tuple[int, ...]) -> np.ndarray | None:
     """Return an array for the images, or None where the memory is too small."""
     limit = MEMORY_FRACTION * free_bytes(torch.device("cpu"))
     return np.empty(shape, np.uint8) if np.prod(shape, dtype=float) <= limit else None
-
-
-def select(images: Tensor | ImageFiles, rows: Tensor) -> Tensor | LazyImages:
-    """Return the images of one split: a view where they are contiguous, a copy where they are few, else lazy ones."""
-    if isinstance(images, ImageFiles):
-        return LazyImages(images, rows)
-    if len(rows) == 0 or int(rows[-1] - rows[0]) + 1 == len(rows):
-        first = int(rows[0]) if len(rows) else 0
-        return images[first : first + len(rows)]
-    return images[rows] if len(rows) * images[0].numel() <= COPY_LIMIT else LazyImages(images, rows)

@@ -11,10 +11,9 @@ from torch import Tensor
 
 from trainer.base.checks import require
 from trainer.base.errors import DataError
-from trainer.data.image_files import LazyImages, read
+from trainer.data.image_files import LazyImages, chosen, read
 
 SAMPLE_LIMIT = 512 * 2**20  # bytes of images from which a preprocessing computes its statistics
-COPY_LIMIT = 2 * 2**30  # bytes of chosen images that are copied into memory
 
 
 @dataclass(frozen=True)
@@ -42,15 +41,8 @@ class Split:
         return self.images if isinstance(self.images, Tensor) else read(self.images, torch.arange(len(self)))
 
     def select(self, rows: Tensor) -> "Split":
-        """Return the samples of `rows`: in memory where they are a tensor of COPY_LIMIT bytes at most, else lazy."""
-        images = self.images
-        if not isinstance(images, Tensor):
-            chosen = LazyImages(images.source, images.indices[rows])
-        elif images.is_floating_point() or len(rows) * images[0].numel() <= COPY_LIMIT:
-            chosen = images[rows]
-        else:
-            chosen = LazyImages(images, rows)  # images on the disk that may be larger than the memory
-        return Split(chosen, self.targets[rows])
+        """Return the samples of some rows, in ascending order; their images as `chosen` gives them."""
+        return Split(chosen(self.images, rows), self.targets[rows])
 
 
 @dataclass(frozen=True, kw_only=True)

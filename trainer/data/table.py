@@ -1,25 +1,35 @@
-"""Tables in text: the separator, the header and the decimal sign, each as told or as the first rows show it."""
+"""Tables in text files, read by pandas: cells, names of columns, and how the file is written."""
 
 import csv
 import io
+import itertools
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from trainer.base.errors import ConfigError, DataError
-from trainer.base.text import printable
-from trainer.data.cells import GROUPED, MISSING, is_missing, number
+from trainer.base.text import counted, printable
+from trainer.data.cells import MISSING
+from trainer.data.table_layout import (
+    SEPARATORS,
+    find_separator,
+    has_decimal_comma,
+    is_blank,
+    is_unclosed,
+    looks_like_a_header,
+    records,
+    without_comments,
+)
 from trainer.data.text_file import read_text
 
 if TYPE_CHECKING:
     import numpy
     import pandas
 
-SEPARATORS = {"tab": "\t", "semicolon": ";", "pipe": "|", "comma": ",", "space": " "}  # the first that fits is taken
+UNCLOSED = 'a quote (") is opened and never closed'
 SAMPLE = 2**17  # characters at the start of a text that are looked at
-FITTING = 0.5  # of the rows have the commonest number of values, where a separator fits
 
 
 @dataclass(frozen=True)
@@ -47,33 +57,33 @@ class Table:
         return replace(self, frame=self.frame[chosen])
 
 
-def read_table(path: str, separator: str, header: str, decimal: str, encoding: str, known: Sequence[str]) -> Table:
+def read_table(
+    path: str, separator: str, header: str, decimal: str, encoding: str, known: Sequence[str | int]
+) -> Table:
     """Return the table in a file. Settings are `auto` or what they are called in conf/data/csv.yaml.
 
     Args:
-        known: names of columns that were typed; a first row that holds one is the header.
+        known: names and numbers of columns that were typed; a first row that holds such a name is the header.
     Errors: ConfigError without pandas; DataError, which names the file and the row.
     """
     require_pandas()
     text, encoding = read_text(path, encoding)
-    cut = len(text) > SAMPLE
-    sample = text[: text.rfind("\n", 0, SAMPLE) + 1 or SAMPLE] if cut else text
+    sample = beginning(text)
     if separator == "auto":
         separator = find_separator(sample)
-    rows = [row for row in records(sample, separator) if not is_blank(row)][: -1 if cut else None]
+    rows = [row for row in records(sample, separator) if not is_blank(row)]
+    comments, rows = without_comments(rows if sample == text else rows[:-1])
     if not rows:
-        raise DataError(f"{path}: is empty")
+        raise DataError(f"{path}: {UNCLOSED if is_unclosed(text) else 'is empty'}")
     has_header = looks_like_a_header(rows, known) if header == "auto" else header == "yes"
     decimal_comma = has_decimal_comma(rows[has_header:], separator) if decimal == "auto" else decimal == "comma"
-    skipped = lines_before(text, separator, has_header)
+    skipped = lines_before(text, separator, comments + has_header)
     body = text.split("\n", skipped)[skipped] if text.count("\n") >= skipped else ""
     if not body.strip():
-        raise DataError(f"{path}: has a header, but no rows below it")
+        raise DataError(f"{path}: {UNCLOSED if is_unclosed(text) else 'has a header, but no rows below it'}")
     headings, width = headings_of(rows, has_header), max(map(len, rows))
     names = made_different(headings)
-    if len(names) == 1:
-        what = f"has one column, separated by {separator}, and must have a target and an input"
-        raise DataError(f"{path}: {what}; for another separator write data.separator=NAME")
+    require_columns(path, rows, len(names), separator)
     frame = parsed(path, body, separator, decimal_comma, range(width), skipped, len(names))
     if frame.iloc[:, len(names) :].notna().to_numpy().any():
         raise ragged(path, body, separator, len(names), skipped)
@@ -89,6 +99,11 @@ def read_table(path: str, separator: str, header: str, decimal: str, encoding: s
     )
 
 
+def beginning(text: str) -> str:
+    """Return the lines in the first SAMPLE characters of a text, or all where it is shorter."""
+    return text if len(text) <= SAMPLE else text[: text.rfind("\n", 0, SAMPLE) + 1 or SAMPLE]
+
+
 def require_pandas() -> None:
     """Check that pandas is installed. Errors: ConfigError."""
     try:
@@ -97,71 +112,13 @@ def require_pandas() -> None:
         raise ConfigError("data=csv: needs pandas; pip install 'trainer[tables]'") from None
 
 
-def records(text: str, separator: str) -> Iterator[list[str]]:
-    """Yield the rows of a text as lists of cells, stopping where one cannot be read."""
-    lines = (line.strip() + "\n" for line in text.split("\n")) if separator == "space" else io.StringIO(text)
-    try:
-        yield from csv.reader(lines, delimiter=SEPARATORS[separator], skipinitialspace=True)
-    except csv.Error:  # a cell beyond 128 KiB: a quote that is never closed
-        return
-
-
-def is_blank(row: Sequence[str]) -> bool:
-    """Return whether a row has no values."""
-    return not any(map(str.strip, row))
-
-
-def find_separator(sample: str) -> str:
-    """Return the separator that gives all rows the same number of values, or else most of them; comma without any."""
-    shares = {}
-    for separator in SEPARATORS:
-        rows = [row for row in records(sample, separator) if not is_blank(row)]
-        widths = Counter(map(len, rows[1:] or rows))  # a header may lack the name of the first column
-        (width, count), *_ = widths.most_common(1) or [(1, 1)]
-        shares[separator] = count / widths.total() if width > 1 else 0.0
-    in_text = shares.pop("space")  # single spaces are in texts as well
-    if best := next((separator for separator, share in shares.items() if share == 1), None):
-        return best
-    best = max(shares, key=shares.get)
-    if shares[best] >= FITTING:
-        return best
-    return "space" if in_text == 1 else "comma"
-
-
-def looks_like_a_header(rows: Sequence[Sequence[str]], known: Sequence[str]) -> bool:
-    """Return whether the first row holds names: a typed one, text above numbers, or texts that never come again."""
-    first, *others = [[cell.strip() for cell in row] for row in rows]
-    if any(name in first for name in known):
-        return True
-    columns = [[row[place] for row in others if place < len(row)] for place in range(len(first))]
-    texts = [not is_missing(cell) and number(cell) is None for cell in first]
-    below = [[cell for cell in cells if not is_missing(cell)] for cells in columns]
-    if any(text and cells and all(number(cell) is not None for cell in cells) for text, cells in zip(texts, below)):
-        return True
-    if any(number(cell) is not None for cell in first):
-        return False
-    return all(cell not in cells for cell, cells in zip(first, columns) if cell)
-
-
-def has_decimal_comma(rows: Sequence[Sequence[str]], separator: str) -> bool:
-    """Return whether more numbers have a comma in front of their last digits than a point.
-
-    Between commas 1,234 in quotes is a whole number.
-    """
-    cells = [
-        cell.strip() for row in rows for cell in row if separator != "comma" or not GROUPED.fullmatch(cell.strip())
-    ]
-    counts = [sum(bool(re.fullmatch(rf"[+-]?[\d.,]*{sign}\d+", cell)) for cell in cells) for sign in (",", r"\.")]
-    return counts[0] > counts[1]
-
-
-def lines_before(text: str, separator: str, has_header: bool) -> int:
-    """Return the number of lines before the first row below the header."""
-    blank = len(re.match(r"(?:[ \t]*\n)*", text)[0].splitlines())
-    if not has_header:
-        return blank
+def lines_before(text: str, separator: str, count: int) -> int:
+    """Return the number of lines before the row that follows `count` rows, comments and the header."""
+    if not count:
+        return len(re.match(r"(?:[ \t]*\n)*", text)[0].splitlines())
     reader = csv.reader(io.StringIO(text), delimiter=SEPARATORS[separator], skipinitialspace=True)
-    next(row for row in reader if not is_blank(row))
+    filled = (row for row in reader if not is_blank(row))
+    next(itertools.islice(filled, count - 1, None))
     return reader.line_num  # a quoted name may have line breaks
 
 
@@ -176,6 +133,18 @@ def headings_of(rows: Sequence[Sequence[str]], has_header: bool) -> list[str]:
     while len(headings) > 1 and not headings[-1] and all(is_blank(row[len(headings) - 1 :]) for row in others):
         headings.pop()  # a separator at the ends of lines
     return headings
+
+
+def require_columns(path: str, rows: Sequence[Sequence[str]], count: int, separator: str) -> None:
+    """Require two columns at least, and no more values in most rows than the first row has. Errors: DataError."""
+    wider = Counter(len(row) for row in rows[1:] if not is_blank(row[count:]))
+    if wider.total() > len(rows[1:]) / 2:
+        first = f"its first row has {counted('value', count)}, most others have {max(wider, key=wider.get)}"
+        hint = "it must name every column, with nothing above it"
+        raise DataError(f"{path}: {first} (separated by {separator}); {hint}")
+    if count == 1:
+        what = f"has one column, separated by {separator}, and must have a target and an input"
+        raise DataError(f"{path}: {what}; for another separator write data.separator=NAME")
 
 
 def made_different(headings: Sequence[str]) -> list[str]:
@@ -211,7 +180,7 @@ def parsed(
         )
     except pandas.errors.ParserError as error:
         if "EOF inside string" in str(error):
-            raise DataError(f'{path}: a quote (") is opened and never closed') from None
+            raise DataError(f"{path}: {UNCLOSED}") from None
         raise ragged(path, body, separator, columns, skipped) from None
     frame.index += skipped + 1
     return frame.dropna(how="all")

@@ -5,14 +5,11 @@ import codecs
 import gzip
 import lzma
 import zlib
-from pathlib import Path
 
 from trainer.base.errors import DataError
 from trainer.base.paths import expanded
-from trainer.base.text import nearest
+from trainer.base.similar_files import similar_files
 
-TABLES = (".csv", ".tsv", ".txt", ".data", ".dat", ".tab", ".gz", ".bz2", ".xz")  # endings to list in a message
-LISTED = 5
 COMPRESSED = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ": lzma}  # by the first bytes
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 OTHER_KINDS = {  # by the first bytes, in lower case
@@ -46,21 +43,11 @@ def read_bytes(path: str) -> bytes:
     try:
         return place.read_bytes()
     except FileNotFoundError:
-        raise DataError(f"data.path={path}: no such file{similar(place)}") from None
+        raise DataError(f"data.path={path}: no such file{similar_files(place)}") from None
     except IsADirectoryError:
-        raise DataError(f"data.path={path}: is a folder, and must be a file{similar(place / 'data')}") from None
+        raise DataError(f"data.path={path}: is a folder, not a file{similar_files(place)}") from None
     except OSError as error:
         raise DataError(f"data.path={path}: cannot be read ({error.strerror or error})") from None
-
-
-def similar(place: Path) -> str:
-    """Return the names in a file's folder that were perhaps meant, as the end of a message."""
-    if not place.parent.is_dir():
-        return f"; there is no folder {place.parent} either"
-    names = sorted(entry.name for entry in place.parent.iterdir() if entry.name.lower().endswith(TABLES))
-    if near := nearest(place.name, names):
-        return f"; did you mean {' or '.join(str(place.parent / name) for name in near)}?"
-    return f"; {place.parent} holds {', '.join(names[:LISTED])}{', ...' * (len(names) > LISTED)}" if names else ""
 
 
 def decompressed(path: str, content: bytes) -> bytes:

@@ -10,6 +10,7 @@ from trainer.base.errors import ConfigError
 from trainer.base.text import did_you_mean
 
 GROUP = "hydra/launcher"
+LOCAL = ("basic", "joblib", "submitit_local")  # run all jobs on this machine
 
 
 @dataclass(frozen=True)
