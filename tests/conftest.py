@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from multiprocessing import forkserver
 from pathlib import Path
 
 os.environ["OMP_NUM_THREADS"] = (
@@ -54,6 +55,12 @@ def pytest_collection_modifyitems(items):
     """Put the longest files first, and leave the order within the others."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(LONGEST)))
+
+
+def pytest_collection_finish(session):
+    """Start the server of `processes`, where a test uses it, before a sweep starts it with fewer imports."""
+    if "processes" in sys.modules:
+        forkserver.ensure_running()
 
 
 @pytest.fixture(autouse=True)

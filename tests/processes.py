@@ -6,7 +6,6 @@ For tests that kill or interrupt a run. What a process does before its imports i
 import multiprocessing
 import os
 import sys
-from multiprocessing import forkserver
 from multiprocessing.process import BaseProcess
 from pathlib import Path
 
@@ -14,8 +13,6 @@ CONTEXT = multiprocessing.get_context("forkserver")
 IMPORTS = ["trainer.task.train", "trainer.sweep.launch", "trainer.search.study", "trainer.cli.overrides"]
 IMPORTS += ["torch._dynamo", "sklearn.datasets", "matplotlib.backends.backend_agg"]  # what a run imports late
 CONTEXT.set_forkserver_preload(IMPORTS)
-if multiprocessing.parent_process() is None:
-    forkserver.ensure_running()  # before a sweep of this process starts it with imports of its own
 
 
 def begin(folder: Path, *words: str, output: str | Path = os.devnull, errors: str | Path = os.devnull) -> BaseProcess:
