@@ -24,12 +24,12 @@ from trainer.base.errors import DataError
 from trainer.base.metrics import ACCURACY
 from trainer.compare import plot, table
 from trainer.compare.findings import incomparable
-from trainer.compare.options import options_of
 from trainer.compare.ranking import differences, rank, varying
 from trainer.compare.record import find, read
 from trainer.config import catalog
 from trainer.config.untrusted import read_yaml
 from trainer.rundir.console import Console
+from trainer.rundir.saved_options import options_of
 
 ADAM = {"optimizer": {"_target_": "torch.optim.Adam", "lr": 0.001, "eps": 1e-8}}
 SGD = {"optimizer": {"_target_": "torch.optim.SGD", "lr": 0.1}}

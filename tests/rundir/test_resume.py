@@ -12,6 +12,7 @@ import pytest
 import torch
 import yaml
 from conftest import command, only_run
+from omegaconf import OmegaConf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer.base.errors import ConfigError, DataError
@@ -25,6 +26,7 @@ from trainer.rundir.checkpoint import Checkpoints, weights_digest
 from trainer.rundir.console import Console
 from trainer.rundir.reader import read_rows, read_summary
 from trainer.rundir.recorder import Recorder
+from trainer.rundir.saved_options import defaults_of
 
 SMALL = ("model=mlp", "model.hidden=[16]", "threads=1", "epochs=3", "batch_size=100", "log_every=5")
 EVERYTHING = (
@@ -269,10 +271,32 @@ def test_a_class_that_an_older_version_named_otherwise_is_found(run_in_process, 
     change_config(unfinished, lambda saved: saved.update(init={"_target_": "trainer.init.fixed_scale.Default"}))
     code, printed, errors = run_in_process("task=evaluate", f"runs=[{unfinished}]")
     assert code == 0 and "accuracy" in printed, errors
-    code, _, errors = run_in_process(f"resume={unfinished}")
-    assert code == 2 and "init._target_ was trainer.init.fixed_scale.Torch, is trainer.init.variance" in errors, errors
-    code, _, errors = run_in_process(f"resume={unfinished}", "init=torch")
-    assert code == 0, errors
+    code, printed, errors = run_in_process(f"resume={unfinished}")
+    assert code == 0 and "resumed after step" in printed and " was " not in printed, errors
+
+
+def test_a_run_keeps_the_defaults_of_its_time(run_in_process, unfinished):
+    def make_older(saved):
+        constant, torchs = {"_target_": "trainer.sched.decay.Constant"}, {"_target_": "trainer.init.fixed_scale.Torch"}
+        saved.update(sched=constant, init=torchs, eval_every="2ep")
+
+    change_config(unfinished, make_older)
+    before = (unfinished / "config.yaml").read_text()
+    code, printed, errors = run_in_process(f"resume={unfinished}")
+    assert code == 0 and "resumed after step" in printed and " was " not in printed, errors
+    assert (unfinished / "config.yaml").read_text() == before
+    typed = (unfinished / "overrides.txt").read_text().splitlines()
+    assert {"sched=constant", "init=torch", "eval_every=2ep"} <= {*typed}
+    code, _, errors = run_in_process(f"resume={unfinished}", "sched=cosine")
+    assert code == 2 and "sched._target_ was" in errors
+
+
+@pytest.mark.parametrize(
+    "words", [("data=breast_cancer",), ("experiment=mnist_mlp",), ("optimizer=lookahead", "reg=l2")]
+)
+def test_no_default_is_typed_that_still_is_one(words, composed):
+    config = OmegaConf.to_container(composed(*words))
+    assert [*defaults_of(config, words)] == []
 
 
 @pytest.mark.parametrize(

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from trainer.base.metrics import LOSS, METRICS, Metric
-from trainer.compare.options import typed_values
 from trainer.compare.record import Record, clean, exact, number
 from trainer.config import catalog
 from trainer.config.keys import belongs_to_run, owner_of
+from trainer.rundir.saved_options import typed_values
 from trainer.rundir.status import Status
 
 MISSING = "-"

@@ -14,11 +14,10 @@ from trainer.base.errors import DataError
 from trainer.base.metrics import METRICS, Metric, monitored
 from trainer.base.paths import expanded
 from trainer.base.text import as_typed, nearest
-from trainer.compare.options import options_of
 from trainer.config import schema
 from trainer.config.rule import is_number
 from trainer.rundir import reader
-from trainer.rundir.resume import flat
+from trainer.rundir.saved_options import flat, options_of
 from trainer.rundir.status import COMPLETE, Status
 
 FILES = ("metrics.jsonl", "summary.json")  # one of them makes a directory a run's

@@ -25,7 +25,7 @@ from trainer.rundir import reader, resume
 from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
-from trainer.rundir.resume import flat
+from trainer.rundir.saved_options import flat
 
 ALWAYS_SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # others when they differ
 SETTINGS_SHOWN = ("epochs", "batch_size", "seed")

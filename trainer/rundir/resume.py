@@ -2,7 +2,7 @@
 
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
@@ -17,6 +17,7 @@ from trainer.config.quoting import as_value, quote, unquote
 from trainer.config.schema import Key
 from trainer.rundir import locations
 from trainer.rundir.reader import completed_summary, read_config, read_overrides
+from trainer.rundir.saved_options import defaults_of, flat
 from trainer.rundir.status import Status
 
 TOLERANT_TASKS = ("compare",)  # show runs as far as their files can be read
@@ -50,7 +51,8 @@ def expand(overrides: Sequence[str]) -> list[str]:
     if epochs.startswith("+"):
         total = extended(directory, epochs)
         own = [f"epochs={total}" if key_of(text) == "epochs" else text for text in own]
-    before = [*before, *locations.pinned(read_config(directory), before)]
+    saved = read_config(directory)
+    before = [*before, *defaults_of(saved, before), *locations.pinned(saved, before)]
     kept = {key_of(text): text for text in before if key_of(text) not in typed and keys.belongs_to_run(plain_key(text))}
     return [*kept.values(), *own, f"resume.run={quote(directory)}"]
 
@@ -131,15 +133,6 @@ def changes(directory: Path, cfg: DictConfig, known: Mapping[str, Key]) -> dict[
     before |= {path: known[path].default for path in lacking}
     paths = [path for path in {**before, **now} if keys.belongs_to_run(path)]
     return {path: (before.get(path), now.get(path)) for path in paths if before.get(path) != now.get(path)}
-
-
-def flat(node: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield the full keys and values of nested mappings."""
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
 
 
 def require_allowed(changed: Mapping[str, tuple[object, object]], allowed: Sequence[str]) -> None:

@@ -1,14 +1,15 @@
 """Options behind a saved configuration: as typed, or as the files of conf/ that say the same. No torch here."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import yaml
 
-from trainer.config import catalog
+from trainer.base.text import as_typed
+from trainer.config import catalog, keys, schema
+from trainer.config.keys import Role
 from trainer.config.untrusted import SafeLoader
-from trainer.rundir.resume import flat
 
 
 def options_of(config: dict, overrides: Sequence[str]) -> Iterator[tuple[str, str]]:
@@ -19,6 +20,36 @@ def options_of(config: dict, overrides: Sequence[str]) -> Iterator[tuple[str, st
         yield group, selected_options(group, config.get(group), values.get(group, ""))
     for place, node in places({key: value for key, value in config.items() if key not in catalog.MULTI_SELECT}):
         yield place, values[place] if place in values else closest_option(place, node, whole, chosen.get(place))
+
+
+def flat(node: Mapping, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """Yield the full keys and values of nested mappings."""
+    for key, value in node.items():
+        if isinstance(value, dict):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def defaults_of(config: dict, overrides: Sequence[str]) -> Iterator[str]:
+    """Yield an override for each option and each setting that was the default of a run and is not any more.
+
+    Args:
+        config: of the run.
+        overrides: what was typed for it.
+    """
+    typed, whole = typed_values(overrides), dict(flat(config))
+    expected = options_before(typed)
+    for place, option in options_of(config, overrides):
+        single = place in expected and place not in catalog.MULTI_SELECT
+        if single and place not in typed and option != expected[place] and option in catalog.options(place):
+            yield f"{place}={option}"
+    chosen = ((group, option) for group, option in {**expected, **typed}.items() if isinstance(option, str))
+    reached = set().union(*(catalog.reach(*pair) for pair in chosen if pair[0] in catalog.groups()))
+    for path, key in schema.keys(catalog.folder() / "config.yaml").items():
+        decides = keys.role_of(path) in (Role.SHAPES, Role.LENGTH) and path not in reached and path not in typed
+        if decides and path in whole and whole[path] != key.default:
+            yield f"{path}={as_typed(whole[path])}"
 
 
 def selected_options(group: str, node: object, typed: str) -> str:
