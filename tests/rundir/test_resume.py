@@ -281,10 +281,10 @@ def test_a_run_keeps_the_defaults_of_its_time(run_in_process, unfinished):
         saved.update(sched=constant, init=torchs, eval_every="2ep")
 
     change_config(unfinished, make_older)
-    before = (unfinished / "config.yaml").read_text()
+    before = read_yaml(unfinished / "config.yaml")
     code, printed, errors = run_in_process(f"resume={unfinished}")
     assert code == 0 and "resumed after step" in printed and " was " not in printed, errors
-    assert (unfinished / "config.yaml").read_text() == before
+    assert read_yaml(unfinished / "config.yaml") == before
     typed = (unfinished / "overrides.txt").read_text().splitlines()
     assert {"sched=constant", "init=torch", "eval_every=2ep"} <= {*typed}
     code, _, errors = run_in_process(f"resume={unfinished}", "sched=cosine")
