@@ -27,6 +27,7 @@ SMALL = (
     "threads=1",
     "device=cpu",
     "log_every=1000",
+    "sched=constant",
 )  # 14 steps
 TECHNIQUES = '''
 import os, resource, signal
@@ -139,7 +140,7 @@ def trained(run_in_process, tmp_path, *words):
 )
 def test_a_diverged_run_names_the_step_and_the_layer(factor, found, mine, run_in_process, tmp_path):
     code, _, errors = run_in_process(
-        *SMALL, "sched=constant", f"sched._target_={mine}.Sched", f"+sched.factors={{6: {factor}}}", f"allow=[{mine}]"
+        *SMALL, f"sched._target_={mine}.Sched", f"+sched.factors={{6: {factor}}}", f"allow=[{mine}]"
     )
     assert code == 5 and re.search(rf"not finite \(NaN or Inf\) at step 7, {found}; try ", errors), errors
     assert "Traceback" not in errors and len(errors.strip().splitlines()) == 1
@@ -156,7 +157,7 @@ def test_non_finite_images_are_told_from_layers(mine, run_in_process):
 
 def test_a_diverged_run_has_diverged_whatever_happens_to_the_search_for_the_layer(mine, run_in_process, tmp_path):
     code, said, errors = run_in_process(
-        *SMALL, "sched=constant", f"sched._target_={mine}.Brittle", "+sched.factors={6: inf}", f"allow=[{mine}]"
+        *SMALL, f"sched._target_={mine}.Brittle", "+sched.factors={6: inf}", f"allow=[{mine}]"
     )
     assert code == 5 and "at step 7, in a layer that could not be found (" in errors
     assert ": the run does not fit into the memory of cpu; " in errors
@@ -178,7 +179,6 @@ def test_a_skipped_step_is_one_at_rate_0(mine, run_in_process, tmp_path):
         run_in_process,
         tmp_path,
         *SMALL,
-        "sched=constant",
         f"sched._target_={mine}.Sched",
         "+sched.factors={5: 0}",
         f"allow=[{mine}]",
@@ -228,7 +228,6 @@ def test_a_rollback_goes_back_until_it_helps_and_lowers_the_rate(mine, run_in_pr
         *SMALL,
         "log_every=1",
         "save_every=1st",
-        "sched=constant",
         f"sched._target_={mine}.Sched",
         f"allow=[{mine}]",
     )
@@ -259,7 +258,6 @@ def test_a_run_that_crashes_after_a_rollback_resumes_on_the_branch_that_it_was_o
         *SMALL,
         "save_every=3st",
         "on_nan=rollback",
-        "sched=constant",
         f"sched._target_={mine}.Sched",
         "+sched.factors={6: 1e30}",
     ]
@@ -283,7 +281,6 @@ def test_a_rollback_without_an_end_ends(mine, run_in_process, tmp_path):
     code, said, errors = run_in_process(
         *SMALL,
         "on_nan=rollback",
-        "sched=constant",
         f"sched._target_={mine}.Sched",
         "+sched.factors={6: inf}",
         f"allow=[{mine}]",
@@ -325,6 +322,7 @@ WIDE = (
     "model=mlp",
     "model.hidden=[30000]",
     "optimizer=sgd",
+    "sched=constant",
     "epochs=1",
     "batch_size=1200",
     "data.val_fraction=0",
@@ -342,9 +340,7 @@ def limited(folder, *words):
 
 
 def test_a_batch_that_does_not_fit_is_explained(mine, tmp_path):
-    code, _, errors = limited(
-        tmp_path, *WIDE, "sched=constant", f"sched._target_={mine}.Tight", "+sched.mib=150", f"allow=[{mine}]"
-    )
+    code, _, errors = limited(tmp_path, *WIDE, f"sched._target_={mine}.Tight", "+sched.mib=150", f"allow=[{mine}]")
     assert code == 4, errors
     (line,) = errors.strip().splitlines()
     assert (
@@ -364,7 +360,7 @@ def test_a_batch_of_one_sample_is_not_halved(composed):
 
 def test_halved_batches_give_the_same_steps(mine, run_in_process, tmp_path):
     """1,200 samples need 144 MB an activation, 400 need 48; the weights are those of a run with such batches."""
-    tight = ("sched=constant", f"sched._target_={mine}.Tight", "+sched.mib=400", f"allow=[{mine}]")
+    tight = (f"sched._target_={mine}.Tight", "+sched.mib=400", f"allow=[{mine}]")
     code, said, errors = limited(tmp_path, *WIDE, "on_oom=halve", *tight)
     assert code == 0, errors
     batch, accumulate = re.findall(r"continuing after step 0 with batch_size=(\d+) accumulate=(\d+)", said)[-1]
