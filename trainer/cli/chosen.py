@@ -142,7 +142,7 @@ class Chosen:
         broken = next((why for value in given if (why := refusal(key, value))), None)
         if broken is None and (len(given) == 1 or self.sweep):
             return text
-        if broken is None and isinstance(given[0], str) and key.violation(text) is None:
+        if len(given) > 1 and not self.sweep and not (key.rule and key.rule.words) and key.violation(text) is None:
             return quote(text)  # one text with commas
         bare = text.strip("[]")  # the values of a sweep, in brackets
         if self.sweep and bare != text and all(keeps_rule(key, part) for part in bare.split(",")):

@@ -43,7 +43,8 @@ def check(arguments: list[str]) -> list[str]:
         require_place(text, flags.multirun)
         require_directory(text)
     require_once(flags.overrides)
-    texts = resume.expand([synonyms.canonical(expand_home(text)) for text in flags.overrides])
+    last = {key_of(text): text for text in flags.overrides}
+    texts = resume.expand([synonyms.canonical(expand_home(text)) for text in last.values()])
     overrides = [*checked(texts, flags.multirun)]
     if flags.multirun:
         from trainer.cli import plugins
@@ -157,7 +158,8 @@ def several_values(override: Override, texts: Sequence[str]) -> ConfigError:
         return ConfigError(f"{line}: {for_override(key, value, chosen_by(texts))}")
     combined = "to combine them in one run, write" if key in catalog.MULTI_SELECT else "for one, write"
     ways = [f"{combined} {in_shell(one[0])}"] if one else []
-    ways += [f"for a run of each, write train -m {in_shell(each[0])}"] if each else []
+    rest = " ..." if len(texts) > 1 else ""
+    ways += [f"for a run of each, write train -m {in_shell(each[0])}{rest}"] if each else []
     return ConfigError(f"{line}: several values make a sweep; {'; '.join(ways)}")
 
 

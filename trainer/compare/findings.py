@@ -12,7 +12,7 @@ from trainer.compare.ranking import MISSING, Ranking, Setting
 from trainer.compare.record import Record, clean
 from trainer.config.keys import Role, role_of
 
-LISTED = 3  # settings in a line; more are counted
+LISTED, LONGEST = 3, 80  # settings in a line, and letters; more are counted
 MORE_SEEDS = "try seed=0,1,2"
 
 
@@ -69,8 +69,8 @@ def conclusions(ranking: Ranking) -> Iterator[str]:
     """Yield what the scores say of chance, and of the noise between runs of one seed."""
     at_chance = [setting for setting in ranking.scored if is_at_chance(ranking, setting)]
     if at_chance:
-        metric, constant = ranking.metric, chance(ranking, at_chance[0])
-        guess = f"{metric.constant} ({constant:.4f})"
+        metric, constants = ranking.metric, {f"{chance(ranking, setting):.4f}" for setting in at_chance}
+        guess = f"{metric.constant} ({' or '.join(sorted(constants))})"
         if none_has_learnt(ranking):
             yield f"none has learnt: no {ranking.split} {metric.name} is better than {guess}"
         else:
@@ -176,13 +176,17 @@ def which(jobs: Sequence[Record], ranking: Ranking) -> str:
         return f"all {counted('run', total)}" if total > 1 else "the only run"
     settings = [setting for setting in ranking.settings if any(job in jobs for job in setting.jobs)]
     whole = sum(len(setting.jobs) for setting in settings) == len(jobs)
-    if whole and len(settings) <= LISTED:
-        return "; ".join(setting.label for setting in settings)
+    if whole and (found := listed(settings)):
+        return found
     return f"{len(jobs)} of {counted('run', total)}"
+
+
+def listed(settings: Sequence[Setting]) -> str | None:
+    """Return the labels of settings; None where they are many or long."""
+    text = "; ".join(setting.label for setting in settings)
+    return text if len(settings) <= LISTED and len(text) <= LONGEST else None
 
 
 def names(settings: Sequence[Setting], ranking: Ranking) -> str:
     """Return the labels of a few settings; of more, their number."""
-    if len(settings) <= LISTED:
-        return "; ".join(setting.label for setting in settings)
-    return f"{len(settings)} of {counted('setting', len(ranking.settings))}"
+    return listed(settings) or f"{len(settings)} of {counted('setting', len(ranking.settings))}"

@@ -69,7 +69,7 @@ def draw_scores(axes, ranking: Ranking, settings: list[Setting], colors: list) -
         axes.scatter(scores, places, s=64, c=paint, zorder=3)
     axes.plot([], [], "o", color="0.4", markersize=8, label=dict(EVALUATIONS)[when])
     at_chance = next((setting for setting in settings if findings.is_at_chance(ranking, setting)), None)
-    if at_chance:  # else the line might be far from every dot
+    if at_chance and not [*findings.incomparable(ranking)]:  # else the line might be far from every dot
         axes.axvline(findings.chance(ranking, at_chance), color="0.4", linestyle=":", label=ranking.metric.constant)
     if tests:
         axes.plot(*zip(*tests), "D", markerfacecolor="none", markeredgecolor="0.2", markersize=6, label="test")

@@ -68,14 +68,15 @@ def looks_like_a_header(rows: Sequence[Sequence[str]], known: Sequence[str | int
     """Return whether the first row holds names: a typed one, text above numbers, or texts that never come again."""
     first, *others = [[cell.strip() for cell in row] for row in rows]
     names = [str(name) for name in known if isinstance(name, str) or abs(name) > len(first)]  # others number a column
-    if any(name in first for name in names):
-        return True
     columns = [[row[place] for row in others if place < len(row)] for place in range(len(first))]
+    has_numbers = any(number(cell) is not None for cell in first)
+    if any(cell in names and not (has_numbers and cell in cells) for cell, cells in zip(first, columns)):
+        return True  # a name beside numbers that comes again below is a value
     texts = [not is_missing(cell) and number(cell) is None for cell in first]
     below = [[cell for cell in cells if not is_missing(cell)] for cells in columns]
     if any(text and cells and all(number(cell) is not None for cell in cells) for text, cells in zip(texts, below)):
         return True
-    if any(number(cell) is not None for cell in first):
+    if has_numbers:
         return False
     return all(cell not in cells for cell, cells in zip(first, columns) if cell)
 

@@ -12,7 +12,7 @@ from trainer.base.device import describe
 from trainer.base.layers import decay_parameters
 from trainer.base.metrics import score_of
 from trainer.base.protocols import HasBestConstant, HasVerdict
-from trainer.base.text import as_command, as_typed, epochs, figures, from_here
+from trainer.base.text import as_command, as_typed, counted, epochs, figures, from_here
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
 from trainer.config.rule import is_number
@@ -153,6 +153,8 @@ def hparams_metrics(summary: Mapping) -> dict[str, Mapping[str, float]]:
 
 def verdicts(run: Run, test: Mapping | None) -> Iterator[str]:
     """Yield what the scores of a complete run show: that it has learnt nothing, or has long not improved."""
+    if not run.progress.step:  # it was only evaluated
+        return
     if guess := no_better_than_guessing(run, run.progress.best, test):
         yield guess
     elif standstill := long_without_progress(run):
@@ -248,7 +250,7 @@ def print_summary(console: Console, summary: Mapping, run: Run, directory: Path)
     rate = f" ({summary['images_per_second']:,.0f} samples/s)" if summary["images_per_second"] else ""
     console.print()
     when = f"at step {summary['diverged_in']:,}, noticed after" if "diverged_in" in summary else "after"
-    console.print(f"{summary['status']} {when} {summary['steps']:,} steps in {summary['seconds']:.1f} s{rate}")
+    console.print(f"{summary['status']} {when} {counted('step', summary['steps'])} in {summary['seconds']:.1f} s{rate}")
     final = {key: value for key, value in (summary["final"]["val"] or {}).items() if key in ("loss", score)}
     if final:
         console.print(f"  final  val   {figures(final)}")

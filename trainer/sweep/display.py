@@ -99,15 +99,16 @@ class SweepDisplay:
 
     def report(self, job: Job, summary: dict) -> str:
         """Return `[3/18] adam: finished, best accuracy 0.9889, 4.2 s; 50 s left`, or its error and log."""
-        head = f"[{len(self.reported)}/{self.count}] {label(job)}: {printable(summary['status'])}"
+        head, status = f"[{len(self.reported)}/{self.count}] {label(job)}", printable(summary["status"])
         if summary["status"] in FAILED:
-            return f"{head}: {printable(summary.get('error', ''))} ({relative(job.directory / 'run.log')})"
+            error = printable(summary.get("error", "")).removeprefix(f"{status}: ")
+            return f"{head}: {status}: {error} ({relative(job.directory / 'run.log')})"
         best = summary.get("best") or {}
         scores = {name: value for name, value in best.items() if name in METRICS}
         epoch = f" (epoch {best['epoch']:g})" if isinstance(best.get("epoch"), int | float) else ""
         left = f"; {duration(self.seconds_left)} left" if self.seconds_left else ""
         scored = f", best {figures(scores)}{epoch}" if scores else ""
-        return f"{head}{scored}, {summary.get('seconds') or 0:.1f} s{left}"
+        return f"{head}: {status}{scored}, {summary.get('seconds') or 0:.1f} s{left}"
 
     @property
     def seconds_left(self) -> float:
