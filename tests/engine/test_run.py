@@ -257,7 +257,10 @@ def test_a_run_that_has_long_not_improved_says_so(scores, sched, said, composed)
     run = build_run(composed("data=iris", "model=linear", f"sched={sched}", "batch_size=full", "threads=1"))
     for epoch, accuracy in enumerate(scores, start=1):
         run.progress.add_evaluation(run.clock.at(epoch), {"loss": 1.0, "accuracy": accuracy}, run.monitor)
+        run.progress.step = epoch
     found = " ".join(report.verdicts(run, None))
+    run.progress.step = 0  # epochs=0 only evaluates
+    assert [*report.verdicts(run, None)] == []
     assert found.startswith("val accuracy ") and said in found if said else found == ""
     assert ("sched=cosine" in found) == (said is not None and "falls" in said or said == "since epoch 6 of 12")
 

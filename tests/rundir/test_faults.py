@@ -91,6 +91,11 @@ def test_a_folder_of_options_may_have_an_odd_name(run_in_process, tmp_path):
     )
     code, _, errors = run_in_process(*SMALL, "--config-dir", str(place.parent), "optimizer=gentle")
     assert code == 0, errors
+    run = only_run(tmp_path)
+    code, _, errors = run_in_process(f"resume={run}", "epochs=+1")
+    assert code == 2 and "its optimizer=gentle is an option of your own; add --config-dir DIR" in errors
+    code, _, errors = run_in_process(f"resume={run}", "epochs=+1", "--config-dir", str(place.parent))
+    assert code == 0, errors
 
 
 def test_the_clock_may_jump(run_in_process, tmp_path, monkeypatch):

@@ -10,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.base.clock import steps_of
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.text import as_command, as_typed, from_here, printable
-from trainer.config import catalog, keys
+from trainer.config import catalog, keys, synonyms
 from trainer.config.hydra_context import Invocation
 from trainer.config.keys import Role, key_of, role_of
 from trainer.config.quoting import as_value, quote, unquote
@@ -54,7 +54,18 @@ def expand(overrides: Sequence[str]) -> list[str]:
     saved = read_config(directory)
     before = [*before, *defaults_of(saved, before), *locations.pinned(saved, before)]
     kept = {key_of(text): text for text in before if key_of(text) not in typed and keys.belongs_to_run(plain_key(text))}
+    require_options(directory, kept.values())
     return [*kept.values(), *own, f"resume.run={quote(directory)}"]
+
+
+def require_options(directory: Path, overrides: Iterable[str]) -> None:
+    """Check that the options of a run are there, of which some may be the user's own. Errors: ConfigError."""
+    for text in overrides:
+        group, _, option = text.partition("=")
+        known = group not in catalog.groups() or group in catalog.MULTI_SELECT or option in catalog.options(group)
+        if not known and not synonyms.meant_option(group, option):
+            what = f"its {printable(text)} is an option of your own; add --config-dir DIR, the folder that holds it"
+            raise ConfigError(f"resume={printable(directory)}: {what}, and allow=[PACKAGE] where it names one")
 
 
 def command_to_resume(directory: Path, invocation: Invocation) -> str:
