@@ -12,7 +12,24 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from trainer.cli.paths import expand_home
 from trainer.config.quoting import as_argument, as_value
 
-NAMES = ["a,b", "a=b", "a#b", "[a]", "a b", "(a) b", "a;b", "{a}", "it's", "~a", "a&b", "caf\u00e9 x", "a!", "1", "a`b"]
+NAMES = [
+    "a,b",
+    "a, 2024",
+    "a=b",
+    "a#b",
+    "[a]",
+    "a b",
+    "(a) b",
+    "a;b",
+    "{a}",
+    "it's",
+    "~a",
+    "a&b",
+    "caf\u00e9 x",
+    "a!",
+    "1",
+    "a`b",
+]
 TABLE = "x,label\n" + "".join(f"{number},{'ab'[number % 2]}\n" for number in range(60))
 WORDS = ["model=linear", "epochs=1", "threads=1", "device=cpu"]
 
@@ -91,4 +108,6 @@ def test_no_sweep_over_folders_that_are_not_there_is_suggested(tmp_path):
     assert "for one, write \"data.root='one,two'\"; for a run of each, write train -m data.root=one,two" in answer
     answer = command(tmp_path, "data=image_folder", "data.root=one,three")[2]
     assert "for one, write \"data.root='one,three'\"" in answer and "-m" not in answer
+    answer = command(tmp_path, "data=photos", "data.root=one")[2]  # a data set of ours beside a folder of the user
+    assert "did you mean data=image_folder data.root=one?" in answer
     assert "-m" not in command(tmp_path, "output=one,two")[2] + command(tmp_path, "log_every=10,20")[2]

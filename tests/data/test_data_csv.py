@@ -376,6 +376,13 @@ def test_the_number_of_a_column_is_no_name_in_the_first_row(table):
     assert load(years, 2021).classes == ("-1", "1")  # no number of a column: a name
 
 
+def test_a_value_that_is_typed_as_the_target_makes_no_header(table):
+    path = table(text([(0.5 + place, place % 7, ("yes", "no")[place % 2]) for place in range(40)], None))
+    with pytest.raises(ConfigError, match="data.target=yes: .* has no header; write the number of a column"):
+        load(path, "yes")
+    assert len(load(path, 3).train) + len(load(path, 3).val) + len(load(path, 3).test) == 40
+
+
 @pytest.mark.parametrize(
     ("before", "separator"),
     [

@@ -231,7 +231,7 @@ def test_a_schedule_that_is_stretched_by_more_epochs_is_noted(composed):
 
 def test_fewer_epochs_than_the_run_had_must_be_allowed():
     resume.require_allowed({"epochs": (10, 20)}, [])
-    with pytest.raises(ConfigError, match="epochs was 20, is 10"):
+    with pytest.raises(ConfigError, match="epochs was 20, is 10\nto train longer, write epochs=.N; to change"):
         resume.require_allowed({"epochs": (20, 10)}, [])
     resume.require_allowed({"epochs": (20, 10)}, ["epochs"])
 

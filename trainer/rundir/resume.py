@@ -155,14 +155,11 @@ def require_allowed(changed: Mapping[str, tuple[object, object]], allowed: Seque
     named = [path for path in changed if any(f"{path}.".startswith(f"{key}.") for key in allowed)]
     blocked = [path for path in changed if path not in named and makes_another_run(path, *changed[path])]
     if blocked:
-        shorter = [path for path in blocked if role_of(path) is Role.LENGTH]
-        if shorter:
-            before, now = map(one_line, changed[shorter[0]])
-            what = f"{shorter[0]} was {before}, is {now}: a run can only become longer"
-            raise ConfigError(f"resume: {what}; write epochs=+N to add N epochs, or start a new run")
         values = [(path, *map(one_line, changed[path])) for path in blocked[:5]]
         shown = ", ".join(f"{printable(path)} was {before}, is {now}" for path, before, now in values)
         hint = f"to change it all the same, add resume.allow=[{printable(','.join(blocked))}]"
+        if any(role_of(path) is Role.LENGTH for path in blocked):
+            hint = f"to train longer, write epochs=+N; {hint}"
         raise ConfigError(f"resume: the configuration of a run cannot change: {shown}\n{hint}")
 
 
