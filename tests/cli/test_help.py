@@ -89,3 +89,16 @@ def test_an_unknown_word_is_answered_in_one_line(typed, answer, printed):
 def test_a_topic_may_stand_behind_an_equals_sign(run_in_process):
     code, page, _ = run_in_process("--help=epochs")
     assert code == 0 and "epochs=20" in page
+
+
+@pytest.mark.parametrize("words", [["--help"], ["--help", "lr"], ["--help", "optimizer=adam"], ["--help", "data=csv"]])
+def test_no_word_is_cut_on_a_narrow_terminal(words, run_in_process, monkeypatch):
+    pages = []
+    for width in ("200", "60", "40"):
+        monkeypatch.setenv("COLUMNS", width)
+        code, page, _ = run_in_process(*words)
+        assert code == 0 and "\u2026" not in page
+        pages.append(page.split())
+    assert pages[0] == pages[1]
+    longest = max(map(len, pages[0]))
+    assert longest > 36 or pages[0] == pages[2]  # what is longer than a line is folded

@@ -1,11 +1,15 @@
 """`train --help`: all groups and settings, one group, one option or one key. No torch here."""
 
 import argparse
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import rich.console
+from rich.cells import cell_len
+from rich.padding import Padding
 from rich.table import Column, Table
+from rich.text import Text
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import as_typed, nearest
@@ -19,7 +23,7 @@ from trainer.sweep.launchers import LAUNCHERS, install_command
 
 EXAMPLES = {
     "train": "train on data that ships with the install",
-    "train optimizer=adam sched=cosine": "choose other options of two groups",
+    "train optimizer=adam norm=batch": "choose other options of two groups",
     "train optimizer.lr=0.01 epochs=20": "change settings",
     "train reg=[l2,dropout] aug=[crop,flip]": "combine options, in the groups reg and aug",
     "train -m optimizer=sgd,adam seed=0,1,2": "train a grid of runs",
@@ -42,6 +46,7 @@ SPACES = {
     "hydra.sweep.dir=DIR": "folder of the search; to resume it, repeat its command with this",
 }
 SWEEP_FOLDER = {"hydra.sweep.dir=DIR": "folder of the sweep; to resume it, repeat its command with this"}
+MEANING = 28  # columns that a meaning needs beside what is typed
 HYDRA_PAGES = ("hydra/launcher", "hydra/sweeper")
 
 
@@ -72,7 +77,7 @@ def page(console: rich.console.Console, topic: str) -> None:
     elif below:
         console.print(key_table(below), markup=False)
         if group == "sweep":
-            console.print(pairs(SWEEP_FOLDER), markup=False)
+            console.print(Entries(SWEEP_FOLDER), markup=False)
     elif group == "hydra/launcher":
         launcher_page(console)
     elif group == "hydra/sweeper":
@@ -82,19 +87,19 @@ def page(console: rich.console.Console, topic: str) -> None:
             option_page(console, owner, group)
         if places:
             console.print(f"{group}, a key:", markup=False)
-            console.print(rows(places), markup=False)
+            console.print(Entries(places), markup=False)
     else:
         synonym_pages(console, topic)
 
 
-def places_of(name: str) -> list[tuple[str, str, str]]:
-    """Return every place of a key, a whole one or the last part of one: the option, the key as typed, its comment."""
+def places_of(name: str) -> dict[str, str]:
+    """Return every place of a key, a whole one or the last part of one, as it is typed with its option: its comment."""
     found = [("", key) for path, key in vocabulary.run_keys().items() if path.endswith(f".{name}")]
     for group in catalog.groups():
         for option in catalog.options(group):
             keys = schema.keys(catalog.file(group, option), group)
             found += [(f"{group}={option}", key) for path, key in keys.items() if f".{path}".endswith(f".{name}")]
-    return [(owner, f"{key.path}={as_typed(key.default)}", key.comment) for owner, key in found]
+    return {f"{owner} {key.path}={as_typed(key.default)}".strip(): key.comment for owner, key in found}
 
 
 def synonym_pages(console: rich.console.Console, topic: str) -> None:
@@ -141,7 +146,7 @@ def overview(console: rich.console.Console) -> None:
         "train: a command-line laboratory for training neural networks. Every setting is an override, KEY=VALUE.\n",
         markup=False,
     )
-    console.print(pairs(EXAMPLES), markup=False)
+    console.print(Entries(EXAMPLES), markup=False)
     chosen = catalog.defaults()
     table = columns()
     for group in catalog.groups():
@@ -183,7 +188,7 @@ def sweeper_page(console: rich.console.Console) -> None:
     """Print the keys of the search, and examples of its spaces."""
     option_page(console, "hydra/sweeper", "optuna", "hydra.sweeper")
     console.print("\nSpaces to search, behind train -m hydra/sweeper=optuna:", markup=False)
-    console.print(pairs(SPACES), markup=False)
+    console.print(Entries(SPACES), markup=False)
 
 
 def option_page(console: rich.console.Console, group: str, name: str, prefix: str = "") -> None:
@@ -196,28 +201,31 @@ def option_page(console: rich.console.Console, group: str, name: str, prefix: st
     console.print(key_table({**schema.keys(path, prefix or group), **shared}), markup=False)
 
 
-def key_table(keys: dict[str, schema.Key]) -> Table:
-    """Return a row for each key: its default as it is typed, and its comment."""
-    table = columns()
-    for key in keys.values():
-        table.add_row(f"{key.path}={as_typed(key.default)}", key.comment)
-    return table
+def key_table(keys: dict[str, schema.Key]) -> "Entries":
+    """Return an entry for each key: its default as it is typed, and its comment."""
+    return Entries({f"{key.path}={as_typed(key.default)}": key.comment for key in keys.values()})
 
 
-def pairs(rows: dict[str, str]) -> Table:
-    """Return a table of commands, never broken into lines, and what each does."""
-    table = columns(Column(no_wrap=True), Column())
-    for command, meaning in rows.items():
-        table.add_row(command, meaning)
-    return table
+@dataclass(frozen=True)
+class Entries:
+    """Commands or keys and what each means: side by side, or below each other where a terminal is too narrow for that.
 
+    Args:
+        rows: the meanings by what is typed, which is never broken into lines.
+    """
 
-def rows(cells: Iterable[Sequence[str]]) -> Table:
-    """Return a table of rows."""
-    table = columns()
-    for row in cells:
-        table.add_row(*row)
-    return table
+    rows: Mapping[str, str]
+
+    def __rich_console__(self, console: rich.console.Console, options: rich.console.ConsoleOptions) -> Iterator[object]:
+        if max(map(cell_len, self.rows), default=0) + MEANING <= options.max_width:
+            table = columns(Column(no_wrap=True), Column())
+            for typed, meaning in self.rows.items():
+                table.add_row(Text(typed), Text(meaning))
+            yield table
+            return
+        for typed, meaning in self.rows.items():
+            yield Text(f"  {typed}", overflow="fold")
+            yield Padding(Text(meaning), (0, 2, 0, 6))
 
 
 def columns(*headings: Column) -> Table:
