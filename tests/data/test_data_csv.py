@@ -373,7 +373,7 @@ def test_the_number_of_a_column_is_no_name_in_the_first_row(table):
         data = load(path, target, ignore=[1])
         assert (data.classes, sum(map(len, (data.train, data.val, data.test)))) == (("-1", "1"), 40)
     years = table(text(rows, ("2019", "2020", "2021")))
-    assert load(years, 2021).classes == ("-1", "1")  # no number of a column: a name
+    assert load(years, 2021).classes == ("-1", "1")  # a name, as the table has three columns
 
 
 def test_a_value_that_is_typed_as_the_target_makes_no_header(table):
@@ -400,7 +400,7 @@ def test_comments_above_the_header_are_skipped(before, separator, table):
 
 def test_a_row_below_comments_is_counted_as_an_editor_counts_it(table):
     path = table("# a\n# b\n" + text([("oops" if p == 4 else p, p % 2) for p in range(30)], "ab"))
-    with pytest.raises(DataError, match="a: 'oops' in row 8 is no number"):
+    with pytest.raises(DataError, match="a: 'oops' in row 8 is not a number"):
         load(path)
 
 
@@ -447,9 +447,9 @@ FAULTS = {  # what is in the file, fields, and the answer
     "target of names": (text([(p % 5, f"n{p}") for p in range(30)], "ab"), {}, "30 different values in 30 rows"),
     "no inputs": (text([(f"n{p}", p % 2) for p in range(30)], "ab"), {}, "no column is left to predict from; left out"),
     "not a number": (text([("oops" if p == 4 else p, p % 2) for p in range(30)], "ab"), {},
-                     "a: 'oops' in row 6 is no number; correct the file, or write data.categories=[a]"),
+                     "a: 'oops' in row 6 is not a number; correct the file, or write data.categories=[a]"),
     "target not a number": (text([(p % 3, "oops" if p == 4 else p + 0.5) for p in range(30)], "ab"), {},
-                            "target b: 'oops' in row 6 is no number; correct the file"),
+                            "target b: 'oops' in row 6 is not a number; correct the file"),
     "texts as numbers": (text(ROWS), {"task": "regression"}, "write data.task=classification"),
     "three as two": (text([(p % 5, p % 3) for p in range(30)], "ab"), {"task": "binary"}, "try data.task="),
     "workbook": (b"PK\x03\x04\x14", {}, "is a zip archive or an Excel workbook"),
@@ -503,7 +503,7 @@ FLOWERS = ("data.path=flowers.csv", "data.target=-1")
         (["data.path=.", "data.target=-1"], 3, "is a folder, not a file; . holds bare.csv, flowers.csv"),
         ([*FLOWERS, "data.encoding=klingon"], 2, "encoding must be auto or the name of one"),
         ([*FLOWERS, "data.separator=dot"], 2, "must be one of auto, comma, semicolon, tab"),
-        ([*FLOWERS, "data.task=regression"], 3, "are no numbers; correct the file, or write data.task=classification"),
+        ([*FLOWERS, "data.task=regression"], 3, "are not numbers; correct the file, or write data.task=classification"),
         ([*FLOWERS, "model=cnn"], 2, "model=cnn: needs images"),
         (["data.target=-1"], 2, "data.path: needs a value"),
     ],

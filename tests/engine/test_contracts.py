@@ -16,14 +16,17 @@ def splits(targets, images=None):
     split = Split(torch.rand(40, 4) if images is None else images, targets)
     return split
 """
+OPTIMIZER = """
+class Mine(torch.optim.Optimizer):
+    def __init__(self, params, lr=0.1):
+        super().__init__(params, {"lr": lr})
+"""
 
 WRONG = {
     "optimizer that ignores the closure": (
         "optimizer",
-        """
-class Mine(torch.optim.Optimizer):
-    def __init__(self, params, lr=0.1):
-        super().__init__(params, {"lr": lr})
+        OPTIMIZER
+        + """\
     def step(self, closure=None):
         return None
 """,
@@ -31,10 +34,8 @@ class Mine(torch.optim.Optimizer):
     ),
     "optimizer without closure": (
         "optimizer",
-        """
-class Mine(torch.optim.Optimizer):
-    def __init__(self, params, lr=0.1):
-        super().__init__(params, {"lr": lr})
+        OPTIMIZER
+        + """\
     def step(self):
         return None
 """,
@@ -42,10 +43,8 @@ class Mine(torch.optim.Optimizer):
     ),
     "optimizer that calls it without gradients": (
         "optimizer",
-        """
-class Mine(torch.optim.Optimizer):
-    def __init__(self, params, lr=0.1):
-        super().__init__(params, {"lr": lr})
+        OPTIMIZER
+        + """\
     @torch.no_grad()
     def step(self, closure):
         return closure()
@@ -289,10 +288,8 @@ WRONG |= {
 WORKING = {
     "optimizer that calls the closure twice": (
         "optimizer",
-        """
-class Mine(torch.optim.Optimizer):
-    def __init__(self, params, lr=0.1):
-        super().__init__(params, {"lr": lr})
+        OPTIMIZER
+        + """\
     @torch.no_grad()
     def step(self, closure):
         for _ in range(2):

@@ -1,4 +1,4 @@
-"""What a run prints: on terminals of several widths, into a pipe, and while it does what takes long."""
+"""Output of a run: on terminals of several widths, into a pipe, and during long operations."""
 
 import os
 import re

@@ -8,11 +8,11 @@ import re
 from collections.abc import Iterator, Sequence
 
 from trainer.base.text import as_typed, nearest
-from trainer.cli import paths, vocabulary
+from trainer.cli import vocabulary
 from trainer.cli.answer import LISTED, Answer, Fix, first_fit, fitting, with_value
 from trainer.cli.chosen import Chosen, Unfit, keys_of
 from trainer.cli.option_hints import for_option
-from trainer.cli.paths import data_of, is_table
+from trainer.cli.paths import data_of, is_path, is_table
 from trainer.cli.sweep_overrides import is_for_sweeps
 from trainer.config import catalog, synonyms, untrusted
 from trainer.config.keys import Role, is_location, role_of
@@ -41,8 +41,8 @@ def for_key(key: str, value: str, chosen: Chosen, guess: bool = True) -> Answer:
         return Answer(reason=why)
     if fixes := fitting(beside_option(parts, value, chosen), chosen, [], replacing=True):
         return Answer(fixes)
-    if is_location(key) and paths.is_path(value):
-        return Answer(fitting([paths.data_of(value)], chosen, [], replacing=True))
+    if is_location(key) and is_path(value):
+        return Answer(fitting([data_of(value)], chosen, [], replacing=True))
     refused: list[str] = []
     for find in (of_typed_option, of_other_tools, same_letters, chosen_keys, named_option, option_as_value):
         if fixes := fitting(find(parts, value, chosen), chosen, refused):

@@ -68,8 +68,9 @@ def draw_scores(axes, ranking: Ranking, settings: list[Setting], colors: list) -
         axes.hlines(places, low, high, colors=paint, linewidths=0.9)
         axes.scatter(scores, places, s=64, c=paint, zorder=3)
     axes.plot([], [], "o", color="0.4", markersize=8, label=dict(EVALUATIONS)[when])
+    compares = not [*findings.incomparable(ranking)]
     at_chance = next((setting for setting in settings if findings.is_at_chance(ranking, setting)), None)
-    if at_chance and not [*findings.incomparable(ranking)]:  # else the line might be far from every dot
+    if at_chance and compares:  # else the line might be far from every dot
         axes.axvline(findings.chance(ranking, at_chance), color="0.4", linestyle=":", label=ranking.metric.constant)
     if tests:
         axes.plot(*zip(*tests), "D", markerfacecolor="none", markeredgecolor="0.2", markersize=6, label="test")
@@ -79,7 +80,7 @@ def draw_scores(axes, ranking: Ranking, settings: list[Setting], colors: list) -
     axes.xaxis.tick_top()
     cut = len(ranking.settings) > len(settings)
     limits = f" (the best {len(settings)} of {len(ranking.settings)} settings)" if cut else ""
-    unlike = " (no comparison: see ranking.md)" if [*findings.incomparable(ranking)] else ""
+    unlike = "" if compares else " (no comparison: see ranking.md)"
     axes.set_xlabel(f"{metric}{limits}{unlike}", labelpad=6)
     axes.grid(alpha=0.3)
     axes.legend(loc="upper left", bbox_to_anchor=(1, 1), frameon=False)

@@ -103,8 +103,7 @@ class Record:
     @property
     def notes(self) -> list[str]:
         """The notes that the run has printed."""
-        found = self.summary.get("notes")
-        return [clean(note) for note in found if isinstance(note, str)] if isinstance(found, list) else []
+        return [*map(clean, reader.notes_of(self.summary))]
 
     def of_split(self, name: str, split: str) -> object:
         """Return what summary.json has of a split under `samples`, `samples_sha256` or `constant`; None without it."""

@@ -61,7 +61,7 @@ class NotNumbers(Exception):
     def __init__(self, cells: Sequence[tuple[int, str]], count: int) -> None:
         listed = ", ".join(f"{printable(text)!r} in row {row}" for row, text in cells)
         more = f" and {count - len(cells):,} more" if count > len(cells) else ""
-        super().__init__(f"{listed}{more} {'is no number' if count == 1 else 'are no numbers'}")
+        super().__init__(f"{listed}{more} {'is not a number' if count == 1 else 'are not numbers'}")
 
 
 def as_numbers(cells: "pandas.Series", decimal_comma: bool) -> np.ndarray:

@@ -52,7 +52,7 @@ class Session:
         changed: dict,
     ) -> None:
         self.cfg, self.build, self.run, self.directory, self.invocation = cfg, build, run, directory, invocation
-        self.notes: list[str] = texts.earlier_notes(directory) if cfg.resume.run else []
+        self.notes: list[str] = reader.notes_of(reader.read_summary(directory)) if cfg.resume.run else []
         self.best: nn.Module | None = None
         self._warned = False
         if not cfg.resume.run:

@@ -44,12 +44,6 @@ def resumed(run: Run, changed: Mapping[str, tuple[object, object]]) -> str:
     return "; ".join(parts)
 
 
-def earlier_notes(directory: Path) -> list[str]:
-    """Return the notes that a run has kept from its earlier parts."""
-    notes = reader.read_summary(directory).get("notes")
-    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
-
-
 def is_constant(run: Run) -> bool:
     """Return whether the schedule gives one learning rate over the whole run, looking at ten steps."""
     return len({float(run.sched(run.clock.at(run.clock.total_steps * tenth // 10))) for tenth in range(10)}) == 1

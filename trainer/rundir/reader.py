@@ -54,6 +54,12 @@ def read_summary(directory: Path) -> dict:
     return read_mapping(directory / "summary.json")
 
 
+def notes_of(summary: Mapping) -> list[str]:
+    """Return the notes that a run has printed, from its summary."""
+    notes = summary.get("notes")
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
+
+
 def read_status(directory: Path) -> Status | None:
     """Return the status of a run; None if its summary does not hold one."""
     status = read_summary(directory).get("status")

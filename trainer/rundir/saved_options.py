@@ -106,8 +106,8 @@ def options_with_target(group: str, target: str, extra: tuple[Path, ...]) -> dic
             node = content if alone else content.get(group)
             if isinstance(node, dict) and node.get("_target_") == target:
                 own = {key: value for key, value in content.items() if key not in ("defaults", "hydra")}
-                keys = flat(own, f"{group}." if alone else "")
-                found[option] = {key: value for key, value in keys if not key.endswith("_target_")}
+                values = flat(own, f"{group}." if alone else "")
+                found[option] = {key: value for key, value in values if not key.endswith("_target_")}
     return found
 
 

@@ -12,7 +12,7 @@ from trainer.config import catalog
 from trainer.config.hydra_context import without_hydra_node
 from trainer.config.keys import key_of
 
-Path = tuple[str, ...]
+KeyPath = tuple[str, ...]  # the parts of a key
 REMOVED = ...  # in place of an option that another one does without
 CHOICES = "hydra"  # place of the chosen options in a tree, which has none of Hydra's other settings
 
@@ -34,7 +34,7 @@ class Composer:
         self.loader, self.config, self.first = loader, config, list(grid[0])
         self._base = loader.load_sweep_config(config, self.first)
         self._tree = tree_of(self._base)
-        self._changes: dict[tuple[tuple[int, str], ...], dict[Path, object] | None] = {}
+        self._changes: dict[tuple[tuple[int, str], ...], dict[KeyPath, object] | None] = {}
         self._values: dict[str, object] = {}
         self._plain = {place for place in range(len(self.first)) if self._is_plain(place)}
         self._together = related(
@@ -107,7 +107,7 @@ class Composer:
             self._values[text] = OverridesParser.create().parse_override(text).value()
         return self._values[text]
 
-    def _changes_by(self, replaced: tuple[tuple[int, str], ...]) -> dict[Path, object] | None:
+    def _changes_by(self, replaced: tuple[tuple[int, str], ...]) -> dict[KeyPath, object] | None:
         """Return what overrides in place of the first job's change in that job; None where keys come or go."""
         if replaced not in self._changes:
             texts = dict(replaced)
@@ -143,7 +143,7 @@ def tree_of(cfg: DictConfig) -> dict:
     return {**OmegaConf.to_container(without_hydra_node(cfg)), CHOICES: choices}
 
 
-def changes(before: Mapping, after: Mapping) -> Iterator[tuple[Path, object]]:
+def changes(before: Mapping, after: Mapping) -> Iterator[tuple[KeyPath, object]]:
     """Yield the places at which two trees with the same keys differ, with the new value."""
     for key in (key for key in after if key != CHOICES):
         yield from different(before[key], after[key], (key,))
@@ -153,7 +153,7 @@ def changes(before: Mapping, after: Mapping) -> Iterator[tuple[Path, object]]:
             yield (CHOICES, group), chosen
 
 
-def different(before: object, after: object, path: Path) -> Iterator[tuple[Path, object]]:
+def different(before: object, after: object, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
     """Yield the places at which two nodes differ: the node itself where its keys differ, or their order."""
     if isinstance(before, dict) and isinstance(after, dict) and list(before) == list(after):
         for key, value in after.items():
@@ -162,7 +162,7 @@ def different(before: object, after: object, path: Path) -> Iterator[tuple[Path,
         yield path, after
 
 
-def overlap(options: Sequence[Mapping[Path, object]]) -> bool:
+def overlap(options: Sequence[Mapping[KeyPath, object]]) -> bool:
     """Return whether two options change the same place, or one a place within the other's."""
     pairs = ((one, other) for first, second in itertools.permutations(options, 2) for one in first for other in second)
     return any(one[: len(other)] == other for one, other in pairs)

@@ -27,7 +27,7 @@ Setting = tuple[str, ...]  # the overrides that vary, but for the seed
 
 @dataclass(frozen=True)
 class Trial:
-    """What a few steps of one job have shown; the time is that of the whole job."""
+    """Result of a trial of a few steps of a job; `steps` and the estimated `seconds` are those of the whole job."""
 
     parameters: int
     steps: int
