@@ -871,6 +871,13 @@ def test_no_entry_of_a_table_is_cut(keys, width, written):
     entries = set(printed.split())
     for name in names:
         assert f"optimizer.{name}" in entries or {f"optimizer.{name}={place}" for place in range(3)} <= entries
+    for heading in ("test accuracy", "final val accuracy"):  # what has no column is in the last line
+        assert (heading in printed) != (heading.removesuffix(" accuracy") in left_out(printed))
+
+
+def left_out(printed):
+    """The line on the scores that the table leaves out; empty where it has all."""
+    return next((line for line in printed.splitlines() if line.rstrip().endswith(": see ranking.csv")), "")
 
 
 def test_of_very_many_seeds_only_the_means_are_drawn(written):
@@ -884,3 +891,19 @@ def test_of_very_many_seeds_only_the_means_are_drawn(written):
         plot.draw_curves(axes, settings, ["red", "blue"], "accuracy")
         counts.append(len(axes.lines))
     assert counts == [19 + 1, 2]  # 19 and 38 runs
+
+
+def test_labels_of_many_keys_leave_out_what_most_runs_have(written):
+    usual = dict.fromkeys("abcdef", 1)
+    runs = [written(key, val=(0.5,), **{**usual, key: 7}) for key in usual]
+    runs.append(written("none", val=(0.9,), **usual))
+    ranking = rank([read(run) for run in runs])
+    assert ranking.usual == {} and ranking.settings[0].label == "a=1 b=1 c=1 d=1 e=1 f=1"  # six keys fit into a label
+    runs += [written(f"g-{g}", val=(0.4 - g / 100,), **usual, g=g) for g in (8, 9)]
+    ranking = rank([read(run) for run in runs])  # most runs have no g at all
+    assert ranking.columns == [*"abcdefg"] and ranking.usual == {key: "1" for key in "abcdef"}
+    labels = [setting.label for setting in ranking.settings]
+    assert labels == ["as usual", *(f"{key}=7" for key in "abcdef"), "g=8", "g=9"]
+    text = "\n".join(table.markdown(ranking))
+    assert "Usual, and left out below: a=1 b=1 c=1 d=1 e=1 f=1\n" in text
+    assert "| 1 | as usual |" in text and "| 8 | g=8 |" in text

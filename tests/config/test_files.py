@@ -64,6 +64,26 @@ def test_missing_data_is_answered_without_torch_and_without_a_folder(words, mess
     assert [path.name for path in tmp_path.iterdir()] == ["x.zip"]
 
 
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("photo", "data.root=photo: no such folder in {here}; did you mean photos?"),
+        ("./Photos", "data.root=./Photos: no such folder in {here}; did you mean photos?"),
+        ("{here}/phtos", "data.root={here}/phtos: no such folder; did you mean {here}/photos?"),
+        ("x.zip", "data.root=x.zip: is a file, not a folder"),
+        ("cats/dogs", "data.root=cats/dogs: no such folder in {here}"),
+    ],
+)
+def test_a_misspelt_folder_is_answered_with_the_one_beside_it(typed, answer, tmp_path, monkeypatch, composed):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "x.zip").write_bytes(b"PK")
+    monkeypatch.chdir(tmp_path)
+    cfg = composed("data=image_folder", f"data.root={typed.format(here=tmp_path)}")
+    with pytest.raises(DataError) as answered:
+        require_existing(cfg, {"data": "image_folder"})
+    assert str(answered.value) == answer.format(here=tmp_path)
+
+
 def test_an_empty_folder_is_answered_without_torch(tmp_path):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / ".hidden").touch()

@@ -8,7 +8,7 @@ import yaml
 from conftest import command, only_run
 
 from trainer.rundir import reader
-from trainer.rundir.locations import pinned
+from trainer.rundir.locations import absolute, pinned
 
 TABLE = "x,label\n" + "".join(f"{number},{'ab'[number % 2]}\n" for number in range(60))
 WORDS = ("data=csv", "data.target=label", "model=linear", "epochs=1", "threads=1", "device=cpu")
@@ -77,6 +77,13 @@ def test_the_configuration_has_the_absolute_path_and_the_overrides_the_typed_one
     assert yaml.safe_load((run / "config.yaml").read_text())["data"]["path"] == str(here / "table.csv")
     assert "data.path=table.csv" in (run / "overrides.txt").read_text().splitlines()
     assert run.name.endswith("path-table.csv")
+
+
+def test_an_absolute_path_does_not_go_through_folders_that_may_vanish(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    for typed in ("../data", f"{tmp_path}/here/../data", "../here/../data", f"{tmp_path}/data"):
+        assert absolute({"data": {"root": typed}}) == {"data": {"root": str(tmp_path / "data")}}
 
 
 def test_a_saved_path_is_typed_only_where_the_words_of_the_run_mean_another_one(tmp_path, monkeypatch):

@@ -2,8 +2,9 @@
 
 import re
 import statistics
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from trainer.base.metrics import LOSS, METRICS, Metric
 from trainer.compare.record import Record, clean, exact, number
@@ -13,6 +14,7 @@ from trainer.rundir.saved_options import typed_values
 from trainer.rundir.status import Status
 
 MISSING = "-"
+MANY = 6  # columns, from which a label leaves out what most settings have
 STARTS = ("init", "bias")  # groups that decide what a network is before its first step
 EVALUATIONS = (("best", "best val"), ("test", "test"), ("final", "final val"))  # and what a table calls them
 ORDER = (  # of states, from the best
@@ -34,10 +36,12 @@ class Setting:
     Args:
         cells: column -> value as it is typed, in full, `-` where the run has no such key.
         jobs: a run for each seed, in the order of the seeds.
+        usual: column -> value, left out of the label.
     """
 
     cells: dict[str, str]
     jobs: tuple[Record, ...]
+    usual: dict[str, str] = field(default_factory=dict)
 
     @property
     def shown(self) -> dict[str, str]:
@@ -46,8 +50,9 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """The cells as they are typed."""
-        return " ".join(f"{column}={cell}" for column, cell in self.shown.items() if cell != MISSING)
+        """The cells as they are typed, without the usual ones."""
+        special = {column: cell for column, cell in self.cells.items() if self.usual.get(column) != cell}
+        return typed(special) or ("as usual" if self.usual else "")
 
     @property
     def complete(self) -> bool:
@@ -99,6 +104,7 @@ class Ranking:
     Args:
         columns: the keys that vary, those that were typed first.
         settings: those with a complete run come before those without.
+        usual: column -> value of most settings, which their labels leave out.
         metric: the metric that ranks them.
         when: `best` evaluation of the validation split, or the `test` split's where no run has a validation split.
         notes: on runs that were left out.
@@ -106,6 +112,7 @@ class Ranking:
 
     columns: list[str]
     settings: list[Setting]
+    usual: dict[str, str]
     metric: Metric
     when: str
     notes: list[str]
@@ -156,7 +163,7 @@ def rank(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
     for record in records:
         cells = tuple(record.cells.get(column, MISSING) for column in columns)
         groups.setdefault(cells, {}).setdefault(str(record.seed), []).append(record)
-    settings, repeated = [], []
+    settings, repeated, usual = [], [], usual_cells(columns, list(groups))
     for cells, by_seed in groups.items():
         jobs = []
         for seed in sorted(by_seed, key=seed_order):
@@ -164,7 +171,7 @@ def rank(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
             jobs.append(counts)
             reason = f"has the settings and the seed of {clean(counts.path)}"
             repeated += [f"left out: {clean(other.path)} {reason}" for other in others]
-        settings.append(Setting(cells=dict(zip(columns, cells)), jobs=tuple(jobs)))
+        settings.append(Setting(cells=dict(zip(columns, cells)), jobs=tuple(jobs), usual=usual))
     metric = common_metric(records)
     when = "best" if any(record.evaluation("best") for record in records) else "test"
 
@@ -174,7 +181,21 @@ def rank(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
         return not setting.complete, *costs, setting.label
 
     settings.sort(key=order)
-    return Ranking(columns=columns, settings=settings, metric=metric, when=when, notes=[*notes, *repeated])
+    notes = [*notes, *repeated]
+    return Ranking(columns=columns, settings=settings, usual=usual, metric=metric, when=when, notes=notes)
+
+
+def usual_cells(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, str]:
+    """Return what more than half of many settings have in a column, where the columns are too many for a label."""
+    if len(columns) <= MANY:
+        return {}
+    most = [Counter(column).most_common(1)[0] for column in zip(*rows)]
+    return {name: cell for name, (cell, count) in zip(columns, most) if cell != MISSING and 2 * count > len(rows)}
+
+
+def typed(cells: Mapping[str, str]) -> str:
+    """Return cells as they are typed, with six digits of a number."""
+    return " ".join(f"{column}={rounded(cell)}" for column, cell in cells.items() if cell != MISSING)
 
 
 def rounded(cell: str) -> str:

@@ -15,7 +15,7 @@ from trainer.base.atomic import atomic_write
 from trainer.base.metrics import LOSS
 from trainer.base.text import counted, from_here
 from trainer.compare import findings, means, plot
-from trainer.compare.ranking import EVALUATIONS, MISSING, Ranking, Setting, mean_seconds, rank
+from trainer.compare.ranking import EVALUATIONS, MISSING, Ranking, Setting, mean_seconds, rank, typed
 from trainer.compare.record import Record, clean, is_run, read
 from trainer.rundir.console import Console
 from trainer.rundir.reader import read_text
@@ -61,6 +61,8 @@ def print_ranking(ranking: Ranking, console: Console) -> None:
     console.print(f"{settings}, {runs}, ranked by {ranking.by}")
     for line in findings.incomparable(ranking):
         console.print(line)
+    if ranking.usual:
+        console.print(f"usual, and left out below: {typed(ranking.usual)}")
     console.print(fullest_table(ranking, console.terminal.width))
     if len(ranking.settings) > MAX_ROWS:
         console.print(f"and {counted('more setting', len(ranking.settings) - MAX_ROWS)}: see ranking.csv")
@@ -90,7 +92,20 @@ def fullest_table(ranking: Ranking, width: int) -> Table:
         if widths(rows)[1] + min(spare, 0) >= longest:
             break
     bold = [0] if findings.has_winner(ranking) else []
-    return as_rich(rows, left=2 if in_one else len(ranking.columns) + 1, bold=bold)
+    made = as_rich(rows, left=2 if in_one else len(ranking.columns) + 1, bold=bold)
+    if without := [name for when, name in known_evaluations(ranking) if (when, name) not in evaluations]:
+        made.caption, made.caption_justify = f"{' and '.join(without)}: see ranking.csv", "left"
+    return made
+
+
+def known_evaluations(ranking: Ranking) -> list[tuple[str, str]]:
+    """Return the evaluations that any run has."""
+    metric = ranking.metric.name
+    return [
+        (when, name)
+        for when, name in EVALUATIONS
+        if any(setting.mean(when, metric) is not None for setting in ranking.settings)
+    ]
 
 
 def widths(rows: Sequence[Sequence[str]]) -> list[int]:
@@ -129,11 +144,7 @@ def table_rows(
         in_one: give all keys of a setting one column instead of a column each.
     """
     metric = ranking.metric.name
-    known = [
-        (when, name)
-        for when, name in evaluations
-        if any(setting.mean(when, metric) is not None for setting in ranking.settings)
-    ]
+    known = [each for each in known_evaluations(ranking) if each in evaluations]
     measured = [(f"{name} {metric}", when, metric) for when, name in known]
     if ranking.compares_starts:
         measured.insert(0, (f"step 0 val {LOSS.name}", "fresh", LOSS.name))
@@ -225,9 +236,11 @@ def csv_rows(ranking: Ranking) -> Iterator[list[object]]:
 
 def markdown(ranking: Ranking) -> Iterator[str]:
     """Yield the lines of ranking.md."""
-    head, *rows = table_rows(ranking)
+    head, *rows = table_rows(ranking, in_one=bool(ranking.usual))
     yield f"Ranked by {ranking.by}; mean +/- standard deviation of the sample over the seeds.\n"
     yield from (f"{escaped(line)}\n" for line in findings.incomparable(ranking))
+    if ranking.usual:
+        yield f"Usual, and left out below: {escaped(typed(ranking.usual))}\n"
     yield from markdown_table(head, rows)
     yield ""
     yield from (f"- {escaped(line)}" for line in (*findings.conclusions(ranking), *remarks(ranking)))

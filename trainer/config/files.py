@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import DataError
 from trainer.base.paths import expanded
-from trainer.base.similar_files import similar_files
+from trainer.base.similar_paths import similar_files, similar_folders
 from trainer.config import schema
 
 
@@ -44,7 +44,8 @@ def require_path(cfg: DictConfig, key: schema.Key) -> None:
         raise DataError(f"{typed}: the folder is empty ({key.path}: {key.meaning})")
     other = {"folder": "file", "file": "folder"}[rule.path]
     what = f"is a {other}, not a {rule.path}" if place.exists() else f"no such {rule.path}{here}"
-    raise DataError(f"{typed}: {what}{similar_files(place) if rule.path == 'file' else ''}")
+    similar = similar_files if rule.path == "file" else similar_folders
+    raise DataError(f"{typed}: {what}{similar(place)}")
 
 
 def has_files(place: Path) -> bool:

@@ -8,7 +8,7 @@ import zlib
 
 from trainer.base.errors import DataError
 from trainer.base.paths import expanded
-from trainer.base.similar_files import similar_files
+from trainer.base.similar_paths import similar_files
 
 COMPRESSED = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ": lzma}  # by the first bytes
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}

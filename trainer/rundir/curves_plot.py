@@ -36,7 +36,10 @@ def draw(rows: Sequence[dict], path: Path, note: str = "") -> None:
     train = [row for row in rows if row["split"] == "train"]
     for axes, key, title in zip(lower, ("lr", "grad_norm"), ("learning rate", "gradient norm")):
         points = [(row["epoch"], row[key]) for row in train if row.get(key) is not None]
-        axes.plot([epoch for epoch, _ in points], [value for _, value in points], ".-", color="tab:gray")
+        if points:
+            axes.plot(*zip(*points), ".-", color="tab:gray")
+        else:
+            say_empty(axes)
         axes.set_title(title, y=1.0)
         axes.set_xlabel("epoch")
         axes.grid(alpha=0.3)
@@ -53,7 +56,7 @@ def draw_metric(axes: "Axes", rows: Sequence[dict], name: str) -> None:
         if points:
             epochs, values = zip(*points)
             axes.plot(epochs, values, ".", color=color, alpha=0.35, markersize=4)
-            axes.plot(epochs, moving_average(values), color=color, label=split)
+            axes.plot(epochs, moving_average(values), "o" if len(points) == 1 else "-", color=color, label=split)
     for row in finite:
         if row["split"] == "test":
             axes.axhline(row[name], color="tab:green", linestyle=":", label="test (best weights)")
@@ -62,7 +65,12 @@ def draw_metric(axes: "Axes", rows: Sequence[dict], name: str) -> None:
     if axes.has_data():
         axes.legend()
     else:
-        axes.text(0.5, 0.5, "no value was logged", ha="center", transform=axes.transAxes)
+        say_empty(axes)
+
+
+def say_empty(axes: "Axes") -> None:
+    """Write that there is nothing to draw."""
+    axes.text(0.5, 0.5, "no value was logged", ha="center", transform=axes.transAxes)
 
 
 def moving_average(values: Sequence[float]) -> list[float]:

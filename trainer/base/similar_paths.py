@@ -1,4 +1,4 @@
-"""Files that were perhaps meant by the path of one that is not there."""
+"""Files and folders that were perhaps meant by a path that is not there."""
 
 from pathlib import Path
 
@@ -22,3 +22,13 @@ def similar_files(place: Path) -> str:
     endings = (place.suffix.lower(),) if place.suffix else TABLES
     alike = [name for name in names if name.lower().endswith(endings)]
     return f"; {folder} holds {', '.join(alike[:LISTED])}{', ...' * (len(alike) > LISTED)}" if alike else ""
+
+
+def similar_folders(place: Path) -> str:
+    """Return the end of a message on a folder that is not there: those beside it that were perhaps meant."""
+    try:
+        names = sorted(entry.name for entry in place.parent.iterdir() if entry.is_dir())
+    except OSError:
+        return ""
+    near = nearest(place.name, names)
+    return f"; did you mean {' or '.join(str(place.parent / name) for name in near)}?" if near else ""
