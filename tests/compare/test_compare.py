@@ -612,7 +612,8 @@ def test_a_table_too_wide_for_the_terminal_leaves_out_the_final_scores(written, 
     ]
     table.print_ranking(rank(records(folders)), Console())
     printed = capsys.readouterr().out
-    assert "final" not in printed and "test accuracy" in printed and all(key in printed for key in long)
+    assert "final val accuracy" not in printed and "\nfinal val: see ranking.csv " in printed
+    assert "test accuracy" in printed and all(key in printed for key in long)
 
 
 def test_find_takes_runs_folders_of_runs_and_patterns(written, tmp_path):
