@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import traceback
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from multiprocessing import forkserver
 from pathlib import Path
@@ -17,10 +18,11 @@ os.environ["OMP_NUM_THREADS"] = (
 )
 
 import pytest
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from omegaconf import DictConfig
 
 from trainer.config import catalog
+from trainer.config.hydra_context import initialized
 
 LONGEST = [  # longest first: a long file that starts last leaves the other worker idle
     "test_search.py",
@@ -125,7 +127,7 @@ def composed():
 
     @functools.cache
     def compose_once(*overrides: str) -> DictConfig:
-        with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
+        with initialized():
             return compose("config", list(overrides))
 
     return lambda *overrides: compose_once(*overrides).copy()
@@ -135,16 +137,13 @@ def composed():
 def setup_of():
     """Return a function that builds a run from overrides as the command line would: the run with what was chosen."""
     from trainer.cli.overrides import check
-    from trainer.config.hydra_context import Invocation, plain_names, without_hydra_node
+    from trainer.config.hydra_context import invocation_of, without_hydra_node
     from trainer.engine.build import build_run
     from trainer.engine.setup import make_setup
 
     def made(words: str):
-        checked = check(words.split())
-        with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
-            cfg = compose("config", checked, return_hydra_config=True)
-        invocation = Invocation(overrides=tuple(checked), choices=plain_names(cfg.hydra.runtime.choices))
-        cfg = without_hydra_node(cfg)
+        cfg = check(words.split()).cfg
+        invocation, cfg = invocation_of(cfg.hydra), without_hydra_node(cfg)
         return make_setup(cfg, build_run(cfg, invocation), invocation)
 
     return made
@@ -190,6 +189,9 @@ def run_in_process(tmp_path, monkeypatch, capsys):
             code = 0
         except SystemExit as end:
             code = end.code or 0
+        except Exception:  # as Python ends a program
+            traceback.print_exc()
+            code = 1
         catalog.extra_folders.clear()
         printed = capsys.readouterr()
         return code, printed.out, printed.err

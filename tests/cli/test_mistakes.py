@@ -343,12 +343,12 @@ def refused(typed: list[str]) -> str:
 )
 def test_a_name_that_stands_for_another_works(typed, canonical, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    assert canonical in overrides.check(typed.split())
+    assert canonical in overrides.check(typed.split()).arguments
 
 
 def test_the_last_of_two_values_counts_and_a_note_says_so(monkeypatch, tmp_path, capsys):
     monkeypatch.chdir(tmp_path)
-    assert overrides.check(["epochs=3", "epochs=5", "seed=1", "seed=1"])
+    assert overrides.check(["epochs=3", "epochs=5", "seed=1", "seed=1"]).arguments
     assert capsys.readouterr().err == "train: note: epochs=3 is replaced by epochs=5\n"
 
 
@@ -368,8 +368,8 @@ def test_a_tilde_is_the_home_folder_in_every_value(monkeypatch, tmp_path):
     monkeypatch.setenv("HOME", "/home/me")
     typed = ["output=~/out", "data=image_folder", "data.root=~", "runs=[~/a,~/b]"]
     wanted = {"output=/home/me/out", "data.root=/home/me", "runs=[/home/me/a,/home/me/b]"}
-    assert wanted < {*overrides.check(typed)}
-    swept = overrides.check(["-m", "data=image_folder", "data.root=~/a,~/b"])
+    assert wanted < {*overrides.check(typed).arguments}
+    swept = overrides.check(["-m", "data=image_folder", "data.root=~/a,~/b"]).arguments
     assert "data.root=/home/me/a,/home/me/b" in swept
 
 
@@ -386,9 +386,9 @@ def test_a_device_without_a_driver_is_refused_before_torch_is_imported(monkeypat
     assert "try device=auto" in refused(["device=cuda"]) and "write device=auto" in refused(["--gpu"])
     assert "try device=auto" in refused(["-m", "device=cuda", "seed=0,1"])
     monkeypatch.setattr(launchers, "LOCAL", ())  # the jobs run on another machine
-    assert overrides.check(["-m", "device=cuda", "seed=0,1"])
+    assert overrides.check(["-m", "device=cuda", "seed=0,1"]).arguments
     monkeypatch.setattr("trainer.base.driver.has_cuda", lambda: True)
-    assert overrides.check(["device=cuda"]) and "write device=cuda" in refused(["--gpu"])
+    assert overrides.check(["device=cuda"]).arguments and "write device=cuda" in refused(["--gpu"])
 
 
 def test_an_answer_keeps_the_case_of_a_value(monkeypatch, tmp_path):

@@ -106,7 +106,7 @@ def test_what_a_sweep_varies_is_left_to_its_jobs_and_so_is_one_that_is_resumed(t
         ("data=image_folder", "data.root=nowhere,neither"),
         ("data=mnist", "seed=0,1", "hydra.sweep.dir=old"),
     ):
-        assert overrides.check(["-m", *words])
+        assert overrides.check(["-m", *words]).arguments
 
 
 def test_what_is_to_be_downloaded_may_be_missing(composed):

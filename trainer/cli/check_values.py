@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from hydra import compose, initialize_config_dir
+from hydra import compose
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
@@ -16,7 +16,7 @@ from trainer.cli import check_keys
 from trainer.cli.chosen import chosen_by
 from trainer.cli.spelling import good_spellings
 from trainer.config import catalog, hydra_context, schema, untrusted
-from trainer.config.quoting import as_argument, quote
+from trainer.config.quoting import as_argument
 from trainer.search import overrides as search
 from trainer.sweep import jobs
 
@@ -30,7 +30,7 @@ def check_values(
         typed: the overrides as they were typed, by their keys: in a sweep with all values.
     Errors: ConfigError.
     """
-    with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
+    with hydra_context.initialized():
         cfg = composed_with_known_keys(texts, typed, sweep)
     untrusted.require_plain(OmegaConf.to_container(cfg))
     search.check_settings(cfg.hydra.sweeper)
@@ -87,10 +87,8 @@ def is_option(override: Override) -> bool:
 
 def composed(texts: Sequence[str]) -> DictConfig:
     """Return the configuration that Hydra composes, with its own node. Errors: ConfigError."""
-    folders = [quote(f"file://{place}") for place in catalog.extra_folders]
-    more = [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
     try:
-        return compose("config", [*more, *texts], return_hydra_config=True)
+        return compose("config", [*hydra_context.search_path(), *texts], return_hydra_config=True)
     except (HydraException, OmegaConfBaseException) as error:
         raise explained(str(error), texts) from None
 

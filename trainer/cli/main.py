@@ -14,6 +14,7 @@ from trainer.base.streams import open_closed_streams
 from trainer.cli.fast_exit import fast_exit
 
 if TYPE_CHECKING:
+    from trainer.cli.overrides import Command
     from trainer.config.hydra_context import Invocation
 
 HELP = "--help="  # --help=optimizer is --help optimizer
@@ -45,8 +46,7 @@ def main() -> None:
         from trainer.cli import overrides
 
         with signals.raise_on_sigterm():
-            sys.argv[1:] = overrides.check(arguments)
-            launch()
+            launch(overrides.check(arguments))
     except UserError as error:
         print_error(error)
         sys.exit(error.code)
@@ -55,26 +55,33 @@ def main() -> None:
         sys.exit(130)
 
 
-def launch() -> None:
-    """Let Hydra compose and launch: once, or for every job of a sweep."""
-    import hydra
+def launch(command: "Command") -> None:
+    """Execute the task of a run, let Hydra launch the jobs of a sweep, or let it show what its flags ask for.
 
-    from trainer.config import catalog
+    Errors: UserError, SystemExit.
+    """
+    from trainer.config import catalog, hydra_context, private_api
 
-    hydra.main(version_base="1.3", config_path=str(catalog.folder()), config_name="config")(job)()
+    if command.cfg is None:
+        import hydra
+
+        sys.argv[1:] = command.arguments
+        hydra.main(version_base="1.3", config_path=str(catalog.folder()), config_name="config")(job)()
+    elif command.multirun:
+        with hydra_context.initialized():
+            private_api.launch_sweep(job, [*hydra_context.search_path(), *command.overrides])
+    else:
+        execute(hydra_context.without_hydra_node(command.cfg), hydra_context.invocation_of(command.cfg.hydra))
 
 
 def job(cfg: DictConfig) -> float | None:
-    """Execute the task of a single run, or one job of a sweep in whatever process.
-
-    Errors: SystemExit with the code of a user's error.
-    """
+    """Execute one job of a sweep, in whatever process. Errors: SystemExit with the code of a user's error."""
     from trainer.config import hydra_context
     from trainer.sweep.jobs import trains
     from trainer.sweep.launch import run_job
 
     invocation = hydra_context.current_invocation()
-    if invocation.sweep and trains(cfg):
+    if trains(cfg):
         return run_job(cfg, invocation, execute)
     with exit_on_user_error():
         return execute(cfg, invocation)

@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -31,12 +32,29 @@ from trainer.sweep.jobs import distinguishes
 EXCLUSIVE = ("run", "multirun", "cfg", "info", "shell_completion")  # flags, one at a time
 
 
-def check(arguments: list[str]) -> list[str]:
-    """Return the arguments for Hydra, or explain what is wrong with them. Errors: ConfigError, DataError."""
+@dataclass(frozen=True)
+class Command:
+    """A checked command line.
+
+    Args:
+        arguments: for Hydra, with the overrides as it takes them.
+        overrides: those alone.
+        multirun: it is a sweep.
+        cfg: the composed configuration of a run, or the first one of a sweep; None where Hydra only shows something.
+    """
+
+    arguments: list[str]
+    overrides: list[str]
+    multirun: bool = False
+    cfg: DictConfig | None = None
+
+
+def check(arguments: list[str]) -> Command:
+    """Return the checked command line, or explain what is wrong with it. Errors: ConfigError, DataError."""
     flags = parse_flags(arguments)
     check_flags(flags)
     if flags.shell_completion or flags.hydra_help:
-        return arguments
+        return Command(arguments, flags.overrides)
     typed = set(flags.overrides)
     for text in flags.overrides:
         untrusted.require_one_line(text)
@@ -62,7 +80,8 @@ def check(arguments: list[str]) -> list[str]:
     if flags.multirun and not flags.cfg and not resumes:
         texts.append(f"hydra.sweep.dir={quote(make_sweep_folder(overrides))}")
     # Hydra's own parser wants the flags on one side of the overrides.
-    return [*(text for text in arguments if text not in typed), *texts]
+    arguments = [*(text for text in arguments if text not in typed), *texts]
+    return Command(arguments, texts, flags.multirun, None if flags.cfg or flags.info else cfg)
 
 
 def check_flags(flags) -> None:

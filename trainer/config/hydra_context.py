@@ -1,16 +1,20 @@
 """The command behind a run, read from Hydra once and passed on as a value."""
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
+from hydra import initialize_config_dir
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
+from trainer.config import catalog
 from trainer.config.keys import key_of
+from trainer.config.quoting import quote
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +60,17 @@ class Invocation:
         return f"{path}={self.choice(path)}" if self.choice(path) else path
 
 
+def initialized() -> AbstractContextManager[None]:
+    """Let Hydra compose from conf/ in the block."""
+    return initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder()), job_name="train")
+
+
+def search_path() -> list[str]:
+    """Return the override by which Hydra finds the user's own options as well; none without --config-dir."""
+    folders = [quote(f"file://{place}") for place in catalog.extra_folders]
+    return [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
+
+
 def current_invocation() -> Invocation:
     """Return the invocation that Hydra has launched in this process; an empty one where there is none."""
     return invocation_of(HydraConfig.get()) if HydraConfig.initialized() else Invocation()
@@ -64,7 +79,7 @@ def current_invocation() -> Invocation:
 def invocation_of(settings: DictConfig) -> Invocation:
     """Return the invocation that a composed node `hydra` describes."""
     multirun = settings.mode == RunMode.MULTIRUN
-    asked = settings.mode == RunMode.RUN and settings.run.dir != "."
+    asked = not multirun and settings.run.dir != "."
     return Invocation(
         overrides=tuple(settings.overrides.task),
         choices=plain_names(settings.runtime.choices),
