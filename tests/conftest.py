@@ -1,6 +1,7 @@
 """Fixtures shared by the tests: `train` in this process, configurations and runs; and the order of the files."""
 
 import functools
+import gc
 import io
 import itertools
 import os
@@ -60,9 +61,14 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish(session):
-    """Start the server of `processes`, where a test uses it, before a sweep starts it with fewer imports."""
+    """Start the server of `processes`, where a test uses it, before a sweep starts it with fewer imports.
+
+    And leave what has been collected to no garbage collection.
+    """
     if "processes" in sys.modules:
         forkserver.ensure_running()
+    gc.collect()
+    gc.freeze()  # the tests and the libraries stay: each full collection would look at all of them
 
 
 @pytest.fixture(autouse=True)

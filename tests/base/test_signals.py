@@ -16,7 +16,7 @@ def first_step():
         yield
 
 
-@pytest.mark.parametrize("entered", [signals.raise_on_sigterm, first_step], ids=["the program", "the first step"])
+@pytest.mark.parametrize("entered", [signals.raised, first_step], ids=["the program", "the first step"])
 def test_a_signal_is_not_caught_as_an_error_of_the_code_it_interrupts(entered):
     """Compilers, readers of images and downloads try things out and catch every Exception."""
     with pytest.raises(Interrupted) as raised, entered():
@@ -27,7 +27,7 @@ def test_a_signal_is_not_caught_as_an_error_of_the_code_it_interrupts(entered):
     assert raised.value.code == 143
 
 
-@pytest.mark.parametrize("entered", [signals.raise_on_sigterm, first_step], ids=["the program", "the first step"])
+@pytest.mark.parametrize("entered", [signals.raised, first_step], ids=["the program", "the first step"])
 def test_the_end_of_the_terminal_is_a_signal_as_others_but_for_nohup(entered):
     with pytest.raises(Interrupted) as raised, entered():
         os.kill(os.getpid(), signal.SIGHUP)
@@ -43,7 +43,7 @@ def test_the_end_of_the_terminal_is_a_signal_as_others_but_for_nohup(entered):
 
 def test_handlers_are_those_of_before_when_a_run_has_ended():
     before = [signal.getsignal(number) for number in signals.ENDING]
-    with signals.raise_on_sigterm(), signals.Signals():
+    with signals.raised(), signals.Signals():
         pass
     with signals.ignored():
         os.kill(os.getpid(), signal.SIGTERM)

@@ -22,8 +22,9 @@ THIN = {  # fields that make a model small: the assertions do not depend on its 
     "linear_chain": {"width": 32},
     "mlp": {"hidden": [32, 32, 32]},
     "resnet18": {"blocks": [1, 1]},
+    "resnet56": {"depth": 32},
     "thin_deep": {"channels": [8] * 17, "hidden": 32},
-    "torchvision": {"name": "resnet18", "act": "kit", "norm": "kit"},
+    "torchvision": {"name": "shufflenet_v2_x0_5", "act": "kit", "norm": "kit"},
     "vgg11": {"channels": [8] * 5, "hidden": [32, 32]},
     "vgg16": {"channels": [8] * 5, "hidden": [32, 32]},
     "wide_resnet": {"depth": 10, "widen": 1},
@@ -46,7 +47,7 @@ OVERFLOWS = [  # rows that may end non-finite, in the net and the steps below: t
     lambda act, init, norm, model: init in ("normal", "ones"),
     lambda act, init, norm, model: (
         act == "maxout" and model == "resnet56"
-    ),  # 28 layers more, before the activations of the sums
+    ),  # 32 layers here, before the activations of the sums
     lambda act, init, norm, model: (
         init == "data_dependent" and act == "softplus"
     ),  # means of positive values pile up: biases are not its to set

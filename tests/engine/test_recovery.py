@@ -313,7 +313,7 @@ def test_restoring_a_state_brings_back_the_best_of_its_time(another_process, com
     assert [path.name for path in checkpoint.newest_first(folder)] == ["step-3.pt", "step-1.pt"]
     assert (run.progress.step, run.progress.best["step"]) == (3, 1)
     assert [record["step"] for record in run.progress.history] == [row["step"] for row in recorder.rows] == [1, 2, 3]
-    assert next(iter(checkpoints.best_weights(run.device).values())).unique().item() == 1
+    assert next(iter(checkpoints.weights_of(1, run.device).values())).unique().item() == 1
     assert checkpoint.resolve_pointer(folder, "last").name == "step-3.pt"
     recorder.close()
 

@@ -163,17 +163,16 @@ def test_the_hparams_row_has_columns_for_what_was_typed_and_every_other_decision
 
 
 def test_the_hparams_of_a_job_have_a_column_for_each_key_that_its_sweep_varies(run_in_process, tmp_path):
-    varied = ("optimizer=sgd,adam", "reg=[],[l2]", "model.hidden=[8],[8,4]", "batch_size=100,full")
+    varied = ("reg=[],[l2]", "model.hidden=[8],[8,4]", "batch_size=100,full")
     code, _, errors = run_in_process("-m", "model=mlp", "epochs=1", "threads=1", *varied, "hydra.sweep.dir=s")
     assert code == 0, errors
     rows = [hparams_row(path.parent)[0] for path in (tmp_path / "s").glob("*/summary.json")]
-    assert len(rows) == 16
+    assert len(rows) == 8
     found = {tuple(sorted(row.items())) for row in rows}
     assert found == {
-        (("batch_size", size), ("model.hidden", hidden), ("optimizer", optimizer), ("reg", reg))
+        (("batch_size", size), ("model.hidden", hidden), ("reg", reg))
         for size in (100, 1259)  # `full` is a number, too: else TensorBoard could neither sort nor filter
         for hidden in ("[8]", "[8,4]")
-        for optimizer in ("sgd", "adam")
         for reg in ("none", "l2")
     }
 

@@ -82,11 +82,12 @@ def test_each_record_is_written_once_when_space_returns_little_by_little(tmp_pat
 
 
 @pytest.mark.skipif(not hasattr(os, "memfd_create"), reason="only Linux has files that refuse to become shorter")
-def test_a_partial_record_that_cannot_be_removed_is_completed():
+def test_a_partial_record_that_cannot_be_removed_is_completed(tmp_path):
     number = os.memfd_create("a", os.MFD_ALLOW_SEALING)
     fcntl.fcntl(number, 1033, 2)  # F_ADD_SEALS, F_SEAL_SHRINK
-    path = Path(f"/proc/self/fd/{number}")
-    file = AppendOnlyFile(path, lambda error: None)
+    path = Path(f"/proc/self/fd/{number}")  # a link, by which no such file is opened
+    file = AppendOnlyFile(tmp_path / "a", lambda error: None)
+    os.dup2(number, file._file.fileno())
     for record in RECORDS:
         file.write(record)
     for size in (5, 11):
@@ -194,13 +195,13 @@ def test_a_disk_without_space_for_a_new_file_ends_nothing(small_disk):
 
 
 def test_a_log_on_a_full_disk_gives_one_warning_on_the_terminal(tmp_path, capsys):
-    (tmp_path / "run.log").symlink_to("/dev/full")
     console = Console(tmp_path / "run.log")
-    for number in range(3):
-        console.print(f"line {number}")
-    console.log_only("for the log alone")
-    console.flush()
-    warning = f"warning: {tmp_path}/run.log: incomplete from here on (No space left on device); training continues"
+    with files_of_at_most(0):
+        for number in range(3):
+            console.print(f"line {number}")
+        console.log_only("for the log alone")
+        console.flush()
+    warning = f"warning: {tmp_path}/run.log: incomplete from here on (File too large); training continues"
     assert capsys.readouterr().out.splitlines() == ["line 0", warning, "line 1", "line 2"]
     assert console.incomplete == ["run.log"]
 

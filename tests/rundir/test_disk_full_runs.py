@@ -100,11 +100,11 @@ def test_a_checkpoint_that_does_not_fit_leaves_the_older_ones_and_is_kept_until_
             with pytest.raises(OSError, match="too large"):
                 save(step, best)
         assert {path.name: path.read_bytes() for path in kept.folder.iterdir()} == before and kept.failed
-        assert kept.best_weights(device)["w"][0] == 2 and kept.newest().name == "step-1.pt"
+        assert kept.weights_of(2, device)["w"][0] == 2 and kept.newest().name == "step-1.pt"
     save(4, False)
     pointers = [(kept.folder / name).read_text() for name in ("best", "last")]
     assert not kept.failed and pointers == ["step-2.pt", "step-4.pt"]
-    assert kept.best_weights(device)["w"][0] == 2 and all(map(is_complete, kept.folder.glob("*.pt")))
+    assert kept.weights_of(2, device)["w"][0] == 2 and all(map(is_complete, kept.folder.glob("*.pt")))
 
 
 def test_best_weights_of_an_abandoned_branch_that_were_never_written_are_forgotten(tmp_path):
@@ -112,9 +112,9 @@ def test_best_weights_of_an_abandoned_branch_that_were_never_written_are_forgott
     kept.save({"step": 1, "weights": {"w": torch.full((1000,), 1.0)}}, True)
     with files_of_at_most(3000), pytest.raises(OSError, match="too large"):
         kept.save({"step": 2, "weights": {"w": torch.full((1000,), 2.0)}}, True)
-    assert kept.best_weights(device)["w"][0] == 2
+    assert kept.weights_of(2, device)["w"][0] == 2
     kept.rewind(1, 1, discard=True)
-    assert kept.best_weights(device)["w"][0] == 1
+    assert kept.weights_of(1, device)["w"][0] == 1
 
 
 def test_a_checkpoint_whose_digest_cannot_be_written_takes_no_space(tmp_path):

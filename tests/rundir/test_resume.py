@@ -5,6 +5,7 @@ import os
 import shutil
 import time
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import processes
@@ -22,6 +23,7 @@ from trainer.engine.build import build_run
 from trainer.engine.loop import fit
 from trainer.engine.state import capture, restore, restore_optimizer
 from trainer.rundir import checkpoint, resume
+from trainer.rundir import directory as rundir
 from trainer.rundir.checkpoint import Checkpoints, weights_digest
 from trainer.rundir.console import Console
 from trainer.rundir.reader import read_rows, read_summary
@@ -254,6 +256,15 @@ def change_config(run, change):
     (run / "config.yaml").write_text(yaml.safe_dump(saved))
 
 
+def make_checkpoints_older(run):
+    """Take the configuration out of the checkpoints, which once did not hold it."""
+    for path in checkpoint.newest_first(run / "checkpoints"):
+        state = checkpoint.load(path, torch.device("cpu"))
+        del state["config"]
+        torch.save(state, path)
+        checkpoint.digest_path(path).write_text(sha256(path.read_bytes()).hexdigest())
+
+
 def test_a_key_that_an_older_version_did_not_have_has_its_default(run_in_process, unfinished):
     def make_older(saved):
         del saved["data"]["train_samples"], saved["precision"], saved["optimizer"]["lr"]
@@ -268,6 +279,7 @@ def test_a_key_that_an_older_version_did_not_have_has_its_default(run_in_process
 
 
 def test_a_class_that_an_older_version_named_otherwise_is_found(run_in_process, unfinished):
+    make_checkpoints_older(unfinished)
     change_config(unfinished, lambda saved: saved.update(init={"_target_": "trainer.init.fixed_scale.Default"}))
     code, printed, errors = run_in_process("task=evaluate", f"runs=[{unfinished}]")
     assert code == 0 and "accuracy" in printed, errors
@@ -275,11 +287,50 @@ def test_a_class_that_an_older_version_named_otherwise_is_found(run_in_process, 
     assert code == 0 and "resumed after step" in printed and " was " not in printed, errors
 
 
+@pytest.mark.parametrize(
+    ("change", "key", "values"),
+    [
+        (lambda saved: saved["data"].update(split_seed=7), "data.split_seed", "was 0, is 7"),
+        (lambda saved: saved.update(act={"_target_": "torch.nn.Tanh"}), "act._target_", "was torch.nn.ReLU, is torch.nn."),
+        (lambda saved: saved["model"].update(hidden=[9]), "model.hidden", "was [8], is [9]"),
+        (lambda saved: saved.update(seed=3), "seed", "was 0, is 3"),
+    ],
+)  # fmt: skip
+def test_a_configuration_that_is_not_that_of_the_checkpoints_is_refused(
+    change, key, values, run_in_process, honest, tmp_path
+):
+    for name, words in (("evaluated", ("task=evaluate", "runs=[evaluated]")), ("resumed", ("resume=resumed",))):
+        shutil.copytree(honest, run := tmp_path / name)
+        if name == "resumed":
+            (run / "summary.json").unlink()
+        change_config(run, change)
+        before = {path: path.read_bytes() for path in run.rglob("*.*") if path.is_file() and path.name != "run.log"}
+        code, _, errors = run_in_process(*words)
+        told = f"its config.yaml is not the one that its checkpoints were written under: {key} {values}"
+        assert name == "resumed" or (code == 3 and told in errors)
+        assert code in (2, 3) and f"{key} was" in errors and len(errors.splitlines()) <= 2, errors
+        assert {path: path.read_bytes() for path in before} == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("optimizer=ranger", "reg=[l2,dropout]", "aug=[crop,mixup]", "+optimizer.small=1.0e-30"), ("data=spirals", "seed=3")],
+)  # fmt: skip
+def test_a_configuration_is_read_back_as_it_was_written(words, composed, tmp_path):
+    cfg = composed(*words, "+sched.large=.inf")
+    rundir.write_config(tmp_path, cfg, [])
+    state = {"config": rundir.saved_config(cfg)}
+    resume.require_same(state, read_yaml(tmp_path / "config.yaml"))
+    with pytest.raises(DataError, match=f"under: seed was 4, is {cfg.seed}$"):
+        resume.require_same({"config": {**state["config"], "seed": 4}}, read_yaml(tmp_path / "config.yaml"))
+
+
 def test_a_run_keeps_the_defaults_of_its_time(run_in_process, unfinished):
     def make_older(saved):
         constant, torchs = {"_target_": "trainer.sched.decay.Constant"}, {"_target_": "trainer.init.fixed_scale.Torch"}
         saved.update(sched=constant, init=torchs, eval_every="2ep")
 
+    make_checkpoints_older(unfinished)
     change_config(unfinished, make_older)
     before = read_yaml(unfinished / "config.yaml")
     code, printed, errors = run_in_process(f"resume={unfinished}")

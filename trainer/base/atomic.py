@@ -5,6 +5,8 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trainer.base.plain_files import open_plain
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -15,8 +17,9 @@ def atomic_write(path: Path, payload: bytes | memoryview) -> None:
     Errors: OSError, with the old file left as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")  # tempfile's permissions would ignore the umask
+    temporary.unlink(missing_ok=True)  # of a dead process with this number
     try:
-        with temporary.open("wb") as file:
+        with open(open_plain(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
             file.write(payload)
             file.flush()
             os.fsync(file.fileno())

@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from trainer.base.errors import Interrupted, SignalReceived
 
+_received: list[int] = []  # the signals that have been raised
 ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
@@ -28,17 +29,29 @@ def is_hidden(number: int) -> bool:
 
 
 @contextmanager
-def raise_on_sigterm() -> Iterator[None]:
-    """Turn SIGTERM and SIGHUP into Interrupted (exit codes 143 and 129), as Python turns SIGINT into an exception."""
+def raised() -> Iterator[None]:
+    """Turn SIGINT, SIGTERM and SIGHUP into Interrupted (exit codes 130, 143 and 129), as soon as they come."""
 
     def end(number: int, frame: object) -> None:
+        _received.append(number)
         raise SignalReceived(number)
 
     try:
-        with handled(ENDING[1:], end):
+        with handled(ENDING, end):
             yield
     except SignalReceived as received:
-        raise Interrupted("interrupted by a signal", received.number) from None
+        raise Interrupted("interrupted", received.number) from None
+    finally:
+        _received.clear()
+
+
+def raise_received() -> None:
+    """Raise what a signal has raised before, if the program still runs.
+
+    Python drops an exception from a weak reference's callback and from a `__del__`, and a library may catch it.
+    """
+    if _received:
+        raise SignalReceived(_received[0])
 
 
 def ignored() -> AbstractContextManager[None]:
@@ -56,6 +69,7 @@ class Signals:
 
     def __enter__(self) -> "Signals":
         self._handled.__enter__()
+        self.number = next(iter(_received), 0)
         return self
 
     def __exit__(self, *exception: object) -> None:

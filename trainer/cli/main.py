@@ -45,7 +45,7 @@ def main() -> None:
         from trainer.base import signals
         from trainer.cli import overrides
 
-        with signals.raise_on_sigterm():
+        with signals.raised():
             launch(overrides.check(arguments))
     except UserError as error:
         print_error(error)

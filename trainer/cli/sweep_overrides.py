@@ -1,7 +1,6 @@
 """Overrides of a sweep, checked before anything is composed. No torch here, and no folder made but the sweep's own."""
 
 from collections.abc import Iterator, Sequence
-from datetime import datetime
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -101,8 +100,8 @@ def combinations(overrides: Sequence[Override]) -> Iterator[list[str]]:
 
 
 def make_sweep_folder(overrides: Sequence[Override]) -> Path:
-    """Make a new folder for a sweep: OUTPUT/sweeps/DATE/TIME. Errors: MachineError."""
+    """Make a new folder for a sweep: OUTPUT/sweeps/DATE/TIME. Errors: MachineError, DataError."""
     typed = {override.key_or_group: override.value() for override in overrides}
     output = Path(str(typed.get("output", vocabulary.run_keys()["output"].default)))
-    now = datetime.now()
-    return rundir.make_unique(output / "sweeps" / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}").absolute()
+    folder, now = rundir.folder_of_today(output, "sweeps")
+    return rundir.make_unique(folder, f"{now:%H-%M-%S}").absolute()

@@ -10,7 +10,7 @@ from trainer.base.metrics import ACCURACY, LOSS
 from trainer.base.text import counted
 from trainer.compare.ranking import MISSING, Ranking, Setting
 from trainer.compare.record import Record, clean
-from trainer.config.keys import Role, role_of
+from trainer.config.keys import is_of_command
 
 LISTED, LONGEST = 3, 80  # settings in a line, and letters; more are counted
 MORE_SEEDS = "try seed=0,1,2"
@@ -56,7 +56,7 @@ def values_that_differ(jobs: Sequence[Record], group: str) -> list[str]:
     """Return `data=digits or iris` for the option of a group, or each of its keys, that is not the same in all runs."""
     keys = sorted({key for job in jobs for key in job.cells if key == group or key.startswith(f"{group}.")})
     found = []
-    for key in (key for key in keys if role_of(key) is not Role.MACHINE):
+    for key in (key for key in keys if not is_of_command(key)):
         values = list(dict.fromkeys(job.cells.get(key, MISSING) for job in jobs))
         if len(values) > 1:
             found.append(f"{key}={' or '.join(values[:LISTED])}{' or others' if len(values) > LISTED else ''}")

@@ -217,10 +217,10 @@ def runs_below(directory: Path) -> Iterator[Path]:
 
 
 def folders(directory: Path) -> list[Path]:
-    """Return the folders in a folder, by name; none where it cannot be read."""
+    """Return the folders in a folder, by name and without links; none where it cannot be read."""
     try:
         with os.scandir(directory) as entries:
-            return sorted(directory / entry.name for entry in entries if entry.is_dir())
+            return sorted(directory / entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
     except OSError:
         return []
 

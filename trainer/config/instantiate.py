@@ -8,6 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import ConfigError, UserError
 from trainer.base.origin import origin, reason
+from trainer.base.signals import raise_received
 from trainer.base.text import printable
 from trainer.config import catalog, schema
 from trainer.config.hydra_context import Invocation
@@ -29,6 +30,7 @@ def factory(cfg: DictConfig, path: str, invocation: Invocation) -> Callable:
     Errors: ConfigError where `_target_` is not of the group's kind, or a key is not one of its fields; the callable
     raises it where the class refuses its arguments.
     """
+    raise_received()  # between any two parts of a run
     node = OmegaConf.select(cfg, path)
     if not isinstance(node, DictConfig) or "_target_" not in node:
         raise ConfigError(f"{path}: no _target_ in it; it must name a class")

@@ -1,8 +1,8 @@
 """The one table of what each key of the configuration is. Every list of keys elsewhere is a filter of it.
 
-A resumed run keeps its own values of all keys but those of TASK, COMMAND and LAUNCH. Beside resume=, keys of RECOVERY,
-RECORDING and MACHINE may be typed with other values, LENGTH with a larger one, and SHAPES and LOCATION only where
-resume.allow names them (rundir/resume.py). No torch here.
+A resumed run keeps its own values of all keys but those of ACCESS, TASK, COMMAND and LAUNCH. Beside resume=, keys of
+RECOVERY, RECORDING and MACHINE may be typed with other values, LENGTH with a larger one, and SHAPES and LOCATION only
+where resume.allow names them (rundir/resume.py). No torch here.
 """
 
 from collections.abc import Iterable
@@ -18,6 +18,7 @@ class Role(Enum):
     RECOVERY = "what a run does when its loss is not finite or a batch does not fit"
     RECORDING = "when a run logs and saves"
     MACHINE = "where and with what the run computes: results are the same"
+    ACCESS = "what the command may write or fetch outside the run's directory: only what is typed for it counts"
     TASK = "which task is executed"
     COMMAND = "what this command reads and where it writes"
     LAUNCH = "how this command was launched: never saved with a run"
@@ -47,8 +48,8 @@ ROLES = {
     "eval_batch_size": Role.MACHINE,
     "data.root": Role.LOCATION,
     "data.path": Role.LOCATION,
-    "data.cache": Role.MACHINE,
-    "data.download": Role.MACHINE,
+    "data.cache": Role.ACCESS,
+    "data.download": Role.ACCESS,
     "task": Role.TASK,
     "output": Role.COMMAND,
     "runs": Role.COMMAND,
@@ -85,8 +86,18 @@ def owner_of(key: str, places: Iterable[str]) -> str | None:
 
 
 def belongs_to_run(key: str) -> bool:
-    """Return whether the key is a setting of a run: tables and HParams show it, and a resumed run keeps its value."""
+    """Return whether the key is a setting of a run: tables and HParams show it."""
     return role_of(key) not in (Role.TASK, Role.COMMAND, Role.LAUNCH)
+
+
+def is_kept(key: str) -> bool:
+    """Return whether a resumed run keeps its own value of the key where none is typed."""
+    return belongs_to_run(key) and role_of(key) is not Role.ACCESS
+
+
+def is_of_command(key: str) -> bool:
+    """Return whether the key changes no result: a task over finished runs takes it from its own command line."""
+    return role_of(key) in (Role.MACHINE, Role.ACCESS)
 
 
 def is_saved(key: str) -> bool:
@@ -120,4 +131,4 @@ def is_named(key: str) -> bool:
 def counts_in_evaluation(key: str) -> bool:
     """Return whether task=evaluate takes the key from the command line instead of the run's config.yaml."""
     known = (key.partition("@")[0] == name or key.startswith(f"{name}.") for name in EVALUATION)
-    return role_of(key) is Role.MACHINE or any(known)
+    return is_of_command(key) or any(known)

@@ -11,6 +11,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 
 from trainer.base.errors import ConfigError, DataError
+from trainer.base.plain_files import read_plain
 from trainer.base.text import did_you_mean, printable
 from trainer.config.private_api import BASIC_LAUNCHER
 
@@ -128,10 +129,7 @@ def leaves(node: object, path: str = "") -> Iterator[tuple[str, object]]:
 def read_yaml(path: Path) -> object:
     """Return a YAML file as plain values: without tags and aliases, of limited size and depth. Errors: DataError."""
     try:
-        with path.open("rb") as file:
-            source = file.read(MAX_BYTES + 1)
-        if len(source) > MAX_BYTES:
-            raise yaml.YAMLError(f"larger than {MAX_BYTES:,} bytes")
+        source = read_plain(path, MAX_BYTES)
         open_nodes: list[list] = [[]]
         for event in yaml.parse(source, Loader=SafeLoader):
             if getattr(event, "anchor", None) is not None:  # an alias has one too

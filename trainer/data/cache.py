@@ -4,6 +4,7 @@ KEY.json is written last, and an entry counts once both files are complete. A pr
 nothing that counts.
 """
 
+import errno
 import json
 import os
 from collections.abc import Sequence
@@ -13,10 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from trainer.base.atomic import atomic_write
+from trainer.base.plain_files import open_plain, read_plain
 from trainer.data.image_decoding import Decoder
 from trainer.data.image_scan import Scan, scan_images
 from trainer.data.lock import exclusive_lock
 
+LARGEST_SCAN = 2**30  # bytes of KEY.json
 FORMAT = 3  # of the two files and of the decoding; a change makes old entries void
 
 
@@ -37,8 +40,10 @@ def load_or_decode(folder: Path, key: str, paths: Sequence[str], decoder: Decode
     """Return the cached images, memory-mapped (N, C, H, W); decode the files first where there is no complete entry.
 
     Files that cannot be used together have no images, and are not cached. Errors: OSError where the folder cannot be
-    written.
+    written, or is a link that somebody else may have put there.
     """
+    if folder.is_symlink() and folder != default_folder():
+        raise OSError(errno.ELOOP, "is a link", str(folder))
     entry = open_entry(folder, key, len(paths))
     if entry:
         return entry
@@ -58,6 +63,7 @@ def open_entry(folder: Path, key: str, count: int) -> tuple[Scan, np.ndarray] | 
     """Return an entry's facts and pixels; None where it is missing or incomplete."""
     scan = read_scan(folder, key)
     try:
+        os.close(open_plain(folder / f"{key}.npy", os.O_RDONLY))
         pixels = np.lib.format.open_memmap(folder / f"{key}.npy", mode="c")  # raises where the file is too short
         complete = scan is not None and (pixels.dtype, pixels.shape) == (np.uint8, (count, *scan.shape))
         return (scan, pixels) if complete else None
@@ -68,7 +74,7 @@ def open_entry(folder: Path, key: str, count: int) -> tuple[Scan, np.ndarray] | 
 def read_scan(folder: Path, key: str) -> Scan | None:
     """Return the facts in KEY.json; None where it is missing or damaged."""
     try:
-        found = json.loads((folder / f"{key}.json").read_text())
+        found = json.loads(read_plain(folder / f"{key}.json", LARGEST_SCAN))
         unreadable = {int(index): str(why) for index, why in found["unreadable"].items()}
         levels = {str(kind): (float(low), float(high)) for kind, (low, high) in found["levels"].items()}
         counts = {str(name): int(count) for name, count in found["counts"].items()}
@@ -111,6 +117,8 @@ def make_entry(folder: Path, key: str, paths: Sequence[str], decoder: Decoder) -
 
 def allocate(path: Path, shape: tuple[int, ...]) -> np.memmap:
     """Return an array in a new file whose disk space is reserved: a disk that is full later would kill the process."""
+    path.unlink(missing_ok=True)
+    os.close(open_plain(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL))
     pixels = np.lib.format.open_memmap(path, mode="w+", dtype=np.uint8, shape=shape)
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as handle:

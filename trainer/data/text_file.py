@@ -2,9 +2,12 @@
 
 import bz2
 import codecs
+import errno
 import gzip
 import lzma
+import stat
 import zlib
+from pathlib import Path
 
 from trainer.base.errors import DataError
 from trainer.base.paths import expanded
@@ -41,6 +44,7 @@ def read_bytes(path: str) -> bytes:
     """Return the bytes of a file. Errors: DataError, with similar names where it does not exist."""
     place = expanded(path)
     try:
+        require_regular(place)
         return place.read_bytes()
     except FileNotFoundError:
         raise DataError(f"data.path={path}: no such file{similar_files(place)}") from None
@@ -48,6 +52,13 @@ def read_bytes(path: str) -> bytes:
         raise DataError(f"data.path={path}: is a folder, not a file{similar_files(place)}") from None
     except OSError as error:
         raise DataError(f"data.path={path}: cannot be read ({error.strerror or error})") from None
+
+
+def require_regular(place: Path) -> None:
+    """Check that a path does not lead to a pipe or a device, which may have no end. Errors: OSError."""
+    mode = place.stat().st_mode
+    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+        raise OSError(errno.EINVAL, "is not a regular file")
 
 
 def decompressed(path: str, content: bytes) -> bytes:

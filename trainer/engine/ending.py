@@ -9,6 +9,7 @@ from pathlib import Path
 from trainer.base import signals
 from trainer.base.errors import Interrupted, UserError
 from trainer.config.hydra_context import Invocation
+from trainer.rundir.append_only import append
 from trainer.rundir.reader import completed_summary
 from trainer.rundir.resume import command_to_resume
 
@@ -24,13 +25,13 @@ def errors_in_log(directory: Path, invocation: Invocation) -> Iterator[None]:
     except (KeyboardInterrupt, Interrupted) as error:
         with signals.ignored():
             interrupted = with_command(error, directory, invocation)
-            append(directory, str(interrupted))
+            append_to_log(directory, str(interrupted))
         raise interrupted from None
     except UserError as error:
-        append(directory, str(error))
+        append_to_log(directory, str(error))
         raise
     except Exception:
-        append(directory, traceback.format_exc())
+        append_to_log(directory, traceback.format_exc())
         raise
 
 
@@ -44,7 +45,7 @@ def with_command(error: KeyboardInterrupt | Interrupted, directory: Path, invoca
     return Interrupted(what, number)
 
 
-def append(directory: Path, text: str) -> None:
-    """Append lines to run.log, as far as the disk takes them."""
-    with suppress(OSError), (directory / "run.log").open("a", encoding="utf-8") as log:
-        log.write(f"{text.rstrip()}\n")
+def append_to_log(directory: Path, text: str) -> None:
+    """Append lines to run.log, if the disk takes them."""
+    with suppress(OSError):
+        append(directory / "run.log", text.rstrip())

@@ -26,7 +26,7 @@ from trainer.rundir import directory as rundir
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
-from trainer.rundir.resume import command_to_resume
+from trainer.rundir.resume import command_to_resume, require_same
 from trainer.rundir.status import COMPLETE, Status
 
 MAX_ROLLBACKS = 3  # a run that diverges again has diverged
@@ -55,6 +55,7 @@ class Session:
         self.notes: list[str] = reader.notes_of(reader.read_summary(directory)) if cfg.resume.run else []
         self.best: nn.Module | None = None
         self._warned = False
+        self._config = rundir.saved_config(cfg)  # with the batch size that was asked for
         if not cfg.resume.run:
             rundir.write_config(directory, cfg, invocation.overrides)
         state, skipped = recovery.newest_state(directory, run.device) if cfg.resume.run else (None, [])
@@ -91,7 +92,8 @@ class Session:
             done = f"{state['step'] / clock.steps_per_epoch:g} epochs ({state['step']} steps)"
             how = "epochs=+N adds N epochs, epochs=+Nst N steps"
             raise ConfigError(f"epochs={self.cfg.epochs}: the run has already done {done}; {how}")
-        restore(self.run, self.recorder, self.checkpoints, state, changed=set(changed))
+        require_same(state, self._config, [*changed, *self.cfg.resume.allow])
+        restore(self.run, self.recorder, self.checkpoints, state, changed=changed)
         line = texts.resumed(self.run, changed)
         self.console.print(line)
         if changed:
@@ -131,7 +133,7 @@ class Session:
     def save(self, now: Clock, evaluated: dict | None, best: bool) -> None:
         """Write a checkpoint; a full disk gives one warning and ends nothing."""
         try:
-            self.checkpoints.save(capture(self.run, self.recorder, now, evaluated), best)
+            self.checkpoints.save(capture(self.run, self.recorder, now, evaluated, self._config), best)
         except OSError as error:
             if not self._warned:
                 newest = self.checkpoints.newest()
@@ -239,7 +241,8 @@ class Session:
                     last = {name: value.clone() for name, value in model.state_dict().items()}
                 self.save(outcome.now, last, False)
                 self.best = copy.deepcopy(run.model)
-                self.best.load_state_dict(self.checkpoints.best_weights(run.device) if progress.best else last)
+                best = progress.best
+                self.best.load_state_dict(self.checkpoints.weights_of(best["step"], run.device) if best else last)
             if len(run.test):
                 with self.console.status("evaluating the test split"):
                     test = run.evaluate(self.best, run.test, run.tta)

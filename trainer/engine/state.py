@@ -1,7 +1,7 @@
 """Training state: capture it for a checkpoint, and restore it into a freshly built run."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import torch
 from torch import Tensor
@@ -18,10 +18,13 @@ from trainer.rundir.recorder import Recorder
 RATE_KEY = re.compile(r"optimizer\.(.*[._])?lr|scale_lr|base_batch")
 
 
-def capture(run: Run, recorder: Recorder, now: Clock, weights: Mapping[str, Tensor] | None) -> dict:
+def capture(
+    run: Run, recorder: Recorder, now: Clock, weights: Mapping[str, Tensor] | None, config: Mapping | None = None
+) -> dict:
     """Return the state after the step `now`, as tensors, numbers, strings, lists and dicts.
 
     Args:
+        config: of the run, plain values.
         weights: those that were evaluated; None for the model's own.
     """
     model, progress = run.model.state_dict(), run.progress
@@ -42,6 +45,7 @@ def capture(run: Run, recorder: Recorder, now: Clock, weights: Mapping[str, Tens
         },
         "recorder": recorder.state_dict(),
         "data": fingerprints(run),
+        "config": config,
         "torch": torch.__version__.partition("+")[0],
         "threads": torch.get_num_threads(),
     }
@@ -63,7 +67,7 @@ def restore(
     checkpoints: Checkpoints,
     state: Mapping,
     *,
-    changed: set[str] = frozenset(),
+    changed: Collection[str] = (),
     discard: bool = False,
 ) -> None:
     """Restore weights, optimizer, progress, curves and the best checkpoint to a captured state, all of them or none.
@@ -96,7 +100,7 @@ def restore(
         raise DataError(f"the checkpoint does not fit the configuration ({reason})") from None
 
 
-def restore_optimizer(run: Run, state: Mapping, changed: set[str]) -> None:
+def restore_optimizer(run: Run, state: Mapping, changed: Collection[str]) -> None:
     """Load weights and optimizer; settings of the optimizer that have changed keep their new values."""
     wanted = [dict(group) for group in run.optimizer.param_groups]
     run.model.load_state_dict(state["model"])

@@ -6,7 +6,16 @@ from contextlib import suppress
 from io import FileIO
 from pathlib import Path
 
+from trainer.base.plain_files import open_plain
+
 BUFFERED = 8192  # bytes for one write
+
+
+def append(path: Path, text: str) -> None:
+    """Append a text and a line break to a file, completely or not at all. Errors: OSError."""
+    file = AppendOnlyFile(path)
+    file.write(f"{text}\n".encode())
+    file.close()
 
 
 class AppendOnlyFile:
@@ -69,7 +78,7 @@ class AppendOnlyFile:
 
     def _open(self) -> None:
         self._path.parent.mkdir(exist_ok=True)
-        self._file = self._path.open("ab", buffering=0)
+        self._file = FileIO(open_plain(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT), "ab")
         self._length = os.fstat(self._file.fileno()).st_size
 
     def _write_pending(self) -> None:

@@ -3,6 +3,7 @@
 import io
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from torch import nn
 
 from trainer.base.atomic import atomic_write
 from trainer.base.errors import DataError, MachineError
+from trainer.base.plain_files import read_plain
 from trainer.base.text import printable
 
 NEWEST = 2  # kept, with the best of each one's time
-FILE = re.compile(r"step-(\d+)\.pt")
+LONGEST = 1000  # bytes of a digest or a pointer, with much to spare
+LEFT = re.compile(r"\.(step-\d+\.pt(\.sha256)?|best|last)\.\d+", re.ASCII)  # of atomic_write
+FILE = re.compile(r"step-(\d+)\.pt", re.ASCII)
 
 
 class Checkpoints:
@@ -53,14 +57,12 @@ class Checkpoints:
             self._write(path, payload, ("last",))
         self.failed = False
 
-    def best_weights(self, device: torch.device) -> dict[str, torch.Tensor]:
-        """Return the weights of the best checkpoint; of the last one where none is the best. Errors: DataError."""
-        if self._unwritten_best:
+    def weights_of(self, step: int, device: torch.device) -> dict[str, torch.Tensor]:
+        """Return the weights that the checkpoint of a step was evaluated with. Errors: DataError."""
+        path = self._path(step)
+        if self._unwritten_best and self._unwritten_best[0] == path:
             self._unwritten_best[1].seek(0)
             return torch.load(self._unwritten_best[1], map_location=device, weights_only=True)["weights"]
-        path = resolve_pointer(self.folder, "best", "last")
-        if path is None:
-            raise DataError(f"{printable(self.folder)}: no checkpoint found")
         return load(path, device)["weights"]
 
     def newest(self) -> Path | None:
@@ -119,7 +121,7 @@ class Checkpoints:
 
     def _prune(self) -> None:
         """Delete old checkpoints, but the newest two, those of `best` and `last`, and the best of each of these."""
-        for left in self.folder.glob(".*"):
+        for left in filter(lambda path: LEFT.fullmatch(path.name), self.folder.glob(".*")):
             left.unlink(missing_ok=True)  # of a process that died while it wrote; this one is not writing now
         paths = list(newest_first(self.folder))
         kept = {*paths[:NEWEST], *filter(None, (resolve_pointer(self.folder, name) for name in ("best", "last")))}
@@ -187,11 +189,13 @@ def is_complete(path: Path) -> bool:
 def read_verified(path: Path) -> bytes:
     """Return a checkpoint's bytes. Errors: DataError where they are not those that were written."""
     try:
-        payload = path.read_bytes()
+        payload = read_plain(path)
     except OSError as error:
         raise DataError(f"{printable(path)}: cannot be read ({error.strerror})") from None
+    except MemoryError:
+        raise DataError(f"{printable(path)}: is larger than the memory") from None
     try:
-        written = digest_path(path).read_bytes().strip()
+        written = read_plain(digest_path(path), LONGEST).strip()
     except OSError:
         raise DataError(f"{printable(path)}: incomplete: its digest is missing") from None
     if sha256(payload).hexdigest().encode() != written:
@@ -210,20 +214,25 @@ def load(path: Path, device: torch.device) -> dict:
     except Exception as error:  # torch and pickle raise many kinds
         reason = printable(str(error).partition("\n")[0])
         raise DataError(f"{printable(path)}: cannot be read as a checkpoint ({reason})") from None
-    if (
-        not isinstance(state, dict)
-        or not isinstance(state.get("step"), int)
-        or not isinstance(state.get("weights"), dict)
-    ):
+    if not is_state(state):
         raise DataError(f"{printable(path)}: not a checkpoint of a run")
     return state
+
+
+def is_state(state: object) -> bool:
+    """Return whether a value has what every reader of a state relies on."""
+    if not (isinstance(state, dict) and isinstance(state.get("step"), int) and isinstance(state.get("weights"), dict)):
+        return False
+    progress = state.get("progress", {})
+    best = progress.get("best") if isinstance(progress, dict) else 0
+    return best is None or (isinstance(best, dict) and isinstance(best.get("step"), int))
 
 
 def resolve_pointer(folder: Path, *pointers: str) -> Path | None:
     """Return the checkpoint of the folder that the first existing pointer names; None for any other name."""
     for pointer in pointers:
-        if (folder / pointer).is_file():
-            name = (folder / pointer).read_bytes().decode(errors="replace").strip()
+        with suppress(OSError):
+            name = read_plain(folder / pointer, LONGEST).decode(errors="replace").strip()
             return folder / name if FILE.fullmatch(name) else None
     return None
 

@@ -4,7 +4,7 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
@@ -16,11 +16,13 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.atomic import atomic_write
 from trainer.base.errors import MachineError
+from trainer.base.plain_files import require_no_link
 from trainer.base.text import printable
 from trainer.config import catalog, keys
 from trainer.config.private_api import to_yaml
 from trainer.config.quoting import unquote
 from trainer.rundir import locations
+from trainer.rundir.reader import SWEEP_OVERRIDES, SWEPT_KEYS
 
 SLUG_LENGTH = 100
 
@@ -99,21 +101,36 @@ def make_unique(parent: Path, name: str) -> Path:
         raise MachineError(f"output={printable(parent)}: not a valid path; {hint}") from None
 
 
+def folder_of_today(output: Path, *parts: str) -> tuple[Path, datetime]:
+    """Return `output/PARTS/DATE`, and the time. Errors: DataError where one of these folders is a link.
+
+    Of a relative output none of the folders on its way may be one: whoever made the current folder may have put it
+    there.
+    """
+    now = datetime.now()
+    folder = output.joinpath(*parts, f"{now:%Y-%m-%d}")
+    made = [output, *output.parents] if not output.is_absolute() else [output]
+    for place in (*made, *(output.joinpath(*parts[: count + 1]) for count in range(len(parts))), folder):
+        require_no_link(place, f"output={printable(output)}" if place == output else printable(place))
+    return folder, now
+
+
 def create(output: Path, overrides: Sequence[str], sweep: Path | None = None, exact: Path | None = None) -> Path:
     """Create the directory of a run: `output/DATE/TIME-SLUG`, `SLUG` in a sweep's folder, or `exact`.
 
     Args:
         exact: the directory to use, which must be new or empty.
-    Errors: MachineError.
+    Errors: MachineError, DataError.
     """
     if exact is not None:
+        require_no_link(exact, f"hydra.run.dir={printable(exact)}")
         if exact.is_dir() and any(exact.iterdir()):
             raise MachineError(f"hydra.run.dir={printable(exact)}: not empty; a run needs its own directory")
         return exact if exact.is_dir() else make_unique(exact.parent, exact.name)
     if sweep is not None:
         return make_unique(sweep, slug(overrides))
-    now = datetime.now()
-    return make_unique(output / f"{now:%Y-%m-%d}", f"{now:%H-%M-%S}-{slug(overrides)}")
+    folder, now = folder_of_today(output)
+    return make_unique(folder, f"{now:%H-%M-%S}-{slug(overrides)}")
 
 
 @contextmanager
@@ -140,10 +157,23 @@ def lock(directory: Path) -> Iterator[None]:
 
 def saved_texts(cfg: DictConfig | dict, overrides: Sequence[str]) -> tuple[str, list[str]]:
     """Return the configuration as YAML and the overrides, without what tells only how this command was launched."""
+    return to_yaml(saved_config(cfg)), saved_overrides(overrides)
+
+
+def saved_config(cfg: DictConfig | dict) -> dict:
+    """Return the plain values that a run's config.yaml holds, with interpolations as they are written."""
     plain = OmegaConf.to_container(cfg) if OmegaConf.is_config(cfg) else cfg
-    saved = locations.absolute({key: value for key, value in plain.items() if keys.is_saved(key)})
-    typed = [text for text in overrides if keys.is_saved(keys.key_of(text))]
-    return to_yaml(saved), typed
+    return locations.absolute({key: value for key, value in plain.items() if keys.is_saved(key)})
+
+
+def saved_overrides(overrides: Sequence[str]) -> list[str]:
+    """Return the overrides that a run's overrides.txt holds."""
+    return [text for text in overrides if keys.is_saved(keys.key_of(text))]
+
+
+def in_lines(texts: Iterable[str]) -> bytes:
+    """Return texts as a file with a line for each."""
+    return "".join(f"{text}\n" for text in texts).encode()
 
 
 def write_config(directory: Path, cfg: DictConfig | dict, overrides: Sequence[str]) -> None:
@@ -156,10 +186,29 @@ def write_config(directory: Path, cfg: DictConfig | dict, overrides: Sequence[st
     config, typed = saved_texts(cfg, overrides)
     try:
         atomic_write(directory / "config.yaml", config.encode())
-        atomic_write(directory / "overrides.txt", "".join(f"{text}\n" for text in typed).encode())
+        atomic_write(directory / "overrides.txt", in_lines(typed))
     except OSError as error:
-        what = f"output={printable(directory)}: the run cannot be written there ({error.strerror})"
-        raise MachineError(f"{what}; free some space, or choose another place with output=DIR") from None
+        raise cannot_be_written(directory, error) from None
+
+
+def cannot_be_written(directory: Path, error: OSError) -> MachineError:
+    """Return the error of a run whose directory does not take its files."""
+    what = f"output={printable(directory)}: the run cannot be written there ({error.strerror})"
+    return MachineError(f"{what}; free some space, or choose another place with output=DIR")
+
+
+def write_job(directory: Path, cfg: DictConfig | dict, overrides: Sequence[str], swept: Iterable[str]) -> None:
+    """Write what makes a directory that of a job of a sweep. Errors: MachineError where the disk does not take it.
+
+    Args:
+        swept: the keys that the sweep varies.
+    """
+    try:
+        atomic_write(directory / SWEPT_KEYS, in_lines(swept))
+        atomic_write(directory / SWEEP_OVERRIDES, in_lines(saved_overrides(overrides)))
+    except OSError as error:
+        raise cannot_be_written(directory, error) from None
+    write_config(directory, cfg, overrides)
 
 
 def write_summary(directory: Path, summary: dict) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from trainer.base.errors import DataError
 from trainer.base.metrics import monitored
+from trainer.base.plain_files import read_plain
 from trainer.base.text import nearest, printable
 from trainer.config import catalog
 from trainer.config.quoting import as_argument
@@ -17,14 +18,15 @@ from trainer.rundir.status import COMPLETE, Status
 # The overrides of a job in its sweep; overrides.txt has others where the job alone was resumed with more epochs.
 SWEEP_OVERRIDES = ".sweep-overrides"
 SWEPT_KEYS = ".swept-keys"  # the keys that the sweep varies
+LARGEST = 2**30  # bytes of a text file
 RENAMED_CLASSES = {"trainer.init.fixed_scale.Default": "trainer.init.fixed_scale.Torch"}  # of older versions
 OVERRIDE = re.compile(r"[ ~+]*['\"]?([A-Za-z_]\w*)[\w./@]*[^=]*(=.*)?", re.DOTALL)
 
 
 def read_text(path: Path) -> str:
-    """Return the content of a text file, with undecodable bytes replaced; empty if it cannot be read."""
+    """Return the content of a text file, with undecodable bytes replaced; empty if it cannot be read, or is a link."""
     try:
-        return path.read_bytes().decode("utf-8", errors="replace")
+        return read_plain(path, LARGEST).decode("utf-8", errors="replace")
     except OSError:
         return ""
 
@@ -108,7 +110,7 @@ def read_overrides(directory: Path, name: str = "overrides.txt") -> list[str]:
     Errors: DataError if the file is missing or holds lines that no run writes.
     """
     try:
-        lines = [line for line in (directory / name).read_bytes().decode("utf-8").split("\n") if line]
+        lines = [line for line in read_plain(directory / name, LARGEST).decode("utf-8").split("\n") if line]
     except (OSError, ValueError):
         raise DataError(f"resume={printable(directory)}: {why_no_run(directory)}") from None
     for line in lines:

@@ -2,13 +2,14 @@
 
 import re
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.clock import steps_of
 from trainer.base.errors import ConfigError, DataError
+from trainer.base.plain_files import require_plain
 from trainer.base.text import as_command, as_typed, from_here, printable
 from trainer.config import catalog, keys, synonyms
 from trainer.config.hydra_context import Invocation
@@ -16,11 +17,12 @@ from trainer.config.keys import Role, key_of, role_of
 from trainer.config.quoting import as_value, quote, unquote
 from trainer.config.schema import Key
 from trainer.rundir import locations
-from trainer.rundir.reader import completed_summary, read_config, read_overrides
+from trainer.rundir.reader import completed_summary, read_config, read_overrides, with_present_classes
 from trainer.rundir.saved_options import defaults_of, flat
 from trainer.rundir.status import Status
 
 TOLERANT_TASKS = ("compare",)  # show runs as far as their files can be read
+LISTED = 5  # keys that have changed
 FIXED_PARTS = ("optimizer", "model", "averaging")  # the state of one class does not fit another
 
 
@@ -47,13 +49,14 @@ def expand(overrides: Sequence[str]) -> list[str]:
     if directory is None:
         print("train: note: resume=auto found no unfinished run of this command; starting a new one", file=sys.stderr)
         return own
+    require_plain(directory, f"resume={printable(directory)}")
     before = read_overrides(directory)
     if epochs.startswith("+"):
         total = extended(directory, epochs)
         own = [f"epochs={total}" if key_of(text) == "epochs" else text for text in own]
     saved = read_config(directory)
     before = [*before, *defaults_of(saved, before), *locations.pinned(saved, before)]
-    kept = {key_of(text): text for text in before if key_of(text) not in typed and keys.belongs_to_run(plain_key(text))}
+    kept = {key_of(text): text for text in before if key_of(text) not in typed and keys.is_kept(plain_key(text))}
     require_options(directory, kept.values())
     return [*kept.values(), *own, f"resume.run={quote(directory)}"]
 
@@ -114,7 +117,8 @@ def newest_unfinished(overrides: Sequence[str], output: Path) -> Path | None:
             same = shaping(read_overrides(file.parent)) == shaping(overrides)
         except DataError:
             continue
-        if same and completed_summary(file.parent) is None:
+        linked = file.parent.is_symlink() or file.parent.parent.is_symlink()
+        if same and not linked and completed_summary(file.parent) is None:
             return file.parent
     return None
 
@@ -146,21 +150,49 @@ def changes(directory: Path, cfg: DictConfig, known: Mapping[str, Key]) -> dict[
     return {path: (before.get(path), now.get(path)) for path in paths if before.get(path) != now.get(path)}
 
 
+def require_same(state: Mapping, config: Mapping, allowed: Collection[str] = ()) -> None:
+    """Check that a checkpoint was written under a configuration, which a file may have lost or changed since.
+
+    Args:
+        state: of the checkpoint; one of an older version does not hold its configuration.
+        config: plain values.
+        allowed: keys that may differ, and groups of which every key may.
+    Errors: DataError.
+    """
+    saved = state.get("config")
+    before = dict(flat(with_present_classes(saved))) if isinstance(saved, dict) else {}
+    now = dict(flat(config))
+    pairs = {path: (value, now.get(path)) for path, value in before.items() if role_of(path) is Role.SHAPES}
+    changed = {path: pair for path, pair in pairs.items() if repr(pair[0]) != repr(pair[1])}
+    if blocked := [path for path in changed if not is_below(path, allowed)]:
+        what = "its config.yaml is not the one that its checkpoints were written under"
+        raise DataError(f"{what}: {listed({path: changed[path] for path in blocked})}")
+
+
+def listed(changed: Mapping[str, tuple[object, object]]) -> str:
+    """Return `seed was 0, is 1` for each of the first keys that have changed."""
+    values = [(path, *map(one_line, pair)) for path, pair in changed.items()]
+    return ", ".join(f"{printable(path)} was {before}, is {now}" for path, before, now in values[:LISTED])
+
+
 def require_allowed(changed: Mapping[str, tuple[object, object]], allowed: Sequence[str]) -> None:
     """Refuse changed keys that make another run, unless resume.allow names them. Errors: ConfigError."""
     for part in FIXED_PARTS:
         if f"{part}._target_" in changed:
             what = f"another {part} cannot continue from the run's state"
             raise ConfigError(f"resume: {what}; leave {part}= out, or start a new run")
-    named = [path for path in changed if any(f"{path}.".startswith(f"{key}.") for key in allowed)]
-    blocked = [path for path in changed if path not in named and makes_another_run(path, *changed[path])]
+    blocked = [path for path in changed if not is_below(path, allowed) and makes_another_run(path, *changed[path])]
     if blocked:
-        values = [(path, *map(one_line, changed[path])) for path in blocked[:5]]
-        shown = ", ".join(f"{printable(path)} was {before}, is {now}" for path, before, now in values)
+        shown = listed({path: changed[path] for path in blocked})
         hint = f"to change it all the same, add resume.allow=[{printable(','.join(blocked))}]"
         if any(role_of(path) is Role.LENGTH for path in blocked):
             hint = f"to train longer, write epochs=+N; {hint}"
         raise ConfigError(f"resume: the configuration of a run cannot change: {shown}\n{hint}")
+
+
+def is_below(path: str, allowed: Iterable[str]) -> bool:
+    """Return whether a key is one of those allowed, or in a group that is."""
+    return any(f"{path}.".startswith(f"{key}.") for key in allowed)
 
 
 def makes_another_run(key: str, before: object, now: object) -> bool:

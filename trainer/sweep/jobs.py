@@ -1,7 +1,6 @@
 """Jobs of a sweep: each is a directory in the sweep's folder, made before the first one starts. No torch here."""
 
 import itertools
-import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,11 +8,12 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from trainer.base.errors import ConfigError, DataError
+from trainer.base.plain_files import require_plain
 from trainer.base.text import printable
 from trainer.config.keys import Role, key_of, makes_another_job, role_of
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader
-from trainer.rundir.reader import SWEEP_OVERRIDES, SWEPT_KEYS
+from trainer.rundir.reader import SWEEP_OVERRIDES
 
 TRAIN = "trainer.task.train.Train"
 JOB_NAME = "hydra.job.name"  # holds the name of a job's directory
@@ -45,13 +45,17 @@ def trains(cfg: DictConfig) -> bool:
 def make_folder(folder: Path) -> Path:
     """Return the sweep's folder, made where it is new.
 
-    Errors: MachineError where it cannot be made, ConfigError where it is the directory of a run.
+    Errors: MachineError where it cannot be made, ConfigError where it is the directory of a run, DataError where it is
+    or holds a link.
     """
     if (folder / "overrides.txt").exists() or (folder / "checkpoints").exists():
         raise ConfigError(
             f"hydra.sweep.dir={printable(folder)}: is the directory of a run; choose another folder for the sweep"
         )
-    return folder if folder.is_dir() else rundir.make_unique(folder.parent, folder.name)
+    if not folder.is_dir():
+        return rundir.make_unique(folder.parent, folder.name)
+    require_plain(folder, f"hydra.sweep.dir={printable(folder)}")
+    return folder
 
 
 def distinguishes(key: str) -> bool:
@@ -119,9 +123,7 @@ def prepare(
         # A directory without overrides was made by a process that died at once.
         if not directory.is_dir() or (directory / "overrides.txt").exists():
             directory = rundir.make_unique(folder, directory.name)
-        (directory / SWEPT_KEYS).write_text("".join(f"{key_of(text)}\n" for text in naming), encoding="utf-8")
-        rundir.write_config(directory, compose(directory.name), overrides)
-        shutil.copyfile(directory / "overrides.txt", directory / SWEEP_OVERRIDES)
+        rundir.write_job(directory, compose(directory.name), overrides, map(key_of, naming))
     job = Job(tuple(overrides), directory)
     if not job.ended:
         discard_summary(directory)

@@ -14,12 +14,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from trainer.base.atomic import atomic_write
 from trainer.base.errors import Interrupted, MachineError, UserError, print_error
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
 from trainer.config.private_api import BASIC_LAUNCHER
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader
+from trainer.rundir.append_only import append
 from trainer.rundir.status import Status
 from trainer.sweep import devices
 from trainer.sweep.jobs import Job, discard_summary, distinguishes, prepare
@@ -97,7 +99,7 @@ def run_job(
     if interrupted and watched_parent and os.getppid() not in watched_parent:
         os._exit(code)  # the sweep was killed; another may have begun in its folder
     if interrupted or cfg.sweep.on_error == "stop":
-        (invocation.sweep / STOP).touch()
+        atomic_write(invocation.sweep / STOP, b"")
     if interrupted and os.getpid() in sweep_process:
         raise SystemExit(code)
     return None
@@ -134,9 +136,8 @@ def note_failure(directory: Path, error: BaseException) -> tuple[int, bool]:
     summary = {"status": status, **reader.read_summary(directory), "error": line, "code": code}
     rundir.write_summary(directory, summary)
     log = directory / "run.log"
-    if text not in (log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""):
-        with log.open("a", encoding="utf-8") as file:
-            file.write(f"{text}\n")
+    if text not in reader.read_text(log):
+        append(log, text)
     if interrupted:
         print_error(error)
     return code, interrupted

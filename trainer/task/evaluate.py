@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.base.errors import ConfigError, DataError
+from trainer.base.plain_files import require_plain
 from trainer.base.text import figure, printable
 from trainer.compare.record import find
 from trainer.compare.table import relative
@@ -17,9 +18,14 @@ from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.engine.fuse import fuse
+from trainer.engine.recovery import newest_state
 from trainer.engine.run import Run
+from trainer.engine.state import fingerprints
 from trainer.rundir import checkpoint, reader
+from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
+from trainer.rundir.resume import require_same
+from trainer.rundir.saved_options import options_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,15 +71,24 @@ def evaluate_run(
 
     Errors: DataError.
     """
-    folder = directory / "checkpoints"
     if not has_weights(directory):
         needs = "a run with weights; it must hold config.yaml and checkpoints/"
         raise DataError(f"runs=[{printable(directory)}]: not {needs}")
-    run = build_run(merged(directory, cfg, invocation), invocation)
+    name = f"runs=[{printable(directory)}]"
+    require_plain(directory, name)
+    saved = merged(directory, cfg, invocation)
+    run = build_run(saved, invocation)
     model = run.model
+    state, skipped = newest_state(directory, run.device)
+    for line in skipped:
+        console.print(f"note: {line}")
+    if state is None:
+        raise DataError(f"{name}: none of its checkpoints is complete")
+    require_of_run(name, run, state, directory, invocation)
+    best = checkpoint.best_step(state)
+    weights = state["weights"] if best is None else Checkpoints(directory).weights_of(best, run.device)
     try:
-        state = checkpoint.load(checkpoint.resolve_pointer(folder, "best", "last"), run.device)
-        model.load_state_dict(state["weights"])
+        model.load_state_dict(weights)
     except (RuntimeError, KeyError) as error:
         reason = printable(str(error).splitlines()[0])
         raise DataError(f"runs=[{printable(directory)}]: its weights do not fit its configuration ({reason})") from None
@@ -81,12 +96,30 @@ def evaluate_run(
         model, count = fuse(model, run.train.batch(torch.arange(2, device=run.device))[0])
         fused = f"{count} batch norms fused into the layers before them"
         console.print(fused if count else "norm.fuse: no batch norm directly follows a layer")
-    which = f"{'best' if (folder / 'best').is_file() else 'last'} weights"
+    which = f"{'last' if best is None else 'best'} weights"
     views = [invocation.describe("tta")] if "tta" in invocation.typed_keys else []
     console.print(f"{printable(directory)} ({', '.join([which, *views])})")
     scores = {name: run.evaluate(model, split, run.tta) for name, split in splits_of(run) if len(split)}
     console.print(table("split", scores))
     return [*scores.items()][-1]
+
+
+def require_of_run(name: str, run: Run, state: Mapping, directory: Path, invocation: Invocation) -> None:
+    """Check that a run's configuration and its data are those that its checkpoint was written with.
+
+    Data that is typed may be another. Errors: DataError.
+    """
+    try:
+        require_same(state, reader.read_config(directory, "runs"))
+    except DataError as error:
+        raise DataError(f"{name}: {error}") from None
+    if any(keys.is_location(key) or key == "data" for key in invocation.typed_keys):
+        return
+    if state.get("data") != fingerprints(run):
+        known = zip(("train", "val", "test"), state.get("data") or ("",) * 3, fingerprints(run))
+        changed = [split for split, before, now in known if before != now]
+        what = f"its {' and '.join(changed)} data are not those that it was trained with: other samples or labels"
+        raise DataError(f"{name}: {what}; to evaluate it on other data, type data.root=DIR or data.path=FILE")
 
 
 def splits_of(run: Run) -> Sequence[tuple[str, object]]:
@@ -95,17 +128,21 @@ def splits_of(run: Run) -> Sequence[tuple[str, object]]:
 
 
 def merged(directory: Path, cfg: DictConfig, invocation: Invocation) -> DictConfig:
-    """Return the run's own configuration with the keys that the command line decides.
+    """Return the run's own configuration with the keys that the command line decides, typed or not.
 
     Errors: ConfigError, DataError.
     """
-    saved = OmegaConf.create(reader.read_config(directory, "runs"))
+    plain = reader.read_config(directory, "runs")
+    saved, options = OmegaConf.create(plain), dict(options_of(plain, reader.read_overrides(directory)))
+    for key, rule in schema.rules({"reg": {}, "aug": {}}, options).items():
+        if keys.is_of_command(key) and OmegaConf.select(saved, key) is not None:
+            OmegaConf.update(saved, key, rule.default)
     if "data" in invocation.typed_keys and cfg.data._target_ != saved.data._target_:
         option = invocation.describe("data")
         raise ConfigError(f"{option}: the run in {printable(directory)} was trained on other data; leave {option} out")
     typed = {key for key in invocation.typed_keys if keys.counts_in_evaluation(key)}
     typed = {"tta" if key.startswith("tta.") else key for key in typed}
-    for key in (typed | {"device"}) - {"norm.fuse"}:
+    for key in typed - {"norm.fuse"}:
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False)
     return saved
 
@@ -128,8 +165,7 @@ def run_directories(patterns: Sequence[str], console: Console) -> Iterator[Path]
 
 def has_weights(directory: Path) -> bool:
     """Return whether a directory is that of a run with a checkpoint."""
-    pointed = checkpoint.resolve_pointer(directory / "checkpoints", "best", "last")
-    return (directory / "config.yaml").is_file() and pointed is not None
+    return (directory / "config.yaml").is_file() and any(checkpoint.newest_first(directory / "checkpoints"))
 
 
 def table(first: str, scores: Mapping[str, Mapping[str, float]]) -> Table:
