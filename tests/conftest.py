@@ -26,17 +26,26 @@ from trainer.config import catalog
 from trainer.config.hydra_context import initialized
 
 LONGEST = [  # longest first: a long file that starts last leaves the other worker idle
-    "test_search.py",
-    "test_run.py",
-    "test_recovery.py",
-    "test_sweep.py",
+    "test_lectures.py",
     "test_crossing.py",
+    "test_composer.py",
+    "test_run.py",
     "test_launchers.py",
+    "test_search.py",
+    "test_mistakes.py",
+    "test_sweep.py",
+    "test_contract.py",
+    "test_recovery.py",
     "test_resume.py",
-    "test_kill.py",
-    "test_faults.py",
-    "test_model_kits.py",
+    "test_links.py",
     "test_compare.py",
+    "test_kill.py",
+    "test_surgery.py",
+    "test_faults.py",
+    "test_endings.py",
+    "test_console.py",
+    "test_data_csv.py",
+    "test_contracts.py",
     "test_model_torchvision.py",
     "test_wheel.py",
 ]
@@ -49,6 +58,7 @@ def pytest_configure(config):
     if hasattr(signal, "SIGHUP"):
         signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup it is ignored, by the processes of the tests too
     config.option.loadscopereorder = False
+    gc.set_threshold(20_000, 10, 50)  # a full collection looks at all the libraries and tests
     for name in ("COLUMNS", "LINES"):  # set for the workers by readline, which pytest imports
         os.environ.pop(name, None)
 
@@ -61,14 +71,9 @@ def pytest_collection_modifyitems(items):
 
 
 def pytest_collection_finish(session):
-    """Start the server of `processes`, where a test uses it, before a sweep starts it with fewer imports.
-
-    And leave what has been collected to no garbage collection.
-    """
+    """Start the server of `processes`, where a test uses it, before a sweep starts it with fewer imports."""
     if "processes" in sys.modules:
         forkserver.ensure_running()
-    gc.collect()
-    gc.freeze()  # the tests and the libraries stay: each full collection would look at all of them
 
 
 @pytest.fixture(autouse=True)

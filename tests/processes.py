@@ -23,7 +23,7 @@ def begin(folder: Path, *words: str, output: str | Path = os.devnull, errors: st
 
 
 def train(folder: Path, words: tuple[str, ...], environment: dict[str, str], streams: tuple[str, str]) -> None:
-    from trainer.cli.main import program
+    from trainer.cli.program import program
 
     os.chdir(folder)
     os.environ.clear()

@@ -1,3 +1,3 @@
-from trainer.cli.main import program
+from trainer.cli.program import program
 
 program()

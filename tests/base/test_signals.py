@@ -2,12 +2,15 @@
 
 import os
 import signal
+import weakref
 from contextlib import contextmanager
 
 import pytest
 
 from trainer.base import signals
 from trainer.base.errors import Interrupted
+from trainer.config.hydra_context import Invocation
+from trainer.config.instantiate import factory
 
 
 @contextmanager
@@ -48,3 +51,49 @@ def test_handlers_are_those_of_before_when_a_run_has_ended():
     with signals.ignored():
         os.kill(os.getpid(), signal.SIGTERM)
     assert [signal.getsignal(number) for number in signals.ENDING] == before
+
+
+class Doomed:
+    """Sends a signal while it is deleted, where Python drops whatever is raised."""
+
+    def __del__(self):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def in_a_finalizer():
+    Doomed()
+
+
+def in_a_callback():
+    passing = {1}
+    weak = weakref.ref(passing, lambda _: os.kill(os.getpid(), signal.SIGINT))
+    del passing
+    assert weak() is None
+
+
+def caught_by_a_library():
+    try:
+        os.kill(os.getpid(), signal.SIGHUP)
+    except:  # noqa: E722
+        pass
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize(("lose", "code"), [(in_a_finalizer, 143), (in_a_callback, 130), (caught_by_a_library, 129)])
+def test_a_signal_whose_exception_is_dropped_ends_the_next_part_of_the_build(lose, code, composed):
+    """As when a weak reference's callback or a `__del__` is what the signal interrupts."""
+    cfg = composed("model=mlp")
+    with pytest.raises(Interrupted) as raised, signals.raised():
+        lose()
+        factory(cfg, "model", Invocation())
+    assert raised.value.code == code
+    factory(cfg, "model", Invocation())  # it has been raised
+
+
+def test_a_signal_whose_exception_is_dropped_before_the_first_step_ends_the_run_there():
+    with signals.raised():
+        caught_by_a_library()
+        with signals.Signals() as received:
+            assert received.number == signal.SIGHUP
+    with signals.Signals() as received:
+        assert received.number == 0

@@ -68,11 +68,21 @@ def test_the_best_score_is_that_of_the_monitor(monitor, best, score):
 
 def test_rows_are_those_of_the_splits_without_cut_and_foreign_lines(tmp_path):
     assert list(reader.read_rows(tmp_path)) == []
-    rows = [{"step": step, "split": split} for step, split in ((1, "train"), (2, "val"), (3, "test"))]
-    lines = [*map(json.dumps, rows), "[1]", "3", "[" * 100_000, '"val"', '{"note": "val", "split": "train"}', '{"st']
+    splits = ((1, "train"), (2, "val"), (3, "test"))
+    rows = [{"step": step, "epoch": 0.5, "split": split, "loss": 1.0, "lr": None} for step, split in splits]
+    foreign = [
+        {"note": "val", "split": "train"},
+        *({key: value for key, value in rows[1].items() if key != lost} for lost in ("step", "epoch", "split", "loss")),
+        *({**rows[1], key: value} for key in ("step", "epoch", "loss", "lr") for value in ("1", [1], {}, True, 1e999)),
+        *(
+            {**rows[1], key: value}
+            for key, value in (("step", 1.5), ("split", "other"), ("split", 3), ("loss", 10**400))
+        ),
+    ]
+    lines = [*map(json.dumps, [*rows, *foreign]), "[1]", "3", "[" * 100_000, '"val"', '{"st']
     (tmp_path / "metrics.jsonl").write_bytes("\n".join(lines).encode() + b"\xff")
     assert list(reader.read_rows(tmp_path, "val", "test")) == rows[1:]
-    assert list(reader.read_rows(tmp_path)) == [*rows, {"note": "val", "split": "train"}]
+    assert list(reader.read_rows(tmp_path)) == rows
 
 
 CONFIGS = {

@@ -40,7 +40,7 @@ def raised() -> Iterator[None]:
         with handled(ENDING, end):
             yield
     except SignalReceived as received:
-        raise Interrupted("interrupted", received.number) from None
+        raise Interrupted(f"interrupted by {signal.Signals(received.number).name}", received.number) from None
     finally:
         _received.clear()
 

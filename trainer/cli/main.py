@@ -3,28 +3,19 @@
 import os
 import sys
 from contextlib import nullcontext
-from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
-
+from trainer.base import signals
 from trainer.base.errors import UserError, exit_on_user_error, print_error
 from trainer.base.interpreter import fewer_collections, freeze_imports
-from trainer.base.streams import open_closed_streams
-from trainer.cli.fast_exit import fast_exit
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from trainer.cli.overrides import Command
     from trainer.config.hydra_context import Invocation
 
 HELP = "--help="  # --help=optimizer is --help optimizer
-
-
-def program() -> None:
-    """Run the command, the entry of the console script."""
-    open_closed_streams()
-    with fast_exit():
-        main()
 
 
 def main() -> None:
@@ -34,25 +25,28 @@ def main() -> None:
     """
     arguments = [part for text in sys.argv[1:] for part in (text.split("=", 1) if text.startswith(HELP) else [text])]
     try:
-        if {"--help", "-h"} & set(arguments):
-            from trainer.cli import help
+        with signals.raised():
+            answer(arguments)
+    except UserError as error:
+        with signals.ignored():
+            print_error(error)
+        sys.exit(error.code)
 
-            help.show(arguments)
-            return
-        if "--version" in arguments:
-            print(f"train {version('trainer')}")
-            return
-        from trainer.base import signals
+
+def answer(arguments: list[str]) -> None:
+    """Show the help or the version, or check the arguments and launch what they ask for. Errors: UserError."""
+    if {"--help", "-h"} & set(arguments):
+        from trainer.cli import help
+
+        help.show(arguments)
+    elif "--version" in arguments:
+        from importlib.metadata import version
+
+        print(f"train {version('trainer')}")
+    else:
         from trainer.cli import overrides
 
-        with signals.raised():
-            launch(overrides.check(arguments))
-    except UserError as error:
-        print_error(error)
-        sys.exit(error.code)
-    except KeyboardInterrupt:
-        print("train: interrupted", file=sys.stderr, flush=True)
-        sys.exit(130)
+        launch(overrides.check(arguments))
 
 
 def launch(command: "Command") -> None:
@@ -74,7 +68,7 @@ def launch(command: "Command") -> None:
         execute(hydra_context.without_hydra_node(command.cfg), hydra_context.invocation_of(command.cfg.hydra))
 
 
-def job(cfg: DictConfig) -> float | None:
+def job(cfg: "DictConfig") -> float | None:
     """Execute one job of a sweep, in whatever process. Errors: SystemExit with the code of a user's error."""
     from trainer.config import hydra_context
     from trainer.sweep.jobs import trains
@@ -87,7 +81,7 @@ def job(cfg: DictConfig) -> float | None:
         return execute(cfg, invocation)
 
 
-def execute(cfg: DictConfig, invocation: "Invocation") -> float | None:
+def execute(cfg: "DictConfig", invocation: "Invocation") -> float | None:
     """Make the task and execute it. Errors: UserError."""
     from trainer.config import files, instantiate
     from trainer.rundir.console import Console

@@ -143,7 +143,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     """
     update, progress, cadence, watch = Update(run, recorder), run.progress, Cadence(run), LossWatch()
     first, end = progress.step, run.clock.total_steps if until is None else until
-    done, status = run.clock.at(first), Status.FINISHED
+    done, status = run.clock.at(first, run.optimizer.param_groups[0]["lr"] if first else 0.0), Status.FINISHED
     run.model.train()
     with Signals() as signals, closing(batches(run)) as upcoming, progress_bar(run, recorder, console) as bar:
         validation = Validation(run, recorder, console, bar)

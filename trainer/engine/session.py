@@ -94,6 +94,9 @@ class Session:
             raise ConfigError(f"epochs={self.cfg.epochs}: the run has already done {done}; {how}")
         require_same(state, self._config, [*changed, *self.cfg.resume.allow])
         restore(self.run, self.recorder, self.checkpoints, state, changed=changed)
+        if (lost := checkpoint.best_step(state)) is not None and self.run.progress.best is None:
+            what = f"the checkpoint of the best evaluation, after step {lost:,}, is damaged or missing"
+            self.note(f"{what}; the best is that of the evaluations from here on, or the last weights")
         line = texts.resumed(self.run, changed)
         self.console.print(line)
         if changed:
@@ -254,17 +257,16 @@ class Session:
         return {**texts.figures_of(run, self.recorder, outcome, test, self.best), **said}
 
     def finish(self, summary: dict) -> MachineError | None:
-        """Write summary.json, curves.png and the best weights, however the run ended.
+        """Write curves.png, the best weights and summary.json, however the run ended.
 
-        A run that a signal ends here is not complete: it makes the rest when it is resumed. Returns: the error where
-        the summary could not be written.
+        A run that is killed or that a signal ends here is not complete: it makes the rest when it is resumed. Returns:
+        the error where the summary could not be written.
         """
         try:
             self.recorder.close()
             self.console.flush()
             unsaved = ["checkpoints"] if self.checkpoints.failed else []
             summary["incomplete"] = [*unsaved, *self.recorder.incomplete, *self.console.incomplete]
-            rundir.write_summary(self.directory, summary)
             for name, (doing, write) in self.files_of_the_end(summary).items():
                 try:
                     with self.console.status(f"{doing} {name}"):
@@ -273,7 +275,7 @@ class Session:
                     path = f"{printable(self.directory)}/{name}"
                     self.console.print(f"warning: {path}: could not be written ({error.strerror})")
                     summary["incomplete"].append(name)
-                    rundir.write_summary(self.directory, summary)
+            rundir.write_summary(self.directory, summary)  # last: a run that has one lacks nothing
         except OSError as error:
             what = f"{printable(self.directory)}/summary.json: could not be written ({error.strerror})"
             again = command_to_resume(self.directory, self.invocation)

@@ -10,6 +10,7 @@ from trainer.base.clock import Clock
 from trainer.base.errors import DataError
 from trainer.base.hooks import state_of
 from trainer.base.text import printable
+from trainer.config.rule import is_number
 from trainer.engine.run import Run
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.recorder import Recorder
@@ -80,6 +81,7 @@ def restore(
     try:
         if state["data"] != fingerprints(run):
             raise DataError("the data has changed since the run was trained: other samples or labels; nothing was done")
+        require_kinds(state, run)
         restore_optimizer(run, state, changed)
         if state["averaging"]:
             run.averaging.load_state_dict(state["averaging"])
@@ -95,9 +97,26 @@ def restore(
         found = checkpoints.rewind(progress.step, best["step"] if best else None, discard=discard)
         progress.best = best if found else None
         recorder.load_state_dict(state["recorder"], run.clock.at(progress.step))
-    except (RuntimeError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = printable(str(error).partition("\n")[0])
         raise DataError(f"the checkpoint does not fit the configuration ({reason})") from None
+
+
+def require_kinds(state: Mapping, run: Run) -> None:
+    """Check the parts of a state that its run would not look at before it uses them. Errors: TypeError, KeyError."""
+    progress, curves = state["progress"], state["recorder"]
+    evaluations = [*progress["history"], *([progress["best"]] if progress["best"] else [])]
+    numbers = [value for evaluation in evaluations for value in evaluation.values() if value is not None]
+    numbers += [*progress["rollbacks"], progress.get("extended_from", 0), *curves["since_evaluation"]]
+    numbers += [curves["seconds"], curves["window"]["count"], curves.get("rows", 0), curves.get("lost", 0)]
+    if not all(map(is_number, numbers)) or not all("step" in evaluation for evaluation in evaluations):
+        raise TypeError("its progress is not made of numbers")
+    order, sums = progress["order"], curves["window"]["sums"]
+    samples = torch.arange(len(run.train), device=run.device)
+    if order is not None and not torch.isin(order, samples).all():
+        raise TypeError("its order is not one of the samples")
+    if not isinstance(sums, Tensor if curves["window"]["count"] else float | Tensor):
+        raise TypeError("its sums of metrics are not numbers")
 
 
 def restore_optimizer(run: Run, state: Mapping, changed: Collection[str]) -> None:
@@ -108,6 +127,8 @@ def restore_optimizer(run: Run, state: Mapping, changed: Collection[str]) -> Non
     names = {key.rpartition(".")[2] for key in changed if key.startswith("optimizer.")}
     names |= {"base_lr"} if any(map(RATE_KEY.fullmatch, changed)) else set()
     for group, new in zip(run.optimizer.param_groups, wanted):
+        if wrong := [name for name, value in new.items() if is_number(value) and not is_number(group[name])]:
+            raise TypeError(f"its optimizer's {wrong[0]} is not a number")
         group.update({name: new[name] for name in names if name in new})
 
 

@@ -50,7 +50,7 @@ def draw(rows: Sequence[dict], path: Path, note: str = "") -> None:
 
 def draw_metric(axes: "Axes", rows: Sequence[dict], name: str) -> None:
     """Draw one metric of every split; non-finite values (None) are left out."""
-    finite = [row for row in rows if row[name] is not None]
+    finite = [row for row in rows if row.get(name) is not None]
     for split, color in COLORS.items():
         points = [(row["epoch"], row[name]) for row in finite if row["split"] == split]
         if points:

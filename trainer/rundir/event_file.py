@@ -7,7 +7,7 @@ that costs 3 ms per log point instead of 0.05 ms, and a full disk raises in some
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from pathlib import Path
 
@@ -26,29 +26,23 @@ class EventFile:
 
     Args:
         folder: receives the file.
-        after: step that a run resumes from; TensorBoard drops later points of other files in the folder. None for a new
-            run.
         on_error: as of `AppendOnlyFile`.
-        suffix: ends the name of a file that stands beside the folder's others and drops none of their points.
+        suffix: ends the name of a file that stands beside the folder's others; without one it replaces them, and a
+            TensorBoard that is running drops the points that it has read from them.
     Errors: OSError where there is no `on_error`.
     """
 
     def __init__(
         self,
         folder: Path,
-        after: int | None = None,
         on_error: Callable[[OSError], None] | None = None,
         suffix: str = "",
     ) -> None:
         self._file = AppendOnlyFile(folder / f"{next_name(folder)}{suffix}", on_error)
         self._records = RecordWriter(self._file)
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
-        if suffix:
-            return
-        self._file.step = 0 if after is None else after + 1
-        # TensorBoard's reader does not take the first start that it sees for a restart.
-        start = SessionLog(status=SessionLog.START)
-        self._write(Event(wall_time=time.time(), step=self._file.step, session_log=start))
+        if not suffix:  # TensorBoard takes any but the first start that it sees for a restart
+            self._write(Event(wall_time=time.time(), step=0, session_log=SessionLog(status=SessionLog.START)))
 
     @property
     def complete(self) -> bool:
@@ -60,10 +54,14 @@ class EventFile:
         """The first step of which an event is not yet written; None where all are."""
         return self._file.pending_since
 
-    def add(self, summary: Summary, step: int) -> None:
-        """Append a summary."""
+    def add(self, summary: Summary, step: int, seconds: float | None = None) -> None:
+        """Append a summary.
+
+        Args:
+            seconds: since 1970; None for now.
+        """
         self._file.step = step
-        self._write(Event(wall_time=time.time(), step=step, summary=summary))
+        self._write(Event(wall_time=time.time() if seconds is None else seconds, step=step, summary=summary))
 
     def flush(self) -> None:
         """Write the buffered events."""
@@ -75,6 +73,24 @@ class EventFile:
 
     def _write(self, event: Event) -> None:
         self._records.write(event.SerializeToString())
+
+
+def files_in(folder: Path) -> list[Path]:
+    """Return the event files of a folder, in the order in which TensorBoard reads them."""
+    return sorted(folder.glob(f"{PREFIX}*"))
+
+
+def texts_and_images(paths: Iterable[Path]) -> Iterator[Event]:
+    """Yield the events of files that are no points of a curve, as far as the files can be read."""
+    from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+
+    for path in paths:
+        try:
+            for event in LegacyEventFileLoader(str(path)).Load():
+                if any(value.HasField("metadata") or value.HasField("image") for value in event.summary.value):
+                    yield event
+        except Exception:  # damaged: protobuf and TensorBoard's reader raise many kinds
+            continue
 
 
 def next_name(folder: Path) -> str:

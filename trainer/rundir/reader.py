@@ -11,6 +11,7 @@ from trainer.base.plain_files import read_plain
 from trainer.base.text import nearest, printable
 from trainer.config import catalog
 from trainer.config.quoting import as_argument
+from trainer.config.rule import is_number
 from trainer.config.untrusted import has_resolver, leaves, read_yaml
 from trainer.rundir import locations
 from trainer.rundir.status import COMPLETE, Status
@@ -19,6 +20,9 @@ from trainer.rundir.status import COMPLETE, Status
 SWEEP_OVERRIDES = ".sweep-overrides"
 SWEPT_KEYS = ".swept-keys"  # the keys that the sweep varies
 LARGEST = 2**30  # bytes of a text file
+LARGEST_STEP = 2**63  # from which TensorBoard has no number
+SPLITS = ("train", "val", "test")
+PLACE = {"step", "epoch", "split", "loss"}  # keys that every row of metrics.jsonl has
 RENAMED_CLASSES = {"trainer.init.fixed_scale.Default": "trainer.init.fixed_scale.Torch"}  # of older versions
 OVERRIDE = re.compile(r"[ ~+]*['\"]?([A-Za-z_]\w*)[\w./@]*[^=]*(=.*)?", re.DOTALL)
 
@@ -78,8 +82,16 @@ def read_rows(directory: Path, *splits: str) -> Iterator[dict]:
             row = json.loads(line)
         except (ValueError, RecursionError):
             continue
-        if isinstance(row, dict) and (not splits or row.get("split") in splits):
+        if is_row(row) and (not splits or row["split"] in splits):
             yield row
+
+
+def is_row(row: object) -> bool:
+    """Return whether a value has what every reader of a row relies on: its place, and numbers or null."""
+    if not isinstance(row, dict) or row.get("split") not in SPLITS or not PLACE <= row.keys():
+        return False
+    numbers = all(is_number(value) for key, value in row.items() if key != "split" and value is not None)
+    return numbers and isinstance(row["step"], int) and 0 <= row["step"] < LARGEST_STEP and row["epoch"] is not None
 
 
 def completed_summary(directory: Path) -> dict | None:

@@ -4,9 +4,11 @@ import json
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import torch
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import image, text
@@ -16,11 +18,13 @@ from trainer.base.atomic import atomic_write
 from trainer.base.clock import Clock
 from trainer.base.errors import MachineError
 from trainer.base.metrics import METRICS
-from trainer.base.text import printable
+from trainer.base.text import counted, printable
 from trainer.rundir import hparams, reader
 from trainer.rundir.append_only import AppendOnlyFile
-from trainer.rundir.event_file import PREFIX, EventFile
+from trainer.rundir.event_file import EventFile, files_in, texts_and_images
 
+PLACE = ("step", "epoch", "split", "seconds", "time")  # keys of a row that are no points of a curve
+CURVES = ("train", "val")  # splits with event files of their own
 RESULTS = ".results"  # ends the name of the event file that is written once a run has ended, and anew when it goes on
 
 
@@ -53,11 +57,11 @@ class Recorder:
         self._sums_since_evaluation: list[float] = []
         self._glance = Glance()
         self._grad_norm = torch.tensor(math.nan)
+        self._lost = 0  # points that a damaged metrics.jsonl has lost
         self._event_files: dict[str, EventFile] = {}
         self._file = AppendOnlyFile(directory / "metrics.jsonl", self._metrics_failed)
         self._start = self._last = time.perf_counter()
         self._weights: list[Tensor] = []
-        self._resumed_at: int | None = None
 
     @torch.no_grad()
     def before_step(self, weights: Sequence[Tensor]) -> None:
@@ -105,15 +109,11 @@ class Recorder:
         measured["throughput"], self._last = sums[0] / (seconds - self._last), seconds
         before = self._sums_since_evaluation
         self._sums_since_evaluation = [a + b for a, b in zip(before, sums)] if before else sums
-        means = self._window.means(sums)
-        self._row("train", now, {**means, **measured})
-        self._scalars("train", now.step, {**means, "lr": now.lr, **measured})
+        self._point("train", now, {**self._window.means(sums), **measured})
 
     def record_evaluation(self, split: str, now: Clock, scores: Mapping[str, float]) -> None:
         """Write the scores of a held-out split; those of `test` come to TensorBoard with the results."""
-        self._row(split, now, scores)
-        if split != "test":
-            self._scalars(split, now.step, scores)
+        self._point(split, now, scores)
         self.flush()
         self._last = time.perf_counter()
 
@@ -146,7 +146,7 @@ class Recorder:
             settings, columns, complete: as of `hparams.row`.
             evaluations: scores with their step, as `best` and `test`.
         """
-        file = EventFile(self.directory / "val", None, self._events_failed, RESULTS)
+        file = EventFile(self.directory / "val", self._events_failed, RESULTS)
         self._event_files[RESULTS] = file
         file.add(hparams.row(settings, columns, complete), 0)
         for when, scores in evaluations.items():
@@ -162,38 +162,62 @@ class Recorder:
     def state_dict(self) -> dict:
         """Return the sums that are not yet written, and the time."""
         self.flush()
-        sums = self._sums_since_evaluation
-        return {"window": self._window.state_dict(), "since_evaluation": sums, "seconds": self.seconds}
+        window, sums = self._window.state_dict(), self._sums_since_evaluation
+        counts = {"rows": len(self.rows), "lost": self._lost}
+        return {"window": window, "since_evaluation": sums, "seconds": self.seconds, **counts}
 
     def load_state_dict(self, state: Mapping, now: Clock) -> None:
-        """Return to the time `now`: drop later lines of metrics.jsonl, and declare later points of TensorBoard void.
+        """Return to the time `now`: drop later lines of metrics.jsonl, and write TensorBoard's files anew.
 
         Errors: MachineError where metrics.jsonl cannot be written anew.
         """
         self._window.load_state_dict(state["window"])
-        self._sums_since_evaluation = list(state["since_evaluation"])
+        self._sums_since_evaluation = [float(number) for number in state["since_evaluation"]]
         self._last = time.perf_counter()
-        self._start = self._last - state["seconds"]
+        self._start = self._last - float(state["seconds"])
         known = self.rows or reader.read_rows(self.directory)
-        self._truncate([row for row in known if row["step"] <= now.step and row["split"] != "test"], now.step)
+        rows = [row for row in known if row["step"] <= now.step and row["split"] != "test"]
+        self._lost = int(state.get("lost", 0)) + max(0, int(state.get("rows", 0)) - len(rows))
+        self._begin_anew(rows, now.step)
+        if self._lost:
+            what = f"{counted('point', self._lost)} of the curves lost: metrics.jsonl was damaged"
+            self._warn(f"warning: {printable(self.directory)}: {what}")
 
     def restart(self) -> None:
         """Drop the points of an earlier attempt that left no checkpoint. Errors: MachineError."""
-        self._truncate([], 0)
+        self._begin_anew([], -1)
 
-    def _truncate(self, rows: list[dict], step: int) -> None:
+    def _begin_anew(self, rows: list[dict], step: int) -> None:
+        """Write the files anew: the rows, and TensorBoard's texts and images up to a step."""
         path = self.directory / "metrics.jsonl"
         self.close()
         self._event_files.clear()
+        before = {split: files_in(self.directory / split) for split in CURVES}
+        curves = {split: [path for path in before[split] if not path.name.endswith(RESULTS)] for split in CURVES}
+        others = {split: [event for event in texts_and_images(curves[split]) if event.step <= step] for split in CURVES}
         try:
-            for results in self.directory.glob(f"val/{PREFIX}*{RESULTS}"):
-                results.unlink()
             atomic_write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
         except OSError as error:
             reason = f"{printable(path)}: cannot be written ({error.strerror})"
             raise MachineError(f"{reason}; free some space and resume the run again") from None
-        self.rows, self._resumed_at = rows, step
-        self._file = AppendOnlyFile(path, self._metrics_failed)
+        self.rows, self._file = rows, AppendOnlyFile(path, self._metrics_failed)
+        for split in CURVES:
+            self._rewrite_events(split, others[split], before[split])
+
+    def _rewrite_events(self, split: str, others: Sequence[Event], before: Sequence[Path]) -> None:
+        if not before:
+            return
+        file = self._event_file(split)
+        for event in others:
+            file.add(event.summary, event.step, event.wall_time)
+        for row in self.rows:
+            if row["split"] == split:
+                file.add(summary_of(row), row["step"], row.get("time"))
+        file.flush()
+        for path in before:
+            if file.complete or path.name.endswith(RESULTS):
+                with suppress(OSError):
+                    path.unlink()
 
     def flush(self) -> None:
         """Write what waits."""
@@ -209,7 +233,8 @@ class Recorder:
     def incomplete(self) -> list[str]:
         """Names of those records that the disk does not hold completely: metrics.jsonl, TensorBoard."""
         metrics, *events = (file.complete for file in self._files())
-        return [name for name, complete in (("metrics.jsonl", metrics), ("TensorBoard", all(events))) if not complete]
+        complete = {"metrics.jsonl": metrics and not self._lost, "TensorBoard": all(events) and not self._lost}
+        return [name for name in complete if not complete[name]]
 
     def _files(self) -> Iterator[AppendOnlyFile | EventFile]:
         yield self._file
@@ -230,22 +255,28 @@ class Recorder:
     def _events_failed(self, error: OSError) -> None:
         self._warn_once("the TensorBoard curves are", self._event_files.values(), error)
 
-    def _row(self, split: str, now: Clock, values: Mapping[str, float]) -> None:
+    def _point(self, split: str, now: Clock, values: Mapping[str, float]) -> None:
         epoch, seconds = round(now.step / now.steps_per_epoch, 4), round(self.seconds, 4)
         row = {"step": now.step, "epoch": epoch, "split": split, "lr": now.lr, "seconds": seconds}
         row |= {name: value if math.isfinite(value) else None for name, value in values.items()}
+        row["time"] = round(time.time(), 3)
         self.rows.append(row)
         self._file.step = now.step
         self._file.write(f"{json.dumps(row)}\n".encode())
-
-    def _scalars(self, split: str, step: int, values: Mapping[str, float]) -> None:
-        points = [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
-        self._event_file(split).add(Summary(value=points), step)
+        if split in CURVES:
+            self._event_file(split).add(summary_of(row), now.step, row["time"])
 
     def _event_file(self, split: str) -> EventFile:
         if split not in self._event_files:
-            self._event_files[split] = EventFile(self.directory / split, self._resumed_at, self._events_failed)
+            self._event_files[split] = EventFile(self.directory / split, self._events_failed)
         return self._event_files[split]
+
+
+def summary_of(row: Mapping) -> Summary:
+    """Return the points of a row for TensorBoard, where validation has no learning rate."""
+    hidden = (*PLACE, "lr") if row["split"] == "val" else PLACE
+    values = {name: math.nan if value is None else value for name, value in row.items() if name not in hidden}
+    return Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
 
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:

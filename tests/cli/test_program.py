@@ -8,7 +8,7 @@ import pytest
 
 PROGRAM = """
 import atexit, sys, threading
-from trainer.cli.fast_exit import fast_exit
+from trainer.cli.program import fast_exit
 
 class Late:
     def __del__(self):
