@@ -1,13 +1,39 @@
 """Standard streams that may be a terminal, a pipe that nobody reads any more, or closed. No torch here."""
 
 import errno
+import io
 import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TextIO
 
+failures: list[OSError] = []  # of writes to standard output that ended nothing
 GONE = (errno.EPIPE, errno.EIO, errno.EBADF, errno.ENXIO)  # the reader, or the terminal
+
+
+class OutputError(OSError):
+    """Standard output cannot be written. Not a BrokenPipeError, which rich answers by ending the program."""
+
+
+class StandardOutput(io.FileIO):
+    """Standard output, whose errors can be told from those of any other file."""
+
+    def write(self, content: bytes) -> int:
+        """Write bytes. Errors: OutputError."""
+        try:
+            return super().write(content)
+        except OSError as error:
+            raise OutputError(error.errno, error.strerror) from None
+
+
+def open_standard_output() -> None:
+    """Let `sys.stdout` raise an OutputError where it cannot be written."""
+    before = getattr(sys.stdout, "buffer", None)
+    if type(getattr(before, "raw", before)) is io.FileIO:  # without a buffer (python -u) it is the file itself
+        file = StandardOutput(sys.stdout.fileno(), "w", closefd=False)
+        how = {name: getattr(sys.stdout, name) for name in ("encoding", "errors", "line_buffering", "write_through")}
+        sys.stdout = io.TextIOWrapper(io.BufferedWriter(file) if hasattr(before, "raw") else file, **how)
 
 
 class Output:

@@ -1,13 +1,15 @@
 """The command `train`: check the arguments and explain mistakes, then hand over to Hydra. No torch before that."""
 
+import io
 import os
 import sys
-from contextlib import nullcontext
+from contextlib import nullcontext, redirect_stdout
 from typing import TYPE_CHECKING
 
 from trainer.base import signals
-from trainer.base.errors import UserError, exit_on_user_error, print_error
+from trainer.base.errors import MachineError, UserError, exit_on_user_error, print_error
 from trainer.base.interpreter import fewer_collections, freeze_imports
+from trainer.base.streams import GONE, OutputError, failures, write_nowhere
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -23,14 +25,28 @@ def main() -> None:
 
     Exit codes: 0, 2 configuration, 3 data, 4 machine, 5 diverged, 130 and 143 signals, 1 anything else.
     """
+    failures.clear()
     arguments = [part for text in sys.argv[1:] for part in (text.split("=", 1) if text.startswith(HELP) else [text])]
     try:
         with signals.raised():
             answer(arguments)
+            sys.stdout.flush()
+            raise_failure()
     except UserError as error:
         with signals.ignored():
             print_error(error)
         sys.exit(error.code)
+    except OutputError as error:
+        write_nowhere(sys.stdout)
+        if error.errno not in GONE:
+            print_error(MachineError(f"the output cannot be written ({error.strerror})"))
+            sys.exit(MachineError.code)
+
+
+def raise_failure() -> None:
+    """Raise the first error of a write to standard output that has ended nothing."""
+    if failures:
+        raise OutputError(*failures[0].args)
 
 
 def answer(arguments: list[str]) -> None:
@@ -60,7 +76,15 @@ def launch(command: "Command") -> None:
         import hydra
 
         sys.argv[1:] = command.arguments
-        hydra.main(version_base="1.3", config_path=str(catalog.folder()), config_name="config")(job)()
+        shown = io.StringIO()
+        try:
+            with redirect_stdout(shown):  # Hydra would show the traceback of an error of the output
+                hydra.main(version_base="1.3", config_path=str(catalog.folder()), config_name="config")(job)()
+        except SystemExit as end:
+            if end.code:
+                raise
+        finally:
+            print(shown.getvalue(), end="")
     elif command.multirun:
         with hydra_context.initialized():
             private_api.launch_sweep(job, [*hydra_context.search_path(), *command.overrides])

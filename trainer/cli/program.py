@@ -11,10 +11,11 @@ from contextlib import contextmanager, suppress
 def program() -> None:
     """Run the command, the entry of the console script."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # while modules are imported, and at exit: Python would show where
-    from trainer.base.streams import open_closed_streams
+    from trainer.base.streams import open_closed_streams, open_standard_output
     from trainer.cli.main import main
 
     open_closed_streams()
+    open_standard_output()
     with fast_exit():
         main()
 

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from trainer.base.clock import Clock
 from trainer.base.live_line import drawn
-from trainer.base.streams import GONE, Output, draws_on
+from trainer.base.streams import Output, draws_on, failures
 from trainer.base.text import columns, epochs, figures, printable, wrap
 from trainer.rundir.append_only import AppendOnlyFile
 from trainer.rundir.progress_bar import Bar, Pace
@@ -103,9 +103,8 @@ class Console:
 
     def _output_failed(self, error: OSError) -> None:
         if self._file is None:
-            if error.errno in GONE:
-                return
-            raise error
+            failures.append(error)  # what is printed is lost, and nothing else
+            return
         if not self._warned:  # the output may be a file, on the same disk
             self._warned = True
             reason = f"the output is incomplete from here on ({error.strerror})"
