@@ -5,7 +5,7 @@ import signal
 import threading
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from hydra.core.plugins import Plugins
@@ -48,21 +48,24 @@ def begin_sweep(folder: Path) -> None:
 
 def launch_jobs(
     launcher: Launcher, cfg: DictConfig, jobs: Sequence[Sequence[str]], first: int = 0
-) -> Sequence[JobReturn]:
-    """Return what the jobs return, by whatever launcher.
+) -> Iterator[JobReturn]:
+    """Yield what the jobs return, by whatever launcher.
 
     Args:
         first: number of the first job in the sweep.
     Errors: MachineError where the launcher cannot run them.
     """
+    if cfg.hydra.launcher._target_ == BASIC_LAUNCHER:  # of many jobs it would keep the configurations to the end
+        for place, job in enumerate(jobs):
+            yield from launcher.launch([job], initial_job_idx=first + place)
+        return
     try:
-        return launcher.launch(jobs, initial_job_idx=first)
+        returned = launcher.launch(jobs, initial_job_idx=first)
     except Exception as error:
-        if cfg.hydra.launcher._target_ == BASIC_LAUNCHER:
-            raise  # not a launcher's error: it launches nothing
         reason = next(iter(str(error).strip().splitlines()), "")
         name = cfg.hydra.runtime.choices["hydra/launcher"]
         raise MachineError(f"hydra/launcher={name}: {printable(f'{type(error).__name__}: {reason}')}") from error
+    yield from returned
 
 
 def end_sweep(folder: Path) -> None:
