@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
-for variable in ("OMP_NUM_THREADS", "TORCHINDUCTOR_COMPILE_THREADS"):
-    os.environ.setdefault(variable, "1")  # before torch: a child inherits no threads
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a child inherits no threads
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -28,12 +28,14 @@ from trainer.rundir import append_only, checkpoint, reader
 from trainer.rundir.event_file import files_in
 from trainer.rundir.recorder import CURVES
 
-COMMON = "threads=1 device=cpu log_every=7 save_every=5st"
+COMMON = "threads=1 device=cpu"
+EVERY = "log_every=7 save_every=5st"
 DENSE = "model=mlp model.hidden=[16] epochs=3 batch_size=100"
 IMAGES = "epochs=2 batch_size=200"
 CNN = f"model=cnn model.channels=[4] {IMAGES}"
 FULL = "data=iris model=linear epochs=20 eval_every=4ep batch_size=full"
 CONFIGURATIONS = {
+    "short": "data=iris model=linear epochs=2 batch_size=50 save_every=2st log_every=3",
     "plain": DENSE,
     "momentum": f"{DENSE} optimizer=momentum reg=[dropout,l2] sched=cosine warmup=linear",
     "nesterov": f"{DENSE} optimizer=nesterov sched=one_cycle",
@@ -66,7 +68,7 @@ CONFIGURATIONS = {
     "rollback": "data=regression model=linear epochs=90st eval_every=9st batch_size=full optimizer=gd optimizer.lr=3 "
     "sched=constant on_nan=rollback",
     "skip": f"{DENSE} on_nan=skip +aug.poison._target_=poison.Poison allow=[poison]",
-    "stream": "data=image_folder data.root=../images data.size=8 model=linear epochs=4 batch_size=10 residency=stream "
+    "stream": "data=image_folder data.root=../../images data.size=8 model=linear epochs=4 batch_size=10 residency=stream "
     "workers=2 eval_every=3st",
     "compile": f"{DENSE} epochs=2 compile=true",
     "sweep": f"-m {DENSE} epochs=2 optimizer=momentum,adam seed=0,1 hydra.sweep.dir=sweep",
@@ -81,6 +83,7 @@ class Poison:
             images[0] = float("nan")
         return images, targets
 '''
+TYPED_AGAIN = ("threads=", "device=", "allow=")  # whenever a run is resumed
 TIMES = ("seconds", "time", "throughput", "images_per_second")
 OF_RESUMING = ("passed over: ", "resumed after ")  # notes that a run without a kill does not have
 FILES = (".lock", ".sweep-overrides", ".swept-keys")  # hidden ones that stay
@@ -93,9 +96,10 @@ def prepare(folder: Path) -> None:
 
     A sweep is not run here: it starts a server of processes, which a forked process cannot use.
     """
+    from PIL import Image
+
     import trainer.search.study
     import trainer.sweep.launch  # noqa: F401
-    from PIL import Image
 
     for index in range(80):
         shade = (index % 2 * 128 + index, 3 * index, 255 - index)
@@ -111,14 +115,14 @@ def prepare(folder: Path) -> None:
 
 def words_of(name: str) -> list[str]:
     """Return the overrides of a configuration; of a key that is there twice, the last one."""
-    words = [*CONFIGURATIONS[name].split(), *COMMON.split()]
-    return [*{word.partition("=")[0]: word for word in words}.values()]
+    words = {word.partition("=")[0]: word for word in f"{EVERY} {CONFIGURATIONS[name]} {COMMON}".split()}
+    return sorted(words.values(), key=lambda word: word.startswith(TYPED_AGAIN))  # where resuming puts them
 
 
 def command_of(name: str, folder: Path) -> list[str]:
     """Return the words that start a configuration's run in a folder, or resume what it holds."""
     words, runs = words_of(name), [] if name == "sweep" else runs_in(folder)
-    own = [word for word in words if word.startswith(("allow=", "threads=", "device="))]
+    own = [word for word in words if word.startswith(TYPED_AGAIN)]
     return [f"resume={runs[0].relative_to(folder)}", *own] if runs else words
 
 
@@ -267,7 +271,7 @@ def points_of(folder: Path) -> Iterator[tuple[str, object]]:
 
 
 def differences(folder: Path, expected: list[dict]) -> Iterator[tuple[str, str]]:
-    """Yield the part, or `lost`, and the details of everything in which a folder's runs differ from undisturbed ones."""
+    """Yield the part, or `lost`, and the details, of all in which a folder's runs differ from undisturbed ones."""
     runs = runs_in(folder)
     if len(runs) != len(expected):
         yield "lost", f"{len(runs)} runs instead of {len(expected)}"

@@ -1,7 +1,7 @@
 """Training state: capture it for a checkpoint, and restore it into a freshly built run."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,13 +20,19 @@ RATE_KEY = re.compile(r"optimizer\.(.*[._])?lr|scale_lr|base_batch")
 
 
 def capture(
-    run: Run, recorder: Recorder, now: Clock, weights: Mapping[str, Tensor] | None, config: Mapping | None = None
+    run: Run,
+    recorder: Recorder,
+    now: Clock,
+    weights: Mapping[str, Tensor] | None,
+    config: Mapping | None = None,
+    notes: Sequence[str] = (),
 ) -> dict:
     """Return the state after the step `now`, as tensors, numbers, strings, lists and dicts.
 
     Args:
         config: of the run, plain values.
         weights: those that were evaluated; None for the model's own.
+        notes: those that the run has printed.
     """
     model, progress = run.model.state_dict(), run.progress
     state = {
@@ -49,6 +55,7 @@ def capture(
         "recorder": recorder.state_dict(),
         "data": fingerprints(run),
         "config": config,
+        "notes": notes,
         "torch": torch.__version__.partition("+")[0],
         "threads": torch.get_num_threads(),
     }
