@@ -11,7 +11,8 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from tensorboard.backend.event_processing.event_file_loader import LegacyEventFi
 
 from trainer.base.errors import DataError
 from trainer.cli import main
+from trainer.cli.program import program
 from trainer.rundir import append_only, checkpoint, reader
 from trainer.rundir.event_file import files_in
 from trainer.rundir.recorder import CURVES
@@ -68,8 +70,8 @@ CONFIGURATIONS = {
     "rollback": "data=regression model=linear epochs=90st eval_every=9st batch_size=full optimizer=gd optimizer.lr=3 "
     "sched=constant on_nan=rollback",
     "skip": f"{DENSE} on_nan=skip +aug.poison._target_=poison.Poison allow=[poison]",
-    "stream": "data=image_folder data.root=../../images data.size=8 model=linear epochs=4 batch_size=10 residency=stream "
-    "workers=2 eval_every=3st",
+    "stream": "data=image_folder data.root=../../images data.size=8 model=linear epochs=4 batch_size=10 "
+    "residency=stream workers=2 eval_every=3st",
     "compile": f"{DENSE} epochs=2 compile=true",
     "sweep": f"-m {DENSE} epochs=2 optimizer=momentum,adam seed=0,1 hydra.sweep.dir=sweep",
 }
@@ -126,11 +128,12 @@ def command_of(name: str, folder: Path) -> list[str]:
     return [f"resume={runs[0].relative_to(folder)}", *own] if runs else words
 
 
-def fork_train(folder: Path, *overrides: str, prepared: Callable[[], None] = lambda: None) -> int:
+def fork_train(folder: Path, *overrides: str, prepared: Callable[[], None] = lambda: None, whole: bool = False) -> int:
     """Start `train` in a forked process, its output in log.txt, and return its id.
 
     Args:
         prepared: called there before.
+        whole: with what the program does around its command.
     """
     process = os.fork()
     if process:
@@ -142,17 +145,17 @@ def fork_train(folder: Path, *overrides: str, prepared: Callable[[], None] = lam
         os.dup2(log, 1)
         os.dup2(log, 2)
         prepared()
-        code = train(*overrides)
+        code = train(*overrides, entry=program if whole else main.main)
     finally:
         sys.stdout.flush()
         os._exit(code)
 
 
-def train(*overrides: str) -> int:
+def train(*overrides: str, entry: Callable[[], None] = main.main) -> int:
     """Run `train` in this process and return its exit code."""
     sys.argv = ["train", *overrides]
     try:
-        main.main()
+        entry()
     except SystemExit as end:
         return end.code or 0
     return 0
@@ -312,6 +315,23 @@ class Undisturbed:
             raise SystemExit(f"{name}: exit code {code}\n{(folder / 'log.txt').read_text()}")
         self.events = int((folder / "events").read_text())
         self.records = [record_of(run) for run in runs_in(folder)]
+
+
+def print_table(rows: Mapping[str, Counter], columns: Sequence[str]) -> Counter:
+    """Print the counts of configurations and their sums, which are returned."""
+    total = sum(rows.values(), Counter())
+    table = [("configuration", *columns)]
+    table += [(name, *(str(counts[column]) for column in columns)) for name, counts in {**rows, "all": total}.items()]
+    widths = [max(map(len, cells)) for cells in zip(*table)]
+    for name, *cells in table:
+        print("  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:]))]))
+    return total
+
+
+def memory() -> Path | None:
+    """Return a folder in memory, if there is one: a killed process loses nothing there, and no file waits for disks."""
+    folder = Path("/dev/shm")
+    return folder if folder.is_dir() else None
 
 
 def choose(rng: random.Random, low: int, high: int) -> int:

@@ -24,7 +24,18 @@ from collections import Counter
 from pathlib import Path
 
 import disturbing
-from disturbing import CONFIGURATIONS, PARTS, Undisturbed, command_of, differences, fork_train, kill_at, runs_in, wait
+from disturbing import (
+    CONFIGURATIONS,
+    PARTS,
+    Undisturbed,
+    command_of,
+    differences,
+    fork_train,
+    kill_at,
+    print_table,
+    runs_in,
+    wait,
+)
 
 COLUMNS = ("kills", "ends", "lost", *PARTS)
 FEW = {"compile": 2}  # kills at most: it takes a minute to compile
@@ -111,7 +122,7 @@ class Configuration:
 def kill_configurations(names: list[str], kills: int, seed: int, every: bool, folder: Path) -> int:
     """Share the kills among configurations; print the table, and return the number of failures."""
     disturbing.prepare(folder)
-    total, table = Counter(), [("configuration", *COLUMNS)]
+    rows = {}
     for index, name in enumerate(names):
         share = kills * (index + 1) // len(names) - kills * index // len(names)
         (folder / name).mkdir()
@@ -120,13 +131,9 @@ def kill_configurations(names: list[str], kills: int, seed: int, every: bool, fo
         if every and not index:
             configuration.kill_at_every_event()
         shutil.rmtree(folder / name)
-        table.append((name, *(configuration.counts[column] for column in COLUMNS)))
-        total += configuration.counts
+        rows[name] = configuration.counts
         print(f"{name}: {configuration.counts['kills']} kills", file=sys.stderr, flush=True)
-    table.append(("all", *(total[column] for column in COLUMNS)))
-    widths = [max(len(str(row[place])) for row in table) for place in range(len(table[0]))]
-    for row in table:
-        print("  ".join(f"{cell:{'<' if not place else '>'}{widths[place]}}" for place, cell in enumerate(row)))
+    total = print_table(rows, COLUMNS)
     return sum(total[column] for column in ("lost", *PARTS))
 
 
@@ -137,8 +144,7 @@ if __name__ == "__main__":
     parser.add_argument("--every", action="store_true", help="also kill the first one at each of its writes")
     parser.add_argument("--configurations", default=",".join(CONFIGURATIONS), help="NAME,...")
     arguments = parser.parse_args()
-    memory = Path("/dev/shm")  # a killed process loses nothing there, and no file waits for the disk
-    with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as place:
+    with tempfile.TemporaryDirectory(dir=disturbing.memory()) as place:
         chosen = arguments.configurations.split(",")
         failures = kill_configurations(chosen, arguments.kills, arguments.seed, arguments.every, Path(place))
     sys.exit(bool(failures))
