@@ -92,3 +92,32 @@ def test_sums_of_several_parts_may_be_added_up(task, draws):
 
 def test_a_new_accumulator_is_empty():
     assert MetricAccumulator("binary").empty
+
+
+@pytest.mark.parametrize("task", ["classification", "binary", "regression"])
+def test_a_checkpoint_between_two_batches_changes_no_digit(task):
+    """Sums of floats of many magnitudes depend on their order."""
+    outputs = 1 if task == "binary" else 3
+    generator = torch.Generator().manual_seed(0)
+    batches = [
+        (
+            torch.exp(10 * torch.randn(32, generator=generator)),
+            torch.randn(32, outputs, generator=generator),
+            torch.randn(32, outputs, generator=generator),
+        )
+        for _ in range(BATCHES_HELD + 20)
+    ]
+    whole = gathered_of(task, batches).pop_sums()
+    for place in range(0, len(batches), 7):
+        assert gathered_of(task, batches, place).pop_sums() == whole
+
+
+def gathered_of(task, batches, place=None):
+    """An accumulator of all batches, which is saved and restored before the batch at a place."""
+    accumulator = MetricAccumulator(task)
+    for number, batch in enumerate(batches):
+        if number == place:
+            state, accumulator = accumulator.state_dict(), MetricAccumulator(task)
+            accumulator.load_state_dict(state)
+        accumulator.add(*batch)
+    return accumulator

@@ -97,3 +97,31 @@ def test_a_signal_whose_exception_is_dropped_before_the_first_step_ends_the_run_
             assert received.number == signal.SIGHUP
     with signals.Signals() as received:
         assert received.number == 0
+
+
+def test_a_signal_that_comes_too_late_for_a_block_is_there_for_the_next_part():
+    """Between the last step and the evaluation of the test split, or between a loss that is NaN and a rollback."""
+    with signals.raised():
+        with signals.Signals() as received:
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert received.number == signal.SIGTERM
+        with signals.Signals() as again, pytest.raises(Interrupted), again.interrupt_immediately():
+            pytest.fail("nothing is begun after a signal")
+        signals.raise_received()  # it has been answered
+
+
+def test_a_signal_that_comes_too_late_for_a_run_is_raised_where_the_program_looks_next():
+    with pytest.raises(Interrupted) as raised, signals.raised():
+        with signals.Signals():
+            os.kill(os.getpid(), signal.SIGHUP)
+        signals.raise_received()
+    assert raised.value.code == 129
+
+
+def test_a_signal_that_has_ended_a_run_is_not_there_for_the_next_run_of_the_process():
+    with signals.Signals() as received:
+        os.kill(os.getpid(), signal.SIGTERM)
+        received.answered()
+    signals.raise_received()
+    with signals.Signals() as received:
+        assert received.number == 0

@@ -203,7 +203,7 @@ def test_seeds_of_purposes_and_epochs_are_apart():
 
 
 def test_losses_that_wait_are_checked_when_their_limit_is_reached():
-    watch, now = LossWatch(), Clock(2000, 100)
+    watch, now = LossWatch(Progress(losses=torch.zeros(0))), Clock(2000, 100)
     for step in range(LossWatch.MAX_PENDING):
         assert not watch.full
         watch.add(now.at(step + 1), torch.tensor(float("inf") if step in (700, 800) else 1.0))

@@ -33,23 +33,24 @@ class MetricAccumulator:
             self._reduce()
 
     def _reduce(self) -> None:
-        self._sums = self._sums + self._sums_of_pending()
+        self._sums = self._sums_with_pending()
         self._pending.clear()
 
     @torch.no_grad()
-    def _sums_of_pending(self) -> Tensor:
+    def _sums_with_pending(self) -> Tensor:
         losses, outputs, targets = map(torch.cat, zip(*self._pending))
         exact = torch.float32 if losses.device.type == "mps" else torch.float64  # MPS has no float64
-        # A sum of float32 in float64 is the same whatever the order, so that of a resumed run, too.
-        sums = [losses.to(exact).sum()]
+        columns = [losses[:, None]]
         if self.task == "regression":
             targets = targets.to(exact)  # t^2 - mean^2 cancels
-            sums += [(outputs - targets).square().sum(), targets.square().sum(), *targets.sum(0)]
+            columns += [(outputs - targets).square().reshape(-1, 1), targets.square().reshape(-1, 1), targets]
         elif self.task == "binary":
-            sums.append(((outputs > 0) == (targets > 0.5)).sum())
+            columns.append(((outputs > 0) == (targets > 0.5)).reshape(-1, 1))
         else:
-            sums.append((outputs.argmax(1) == targets.argmax(1)).sum())
-        return torch.stack([part.to(exact) for part in sums])
+            columns.append((outputs.argmax(1) == targets.argmax(1))[:, None])
+        widths = [column.shape[1] for column in columns]
+        before = self._sums if isinstance(self._sums, Tensor) else losses.new_zeros(sum(widths), dtype=exact)
+        return torch.cat([added(start, column.to(exact)) for start, column in zip(before.split(widths), columns)])
 
     @property
     def empty(self) -> bool:
@@ -58,7 +59,7 @@ class MetricAccumulator:
 
     def sums(self) -> Tensor:
         """Return the count and the sums so far, on the device, and change nothing. Not for an empty accumulator."""
-        sums = self._sums + self._sums_of_pending() if self._pending else self._sums
+        sums = self._sums_with_pending() if self._pending else self._sums
         return torch.cat([torch.full_like(sums[:1], self._count), sums])
 
     def pop_sums(self) -> list[float]:
@@ -89,6 +90,17 @@ class MetricAccumulator:
 
     def load_state_dict(self, state: Mapping[str, float | Tensor]) -> None:
         self._count, self._sums = state["count"], state["sums"]
+
+
+def added(start: Tensor, values: Tensor) -> Tensor:
+    """Return start (C,) plus the sums of values (N, C).
+
+    A CPU adds them one after the other, so that a checkpoint or the end of a process between two batches changes no
+    digit. A GPU adds them in another order, and the last digits depend on where the batches were divided.
+    """
+    if values.device.type != "cpu":
+        return start + values.sum(0)
+    return torch.cat([start[None], values]).cumsum(0)[-1]
 
 
 class Glance:

@@ -2,6 +2,8 @@
 
 import io
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,6 +35,19 @@ def atomic_write(path: Path, payload: bytes | memoryview) -> None:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def discard_partial(folder: Path, names: str) -> None:
+    """Delete the temporary files in a folder of processes that died while they wrote; nobody else may be writing there.
+
+    Args:
+        names: regular expression of the files that are written there.
+    """
+    left = re.compile(rf"\.({names})\.\d+", re.ASCII)
+    for path in folder.glob(".*"):
+        if left.fullmatch(path.name):
+            with suppress(OSError):
+                path.unlink()
 
 
 def write_figure(figure: "Figure", path: Path, dpi: int = 110, **options: object) -> None:

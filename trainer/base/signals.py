@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 
 from trainer.base.errors import Interrupted, SignalReceived
 
-_received: list[int] = []  # the signals that have been raised
+_received: list[int] = []  # the signals that have come, until the program has answered them
 ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
@@ -46,12 +46,12 @@ def raised() -> Iterator[None]:
 
 
 def raise_received() -> None:
-    """Raise what a signal has raised before, if the program still runs.
+    """Raise what a signal has raised before, if the program still runs, or what `Signals` has noted at its end.
 
     Python drops an exception from a weak reference's callback and from a `__del__`, and a library may catch it.
     """
     if _received:
-        raise SignalReceived(_received[0])
+        raise SignalReceived(_received.pop(0))
 
 
 def ignored() -> AbstractContextManager[None]:
@@ -60,7 +60,10 @@ def ignored() -> AbstractContextManager[None]:
 
 
 class Signals:
-    """Note SIGINT, SIGTERM and SIGHUP in `number` instead of ending the process; a second SIGINT ends it at once."""
+    """Note SIGINT, SIGTERM and SIGHUP in `number` instead of ending the process; a second SIGINT ends it at once.
+
+    One that comes too late for the block is still there for `raise_received` and for the next `Signals`.
+    """
 
     def __init__(self) -> None:
         self.number = 0
@@ -77,19 +80,30 @@ class Signals:
 
     @contextmanager
     def interrupt_immediately(self, *, when: bool = True) -> Iterator[None]:
-        """Let signals interrupt the block immediately instead of after the current step. Errors: Interrupted."""
+        """Let signals interrupt the block immediately instead of after the current step, also one that has come before.
+
+        Errors: Interrupted.
+        """
         self._immediately = when
         try:
+            if when and self.number:
+                raise SignalReceived(self.number)
             yield
         except SignalReceived as received:
+            self.answered()
             what = "interrupted; the work since the last checkpoint is repeated"
             raise Interrupted(what, received.number) from None
         finally:
             self._immediately = False
 
+    def answered(self) -> None:
+        """Forget the signals: the run ends because of them."""
+        _received.clear()
+
     def _note(self, number: int, frame: object) -> None:
         if self.number and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.number = number
+        _received.append(number)
         if self._immediately:
             raise SignalReceived(number)

@@ -141,17 +141,20 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     Inside, `now` is the time before a step and `done` the time after it.
     Errors: Interrupted by a signal in the first step.
     """
-    update, progress, cadence, watch = Update(run, recorder), run.progress, Cadence(run), LossWatch()
+    update, progress, cadence, watch = Update(run, recorder), run.progress, Cadence(run), LossWatch(run.progress)
     first, end = progress.step, run.clock.total_steps if until is None else until
     done, status = run.clock.at(first, run.optimizer.param_groups[0]["lr"] if first else 0.0), Status.FINISHED
     run.model.train()
     with Signals() as signals, closing(batches(run)) as upcoming, progress_bar(run, recorder, console) as bar:
         validation = Validation(run, recorder, console, bar)
-        validation.evaluate_fresh(cadence.set_learning_rate(first), signals)
+        if not first:
+            validation.evaluate_fresh(cadence.set_learning_rate(0), signals)
         if validation.overdue():
             weights, best, stop = validation(done, signals)
             status = Status.STOPPED if stop else status
             save(done, weights if best else None, best)
+        elif validation.has_stopped():  # and was killed before its end
+            status = Status.STOPPED
         while progress.step < end and status is Status.FINISHED:
             now = cadence.set_learning_rate(progress.step)
             log, validate = cadence.log(now), cadence.validate(now)
@@ -179,4 +182,6 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
             if best or saving or status is Status.INTERRUPTED:
                 save(done, weights if best else None, best)
                 cadence.saved()
-    return Outcome(status, done, signals.number, watch.nonfinite_step, watch.skipped)
+    if status is Status.INTERRUPTED:
+        signals.answered()
+    return Outcome(status, done, signals.number, watch.nonfinite_step, progress.skipped)

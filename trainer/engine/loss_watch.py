@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from trainer.base.clock import Clock
+from trainer.engine.progress import Progress
 
 
 class LossWatch:
@@ -12,19 +13,20 @@ class LossWatch:
     MAX_PENDING = 1000
     MAX_SKIPPED = 10  # in a row; then the run has diverged
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Progress) -> None:
         self.pending: list[Tensor] = []
-        self.skipped = self.nonfinite_step = 0
-        self._skipped_in_a_row = 0
+        self.nonfinite_step = 0
+        self._progress = progress  # counts the steps that were skipped
 
     def add(self, done: Clock, loss: Tensor | None) -> None:
         """Take the loss of a step; None for a step that was skipped."""
         if loss is not None:
             self.pending.append(loss)
-            self._skipped_in_a_row = 0
+            self._progress.skipped_in_a_row = 0
             return
-        self.skipped, self._skipped_in_a_row = self.skipped + 1, self._skipped_in_a_row + 1
-        if self._skipped_in_a_row == self.MAX_SKIPPED:
+        self._progress.skipped += 1
+        self._progress.skipped_in_a_row += 1
+        if self._progress.skipped_in_a_row == self.MAX_SKIPPED:
             self.nonfinite_step = done.step
 
     @property

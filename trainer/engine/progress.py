@@ -24,6 +24,8 @@ class Progress:
         best: the best of them, by the monitored metric.
         extended_from: evaluations before the run was extended; rules that stop a run count from there.
         rollbacks: steps of the checkpoints that the run was rolled back to, in that order.
+        skipped: steps that were left out.
+        skipped_in_a_row: those of them since the last other step.
     """
 
     losses: Tensor
@@ -33,6 +35,8 @@ class Progress:
     best: dict[str, float] | None = None
     rollbacks: list[int] = field(default_factory=list)
     extended_from: int = 0
+    skipped: int = 0
+    skipped_in_a_row: int = 0
 
     @property
     def recent_history(self) -> Sequence[dict[str, float]]:

@@ -10,6 +10,7 @@ from torch import nn
 from trainer.base.clock import Clock
 from trainer.base.device import ALL_THREADS, describe, out_of_memory, use_threads
 from trainer.base.errors import ConfigError, Diverged, Interrupted, MachineError, UserError
+from trainer.base.signals import raise_received
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
 from trainer.engine import recovery
@@ -52,13 +53,15 @@ class Session:
         changed: dict,
     ) -> None:
         self.cfg, self.build, self.run, self.directory, self.invocation = cfg, build, run, directory, invocation
-        self.notes: list[str] = reader.notes_of(reader.read_summary(directory)) if cfg.resume.run else []
         self.best: nn.Module | None = None
         self._warned = False
         self._config = rundir.saved_config(cfg)  # with the batch size that was asked for
+        self._texts = rundir.saved_texts(cfg, invocation.overrides)
         if not cfg.resume.run:
             rundir.write_config(directory, cfg, invocation.overrides)
         state, skipped = recovery.newest_state(directory, run.device) if cfg.resume.run else (None, [])
+        noted = [*reader.notes_of(state or {}), *reader.notes_of(reader.read_summary(directory))]
+        self.notes = [*dict.fromkeys(noted)]
         if state and cfg.threads == "auto":
             use_threads(min(state.get("threads", ALL_THREADS), ALL_THREADS))  # another number gives other last bits
         begun = (directory / "run.log").exists()
@@ -78,8 +81,7 @@ class Session:
         if begun:
             rundir.write_config(directory, cfg, invocation.overrides)
         self.console.log_only(texts.decay_lists(run.model))
-        if not state or changed:
-            self.recorder.record_config(*rundir.saved_texts(cfg, invocation.overrides), step=run.progress.step)
+        self.recorder.record_config(*self._texts, step=self.run.progress.step)
         if not state:
             if (picture := first_batch(run)) is not None:
                 self.recorder.record_first_batch(picture)
@@ -121,8 +123,7 @@ class Session:
             error = self.error_for(outcome)
             settings = texts.hparams(self.cfg, self.run, self.invocation)
             columns = texts.hparams_columns(self.directory, self.invocation.overrides)
-            complete = outcome.status in COMPLETE
-            self.recorder.record_results(settings, columns, texts.hparams_metrics(summary), complete)
+            self.recorder.record_results(settings, columns, texts.hparams_metrics(summary), outcome.status in COMPLETE)
         except (KeyboardInterrupt, Interrupted):
             summary["status"] = Status.INTERRUPTED
             raise
@@ -136,7 +137,8 @@ class Session:
     def save(self, now: Clock, evaluated: dict | None, best: bool) -> None:
         """Write a checkpoint; a full disk gives one warning and ends nothing."""
         try:
-            self.checkpoints.save(capture(self.run, self.recorder, now, evaluated, self._config), best)
+            state = capture(self.run, self.recorder, now, evaluated, self._config, self.notes)
+            self.checkpoints.save(state, best)
         except OSError as error:
             if not self._warned:
                 newest = self.checkpoints.newest()
@@ -161,7 +163,7 @@ class Session:
                 self.halve_batch()
             elif outcome.status is not Status.DIVERGED or not self.roll_back(outcome.nonfinite_step):
                 break
-        if outcome.skipped:
+        if outcome.skipped and outcome.status is not Status.INTERRUPTED:
             self.note(f"{outcome.skipped:,} steps were skipped: their loss or gradient was not finite (NaN or Inf)")
         return outcome
 
@@ -177,6 +179,7 @@ class Session:
         self.run = self.build(self.cfg)
         state, _ = recovery.newest_state(self.directory, self.run.device)
         restore(self.run, self.recorder, self.checkpoints, state)
+        self.recorder.record_config(*self._texts, step=self.run.progress.step)
         smaller = f"batch_size={self.cfg.batch_size} accumulate={self.cfg.accumulate}, which makes the same steps"
         after = f"continuing after step {state['step']:,} with {smaller}"
         self.note(f"batch_size={before} does not fit into memory; {after}")
@@ -195,16 +198,16 @@ class Session:
             return False
         rates = [group["base_lr"] * SLOWER for group in self.run.optimizer.param_groups]
         restore(self.run, self.recorder, self.checkpoints, state, discard=True)
+        self.recorder.record_config(*self._texts, step=self.run.progress.step)
         for group, rate in zip(self.run.optimizer.param_groups, rates):
             group["base_lr"] = rate
         self.run.progress.rollbacks[:] = [*rollbacks, state["step"]]
-        best = self.run.progress.best
-        is_best = best is not None and best["step"] == state["step"]
-        self.save(self.run.clock.at(state["step"]), state["weights"], is_best)
+        is_best = checkpoint.best_step(state) == state["step"]
         self.note(
             f"the loss was not finite (NaN or Inf) at step {nonfinite_step:,}; rolled back to step {state['step']:,}, "
             f"continuing with optimizer.lr={rates[0]:.4g}"
         )
+        self.save(self.run.clock.at(state["step"]), state["weights"], is_best)
         return True
 
     def note(self, line: str) -> None:
@@ -243,6 +246,7 @@ class Session:
                 with run.evaluation_model() as model:
                     last = {name: value.clone() for name, value in model.state_dict().items()}
                 self.save(outcome.now, last, False)
+                raise_received()  # a signal behind the last step
                 self.best = copy.deepcopy(run.model)
                 best = progress.best
                 self.best.load_state_dict(self.checkpoints.weights_of(best["step"], run.device) if best else last)
@@ -265,8 +269,7 @@ class Session:
         try:
             self.recorder.close()
             self.console.flush()
-            unsaved = ["checkpoints"] if self.checkpoints.failed else []
-            summary["incomplete"] = [*unsaved, *self.recorder.incomplete, *self.console.incomplete]
+            summary["incomplete"] = [*self.checkpoints.incomplete, *self.recorder.incomplete, *self.console.incomplete]
             for name, (doing, write) in self.files_of_the_end(summary).items():
                 try:
                     with self.console.status(f"{doing} {name}"):

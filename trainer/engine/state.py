@@ -1,7 +1,7 @@
 """Training state: capture it for a checkpoint, and restore it into a freshly built run."""
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -20,13 +20,19 @@ RATE_KEY = re.compile(r"optimizer\.(.*[._])?lr|scale_lr|base_batch")
 
 
 def capture(
-    run: Run, recorder: Recorder, now: Clock, weights: Mapping[str, Tensor] | None, config: Mapping | None = None
+    run: Run,
+    recorder: Recorder,
+    now: Clock,
+    weights: Mapping[str, Tensor] | None,
+    config: Mapping | None = None,
+    notes: Sequence[str] = (),
 ) -> dict:
     """Return the state after the step `now`, as tensors, numbers, strings, lists and dicts.
 
     Args:
         config: of the run, plain values.
         weights: those that were evaluated; None for the model's own.
+        notes: those that the run has printed.
     """
     model, progress = run.model.state_dict(), run.progress
     state = {
@@ -41,12 +47,15 @@ def capture(
             "best": progress.best,
             "rollbacks": progress.rollbacks,
             "extended_from": progress.extended_from,
+            "skipped": progress.skipped,
+            "skipped_in_a_row": progress.skipped_in_a_row,
             "losses": progress.losses if run.uses_losses else None,
             "order": progress.order if run.uses_losses else None,
         },
         "recorder": recorder.state_dict(),
         "data": fingerprints(run),
         "config": config,
+        "notes": notes,
         "torch": torch.__version__.partition("+")[0],
         "threads": torch.get_num_threads(),
     }
@@ -91,6 +100,7 @@ def restore(
         progress.step = state["step"]
         progress.history[:], progress.rollbacks[:] = saved["history"], saved["rollbacks"]
         progress.order, progress.extended_from = saved["order"], saved.get("extended_from", 0)
+        progress.skipped, progress.skipped_in_a_row = (saved.get(name, 0) for name in ("skipped", "skipped_in_a_row"))
         if run.uses_losses:
             progress.losses.copy_(saved["losses"])
         best = saved["best"]
@@ -106,10 +116,12 @@ def require_kinds(state: Mapping, run: Run) -> None:
     """Check the parts of a state that its run would not look at before it uses them. Errors: TypeError, KeyError."""
     progress, curves = state["progress"], state["recorder"]
     evaluations = [*progress["history"], *([progress["best"]] if progress["best"] else [])]
-    numbers = [value for evaluation in evaluations for value in evaluation.values() if value is not None]
-    numbers += [*progress["rollbacks"], progress.get("extended_from", 0), *curves["since_evaluation"]]
+    scores = [value for evaluation in evaluations for value in evaluation.values() if value is not None]
+    numbers = [*progress["rollbacks"], *(evaluation.get("step") for evaluation in evaluations)]
+    numbers += [progress.get(name, 0) for name in ("extended_from", "skipped", "skipped_in_a_row")]
     numbers += [curves["seconds"], curves["window"]["count"], curves.get("rows", 0), curves.get("lost", 0)]
-    if not all(map(is_number, numbers)) or not all("step" in evaluation for evaluation in evaluations):
+    floats = [*scores, *curves["since_evaluation"]]  # NaN and Inf in a run that diverges
+    if not all(map(is_number, numbers)) or not all(isinstance(value, int | float) for value in floats):
         raise TypeError("its progress is not made of numbers")
     order, sums = progress["order"], curves["window"]["sums"]
     samples = torch.arange(len(run.train), device=run.device)

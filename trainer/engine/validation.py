@@ -38,6 +38,14 @@ class Validation:
         due = step and (step % self.run.eval_steps == 0 or step == self.run.clock.total_steps)
         return bool(due and len(self.run.val) and not (history and history[-1]["step"] == step))
 
+    def has_stopped(self) -> bool:
+        """True if a rule has ended the run with the validation at its current step."""
+        history = self.run.progress.recent_history
+        return bool(history) and history[-1]["step"] == self.run.progress.step and self._stops()
+
+    def _stops(self) -> bool:
+        return any([stop(self.run.progress.recent_history) for stop in self.run.slots.stop])  # each of them sees it
+
     def evaluate_fresh(self, now: Clock, signals: Signals) -> None:
         """Evaluate a network that is before its first step, and print its loss beside that of knowing nothing.
 
@@ -45,7 +53,7 @@ class Validation:
         are stopped and the best evaluation is chosen, begins with the first step.
         """
         run = self.run
-        if now.step or self.recorder.rows:
+        if self.recorder.rows:
             return
         fitting = recomputed_statistics(run.model, run.train, FRESH_SAMPLES, FRESH_SAMPLES)
         with signals.interrupt_immediately(), self.bar.evaluating(), fitting:
@@ -75,7 +83,7 @@ class Validation:
         self.console.print_evaluation(now, {"train": self.recorder.since_evaluation(), "val": scores})
         if run.plateau:
             run.plateau.observe(scores["loss"])
-        return weights, best, any([stop(progress.recent_history) for stop in run.slots.stop])
+        return weights, best, self._stops()
 
 
 def ignorance(run: Run) -> str:

@@ -10,14 +10,14 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from trainer.base.atomic import atomic_write
+from trainer.base.atomic import atomic_write, discard_partial
 from trainer.base.errors import DataError, MachineError
 from trainer.base.plain_files import read_plain
 from trainer.base.text import printable
 
 NEWEST = 2  # kept, with the best of each one's time
 LONGEST = 1000  # bytes of a digest or a pointer, with much to spare
-LEFT = re.compile(r"\.(step-\d+\.pt(\.sha256)?|best|last)\.\d+", re.ASCII)  # of atomic_write
+NAMES = r"step-\d+\.pt(\.sha256)?|best|last"  # of the files in checkpoints/
 FILE = re.compile(r"step-(\d+)\.pt", re.ASCII)
 
 
@@ -64,6 +64,11 @@ class Checkpoints:
             self._unwritten_best[1].seek(0)
             return torch.load(self._unwritten_best[1], map_location=device, weights_only=True)["weights"]
         return load(path, device)["weights"]
+
+    @property
+    def incomplete(self) -> list[str]:
+        """`checkpoints` if the disk did not take the newest one."""
+        return ["checkpoints"] if self.failed else []
 
     def newest(self) -> Path | None:
         """Return the newest complete checkpoint."""
@@ -121,8 +126,7 @@ class Checkpoints:
 
     def _prune(self) -> None:
         """Delete old checkpoints, but the newest two, those of `best` and `last`, and the best of each of these."""
-        for left in filter(lambda path: LEFT.fullmatch(path.name), self.folder.glob(".*")):
-            left.unlink(missing_ok=True)  # of a process that died while it wrote; this one is not writing now
+        discard_partial(self.folder, NAMES)
         paths = list(newest_first(self.folder))
         kept = {*paths[:NEWEST], *filter(None, (resolve_pointer(self.folder, name) for name in ("best", "last")))}
         kept |= {self._path(step) for step in map(self._best_at, kept) if step is not None}

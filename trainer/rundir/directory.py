@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.base.atomic import atomic_write
+from trainer.base.atomic import atomic_write, discard_partial
 from trainer.base.errors import MachineError
 from trainer.base.plain_files import require_no_link
 from trainer.base.text import printable
@@ -25,6 +25,8 @@ from trainer.rundir import locations
 from trainer.rundir.reader import SWEEP_OVERRIDES, SWEPT_KEYS
 
 SLUG_LENGTH = 100
+# Regular expression of the files of runs and sweeps.
+FILES = r"config\.yaml|overrides\.txt|metrics\.jsonl|summary\.json|curves\.png|weights\.safetensors|ranking\.\w+"
 
 
 def slug(overrides: Sequence[str]) -> str:
@@ -150,6 +152,7 @@ def lock(directory: Path) -> Iterator[None]:
     except NotImplementedError as error:  # a file system without locks
         raise MachineError(f"{printable(directory)}: cannot be locked ({error})") from None
     try:
+        discard_partial(directory, FILES)
         yield
     finally:
         held.release()

@@ -81,13 +81,22 @@ def files_in(folder: Path) -> list[Path]:
 
 
 def texts_and_images(paths: Iterable[Path]) -> Iterator[Event]:
-    """Yield the events of files that are no points of a curve, as far as the files can be read."""
+    """Yield the events of files that are no points of a curve, each once, as far as the files can be read.
+
+    A process that is killed while it writes a file anew leaves some of them in two.
+    """
     from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
+    known: set[tuple[int, bytes]] = set()
     for path in paths:
         try:
             for event in LegacyEventFileLoader(str(path)).Load():
-                if any(value.HasField("metadata") or value.HasField("image") for value in event.summary.value):
+                content = event.step, event.summary.SerializeToString(deterministic=True)
+                others = [
+                    value for value in event.summary.value if value.HasField("metadata") or value.HasField("image")
+                ]
+                if others and content not in known:
+                    known.add(content)
                     yield event
         except Exception:  # damaged: protobuf and TensorBoard's reader raise many kinds
             continue

@@ -57,6 +57,7 @@ class Recorder:
         self._sums_since_evaluation: list[float] = []
         self._glance = Glance()
         self._grad_norm = torch.tensor(math.nan)
+        self._config = ""  # the newest one that TensorBoard has
         self._lost = 0  # points that a damaged metrics.jsonl has lost
         self._event_files: dict[str, EventFile] = {}
         self._file = AppendOnlyFile(directory / "metrics.jsonl", self._metrics_failed)
@@ -122,10 +123,15 @@ class Recorder:
         return next((row for row in reversed(self.rows) if row["split"] == split), None)
 
     def record_config(self, config: str, overrides: Sequence[str], step: int = 0) -> None:
-        """Write the configuration and the overrides that were typed, which hold from a step on, for TensorBoard."""
+        """Write the configuration and the overrides that were typed, which hold from a step on, for TensorBoard.
+
+        Nothing where its files have this configuration already, as those of a run that is resumed.
+        """
         typed = " ".join(overrides) or "(defaults)"
         lines = "\n".join(f"    {line}" for line in config.splitlines())
-        self._event_file("train").add(text("config", f"    train {typed}\n\n{lines}"), step)
+        if lines != self._config:
+            self._config = lines
+            self._event_file("train").add(text("config", f"    train {typed}\n\n{lines}"), step)
 
     def record_first_batch(self, picture: Tensor) -> None:
         """Write the picture (H, W, 3) of the first batch, uint8, for TensorBoard."""
@@ -201,6 +207,7 @@ class Recorder:
             reason = f"{printable(path)}: cannot be written ({error.strerror})"
             raise MachineError(f"{reason}; free some space and resume the run again") from None
         self.rows, self._file = rows, AppendOnlyFile(path, self._metrics_failed)
+        self._config = newest_config(others["train"])
         for split in CURVES:
             self._rewrite_events(split, others[split], before[split])
 
@@ -277,6 +284,13 @@ def summary_of(row: Mapping) -> Summary:
     hidden = (*PLACE, "lr") if row["split"] == "val" else PLACE
     values = {name: math.nan if value is None else value for name, value in row.items() if name not in hidden}
     return Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
+
+
+def newest_config(events: Iterable[Event]) -> str:
+    """Return the lines of the newest configuration among TensorBoard's texts; empty where there is none."""
+    values = [value for event in events for value in event.summary.value if value.tag.startswith("config")]
+    texts = [text.decode(errors="replace") for value in values for text in value.tensor.string_val]
+    return texts[-1].partition("\n\n")[2] if texts else ""
 
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:
