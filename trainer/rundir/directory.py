@@ -22,6 +22,7 @@ from trainer.config import catalog, keys
 from trainer.config.private_api import to_yaml
 from trainer.config.quoting import unquote
 from trainer.rundir import locations
+from trainer.rundir.integrity import digests_of_files, with_digest
 from trainer.rundir.reader import SWEEP_OVERRIDES, SWEPT_KEYS
 
 SLUG_LENGTH = 100
@@ -212,9 +213,13 @@ def write_job(directory: Path, cfg: DictConfig | dict, overrides: Sequence[str],
 
 
 def write_summary(directory: Path, summary: dict) -> None:
-    """Write summary.json atomically; NaN and Inf, which JSON does not have, become null."""
+    """Write summary.json atomically, with digests of the files that a run leaves, and of its own content.
+
+    NaN and Inf, which JSON does not have, become null.
+    """
     plain = json.loads(json.dumps(summary), parse_constant=lambda name: None)
-    atomic_write(directory / "summary.json", f"{json.dumps(plain, indent=2)}\n".encode())
+    signed = with_digest({**plain, "files": digests_of_files(directory)})
+    atomic_write(directory / "summary.json", f"{json.dumps(signed, indent=2)}\n".encode())
 
 
 @cache

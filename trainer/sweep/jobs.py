@@ -12,7 +12,7 @@ from trainer.base.plain_files import require_plain
 from trainer.base.text import printable
 from trainer.config.keys import Role, key_of, makes_another_job, role_of
 from trainer.rundir import directory as rundir
-from trainer.rundir import reader
+from trainer.rundir import integrity, reader
 from trainer.rundir.reader import SWEEP_OVERRIDES
 
 TRAIN = "trainer.task.train.Train"
@@ -33,8 +33,9 @@ class Job:
 
     @property
     def ended(self) -> bool:
-        """True if the run finished or stopped early."""
-        return reader.completed_summary(self.directory) is not None
+        """True if the run finished or stopped early, and its files are as it left them."""
+        summary = reader.completed_summary(self.directory)
+        return summary is not None and not integrity.to_make_again(self.directory, summary)
 
 
 def trains(cfg: DictConfig) -> bool:
