@@ -7,6 +7,7 @@ import ctypes
 import io
 import os
 import re
+import resource
 import signal
 import stat
 import sys
@@ -87,16 +88,17 @@ def call(words: list[str]) -> int:
     return 0
 
 
-def run(folder: Path, *words: str, home: Path | None = None, limit: float = LIMIT) -> Ended:
+def run(folder: Path, *words: str, home: Path | None = None, limit: float = LIMIT, memory: int | None = None) -> Ended:
     """Run `train` in a folder, in a forked child, and return its end.
 
     Args:
         home: its HOME.
+        memory: bytes of address space that it may have.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as errors:
         child = os.fork()
         if not child:
-            become(folder, list(words), (output.fileno(), errors.fileno()), home)
+            become(folder, list(words), (output.fileno(), errors.fileno()), home, memory)
         code = wait(child, limit)
         left = orphans(code is None, child)
         texts = []
@@ -106,7 +108,7 @@ def run(folder: Path, *words: str, home: Path | None = None, limit: float = LIMI
         return Ended(code, *texts, left)
 
 
-def become(folder: Path, words: list[str], streams: tuple[int, int], home: Path | None) -> None:
+def become(folder: Path, words: list[str], streams: tuple[int, int], home: Path | None, memory: int | None) -> None:
     """Be the child: never returns."""
     code = 1
     try:
@@ -114,7 +116,9 @@ def become(folder: Path, words: list[str], streams: tuple[int, int], home: Path 
         os.chdir(folder)
         if home is not None:
             os.environ["HOME"] = str(home)
-            os.environ.pop("XDG_CACHE_HOME", None)
+            os.environ["XDG_CACHE_HOME"] = str(home.parent / "cache")
+        if memory is not None:
+            resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
         silence = os.open(os.devnull, os.O_RDONLY)
         for source, target in zip((silence, *streams), range(3)):
             os.dup2(source, target)

@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -20,9 +19,16 @@ from trainer.cli.check_values import check_values, require
 from trainer.cli.chosen import chosen_by
 from trainer.cli.hints import for_override
 from trainer.cli.paths import expand_home
-from trainer.cli.sweep_overrides import check_sweep, combinations, is_for_sweeps, make_sweep_folder, values
+from trainer.cli.sweep_overrides import (
+    check_sweep,
+    combinations,
+    is_for_sweeps,
+    make_sweep_folder,
+    require_countable,
+    values,
+)
 from trainer.cli.syntax import parse, parse_flags
-from trainer.config import catalog, files, hydra_context, synonyms, untrusted
+from trainer.config import catalog, files, hydra_context, own_options, synonyms, untrusted
 from trainer.config.keys import is_location, key_of
 from trainer.config.quoting import quote
 from trainer.rundir import resume
@@ -85,13 +91,8 @@ def check(arguments: list[str]) -> Command:
 
 
 def check_flags(flags) -> None:
-    """Check Hydra's flags, and take the folder of options that --config-dir names. Errors: ConfigError."""
-    catalog.extra_folders[:] = [Path(flags.config_dir).absolute()] if flags.config_dir else []
-    if catalog.extra_folders and not catalog.extra_folders[0].is_dir():
-        folder = printable(flags.config_dir)
-        raise ConfigError(
-            f"--config-dir {folder}: no such folder; it must hold options of your own, laid out like conf/"
-        )
+    """Check Hydra's flags, and take the folder of options that --config-dir names. Errors: ConfigError, DataError."""
+    own_options.use(flags.config_dir)
     untrusted.require_known_flags(flags)
     asked = [f"--{name}" for name in EXCLUSIVE if getattr(flags, name)]
     if len(asked) > 1:
@@ -168,6 +169,7 @@ def require_once(texts: Sequence[str]) -> None:
 
 def several_values(override: Override, texts: Sequence[str]) -> ConfigError:
     """Return the error for several values outside a sweep: with one value that was perhaps meant, and the sweep."""
+    require_countable([override])
     line, key = override.input_line, override.key_or_group
     value = line.partition("=")[2]
     one = for_override(key, value, chosen_by(texts)).fixes[:1]

@@ -16,7 +16,7 @@ from trainer.base.paths import expanded
 from trainer.base.text import as_typed, nearest
 from trainer.config import schema
 from trainer.config.rule import is_number
-from trainer.rundir import reader
+from trainer.rundir import integrity, reader
 from trainer.rundir.saved_options import flat, options_of
 from trainer.rundir.status import COMPLETE, Status
 
@@ -102,8 +102,12 @@ class Record:
 
     @property
     def notes(self) -> list[str]:
-        """The notes that the run has printed."""
-        return [*map(clean, reader.notes_of(self.summary))]
+        """The notes that the run has printed, and those on what its files lack."""
+        missing = self.summary.get("incomplete")
+        lines = [f"incomplete: {', '.join(map(str, missing))}"] if isinstance(missing, list) and missing else []
+        if integrity.was_changed(self.summary):
+            lines.append("its summary.json was changed since it was written")
+        return [*map(clean, (*reader.notes_of(self.summary), *lines))]
 
     def of_split(self, name: str, split: str) -> object:
         """Return what summary.json has of a split under `samples`, `samples_sha256` or `constant`; None without it."""

@@ -7,16 +7,18 @@ import json
 from collections.abc import Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
+from zlib import crc32
 
 from trainer.base.plain_files import read_plain
 from trainer.rundir.status import Status
 
-FILES = ("metrics.jsonl", "weights.safetensors", "curves.png", "train/*", "val/*")
+FILES = ("metrics.jsonl", "weights.safetensors", "train/*", "val/*")
+PNG = b"\x89PNG\r\n\x1a\n"  # the first bytes of a picture
 LARGE = 2**26  # bytes, from which only the length of a file is compared
 
 
 def digests_of_files(directory: Path) -> dict[str, str]:
-    """Return the digest of every file that a run leaves as its result."""
+    """Return the digest of every file that a run leaves as its result, but for curves.png, which may be drawn later."""
     paths = sorted(path for pattern in FILES for path in directory.glob(pattern))
     return {str(path.relative_to(directory)): digest for path in paths if (digest := digest_of_file(path))}
 
@@ -58,3 +60,21 @@ def to_make_again(directory: Path, summary: Mapping) -> list[str]:
     if summary.get("status") != Status.FINISHED or not last.is_file():
         return []
     return [*damaged_files(directory, summary)]
+
+
+def is_whole_picture(path: Path) -> bool:
+    """Return whether a file is a PNG whose every part has its checksum."""
+    try:
+        content, place = read_plain(path, LARGE), len(PNG)
+    except OSError:
+        return False
+    if not content.startswith(PNG):
+        return False
+    while part := content[place : place + 8]:
+        end = place + 8 + int.from_bytes(part[:4])
+        if len(content) < end + 4 or crc32(content[place + 4 : end]) != int.from_bytes(content[end : end + 4]):
+            return False
+        if part[4:] == b"IEND":
+            return True
+        place = end + 4
+    return False

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 
+from trainer.base.errors import MachineError
 from trainer.base.interpreter import fewer_collections
 from trainer.base.text import printable
 from trainer.config import schema
@@ -14,8 +15,8 @@ from trainer.engine.build import build_run
 from trainer.engine.ending import errors_in_log
 from trainer.engine.run import Run
 from trainer.engine.session import Session
+from trainer.rundir import curves_plot, integrity, reader, resume
 from trainer.rundir import directory as rundir
-from trainer.rundir import integrity, reader, resume
 from trainer.rundir.console import Console
 from trainer.rundir.status import Status
 from trainer.search.halving import pruning_rules
@@ -61,7 +62,18 @@ def print_damage(directory: Path, names: Sequence[str]) -> None:
 
 
 def nothing_left(directory: Path, summary: dict, monitor: str) -> float | None:
-    """Print that a complete run has nothing to resume, and return its best score."""
+    """Print that a complete run has nothing to resume, and return its best score; a damaged curves.png is drawn anew.
+
+    Errors: MachineError where it cannot be written.
+    """
+    if not integrity.is_whole_picture(directory / "curves.png"):
+        print_damage(directory, ["curves.png"])
+        try:
+            with rundir.lock(directory):
+                curves_plot.draw([*reader.read_rows(directory)], directory / "curves.png", "")
+        except OSError as error:
+            what = f"{printable(directory)}/curves.png: cannot be written ({error.strerror})"
+            raise MachineError(f"{what}; free some space and repeat the command") from None
     end = f"{summary['status']} after {summary['steps']:,} steps"
     if damaged := [*integrity.damaged_files(directory, summary)]:
         what = f"{printable(', '.join(damaged))} cannot be made again without the last checkpoint of a finished run"
