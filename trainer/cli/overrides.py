@@ -22,6 +22,7 @@ from trainer.cli.paths import expand_home
 from trainer.cli.sweep_overrides import (
     check_sweep,
     combinations,
+    count_of,
     is_for_sweeps,
     make_sweep_folder,
     require_countable,
@@ -35,6 +36,7 @@ from trainer.rundir import resume
 from trainer.sweep import launchers
 from trainer.sweep.jobs import distinguishes
 
+MOST_HINTED = 100  # values of a sweep that are looked at for what was meant
 EXCLUSIVE = ("run", "multirun", "cfg", "info", "shell_completion")  # flags, one at a time
 
 
@@ -59,9 +61,10 @@ def check(arguments: list[str]) -> Command:
     """Return the checked command line, or explain what is wrong with it. Errors: ConfigError, DataError."""
     flags = parse_flags(arguments)
     check_flags(flags)
-    if flags.shell_completion or flags.hydra_help:
-        return Command(arguments, flags.overrides)
     typed = set(flags.overrides)
+    asked = [text for text in arguments if text not in typed]  # Hydra's own parser wants the flags behind the overrides
+    if flags.shell_completion or flags.hydra_help:
+        return Command([*flags.overrides, *asked], flags.overrides)
     for text in flags.overrides:
         untrusted.require_one_line(text)
         require_place(text, flags.multirun)
@@ -85,9 +88,7 @@ def check(arguments: list[str]) -> Command:
             files.require_existing(cfg, hydra_context.plain_names(cfg.hydra.runtime.choices), swept)
     if flags.multirun and not flags.cfg and not resumes:
         texts.append(f"hydra.sweep.dir={quote(make_sweep_folder(overrides))}")
-    # Hydra's own parser wants the flags on one side of the overrides.
-    arguments = [*(text for text in arguments if text not in typed), *texts]
-    return Command(arguments, texts, flags.multirun, None if flags.cfg or flags.info else cfg)
+    return Command([*texts, *asked], texts, flags.multirun, None if flags.cfg or flags.info else cfg)
 
 
 def check_flags(flags) -> None:
@@ -172,6 +173,8 @@ def several_values(override: Override, texts: Sequence[str]) -> ConfigError:
     require_countable([override])
     line, key = override.input_line, override.key_or_group
     value = line.partition("=")[2]
+    if count_of(override) > MOST_HINTED:
+        return ConfigError(f"{line}: several values make a sweep; write train -m {for_shell(line)} ...")
     one = for_override(key, value, chosen_by(texts)).fixes[:1]
     each = for_override(key, value, chosen_by(texts, sweep=True)).fixes[:1] if makes_jobs(override) else []
     each = [fix for fix in each if fix[-1].endswith(f"={value}")]

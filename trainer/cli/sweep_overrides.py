@@ -1,6 +1,7 @@
 """Overrides of a sweep, checked before anything is composed. No torch here, and no folder made but the sweep's own."""
 
 import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -12,11 +13,13 @@ from trainer.base.text import did_you_mean
 from trainer.cli import vocabulary
 from trainer.config import private_api
 from trainer.config.quoting import as_argument
+from trainer.config.rule import is_number
 from trainer.rundir import directory as rundir
 from trainer.search import overrides as search
 from trainer.sweep import jobs
 
 MOST_JOBS = 100_000  # of a sweep, whose jobs are listed and get their folders before the first one starts
+MOST_WORKERS = 256  # processes of a launcher; more on a machine with more cores
 SWEEPERS = ("grid", "optuna")
 HYDRA_GROUPS = ("hydra/sweeper", "hydra/launcher")
 HYDRA_TREES = ("hydra.sweep.", "hydra.sweeper.", "hydra.launcher.")
@@ -38,6 +41,9 @@ def check_sweep(overrides: Sequence[Override]) -> None:
         raise ConfigError(f"{line}: the grid has no keys; write hydra/sweeper=optuna for a search")
     if "hydra/launcher" not in by_key and (line := first_below("hydra.launcher.", by_key)):
         raise ConfigError(f"{line}: needs a launcher; write hydra/launcher=joblib, or another one")
+    workers = by_key["hydra.launcher.n_jobs"].value() if "hydra.launcher.n_jobs" in by_key else 0
+    if is_number(workers) and workers > (most := max(MOST_WORKERS, os.cpu_count() or 1)):
+        raise ConfigError(f"hydra.launcher.n_jobs={workers}: too many processes for this machine; at most {most}")
     if "hydra.sweep.dir" in by_key and not by_key["hydra.sweep.dir"].value():
         raise ConfigError("hydra.sweep.dir=: needs the name of a folder")
     search.check_spaces(overrides)

@@ -47,7 +47,10 @@ def require_readable(folder: Path) -> None:
 
 
 def require_option(path: Path) -> None:
-    """Check one file: regular, UTF-8, a mapping, without tags, of limited size. Errors: OSError, ValueError, YAMLError."""
+    """Check one file: regular, UTF-8, a mapping, without tags, of limited size.
+
+    Errors: OSError, ValueError, YAMLError.
+    """
     status = path.stat()
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is no regular file")

@@ -53,6 +53,8 @@ def make_folder(folder: Path) -> Path:
         raise ConfigError(
             f"hydra.sweep.dir={printable(folder)}: is the directory of a run; choose another folder for the sweep"
         )
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"hydra.sweep.dir={printable(folder)}: is a file, not a folder")
     if not folder.is_dir():
         return rundir.make_unique(folder.parent, folder.name)
     require_plain(folder, f"hydra.sweep.dir={printable(folder)}")
