@@ -108,7 +108,7 @@ YAMLS = {
 LINES = (
     *("allow=[planted]", "+hydra.callbacks.a={_target_:os.system}", "hydra.searchpath=[file://.]", "--multirun", "-m"),
     *("output=../beside", "data.cache=../beside/cache", "data.download=true", "data.root=/", "data.path=/dev/zero"),
-    *("model._target_=os.system", "seed=${oc.env:HOME}", "seed=\x1b[2J", "epochs=999999999", "threads=100000"),
+    *("model._target_=os.system", "seed=${oc.env:HOME}", "seed=\x1b[2J", "threads=100000"),
     *(
         "model.hidden=[99999999999]",
         "batch_size=99999999999999999999",
@@ -536,8 +536,8 @@ FLAGS = (
     ("task=evaluate", "runs=[/proc]"), ("task=evaluate", "runs=[/dev/zero]"), ("task=evaluate", "runs=[../*]"),
     ("task=compare", "runs=[" + "../" * 300 + "]"), ("task=evaluate", "runs=['\x1b']"),
     ("task=evaluate", "runs=['a\\nb']"),
-    ("epochs=0",), ("epochs=99999999999999999999999",), ("epochs=1e400",),
-    ("epochs=999999999999st", "data.split_seed=-1"),
+    ("epochs=0",), ("epochs=1e400",),
+    ("epochs=-1", "data.split_seed=-1"),
     ("batch_size=99999999999999999999999",), ("batch_size=2147483648",), ("eval_batch_size=99999999999999",),
     ("model.hidden=[100000000000]",), ("model.hidden=[999999999999999999999]",),
     ("model.hidden=[100000,1000000]",),
@@ -644,7 +644,10 @@ def attack(family: str, seed: object, base: Path, folder: Path, home: Path) -> t
 
 def own_files(place: Path) -> dict[str, tuple]:
     """Return a snapshot of a command's folder without its output."""
-    return {name: found for name, found in children.snapshot(place).items() if name.split("/")[0] not in SCRATCH}
+    runs = {path.parent.name for path in place.glob("*/overrides.txt")}
+    return {
+        name: found for name, found in children.snapshot(place).items() if name.split("/")[0] not in {*SCRATCH, *runs}
+    }
 
 
 def hostile(count: int, seed: int, families: list[str] | None = None, verbose: bool = False) -> int:

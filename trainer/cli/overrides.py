@@ -64,7 +64,7 @@ def check(arguments: list[str]) -> Command:
     typed = set(flags.overrides)
     asked = [text for text in arguments if text not in typed]  # Hydra's own parser wants the flags behind the overrides
     if flags.shell_completion or flags.hydra_help:
-        return Command([*flags.overrides, *asked], flags.overrides)
+        return Command([*(flags.overrides if flags.shell_completion else ()), *asked], flags.overrides)
     for text in flags.overrides:
         untrusted.require_one_line(text)
         require_place(text, flags.multirun)

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -29,6 +30,8 @@ LAYOUTS = ((EVALUATIONS, False), (EVALUATIONS[:2], False), (EVALUATIONS[:2], Tru
 MAX_SELECTED = 40  # rows of TensorBoard that are selected at first in most of its tabs; 500 in Time Series
 MAX_SEEDS = 6  # are listed in a table; more are counted
 FORMULA = ("=", "+", "-", "@")  # begin one in a spreadsheet
+# Characters that mark something in Markdown, where they do: an underscore does not within a word.
+MARKED = r"[\\|`*<\[]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|~(?=~)|^[#>+-](?=\s|#)"
 MEASURES = (("mean", Setting.mean), ("std", Setting.deviation))
 
 
@@ -266,5 +269,5 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterat
 
 
 def escaped(text: str) -> str:
-    """Return text that Markdown shows as it is."""
-    return "".join(f"\\{letter}" if letter in "\\|`*<[" else letter for letter in text)
+    """Return text that Markdown shows as it is, HTML and its entities included."""
+    return re.sub(MARKED, r"\\\g<0>", text)
