@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 
 import pytest
 from conftest import SMALL, command, only_run
@@ -126,3 +128,30 @@ def test_a_picture_is_whole_or_not(honest, tmp_path):
         assert not integrity.is_whole_picture(path)
     path.write_bytes(content)
     assert integrity.is_whole_picture(path)
+
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from trainer.rundir import directory
+with directory.lock(Path(sys.argv[1])):
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_run_stays_locked_when_its_lock_is_deleted(run, tmp_path):
+    (run / "summary.json").unlink()
+    holder = subprocess.Popen([sys.executable, "-c", HOLD, str(run)], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        (run / ".lock").unlink()
+        code, _, errors = command(tmp_path, "resume=run")
+        assert code == 4 and "another process is writing to this run" in errors
+        (run / ".lock").unlink(missing_ok=True)
+        _, printed, _ = command(tmp_path, "task=compare", "runs=[run]", "output=compared")
+        assert "running" in printed
+    finally:
+        holder.communicate()
+    code, _, errors = command(tmp_path, "resume=run")
+    assert code == 0, errors
