@@ -605,8 +605,8 @@ OFTEN = {"words": 4, "checkpoints": 2, "links in runs": 2, "--config-dir": 2}  #
 
 
 def plan(count: int) -> Iterator[str]:
-    """Yield the family of each input."""
-    deck = [name for name in FAMILIES for _ in range(OFTEN.get(name, 1))]
+    """Yield the family of each input: every one before any comes again."""
+    deck = [*FAMILIES, *(name for name, times in OFTEN.items() for _ in range(times - 1))]
     for number in range(count):
         yield deck[number % len(deck)]
 

@@ -16,6 +16,8 @@ ROWS = {
     "two ranges": (("-m", "seed=range(1000)", "batch_size=range(1,1001)"), 2, "makes 1,000,000 jobs"),
     "a range of steps of 0": (("-m", "seed=range(1,10,0)"), 2, "the range holds no value"),
     "a range backwards": (("-m", "seed=range(9,1)"), 2, "the range holds no value"),
+    "a pattern": (("-m", "model=glob(*)"), 2, "patterns are not read; list the values, model=A,B"),
+    "no output": (("output=",), 2, "output=: needs the name of a folder"),
     "many values without -m": (("seed=range(1,90000)",), 2, "train -m 'seed=range(1,90000)'"),
     "threads": (("threads=100000",), 4, "threads=100000: too many for this machine"),
     "threads beyond 64 bits": (("threads=99999999999999999999",), 4, "too many for this machine"),

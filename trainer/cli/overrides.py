@@ -114,8 +114,13 @@ def require_place(text: str, multirun: bool) -> None:
 
 
 def require_directory(text: str) -> None:
-    """Refuse a word of another tool's in place of the run to resume. Errors: ConfigError."""
+    """Refuse a word of another tool's in place of the run to resume, and an output without a name.
+
+    Errors: ConfigError.
+    """
     key, _, value = text.partition("=")
+    if text == "output=":
+        raise ConfigError("output=: needs the name of a folder; output=. is the current one")
     if key == "resume" and (meant := synonyms.meant_key(key, value)):
         raise ConfigError(f"{text}: takes the directory of a run; write {meant[0][0]} for the newest unfinished one")
 

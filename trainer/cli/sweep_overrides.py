@@ -67,8 +67,10 @@ def require_countable(overrides: Sequence[Override]) -> None:
 
 
 def count_of(override: Override) -> int:
-    """Return the number of values of an override. Errors: ConfigError for a range that has none, or no end."""
+    """Return the number of values of an override. Errors: ConfigError for a pattern and an empty range."""
     sweep = override.value() if override.is_sweep_override() else None
+    if isinstance(sweep, Glob):
+        raise ConfigError(f"{override.input_line}: patterns are not read; list the values, {override.key_or_group}=A,B")
     if isinstance(sweep, ChoiceSweep):
         return len(sweep.list)
     if not isinstance(sweep, RangeSweep):
