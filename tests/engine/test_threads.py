@@ -1,5 +1,7 @@
 """threads=auto: the number of CPU threads that is fastest, kept by a resumed run."""
 
+import shutil
+
 import pytest
 import torch
 from conftest import command, only_run
@@ -73,3 +75,11 @@ def test_a_resumed_run_keeps_its_number_unless_another_is_typed(tmp_path, monkey
         assert code == 0, errors
         (line,) = [line for line in out.splitlines() if line.split()[:1] == ["device"]]
         assert f", {number})" in line
+
+
+def test_a_run_that_is_resumed_with_other_threads_says_that_its_last_bits_differ(honest, tmp_path):
+    shutil.copytree(honest, tmp_path / "run")
+    (tmp_path / "run" / "summary.json").unlink()
+    code, printed, errors = command(tmp_path, "resume=run", "threads=2")
+    said = " ".join(printed.split())
+    assert code == 0 and "threads was 1, is 2; another number of threads gives other last bits" in said, errors

@@ -105,3 +105,15 @@ def test_a_run_whose_checkpoints_hold_a_payload_runs_nothing(job, unfinished, ru
     assert code == (
         0 if job == "resume" else 3
     )  # without a checkpoint that can be read a run begins anew, from its words
+
+
+@pytest.mark.parametrize("value", [float("nan"), torch.zeros(0, 2), "x", {}, [1, 2], [torch.zeros(2)], None, ["a"] * 9])
+@pytest.mark.parametrize("key", ["data", "weights"])
+def test_a_forged_part_of_a_state_is_refused_by_an_evaluation(key, value, unfinished, run_in_process):
+    path = max((unfinished / "checkpoints").glob("step-*.pt"), key=checkpoint.step_of)
+    state = torch.load(path, weights_only=True)
+    state["progress"]["best"] = None
+    state[key] = {"0.weight": value} if key == "weights" else value
+    put(path, saved(state))
+    code, _, errors = run_in_process("task=evaluate", f"runs=[{unfinished}]")
+    assert code == 3 and errors.startswith("train: runs=[") and len(errors.splitlines()) == 1, errors

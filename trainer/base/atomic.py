@@ -3,14 +3,17 @@
 import io
 import os
 import re
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from trainer.base.plain_files import open_plain
+from trainer.base.text import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 
 def atomic_write(path: Path, payload: bytes | memoryview) -> None:
@@ -51,12 +54,23 @@ def discard_partial(folder: Path, names: str) -> None:
 
 
 def write_figure(figure: "Figure", path: Path, dpi: int = 110, **options: object) -> None:
-    """Write a figure as PNG, atomically.
+    """Write a figure as PNG, atomically. Its texts may hold names of the user's: no dollar sign begins mathematics.
 
     Args:
         options: those of `savefig`.
     Errors: OSError.
     """
+    for text in texts_of(figure):
+        text.set_parse_math(False)
+        text.set_text(printable(text.get_text()))
     png = io.BytesIO()
     figure.savefig(png, format="png", dpi=dpi, **options)
     atomic_write(path, png.getbuffer())
+
+
+def texts_of(figure: "Figure") -> "Iterator[Text]":
+    """Yield the titles, labels, remarks and legends of a figure; ticks of a logarithmic axis are mathematics."""
+    yield from figure.texts
+    for axes in figure.axes:
+        yield from (axes.title, axes.xaxis.label, axes.yaxis.label, *axes.texts)
+        yield from axes.get_legend().get_texts() if axes.get_legend() else ()

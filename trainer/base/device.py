@@ -1,6 +1,7 @@
 """Device of a run: threads, precision, memory errors, description."""
 
 import contextlib
+import os
 import platform
 from collections.abc import Callable
 
@@ -8,11 +9,18 @@ import torch
 
 from trainer.base.errors import ConfigError, MachineError
 
+MOST_THREADS, THREADS_PER_CORE = 256, 4  # whichever is more
 ALL_THREADS = torch.get_num_threads()  # before a run sets another number
 
 
 def use_threads(threads: int | str) -> None:
-    """Set the number of CPU threads; `auto` is the number that torch chose when it was imported."""
+    """Set the number of CPU threads; `auto` is the number that torch chose when it was imported.
+
+    Errors: MachineError for a number that no machine of this size has a use for: the system would end the process.
+    """
+    cores = os.cpu_count() or 1
+    if threads != "auto" and threads > max(MOST_THREADS, THREADS_PER_CORE * cores):
+        raise MachineError(f"threads={threads}: too many for this machine, which has {cores} cores; try threads=auto")
     torch.set_num_threads(ALL_THREADS if threads == "auto" else threads)
 
 

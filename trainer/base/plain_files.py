@@ -42,6 +42,20 @@ def open_plain(path: Path, flags: int) -> int:
     return descriptor
 
 
+def require_regular(path: str | Path, limit: int | None = None) -> None:
+    """Check that a path of the user's own, which may be a link, leads to no pipe, socket or device: these may not end.
+
+    Args:
+        limit: bytes from which the file is refused.
+    Errors: OSError.
+    """
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode):
+        raise OSError(errno.EINVAL, "is not a regular file", str(path))
+    if limit is not None and status.st_size > limit:
+        raise OSError(errno.EFBIG, f"is larger than {limit:,} bytes", str(path))
+
+
 def read_plain(path: Path, limit: int | None = None) -> bytes:
     """Return the bytes of a regular file.
 

@@ -18,7 +18,7 @@ from trainer.cli.chosen import Chosen
 from trainer.cli.hints import ANYTHING
 from trainer.cli.option_hints import for_option
 from trainer.cli.words import options_named
-from trainer.config import catalog, schema, synonyms
+from trainer.config import catalog, own_options, schema, synonyms
 from trainer.sweep.launchers import LAUNCHERS, install_command
 
 EXAMPLES = {
@@ -55,7 +55,7 @@ def show(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     parser.add_argument("--config-dir", "-cd", type=Path)
     flags, rest = parser.parse_known_args(arguments)
-    catalog.extra_folders[:] = [flags.config_dir] if flags.config_dir else []
+    own_options.use(flags.config_dir)
     topics = [text for text in rest if not text.startswith("-")]
     console = rich.console.Console(highlight=False)
     if not topics:

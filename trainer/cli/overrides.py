@@ -3,7 +3,6 @@
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
@@ -20,15 +19,24 @@ from trainer.cli.check_values import check_values, require
 from trainer.cli.chosen import chosen_by
 from trainer.cli.hints import for_override
 from trainer.cli.paths import expand_home
-from trainer.cli.sweep_overrides import check_sweep, combinations, is_for_sweeps, make_sweep_folder, values
+from trainer.cli.sweep_overrides import (
+    check_sweep,
+    combinations,
+    count_of,
+    is_for_sweeps,
+    make_sweep_folder,
+    require_countable,
+    values,
+)
 from trainer.cli.syntax import parse, parse_flags
-from trainer.config import catalog, files, hydra_context, synonyms, untrusted
+from trainer.config import catalog, files, hydra_context, own_options, synonyms, untrusted
 from trainer.config.keys import is_location, key_of
 from trainer.config.quoting import quote
 from trainer.rundir import resume
 from trainer.sweep import launchers
 from trainer.sweep.jobs import distinguishes
 
+MOST_HINTED = 100  # values of a sweep that are looked at for what was meant
 EXCLUSIVE = ("run", "multirun", "cfg", "info", "shell_completion")  # flags, one at a time
 
 
@@ -53,9 +61,10 @@ def check(arguments: list[str]) -> Command:
     """Return the checked command line, or explain what is wrong with it. Errors: ConfigError, DataError."""
     flags = parse_flags(arguments)
     check_flags(flags)
-    if flags.shell_completion or flags.hydra_help:
-        return Command(arguments, flags.overrides)
     typed = set(flags.overrides)
+    asked = [text for text in arguments if text not in typed]  # Hydra's own parser wants the flags behind the overrides
+    if flags.shell_completion or flags.hydra_help:
+        return Command([*(flags.overrides if flags.shell_completion else ()), *asked], flags.overrides)
     for text in flags.overrides:
         untrusted.require_one_line(text)
         require_place(text, flags.multirun)
@@ -79,19 +88,12 @@ def check(arguments: list[str]) -> Command:
             files.require_existing(cfg, hydra_context.plain_names(cfg.hydra.runtime.choices), swept)
     if flags.multirun and not flags.cfg and not resumes:
         texts.append(f"hydra.sweep.dir={quote(make_sweep_folder(overrides))}")
-    # Hydra's own parser wants the flags on one side of the overrides.
-    arguments = [*(text for text in arguments if text not in typed), *texts]
-    return Command(arguments, texts, flags.multirun, None if flags.cfg or flags.info else cfg)
+    return Command([*texts, *asked], texts, flags.multirun, None if flags.cfg or flags.info else cfg)
 
 
 def check_flags(flags) -> None:
-    """Check Hydra's flags, and take the folder of options that --config-dir names. Errors: ConfigError."""
-    catalog.extra_folders[:] = [Path(flags.config_dir).absolute()] if flags.config_dir else []
-    if catalog.extra_folders and not catalog.extra_folders[0].is_dir():
-        folder = printable(flags.config_dir)
-        raise ConfigError(
-            f"--config-dir {folder}: no such folder; it must hold options of your own, laid out like conf/"
-        )
+    """Check Hydra's flags, and take the folder of options that --config-dir names. Errors: ConfigError, DataError."""
+    own_options.use(flags.config_dir)
     untrusted.require_known_flags(flags)
     asked = [f"--{name}" for name in EXCLUSIVE if getattr(flags, name)]
     if len(asked) > 1:
@@ -112,8 +114,13 @@ def require_place(text: str, multirun: bool) -> None:
 
 
 def require_directory(text: str) -> None:
-    """Refuse a word of another tool's in place of the run to resume. Errors: ConfigError."""
+    """Refuse a word of another tool's in place of the run to resume, and an output without a name.
+
+    Errors: ConfigError.
+    """
     key, _, value = text.partition("=")
+    if text == "output=":
+        raise ConfigError("output=: needs the name of a folder; output=. is the current one")
     if key == "resume" and (meant := synonyms.meant_key(key, value)):
         raise ConfigError(f"{text}: takes the directory of a run; write {meant[0][0]} for the newest unfinished one")
 
@@ -168,8 +175,11 @@ def require_once(texts: Sequence[str]) -> None:
 
 def several_values(override: Override, texts: Sequence[str]) -> ConfigError:
     """Return the error for several values outside a sweep: with one value that was perhaps meant, and the sweep."""
+    require_countable([override])
     line, key = override.input_line, override.key_or_group
     value = line.partition("=")[2]
+    if count_of(override) > MOST_HINTED:
+        return ConfigError(f"{line}: several values make a sweep; write train -m {for_shell(line)} ...")
     one = for_override(key, value, chosen_by(texts)).fixes[:1]
     each = for_override(key, value, chosen_by(texts, sweep=True)).fixes[:1] if makes_jobs(override) else []
     each = [fix for fix in each if fix[-1].endswith(f"={value}")]

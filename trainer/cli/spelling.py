@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
@@ -17,6 +18,7 @@ UNITS = {  # of lengths and durations, by the words that people write
     "min": "m mins minute minutes",
     "%": "percent pct",
 }
+LONGEST_NUMBER = 40  # letters of one that somebody meant
 MANY = 100  # epochs: a longer length is mostly meant in steps
 MULTIPLES = {"": 1, "f": 1, "d": 1, "%": 0.01, "k": 1_000, "m": 1_000_000}  # behind a number
 
@@ -85,6 +87,8 @@ def for_items(spell: Callable[[schema.Key, str], Iterator[str]]) -> Callable[[sc
 
 def as_number(key: schema.Key, text: str) -> Iterator[str]:
     """Yield the number that was meant by `0,01`, `1,000`, `10k`, `1e-3f`, `50%`, `10.0`, `1/3` or `10^-3`."""
+    if len(text) > LONGEST_NUMBER:
+        return
     number = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
     if re.fullmatch(r"-?\d+,\d+(e-?\d+)?", text):
         yield text.replace(",", ".")
@@ -94,12 +98,13 @@ def as_number(key: schema.Key, text: str) -> Iterator[str]:
         yield f"{float(found[1]) * MULTIPLES[found[2].lower()]:.12g}"
     if found := re.fullmatch(r"(\d+) ?(e|ep|epochs?)", text):  # of a key that counts epochs
         yield found[1]
-    if re.fullmatch(number, text) and float(text) == round(float(text)):
+    if re.fullmatch(number, text) and float(text).is_integer():  # Inf is none
         yield f"{float(text):.0f}"
     if (found := re.fullmatch(r"(\d+)/(\d+)", text)) and int(found[2]):
         yield f"{int(found[1]) / int(found[2]):.6g}"
     if found := re.fullmatch(r"(\d+)(?:\^|\*\*)(-?\d{1,2})", text):
-        yield f"{float(found[1]) ** int(found[2]):g}"
+        with suppress(OverflowError, ZeroDivisionError):
+            yield f"{float(found[1]) ** int(found[2]):g}"
 
 
 def as_word(key: schema.Key, text: str) -> Iterator[str]:

@@ -1,20 +1,25 @@
 """Overrides of a sweep, checked before anything is composed. No torch here, and no folder made but the sweep's own."""
 
+import math
+import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Glob, IntervalSweep, Override
+from hydra.core.override_parser.types import ChoiceSweep, Glob, IntervalSweep, Override, RangeSweep
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import did_you_mean
 from trainer.cli import vocabulary
 from trainer.config import private_api
 from trainer.config.quoting import as_argument
+from trainer.config.rule import is_number
 from trainer.rundir import directory as rundir
 from trainer.search import overrides as search
 from trainer.sweep import jobs
 
+MOST_JOBS = 100_000  # of a sweep, whose jobs are listed and get their folders before the first one starts
+MOST_WORKERS = 256  # processes of a launcher; more on a machine with more cores
 SWEEPERS = ("grid", "optuna")
 HYDRA_GROUPS = ("hydra/sweeper", "hydra/launcher")
 HYDRA_TREES = ("hydra.sweep.", "hydra.sweeper.", "hydra.launcher.")
@@ -36,14 +41,45 @@ def check_sweep(overrides: Sequence[Override]) -> None:
         raise ConfigError(f"{line}: the grid has no keys; write hydra/sweeper=optuna for a search")
     if "hydra/launcher" not in by_key and (line := first_below("hydra.launcher.", by_key)):
         raise ConfigError(f"{line}: needs a launcher; write hydra/launcher=joblib, or another one")
+    workers = by_key["hydra.launcher.n_jobs"].value() if "hydra.launcher.n_jobs" in by_key else 0
+    if is_number(workers) and workers > (most := max(MOST_WORKERS, os.cpu_count() or 1)):
+        raise ConfigError(f"hydra.launcher.n_jobs={workers}: too many processes for this machine; at most {most}")
     if "hydra.sweep.dir" in by_key and not by_key["hydra.sweep.dir"].value():
         raise ConfigError("hydra.sweep.dir=: needs the name of a folder")
     search.check_spaces(overrides)
+    require_countable(overrides)
     for override in overrides:
         if override.is_sweep_override():
             require_other_jobs(override)
     if sweeper == "grid":
         jobs.require_different(private_api.grid(overrides))
+
+
+def require_countable(overrides: Sequence[Override]) -> None:
+    """Refuse more jobs than a sweep can have, before they are listed. Errors: ConfigError."""
+    total = 1
+    for override in overrides:
+        total *= count_of(override)
+        if total > MOST_JOBS:
+            raise ConfigError(
+                f"{override.input_line}: makes {total:,} jobs; a sweep has at most {MOST_JOBS:,}; choose fewer values"
+            )
+
+
+def count_of(override: Override) -> int:
+    """Return the number of values of an override. Errors: ConfigError for a pattern and an empty range."""
+    sweep = override.value() if override.is_sweep_override() else None
+    if isinstance(sweep, Glob):
+        raise ConfigError(f"{override.input_line}: patterns are not read; list the values, {override.key_or_group}=A,B")
+    if isinstance(sweep, ChoiceSweep):
+        return len(sweep.list)
+    if not isinstance(sweep, RangeSweep):
+        return 1
+    start, stop, step = map(float, (sweep.start, sweep.stop, sweep.step))
+    count = math.ceil((stop - start) / step) if step and math.isfinite((stop - start) / step) else 0
+    if count < 1:
+        raise ConfigError(f"{override.input_line}: the range holds no value, or has no end")
+    return count
 
 
 def first_below(prefix: str, by_key: dict[str, Override]) -> str | None:

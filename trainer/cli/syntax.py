@@ -2,6 +2,7 @@
 
 import difflib
 import itertools
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -90,6 +91,8 @@ def require_values_of_flags(arguments: Sequence[str]) -> None:
             raise ConfigError(
                 f'{flag}: write eval "$(train {flag} install=bash)" in your shell; there are {", ".join(SHELLS)}'
             )
+        if flag in flags and any(text.startswith("query=") for text in arguments) and "COMP_LINE" not in os.environ:
+            raise ConfigError(f"{flag}: a query is asked by the shell, which sets COMP_LINE; write install=SHELL")
 
 
 def pairs(arguments: Sequence[str]) -> Iterator[tuple[str, str]]:

@@ -10,13 +10,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from trainer.base.errors import DataError
+from trainer.base.errors import DataError, MachineError
 from trainer.base.metrics import METRICS, Metric, monitored
 from trainer.base.paths import expanded
 from trainer.base.text import as_typed, nearest
 from trainer.config import schema
 from trainer.config.rule import is_number
-from trainer.rundir import reader
+from trainer.rundir import integrity, reader
+from trainer.rundir.directory import held_folder
 from trainer.rundir.saved_options import flat, options_of
 from trainer.rundir.status import COMPLETE, Status
 
@@ -102,8 +103,12 @@ class Record:
 
     @property
     def notes(self) -> list[str]:
-        """The notes that the run has printed."""
-        return [*map(clean, reader.notes_of(self.summary))]
+        """The notes that the run has printed, and those on what its files lack."""
+        missing = self.summary.get("incomplete")
+        lines = [f"incomplete: {', '.join(map(str, missing))}"] if isinstance(missing, list) and missing else []
+        if integrity.was_changed(self.summary):
+            lines.append("its summary.json was changed since it was written")
+        return [*map(clean, (*reader.notes_of(self.summary), *lines))]
 
     def of_split(self, name: str, split: str) -> object:
         """Return what summary.json has of a split under `samples`, `samples_sha256` or `constant`; None without it."""
@@ -260,11 +265,14 @@ def modified(path: Path) -> float:
 
 def busy(directory: Path) -> bool:
     """Return whether a process holds the run."""
-    if not (directory / ".lock").is_file():
-        return False
     try:
+        if not (directory / ".lock").is_file():
+            with held_folder(directory):
+                return False
         with FileLock(directory / ".lock").acquire(timeout=0):
             return False
+    except MachineError:
+        return True
     except Timeout:
         return True
     except OSError:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,6 +29,9 @@ GAP = 2  # places between columns
 LAYOUTS = ((EVALUATIONS, False), (EVALUATIONS[:2], False), (EVALUATIONS[:2], True), (EVALUATIONS[:1], True))
 MAX_SELECTED = 40  # rows of TensorBoard that are selected at first in most of its tabs; 500 in Time Series
 MAX_SEEDS = 6  # are listed in a table; more are counted
+FORMULA = ("=", "+", "-", "@")  # begin one in a spreadsheet
+# Characters that mark something in Markdown, where they do: an underscore does not within a word.
+MARKED = r"[\\|`*<\[]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|~(?=~)|^[#>+-](?=\s|#)"
 MEASURES = (("mean", Setting.mean), ("std", Setting.deviation))
 
 
@@ -209,10 +213,21 @@ def write(ranking: Ranking, folder: Path) -> None:
 
 
 def write_csv(rows: Sequence[Sequence[object]], path: Path) -> None:
-    """Write rows as CSV, atomically. Errors: OSError."""
+    """Write rows as CSV, atomically; no text in it is a formula to a spreadsheet. Errors: OSError."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
+    csv.writer(text, lineterminator="\n").writerows([as_cell(value) for value in row] for row in rows)
     atomic_write(path, text.getvalue().encode())
+
+
+def as_cell(value: object) -> object:
+    """Return a value of a table; a text that a spreadsheet would compute, behind the quote by which it shows it."""
+    if not isinstance(value, str) or value == MISSING or not value.lstrip().startswith(FORMULA):
+        return value
+    try:
+        float(value)
+        return value
+    except ValueError:
+        return f"'{value}"
 
 
 def csv_rows(ranking: Ranking) -> Iterator[list[object]]:
@@ -254,5 +269,5 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterat
 
 
 def escaped(text: str) -> str:
-    """Return text that Markdown shows as it is."""
-    return "".join(f"\\{letter}" if letter in "\\|`*<[" else letter for letter in text)
+    """Return text that Markdown shows as it is, HTML and its entities included."""
+    return re.sub(MARKED, r"\\\g<0>", text)

@@ -48,9 +48,12 @@ def selected(cfg: Mapping) -> dict[str, list[str]]:
 
 
 def headline(path: Path) -> str:
-    """Return the first comment of an option. (Hydra wants a `# @package` line before it; the docs name the file.)"""
-    lines = [line for line in path.read_text().splitlines() if not line.startswith("# @")]
-    return next(line for line in lines if not line.endswith(f"/{path.name}")).removeprefix("#").strip()
+    """Return the first comment of an option, empty where the user's own has none.
+
+    Hydra wants a `# @package` line before it, and the docs name the file.
+    """
+    lines = [line for line in path.read_text().splitlines() if line.startswith("#") and not line.startswith("# @")]
+    return next((line for line in lines if not line.endswith(f"/{path.name}")), "").removeprefix("#").strip()
 
 
 def defaults() -> dict[str, str | list[str] | None]:

@@ -58,9 +58,14 @@ def require_no_functions(text: str, where: str) -> None:
 
 
 def require_one_line(text: str) -> None:
-    """Reject an override with line breaks or control characters. Errors: ConfigError."""
+    """Reject an override with line breaks, control characters or endless brackets. Errors: ConfigError."""
     if "\n" in text or printable(text) != text:
-        raise ConfigError(f"{printable(text)!r}: an override must be one line without control characters")
+        raise ConfigError(f"{printable(text)[:200]!r}: an override must be one line without control characters")
+    depth = 0
+    for letter in text:
+        depth += (letter in "[{(") - (letter in "]})")
+        if depth > MAX_LEVELS:
+            raise ConfigError(f"{text[:40]}...: nested deeper than {MAX_LEVELS} levels")
 
 
 def require_known_flags(flags: object) -> None:

@@ -6,10 +6,13 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
+from trainer.base.plain_files import require_regular
+
 if TYPE_CHECKING:
     from PIL.Image import Image
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000", "AVIF", "QOI", "ICO")  # Pillow's names
+LARGEST = 2**30  # bytes of an image file; Pillow's limit of pixels has fewer, with 16 bits of each colour
 ENDINGS = (
     *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".webp", ".tif", ".tiff"),
     *(".ppm", ".pgm", ".pbm", ".pnm", ".pfm", ".jp2", ".avif", ".qoi", ".ico", ".tga"),
@@ -18,9 +21,10 @@ ENDINGS = (
 
 @contextmanager
 def opened(path: str) -> Iterator["Image"]:
-    """Open an image file, whatever its name. Errors: whatever Pillow raises."""
+    """Open an image file, whatever its name. Errors: whatever Pillow raises; OSError for a pipe or a device."""
     from PIL import Image
 
+    require_regular(path, LARGEST)
     known = ("TGA",) if path.lower().endswith(".tga") else formats()  # TGA cannot be told by its content
     with Image.open(path, formats=known) as image:
         yield image

@@ -2,17 +2,18 @@
 
 import bz2
 import codecs
-import errno
 import gzip
+import io
 import lzma
-import stat
 import zlib
-from pathlib import Path
 
 from trainer.base.errors import DataError
 from trainer.base.paths import expanded
+from trainer.base.plain_files import require_regular
 from trainer.base.similar_paths import similar_files
 
+LARGEST = 2**33  # bytes of a file, compressed or not: what is read lies in memory several times
+LARGEST_UNPACKED = 2**31  # bytes: a few compressed ones may stand for any number
 COMPRESSED = {b"\x1f\x8b": gzip, b"BZh": bz2, b"\xfd7zXZ": lzma}  # by the first bytes
 BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 OTHER_KINDS = {  # by the first bytes, in lower case
@@ -44,7 +45,7 @@ def read_bytes(path: str) -> bytes:
     """Return the bytes of a file. Errors: DataError, with similar names where it does not exist."""
     place = expanded(path)
     try:
-        require_regular(place)
+        require_regular(place, LARGEST)
         return place.read_bytes()
     except FileNotFoundError:
         raise DataError(f"data.path={path}: no such file{similar_files(place)}") from None
@@ -54,21 +55,18 @@ def read_bytes(path: str) -> bytes:
         raise DataError(f"data.path={path}: cannot be read ({error.strerror or error})") from None
 
 
-def require_regular(place: Path) -> None:
-    """Check that a path does not lead to a pipe or a device, which may have no end. Errors: OSError."""
-    mode = place.stat().st_mode
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise OSError(errno.EINVAL, "is not a regular file")
-
-
 def decompressed(path: str, content: bytes) -> bytes:
     """Return the content of a gz, bz2 or xz file, and that of any other as it is. Errors: DataError."""
     for first, library in COMPRESSED.items():
         if content.startswith(first):
             try:
-                return library.decompress(content)
+                with library.open(io.BytesIO(content)) as file:
+                    whole = file.read(LARGEST_UNPACKED + 1)
             except (OSError, EOFError, ValueError, zlib.error, lzma.LZMAError) as error:
                 raise DataError(f"{path}: is damaged ({error})") from None
+            if len(whole) > LARGEST_UNPACKED:
+                raise DataError(f"{path}: holds more than {LARGEST_UNPACKED:,} bytes once it is unpacked; unpack it")
+            return whole
     return content
 
 

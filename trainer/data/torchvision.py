@@ -49,8 +49,12 @@ class Torchvision:
     def load(self) -> Splits:
         train, test = (self._read(train) for train in (True, False))
         (images, labels), (test_images, test_labels) = pixels_and_labels(train), pixels_and_labels(test)
-        classes = tuple(getattr(train, "classes", map(str, range(int(labels.max()) + 1))))
         source = f"{self.source} in {self.root}"
+        for name, pixels, known in (("training", images, labels), ("test", test_images, test_labels)):
+            require_matching(f"{source}: its {name} files", pixels, known)
+        if images.shape[1:] != test_images.shape[1:]:
+            raise DataError(f"{source}: training and test images differ in size")
+        classes = tuple(getattr(train, "classes", map(str, range(int(labels.max()) + 1))))
         targets, test_targets = (one_hot(part, len(classes), source) for part in (labels, test_labels))
         kept, held = hold_out(labels, self.val_fraction, self.split_seed)
         splits = {
@@ -108,6 +112,14 @@ def files_of(kind: type, folder: Path) -> str:
     if hasattr(kind, "split_list"):
         return f"{', '.join(kind.split_list[split][1] for split in ('train', 'test'))} into {folder}"
     return f"the files into {folder}"
+
+
+def require_matching(files: str, images: Tensor, labels: Tensor) -> None:
+    """Check that there is a label for each image, and any image. Errors: DataError."""
+    if len(images) != len(labels):
+        raise DataError(f"{files} hold {len(images):,} images and {len(labels):,} labels")
+    if not images.numel():
+        raise DataError(f"{files} hold no images")
 
 
 def pixels_and_labels(dataset) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from trainer.base.errors import DataError, MachineError
+from trainer.base.text import printable
 from trainer.engine.loop import fit
 from trainer.engine.run import Run
 from trainer.engine.state import restore
@@ -28,7 +29,7 @@ def newest_state(directory: Path, device: torch.device, before: int | None = Non
     Args:
         before: a step; only states before it, with finite weights, count.
     """
-    skipped = []
+    skipped = [f"passed over: {printable(path)}: missing" for path in checkpoint.missing(directory / "checkpoints")]
     for path in checkpoint.newest_first(directory / "checkpoints"):
         try:
             state = checkpoint.load(path, device)

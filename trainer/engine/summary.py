@@ -39,6 +39,8 @@ def resumed(run: Run, changed: Mapping[str, tuple[object, object]]) -> str:
     parts = [f"resumed after step {run.progress.step:,} of {run.clock.total_steps:,}"]
     for path, (before, now) in changed.items():
         parts.append(f"{path} was {as_typed(before)}, is {as_typed(now)}")
+    if "threads" in changed:
+        parts.append("another number of threads gives other last bits")
     if "epochs" in changed and not is_constant(run):
         parts.append("the schedule now spans the new length: its learning rates differ from those of the first part")
     return "; ".join(parts)

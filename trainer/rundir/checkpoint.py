@@ -182,6 +182,13 @@ def newest_first(folder: Path) -> Iterator[Path]:
     )
 
 
+def missing(folder: Path) -> list[Path]:
+    """Return the checkpoints whose digest or whose pointer `last` is there without them: no run leaves one so."""
+    digests = {path.with_suffix("") for path in folder.glob("step-*.pt.sha256") if FILE.fullmatch(path.stem)}
+    named = {resolve_pointer(folder, "last")} - {None}
+    return sorted((path for path in digests | named if not path.exists()), key=step_of, reverse=True)
+
+
 def is_complete(path: Path) -> bool:
     """Return whether a checkpoint has its digest and matches it."""
     try:

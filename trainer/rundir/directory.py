@@ -1,6 +1,7 @@
 """Run directory: created once for each run, and locked while a process writes to it."""
 
 import json
+import os
 import platform
 import re
 import subprocess
@@ -22,7 +23,13 @@ from trainer.config import catalog, keys
 from trainer.config.private_api import to_yaml
 from trainer.config.quoting import unquote
 from trainer.rundir import locations
+from trainer.rundir.integrity import digests_of_files, with_digest
 from trainer.rundir.reader import SWEEP_OVERRIDES, SWEPT_KEYS
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 SLUG_LENGTH = 100
 # Regular expression of the files of runs and sweeps.
@@ -137,7 +144,7 @@ def create(output: Path, overrides: Sequence[str], sweep: Path | None = None, ex
 
 @contextmanager
 def lock(directory: Path) -> Iterator[None]:
-    """Lock a run's directory for this process; the lock of a dead process is released.
+    """Lock a run's directory for this process, even where its .lock is deleted; that of a dead process is released.
 
     Errors: MachineError if another process holds it, or it cannot be written to.
     """
@@ -145,17 +152,46 @@ def lock(directory: Path) -> Iterator[None]:
     try:
         held.acquire(timeout=0)
     except Timeout:
-        what = "another process is writing to this run; wait until it has ended"
-        raise MachineError(f"{printable(directory)}: {what}") from None
+        raise held_error(directory) from None
     except OSError as error:
         raise MachineError(f"{printable(directory)}: cannot be written to ({error.strerror})") from None
     except NotImplementedError as error:  # a file system without locks
         raise MachineError(f"{printable(directory)}: cannot be locked ({error})") from None
     try:
-        discard_partial(directory, FILES)
-        yield
+        with held_folder(directory):
+            discard_partial(directory, FILES)
+            yield
     finally:
         held.release()
+
+
+@contextmanager
+def held_folder(directory: Path) -> Iterator[None]:
+    """Lock the folder itself, which nobody can replace without the files in it, where the system knows such locks.
+
+    Errors: MachineError if another process holds it.
+    """
+    if fcntl is None:
+        yield
+        return
+    folder = os.open(directory, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(folder)
+        raise held_error(directory) from None
+    except OSError:
+        pass  # a file system without locks on folders
+    try:
+        yield
+    finally:
+        os.close(folder)
+
+
+def held_error(directory: Path) -> MachineError:
+    """Return the error of a run that another process holds."""
+    what = "another process is writing to this run; wait until it has ended"
+    return MachineError(f"{printable(directory)}: {what}")
 
 
 def saved_texts(cfg: DictConfig | dict, overrides: Sequence[str]) -> tuple[str, list[str]]:
@@ -215,9 +251,13 @@ def write_job(directory: Path, cfg: DictConfig | dict, overrides: Sequence[str],
 
 
 def write_summary(directory: Path, summary: dict) -> None:
-    """Write summary.json atomically; NaN and Inf, which JSON does not have, become null."""
+    """Write summary.json atomically, with digests of the files that a run leaves, and of its own content.
+
+    NaN and Inf, which JSON does not have, become null.
+    """
     plain = json.loads(json.dumps(summary), parse_constant=lambda name: None)
-    atomic_write(directory / "summary.json", f"{json.dumps(plain, indent=2)}\n".encode())
+    signed = with_digest({**plain, "files": digests_of_files(directory)})
+    atomic_write(directory / "summary.json", f"{json.dumps(signed, indent=2)}\n".encode())
 
 
 @cache

@@ -84,6 +84,7 @@ class OptunaSweeper(Sweeper):
         launch.begin_sweep(self.folder)
         try:
             known = jobs.find_jobs(self.folder)
+            jobs.reopen_damaged(known.values())
             ended = [job for texts, path in known.items() if (job := Job(texts, path)).ended]
             with SweepDisplay(self.folder, max(self.n_trials, len(ended)), ended) as display:
                 while batch := self._next(study, searched):

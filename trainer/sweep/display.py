@@ -13,7 +13,7 @@ from rich.text import Text
 from trainer.base.metrics import METRICS
 from trainer.base.text import counted, figures, printable
 from trainer.compare.table import relative
-from trainer.rundir import reader
+from trainer.rundir import integrity, reader
 from trainer.rundir.console import Console
 from trainer.rundir.status import Status
 from trainer.sweep.jobs import Job
@@ -56,7 +56,7 @@ class SweepDisplay:
             self._live = self._stack.enter_context(live)
         self._stack.enter_context(self._plots)
         for job in self.ended_before:
-            if not (job.directory / "curves.png").exists():  # the sweep was killed before it was drawn
+            if not integrity.is_whole_picture(job.directory / "curves.png"):  # the sweep was killed before it was drawn
                 self._plots.draw(job.directory)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()

@@ -67,6 +67,7 @@ class GridSweeper(Sweeper):
 
     def _launch(self, grid: Sequence[Sequence[str]], keys: set[str]) -> None:
         known = jobs.find_jobs_among(self.folder, grid)
+        jobs.reopen_damaged(known.values())
         ended = [job for overrides, directory in known.items() if (job := Job(overrides, directory)).ended]
         display = SweepDisplay(self.folder, len(grid), ended)
         prepared = display.jobs = []

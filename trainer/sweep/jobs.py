@@ -1,7 +1,7 @@
 """Jobs of a sweep: each is a directory in the sweep's folder, made before the first one starts. No torch here."""
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +12,7 @@ from trainer.base.plain_files import require_plain
 from trainer.base.text import printable
 from trainer.config.keys import Role, key_of, makes_another_job, role_of
 from trainer.rundir import directory as rundir
-from trainer.rundir import reader
+from trainer.rundir import integrity, reader
 from trainer.rundir.reader import SWEEP_OVERRIDES
 
 TRAIN = "trainer.task.train.Train"
@@ -52,6 +52,8 @@ def make_folder(folder: Path) -> Path:
         raise ConfigError(
             f"hydra.sweep.dir={printable(folder)}: is the directory of a run; choose another folder for the sweep"
         )
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"hydra.sweep.dir={printable(folder)}: is a file, not a folder")
     if not folder.is_dir():
         return rundir.make_unique(folder.parent, folder.name)
     require_plain(folder, f"hydra.sweep.dir={printable(folder)}")
@@ -128,6 +130,13 @@ def prepare(
     if not job.ended:
         discard_summary(directory)
     return job
+
+
+def reopen_damaged(directories: Iterable[Path]) -> None:
+    """Let those jobs that have ended, and whose files are no longer as they left them, do their end again."""
+    for directory in directories:
+        if (summary := reader.completed_summary(directory)) and integrity.to_make_again(directory, summary):
+            discard_summary(directory)
 
 
 def discard_summary(directory: Path) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
@@ -89,8 +90,8 @@ def evaluate_run(
     weights = state["weights"] if best is None else Checkpoints(directory).weights_of(best, run.device)
     try:
         model.load_state_dict(weights)
-    except (RuntimeError, KeyError) as error:
-        reason = printable(str(error).splitlines()[0])
+    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+        reason = printable(str(error).partition("\n")[0])
         raise DataError(f"runs=[{printable(directory)}]: its weights do not fit its configuration ({reason})") from None
     if cfg.norm.fuse:
         model, count = fuse(model, run.train.batch(torch.arange(2, device=run.device))[0])
@@ -115,9 +116,11 @@ def require_of_run(name: str, run: Run, state: Mapping, directory: Path, invocat
         raise DataError(f"{name}: {error}") from None
     if any(keys.is_location(key) or key == "data" for key in invocation.typed_keys):
         return
-    if state.get("data") != fingerprints(run):
-        known = zip(("train", "val", "test"), state.get("data") or ("",) * 3, fingerprints(run))
-        changed = [split for split, before, now in known if before != now]
+    before = state.get("data")
+    before = before if isinstance(before, list) and all(isinstance(each, str) for each in before) else []
+    if before != fingerprints(run):
+        known = zip_longest(("train", "val", "test"), before, fingerprints(run))
+        changed = [split for split, earlier, now in known if split and earlier != now]
         what = f"its {' and '.join(changed)} data are not those that it was trained with: other samples or labels"
         raise DataError(f"{name}: {what}; to evaluate it on other data, type data.root=DIR or data.path=FILE")
 

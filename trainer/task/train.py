@@ -1,19 +1,22 @@
 """task=train: train a model and evaluate its best weights."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from trainer.base.errors import MachineError
 from trainer.base.interpreter import fewer_collections
+from trainer.base.text import printable
 from trainer.config import schema
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.engine.ending import errors_in_log
 from trainer.engine.run import Run
 from trainer.engine.session import Session
+from trainer.rundir import curves_plot, integrity, reader, resume
 from trainer.rundir import directory as rundir
-from trainer.rundir import reader, resume
 from trainer.rundir.console import Console
 from trainer.rundir.status import Status
 from trainer.search.halving import pruning_rules
@@ -30,7 +33,8 @@ class Train:
         summary = reader.completed_summary(directory) if directory else None
         stopped_early = summary is not None and summary["status"] == Status.STOPPED  # any epochs are longer
         resume.require_allowed(changed, [*cfg.resume.allow, *(["epochs"] if stopped_early else [])])
-        if summary and "epochs" not in changed:
+        damaged = integrity.to_make_again(directory, summary) if summary else []
+        if summary and "epochs" not in changed and not damaged:
             return nothing_left(directory, summary, cfg.monitor)
 
         def build(cfg: DictConfig) -> Run:
@@ -45,11 +49,34 @@ class Train:
                 Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
             )
         with rundir.lock(directory), errors_in_log(directory, invocation):
+            if summary and "epochs" not in changed:
+                print_damage(directory, damaged)
+                (directory / "summary.json").unlink(missing_ok=True)  # the run's end is done again
             return Session(cfg, build, run, directory, invocation, changed).execute()
 
 
+def print_damage(directory: Path, names: Sequence[str]) -> None:
+    """Print which files of a complete run are made again."""
+    verb = "is" if len(names) == 1 else "are"
+    Console().print(f"note: {printable(directory)}: {printable(', '.join(names))} {verb} damaged, and made again")
+
+
 def nothing_left(directory: Path, summary: dict, monitor: str) -> float | None:
-    """Print that a complete run has nothing to resume, and return its best score."""
+    """Print that a complete run has nothing to resume, and return its best score; a damaged curves.png is drawn anew.
+
+    Errors: MachineError where it cannot be written.
+    """
+    if not integrity.is_whole_picture(directory / "curves.png"):
+        print_damage(directory, ["curves.png"])
+        try:
+            with rundir.lock(directory):
+                curves_plot.draw([*reader.read_rows(directory)], directory / "curves.png", "")
+        except OSError as error:
+            what = f"{printable(directory)}/curves.png: cannot be written ({error.strerror})"
+            raise MachineError(f"{what}; free some space and repeat the command") from None
     end = f"{summary['status']} after {summary['steps']:,} steps"
+    if damaged := [*integrity.damaged_files(directory, summary)]:
+        what = f"{printable(', '.join(damaged))} cannot be made again without the last checkpoint of a finished run"
+        Console().print(f"note: {printable(directory)}: damaged: {what}")
     Console().print(f"{directory}: already {end}; nothing to do. epochs=+N adds N epochs, epochs=+Nst N steps.")
     return reader.best_score(summary, monitor)
