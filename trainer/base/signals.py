@@ -1,6 +1,7 @@
 """Signals: ending a run in order when the system or the user asks for it, or the terminal is closed."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -30,18 +31,24 @@ def is_hidden(number: int) -> bool:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Turn SIGINT, SIGTERM and SIGHUP into Interrupted (exit codes 130, 143 and 129), as soon as they come."""
+    """Turn SIGINT, SIGTERM and SIGHUP into Interrupted (exit codes 130, 143 and 129), as soon as they come.
+
+    Of an exception that Python drops it prints a traceback: not of one that `raise_received` raises again.
+    """
 
     def end(number: int, frame: object) -> None:
         _received.append(number)
         raise SignalReceived(number)
 
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, SignalReceived) else hook(lost)
     try:
         with handled(ENDING, end):
             yield
     except SignalReceived as received:
         raise Interrupted(f"interrupted by {signal.Signals(received.number).name}", received.number) from None
     finally:
+        sys.unraisablehook = hook
         _received.clear()
 
 
