@@ -78,6 +78,7 @@ def caught_by_a_library():
         pass
 
 
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("lose", "code"), [(in_a_finalizer, 143), (in_a_callback, 130), (caught_by_a_library, 129)])
 def test_a_signal_whose_exception_is_dropped_ends_the_next_part_of_the_build(lose, code, composed):
     """As when a weak reference's callback or a `__del__` is what the signal interrupts."""
