@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from trainer.base.errors import Interrupted, SignalReceived
 
 _received: list[int] = []  # the signals that have come, until the program has answered them
+_raised: list[int] = []  # those that were to end the program at once
 ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
@@ -38,6 +39,7 @@ def raised() -> Iterator[None]:
 
     def end(number: int, frame: object) -> None:
         _received.append(number)
+        _raised.append(number)
         raise SignalReceived(number)
 
     hook = sys.unraisablehook
@@ -45,11 +47,25 @@ def raised() -> Iterator[None]:
     try:
         with handled(ENDING, end):
             yield
-    except SignalReceived as received:
-        raise Interrupted(f"interrupted by {signal.Signals(received.number).name}", received.number) from None
+    except (Exception, SignalReceived) as error:
+        cause = cause_of(error)
+        if not isinstance(cause, SignalReceived):
+            raise
+        raise Interrupted(f"interrupted by {signal.Signals(cause.number).name}", cause.number) from None
     finally:
         sys.unraisablehook = hook
         _received.clear()
+        _raised.clear()
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return the signal behind an error, if there is one, else the error.
+
+    Code that an exception interrupts anywhere may raise another in its place while it cleans up.
+    """
+    if _raised and not isinstance(error, KeyboardInterrupt | Interrupted):
+        return SignalReceived(_raised[0])
+    return error
 
 
 def raise_received() -> None:
@@ -96,10 +112,12 @@ class Signals:
             if when and self.number:
                 raise SignalReceived(self.number)
             yield
-        except SignalReceived as received:
+        except (Exception, SignalReceived) as error:  # another in its place, as of cause_of
+            if not (isinstance(error, SignalReceived) or when and self.number):
+                raise
             self.answered()
             what = "interrupted; the work since the last checkpoint is repeated"
-            raise Interrupted(what, received.number) from None
+            raise Interrupted(what, self.number) from None
         finally:
             self._immediately = False
 
@@ -109,7 +127,7 @@ class Signals:
 
     def _note(self, number: int, frame: object) -> None:
         if self.number and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise SignalReceived(number)
         self.number = number
         _received.append(number)
         if self._immediately:
