@@ -65,10 +65,11 @@ CONFIGURATIONS = {
     "accumulate": f"{DENSE} accumulate=2 batch_size=130 eval_every=7st",
     "hard_examples": f"{DENSE} sampler=hard_examples",
     "plateau": f"{DENSE} epochs=8 sched=plateau sched.patience=0 sched.threshold=0.9",
-    "early_stopping": f"{DENSE} epochs=30 reg=[early_stopping] reg.stop.early_stopping.patience=2 optimizer.lr=0.5",
+    "early_stopping": "data=iris model=linear epochs=40 batch_size=50 reg=[early_stopping] optimizer.lr=1.5 "
+    "reg.stop.early_stopping.patience=2",
     "regression": "data=diabetes model=mlp model.hidden=[8] epochs=8 batch_size=64 optimizer=adam",
     "rollback": "data=regression model=linear epochs=90st eval_every=9st batch_size=full optimizer=gd optimizer.lr=3 "
-    "sched=constant on_nan=rollback",
+    "save_every=11st sched=constant on_nan=rollback",
     "skip": f"{DENSE} on_nan=skip +aug.poison._target_=poison.Poison allow=[poison]",
     "stream": "data=image_folder data.root=../../images data.size=8 model=linear epochs=4 batch_size=10 "
     "residency=stream workers=2 eval_every=3st",
@@ -100,7 +101,6 @@ def prepare(folder: Path) -> None:
     """
     from PIL import Image
 
-    import trainer.search.study
     import trainer.sweep.launch  # noqa: F401
 
     for index in range(80):
@@ -111,8 +111,7 @@ def prepare(folder: Path) -> None:
     (folder / "poison.py").write_text(POISON)
     sys.path.insert(0, str(folder))
     with contextlib.redirect_stdout(io.StringIO()):
-        for name in ("plain", "ema"):
-            train(*words_of(name), f"output={folder / 'warm-up'}")
+        train(*words_of("short"), f"output={folder / 'warm-up'}")
 
 
 def words_of(name: str) -> list[str]:

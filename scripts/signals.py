@@ -20,6 +20,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from functools import cache
 from pathlib import Path
 
 import disturbing
@@ -41,7 +42,6 @@ class Configuration:
         self.name, self.folder, self.rng = name, folder, rng
         self.counts: Counter[str] = Counter()
         self.undisturbed = Undisturbed(name, folder / "undisturbed")
-        self.whole_duration = 0.0
 
     def strike(self, numbers: tuple[int, ...], *, whole: bool, group: bool) -> None:
         """Start a run, send signals at a random time, and take the run to its end."""
@@ -49,9 +49,7 @@ class Configuration:
         folder.mkdir()
         self.counts["signals"] += 1
         start = begin_whole if whole else begin_forked
-        if whole and not self.whole_duration:
-            self.whole_duration = self.measure()
-        duration = self.whole_duration if whole else self.undisturbed.duration
+        duration = self.undisturbed.duration + (seconds_of_a_start() if whole else 0)
         process = start(folder, *command_of(self.name, folder))
         time.sleep(self.rng.uniform(0, 1.05 * duration))
         sent = time.time()
@@ -63,14 +61,6 @@ class Configuration:
             self.fail("lost", f"resumed: exit code {code}: {(folder / 'log.txt').read_text()[-500:]}")
         for part, details in differences(folder, self.undisturbed.records):
             self.fail(part, details)
-
-    def measure(self) -> float:
-        """Return the seconds of a whole process without a signal."""
-        folder = self.folder / "whole"
-        folder.mkdir()
-        start = time.monotonic()
-        wait(begin_whole(folder, *command_of(self.name, folder)))
-        return time.monotonic() - start
 
     def judge(self, folder: Path, code: int, number: int, sent: float) -> None:
         """Count how a process ended after a signal that was sent at a time."""
@@ -93,6 +83,14 @@ class Configuration:
         """Count and print a failure."""
         self.counts[part] += 1
         print(f"{self.name}: {part}: {details}", flush=True)
+
+
+@cache
+def seconds_of_a_start() -> float:
+    """Return the seconds that a whole process takes to import what a run needs."""
+    start = time.monotonic()
+    subprocess.run([sys.executable, "-c", "import disturbing"], cwd=Path(__file__).parent, check=True)
+    return time.monotonic() - start
 
 
 def begin_forked(folder: Path, *overrides: str) -> int:
@@ -143,7 +141,7 @@ def wait_patiently(process: int) -> int:
     return wait(process)
 
 
-def strike_configurations(names: list[str], signals: int, seed: int, folder: Path) -> int:
+def strike_configurations(names: list[str], signals: int, seed: int, forked: bool, folder: Path) -> int:
     """Share the signals among configurations; print the table, and return the number of failures."""
     disturbing.prepare(folder)
     rows = {}
@@ -152,7 +150,8 @@ def strike_configurations(names: list[str], signals: int, seed: int, folder: Pat
         configuration = Configuration(name, folder / name, random.Random(f"{seed} {name}"))
         for count in range(signals * index // len(names), signals * (index + 1) // len(names)):
             rng = configuration.rng
-            configuration.strike(SENT[count % len(SENT)], whole=count % WHOLE == 0, group=rng.random() < 0.3)
+            whole = count % WHOLE == 0 and not forked
+            configuration.strike(SENT[count % len(SENT)], whole=whole, group=rng.random() < 0.3)
         rows[name] = configuration.counts
         print(f"{name}: {configuration.counts['signals']} signals", file=sys.stderr, flush=True)
     total = print_table(rows, COLUMNS)
@@ -164,8 +163,9 @@ if __name__ == "__main__":
     parser.add_argument("--signals", type=int, default=20, help="over all configurations")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--configurations", default=",".join(USUAL), help=f"NAME,... of {','.join(CONFIGURATIONS)}")
+    parser.add_argument("--forked", action="store_true", help="only forked processes, which start sooner")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(dir=disturbing.memory()) as place:
         chosen = arguments.configurations.split(",")
-        failures = strike_configurations(chosen, arguments.signals, arguments.seed, Path(place))
+        failures = strike_configurations(chosen, arguments.signals, arguments.seed, arguments.forked, Path(place))
     sys.exit(bool(failures))

@@ -11,6 +11,7 @@ from trainer.base import signals
 from trainer.base.errors import Interrupted
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
+from trainer.engine.ending import errors_in_log
 
 
 @contextmanager
@@ -78,7 +79,7 @@ def caught_by_a_library():
         pass
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("error::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("lose", "code"), [(in_a_finalizer, 143), (in_a_callback, 130), (caught_by_a_library, 129)])
 def test_a_signal_whose_exception_is_dropped_ends_the_next_part_of_the_build(lose, code, composed):
     """As when a weak reference's callback or a `__del__` is what the signal interrupts."""
@@ -125,3 +126,27 @@ def test_a_signal_that_has_ended_a_run_is_not_there_for_the_next_run_of_the_proc
     signals.raise_received()
     with signals.Signals() as received:
         assert received.number == 0
+
+
+@contextmanager
+def cleaning_up_badly():
+    """As a library whose clean-up, where an exception comes at an odd moment, raises another one."""
+    try:
+        yield
+    finally:
+        raise AttributeError("'NoneType' object has no attribute 'clear'")
+
+
+@pytest.mark.parametrize("entered", [signals.raised, first_step], ids=["the program", "the first step"])
+def test_a_signal_whose_exception_becomes_another_is_a_signal(entered):
+    with pytest.raises(Interrupted) as raised, entered(), cleaning_up_badly():
+        os.kill(os.getpid(), signal.SIGTERM)
+    assert raised.value.code == 143
+    with pytest.raises(AttributeError), entered(), cleaning_up_badly():
+        pass
+
+
+def test_it_is_one_for_the_log_too(tmp_path):
+    with pytest.raises(Interrupted), signals.raised(), errors_in_log(tmp_path, Invocation()), cleaning_up_badly():
+        os.kill(os.getpid(), signal.SIGHUP)
+    assert (tmp_path / "run.log").read_text() == "interrupted\n"

@@ -1,6 +1,7 @@
 """Signals: ending a run in order when the system or the user asks for it, or the terminal is closed."""
 
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
@@ -8,6 +9,7 @@ from contextlib import AbstractContextManager, contextmanager
 from trainer.base.errors import Interrupted, SignalReceived
 
 _received: list[int] = []  # the signals that have come, until the program has answered them
+_raised: list[int] = []  # those that were to end the program at once
 ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
@@ -30,19 +32,40 @@ def is_hidden(number: int) -> bool:
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Turn SIGINT, SIGTERM and SIGHUP into Interrupted (exit codes 130, 143 and 129), as soon as they come."""
+    """Turn SIGINT, SIGTERM and SIGHUP into Interrupted (exit codes 130, 143 and 129), as soon as they come.
+
+    Of an exception that Python drops it prints a traceback: not of one that `raise_received` raises again.
+    """
 
     def end(number: int, frame: object) -> None:
         _received.append(number)
+        _raised.append(number)
         raise SignalReceived(number)
 
+    hook = sys.unraisablehook
+    sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, SignalReceived) else hook(lost)
     try:
         with handled(ENDING, end):
             yield
-    except SignalReceived as received:
-        raise Interrupted(f"interrupted by {signal.Signals(received.number).name}", received.number) from None
+    except (Exception, SignalReceived) as error:
+        cause = cause_of(error)
+        if not isinstance(cause, SignalReceived):
+            raise
+        raise Interrupted(f"interrupted by {signal.Signals(cause.number).name}", cause.number) from None
     finally:
+        sys.unraisablehook = hook
         _received.clear()
+        _raised.clear()
+
+
+def cause_of(error: BaseException) -> BaseException:
+    """Return the signal behind an error, if there is one, else the error.
+
+    Code that an exception interrupts anywhere may raise another in its place while it cleans up.
+    """
+    if _raised and not isinstance(error, KeyboardInterrupt | Interrupted):
+        return SignalReceived(_raised[0])
+    return error
 
 
 def raise_received() -> None:
@@ -89,10 +112,12 @@ class Signals:
             if when and self.number:
                 raise SignalReceived(self.number)
             yield
-        except SignalReceived as received:
+        except (Exception, SignalReceived) as error:  # another in its place, as of cause_of
+            if not (isinstance(error, SignalReceived) or when and self.number):
+                raise
             self.answered()
             what = "interrupted; the work since the last checkpoint is repeated"
-            raise Interrupted(what, received.number) from None
+            raise Interrupted(what, self.number) from None
         finally:
             self._immediately = False
 
@@ -102,7 +127,7 @@ class Signals:
 
     def _note(self, number: int, frame: object) -> None:
         if self.number and number == signal.SIGINT:
-            raise KeyboardInterrupt
+            raise SignalReceived(number)
         self.number = number
         _received.append(number)
         if self._immediately:

@@ -22,17 +22,15 @@ def errors_in_log(directory: Path, invocation: Invocation) -> Iterator[None]:
     """
     try:
         yield
-    except (KeyboardInterrupt, Interrupted) as error:
+    except (Exception, KeyboardInterrupt) as error:
+        cause = signals.cause_of(error)
+        if not isinstance(cause, KeyboardInterrupt | Interrupted):
+            append_to_log(directory, str(error) if isinstance(error, UserError) else traceback.format_exc())
+            raise
         with signals.ignored():
-            interrupted = with_command(error, directory, invocation)
+            interrupted = with_command(cause, directory, invocation)
             append_to_log(directory, str(interrupted))
         raise interrupted from None
-    except UserError as error:
-        append_to_log(directory, str(error))
-        raise
-    except Exception:
-        append_to_log(directory, traceback.format_exc())
-        raise
 
 
 def with_command(error: KeyboardInterrupt | Interrupted, directory: Path, invocation: Invocation) -> Interrupted:

@@ -7,10 +7,10 @@ from pathlib import Path
 from omegaconf import DictConfig
 from torch import nn
 
+from trainer.base import signals
 from trainer.base.clock import Clock
 from trainer.base.device import ALL_THREADS, describe, out_of_memory, use_threads
 from trainer.base.errors import ConfigError, Diverged, Interrupted, MachineError, UserError
-from trainer.base.signals import raise_received
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
 from trainer.engine import recovery
@@ -60,8 +60,7 @@ class Session:
         if not cfg.resume.run:
             rundir.write_config(directory, cfg, invocation.overrides)
         state, skipped = recovery.newest_state(directory, run.device) if cfg.resume.run else (None, [])
-        noted = [*reader.notes_of(state or {}), *reader.notes_of(reader.read_summary(directory))]
-        self.notes = [*dict.fromkeys(noted)]
+        self.notes = [*dict.fromkeys(reader.notes_of(state or {}) + reader.notes_of(reader.read_summary(directory)))]
         if state and cfg.threads == "auto":
             use_threads(min(state.get("threads", ALL_THREADS), ALL_THREADS))  # another number gives other last bits
         begun = (directory / "run.log").exists()
@@ -124,8 +123,9 @@ class Session:
             settings = texts.hparams(self.cfg, self.run, self.invocation)
             columns = texts.hparams_columns(self.directory, self.invocation.overrides)
             self.recorder.record_results(settings, columns, texts.hparams_metrics(summary), outcome.status in COMPLETE)
-        except (KeyboardInterrupt, Interrupted):
-            summary["status"] = Status.INTERRUPTED
+        except (Exception, KeyboardInterrupt) as error:
+            if isinstance(signals.cause_of(error), KeyboardInterrupt | Interrupted):
+                summary["status"] = Status.INTERRUPTED
             raise
         finally:
             unwritten = self.finish(summary)
@@ -246,7 +246,7 @@ class Session:
                 with run.evaluation_model() as model:
                     last = {name: value.clone() for name, value in model.state_dict().items()}
                 self.save(outcome.now, last, False)
-                raise_received()  # a signal behind the last step
+                signals.raise_received()  # a signal behind the last step
                 self.best = copy.deepcopy(run.model)
                 best = progress.best
                 self.best.load_state_dict(self.checkpoints.weights_of(best["step"], run.device) if best else last)
