@@ -50,10 +50,15 @@ class Ended:
         return self.output + self.errors
 
     def fault(self) -> str | None:
-        """Return what no command may do: hang, show a traceback, end with another code, or leave a process."""
-        lines = [line for line in self.errors.strip().splitlines() if not NOTE.match(line)]
+        """Return what no command may do: hang, show a traceback, end with another code, or leave a process.
+
+        The items of a list, which is indented, are no lines of an error: a folder of images has one of all its faults.
+        """
+        lines = [
+            line for line in self.errors.strip().splitlines() if not NOTE.match(line) and not line.startswith("  ")
+        ]
         if self.code is None:
-            return f"hangs (more than {LIMIT:g} s)"
+            return "hangs"
         if "Traceback" in self.text:
             return f"traceback: {self.text.strip().splitlines()[-1][:150]}"
         if self.code not in (0, 2, 3, 4):

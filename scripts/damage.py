@@ -17,7 +17,7 @@ import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +30,9 @@ OVERRIDES = (
     "data=digits model=mlp model.hidden=[8] epochs=3 batch_size=200 log_every=3 save_every=4st threads=1 device=cpu"
 ).split()
 SWEEP = ("-m", *OVERRIDES, "seed=0,1", "hydra.sweep.dir=sweep")
+INSIDE = ("run", "sweep")
+COMMANDS = {"run": (*OVERRIDES, "hydra.run.dir=run"), "sweep": SWEEP}
+KILLED_AT = {"run": 4, "sweep": 11}  # which checkpoint
 SAID = re.compile(
     "passed over|damaged|missing|lost|left out|incomplete|have no weights|starts anew|cannot be read|changed since|"
     "was changed|failed|unfinished|not begun|running|written anew"
@@ -171,28 +174,31 @@ def points_of(run: Path) -> set[tuple]:
     return found
 
 
-def make(folder: Path, home: Path) -> list[Subject]:
-    """Make a run and a sweep, each complete and each killed on its way."""
+def make(folder: Path, home: Path, inside: Sequence[str] = INSIDE) -> list[Subject]:
+    """Make a run and a sweep, each complete and each killed on its way.
+
+    Args:
+        inside: which of the two.
+    """
     whole, killed = folder / "whole", folder / "killed"
     for place in (whole, killed):
         place.mkdir()
-    for words in ((*OVERRIDES, "hydra.run.dir=run"), SWEEP):
-        ended = children.run(whole, *words, home=home)
+    for kind in inside:
+        ended = children.run(whole, *COMMANDS[kind], home=home)
         if ended.code:
-            raise SystemExit(f"the undamaged run failed: {ended.text}")
-    kill_at(killed, 4, *OVERRIDES, "hydra.run.dir=run")
-    kill_at(killed, 11, *SWEEP)
+            raise SystemExit(f"the undamaged {kind} failed: {ended.text}")
+        kill_at(killed, KILLED_AT[kind], *COMMANDS[kind])
     subjects = []
     for name, place in (("unfinished", killed), ("finished", whole)):
-        for inside in ("run", "sweep"):
-            own = folder / f"{name}-{inside}"
+        for kind in inside:
+            own = folder / f"{name}-{kind}"
             own.mkdir()
-            shutil.copytree(place / inside, own / inside)
-            runs = results_of(whole / inside)
-            evaluated = scores_in(children.run(own, "task=evaluate", f"runs=[{inside}]", "threads=1", home=home).output)
-            rows = {name: rows_of(whole / inside / name) for name in runs}
-            weights = {name: (whole / inside / name / "weights.safetensors").read_bytes() for name in runs}
-            subjects.append(Subject(f"{name} {inside}", own, evaluated, runs, rows, weights))
+            shutil.copytree(place / kind, own / kind)
+            runs = results_of(whole / kind)
+            evaluated = scores_in(children.run(own, "task=evaluate", f"runs=[{kind}]", "threads=1", home=home).output)
+            rows = {name: rows_of(whole / kind / name) for name in runs}
+            weights = {name: (whole / kind / name / "weights.safetensors").read_bytes() for name in runs}
+            subjects.append(Subject(f"{name} {kind}", own, evaluated, runs, rows, weights))
     return subjects
 
 
@@ -315,14 +321,14 @@ def points_in(row: dict) -> Iterator[tuple]:
                 yield row["split"], key, row["step"], repr(number)
 
 
-def damage(count: int, seed: int, verbose: bool = False) -> int:
+def damage(count: int, seed: int, inside: Sequence[str] = INSIDE, verbose: bool = False) -> int:
     """Do so many damages; print the faults and the table, and return the number of faults."""
     rng, counts, faults = random.Random(seed), Counter(), 0
     with tempfile.TemporaryDirectory(dir=children.scratch()) as name:
         folder = Path(name)
         children.prepare(folder / "imports")
         home = children.make_canary(folder)
-        subjects = make(folder, home)
+        subjects = make(folder, home, inside)
         for number, (subject, kind, file) in enumerate(plan(subjects, count, rng)):
             found = damage_once(subject, kind, file, rng, folder, home)
             for command, (outcome, why) in found["outcomes"].items():
@@ -349,6 +355,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--damages", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--only", nargs="+", choices=INSIDE, default=INSIDE, help="runs or sweeps")
     parser.add_argument("--verbose", action="store_true", help="print the outcome of every command")
     arguments = parser.parse_args()
-    sys.exit(bool(damage(arguments.damages, arguments.seed, arguments.verbose)))
+    sys.exit(bool(damage(arguments.damages, arguments.seed, arguments.only, arguments.verbose)))

@@ -19,6 +19,8 @@ FILES = {
     "zeros": (bytes(100), "cannot be read as an option"),
     "a list": (b"# Mine.\n- 1\n", "no keys"),
     "a tab": (b"# Mine.\n\thidden: [8]\n", "cannot be read as an option"),
+    "defaults of a number": (b"# Mine.\ndefaults: 7\n", "its defaults are no list of options"),
+    "defaults of numbers": (b"# Mine.\ndefaults: [7]\n", "its defaults are no list of options"),
     "a mapping as a key": (b"# Mine.\n? {a: 1}\n: 2\n", "cannot be read as an option"),
 }
 

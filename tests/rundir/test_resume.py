@@ -14,6 +14,7 @@ import torch
 import yaml
 from conftest import command, only_run
 from omegaconf import OmegaConf
+from payloads import change, put, saved
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer.base.errors import ConfigError, DataError
@@ -367,3 +368,19 @@ def test_a_changed_learning_rate_reaches_every_group_whatever_its_key(words, key
     run = build_run(composed(*words, f"{key}=0.5"))
     restore_optimizer(run, state, {key})
     assert [group["base_lr"] for group in run.optimizer.param_groups] == rates
+
+
+@pytest.mark.parametrize("key", ["accumulate", "eval_batch_size", "on_oom", "drop_last"])
+def test_a_run_without_a_key_of_today_is_evaluated_with_its_default(key, honest, tmp_path):
+    shutil.copytree(honest, tmp_path / "run")
+    change(tmp_path / "run", lambda config: config.pop(key))
+    for path in (tmp_path / "run" / "checkpoints").glob("step-*.pt"):
+        state = torch.load(path, weights_only=True)
+        del state["config"][key]
+        put(path, saved(state))
+    code, printed, errors = command(tmp_path, "task=evaluate", f"runs=[{honest}]")
+    assert code == 0, errors
+    scores = [line for line in printed.splitlines() if line.startswith(("train", "val", "test"))]
+    code, printed, errors = command(tmp_path, "task=evaluate", "runs=[run]")
+    assert code == 0, errors
+    assert [line for line in printed.splitlines() if line.startswith(("train", "val", "test"))] == scores

@@ -22,7 +22,7 @@ def test_running_and_failed_jobs_are_shown_first_and_each_end_is_reported(tmp_pa
     display = SweepDisplay(tmp_path, 30, prepared)
     running, failed = prepared[3].directory, prepared[20].directory
     (running / "run.log").write_text("begun")
-    (running / "metrics.jsonl").write_text('{"split": "val", "epoch": 4.0, "accuracy": 0.75, "loss": 1.0}\n')
+    (running / "metrics.jsonl").write_text('{"split": "val", "step": 8, "epoch": 4.0, "accuracy": 0.75, "loss": 1.0}\n')
     (failed / "summary.json").write_text('{"status": "failed", "error": "out of memory", "code": 4}')
     for number in (0, 1):
         (prepared[number].directory / "summary.json").write_text(FINISHED)

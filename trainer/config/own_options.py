@@ -67,6 +67,9 @@ def require_option(path: Path) -> None:
         raise ValueError("a list or a mapping is a key") from None
     if content is not None and not isinstance(content, dict):
         raise ValueError("it holds no keys")
+    entries = (content or {}).get("defaults", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, str | dict) for entry in entries):
+        raise ValueError("its defaults are no list of options")
 
 
 def require_limited(text: str) -> None:

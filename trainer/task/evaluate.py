@@ -137,6 +137,9 @@ def merged(directory: Path, cfg: DictConfig, invocation: Invocation) -> DictConf
     """
     plain = reader.read_config(directory, "runs")
     saved, options = OmegaConf.create(plain), dict(options_of(plain, reader.read_overrides(directory)))
+    for key, rule in schema.keys(catalog.folder() / "config.yaml").items():
+        if keys.belongs_to_run(key) and OmegaConf.select(saved, key) is None:  # of a version that did not have it
+            OmegaConf.update(saved, key, rule.default, force_add=True)
     for key, rule in schema.rules({"reg": {}, "aug": {}}, options).items():
         if keys.is_of_command(key) and OmegaConf.select(saved, key) is not None:
             OmegaConf.update(saved, key, rule.default)
