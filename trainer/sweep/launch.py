@@ -85,8 +85,8 @@ def run_job(
     Errors: SystemExit after a signal, in the process of the sweep.
     """
     job = find_or_prepare(cfg, invocation)
-    if job.ended:
-        return reader.best_score(reader.completed_summary(job.directory), cfg.monitor)
+    if summary := reader.completed_summary(job.directory):
+        return reader.best_score(summary, cfg.monitor)
     if (invocation.sweep / STOP).exists():
         return None
     discard_summary(job.directory)
