@@ -384,3 +384,36 @@ def test_a_run_without_a_key_of_today_is_evaluated_with_its_default(key, honest,
     code, printed, errors = command(tmp_path, "task=evaluate", "runs=[run]")
     assert code == 0, errors
     assert [line for line in printed.splitlines() if line.startswith(("train", "val", "test"))] == scores
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (lambda lines: lines[:2] + lines[3:], "1 point of the curves lost: metrics.jsonl was damaged"),
+        (lambda lines: [lines[0].replace(b'"step": 0', b'"stop": 0'), *lines[1:]], "1 point of the curves lost"),
+        (lambda lines: [], "points of the curves lost"),
+        (lambda lines: [lines[0], lines[1].replace(b'"loss": 2', b'"loss": 1'), *lines[2:]], "is not the one that was"),
+    ],
+    ids=["a line", "a key", "all", "a digit"],
+)
+def test_points_that_a_damaged_file_has_lost_are_said(damage, told, run_in_process, unfinished):
+    path = unfinished / "metrics.jsonl"
+    before = path.read_bytes().splitlines(keepends=True)
+    assert b'"loss": 2' in before[1]
+    path.write_bytes(b"".join(damage(before)))
+    code, printed, errors = run_in_process(f"resume={unfinished}")
+    assert code == 0 and told in " ".join(printed.split()), errors
+    assert {"metrics.jsonl", "TensorBoard"} <= {*read_summary(unfinished)["incomplete"]}
+    code, printed, errors = run_in_process(f"resume={unfinished}", "epochs=+1")
+    assert code == 0 and "metrics.jsonl" in read_summary(unfinished)["incomplete"]  # it stays so
+
+
+def test_the_curves_of_a_split_whose_event_files_are_gone_are_written_again(run_in_process, unfinished):
+    wanted = EventAccumulator(str(unfinished / "val"), size_guidance={"scalars": 0}).Reload().Scalars("loss")
+    for path in (unfinished / "val").iterdir():
+        path.unlink()
+    code, _, errors = run_in_process(f"resume={unfinished}")
+    assert code == 0, errors
+    found = EventAccumulator(str(unfinished / "val"), size_guidance={"scalars": 0}).Reload().Scalars("loss")
+    assert [(point.step, point.value) for point in found] == [(point.step, point.value) for point in wanted]
+    assert read_summary(unfinished)["incomplete"] == []

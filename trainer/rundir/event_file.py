@@ -102,6 +102,13 @@ def texts_and_images(paths: Iterable[Path]) -> Iterator[Event]:
             continue
 
 
+def newest_config(events: Iterable[Event]) -> str:
+    """Return the lines of the newest configuration among TensorBoard's texts; empty where there is none."""
+    values = [value for event in events for value in event.summary.value if value.tag.startswith("config")]
+    texts = [text.decode(errors="replace") for value in values for text in value.tensor.string_val]
+    return texts[-1].partition("\n\n")[2] if texts else ""
+
+
 def next_name(folder: Path) -> str:
     """Return a name that sorts behind the folder's event files, even after a restart in the same second.
 

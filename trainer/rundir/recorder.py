@@ -1,10 +1,10 @@
 """Record of a run while it trains: metrics.jsonl and TensorBoard's event files."""
 
-import json
 import math
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from hashlib import sha256
 from pathlib import Path
 
 import torch
@@ -21,9 +21,9 @@ from trainer.base.metrics import METRICS
 from trainer.base.text import counted, printable
 from trainer.rundir import hparams, reader
 from trainer.rundir.append_only import AppendOnlyFile
-from trainer.rundir.event_file import EventFile, files_in, texts_and_images
+from trainer.rundir.event_file import EventFile, files_in, newest_config, texts_and_images
+from trainer.rundir.row import line_of, summary_of
 
-PLACE = ("step", "epoch", "split", "seconds", "time")  # keys of a row that are no points of a curve
 CURVES = ("train", "val")  # splits with event files of their own
 RESULTS = ".results"  # ends the name of the event file that is written once a run has ended, and anew when it goes on
 
@@ -59,6 +59,7 @@ class Recorder:
         self._grad_norm = torch.tensor(math.nan)
         self._config = ""  # the newest one that TensorBoard has
         self._lost = 0  # points that a damaged metrics.jsonl has lost
+        self._digest = sha256()  # of its lines
         self._event_files: dict[str, EventFile] = {}
         self._file = AppendOnlyFile(directory / "metrics.jsonl", self._metrics_failed)
         self._start = self._last = time.perf_counter()
@@ -169,7 +170,7 @@ class Recorder:
         """Return the sums that are not yet written, and the time."""
         self.flush()
         window, sums = self._window.state_dict(), self._sums_since_evaluation
-        counts = {"rows": len(self.rows), "lost": self._lost}
+        counts = {"rows": len(self.rows), "rows_sha256": self._digest.hexdigest(), "lost": self._lost}
         return {"window": window, "since_evaluation": sums, "seconds": self.seconds, **counts}
 
     def load_state_dict(self, state: Mapping, now: Clock) -> None:
@@ -183,11 +184,17 @@ class Recorder:
         self._start = self._last - float(state["seconds"])
         known = self.rows or reader.read_rows(self.directory)
         rows = [row for row in known if row["step"] <= now.step and row["split"] != "test"]
-        self._lost = int(state.get("lost", 0)) + max(0, int(state.get("rows", 0)) - len(rows))
+        lost = max(0, int(state.get("rows", 0)) - len(rows))
+        self._lost = int(state.get("lost", 0)) + lost
         self._begin_anew(rows, now.step)
-        if self._lost:
-            what = f"{counted('point', self._lost)} of the curves lost: metrics.jsonl was damaged"
-            self._warn(f"warning: {printable(self.directory)}: {what}")
+        if state.get("rows") == len(rows) and state.get("rows_sha256") not in (None, self._digest.hexdigest()):
+            self._lost += 1  # at least
+            self._warn_of_damage("a point of the curves is not the one that was recorded")
+        elif self._lost:
+            self._warn_of_damage(f"{counted('point', self._lost)} of the curves lost")
+
+    def _warn_of_damage(self, what: str) -> None:
+        self._warn(f"warning: {printable(self.directory)}: {what}: metrics.jsonl was damaged")
 
     def restart(self) -> None:
         """Drop the points of an earlier attempt that left no checkpoint. Errors: MachineError."""
@@ -202,17 +209,18 @@ class Recorder:
         curves = {split: [path for path in before[split] if not path.name.endswith(RESULTS)] for split in CURVES}
         others = {split: [event for event in texts_and_images(curves[split]) if event.step <= step] for split in CURVES}
         try:
-            atomic_write(path, "".join(json.dumps(row) + "\n" for row in rows).encode())
+            atomic_write(path, content := b"".join(map(line_of, rows)))
         except OSError as error:
             reason = f"{printable(path)}: cannot be written ({error.strerror})"
             raise MachineError(f"{reason}; free some space and resume the run again") from None
         self.rows, self._file = rows, AppendOnlyFile(path, self._metrics_failed)
+        self._digest = sha256(content)
         self._config = newest_config(others["train"])
         for split in CURVES:
             self._rewrite_events(split, others[split], before[split])
 
     def _rewrite_events(self, split: str, others: Sequence[Event], before: Sequence[Path]) -> None:
-        if not before:
+        if not before and not any(row["split"] == split for row in self.rows):
             return
         file = self._event_file(split)
         for event in others:
@@ -269,7 +277,9 @@ class Recorder:
         row["time"] = round(time.time(), 3)
         self.rows.append(row)
         self._file.step = now.step
-        self._file.write(f"{json.dumps(row)}\n".encode())
+        self._file.write(line := line_of(row))
+        if split != "test":  # which a resumed run evaluates again
+            self._digest.update(line)
         if split in CURVES:
             self._event_file(split).add(summary_of(row), now.step, row["time"])
 
@@ -277,20 +287,6 @@ class Recorder:
         if split not in self._event_files:
             self._event_files[split] = EventFile(self.directory / split, self._events_failed)
         return self._event_files[split]
-
-
-def summary_of(row: Mapping) -> Summary:
-    """Return the points of a row for TensorBoard, where validation has no learning rate."""
-    hidden = (*PLACE, "lr") if row["split"] == "val" else PLACE
-    values = {name: math.nan if value is None else value for name, value in row.items() if name not in hidden}
-    return Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
-
-
-def newest_config(events: Iterable[Event]) -> str:
-    """Return the lines of the newest configuration among TensorBoard's texts; empty where there is none."""
-    values = [value for event in events for value in event.summary.value if value.tag.startswith("config")]
-    texts = [text.decode(errors="replace") for value in values for text in value.tensor.string_val]
-    return texts[-1].partition("\n\n")[2] if texts else ""
 
 
 def norm(tensors: Sequence[Tensor]) -> Tensor:
