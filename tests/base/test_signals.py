@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import weakref
 from contextlib import contextmanager
 
@@ -150,3 +151,18 @@ def test_it_is_one_for_the_log_too(tmp_path):
     with pytest.raises(Interrupted), signals.raised(), errors_in_log(tmp_path, Invocation()), cleaning_up_badly():
         os.kill(os.getpid(), signal.SIGHUP)
     assert (tmp_path / "run.log").read_text() == "interrupted\n"
+
+
+@pytest.mark.parametrize("entered", [signals.raised, first_step], ids=["the program", "the first step"])
+def test_a_second_signal_while_the_first_ends_the_program_adds_nothing(entered):
+    """As a service manager sends SIGTERM and SIGHUP. Here the second comes when the block is left."""
+
+    def send_when_left(frame, event, argument):
+        if event == "call" and frame.f_code.co_qualname == "_GeneratorContextManager.__exit__":
+            sys.setprofile(None)
+            os.kill(os.getpid(), signal.SIGHUP)
+
+    with pytest.raises(Interrupted):
+        with entered():
+            sys.setprofile(send_when_left)
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -1,8 +1,10 @@
 """Signals: ending a run in order when the system or the user asks for it, or the terminal is closed."""
 
+import math
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
@@ -10,6 +12,7 @@ from trainer.base.errors import Interrupted, SignalReceived
 
 _received: list[int] = []  # the signals that have come, until the program has answered them
 _raised: list[int] = []  # those that were to end the program at once
+RETRY = 1.0  # seconds in which a second signal adds nothing: the first is on its way through the code that it ends
 ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
 
@@ -37,10 +40,15 @@ def raised() -> Iterator[None]:
     Of an exception that Python drops it prints a traceback: not of one that `raise_received` raises again.
     """
 
+    last = -math.inf
+
     def end(number: int, frame: object) -> None:
+        nonlocal last
         _received.append(number)
-        _raised.append(number)
-        raise SignalReceived(number)
+        before, last = last, time.monotonic()
+        if last - before >= RETRY:
+            _raised.append(number)
+            raise SignalReceived(number)
 
     hook = sys.unraisablehook
     sys.unraisablehook = lambda lost: None if isinstance(lost.exc_value, SignalReceived) else hook(lost)
@@ -126,9 +134,7 @@ class Signals:
         _received.clear()
 
     def _note(self, number: int, frame: object) -> None:
-        if self.number and number == signal.SIGINT:
-            raise SignalReceived(number)
-        self.number = number
+        again, self.number = bool(self.number), number
         _received.append(number)
-        if self._immediately:
+        if number == signal.SIGINT if again else self._immediately:
             raise SignalReceived(number)
