@@ -69,3 +69,14 @@ def test_classes_of_any_name_are_previewed(name, tmp_path):
     words = ("data=image_folder", "data.root=pictures", "data.cache=none", "model=linear", "threads=1", "device=cpu")
     code, printed, errors = command(tmp_path, *words, "task=preview")
     assert code == 0 and "preview-images.png" in printed, errors
+
+
+def test_a_full_disk_ends_a_comparison_with_one_line(honest, tmp_path, monkeypatch):
+    from trainer.compare import plot
+
+    def full(*arguments):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(plot, "draw", full)
+    code, _, errors = command(tmp_path, "task=compare", f"runs=[{honest}]", "output=compared")
+    assert code == 4 and len(errors.splitlines()) == 1 and "No space left on device" in errors

@@ -143,3 +143,12 @@ def test_a_link_below_a_folder_of_runs_is_not_followed_to_other_runs(unfinished,
     (tmp_path / "runs" / "link").symlink_to(unfinished)
     code, _, errors = command(tmp_path, "task=compare", "runs=[runs]")
     refused(code, errors, "holds no run")
+
+
+def test_a_folder_in_the_place_of_a_ranking_is_named_and_loses_no_run(swept, tmp_path):
+    shutil.copytree(swept, tmp_path / "s")
+    (tmp_path / "s" / "ranking.md").unlink()
+    (tmp_path / "s" / "ranking.md").mkdir()
+    code, printed, errors = command(tmp_path, "-m", *SHORT, "seed=0,1", "hydra.sweep.dir=s")
+    assert code == 0 and "the ranking could not be written" in printed and "Traceback" not in errors, errors
+    assert "seed" in printed  # the table itself

@@ -41,9 +41,13 @@ def rank_sweep(sweep: Path) -> None:
     ranking = rank([read(directory) for directory in directories])
     if ranking.scored:
         print_ranking(ranking, Console())
-        write(ranking, sweep)
-        means.write(ranking, sweep)
         folder = relative(sweep)
+        try:
+            write(ranking, sweep)
+            means.write(ranking, sweep)
+        except OSError as error:
+            Console().print(f"\nwarning: {folder}: the ranking could not be written ({error.strerror})")
+            return
         Console().print(f"\nThe ranking is in {folder}: ranking.csv, ranking.md, ranking.png")
         Console().print(f"See the curves: tensorboard --logdir {shlex.quote(folder)}")
         if len({events.parent for events in sweep.glob("*/*/events.out.tfevents.*")}) > MAX_SELECTED:
