@@ -27,6 +27,9 @@ from trainer.config.hydra_context import initialized
 
 LONGEST = [  # longest first: a long file that starts last leaves the other worker idle
     "test_lectures.py",
+    "test_kill.py",
+    "test_hostile.py",
+    "test_damage.py",
     "test_crossing.py",
     "test_composer.py",
     "test_run.py",
@@ -39,7 +42,6 @@ LONGEST = [  # longest first: a long file that starts last leaves the other work
     "test_resume.py",
     "test_links.py",
     "test_compare.py",
-    "test_kill.py",
     "test_surgery.py",
     "test_faults.py",
     "test_endings.py",

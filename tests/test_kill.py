@@ -13,8 +13,8 @@ SCRIPTS = Path(__file__).parent.parent / "scripts"
 @pytest.mark.parametrize(
     ("words", "last"),
     [
-        (("kill.py", "--kills", "12", "--configurations", "short,early_stopping,rollback"), "all 12 ENDS" + " 0" * 7),
-        (("signals.py", "--signals", "8", "--configurations", "short,stream", "--forked"), "all 8 ENDS" + " 0" * 8),
+        (("kill.py", "--kills", "8", "--configurations", "short,rollback"), "all 8 ENDS" + " 0" * 7),
+        (("signals.py", "--signals", "6", "--configurations", "short", "--forked"), "all 6 ENDS" + " 0" * 8),
     ],
 )
 def test_a_short_run_of_the_script_finds_nothing(words, last):
