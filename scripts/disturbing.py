@@ -87,6 +87,7 @@ class Poison:
         return images, targets
 '''
 TYPED_AGAIN = ("threads=", "device=", "allow=")  # whenever a run is resumed
+DIGESTS = ("files", "sha256")  # of files that hold times
 TIMES = ("seconds", "time", "throughput", "images_per_second")
 OF_RESUMING = ("passed over: ", "resumed after ")  # notes that a run without a kill does not have
 FILES = (".lock", ".sweep-overrides", ".swept-keys")  # hidden ones that stay
@@ -244,7 +245,7 @@ def record_of(run: Path) -> dict[str, object]:
         "weights": [summary["weights_sha256"], sha256((run / "weights.safetensors").read_bytes()).hexdigest()],
         "rows": [timeless(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()],
         "points": {split: dict(points_of(run / split)) for split in CURVES},
-        "summary": timeless({**summary, "notes": notes}),
+        "summary": timeless({key: value for key, value in summary.items() if key not in DIGESTS} | {"notes": notes}),
         "pictures": sha256(curves.read_bytes()).hexdigest() if curves.exists() else None,
         "left over": sorted(path.name for path in run.rglob(".*") if path.name not in FILES),
     }
