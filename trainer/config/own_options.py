@@ -60,9 +60,10 @@ def require_option(path: Path) -> None:
         text = path.read_bytes().decode()
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
-    require_limited(text)
     try:
-        content = yaml.load(text, Loader=SafeLoader)
+        content = read_limited(text, SafeLoader)
+    except yaml.YAMLError:  # libyaml does not take a few texts that Hydra's reader takes
+        content = read_limited(text, yaml.SafeLoader)
     except TypeError:
         raise ValueError("a list or a mapping is a key") from None
     if content is not None and not isinstance(content, dict):
@@ -72,12 +73,18 @@ def require_option(path: Path) -> None:
         raise ValueError("its defaults are no list of options")
 
 
-def require_limited(text: str) -> None:
+def read_limited(text: str, loader: type) -> object:
+    """Return a text's content. Errors: those of `require_limited`, YAMLError, TypeError."""
+    require_limited(text, loader)
+    return yaml.load(text, Loader=loader)
+
+
+def require_limited(text: str, loader: type) -> None:
     """Check that a text has no tags, no alias of what it stands in, and not too many nodes. Errors: ValueError."""
     sizes: dict[str, int] = {}  # nodes below each anchor; 0 while it is open
     waiting: list[tuple[str | None, int]] = []  # open collections: anchor, nodes before
     total = 0
-    for event in yaml.parse(text, Loader=SafeLoader):
+    for event in yaml.parse(text, Loader=loader):
         anchor = getattr(event, "anchor", None)
         if getattr(event, "tag", None) is not None:
             raise ValueError(f"tags are not allowed: {event.tag}")
