@@ -135,6 +135,15 @@ def progress_bar(run: Run, recorder: Recorder, console: Console) -> AbstractCont
     return console.progress(pace, recorder.running_averages, run.batch_size * run.accumulate)
 
 
+def catch_up(validation: Validation, done: Clock, signals: Signals, save: Save) -> Status:
+    """Do the validation that a resumed run was interrupted before; return STOPPED where a rule has ended the run."""
+    if not validation.overdue():
+        return Status.STOPPED if validation.has_stopped() else Status.FINISHED
+    weights, best, stop = validation(done, signals)
+    save(done, weights if best else None, best)
+    return Status.STOPPED if stop else Status.FINISHED
+
+
 def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, until: int | None = None) -> Outcome:
     """Train `run.model` in place from `run.progress.step` to the step `until` (None: the end).
 
@@ -143,18 +152,13 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     """
     update, progress, cadence, watch = Update(run, recorder), run.progress, Cadence(run), LossWatch(run.progress)
     first, end = progress.step, run.clock.total_steps if until is None else until
-    done, status = run.clock.at(first, run.optimizer.param_groups[0]["lr"] if first else 0.0), Status.FINISHED
+    done = run.clock.at(first, run.optimizer.param_groups[0]["lr"] if first else 0.0)
     run.model.train()
     with Signals() as signals, closing(batches(run)) as upcoming, progress_bar(run, recorder, console) as bar:
         validation = Validation(run, recorder, console, bar)
         if not first:
             validation.evaluate_fresh(cadence.set_learning_rate(0), signals)
-        if validation.overdue():
-            weights, best, stop = validation(done, signals)
-            status = Status.STOPPED if stop else status
-            save(done, weights if best else None, best)
-        elif validation.has_stopped():  # and was killed before its end
-            status = Status.STOPPED
+        status = catch_up(validation, done, signals, save)
         while progress.step < end and status is Status.FINISHED:
             now = cadence.set_learning_rate(progress.step)
             log, validate = cadence.log(now), cadence.validate(now)
