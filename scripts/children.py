@@ -1,6 +1,7 @@
 """Run `train` in forked children, which have torch imported, with a limit of time; and find what they leave behind.
 
-For damage.py and hostile.py. A child leads a session of its own, and its orphans come to this process (Linux).
+For damage.py and hostile.py; disturbing.py uses parts of it. A child leads a session of its own, and its orphans come
+to this process (Linux).
 """
 
 import ctypes
@@ -14,6 +15,7 @@ import sys
 import tempfile
 import time
 import traceback
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,11 +82,11 @@ def prepare(folder: Path) -> None:
         ctypes.CDLL(None).prctl(SUBREAPER, 1, 0, 0, 0)
 
 
-def call(words: list[str]) -> int:
+def call(words: Sequence[str], entry: Callable[[], None] = main.main) -> int:
     """Run `train` in this process and return its exit code."""
     sys.argv = ["train", *words]
     try:
-        main.main()
+        entry()
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else 1 if end.code else 0
     except BaseException:  # as Python ends a program
@@ -211,6 +213,6 @@ def differences(before: dict[str, tuple], after: dict[str, tuple]) -> list[str]:
 
 
 def scratch() -> Path | None:
-    """Return a folder in memory for what a script writes; None for the usual one."""
+    """Return a folder in memory, where a killed process loses nothing and no file waits for a disk, or None."""
     memory = Path("/dev/shm")
     return memory if memory.is_dir() else None

@@ -20,6 +20,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: a child inherits 
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
 import torch
+from children import call
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
@@ -112,7 +113,7 @@ def prepare(folder: Path) -> None:
     (folder / "poison.py").write_text(POISON)
     sys.path.insert(0, str(folder))
     with contextlib.redirect_stdout(io.StringIO()):
-        train(*words_of("short"), f"output={folder / 'warm-up'}")
+        call([*words_of("short"), f"output={folder / 'warm-up'}"])
 
 
 def words_of(name: str) -> list[str]:
@@ -145,20 +146,10 @@ def fork_train(folder: Path, *overrides: str, prepared: Callable[[], None] = lam
         os.dup2(log, 1)
         os.dup2(log, 2)
         prepared()
-        code = train(*overrides, entry=program if whole else main.main)
+        code = call(overrides, program if whole else main.main)
     finally:
         sys.stdout.flush()
         os._exit(code)
-
-
-def train(*overrides: str, entry: Callable[[], None] = main.main) -> int:
-    """Run `train` in this process and return its exit code."""
-    sys.argv = ["train", *overrides]
-    try:
-        entry()
-    except SystemExit as end:
-        return end.code or 0
-    return 0
 
 
 def wait(process: int) -> int:
@@ -326,12 +317,6 @@ def print_table(rows: Mapping[str, Counter], columns: Sequence[str]) -> Counter:
     for name, *cells in table:
         print("  ".join([name.ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(cells, widths[1:]))]))
     return total
-
-
-def memory() -> Path | None:
-    """Return a folder in memory, if there is one: a killed process loses nothing there, and no file waits for disks."""
-    folder = Path("/dev/shm")
-    return folder if folder.is_dir() else None
 
 
 def choose(rng: random.Random, low: int, high: int) -> int:

@@ -24,6 +24,7 @@ from collections import Counter
 from pathlib import Path
 
 import disturbing
+from children import scratch
 from disturbing import (
     CONFIGURATIONS,
     PARTS,
@@ -144,7 +145,7 @@ if __name__ == "__main__":
     parser.add_argument("--every", action="store_true", help="also kill the first one at each of its writes")
     parser.add_argument("--configurations", default=",".join(CONFIGURATIONS), help="NAME,...")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=disturbing.memory()) as place:
+    with tempfile.TemporaryDirectory(dir=scratch()) as place:
         chosen = arguments.configurations.split(",")
         failures = kill_configurations(chosen, arguments.kills, arguments.seed, arguments.every, Path(place))
     sys.exit(bool(failures))

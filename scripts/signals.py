@@ -23,6 +23,7 @@ from collections import Counter
 from functools import cache
 from pathlib import Path
 
+import children
 import disturbing
 from disturbing import CONFIGURATIONS, PARTS, Undisturbed, command_of, differences, print_table, runs_in, wait
 
@@ -56,7 +57,7 @@ class Configuration:
         for number in numbers:
             send(process, number, group)
             time.sleep(self.rng.uniform(0, 0.2) if len(numbers) > 1 else 0)
-        self.judge(folder, wait_patiently(process), numbers[0], sent)
+        self.judge(folder, children.wait(process, PATIENCE), numbers[0], sent)
         if code := wait(disturbing.fork_train(folder, *command_of(self.name, folder))):
             self.fail("lost", f"resumed: exit code {code}: {(folder / 'log.txt').read_text()[-500:]}")
         for part, details in differences(folder, self.undisturbed.records):
@@ -129,18 +130,6 @@ def send(process: int, number: int, group: bool) -> None:
             os.kill(process, number)
 
 
-def wait_patiently(process: int) -> int:
-    """Return the exit code of a process, which is killed where it does not end."""
-    end = time.monotonic() + PATIENCE
-    while time.monotonic() < end:
-        ended, status = os.waitpid(process, os.WNOHANG)
-        if ended:
-            return os.waitstatus_to_exitcode(status)
-        time.sleep(0.02)
-    os.kill(process, signal.SIGKILL)
-    return wait(process)
-
-
 def strike_configurations(names: list[str], signals: int, seed: int, forked: bool, folder: Path) -> int:
     """Share the signals among configurations; print the table, and return the number of failures."""
     disturbing.prepare(folder)
@@ -165,7 +154,7 @@ if __name__ == "__main__":
     parser.add_argument("--configurations", default=",".join(USUAL), help=f"NAME,... of {','.join(CONFIGURATIONS)}")
     parser.add_argument("--forked", action="store_true", help="only forked processes, which start sooner")
     arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=disturbing.memory()) as place:
+    with tempfile.TemporaryDirectory(dir=children.scratch()) as place:
         chosen = arguments.configurations.split(",")
         failures = strike_configurations(chosen, arguments.signals, arguments.seed, arguments.forked, Path(place))
     sys.exit(bool(failures))

@@ -238,6 +238,17 @@ def fill(disk):
     return ballast
 
 
+def make_image_folder(folder: Path) -> Path:
+    """Make FOLDER/{ant,bee}, ten images of 8 x 8 pixels each, and return it."""
+    from PIL import Image
+
+    for name in ("ant", "bee"):
+        (folder / name).mkdir(parents=True)
+        for number in range(10):
+            Image.new("RGB", (8, 8), (number * 20, 0, 0)).save(folder / name / f"{number}.png")
+    return folder
+
+
 def only_run(folder: Path) -> Path:
     """Return the only run directory under `outputs`."""
     (found,) = (folder / "outputs").glob("*/*/summary.json")

@@ -1,4 +1,4 @@
-"""A few damages to the files of runs: recovered, said or refused, with no number wrong in silence."""
+"""Random damage to the files of a run is recovered from, reported or refused; no number is silently wrong."""
 
 import subprocess
 import sys

@@ -8,8 +8,7 @@ import struct
 import numpy as np
 import pytest
 import torch
-from conftest import command
-from PIL import Image
+from conftest import command, make_image_folder
 
 from trainer.base.errors import DataError
 from trainer.data import text_file
@@ -21,11 +20,7 @@ SHORT = ("model=linear", "epochs=1", "threads=1", "device=cpu")
 
 @pytest.fixture
 def pictures(tmp_path):
-    for name in ("ant", "bee"):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
-        for number in range(10):
-            Image.new("RGB", (8, 8), (number * 20, 0, 0)).save(tmp_path / "pictures" / name / f"{number}.png")
-    return tmp_path / "pictures"
+    return make_image_folder(tmp_path / "pictures")
 
 
 def put(path, kind, folder):

@@ -3,9 +3,8 @@
 import shutil
 
 import pytest
-from conftest import command, only_run
+from conftest import command, make_image_folder, only_run
 from payloads import change
-from PIL import Image
 
 from trainer.data import torchvision
 
@@ -15,10 +14,7 @@ SHORT = ("model=linear", "epochs=1", "threads=1", "device=cpu")
 @pytest.fixture
 def run(tmp_path):
     """Unfinished run on images; its folder of images, its cache and the one of the home folder are below tmp_path."""
-    for name in ("ant", "bee"):
-        (tmp_path / "pictures" / name).mkdir(parents=True)
-        for number in range(10):
-            Image.new("RGB", (8, 8), (number * 20, 0, 0)).save(tmp_path / "pictures" / name / f"{number}.png")
+    make_image_folder(tmp_path / "pictures")
     words = ("data=image_folder", "data.root=pictures", "data.cache=theirs", *SHORT)
     code, _, errors = command(tmp_path, *words)
     assert code == 0, errors

@@ -114,7 +114,7 @@ def require_place(text: str, multirun: bool) -> None:
 
 
 def require_directory(text: str) -> None:
-    """Refuse a word of another tool's in place of the run to resume, and an output without a name.
+    """Refuse an empty `output`, and another tool's word for the newest run as the value of `resume`.
 
     Errors: ConfigError.
     """

@@ -64,8 +64,6 @@ def require_option(path: Path) -> None:
         content = read_limited(text, SafeLoader)
     except yaml.YAMLError:  # libyaml does not take a few texts that Hydra's reader takes
         content = read_limited(text, yaml.SafeLoader)
-    except TypeError:
-        raise ValueError("a list or a mapping is a key") from None
     if content is not None and not isinstance(content, dict):
         raise ValueError("it holds no keys")
     entries = (content or {}).get("defaults", [])
@@ -74,9 +72,12 @@ def require_option(path: Path) -> None:
 
 
 def read_limited(text: str, loader: type) -> object:
-    """Return a text's content. Errors: those of `require_limited`, YAMLError, TypeError."""
+    """Return the content of a text. Errors: ValueError, YAMLError."""
     require_limited(text, loader)
-    return yaml.load(text, Loader=loader)
+    try:
+        return yaml.load(text, Loader=loader)
+    except TypeError:
+        raise ValueError("a list or a mapping is a key") from None
 
 
 def require_limited(text: str, loader: type) -> None:

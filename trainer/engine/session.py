@@ -56,9 +56,9 @@ class Session:
         self.best: nn.Module | None = None
         self._warned = False
         self._config = rundir.saved_config(cfg)  # with the batch size that was asked for
-        self._texts = rundir.saved_texts(cfg, invocation.overrides)
+        self._texts = rundir.saved_texts(self._config, invocation.overrides)
         if not cfg.resume.run:
-            rundir.write_config(directory, cfg, invocation.overrides)
+            rundir.write_texts(directory, *self._texts)
         state, skipped = recovery.newest_state(directory, run.device) if cfg.resume.run else (None, [])
         self.notes = [*dict.fromkeys(reader.notes_of(state or {}) + reader.notes_of(reader.read_summary(directory)))]
         if state and cfg.threads == "auto":
@@ -78,7 +78,7 @@ class Session:
             self.recorder.restart()
             self.console.print(f"note: {printable(directory)}: no checkpoint to resume from; the run starts anew")
         if begun:
-            rundir.write_config(directory, cfg, invocation.overrides)
+            rundir.write_texts(directory, *self._texts)
         self.console.log_only(texts.decay_lists(run.model))
         self.recorder.record_config(*self._texts, step=self.run.progress.step)
         if not state:

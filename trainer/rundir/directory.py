@@ -222,10 +222,14 @@ def write_config(directory: Path, cfg: DictConfig | dict, overrides: Sequence[st
         cfg: the configuration, or its plain values with interpolations as they are written.
     Errors: MachineError where the disk does not take them.
     """
-    config, typed = saved_texts(cfg, overrides)
+    write_texts(directory, *saved_texts(cfg, overrides))
+
+
+def write_texts(directory: Path, config: str, overrides: Sequence[str]) -> None:
+    """Write what `saved_texts` returns, as `write_config` does. Errors: MachineError."""
     try:
         atomic_write(directory / "config.yaml", config.encode())
-        atomic_write(directory / "overrides.txt", in_lines(typed))
+        atomic_write(directory / "overrides.txt", in_lines(overrides))
     except OSError as error:
         raise cannot_be_written(directory, error) from None
 

@@ -27,8 +27,8 @@ class EventFile:
     Args:
         folder: receives the file.
         on_error: as of `AppendOnlyFile`.
-        suffix: ends the name of a file that stands beside the folder's others; without one it replaces them, and a
-            TensorBoard that is running drops the points that it has read from them.
+        suffix: end of the file's name. A file with a suffix adds to the others in the folder. One without replaces
+            them: a running TensorBoard discards the points that it has read from them.
     Errors: OSError where there is no `on_error`.
     """
 

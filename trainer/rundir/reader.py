@@ -20,9 +20,9 @@ from trainer.rundir.status import COMPLETE, Status
 SWEEP_OVERRIDES = ".sweep-overrides"
 SWEPT_KEYS = ".swept-keys"  # the keys that the sweep varies
 LARGEST = 2**30  # bytes of a text file
-LARGEST_STEP = 2**63  # from which TensorBoard has no number
+LARGEST_STEP = 2**63  # TensorBoard's steps are 64-bit integers
 SPLITS = ("train", "val", "test")
-PLACE = {"step", "epoch", "split", "loss"}  # keys that every row of metrics.jsonl has
+REQUIRED = {"step", "epoch", "split", "loss"}  # keys that every row of metrics.jsonl has
 RENAMED_CLASSES = {"trainer.init.fixed_scale.Default": "trainer.init.fixed_scale.Torch"}  # of older versions
 OVERRIDE = re.compile(r"[ ~+]*['\"]?([A-Za-z_]\w*)[\w./@]*[^=]*(=.*)?", re.DOTALL)
 
@@ -88,7 +88,7 @@ def read_rows(directory: Path, *splits: str) -> Iterator[dict]:
 
 def is_row(row: object) -> bool:
     """Return whether a value has what every reader of a row relies on: its place, and numbers or null."""
-    if not isinstance(row, dict) or row.get("split") not in SPLITS or not PLACE <= row.keys():
+    if not isinstance(row, dict) or row.get("split") not in SPLITS or not REQUIRED <= row.keys():
         return False
     numbers = all(is_number(value) for key, value in row.items() if key != "split" and value is not None)
     return numbers and isinstance(row["step"], int) and 0 <= row["step"] < LARGEST_STEP and row["epoch"] is not None
