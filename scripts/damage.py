@@ -9,6 +9,7 @@ with the code 2, 3 or 4. The last lines are a table of the outcomes; the exit co
 """
 
 import argparse
+import csv
 import json
 import os
 import random
@@ -35,8 +36,9 @@ COMMANDS = {"run": (*OVERRIDES, "hydra.run.dir=run"), "sweep": SWEEP}
 KILLED_AT = {"run": 4, "sweep": 11}  # which checkpoint
 SAID = re.compile(
     "passed over|damaged|missing|lost|left out|incomplete|have no weights|starts anew|cannot be read|changed since|"
-    "was changed|failed|unfinished|not begun|running|written anew"
+    "was changed|is damaged|failed|unfinished|not begun|running|written anew"
 )
+COMPARED = tuple(f"{name}_{score}_mean" for name in ("val_best", "val_final", "test") for score in ("accuracy", "loss"))
 UNEQUAL = ("seconds", "time", "throughput")  # keys of a row that two runs do not have in common
 RESULTS = ("weights_sha256", "best", "test", "steps")
 OUTCOMES = ("as undamaged", "said", "refused", "fault")
@@ -49,6 +51,7 @@ class Subject:
     Args:
         folder: it lies there, as `run` or `sweep`.
         evaluated: the scores that task=evaluate prints for it.
+        compared: the scores in the table of task=compare.
         runs: the results of every run in it once it is complete, by its name below.
         rows: those of their metrics.jsonl.
         weights: the content of their weights.safetensors.
@@ -57,6 +60,7 @@ class Subject:
     name: str
     folder: Path
     evaluated: list[str]
+    compared: list[list[str]]
     runs: dict[str, list]
     rows: dict[str, list[dict]]
     weights: dict[str, bytes]
@@ -144,6 +148,12 @@ def scores_in(text: str) -> list[str]:
     return [" ".join(line.split()) for line in text.splitlines() if re.match(r"(train|val|test)\s+[\d.]+\s", line)]
 
 
+def ranked_in(folder: Path) -> list[list[str]]:
+    """Return the scores of ranking.csv below a folder, row by row."""
+    tables = [list(csv.DictReader(path.open())) for path in sorted(folder.glob("compared/*/*/ranking.csv"))]
+    return [[value for key, value in row.items() if key in COMPARED] for table in tables for row in table]
+
+
 def results_of(folder: Path) -> dict[str, list]:
     """Return the results of every complete run below a folder, by its name."""
     found = {}
@@ -196,9 +206,12 @@ def make(folder: Path, home: Path, inside: Sequence[str] = INSIDE) -> list[Subje
             shutil.copytree(place / kind, own / kind)
             runs = results_of(whole / kind)
             evaluated = scores_in(children.run(own, "task=evaluate", f"runs=[{kind}]", "threads=1", home=home).output)
+            children.run(own, "task=compare", f"runs=[{kind}]", "output=compared", home=home)
+            compared = ranked_in(own)
+            shutil.rmtree(own / "compared")
             rows = {name: rows_of(whole / kind / name) for name in runs}
             weights = {name: (whole / kind / name / "weights.safetensors").read_bytes() for name in runs}
-            subjects.append(Subject(f"{name} {kind}", own, evaluated, runs, rows, weights))
+            subjects.append(Subject(f"{name} {kind}", own, evaluated, compared, runs, rows, weights))
     return subjects
 
 
@@ -249,7 +262,7 @@ def damage_once(subject: Subject, kind: str, file: Path, rng: random.Random, fol
     }
     outcomes = {
         "evaluate": judge(ended["evaluate"], scores_in(ended["evaluate"].output) == subject.evaluated),
-        "compare": judge(ended["compare"], True),
+        "compare": judge(ended["compare"], ranked_in(place) == subject.compared),
         "complete": judge_completion(ended["complete"], subject, place / subject.inside),
     }
     if changed := children.differences(before, children.snapshot(home)):

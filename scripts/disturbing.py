@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -30,6 +31,7 @@ from trainer.cli.program import program
 from trainer.rundir import append_only, checkpoint, reader
 from trainer.rundir.event_file import files_in
 from trainer.rundir.recorder import CURVES
+from trainer.rundir.row import row_in
 
 COMMON = "threads=1 device=cpu"
 EVERY = "log_every=7 save_every=5st"
@@ -75,8 +77,10 @@ CONFIGURATIONS = {
     "stream": "data=image_folder data.root=../../images data.size=8 model=linear epochs=4 batch_size=10 "
     "residency=stream workers=2 eval_every=3st",
     "compile": f"{DENSE} epochs=2 compile=true",
+    "extended": f"{DENSE} epochs=1 optimizer=momentum sched=cosine reg=[early_stopping]",
     "sweep": f"-m {DENSE} epochs=2 optimizer=momentum,adam seed=0,1 hydra.sweep.dir=sweep",
 }
+EXTENDED = {"extended": ("epochs=+2", 3)}  # what is typed for a run that has finished, and its epochs then
 POISON = '''
 class Poison:
     """Makes every fifth batch or so NaN, the same ones in every run."""
@@ -125,8 +129,13 @@ def words_of(name: str) -> list[str]:
 def command_of(name: str, folder: Path) -> list[str]:
     """Return the words that start a configuration's run in a folder, or resume what it holds."""
     words, runs = words_of(name), [] if name == "sweep" else runs_in(folder)
+    if not runs:
+        return words
     own = [word for word in words if word.startswith(TYPED_AGAIN)]
-    return [f"resume={runs[0].relative_to(folder)}", *own] if runs else words
+    added, total = EXTENDED.get(name, ("", 0))
+    if added and reader.read_config(runs[0])["epochs"] < total:
+        own.append(added)
+    return [f"resume={runs[0].relative_to(folder)}", *own]
 
 
 def fork_train(folder: Path, *overrides: str, prepared: Callable[[], None] = lambda: None, whole: bool = False) -> int:
@@ -231,10 +240,10 @@ def record_of(run: Path) -> dict[str, object]:
     """Return everything of a complete run that must not depend on a disturbance, by part."""
     summary = json.loads((run / "summary.json").read_text())
     notes = [note for note in summary["notes"] if not note.startswith(OF_RESUMING)]
-    curves = run / "curves.png"
+    curves, lines = run / "curves.png", (run / "metrics.jsonl").read_text().splitlines()
     return {
         "weights": [summary["weights_sha256"], sha256((run / "weights.safetensors").read_bytes()).hexdigest()],
-        "rows": [timeless(json.loads(line)) for line in (run / "metrics.jsonl").read_text().splitlines()],
+        "rows": [timeless(row_in(line) or {"damaged": line}) for line in lines],
         "points": {split: dict(points_of(run / split)) for split in CURVES},
         "summary": timeless({key: value for key, value in summary.items() if key not in DIGESTS} | {"notes": notes}),
         "pictures": sha256(curves.read_bytes()).hexdigest() if curves.exists() else None,
@@ -295,17 +304,29 @@ def first_difference(one: object, other: object, place: str = "") -> str:
 
 
 class Undisturbed:
-    """A run of a configuration without a disturbance: its record, its duration and the number of its events."""
+    """A run of a configuration without a disturbance: its record, its duration and the number of its events.
+
+    Of one that is extended, only the extension is disturbed: `begun` holds the run before it, else nothing.
+    """
 
     def __init__(self, name: str, folder: Path) -> None:
         folder.mkdir()
+        self.begun = folder.with_name("begun")
+        self.begun.mkdir()
+        if name in EXTENDED:
+            self._train(name, folder)
+            shutil.copytree(folder / "outputs", self.begun / "outputs")
         start = time.monotonic()
-        code = wait(fork_train(folder, *words_of(name), prepared=count_events(folder / "events")))
+        self._train(name, folder)
         self.duration = time.monotonic() - start
-        if code:
-            raise SystemExit(f"{name}: exit code {code}\n{(folder / 'log.txt').read_text()}")
         self.events = int((folder / "events").read_text())
         self.records = [record_of(run) for run in runs_in(folder)]
+
+    @staticmethod
+    def _train(name: str, folder: Path) -> None:
+        code = wait(fork_train(folder, *command_of(name, folder), prepared=count_events(folder / "events")))
+        if code:
+            raise SystemExit(f"{name}: exit code {code}\n{(folder / 'log.txt').read_text()}")
 
 
 def print_table(rows: Mapping[str, Counter], columns: Sequence[str]) -> Counter:

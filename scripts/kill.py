@@ -81,7 +81,7 @@ class Configuration:
         """Return a new folder."""
         folder = self.folder / f"{self.counts['begun']}"
         self.counts["begun"] += 1
-        folder.mkdir()
+        shutil.copytree(self.undisturbed.begun, folder)
         return folder
 
     def kill_at_moment(self, folder: Path) -> bool:

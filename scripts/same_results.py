@@ -94,7 +94,7 @@ for number, command in enumerate(json.load(open(sys.argv[1]))):
         summary = json.loads((run / "summary.json").read_text())
         rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
         for row in rows:
-            row.pop("seconds", None), row.pop("throughput", None)
+            row.pop("seconds", None), row.pop("throughput", None), row.pop("time", None), row.pop("crc32", None)
         names = sorted(path.name for path in (run / "checkpoints").glob("*.pt"))
         kept = {key: summary.get(key) for key in ("status", "best", "test", "steps", "zeros")}
         for scores in (kept["best"], kept["test"]):

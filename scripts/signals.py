@@ -14,6 +14,7 @@ tracebacks, and the ends that were unequal, as kill.py does. The exit code is 0 
 import argparse
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -47,7 +48,7 @@ class Configuration:
     def strike(self, numbers: tuple[int, ...], *, whole: bool, group: bool) -> None:
         """Start a run, send signals at a random time, and take the run to its end."""
         folder = self.folder / f"{self.counts['signals']}"
-        folder.mkdir()
+        shutil.copytree(self.undisturbed.begun, folder)
         self.counts["signals"] += 1
         start = begin_whole if whole else begin_forked
         duration = self.undisturbed.duration + (seconds_of_a_start() if whole else 0)

@@ -39,6 +39,9 @@ def row(split, epoch, loss, **scores):
     return {"step": 20 * epoch, "epoch": epoch, "split": split, "lr": 0.1, "seconds": 1.0, "loss": loss, **scores}
 
 
+GROUPS = {group: {} for group in catalog.defaults()}
+
+
 @pytest.fixture
 def written(tmp_path):
     """Write a run's directory: val accuracies an epoch (losses 1 minus them), a test accuracy, a configuration."""
@@ -47,9 +50,7 @@ def written(tmp_path):
         folder = tmp_path / "runs" / name
         folder.mkdir(parents=True)
         (folder / "config.yaml").write_text(
-            yaml.safe_dump(
-                {"seed": 0, "epochs": 30, "monitor": "auto", "output": name, "reg": {}, "aug": {}, **SGD, **config}
-            )
+            yaml.safe_dump({**GROUPS, "seed": 0, "epochs": 30, "monitor": "auto", "output": name, **SGD, **config})
         )
         (folder / "overrides.txt").write_text("".join(f"{line}\n" for line in overrides))
         rows = rows or [

@@ -7,6 +7,7 @@ import processes
 import pytest
 import torch
 from conftest import only_run
+from safetensors.torch import load_file
 
 from trainer.base.device import out_of_memory
 from trainer.base.errors import MachineError
@@ -32,6 +33,7 @@ SMALL = (
 TECHNIQUES = '''
 import os, resource, signal
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 class Sched:
@@ -435,3 +437,35 @@ def test_the_best_weights_are_exported_for_use_elsewhere(honest):
     best = checkpoint.load(checkpoint.resolve_pointer(honest / "checkpoints", "best"), torch.device("cpu"))["weights"]
     assert exported.keys() == best.keys() and all(torch.equal(exported[name], best[name]) for name in best)
     assert not any(name.startswith("_orig_mod") for name in exported)
+
+
+def test_checkpoints_that_do_not_fit_into_memory_end_nothing(run_in_process, tmp_path, monkeypatch):
+    undisturbed, _ = trained(run_in_process, tmp_path, *SMALL)
+
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(torch, "save", full)
+    run, said = trained(run_in_process, tmp_path, *SMALL)
+    assert " ".join(said.split()).count("could not be written (it does not fit into memory); there is none yet") == 1
+    summary, exported = read_summary(run), load_file(run / "weights.safetensors")
+    assert summary["status"] == "finished" and summary["best"] is None and "checkpoints" in summary["incomplete"]
+    assert exported.keys() == weights(undisturbed).keys()
+    assert all(torch.equal(value, exported[name]) for name, value in weights(undisturbed).items())
+
+
+def test_a_best_checkpoint_that_does_not_fit_into_memory_leaves_the_next_best(run_in_process, tmp_path, monkeypatch):
+    save, best = torch.save, []
+
+    def full_at_first(state, file):
+        if state["progress"]["best"] and not best:
+            best.append(state["step"])
+            raise torch.OutOfMemoryError("out of memory")
+        save(state, file)
+
+    monkeypatch.setattr(torch, "save", full_at_first)
+    run, said = trained(run_in_process, tmp_path, *SMALL, "epochs=3")
+    summary = read_summary(run)
+    assert summary["status"] == "finished" and summary["incomplete"] == [] and summary["best"]["step"] > best[0]
+    what = f"the checkpoint of the best evaluation, after step {best[0]}, was not written"
+    assert any(note.startswith(what) for note in summary["notes"]) and what in " ".join(said.split())

@@ -83,3 +83,14 @@ def test_a_run_that_is_resumed_with_other_threads_says_that_its_last_bits_differ
     code, printed, errors = command(tmp_path, "resume=run", "threads=2")
     said = " ".join(printed.split())
     assert code == 0 and "threads was 1, is 2; another number of threads gives other last bits" in said, errors
+
+
+def test_a_run_that_is_resumed_on_a_machine_with_fewer_threads_says_so(tmp_path, monkeypatch):
+    assert command(tmp_path, "model=mlp", "model.hidden=[8]", "epochs=1", "threads=2")[0] == 0
+    run = only_run(tmp_path)
+    monkeypatch.setattr("trainer.engine.session.ALL_THREADS", 1)
+    code, printed, errors = command(tmp_path, f"resume={run}", "epochs=+1", "threads=auto")
+    said = " ".join(printed.split())
+    assert code == 0 and "threads was 2, this machine has 1; another number of threads gives other last bits" in said, (
+        errors
+    )

@@ -1,7 +1,6 @@
 """A full disk ends no run: files keep full records, one warning is given, the rest is written when there is space."""
 
 import fcntl
-import json
 import os
 import shutil
 import subprocess
@@ -21,6 +20,7 @@ from trainer.rundir import curves_plot
 from trainer.rundir.append_only import AppendOnlyFile
 from trainer.rundir.console import Console
 from trainer.rundir.event_file import EventFile
+from trainer.rundir.reader import read_rows
 from trainer.rundir.recorder import Recorder
 
 pytest.importorskip("resource")
@@ -133,7 +133,7 @@ def test_curves_give_one_warning_of_each_kind_and_are_complete_when_there_is_spa
     with files_of_at_most(min(path.stat().st_size for path in files)):
         log(recorder, range(31, 61))
         recorder.state_dict()
-        kept = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+        kept = [*read_rows(tmp_path)]
         assert kept == recorder.rows[: len(kept)] and len(kept) < len(recorder.rows) == 66
         assert recorder.incomplete == ["metrics.jsonl", "TensorBoard"]
     since = "incomplete from step 31 on (File too large); training continues"
@@ -143,7 +143,7 @@ def test_curves_give_one_warning_of_each_kind_and_are_complete_when_there_is_spa
     ]
     recorder.close()
     assert recorder.incomplete == [] and len(warnings) == 2
-    assert [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()] == recorder.rows
+    assert [*read_rows(tmp_path)] == recorder.rows
     read = EventAccumulator(str(tmp_path / "train"), size_guidance={"scalars": 0}).Reload()
     assert [(event.step, event.value) for event in read.Scalars("loss")] == [(step, step) for step in range(1, 61)]
 

@@ -62,6 +62,39 @@ def test_a_changed_summary_is_written_anew_and_told_by_a_comparison(run, honest,
     assert reader.read_summary(run)["test"] == reader.read_summary(honest)["test"]
 
 
+def test_a_changed_digit_of_an_unfinished_run_is_left_out_and_told_by_a_comparison(run, tmp_path):
+    (run / "summary.json").unlink()
+    path = run / "metrics.jsonl"
+    rows, content = [*reader.read_rows(run)], path.read_bytes()
+    path.write_bytes(content.replace(b'"accuracy": 0.', b'"accuracy": 0.9', 1))
+    assert len([*reader.read_rows(run)]) == len(rows) - 1
+    code, printed, errors = command(tmp_path, "task=compare", "runs=[run]", "output=compared")
+    assert code == 0 and "1 line of its metrics.jsonl damaged, and left out" in " ".join(printed.split()), errors
+    path.write_bytes(content)
+    _, printed, _ = command(tmp_path, "task=compare", "runs=[run]", "output=compared")
+    assert "damaged" not in printed
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda text: text[: len(text) // 2], "its config.yaml is damaged or missing: it lacks settings"),
+        (lambda text: text.replace("lr: 0.", "lr: 0.9"), "its config.yaml was changed since it was written"),
+        (lambda text: "", "its config.yaml is damaged or missing: it lacks settings"),
+    ],
+    ids=["cut", "a digit", "empty"],
+)
+def test_a_changed_configuration_is_told_by_a_comparison(change, said, run, tmp_path):
+    path = run / "config.yaml"
+    text = path.read_text()
+    _, printed, _ = command(tmp_path, "task=compare", "runs=[run]", "output=compared")
+    assert "config.yaml" not in printed
+    path.write_text(change(text))
+    assert path.read_text() != text
+    code, printed, errors = command(tmp_path, "task=compare", "runs=[run]", "output=compared")
+    assert code == 0 and said in " ".join(printed.split()), errors
+
+
 def test_a_run_without_its_last_checkpoint_is_not_trained_anew(run, tmp_path):
     shutil.rmtree(run / "checkpoints")
     (run / "weights.safetensors").unlink()

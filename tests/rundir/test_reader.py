@@ -6,6 +6,7 @@ import pytest
 
 from trainer.base.errors import DataError
 from trainer.rundir import reader
+from trainer.rundir.row import line_of, row_in
 from trainer.rundir.status import COMPLETE, Status
 
 
@@ -83,6 +84,27 @@ def test_rows_are_those_of_the_splits_without_cut_and_foreign_lines(tmp_path):
     (tmp_path / "metrics.jsonl").write_bytes("\n".join(lines).encode() + b"\xff")
     assert list(reader.read_rows(tmp_path, "val", "test")) == rows[1:]
     assert list(reader.read_rows(tmp_path)) == rows
+
+
+@pytest.mark.parametrize("bit", range(8))
+def test_no_changed_bit_of_a_line_gives_another_row(bit, tmp_path):
+    row = {"step": 12, "epoch": 0.5, "split": "val", "lr": None, "loss": 2.0, "accuracy": 0.25}
+    line = line_of(row)
+    assert row_in(line.decode()) == row
+    for place in range(len(line)):
+        changed = bytearray(line)
+        changed[place] ^= 1 << bit
+        (tmp_path / "metrics.jsonl").write_bytes(changed)
+        assert [*reader.read_rows(tmp_path)] in ([], [row])  # the line break, or a space
+
+
+def test_damaged_rows_are_counted_but_for_an_incomplete_last_line(tmp_path):
+    rows = [{"step": step, "epoch": 0.5, "split": "val", "loss": 1.0} for step in range(4)]
+    lines = [*map(line_of, rows)]
+    lines[1] = lines[1].replace(b'"loss": 1', b'"loss": 3')
+    (tmp_path / "metrics.jsonl").write_bytes(b"".join(lines) + lines[0][:20])
+    assert [*reader.read_rows(tmp_path)] == [rows[0], *rows[2:]] and reader.damaged_rows(tmp_path) == 1
+    assert reader.damaged_rows(tmp_path / "none") == 0
 
 
 CONFIGS = {

@@ -29,6 +29,7 @@ from trainer.rundir.checkpoint import Checkpoints, weights_digest
 from trainer.rundir.console import Console
 from trainer.rundir.reader import read_rows, read_summary
 from trainer.rundir.recorder import Recorder
+from trainer.rundir.row import line_of, row_in
 from trainer.rundir.saved_options import defaults_of
 
 SMALL = ("model=mlp", "model.hidden=[16]", "threads=1", "epochs=3", "batch_size=100", "log_every=5")
@@ -386,15 +387,23 @@ def test_a_run_without_a_key_of_today_is_evaluated_with_its_default(key, honest,
     assert [line for line in printed.splitlines() if line.startswith(("train", "val", "test"))] == scores
 
 
+def other_loss(line):
+    return line_of({**row_in(line.decode()), "loss": 1.0})
+
+
 @pytest.mark.parametrize(
     ("damage", "told"),
     [
         (lambda lines: lines[:2] + lines[3:], "1 point of the curves lost: metrics.jsonl was damaged"),
         (lambda lines: [lines[0].replace(b'"step": 0', b'"stop": 0'), *lines[1:]], "1 point of the curves lost"),
         (lambda lines: [], "points of the curves lost"),
-        (lambda lines: [lines[0], lines[1].replace(b'"loss": 2', b'"loss": 1'), *lines[2:]], "is not the one that was"),
+        (
+            lambda lines: [lines[0], lines[1].replace(b'"loss": 2', b'"loss": 1'), *lines[2:]],
+            "1 point of the curves lost",
+        ),
+        (lambda lines: [lines[0], other_loss(lines[1]), *lines[2:]], "is not the one that was recorded"),
     ],
-    ids=["a line", "a key", "all", "a digit"],
+    ids=["a line", "a key", "all", "a digit", "another run's"],
 )
 def test_points_that_a_damaged_file_has_lost_are_said(damage, told, run_in_process, unfinished):
     path = unfinished / "metrics.jsonl"

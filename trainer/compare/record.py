@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 from trainer.base.errors import DataError, MachineError
 from trainer.base.metrics import METRICS, Metric, monitored
 from trainer.base.paths import expanded
-from trainer.base.text import as_typed, nearest
+from trainer.base.text import as_typed, counted, nearest
 from trainer.config import schema
 from trainer.config.rule import is_number
 from trainer.rundir import integrity, reader
@@ -36,6 +36,7 @@ class Record:
         values: every other key of its configuration.
         status: one of Status; any text that summary.json gives.
         summary: of summary.json, empty where there is none.
+        damaged_config: config.yaml is missing or not that of a run.
     """
 
     path: Path
@@ -44,6 +45,7 @@ class Record:
     values: Mapping[str, object] = field(default_factory=dict)
     status: str
     summary: Mapping = field(default_factory=dict)
+    damaged_config: bool = False
 
     @property
     def complete(self) -> bool:
@@ -108,6 +110,12 @@ class Record:
         lines = [f"incomplete: {', '.join(map(str, missing))}"] if isinstance(missing, list) and missing else []
         if integrity.was_changed(self.summary):
             lines.append("its summary.json was changed since it was written")
+        if self.damaged_config:
+            lines.append("its config.yaml is damaged or missing: it lacks settings")
+        elif self.complete and integrity.config_was_changed(self.path, self.summary):
+            lines.append("its config.yaml was changed since it was written")
+        if not self.summarized and (count := reader.damaged_rows(self.path)):
+            lines.append(f"{counted('line', count)} of its metrics.jsonl damaged, and left out")
         return [*map(clean, (*reader.notes_of(self.summary), *lines))]
 
     def of_split(self, name: str, split: str) -> object:
@@ -252,6 +260,7 @@ def read(directory: Path) -> Record:
         values={**{path: key.default for path, key in known.items()}, **own},
         status=status,
         summary=summary,
+        damaged_config=is_run(directory) and not reader.is_config(config),
     )
 
 

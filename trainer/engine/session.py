@@ -62,7 +62,9 @@ class Session:
         state, skipped = recovery.newest_state(directory, run.device) if cfg.resume.run else (None, [])
         self.notes = [*dict.fromkeys(reader.notes_of(state or {}) + reader.notes_of(reader.read_summary(directory)))]
         if state and cfg.threads == "auto":
-            use_threads(min(state.get("threads", ALL_THREADS), ALL_THREADS))  # another number gives other last bits
+            use_threads(min(before := state.get("threads", ALL_THREADS), ALL_THREADS))
+            if before > ALL_THREADS:
+                skipped.append(f"threads was {before}, this machine has {ALL_THREADS}; {texts.OTHER_THREADS}")
         begun = (directory / "run.log").exists()
         self.console = Console(directory / "run.log", silent=invocation.sweep is not None)
         self.console.print_settings(texts.settings_table(cfg, invocation), texts.facts(run))
@@ -96,8 +98,7 @@ class Session:
         require_same(state, self._config, [*changed, *self.cfg.resume.allow])
         restore(self.run, self.recorder, self.checkpoints, state, changed=changed)
         if (lost := checkpoint.best_step(state)) is not None and self.run.progress.best is None:
-            what = f"the checkpoint of the best evaluation, after step {lost:,}, is damaged or missing"
-            self.note(f"{what}; the best is that of the evaluations from here on, or the last weights")
+            self.forget_best(f"the checkpoint of the best evaluation, after step {lost:,}, is damaged or missing")
         line = texts.resumed(self.run, changed)
         self.console.print(line)
         if changed:
@@ -135,17 +136,27 @@ class Session:
         return (summary["best"] or {}).get(self.run.monitor.name)
 
     def save(self, now: Clock, evaluated: dict | None, best: bool) -> None:
-        """Write a checkpoint; a full disk gives one warning and ends nothing."""
+        """Write a checkpoint; a full disk or memory gives one warning and ends nothing."""
         try:
             state = capture(self.run, self.recorder, now, evaluated, self._config, self.notes)
             self.checkpoints.save(state, best)
-        except OSError as error:
+        except Exception as error:
+            if not isinstance(error, OSError) and not out_of_memory(error):
+                raise
+            reason = error.strerror if isinstance(error, OSError) else "it does not fit into memory"
             if not self._warned:
                 newest = self.checkpoints.newest()
                 left = f"the newest one is of step {checkpoint.step_of(newest)}" if newest else "there is none yet"
-                what = f"the checkpoint of step {now.step} could not be written ({error.strerror})"
+                what = f"the checkpoint of step {now.step} could not be written ({reason})"
                 self.console.print(f"warning: {printable(self.directory)}: {what}; {left}; training continues")
             self._warned = True
+            if best and not self.checkpoints.has(now.step):
+                self.forget_best(f"the checkpoint of the best evaluation, after step {now.step:,}, was not written")
+
+    def forget_best(self, why: str) -> None:
+        """Let the best evaluation be one of those to come: the weights of the present one are lost."""
+        self.run.progress.best = None
+        self.note(f"{why}; the best is that of the evaluations from here on, or the last weights")
 
     def fit_with_recovery(self) -> Outcome:
         """Train; where the configuration asks for it, retry after a non-finite loss or a lack of memory.

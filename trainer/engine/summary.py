@@ -32,6 +32,7 @@ SETTINGS_SHOWN = ("epochs", "batch_size", "seed")
 HIDDEN_KEYS = (".fused",)  # an implementation detail
 DIGEST_SAMPLES = 64
 FEW = 10  # evaluations
+OTHER_THREADS = "another number of threads gives other last bits"
 
 
 def resumed(run: Run, changed: Mapping[str, tuple[object, object]]) -> str:
@@ -40,7 +41,7 @@ def resumed(run: Run, changed: Mapping[str, tuple[object, object]]) -> str:
     for path, (before, now) in changed.items():
         parts.append(f"{path} was {as_typed(before)}, is {as_typed(now)}")
     if "threads" in changed:
-        parts.append("another number of threads gives other last bits")
+        parts.append(OTHER_THREADS)
     if "epochs" in changed and not is_constant(run):
         parts.append("the schedule now spans the new length: its learning rates differ from those of the first part")
     return "; ".join(parts)

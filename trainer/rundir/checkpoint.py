@@ -57,6 +57,11 @@ class Checkpoints:
             self._write(path, payload, ("last",))
         self.failed = False
 
+    def has(self, step: int) -> bool:
+        """Return whether the checkpoint of a step is there, or waits for space."""
+        path = self._path(step)
+        return is_complete(path) or bool(self._unwritten_best and self._unwritten_best[0] == path)
+
     def weights_of(self, step: int, device: torch.device) -> dict[str, torch.Tensor]:
         """Return the weights that the checkpoint of a step was evaluated with. Errors: DataError."""
         path = self._path(step)

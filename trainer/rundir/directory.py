@@ -23,7 +23,7 @@ from trainer.config import catalog, keys
 from trainer.config.private_api import to_yaml
 from trainer.config.quoting import unquote
 from trainer.rundir import locations
-from trainer.rundir.integrity import digests_of_files, with_digest
+from trainer.rundir.integrity import digest_of_file, digests_of_files, with_digest
 from trainer.rundir.reader import SWEEP_OVERRIDES, SWEPT_KEYS
 
 try:
@@ -260,7 +260,8 @@ def write_summary(directory: Path, summary: dict) -> None:
     NaN and Inf, which JSON does not have, become null.
     """
     plain = json.loads(json.dumps(summary), parse_constant=lambda name: None)
-    signed = with_digest({**plain, "files": digests_of_files(directory)})
+    config = digest_of_file(directory / "config.yaml")
+    signed = with_digest({**plain, "config_sha256": config, "files": digests_of_files(directory)})
     atomic_write(directory / "summary.json", f"{json.dumps(signed, indent=2)}\n".encode())
 
 

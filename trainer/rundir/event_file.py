@@ -4,10 +4,11 @@ The writers of tensorboard and torch hand events to a thread of their own. Besid
 that costs 3 ms per log point instead of 0.05 ms, and a full disk raises in some later, unrelated call.
 """
 
+import math
 import os
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import count
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from tensorboard.summary.writer.record_writer import RecordWriter
 from trainer.rundir.append_only import AppendOnlyFile
 
 PREFIX = "events.out.tfevents."
+PLACE = ("step", "epoch", "split", "seconds", "time")  # keys of a row that are no points of a curve
 _numbers = count()
 
 
@@ -73,6 +75,13 @@ class EventFile:
 
     def _write(self, event: Event) -> None:
         self._records.write(event.SerializeToString())
+
+
+def points_of(row: Mapping) -> Summary:
+    """Return the points of a row of metrics.jsonl, where validation has no learning rate."""
+    hidden = (*PLACE, "lr") if row["split"] == "val" else PLACE
+    values = {name: math.nan if value is None else value for name, value in row.items() if name not in hidden}
+    return Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
 
 
 def files_in(folder: Path) -> list[Path]:

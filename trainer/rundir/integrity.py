@@ -43,6 +43,11 @@ def was_changed(summary: Mapping) -> bool:
     return "sha256" in summary and with_digest(summary)["sha256"] != summary["sha256"]
 
 
+def config_was_changed(directory: Path, summary: Mapping) -> bool:
+    """Return whether config.yaml is not as it was when the run ended."""
+    return summary.get("config_sha256", before := digest_of_file(directory / "config.yaml")) != before
+
+
 def damaged_files(directory: Path, summary: Mapping) -> Iterator[str]:
     """Yield the names of a run's files that are not as they were when it ended."""
     if was_changed(summary):

@@ -11,18 +11,15 @@ from trainer.base.plain_files import read_plain
 from trainer.base.text import nearest, printable
 from trainer.config import catalog
 from trainer.config.quoting import as_argument
-from trainer.config.rule import is_number
 from trainer.config.untrusted import has_resolver, leaves, read_yaml
 from trainer.rundir import locations
+from trainer.rundir.row import row_in
 from trainer.rundir.status import COMPLETE, Status
 
 # The overrides of a job in its sweep; overrides.txt has others where the job alone was resumed with more epochs.
 SWEEP_OVERRIDES = ".sweep-overrides"
 SWEPT_KEYS = ".swept-keys"  # the keys that the sweep varies
 LARGEST = 2**30  # bytes of a text file
-LARGEST_STEP = 2**63  # TensorBoard's steps are 64-bit integers
-SPLITS = ("train", "val", "test")
-REQUIRED = {"step", "epoch", "split", "loss"}  # keys that every row of metrics.jsonl has
 RENAMED_CLASSES = {"trainer.init.fixed_scale.Default": "trainer.init.fixed_scale.Torch"}  # of older versions
 OVERRIDE = re.compile(r"[ ~+]*['\"]?([A-Za-z_]\w*)[\w./@]*[^=]*(=.*)?", re.DOTALL)
 
@@ -78,20 +75,15 @@ def read_rows(directory: Path, *splits: str) -> Iterator[dict]:
     for line in read_text(directory / "metrics.jsonl").splitlines():
         if names and not any(name in line for name in names):
             continue  # not parsed: most lines of a long run are of training
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            continue
-        if is_row(row) and (not splits or row["split"] in splits):
+        row = row_in(line)
+        if row and (not splits or row["split"] in splits):
             yield row
 
 
-def is_row(row: object) -> bool:
-    """Return whether a value has what every reader of a row relies on: its place, and numbers or null."""
-    if not isinstance(row, dict) or row.get("split") not in SPLITS or not REQUIRED <= row.keys():
-        return False
-    numbers = all(is_number(value) for key, value in row.items() if key != "split" and value is not None)
-    return numbers and isinstance(row["step"], int) and 0 <= row["step"] < LARGEST_STEP and row["epoch"] is not None
+def damaged_rows(directory: Path) -> int:
+    """Return the number of lines of metrics.jsonl that hold no row; the last one may be incomplete."""
+    *lines, _ = read_text(directory / "metrics.jsonl").split("\n")
+    return sum(row_in(line) is None for line in lines)
 
 
 def completed_summary(directory: Path) -> dict | None:
@@ -151,6 +143,13 @@ def why_no_run(directory: Path) -> str:
     return f"not a run's directory; it must hold overrides.txt, config.yaml and checkpoints/{hint}"
 
 
+def is_config(content: object) -> bool:
+    """Return whether the content of a config.yaml has its length and every group, as that of any run."""
+    groups = [group for group, option in catalog.defaults().items() if isinstance(option, str)]
+    valid = isinstance(content, dict) and isinstance(content.get("epochs"), int | str)
+    return valid and all(isinstance(content.get(group), dict) for group in groups)
+
+
 def read_config(directory: Path, key: str = "resume") -> dict:
     """Return config.yaml as plain values and references to other keys, with the path where its data lie now.
 
@@ -160,9 +159,7 @@ def read_config(directory: Path, key: str = "resume") -> dict:
     """
     saved = read_yaml(directory / "config.yaml")
     place = f"{key}={printable(directory)}"
-    groups = [group for group, option in catalog.defaults().items() if isinstance(option, str)]
-    valid = isinstance(saved, dict) and isinstance(saved.get("epochs"), int | str)
-    if not valid or not all(isinstance(saved.get(group), dict) for group in groups):
+    if not is_config(saved):
         raise DataError(f"{place}: its config.yaml is not that of a run")
     for path, value in leaves(saved):
         if has_resolver(str(value)):

@@ -21,8 +21,8 @@ from trainer.base.metrics import METRICS
 from trainer.base.text import counted, printable
 from trainer.rundir import hparams, reader
 from trainer.rundir.append_only import AppendOnlyFile
-from trainer.rundir.event_file import EventFile, files_in, newest_config, texts_and_images
-from trainer.rundir.row import line_of, summary_of
+from trainer.rundir.event_file import EventFile, files_in, newest_config, points_of, texts_and_images
+from trainer.rundir.row import line_of
 
 CURVES = ("train", "val")  # splits with event files of their own
 RESULTS = ".results"  # ends the name of the event file that is written once a run has ended, and anew when it goes on
@@ -227,7 +227,7 @@ class Recorder:
             file.add(event.summary, event.step, event.wall_time)
         for row in self.rows:
             if row["split"] == split:
-                file.add(summary_of(row), row["step"], row.get("time"))
+                file.add(points_of(row), row["step"], row.get("time"))
         file.flush()
         for path in before:
             if file.complete or path.name.endswith(RESULTS):
@@ -281,7 +281,7 @@ class Recorder:
         if split != "test":  # which a resumed run evaluates again
             self._digest.update(line)
         if split in CURVES:
-            self._event_file(split).add(summary_of(row), now.step, row["time"])
+            self._event_file(split).add(points_of(row), now.step, row["time"])
 
     def _event_file(self, split: str) -> EventFile:
         if split not in self._event_files:

@@ -118,9 +118,9 @@ def require_of_run(name: str, run: Run, state: Mapping, directory: Path, invocat
         return
     before = state.get("data")
     before = before if isinstance(before, list) and all(isinstance(each, str) for each in before) else []
-    if before != fingerprints(run):
-        known = zip_longest(("train", "val", "test"), before, fingerprints(run))
-        changed = [split for split, earlier, now in known if split and earlier != now]
+    if before != (now := fingerprints(run)):
+        known = zip_longest(("train", "val", "test"), before, now)
+        changed = [split for split, earlier, later in known if split and earlier != later]
         what = f"its {' and '.join(changed)} data are not those that it was trained with: other samples or labels"
         raise DataError(f"{name}: {what}; to evaluate it on other data, type data.root=DIR or data.path=FILE")
 
