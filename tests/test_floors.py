@@ -21,7 +21,9 @@ FLOORS = [  # from the ground up; a file imports from its own room and from lowe
     {"config"},
     TECHNIQUES,
     {"rundir"},
+    {"diagnosis"},
     {"engine"},
+    {"inspection"},
     {"compare"},
     {"sweep"},
     {"search"},
@@ -30,7 +32,7 @@ FLOORS = [  # from the ground up; a file imports from its own room and from lowe
     {"__main__"},
 ]
 LONGEST_FILE, LONGEST_FUNCTION = 300, 60
-WITHOUT_TORCH = ("cli", "config", "compare")  # rooms that never import it at the top of a file
+WITHOUT_TORCH = ("cli", "config", "compare", "diagnosis")  # rooms that never import it at the top of a file
 HEAVY = {"torch", "torchvision", "sklearn", "matplotlib", "numpy", "tensorboard", "optuna"}
 WITHOUT_TORCH_IN_RUNDIR = ("directory.py", "reader.py", "resume.py", "status.py", "append_only.py")
 WITHOUT_TORCH_IN_BASE = ("errors.py", "checks.py", "text.py", "clock.py", "atomic.py", "driver.py")
