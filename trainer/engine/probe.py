@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from trainer.base.device import out_of_memory
 from trainer.base.layers import drops_in_training, is_norm, weight_layers, weight_of
 from trainer.base.rng import derive, seed_default
+from trainer.config.rule import is_number
 from trainer.engine.run import Run
 
 SMALLEST, LARGEST = 32, 256  # samples
@@ -19,6 +20,7 @@ SILENT = 1e-5  # |f| below which an activation is off
 ACTIVE = 0.01  # fraction of the samples on which a unit that is not dead passes on a gradient
 IDENTICAL = 1e-6  # of the largest weight: units that differ by less are the same
 ACTIVATIONS = "torch.nn.modules.activation"  # the module of torch's own
+PARTS, NAMES = ("input", "parameters", "activations", "layers"), ("name", "kind")  # what is not a number in a probe
 JOINING = (nn.Softmax, nn.LogSoftmax, nn.Softmax2d, nn.MultiheadAttention)  # of those that mix units
 
 Batch = tuple[Tensor, Tensor]
@@ -219,7 +221,7 @@ class OutputStatistics:
         return measure
 
 
-def of_weight(weight: Tensor, gradients: Mapping[Tensor, Tensor]) -> dict[str, Tensor | bool]:
+def of_weight(weight: Tensor, gradients: Mapping[Tensor, Tensor]) -> dict[str, Tensor | float]:
     """Return the statistics of a layer's weight and of its gradient, 0 where the loss does not depend on it."""
     grad, values = gradients.get(weight, torch.zeros_like(weight)), weight.detach()
     same = [(each - each[:1]).abs().amax() <= IDENTICAL * each.abs().amax() for each in (values, grad)]
@@ -227,8 +229,22 @@ def of_weight(weight: Tensor, gradients: Mapping[Tensor, Tensor]) -> dict[str, T
         "weight_std": values.std(correction=0),
         "grad_norm": grad.norm(),
         "grad_mean": grad.abs().mean(),
-        "identical": same[0] & same[1] if len(values) > 1 else False,
+        "identical": same[0] & same[1] if len(values) > 1 else 0.0,
     }
+
+
+def is_probe(value: object) -> bool:
+    """Return whether a value that a checkpoint holds is built like a probe."""
+    try:
+        named = [*value["activations"], *value["layers"]]
+        rows = [value["input"], *value["parameters"].values(), *named]
+        rows.append({key: child for key, child in value.items() if key not in PARTS})
+        leaves = [leaf for row in rows for key, leaf in row.items() if key not in NAMES]
+        texts = [row[key] for row in named for key in NAMES]
+    except (LookupError, TypeError, AttributeError):
+        return False
+    numeric = all(leaf is None or is_number(leaf) for leaf in leaves)
+    return numeric and isinstance(value["step"], int) and all(isinstance(text, str) for text in texts)
 
 
 def numbers(found: object) -> object:
