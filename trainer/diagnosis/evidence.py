@@ -27,7 +27,8 @@ class Evidence:
         batch: samples of a step.
         rows: of metrics.jsonl.
         history: evaluations of the validation split.
-        best: the best of them.
+        best: the best of them; without a validation split, the evaluation of the one that stands for it.
+        held_out: the split of `best` and `constant`: val, or test.
         constant: scores of the best constant answer on the validation split, or on the one that stands for it.
         probes: of the layers, in the order of their steps.
         multipliers: of the schedule, by step.
@@ -61,6 +62,7 @@ class Evidence:
     rows: Sequence[Mapping] = ()
     history: Sequence[Mapping] = ()
     best: Mapping | None = None
+    held_out: str = "val"
     constant: Mapping[str, float] = field(default_factory=dict)
     probes: Sequence[Mapping] = ()
     multipliers: Mapping[int, float] = field(default_factory=dict)
@@ -119,7 +121,7 @@ class Evidence:
 
     def error_at(self, p: float, samples: int | None = None) -> float:
         """Return the standard error of an accuracy p on as many samples, those of the validation split by default."""
-        return math.sqrt(max(p * (1 - p), 1e-9) / max(samples or self.samples["val"], 1))
+        return math.sqrt(max(p * (1 - p), 1e-9) / max(samples or self.samples[self.held_out], 1))
 
     @cached_property
     def has_learnt(self) -> bool:

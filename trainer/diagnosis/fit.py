@@ -16,7 +16,7 @@ STILL = 0.03  # rise of the score, or fall of the loss, within the last fifth
 
 
 def underfitting(evidence: Evidence) -> Iterator[Verdict]:
-    """A training score below that of nearest neighbours, and no longer rising: the network is too small or too simple."""
+    """A training score below that of nearest neighbours that no longer rises: the network is too small or simple."""
     fit, losses, reference = evidence.fit.get(evidence.metric.name), training_losses(evidence), evidence.neighbours
     if fit is None or reference is None or fit >= LOW or len(losses) < 6:
         return
@@ -59,9 +59,7 @@ def gap_of(evidence: Evidence) -> tuple[float, float]:
         if mine <= 0 or theirs <= 0:
             return fit - last, 0.0
         return fit - last, math.log(theirs / mine) / math.sqrt(2 / count + 2 / held_out)
-    p = (fit * count + last * held_out) / (count + held_out)
-    error = math.sqrt(max(p * (1 - p), 1e-9) * (1 / count + 1 / held_out))
-    return fit - last, (fit - last) / error
+    return fit - last, (fit - last) / math.hypot(evidence.error_at(fit, count), evidence.error_at(last, held_out))
 
 
 def is_significant(gap: float, errors: float) -> bool:
@@ -108,8 +106,8 @@ def no_better_than_constant(evidence: Evidence) -> Iterator[Verdict]:
         return
     yield Verdict(
         code="no_better_than_constant",
-        what=f"val {evidence.metric.name} {evidence.score:.4f} is no better than {evidence.metric.constant} "
-        f"({constant:.4f})",
+        what=f"{evidence.held_out} {evidence.metric.name} {evidence.score:.4f} is no better than "
+        f"{evidence.metric.constant} ({constant:.4f})",
         meaning="The run has learnt nothing that holds for other samples.",
         changes=["optimizer.lr=auto"],
         numbers={"score": (evidence.score, constant)},
@@ -123,12 +121,15 @@ def standstill(evidence: Evidence) -> Iterator[Verdict]:
         return
     since, total = (epochs(row["step"] / evidence.steps_per_epoch) for row in (best, history[-1]))
     half = max(math.ceil(best["step"] / evidence.steps_per_epoch * 1.5), 1)
+    constant = len(set(evidence.multipliers.values())) == 1
     yield Verdict(
         code="long_without_progress",
         level="hint",
         what=f"val {evidence.metric.name} has not improved since epoch {since} of {total}",
-        meaning="The rest of the run brought nothing: a shorter one gives the same weights.",
-        changes=[f"epochs={half}"],
+        meaning="A learning rate that falls lets a run settle; it was constant."
+        if constant
+        else "The rest of the run brought nothing: a shorter one gives the same weights.",
+        changes=["sched=cosine"] if constant else [f"epochs={half}"],
         numbers={"best": (best["step"] / evidence.steps, 0.5)},
     )
 

@@ -27,11 +27,19 @@ LARGEST_SAMPLE = 4096  # values of a sample for them
 BATCHES = 64  # of an epoch's order that are looked at
 
 
-def gather(setup: Setup, rows: Sequence[Mapping], outcome: Outcome, layer: str = "", stopped: str = "") -> Evidence:
+def gather(
+    setup: Setup,
+    rows: Sequence[Mapping],
+    outcome: Outcome,
+    test: Mapping | None = None,
+    layer: str = "",
+    stopped: str = "",
+) -> Evidence:
     """Return the evidence on a run.
 
     Args:
         rows: of its curves.
+        test: the scores of the test split, which stands for validation where there is none.
         layer: where its loss became non-finite, in words.
         stopped: why a rule has ended it.
     """
@@ -53,8 +61,9 @@ def gather(setup: Setup, rows: Sequence[Mapping], outcome: Outcome, layer: str =
         batch=run.batch_size * run.accumulate,
         rows=rows,
         history=progress.recent_history,
-        best=progress.best,
-        constant=best_constant(run, run.val if len(run.val) else run.train),
+        best=progress.best if len(run.val) else test and {"step": progress.step, **test},
+        held_out="val" if len(run.val) else "test",
+        constant=best_constant(run, run.val if len(run.val) else run.test),
         probes=progress.probes,
         multipliers=multipliers(run, rows),
         counts=counts,

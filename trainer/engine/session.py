@@ -126,7 +126,7 @@ class Session:
             outcome = self.fit_with_recovery()
             summary |= self.results(outcome)
             error = self.error_for(outcome)
-            verdicts = self.verdicts(outcome, error)
+            verdicts = self.verdicts(outcome, summary["test"], error)
             summary["verdicts"] = [verdict.as_dict(self.invocation.overrides) for verdict in verdicts]
             settings = texts.hparams(self.cfg, self.run, self.invocation)
             columns = texts.hparams_columns(self.directory, self.invocation.overrides)
@@ -277,7 +277,7 @@ class Session:
         said = {"notes": self.notes, "stopped": texts.why_stopped(run)}
         return {**texts.figures_of(run, self.recorder, outcome, test, self.best), **said}
 
-    def verdicts(self, outcome: Outcome, error: UserError | None) -> list[Verdict]:
+    def verdicts(self, outcome: Outcome, test: dict | None, error: UserError | None) -> list[Verdict]:
         """Return what is wrong with a run that has ended, the likeliest cause first."""
         if self.setup is None or outcome.status is Status.INTERRUPTED:
             return []
@@ -285,7 +285,7 @@ class Session:
         with self.console.status("looking for what is wrong"):
             layer = str(error).partition(", ")[2].partition("; ")[0] if outcome.nonfinite_step and error else ""
             stopped = "; ".join(texts.why_stopped(self.run))
-            return judge(gather(setup, self.recorder.rows, outcome, layer=layer, stopped=stopped))
+            return judge(gather(setup, self.recorder.rows, outcome, test, layer, stopped))
 
     def finish(self, summary: dict) -> MachineError | None:
         """Write curves.png, the best weights and summary.json, however the run ended.
@@ -322,6 +322,8 @@ class Session:
         files, rows, end = {}, self.recorder.rows, reader.describe_end(summary)
         if self.invocation.sweep is None:
             files["curves.png"] = "drawing", lambda path: curves_plot.draw(rows, path, end)
+        if self.run.progress.probes:
+            files["layers.json"] = "writing", lambda path: rundir.write_layers(path, self.run.progress.probes)
         if self.best:
             files["weights.safetensors"] = "writing", lambda path: checkpoint.export(self.best, path)
         return files
