@@ -6,6 +6,7 @@ import pytest
 
 from trainer.diagnosis import departures, rate, regularization
 from trainer.diagnosis.decide import BESIDE, CAUSES, HINTS, MOST, judge
+from trainer.diagnosis.early import certain
 from trainer.diagnosis.evidence import Evidence
 from trainer.diagnosis.fit import gap_of
 from trainer.diagnosis.verdict import LEVELS, Verdict, merged
@@ -113,7 +114,6 @@ def healthy(**changes):
         "mixing": 1.0,
         "confusion": [[96 if row == column else 0 for column in range(10)] for row in range(10)],
         "per_sample": 1.0,
-        "grows": 10.0,
     }
     return Evidence(**usual | changes)
 
@@ -276,7 +276,10 @@ CASES = {  # code -> evidence before its threshold and beyond it
     "soft_labels": (healthy(peak=0.55), healthy(peak=0.45)),
     "penalty_outweighs": (penalized(0.45), penalized(0.55)),
     "warmup_never_ends": (warming(0.6), warming(0.4)),
-    "momentum_too_high": (healthy(grows=240.0), healthy(grows=260.0)),
+    "momentum_too_high": (
+        healthy(values=set_to(optimizer__momentum=1 - 1 / 240)),
+        healthy(values=set_to(optimizer__momentum=1 - 1 / 260)),
+    ),
     "uncentred_inputs": (
         failed(probes=first(input={"mean": 0.4, "std": 1.0}, activations=[activation(kind="Sigmoid")] * 2)),
         failed(probes=first(input={"mean": 0.6, "std": 1.0}, activations=[activation(kind="Sigmoid")] * 2)),
@@ -480,3 +483,36 @@ def test_the_limit_of_clipping_is_the_90th_percentile_of_the_norms():
 
 def test_the_norm_of_all_parameters():
     assert regularization.norm_of({"parameters": {"a": {"norm": 3.0}, "b": {"norm": 4.0}, "c": {"norm": None}}}) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        (
+            {"layers": [layer("0", identical=1.0), layer("2"), layer("4")]},
+            ["all units of layer 0"],
+        ),
+        ({"activations": [activation(), activation(dead=1.0)]}, ["all units of activation 2 (ReLU) are off"]),
+        ({"activations": [activation(), activation(dead=0.99)]}, []),
+        ({"parameters": probe(0)["parameters"]}, ["no weight has changed in 64 steps"]),
+    ],
+)
+def test_what_is_certain_while_a_run_trains(changes, said):
+    found = [*certain([probe(0), probe(8), probe(64, **changes)])]
+    assert len(found) == len(said) and all(line.startswith(start) for line, start in zip(found, said))
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({"optimizer.momentum": 0.9}, 10),
+        ({"optimizer.momentum": 0.99}, 100),
+        ({"optimizer.momentum": 0.9, "optimizer.dampening": 0.9}, 1),
+        ({"optimizer.betas": [0.9, 0.999]}, 1),
+        ({"optimizer.momentum": 0.0}, 1),
+        ({}, 1),
+    ],
+)
+def test_the_growth_of_steps_by_momentum(values, wanted):
+    assert healthy(values=values).grows == pytest.approx(wanted)

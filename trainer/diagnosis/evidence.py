@@ -42,7 +42,6 @@ class Evidence:
         constants: names of features of a table that have one value.
         confusion: by class and prediction, the counts on the validation split.
         per_sample: loss of a sample within a batch over that within half of it: 1 where it does not depend on it.
-        grows: what makes a step longer than its learning rate says: 1 / (1 - momentum).
         layer: the layer where a loss became non-finite, in words.
         nonfinite_step: the first step with a non-finite loss, 0 for none.
         stopped: why a rule has ended the run.
@@ -76,10 +75,17 @@ class Evidence:
     constants: Sequence[str] = ()
     confusion: Sequence[Sequence[int]] = ()
     per_sample: float | None = None
-    grows: float = 1.0
     layer: str = ""
     nonfinite_step: int = 0
     stopped: str = ""
+
+    @property
+    def grows(self) -> float:
+        """1 / (1 - momentum) of heavy-ball momentum, by which a constant gradient's step exceeds one of SGD."""
+        momentum, damped = self.values.get("optimizer.momentum"), self.values.get("optimizer.dampening")
+        if not is_positive(momentum) or damped or "optimizer.betas" in self.values:
+            return 1.0
+        return 1 / (1 - momentum) if momentum < 1 else math.inf
 
     @cached_property
     def metric(self) -> Metric:

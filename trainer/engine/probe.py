@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from trainer.base.device import out_of_memory
 from trainer.base.layers import drops_in_training, is_norm, weight_layers, weight_of
 from trainer.base.rng import derive, seed_default
+from trainer.base.statistics import norm
 from trainer.config.rule import is_number
 from trainer.engine.run import Run
 
@@ -107,9 +108,9 @@ def _measure(run: Run, step: int, batch: Batch) -> dict:
         "loss": loss,
         "common": most_common(outputs, run.data.task),
         "input": {"mean": images.mean(), "std": images.std()},
-        "grad_norm": norm(gradients),
+        "grad_norm": norm(gradients.values()) if gradients else 0.0,
         "penalty": sum(penalties) if penalties else 0.0,
-        "penalty_grad_norm": norm(penalty_gradients),
+        "penalty_grad_norm": norm(penalty_gradients.values()) if penalty_gradients else 0.0,
         "activations": activations.found,
         "layers": [row | of_weight(weight_of(model.get_submodule(row["name"])), own) for row in layers.found],
         "parameters": {name: {"norm": w.norm(), "sum": w.double().sum()} for name, w in model.named_parameters()},
@@ -125,11 +126,6 @@ def gradients_of(scalar: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Ten
         return {}
     found = torch.autograd.grad(scalar, [*weights.values()], retain_graph=True, allow_unused=True)
     return {name: grad for name, grad in zip(weights, found) if grad is not None}
-
-
-def norm(gradients: Mapping[str, Tensor]) -> Tensor | float:
-    """Return the L2 norm over all gradients."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm([*gradients.values()]))) if gradients else 0.0
 
 
 def most_common(outputs: Tensor, task: str) -> Tensor | None:
