@@ -186,10 +186,7 @@ class Recorder:
         return {"window": window, "since_evaluation": sums, "seconds": self.seconds, **counts}
 
     def load_state_dict(self, state: Mapping, now: Clock) -> None:
-        """Return to the time `now`: drop later lines of metrics.jsonl, and write TensorBoard's files anew.
-
-        Errors: MachineError where metrics.jsonl cannot be written anew.
-        """
+        """Return to the time `now`: drop later lines, and write the files anew. Errors: MachineError."""
         self._window.load_state_dict(state["window"])
         self._sums_since_evaluation = [float(number) for number in state["since_evaluation"]]
         self._last = time.perf_counter()
