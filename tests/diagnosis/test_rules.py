@@ -103,6 +103,7 @@ def healthy(**changes):
         "history": evaluations,
         "best": evaluations[-1],
         "constant": {"accuracy": 0.11, "loss": 2.30},
+        "zero_loss": 2.3026,
         "probes": [probe(0), probe(8), probe(64), probe(1000)],
         "multipliers": {step: 1 - step / 1001 for step in range(0, 1001, 20)},
         "fit": {"accuracy": 0.97, "loss": 0.1, "samples": 1000},
@@ -228,9 +229,9 @@ def improving(rise):
 
 
 def still(best_at):
-    scores = [0.9] * 12
-    scores[best_at] = 0.95
-    evaluations = history(scores, [0.3] * 12)
+    scores, losses = [0.9] * 12, [0.3] * 12
+    scores[best_at], losses[4] = 0.95, 0.2
+    evaluations = history(scores, losses)
     fit = {"accuracy": 0.92, "loss": 0.2, "samples": 1000}
     return healthy(history=evaluations, best=evaluations[best_at], fit=fit)
 
@@ -328,8 +329,8 @@ CASES = {  # code -> evidence before its threshold and beyond it
         failed(best={"step": 100, "epoch": 1.0, "loss": 2.3, "accuracy": 0.11}),
     ),
     "constant_features": (healthy(), healthy(constants=["feature 3"])),
-    "long_without_progress": (still(6), still(5)),
-    "still_improving": (improving(0.02), improving(0.05)),
+    "long_without_progress": (still(3), still(2)),
+    "still_improving": (improving(0.04), improving(0.06)),
 }
 EXTRA = [  # other ways to the same verdicts
     ("rate_too_high", rising(2.5)),

@@ -29,6 +29,7 @@ class Evidence:
         history: evaluations of the validation split.
         best: the best of them; without a validation split, the evaluation of the one that stands for it.
         held_out: the split of `best` and `constant`: val, or test.
+        zero_loss: mean loss of outputs of 0 on the training split, that of an answer that knows nothing.
         constant: scores of the best constant answer on the validation split, or on the one that stands for it.
         probes: of the layers, in the order of their steps.
         multipliers: of the schedule, by step.
@@ -62,6 +63,7 @@ class Evidence:
     history: Sequence[Mapping] = ()
     best: Mapping | None = None
     held_out: str = "val"
+    zero_loss: float | None = None
     constant: Mapping[str, float] = field(default_factory=dict)
     probes: Sequence[Mapping] = ()
     multipliers: Mapping[int, float] = field(default_factory=dict)
@@ -108,12 +110,10 @@ class Evidence:
         row = next((row for row in self.rows if row["split"] == "val" and row["step"] == 0), None)
         return row["loss"] if row else (self.first or {}).get("loss")
 
-    @cached_property
+    @property
     def ignorance(self) -> float | None:
-        """Loss of an answer that knows nothing: log C for classes; None for values, which may be of any size."""
-        if self.task == "regression":
-            return None
-        return math.log(max(len(self.counts), 2))
+        """Loss of an answer that knows nothing: log C for cross-entropy; None for values, which may be of any size."""
+        return None if self.task == "regression" else self.zero_loss
 
     @property
     def score(self) -> float | None:

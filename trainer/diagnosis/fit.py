@@ -7,23 +7,25 @@ from trainer.base.text import counted, epochs
 from trainer.diagnosis.evidence import Evidence
 from trainer.diagnosis.verdict import Verdict
 
-GAP = 0.05  # between the scores of training and validation
+GAP = 0.05  # between two accuracies
+GAP_OF_R2 = 0.15  # between two r2
+FEW_STEPS = 100  # too few to tell a plateau
 SIGNIFICANT = 3.0  # standard errors
 LOW = 0.9  # training score of a network that has not fitted its data
 FLAT = 0.03  # fall of the training loss over the last third: less is a plateau
 FEW = 10  # evaluations
-STILL = 0.03  # rise of the score, or fall of the loss, within the last fifth
+STILL = 0.05  # rise of the score, or fall of the loss, within the last fifth
 
 
 def underfitting(evidence: Evidence) -> Iterator[Verdict]:
     """A training score below that of nearest neighbours that no longer rises: the network is too small or simple."""
     fit, losses, reference = evidence.fit.get(evidence.metric.name), training_losses(evidence), evidence.neighbours
-    if fit is None or reference is None or fit >= LOW or len(losses) < 6:
+    if fit is None or reference is None or fit >= LOW or len(losses) < 6 or evidence.steps < FEW_STEPS:
         return
     tail = losses[-max(len(losses) // 3, 3) :]
     falls = 1 - tail[-1] / tail[0] if tail[0] > 0 else 0.0
     noise = SIGNIFICANT * evidence.error_at(reference, int(evidence.fit["samples"]))
-    if falls > FLAT or reference - fit < max(GAP, 0.0 if evidence.task == "regression" else noise):
+    if falls > FLAT or reference - fit < (GAP_OF_R2 if evidence.task == "regression" else max(GAP, noise)):
         return
     yield Verdict(
         code="underfitting",
@@ -115,9 +117,11 @@ def no_better_than_constant(evidence: Evidence) -> Iterator[Verdict]:
 
 
 def standstill(evidence: Evidence) -> Iterator[Verdict]:
-    """A run whose second half, of ten evaluations or more, has brought nothing better."""
+    """A run whose best score is of its first quarter and whose least loss of its first half, of ten evaluations."""
     history, best = evidence.history, evidence.best
-    if best is None or len(history) < FEW or history[len(history) // 2]["step"] <= best["step"]:
+    if evidence.stopped or best is None or len(history) < FEW or history[len(history) // 4]["step"] <= best["step"]:
+        return
+    if min(history, key=lambda row: row["loss"])["step"] > evidence.steps / 2:
         return
     since, total = (epochs(row["step"] / evidence.steps_per_epoch) for row in (best, history[-1]))
     half = max(math.ceil(best["step"] / evidence.steps_per_epoch * 1.5), 1)
@@ -130,7 +134,7 @@ def standstill(evidence: Evidence) -> Iterator[Verdict]:
         if constant
         else "The rest of the run brought nothing: a shorter one gives the same weights.",
         changes=["sched=cosine"] if constant else [f"epochs={half}"],
-        numbers={"best": (best["step"] / evidence.steps, 0.5)},
+        numbers={"best": (best["step"] / evidence.steps, 0.25)},
     )
 
 

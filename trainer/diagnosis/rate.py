@@ -248,6 +248,7 @@ def too_few_steps(evidence: Evidence) -> Iterator[Verdict]:
         )
         yield Verdict(
             code="too_few_steps",
+            level="problem" if full else "hint",
             what=f"{what}: a step takes all {evidence.samples['train']:,} samples" if full else what,
             meaning="A network learns by steps, not by epochs.",
             changes=["batch_size=64"] if full else [f"epochs={longer(evidence)}"],

@@ -18,7 +18,7 @@ from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import Setup
 from trainer.engine.summary import why_stopped
 from trainer.engine.transforms import Transforms
-from trainer.engine.validation import best_constant
+from trainer.engine.validation import best_constant, constant_loss
 from trainer.rundir.status import Status
 
 LEAST, MOST = 512, 4096  # training samples that the last weights are evaluated on
@@ -62,6 +62,7 @@ def gather(
         history=progress.recent_history,
         best=progress.best if len(run.val) else test and {"step": progress.step, **test},
         held_out="val" if len(run.val) else "test",
+        zero_loss=constant_loss(run.criterion, torch.zeros_like(run.train.targets[0]), run.train.targets[:MOST]),
         constant=best_constant(run, run.val if len(run.val) else run.test),
         probes=progress.probes,
         multipliers=multipliers(run, rows),
