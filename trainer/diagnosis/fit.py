@@ -13,6 +13,7 @@ FEW_STEPS = 100  # too few to tell a plateau
 SIGNIFICANT = 3.0  # standard errors
 LOW = 0.9  # training score of a network that has not fitted its data
 FLAT = 0.03  # fall of the training loss over the last third: less is a plateau
+FALLING, FAR = 0.15, 0.15  # the same where the score is so far below that of nearest neighbours
 FEW = 10  # evaluations
 STILL = 0.05  # rise of the score, or fall of the loss, within the last fifth
 
@@ -24,8 +25,14 @@ def underfitting(evidence: Evidence) -> Iterator[Verdict]:
         return
     tail = losses[-max(len(losses) // 3, 3) :]
     falls = 1 - tail[-1] / tail[0] if tail[0] > 0 else 0.0
-    noise = SIGNIFICANT * evidence.error_at(reference, int(evidence.fit["samples"]))
-    if falls > FLAT or reference - fit < (GAP_OF_R2 if evidence.task == "regression" else max(GAP, noise)):
+    if evidence.task == "regression":
+        least, learnt = GAP_OF_R2, True
+    else:
+        shares = [count / max(sum(evidence.counts), 1) for count in evidence.counts]
+        guess = max(shares, default=0.5)
+        least = max(GAP, SIGNIFICANT * evidence.error_at(reference, int(evidence.fit["samples"])))
+        learnt = fit > guess + 2 * evidence.error_at(guess, int(evidence.fit["samples"]))
+    if not learnt or reference - fit < least or falls > (FALLING if reference - fit > FAR else FLAT):
         return
     yield Verdict(
         code="underfitting",

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trainer.base.device import out_of_memory
 from trainer.base.layers import drops_in_training, is_norm, weight_layers, weight_of
+from trainer.base.protocols import Calibrated
 from trainer.base.rng import derive, seed_default
 from trainer.base.statistics import norm
 from trainer.config.rule import is_number
@@ -113,11 +114,18 @@ def _measure(run: Run, step: int, batch: Batch) -> dict:
         "penalty_grad_norm": norm(penalty_gradients.values()) if penalty_gradients else 0.0,
         "activations": activations.found,
         "layers": [row | of_weight(weight_of(model.get_submodule(row["name"])), own) for row in layers.found],
-        "parameters": {name: {"norm": w.norm(), "sum": w.double().sum()} for name, w in model.named_parameters()},
+        "parameters": {name: {"norm": w.norm(), "sum": w.double().sum()} for name, w in trained_parameters(model)},
     }
     if any(isinstance(buffer, Tensor) for module in model.modules() if is_norm(module) for buffer in module.buffers()):
         found["loss_in_evaluation"] = run.criterion(model.eval()(images).float(), targets).mean()
     return {"step": step, "samples": len(targets), **numbers(found)}
+
+
+def trained_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the parameters with their names, without those that were computed from the data and stay as they are."""
+    calibrated = [module for module in model.modules() if isinstance(module, Calibrated)]
+    fixed = {id(weight) for module in calibrated for weight in module.parameters() if not weight.requires_grad}
+    yield from ((name, weight) for name, weight in model.named_parameters() if id(weight) not in fixed)
 
 
 def gradients_of(scalar: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
