@@ -222,9 +222,11 @@ def frozen(moved):
     return healthy(probes=[before, after])
 
 
-def improving(rise):
+def improving(rise, fall=0.06):
+    """Scores and losses of which the last three rise and fall by so much."""
     scores = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.8, 0.8 + rise / 2, 0.8 + rise]
-    evaluations = history(scores)
+    losses = [0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.42, 0.4, 0.4 * (1 - fall / 2), 0.4 * (1 - fall)]
+    evaluations = history(scores, losses)
     return healthy(history=evaluations, best=evaluations[-1], fit={"accuracy": 0.85, "loss": 0.4, "samples": 1000})
 
 
@@ -345,6 +347,7 @@ EXTRA = [  # other ways to the same verdicts
     ("vanishing_gradients", failed(probes=gradients(0.5, 1.0, mean=5e-8))),
     ("rate_too_low", replace(slow(4e-5), values=set_to(optimizer__eps=1.0))),
     ("penalty_outweighs", failed(values=set_to(reg__loss__l2__strength=1.0))),
+    ("still_improving", improving(0.02, fall=0.11)),
     ("duplicate_classes", healthy(classes=["cat", "dog", " Cat", *map(str, range(7))])),
 ]
 OF_GROUPS = [rule for rule in (*CAUSES, *BESIDE, *HINTS)]

@@ -15,7 +15,8 @@ LOW = 0.9  # training score of a network that has not fitted its data
 FLAT = 0.03  # fall of the training loss over the last third: less is a plateau
 FALLING, FAR = 0.15, 0.15  # the same where the score is so far below that of nearest neighbours
 FEW = 10  # evaluations
-STILL = 0.05  # rise of the score, or fall of the loss, within the last fifth
+STILL = 0.05  # rise of the score, and fall of the loss, within the last fifth
+STILL_FALLING = 0.1  # fall of the loss alone
 
 
 def underfitting(evidence: Evidence) -> Iterator[Verdict]:
@@ -155,15 +156,15 @@ def still_improving(evidence: Evidence) -> Iterator[Verdict]:
     steady = all(later["loss"] < before["loss"] for before, later in zip(tail, tail[1:]))
     noise = 2 * evidence.error_at(tail[-1][name]) if evidence.task != "regression" else 0.0
     falls = 1 - tail[-1]["loss"] / tail[0]["loss"] if tail[0]["loss"] > 0 else 0.0
-    if not steady or rise <= max(STILL, noise) or falls <= STILL:
+    if not steady or (falls <= STILL_FALLING and (rise <= max(STILL, noise) or falls <= STILL)):
         return
     yield Verdict(
         code="still_improving",
         level="hint",
-        what=f"val {name} was still rising at the end: by {rise:.3g} in the last {len(tail) - 1} evaluations",
+        what=f"the validation loss fell by {falls:.0%} in the last {len(tail) - 1} evaluations, to its least at the end",
         meaning="A longer run is likely to score higher.",
         changes=[f"epochs={longer(evidence)}"],
-        numbers={"rise": (rise, max(STILL, noise))},
+        numbers={"rise": (rise, max(STILL, noise)), "falls": (falls, STILL_FALLING)},
     )
 
 
