@@ -7,7 +7,7 @@ from trainer.base.text import counted, epochs
 from trainer.diagnosis.evidence import Evidence
 from trainer.diagnosis.verdict import Verdict
 
-GAP = 0.05  # between two accuracies
+GAP = 0.06  # between two accuracies
 GAP_OF_R2 = 0.15  # between two r2
 FEW_STEPS = 100  # too few to tell a plateau
 SIGNIFICANT = 3.0  # standard errors
@@ -161,7 +161,7 @@ def still_improving(evidence: Evidence) -> Iterator[Verdict]:
     yield Verdict(
         code="still_improving",
         level="hint",
-        what=f"the validation loss fell by {falls:.0%} in the last {len(tail) - 1} evaluations, to its least at the end",
+        what=f"the validation loss fell by {falls:.0%} in the last {len(tail) - 1} evaluations, to its least",
         meaning="A longer run is likely to score higher.",
         changes=[f"epochs={longer(evidence)}"],
         numbers={"rise": (rise, max(STILL, noise)), "falls": (falls, STILL_FALLING)},
