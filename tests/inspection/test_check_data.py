@@ -32,10 +32,10 @@ def test_standardised_inputs_pass_all_checks_of_the_data(words):
     subject = subject_of(*words.split())
     checks = [
         check_data.centred_inputs,
-        check_data.preprocessing_of_one_sample,
-        check_data.statistics_of_train_alone,
+        check_data.preprocessing_fitted_on_train,
+        check_data.no_statistics_of_held_out_data,
         check_data.signs_of_first_gradients,
-        check_data.sensitivity_to_first_weights,
+        check_data.sensitivity_to_weights,
     ]
     assert [check(subject).passed for check in checks] == [True] * 5
 
@@ -79,7 +79,7 @@ def test_sensitivity_of_a_linear_loss_grows_with_the_inputs(monkeypatch):
 
 
 def test_sensitivity_fails_on_raw_wine(raw_wine):
-    found = check_data.sensitivity_to_first_weights(raw_wine)
+    found = check_data.sensitivity_to_weights(raw_wine)
     assert found.passed is False and found.value > 50
 
 
@@ -115,12 +115,12 @@ def with_preprocess(subject, preprocess, monkeypatch):
     ("preprocess", "what"), [(PerBatch(), "without other samples"), (Peeking(), "other validation and test samples")]
 )
 def test_preprocessing_that_sees_more_than_it_should_fails(preprocess, what, raw_wine, monkeypatch):
-    found = check_data.preprocessing_of_one_sample(with_preprocess(raw_wine, preprocess, monkeypatch))
+    found = check_data.preprocessing_fitted_on_train(with_preprocess(raw_wine, preprocess, monkeypatch))
     assert found.passed is False and what in found.meaning
 
 
 def test_preprocessing_of_the_training_split_passes(raw_wine, monkeypatch):
-    found = check_data.preprocessing_of_one_sample(with_preprocess(raw_wine, Standardize(), monkeypatch))
+    found = check_data.preprocessing_fitted_on_train(with_preprocess(raw_wine, Standardize(), monkeypatch))
     assert found.passed and found.value == 0
 
 
@@ -135,7 +135,7 @@ def test_inputs_standardised_over_all_splits_together_are_found(together, raw_wi
         for name, split in parts.items()
     }
     subject = replace(raw_wine, run=replace(raw_wine.run, data=replace(data, **changed)), cache={})
-    found = check_data.statistics_of_train_alone(with_preprocess(subject, Identity(), monkeypatch))
+    found = check_data.no_statistics_of_held_out_data(with_preprocess(subject, Identity(), monkeypatch))
     assert found.passed is not together
 
 

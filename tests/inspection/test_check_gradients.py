@@ -22,7 +22,7 @@ class MeanLess(nn.Module):
 
 def test_the_leak_of_a_mean_by_hand():
     """d(x_i - mean)/dx_j is 1 - 1/B for j = i and -1/B for the B - 1 others: they have half of it."""
-    found = check_gradients.samples_for_themselves(subject_of("data=iris", model=MeanLess))
+    found = check_gradients.independent_samples(subject_of("data=iris", model=MeanLess))
     assert found.passed is False and found.value == pytest.approx(0.5)
 
 
@@ -41,18 +41,18 @@ class OverTheBatch(Net):
 
 @pytest.mark.parametrize("model", [Mixing, Sorting, OverTheBatch])
 def test_models_that_mix_samples_are_found(model):
-    assert check_gradients.samples_for_themselves(subject_of("data=iris", model=model)).passed is False
+    assert check_gradients.independent_samples(subject_of("data=iris", model=model)).passed is False
 
 
 @pytest.mark.parametrize("words", ["norm=batch", "norm=layer", "model=resnet20 norm=batch", "pool=fractional"])
 def test_layers_that_keep_samples_apart_in_evaluation_pass(words):
-    found = check_gradients.samples_for_themselves(subject_of("data=digits", *words.split()))
+    found = check_gradients.independent_samples(subject_of("data=digits", *words.split()))
     assert found.passed and found.value < 1e-6
 
 
 @pytest.mark.parametrize("model", [Net, Dropping])
 def test_models_that_keep_samples_apart_pass(model):
-    assert check_gradients.samples_for_themselves(subject_of("data=iris", model=model)).passed
+    assert check_gradients.independent_samples(subject_of("data=iris", model=model)).passed
 
 
 class Clipped(torch.autograd.Function):
@@ -114,6 +114,6 @@ def test_a_model_of_single_precision_is_said_not_to_be_compared():
 
 def test_a_check_in_which_a_technique_raises_says_so_in_one_line():
     subject = subject_of("data=iris", model=Failing)
-    found = checked(check_gradients.samples_for_themselves, subject)
-    assert found.passed is False and found.name == "samples for themselves"
+    found = checked(check_gradients.independent_samples, subject)
+    assert found.passed is False and found.name == "independent samples"
     assert "checking.py:" in found.meaning and "raises IndexError: no such feature" in found.meaning

@@ -59,14 +59,14 @@ HEALTHY = [
 @pytest.mark.parametrize("words", HEALTHY)
 def test_healthy_runs_learn(words):
     subject = subject_of(*words.split())
-    for check in (check_learning.small_sample_by_heart, check_learning.inputs_that_matter):
+    for check in (check_learning.overfit_small_sample, check_learning.inputs_against_zeros):
         found = check(subject)
         assert found.passed is not False, found
 
 
 @pytest.mark.parametrize("model", [Dropping, AlwaysDropping, Net])
 def test_a_models_own_dropout_does_not_fail_it(model):
-    assert check_learning.small_sample_by_heart(subject_of("data=digits", "model=mlp", model=model)).passed
+    assert check_learning.overfit_small_sample(subject_of("data=digits", "model=mlp", model=model)).passed
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_models_own_dropout_does_not_fail_it(model):
     ],
 )
 def test_runs_that_do_not_fit_a_small_sample_fail(words, meaning):
-    found = check_learning.small_sample_by_heart(subject_of(*words.split()))
+    found = check_learning.overfit_small_sample(subject_of(*words.split()))
     assert found.passed is False and meaning in found.meaning
 
 
@@ -94,9 +94,9 @@ def test_shuffled_labels_and_unseen_inputs_are_found(words):
         return Loader(Split(loader.images, loader.targets[order]), Identity(), subject.run.device)
 
     run = replace(subject.run, train=shuffled(subject.run.train), val=shuffled(subject.run.val))
-    assert check_learning.inputs_that_matter(subject).passed
-    assert check_learning.inputs_that_matter(replace(subject, run=run, cache={})).passed is False
-    assert check_learning.inputs_that_matter(subject_of(*words.split(), model=Blind)).passed is False
+    assert check_learning.inputs_against_zeros(subject).passed
+    assert check_learning.inputs_against_zeros(replace(subject, run=run, cache={})).passed is False
+    assert check_learning.inputs_against_zeros(subject_of(*words.split(), model=Blind)).passed is False
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,9 @@ def test_a_loss_that_sums_over_the_batch_is_found(loss, factor):
 
 
 BROKEN = [
-    ("init=zeros", check_start.units_that_begin_alike),
-    ("init=ones", check_start.units_that_begin_alike),
-    ("init=constant init.value=0.1", check_start.units_that_begin_alike),
+    ("init=zeros", check_start.symmetry_breaking),
+    ("init=ones", check_start.symmetry_breaking),
+    ("init=constant init.value=0.1", check_start.symmetry_breaking),
     ("bias=constant bias.value=-10", check_start.dead_units),
     ("bias=constant bias.value=-10", check_start.centred_outputs_of_layers),
     ("act=tanh bias=constant bias.value=10", check_start.saturated_units),
@@ -83,7 +83,7 @@ def test_a_broken_beginning_fails_the_check_that_is_about_it(words, check):
 START = [
     check_start.initial_loss,
     check_start.loss_is_a_mean,
-    check_start.units_that_begin_alike,
+    check_start.symmetry_breaking,
     check_start.centred_outputs_of_layers,
     check_start.signal_through_the_layers,
     check_start.dead_units,

@@ -36,7 +36,7 @@ def centred_inputs(subject: Subject) -> Check:
     return judge(ratio, "<= 0.2", detail, meaning, subject.words(subject.standardize, "preprocess=center"))
 
 
-def preprocessing_of_one_sample(subject: Subject) -> Check:
+def preprocessing_fitted_on_train(subject: Subject) -> Check:
     """Check that preprocessing a sample depends on nothing but the sample and the training split.
 
     Fitted again with other validation and test samples, it must do the same; so it must on a sample without others.
@@ -66,7 +66,7 @@ def disturbed(split: Split) -> Split:
     return Split(255 - images if images.dtype == torch.uint8 else 3 * images + 1, split.targets)
 
 
-def statistics_of_train_alone(subject: Subject) -> Check:
+def no_statistics_of_held_out_data(subject: Subject) -> Check:
     """Check that the inputs are not standardised over all splits together, which a data set could have done."""
     run = subject.run
     splits = [split for split in (run.train, run.val, run.test) if len(split)]
@@ -153,7 +153,7 @@ def one_signed(rows: Tensor) -> float:
     return float((positive ^ negative)[rows].double().mean()) if rows.any() else 0.0
 
 
-def sensitivity_to_first_weights(subject: Subject) -> Check:
+def sensitivity_to_weights(subject: Subject) -> Check:
     """Check that noise on the first layer's weights changes the loss no more than with standardised inputs.
 
     Source: CS231n, lecture on data preprocessing: before normalisation the loss is very sensitive to small changes.

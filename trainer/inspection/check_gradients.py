@@ -37,7 +37,7 @@ def gradients_against_differences(subject: Subject) -> Check:
             continue
         if error is not None:
             wrong[derivative.name] = error
-    detail = f"wrong of {count} that are not torch's own"
+    detail = f"wrong ones, of {count} modules and losses that are not torch's own (gradcheck in float64)"
     if failing:
         name, why = next(iter(failing.items()))
         detail += f"; not compared: {name} {why}".rstrip()
@@ -131,7 +131,7 @@ def flow_of(probe: dict, subject: Subject) -> Check:
     return judge(ratio, "in [0.001, 70]", detail, meaning, advice)
 
 
-def samples_for_themselves(subject: Subject) -> Check:
+def independent_samples(subject: Subject) -> Check:
     """Check that in evaluation the output for a sample does not depend on the other samples of the batch.
 
     The gradient of output i with respect to input j is 0 for j != i, and output 0 stays where other samples change.
@@ -154,7 +154,7 @@ def samples_for_themselves(subject: Subject) -> Check:
         size = (outputs - outputs.mean(0)).abs().max().clamp(min=1e-12)
         change = float((again[0] - outputs[0]).abs().max() / size)
     worst = max(leaks) or (change if change > ROUNDING else 0.0)
-    detail = "of the gradient of an output, or of the output, what comes from other samples"
+    detail = "fraction of an output's gradient, or of the output, that comes from other samples of the batch"
     meaning = "The answer for a sample depends on the others in its batch, also in evaluation."
     advice = "look in the model for a mean, a reshape or a softmax over the batch, dimension 0"
     return judge(worst, "<= 0.001", detail, meaning, advice)

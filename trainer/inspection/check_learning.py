@@ -1,4 +1,4 @@
-"""Checks of learning: weights that move, a small sample by heart, and inputs that matter."""
+"""Checks of learning: weights that move, a overfit small sample, and inputs against zeros."""
 
 import math
 from collections.abc import Callable
@@ -49,7 +49,7 @@ def weights_that_move(subject: Subject) -> Check:
         return not_applicable("the model has no weights to train")
     still = {name: weight for name, weight, before in weights if torch.equal(weight.detach(), before)}
     which = f": {next(iter(still))}" if still else ""
-    detail = f"of {len(weights)} weight tensors, those that {counted('step', practice.done)} did not change{which}"
+    detail = f"tensors that {counted('step', practice.done)} did not change, of {len(weights)}{which}"
     meaning, advice = why_still(*next(iter(still.items())), subject) if still else ("", "")
     return judge(len(still), "<= 0", detail, meaning, advice)
 
@@ -82,7 +82,7 @@ def frozen_on_purpose(model: torch.nn.Module) -> set[str]:
     }
 
 
-def small_sample_by_heart(subject: Subject) -> Check:
+def overfit_small_sample(subject: Subject) -> Check:
     """Check that the model fits a few batches perfectly: accuracy 1, or r2 0.99, without regularisation.
 
     Where the run's own optimizer does not get there, Adam tries: an optimizer that is slow, and not stuck, is no fault.
@@ -175,7 +175,7 @@ def score_of_neighbours(sample: Sample, task: str) -> float:
     return float(right.double().mean())
 
 
-def inputs_that_matter(subject: Subject) -> Check:
+def inputs_against_zeros(subject: Subject) -> Check:
     """Check that a short training on the inputs predicts held-out samples better than one on zeros does.
 
     The loss of each held-out sample is compared in pairs, so that labels without a relation to the inputs are found.

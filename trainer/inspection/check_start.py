@@ -56,7 +56,7 @@ def loss_is_a_mean(subject: Subject) -> Check:
     )
 
 
-def units_that_begin_alike(subject: Subject) -> Check:
+def symmetry_breaking(subject: Subject) -> Check:
     """Check that the units of a layer differ: those with equal weights and equal gradients stay equal for ever."""
 
     def measure(probe: dict) -> Check:
@@ -64,7 +64,7 @@ def units_that_begin_alike(subject: Subject) -> Check:
         if not layers:
             return not_applicable("the model has no hidden layer")
         alike = [row["name"] for row in layers if row["identical"]]
-        detail = f"of {len(layers)} hidden layers, those whose units are all alike{': ' + alike[0] if alike else ''}"
+        detail = f"layers whose units are all alike, of {len(layers)} hidden ones{': ' + alike[0] if alike else ''}"
         meaning = f"All units of {' and of '.join(alike[:2])} have the same weights and gradients, and stay alike."
         return judge(len(alike), "<= 0", detail, meaning, subject.words("init=auto", "init=he_normal"))
 

@@ -22,15 +22,15 @@ HOME = Path(__file__).parent.parent  # of the project's own files
 CHECKS: dict[str, tuple[CheckFunction, ...]] = {
     "data": (
         check_data.centred_inputs,
-        check_data.preprocessing_of_one_sample,
-        check_data.statistics_of_train_alone,
+        check_data.preprocessing_fitted_on_train,
+        check_data.no_statistics_of_held_out_data,
         check_data.signs_of_first_gradients,
-        check_data.sensitivity_to_first_weights,
+        check_data.sensitivity_to_weights,
     ),
     "start": (
         check_start.initial_loss,
         check_start.loss_is_a_mean,
-        check_start.units_that_begin_alike,
+        check_start.symmetry_breaking,
         check_start.centred_outputs_of_layers,
         check_start.signal_through_the_layers,
         check_start.dead_units,
@@ -39,12 +39,12 @@ CHECKS: dict[str, tuple[CheckFunction, ...]] = {
     "gradients": (
         check_gradients.gradients_against_differences,
         check_gradients.gradient_flow,
-        check_gradients.samples_for_themselves,
+        check_gradients.independent_samples,
     ),
     "learning": (
         check_learning.weights_that_move,
-        check_learning.small_sample_by_heart,
-        check_learning.inputs_that_matter,
+        check_learning.overfit_small_sample,
+        check_learning.inputs_against_zeros,
     ),
     "modes": (
         check_modes.training_and_evaluation_agree,

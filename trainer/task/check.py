@@ -2,19 +2,18 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig
-from rich.table import Table
 from rich.text import Text
 from torch.utils.tensorboard.summary import text
 
 from trainer.base.atomic import atomic_write
 from trainer.base.checks import require
 from trainer.base.errors import CheckFailed, MachineError
-from trainer.base.text import as_command, counted, from_here, printable
+from trainer.base.text import as_command, counted, from_here, printable, wrap
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.inspection.check import Check, Subject
@@ -24,7 +23,7 @@ from trainer.rundir.console import Console
 from trainer.rundir.event_file import EventFile
 
 STYLES = {"pass": "green", "FAIL": "bold red", "n/a": "dim"}
-HEADINGS = ("", "check", "value", "threshold", "")
+INDENT = " " * 8
 
 Result = tuple[str, Check]  # part and check
 
@@ -63,7 +62,8 @@ class CheckRun:
         rundir.write_config(directory, cfg, invocation.overrides)
         seconds = time.monotonic() - start
         console.print(f"Checks of {as_command('train', *invocation.overrides)}\n")
-        console.print(as_table(results))
+        for line in lines_of(results, console.terminal.width):
+            console.print(line)
         failed = print_failures(results, console)
         console.print(f"\n{summary(results)} in {seconds:.1f} s")
         write(results, seconds, directory)
@@ -72,19 +72,25 @@ class CheckRun:
             raise CheckFailed(f"{counted('check', failed)} failed: {', '.join(names_of_failed(results))}")
 
 
-def as_table(results: Sequence[Result]) -> Table:
-    """Return a table with a row for each check, in parts."""
-    table = Table(*HEADINGS, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.columns[1].no_wrap = table.columns[0].no_wrap = True
+def lines_of(results: Sequence[Result], width: int) -> Iterator[Text]:
+    """Yield two lines for each check, the second one with its detail, in parts.
+
+    Args:
+        width: columns of the terminal.
+    """
+    names, values = (
+        max(len(cell) for cell in column) for column in zip(*((check.name, number(check)) for _, check in results))
+    )
     before = None
     for part, check in results:
         if part != before:
-            table.add_row("", Text(part, style="bold"))
+            yield Text(part, style="bold")
             before = part
-        detail = check.meaning if check.passed is None else check.detail
-        status = Text(check.status, style=STYLES[check.status])
-        table.add_row(status, Text(f"  {check.name}"), number(check), Text(check.threshold), Text(printable(detail)))
-    return table
+        row = f"  {check.name:<{names}}  {number(check):<{values}}  {check.threshold}"
+        yield Text.assemble((f"{check.status:<4}", STYLES[check.status]), row.rstrip())
+        detail = printable(check.meaning if check.passed is None else check.detail)
+        for line in wrap(f"{INDENT}{detail}", width, len(INDENT)).split("\n") if detail else ():
+            yield Text(line, style="dim")
 
 
 def number(check: Check) -> str:
