@@ -139,6 +139,13 @@ def test_inputs_standardised_over_all_splits_together_are_found(together, raw_wi
     assert found.passed is not together
 
 
+def test_splits_that_are_all_the_same_are_not_accused(raw_wine, monkeypatch):
+    data = raw_wine.run.data
+    same = replace(data, val=data.train, test=data.train)
+    subject = replace(raw_wine, run=replace(raw_wine.run, data=same), cache={})
+    assert check_data.no_statistics_of_held_out_data(with_preprocess(subject, Standardize(), monkeypatch)).passed
+
+
 def test_constant_inputs_fail():
     subject = subject_of("data=wine")
     zeros = Split(torch.ones_like(subject.run.data.train.images), subject.run.data.train.targets)
