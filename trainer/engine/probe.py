@@ -178,10 +178,22 @@ class ActivationStatistics:
                 after = type(module).forward(module, before.clone())  # one that works in place changes the copy
                 if after.shape != before.shape or not after.requires_grad:
                     return  # it pools, or makes one value of several
-                slopes = torch.autograd.grad(after.sum(), before)[0].abs()
-            self.found.append({"name": name, "kind": type(module).__name__, **of_activation(after.detach(), slopes)})
+                slopes = torch.autograd.grad(after.sum(), before, retain_graph=True)[0]
+                if type(module).__module__ != ACTIVATIONS and mixes(after, before, slopes):
+                    return  # it is a norm, or the like, of the user's own
+            kind = type(module).__name__
+            self.found.append({"name": name, "kind": kind, **of_activation(after.detach(), slopes.abs())})
 
         return measure
+
+
+def mixes(after: Tensor, before: Tensor, slopes: Tensor) -> bool:
+    """Return whether an output depends on more than the input at its own place, whose slopes are those of the sum."""
+    weights = torch.linspace(-1, 1, after.numel(), dtype=after.dtype, device=after.device).view_as(after)
+    weighted = torch.autograd.grad((after * weights).sum(), before)[0]
+    return not torch.allclose(
+        weighted, weights * slopes, rtol=1e-3, atol=1e-4 * float(slopes.abs().amax().clamp(max=1))
+    )
 
 
 def of_activation(outputs: Tensor, slopes: Tensor) -> dict[str, Tensor]:
