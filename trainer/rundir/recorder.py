@@ -18,6 +18,7 @@ from trainer.base.atomic import atomic_write
 from trainer.base.clock import Clock
 from trainer.base.errors import MachineError
 from trainer.base.metrics import METRICS
+from trainer.base.statistics import norm
 from trainer.base.text import counted, printable
 from trainer.rundir import hparams, reader
 from trainer.rundir.append_only import AppendOnlyFile
@@ -57,6 +58,7 @@ class Recorder:
         self._sums_since_evaluation: list[float] = []
         self._glance = Glance()
         self._grad_norm = torch.tensor(math.nan)
+        self._grad_kept: Tensor | None = None  # of a gradient that is edited
         self._config = ""  # the newest one that TensorBoard has
         self._lost = 0  # points that a damaged metrics.jsonl has lost
         self._digest = sha256()  # of its lines
@@ -75,6 +77,11 @@ class Recorder:
         """Measure the gradient of a log point, after backward and before anything edits it."""
         self._grad_norm = norm([weight.grad for weight in weights if weight.grad is not None])
 
+    @torch.no_grad()
+    def measure_edited_gradient(self, weights: Sequence[Tensor]) -> None:
+        """Measure the fraction of the gradient's norm that is left after its edits, clipping or noise."""
+        self._grad_kept = norm([weight.grad for weight in weights if weight.grad is not None]) / self._grad_norm
+
     def add(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
         """Take a training batch's losses, outputs and targets; nothing is copied to the host."""
         self._window.add(losses, outputs, targets)
@@ -84,8 +91,9 @@ class Recorder:
         """Write a log point after the step: the averages since the last one."""
         ratio = norm(torch._foreach_sub(weights, self._weights)) / norm(self._weights)
         # host sync: the device catches up here, so that the throughput is true
-        grad_norm, update_ratio = torch.stack([self._grad_norm, ratio]).tolist()
-        self._train_point(now, grad_norm=grad_norm, update_ratio=update_ratio)
+        measured = {"grad_norm": self._grad_norm, "update_ratio": ratio}
+        measured |= {} if self._grad_kept is None else {"grad_kept": self._grad_kept}
+        self._train_point(now, **dict(zip(measured, torch.stack([*measured.values()]).tolist())))
 
     def running_averages(self) -> dict[str, float]:
         """Return training loss and score since the last log point or evaluation, a moment old on a GPU: no host sync.
@@ -144,6 +152,7 @@ class Recorder:
         columns: Collection[str],
         evaluations: Mapping[str, Mapping[str, float]],
         complete: bool,
+        verdicts: str = "",
     ) -> None:
         """Write the row of the HParams tab and the scores in it, into a file that a resumed run replaces.
 
@@ -152,10 +161,13 @@ class Recorder:
         Args:
             settings, columns, complete: as of `hparams.row`.
             evaluations: scores with their step, as `best` and `test`.
+            verdicts: on the run, as Markdown.
         """
         file = EventFile(self.directory / "val", self._events_failed, RESULTS)
         self._event_files[RESULTS] = file
         file.add(hparams.row(settings, columns, complete), 0)
+        if verdicts:
+            file.add(text("verdicts", verdicts), 0)
         for when, scores in evaluations.items():
             known = [(f"hparams/{when}_{name}", scores[name]) for name in METRICS if scores.get(name) is not None]
             points = [Summary.Value(tag=tag, simple_value=value) for tag, value in known]
@@ -174,10 +186,7 @@ class Recorder:
         return {"window": window, "since_evaluation": sums, "seconds": self.seconds, **counts}
 
     def load_state_dict(self, state: Mapping, now: Clock) -> None:
-        """Return to the time `now`: drop later lines of metrics.jsonl, and write TensorBoard's files anew.
-
-        Errors: MachineError where metrics.jsonl cannot be written anew.
-        """
+        """Return to the time `now`: drop later lines, and write the files anew. Errors: MachineError."""
         self._window.load_state_dict(state["window"])
         self._sums_since_evaluation = [float(number) for number in state["since_evaluation"]]
         self._last = time.perf_counter()
@@ -287,8 +296,3 @@ class Recorder:
         if split not in self._event_files:
             self._event_files[split] = EventFile(self.directory / split, self._events_failed)
         return self._event_files[split]
-
-
-def norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Return the L2 norm over all tensors, a scalar."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))
