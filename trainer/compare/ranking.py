@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from trainer.base.metrics import LOSS, METRICS, Metric
 from trainer.compare.record import Record, clean, exact, number
 from trainer.config import catalog
-from trainer.config.auto_rate import AUTO
-from trainer.config.keys import belongs_to_run, owner_of
+from trainer.config.auto_rate import AUTO, is_auto
+from trainer.config.keys import belongs_to_run, key_of, owner_of
 from trainer.rundir.saved_options import typed_values
 from trainer.rundir.status import Status
 
@@ -162,7 +162,8 @@ def rank(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
     columns = varying(records)
     groups: dict[tuple[str, ...], dict[object, list[Record]]] = {}
     for record in records:
-        cells = tuple(record.setting.get(column, MISSING) for column in columns)
+        known = setting_of(record)
+        cells = tuple(known.get(column, MISSING) for column in columns)
         groups.setdefault(cells, {}).setdefault(str(record.seed), []).append(record)
     settings, repeated, usual = [], [], usual_cells(columns, list(groups))
     for cells, by_seed in groups.items():
@@ -185,6 +186,11 @@ def rank(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
     settings.sort(key=order)
     notes = [*notes, *repeated]
     return Ranking(columns=columns, settings=settings, usual=usual, metric=metric, when=when, notes=notes)
+
+
+def setting_of(record: Record) -> dict[str, str]:
+    """Return the cells by which runs are one setting: a measured learning rate is `auto`, whatever it became."""
+    return {**record.cells, **{key_of(text): AUTO for text in record.overrides if is_auto(text)}}
 
 
 def cell_of(column: str, cell: str, jobs: Sequence[Record]) -> str:

@@ -14,8 +14,7 @@ from trainer.base.errors import DataError, MachineError
 from trainer.base.metrics import METRICS, Metric, monitored
 from trainer.base.paths import expanded
 from trainer.base.text import as_typed, counted, nearest
-from trainer.config import auto_rate, schema
-from trainer.config.keys import key_of
+from trainer.config import schema
 from trainer.config.rule import is_number
 from trainer.rundir import integrity, reader
 from trainer.rundir.directory import held_folder
@@ -78,12 +77,6 @@ class Record:
     def cells(self) -> dict[str, str]:
         """Every key and option as it is typed, with every digit."""
         return {key: clean(exact(value)) for key, value in {**self.values, **self.options}.items()}
-
-    @cached_property
-    def setting(self) -> dict[str, str]:
-        """The cells by which runs are one setting: a learning rate that was measured is `auto`, whatever it became."""
-        measured = {key_of(text): auto_rate.AUTO for text in self.overrides if auto_rate.is_auto(text)}
-        return {**self.cells, **measured}
 
     @cached_property
     def monitor(self) -> Metric:
