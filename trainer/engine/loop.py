@@ -45,9 +45,13 @@ class SkipStep(Exception):
 
 
 class Update:
-    """One optimizer step: everything that happens to a batch, in order. Built once a run."""
+    """One optimizer step: everything that happens to a batch, in order. Built once a run.
 
-    def __init__(self, run: Run, recorder: Recorder) -> None:
+    Args:
+        recorder: None for steps that are not logged.
+    """
+
+    def __init__(self, run: Run, recorder: Recorder | None) -> None:
         self.run, self.recorder = run, recorder
         self.weights, self.decaying = list(run.model.parameters()), decay_parameters(run.model)
         self.transforms, self.layers_seed = Transforms(run), derive(run.seed, "layers")

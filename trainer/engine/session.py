@@ -1,7 +1,7 @@
 """A run's life in its directory: start or resume, train with recovery, checkpoint, and write the summary."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +45,7 @@ class Session:
         build: makes the run from a configuration, for a smaller batch and for finding a non-finite layer.
         run: the run that was built.
         changed: keys of the configuration with other values than the resumed run had, with both values.
+        facts: name and value of what else the table at the start tells.
     """
 
     def __init__(
@@ -55,6 +56,7 @@ class Session:
         directory: Path,
         invocation: Invocation,
         changed: dict,
+        facts: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.cfg, self.build, self.run, self.directory, self.invocation = cfg, build, run, directory, invocation
         self.best: nn.Module | None = None
@@ -71,7 +73,7 @@ class Session:
                 skipped.append(f"threads was {before}, this machine has {ALL_THREADS}; {texts.OTHER_THREADS}")
         begun = (directory / "run.log").exists()
         self.console = Console(directory / "run.log", silent=invocation.sweep is not None)
-        self.console.print_settings(texts.settings_table(cfg, invocation), texts.facts(run))
+        self.console.print_settings(texts.settings_table(cfg, invocation), [*texts.facts(run), *facts])
         self.setup = make_setup(cfg, run, invocation)
         told = [*advice(self.setup), *remarks(self.setup)] if self.setup else []
         for line in (*skipped, *run.data.notes, *told):
