@@ -432,6 +432,14 @@ def test_the_gap_is_counted_in_standard_errors():
     assert judge(gap(0.065, samples=30)) == []
 
 
+def test_a_gap_beside_a_loss_that_still_falls_is_no_overfitting():
+    falling = history([0.9] * 10, [1.0, 0.9, 0.8, 0.6, 0.5, 0.4, 0.4, 0.39, 0.38, 0.37])
+    fit = {"accuracy": 0.99, "loss": 0.01, "samples": 1000}
+    assert judge(healthy(history=falling, best=falling[-1], fit=fit)) == []
+    settled = [{**row, "loss": max(row["loss"], 0.4)} for row in falling]
+    assert judge(healthy(history=settled, best=settled[-1], fit=fit))[0].code == "overfitting"
+
+
 def test_a_rate_is_judged_by_the_schedule_and_the_first_half():
     """Update ratios that fall with the schedule are divided by it; those of the second half do not count."""
     rows = [train(step, 0.5, update_ratio=1e-3 * (1 - step / 1000)) for step in range(100, 1001, 100)]

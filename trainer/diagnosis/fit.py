@@ -8,6 +8,7 @@ from trainer.diagnosis.evidence import Evidence
 from trainer.diagnosis.verdict import Verdict
 
 GAP = 0.06  # between two accuracies
+SETTLED = 0.02  # fall of the validation loss in the last third of a run
 GAP_OF_R2 = 0.15  # between two r2
 FEW_STEPS = 100  # too few to tell a plateau
 SIGNIFICANT = 3.0  # standard errors
@@ -78,9 +79,9 @@ def is_significant(gap: float, errors: float) -> bool:
 
 
 def overfitting(evidence: Evidence) -> Iterator[Verdict]:
-    """A training score that is significantly above that of validation."""
+    """A training score that is significantly above that of validation, whose loss no longer falls."""
     gap, errors = gap_of(evidence)
-    if not is_significant(gap, errors):
+    if not is_significant(gap, errors) or still_falls(evidence):
         return
     name = evidence.metric.name
     fit, last = evidence.fit[name], evidence.history[-1][name]
@@ -92,6 +93,15 @@ def overfitting(evidence: Evidence) -> Iterator[Verdict]:
         changes=regularized(evidence),
         numbers={"gap": (gap, GAP), "errors": (errors, SIGNIFICANT)},
     )
+
+
+def still_falls(evidence: Evidence) -> bool:
+    """Return whether the validation loss has fallen in the last third of a run: a gap does not harm it yet."""
+    since = 2 / 3 * evidence.history[-1]["step"]
+    before, after = (
+        [row["loss"] for row in evidence.history if (row["step"] > since) is late] for late in (False, True)
+    )
+    return bool(before and after) and min(after) < (1 - SETTLED) * min(before)
 
 
 def regularized(evidence: Evidence) -> list[str]:
