@@ -1,0 +1,129 @@
+"""Measurements of a built run: layers, activations, curvature, gradient noise, first-order prediction."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
+
+from torch import Tensor, nn
+
+from trainer.base.device import out_of_memory
+from trainer.base.text import printable
+from trainer.engine.probe import probe, probe_batch
+from trainer.engine.run import Run
+from trainer.inspection import activations, layer_table
+from trainer.inspection.activations import Shift, Signal, Values
+from trainer.inspection.curvature import Curvature, measure_curvature
+from trainer.inspection.first_order import FirstOrder, measure_decrease
+from trainer.inspection.gradient_noise import GradientNoise, measure_noise
+from trainer.inspection.layer_table import Cost, LayerRow
+from trainer.inspection.objective import Batch, Objective, fixed_batches, measuring
+
+NO_MEMORY = "does not fit into memory"
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was measured on a run. A text in place of a measurement says why there is none.
+
+    Args:
+        samples: of the curvature and of the first-order prediction.
+        batch: samples in the batch of the layer table.
+        layers, cost: of the layer table.
+        record: of the probe.
+        signals, values: activations, weights and gradients by layer.
+        shifts: of the activations since the fresh network; empty for a fresh one.
+        curvature, noise, first_order: of the training loss.
+        rate: the run's learning rate, before its schedule.
+    """
+
+    samples: int
+    batch: int
+    layers: Sequence[LayerRow] | str
+    cost: Cost | str
+    record: dict | str
+    signals: Sequence[Signal]
+    values: Values | str
+    shifts: Sequence[Shift]
+    curvature: Curvature | str
+    noise: GradientNoise | str
+    first_order: FirstOrder | str | None
+    rate: float
+
+    @property
+    def weight_norm(self) -> float | None:
+        """The L2 norm of all parameters."""
+        if isinstance(self.record, str):
+            return None
+        squares = [row["norm"] for row in self.record["parameters"].values()]
+        return None if None in squares else math.hypot(*squares)
+
+
+def measure(run: Run, samples: int | None, seconds: float, before: Sequence[Signal] = ()) -> Report:
+    """Measure a run. Weights, buffers, optimizer and random numbers are left as they were.
+
+    Args:
+        samples: of the training split, for curvature and the first-order prediction; None for all.
+        seconds: time limit of the curvature, and of the gradient noise.
+        before: signals of the fresh network, where this one is trained.
+    """
+    batches = fixed_batches(run, samples)
+    with measuring(run):
+        layers, batch = measure_layers(run.model, batches[0], run)
+        objective = Objective(run, batches)
+        cost = attempt(lambda: layer_table.measure_cost(*step_of(objective, batch), run.device))
+        record, signals = read_signals(run)
+        trainable = bool(objective.weights)
+        nothing = "the model has no trainable parameters"
+        return Report(
+            samples=objective.samples,
+            batch=len(batch[1]),
+            layers=layers,
+            cost=cost,
+            record=record,
+            signals=signals,
+            values=attempt(lambda: activations.values_of(run, probe_batch(run))),
+            shifts=activations.shifts(before, signals) if before else [],
+            curvature=attempt(lambda: measure_curvature(run, batches, seconds)) if trainable else nothing,
+            noise=attempt(lambda: measure_noise(run, seconds)) if trainable else nothing,
+            first_order=attempt(lambda: measure_decrease(objective)) if trainable else nothing,
+            rate=run.optimizer.param_groups[0]["base_lr"],
+        )
+
+
+def measure_layers(model: nn.Module, batch: Batch, run: Run) -> tuple[list[LayerRow] | str, Batch]:
+    """Return the layer table, and the batch that it is for: smaller than the run's where that does not fit."""
+    count = len(batch[1])
+    while True:
+        images, targets = (part[:count] for part in batch)
+        rows = attempt(partial(layer_table.layer_rows, model, images, run.device))
+        if rows != NO_MEMORY or count < 4:
+            return rows, (images, targets)
+        count //= 2
+
+
+def step_of(objective: Objective, batch: Batch) -> tuple[Callable[[], Tensor], list[Tensor], int]:
+    """Return the forward pass of a batch, the weights to differentiate by, and the number of samples."""
+    return lambda: objective.loss_of(*batch), objective.weights, len(batch[1])
+
+
+def read_signals(run: Run) -> tuple[dict | str, list[Signal]]:
+    """Return the record of a probe, and its rows in the order of the forward pass."""
+    record = probe(run, run.progress.step)
+    if record is None:
+        return NO_MEMORY, []
+    with measuring(run):
+        order = layer_table.call_order(run.model, probe_batch(run)[0][:2])
+    return record, activations.signals(record, order)
+
+
+def attempt(measurement: Callable[[], Found]) -> Found | str:
+    """Return a measurement, or the reason why it cannot be made."""
+    try:
+        return measurement()
+    except (RuntimeError, ValueError, TypeError, NotImplementedError, MemoryError) as error:
+        if out_of_memory(error):
+            return NO_MEMORY
+        return printable(f"cannot be computed ({str(error).strip().partition(chr(10))[0]})")
