@@ -95,6 +95,13 @@ def test_a_changed_configuration_is_told_by_a_comparison(change, said, run, tmp_
     assert code == 0 and said in " ".join(printed.split()), errors
 
 
+def test_a_cut_metrics_file_of_a_finished_run_is_told_by_a_comparison(run, tmp_path):
+    path = run / "metrics.jsonl"
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:2]))
+    code, printed, errors = command(tmp_path, "task=compare", "runs=[run]", "output=compared")
+    assert code == 0 and "its metrics.jsonl was changed since it was written" in " ".join(printed.split()), errors
+
+
 def test_a_run_without_its_last_checkpoint_is_not_trained_anew(run, tmp_path):
     shutil.rmtree(run / "checkpoints")
     (run / "weights.safetensors").unlink()

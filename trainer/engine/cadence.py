@@ -5,6 +5,7 @@ import time
 from trainer.base.clock import Clock
 from trainer.engine.run import Run
 
+PROBES = (8, 64)  # steps after which the layers are measured, beside the fresh network and the end of the run
 FIRST_STEPS = 64  # those of them that are powers of two are log points, too: what explains a run happens early
 
 
@@ -30,6 +31,10 @@ class Cadence:
     def validate(self, now: Clock) -> bool:
         """True if a validation is due after the step that begins now."""
         return self._every(self.run.eval_steps, now)
+
+    def probe(self, done: Clock) -> bool:
+        """True if a probe is due, `done` being the time after the step."""
+        return done.step in PROBES and done.step != done.total_steps
 
     def save(self, done: Clock) -> bool:
         """True if a checkpoint is due, `done` being the time after the step."""

@@ -25,6 +25,7 @@ from trainer.engine.cadence import Cadence
 from trainer.engine.contracts import broken
 from trainer.engine.loss_watch import LossWatch
 from trainer.engine.order import MicroBatch, batches
+from trainer.engine.probe import probe
 from trainer.engine.progress import MicroOutput
 from trainer.engine.run import Outcome, Run
 from trainer.engine.transforms import Transforms
@@ -158,6 +159,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
         validation = Validation(run, recorder, console, bar)
         if not first:
             validation.evaluate_fresh(cadence.set_learning_rate(0), signals)
+            progress.add_probe(probe(run, 0))
         status = catch_up(validation, done, signals, save)
         while progress.step < end and status is Status.FINISHED:
             now = cadence.set_learning_rate(progress.step)
@@ -173,6 +175,8 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
             bar.advance(done)  # before the log point, which begins the averages anew
             if log and loss is not None:
                 recorder.log(update.weights, done)
+            if cadence.probe(done):
+                progress.add_probe(probe(run, done.step))
             weights, best, stop, saving = None, False, False, cadence.save(done)
             if log or validate or saving or signals.number or watch.full:
                 watch.check(done)

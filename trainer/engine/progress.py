@@ -26,6 +26,7 @@ class Progress:
         rollbacks: steps of the checkpoints that the run was rolled back to, in that order.
         skipped: steps that were left out.
         skipped_in_a_row: those of them since the last other step.
+        probes: statistics of the layers at some steps, as engine/probe.py gives them.
     """
 
     losses: Tensor
@@ -37,6 +38,7 @@ class Progress:
     extended_from: int = 0
     skipped: int = 0
     skipped_in_a_row: int = 0
+    probes: list[dict] = field(default_factory=list)
 
     @property
     def recent_history(self) -> Sequence[dict[str, float]]:
@@ -55,6 +57,11 @@ class Progress:
         if keep_losses:
             for samples, (losses, _, _) in zip(indices, micro_outputs):
                 self.losses.scatter_reduce_(0, samples, losses, "amax", include_self=False)
+
+    def add_probe(self, found: dict | None) -> None:
+        """Keep a probe in place of an earlier one of its step; None adds nothing."""
+        if found:
+            self.probes[:] = [probe for probe in self.probes if probe["step"] != found["step"]] + [found]
 
     def add_evaluation(self, now: Clock, scores: dict[str, float], monitor: Metric) -> bool:
         """Append an evaluation to the history, and return whether it is the best so far. A non-finite loss never is."""

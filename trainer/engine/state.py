@@ -11,6 +11,7 @@ from trainer.base.errors import DataError
 from trainer.base.hooks import state_of
 from trainer.base.text import printable
 from trainer.config.rule import is_number
+from trainer.engine.probe import is_probe
 from trainer.engine.run import Run
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.recorder import Recorder
@@ -51,6 +52,7 @@ def capture(
             "skipped_in_a_row": progress.skipped_in_a_row,
             "losses": progress.losses if run.uses_losses else None,
             "order": progress.order if run.uses_losses else None,
+            "probes": progress.probes,
         },
         "recorder": recorder.state_dict(),
         "data": fingerprints(run),
@@ -101,6 +103,7 @@ def restore(
         progress.history[:], progress.rollbacks[:] = saved["history"], saved["rollbacks"]
         progress.order, progress.extended_from = saved["order"], saved.get("extended_from", 0)
         progress.skipped, progress.skipped_in_a_row = (saved.get(name, 0) for name in ("skipped", "skipped_in_a_row"))
+        progress.probes[:] = filter(is_probe, saved.get("probes", []))
         if run.uses_losses:
             progress.losses.copy_(saved["losses"])
         best = saved["best"]
