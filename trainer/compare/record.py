@@ -114,7 +114,11 @@ class Record:
             lines.append("its config.yaml is damaged or missing: it lacks settings")
         elif self.complete and integrity.config_was_changed(self.path, self.summary):
             lines.append("its config.yaml was changed since it was written")
-        if self.complete and not self.summarized and "metrics.jsonl" in integrity.damaged_files(self.path, self.summary):
+        if (
+            self.complete
+            and not self.summarized
+            and "metrics.jsonl" in integrity.damaged_files(self.path, self.summary)
+        ):
             lines.append("its metrics.jsonl was changed since it was written")
         elif not self.summarized and (count := reader.damaged_rows(self.path)):
             lines.append(f"{counted('line', count)} of its metrics.jsonl damaged, and left out")

@@ -57,17 +57,17 @@ def signals(record: Mapping, order: Sequence[str]) -> list[Signal]:
     """
     places = {name: place for place, name in enumerate(order)}
     rows = [(places.get(row["name"], len(places)), row) for part in ("layers", "activations") for row in record[part]]
-    norms = {name: row["norm"] for name, row in record["parameters"].items()}
+    norms = {name: row.get("norm") for name, row in record["parameters"].items()}
     found: list[Signal] = []
     for _, row in sorted(rows, key=lambda pair: pair[0]):
-        name, kind, values = row["name"], row["kind"], {"mean": row["mean"], "std": row["std"]}
+        name, kind, values = row["name"], row["kind"], {"mean": row.get("mean"), "std": row.get("std")}
         if "weight_std" in row:
             weight = norms.get(f"{name}.weight", norms.get(f"{name}.parametrizations.weight.original"))
-            own = {"weight_std": row["weight_std"], "weight_norm": weight, "grad_norm": row["grad_norm"]}
+            own = {"weight_std": row["weight_std"], "weight_norm": weight, "grad_norm": row.get("grad_norm")}
             found.append(Signal(names=(name,), kind=kind, **values, **own))
             continue
-        values |= {"dead": row["dead"], "saturated": row["saturated"]}
-        if found and len(found[-1].names) == 1 and found[-1].dead is None:
+        values |= {"dead": row.get("dead"), "saturated": row.get("saturated")}
+        if found and len(found[-1].names) == 1 and found[-1].weight_std is not None:
             before = found.pop()
             found.append(replace(before, names=(*before.names, name), kind=f"{before.kind} + {kind}", **values))
         else:
@@ -122,27 +122,25 @@ def some(values: Tensor, rng: torch.Generator) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True)
 class Shift:
-    """Change of a layer's activations between two states of the weights, on the same samples.
+    """Change of a layer's activations since the fresh network, on the same samples; None where it is not known.
 
     Args:
-        name: of the layer.
-        mean: change of the mean, in deviations before; None where it is not known.
-        std: deviation after over that before.
+        mean: change of the mean, in deviations of the fresh network's.
+        std: deviation over that of the fresh network.
     """
 
-    name: str
-    mean: float | None
-    std: float | None
+    mean: float | None = None
+    std: float | None = None
 
 
 def shifts(before: Sequence[Signal], after: Sequence[Signal]) -> list[Shift]:
-    """Return the shift of every layer that both have (Ioffe & Szegedy, 2015, arXiv:1502.03167, section 2)."""
+    """Return the shift of every layer of `after` (Ioffe & Szegedy, 2015, arXiv:1502.03167, section 2)."""
     earlier = {row.names: row for row in before}
-    found = []
-    for row in after:
-        known = earlier.get(row.names)
-        if known is None or known.mean is None or not known.std or row.mean is None or row.std is None:
-            found.append(Shift(name=row.name, mean=None, std=None))
-        else:
-            found.append(Shift(name=row.name, mean=(row.mean - known.mean) / known.std, std=row.std / known.std))
-    return found
+    return [shift(earlier.get(row.names), row) for row in after]
+
+
+def shift(before: Signal | None, after: Signal) -> Shift:
+    """Return the shift of a layer."""
+    if before is None or before.mean is None or not before.std or after.mean is None or after.std is None:
+        return Shift()
+    return Shift(mean=(after.mean - before.mean) / before.std, std=after.std / before.std)

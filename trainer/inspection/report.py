@@ -1,7 +1,7 @@
 """Measurements of a built run: layers, activations, curvature, gradient noise, first-order prediction."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TypeVar
@@ -34,7 +34,7 @@ class Report:
         layers, cost: of the layer table.
         record: of the probe.
         signals, values: activations, weights and gradients by layer.
-        shifts: of the activations since the fresh network; empty for a fresh one.
+        shifts: of the activations since the fresh network, by layer, at some times; none for a fresh one.
         curvature, noise, first_order: of the training loss.
         rate: the run's learning rate, before its schedule.
     """
@@ -46,7 +46,7 @@ class Report:
     record: dict | str
     signals: Sequence[Signal]
     values: Values | str
-    shifts: Sequence[Shift]
+    shifts: Mapping[str, Sequence[Shift]]
     curvature: Curvature | str
     noise: GradientNoise | str
     first_order: FirstOrder | str | None
@@ -61,13 +61,16 @@ class Report:
         return None if None in squares else math.hypot(*squares)
 
 
-def measure(run: Run, samples: int | None, seconds: float, before: Sequence[Signal] = ()) -> Report:
+def measure(
+    run: Run, samples: int | None, seconds: float, which: str = "", before: Mapping[str, Sequence[Signal]] | None = None
+) -> Report:
     """Measure a run. Weights, buffers, optimizer and random numbers are left as they were.
 
     Args:
         samples: of the training split, for curvature and the first-order prediction; None for all.
         seconds: time limit of the curvature, and of the gradient noise.
-        before: signals of the fresh network, where this one is trained.
+        which: weights the run has.
+        before: of a trained network, signals at earlier times, the fresh network's first.
     """
     batches = fixed_batches(run, samples)
     with measuring(run):
@@ -85,7 +88,7 @@ def measure(run: Run, samples: int | None, seconds: float, before: Sequence[Sign
             record=record,
             signals=signals,
             values=attempt(lambda: activations.values_of(run, probe_batch(run))),
-            shifts=activations.shifts(before, signals) if before else [],
+            shifts=shifts_between({**before, which: signals}) if before else {},
             curvature=attempt(lambda: measure_curvature(run, batches, seconds)) if trainable else nothing,
             noise=attempt(lambda: measure_noise(run, seconds)) if trainable else nothing,
             first_order=attempt(lambda: measure_decrease(objective)) if trainable else nothing,
@@ -104,6 +107,17 @@ def measure_layers(model: nn.Module, batch: Batch, run: Run) -> tuple[list[Layer
         count //= 2
 
 
+def shifts_between(stages: Mapping[str, Sequence[Signal]]) -> dict[str, list[Shift]]:
+    """Return the shifts since the first stage, of the layers of the last one."""
+    (_, first), *later = stages.items()
+    names = [row.names for row in later[-1][1]]
+    found = {}
+    for when, rows in later:
+        known = {row.names: shift for row, shift in zip(rows, activations.shifts(first, rows))}
+        found[when] = [known.get(each, Shift()) for each in names]
+    return found
+
+
 def step_of(objective: Objective, batch: Batch) -> tuple[Callable[[], Tensor], list[Tensor], int]:
     """Return the forward pass of a batch, the weights to differentiate by, and the number of samples."""
     return lambda: objective.loss_of(*batch), objective.weights, len(batch[1])
@@ -112,11 +126,20 @@ def step_of(objective: Objective, batch: Batch) -> tuple[Callable[[], Tensor], l
 def read_signals(run: Run) -> tuple[dict | str, list[Signal]]:
     """Return the record of a probe, and its rows in the order of the forward pass."""
     record = probe(run, run.progress.step)
-    if record is None:
-        return NO_MEMORY, []
+    return (NO_MEMORY, []) if record is None else (record, activations.signals(record, call_order(run)))
+
+
+def earlier_signals(run: Run, probes: Sequence[Mapping]) -> dict[str, list[Signal]]:
+    """Return the signals of a run's fresh network, and those of the probes that it recorded."""
+    order = call_order(run)
+    recorded = {f"step {found['step']:,}": activations.signals(found, order) for found in probes if found["step"]}
+    return {"fresh": read_signals(run)[1], **recorded}
+
+
+def call_order(run: Run) -> list[str]:
+    """Return the names of the run's modules in the order of their calls."""
     with measuring(run):
-        order = layer_table.call_order(run.model, probe_batch(run)[0][:2])
-    return record, activations.signals(record, order)
+        return layer_table.call_order(run.model, probe_batch(run)[0][:2])
 
 
 def attempt(measurement: Callable[[], Found]) -> Found | str:

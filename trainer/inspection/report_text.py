@@ -1,7 +1,7 @@
 """Tables and sentences of a report, for the terminal; and all its numbers as plain values."""
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, is_dataclass
 
 from rich.table import Table
@@ -29,8 +29,8 @@ def parts(report: Report) -> Iterator[str | Table]:
     yield from activation_part(report)
     if report.shifts:
         yield ""
-        yield "Shift of the activations since the fresh network, in its standard deviations"
-        yield shift_table(report.shifts)
+        yield "Shift of the activations since the fresh network: of the mean in its deviations, and ratio of deviations"
+        yield shift_table(report.signals, report.shifts)
     yield ""
     yield f"Curvature of the training loss over {counted('sample', report.samples)}"
     yield from curvature_part(report.curvature, report.rate)
@@ -102,10 +102,15 @@ def signal_cells(row: Signal) -> Iterator[str]:
     yield from (short(row.weight_std), short(row.weight_norm), short(row.grad_norm))
 
 
-def shift_table(rows: Sequence[Shift]) -> Table:
-    """Return the shifts by layer."""
-    cells = [[row.name, short(row.mean), short(row.std)] for row in rows]
-    return as_table(("layer", "shift of the mean", "std after / before"), cells, left=1)
+def shift_table(signals: Sequence[Signal], shifts: Mapping[str, Sequence[Shift]]) -> Table:
+    """Return the shifts by layer, a column for each time."""
+    cells = [[row.name, *map(shift_cell, found)] for row, *found in zip(signals, *shifts.values())]
+    return as_table(("layer", *shifts), cells, left=1)
+
+
+def shift_cell(found: Shift) -> str:
+    """Return a shift as `+0.12, x 1.5`."""
+    return "" if found.mean is None else f"{found.mean:+.2f}, x {found.std:.3g}"
 
 
 def curvature_part(found: Curvature | str, rate: float) -> Iterator[str]:

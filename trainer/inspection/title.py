@@ -19,7 +19,7 @@ def title_of(invocation: Invocation) -> str:
 
 def is_setting(key: str) -> bool:
     """Return whether a key is one of a run's settings, and not in the title already."""
-    return keys.belongs_to_run(key) and keys.shapes_run(key) and key not in NOT_SHOWN
+    return keys.makes_another_job(key) and key not in NOT_SHOWN
 
 
 def title_of_run(directory: Path, which: str) -> str:

@@ -19,6 +19,7 @@ from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.engine.fuse import fuse
+from trainer.engine.probe import is_probe
 from trainer.engine.recovery import newest_state
 from trainer.engine.run import Run
 from trainer.engine.state import fingerprints
@@ -108,6 +109,7 @@ class Rebuilt:
         run: fresh, as before its first step.
         weights: its best weights, of runs without a validation split the last ones.
         best: whether they are the best ones.
+        probes: of the run, as far as its checkpoint has them.
     """
 
     directory: Path
@@ -115,6 +117,7 @@ class Rebuilt:
     run: Run
     weights: Mapping[str, torch.Tensor]
     best: bool
+    probes: Sequence[Mapping]
 
     def load_weights(self) -> str:
         """Put the weights into the run's model, and return which ones they are. Errors: DataError."""
@@ -144,7 +147,15 @@ def rebuild(directory: Path, cfg: DictConfig, invocation: Invocation, console: C
     require_of_run(name, run, state, directory, invocation)
     best = checkpoint.best_step(state)
     weights = state["weights"] if best is None else Checkpoints(directory).weights_of(best, run.device)
-    return Rebuilt(directory=directory, cfg=saved, run=run, weights=weights, best=best is not None)
+    probes = [found for found in probes_in(state) if is_probe(found)]
+    return Rebuilt(directory=directory, cfg=saved, run=run, weights=weights, best=best is not None, probes=probes)
+
+
+def probes_in(state: Mapping) -> Sequence:
+    """Return what a state holds as its run's probes."""
+    progress = state.get("progress")
+    probes = progress.get("probes") if isinstance(progress, Mapping) else ()
+    return probes if isinstance(probes, Sequence) else ()
 
 
 def require_of_run(name: str, run: Run, state: Mapping, directory: Path, invocation: Invocation) -> None:

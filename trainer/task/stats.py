@@ -1,7 +1,7 @@
 """task=stats: measure a fresh network or those of finished runs."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from trainer.engine.build import build_run
 from trainer.engine.run import Run
 from trainer.inspection import report_plot, report_text
 from trainer.inspection.activations import Signal
-from trainer.inspection.report import Report, measure, read_signals
+from trainer.inspection.report import Report, earlier_signals, measure
 from trainer.inspection.title import title_of, title_of_run
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
@@ -55,7 +55,7 @@ class Stats:
         samples = None if self.samples == "all" else self.samples
         for network in networks:
             with console.status("measuring the network"):
-                found = measure(network.run, samples, self.seconds, network.before)
+                found = measure(network.run, samples, self.seconds, network.which, network.before)
             directory = rundir.create(
                 Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
             )
@@ -80,14 +80,16 @@ class Network:
         cfg: its configuration.
         title: its options, or its run's directory.
         notes: on its data.
-        before: signals of the fresh network, where this one is trained.
+        which: weights it has, where it is trained.
+        before: signals at earlier times, where it is trained.
     """
 
     run: Run
     cfg: DictConfig
     title: str
     notes: Sequence[str] = ()
-    before: Sequence[Signal] = ()
+    which: str = ""
+    before: Mapping[str, Sequence[Signal]] | None = None
 
 
 def fresh(cfg: DictConfig, invocation: Invocation) -> Network:
@@ -99,9 +101,9 @@ def fresh(cfg: DictConfig, invocation: Invocation) -> Network:
 def trained(place: Path, cfg: DictConfig, invocation: Invocation, console: Console) -> Network:
     """Return the network of a finished run. Errors: UserError."""
     rebuilt = rebuild(place, cfg, invocation, console)
-    _, before = read_signals(rebuilt.run)
-    title = title_of_run(place, rebuilt.load_weights())
-    return Network(run=rebuilt.run, cfg=rebuilt.cfg, title=title, before=before)
+    before, which = earlier_signals(rebuilt.run, rebuilt.probes), rebuilt.load_weights()
+    title = title_of_run(place, which)
+    return Network(run=rebuilt.run, cfg=rebuilt.cfg, title=title, which=which, before=before)
 
 
 def write(found: Report, title: str, directory: Path) -> list[Path]:
