@@ -98,9 +98,9 @@ def filter_normalized(direction: Tensor, weight: Tensor) -> Tensor:
     """Return a direction whose filters have the lengths of the weight's; zeros for biases and norms."""
     if weight.dim() < 2:
         return torch.zeros_like(weight)
-    places = tuple(range(1, weight.dim()))
-    lengths = weight.norm(dim=places, keepdim=True) / direction.norm(dim=places, keepdim=True).clamp_min(1e-10)
-    return direction * lengths
+    filters, drawn = weight.flatten(1), direction.flatten(1)
+    lengths = filters.norm(dim=1, keepdim=True) / drawn.norm(dim=1, keepdim=True).clamp_min(1e-10)
+    return (drawn * lengths).view_as(weight)
 
 
 def random_direction(size: int, seed: int) -> Tensor:

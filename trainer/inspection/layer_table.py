@@ -1,13 +1,15 @@
 """Layer table: output shape, parameters, multiplications, memory and time of every module in the forward pass."""
 
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.base.layers import is_norm
@@ -151,28 +153,51 @@ class Tensors:
 
 
 def count(model: nn.Module, images: Tensor) -> list[LayerRow]:
-    """Return the rows of the layer table without their times, from one forward pass."""
+    """Return the rows of the layer table without their times, from two forward passes."""
+    operations = count_operations(model, images)
     weights = [*model.parameters(), *model.buffers()]
     seen, kept = Tensors(known={address(weight) for weight in weights}), []
-    counter = FlopCounterMode(display=False)
-    calls = Calls(counter.get_total_flops, seen.output)
+    calls = Calls(lambda: 0.0, seen.output)
 
     def pack(tensor: Tensor) -> Tensor:
         seen.store(calls.current, tensor)
         return tensor
 
     with torch.enable_grad(), calls.watch(model), torch.autograd.graph.saved_tensors_hooks(pack, lambda each: each):
-        with counter, countable(model):
-            kept.append(model(images))  # its graph keeps what is stored, so that no address is used twice
-    return [*rows_of(model, calls, seen, len(images))]
+        kept.append(model(images))  # its graph keeps what is stored, so that no address is used twice
+    return [*rows_of(model, calls, operations, seen, len(images))]
 
 
-def rows_of(model: nn.Module, calls: Calls, seen: Tensors, samples: int) -> Iterator[LayerRow]:
+def count_operations(model: nn.Module, images: Tensor) -> Counter[str]:
+    """Return the floating-point operations of matrix products and convolutions in each module's own work."""
+    counter = FlopCounterMode(display=False)
+    calls = Calls(counter.get_total_flops)
+    with countable(model), torch.no_grad(), calls.watch(model), counter:
+        model(images)
+    return calls.own
+
+
+@contextmanager
+def countable(model: nn.Module) -> Iterator[None]:
+    """Choose implementations of attention and of recurrent layers whose operations the counter sees."""
+    with ExitStack() as stack:
+        stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+        if any(isinstance(module, nn.RNNBase) for module in model.modules()):
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")  # on the number formats of GPUs
+            stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
+            stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        yield
+
+
+def rows_of(
+    model: nn.Module, calls: Calls, operations: Counter[str], seen: Tensors, samples: int
+) -> Iterator[LayerRow]:
     """Yield the rows of modules that were called, then one for each module whose parameters no call has used."""
     modules, counted = dict(model.named_modules()), set()
     for name in calls.counts:
         module, calling = modules[name], name in calls.callers
-        macs, stored = round(calls.own[name] / 2 / samples), seen.stored[name]
+        macs, stored = round(operations[name] / 2 / samples), seen.stored[name]
         parameters = count_new(module, counted, recurse=not calling)
         if calling and not (macs or stored or parameters):
             continue
@@ -211,12 +236,6 @@ def multiplies(module: nn.Module) -> bool:
     """Return whether a module has a matrix to multiply with."""
     matrices = any(weight.dim() > 1 for weight in module.parameters())
     return matrices and not is_norm(module) and not isinstance(module, TABLES)
-
-
-def countable(model: nn.Module) -> AbstractContextManager:
-    """Return a context without the library whose recurrent layers the counter does not see."""
-    recurrent = any(isinstance(module, nn.RNNBase) for module in model.modules())
-    return torch.backends.mkldnn.flags(enabled=False) if recurrent else nullcontext()
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:

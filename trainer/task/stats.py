@@ -37,7 +37,7 @@ class Stats:
     """
 
     samples: int | str = 256
-    seconds: float = 20
+    seconds: float = 20.0
 
     def __post_init__(self) -> None:
         if self.samples != "all":
