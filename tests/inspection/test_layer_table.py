@@ -5,7 +5,9 @@ import torch
 from nets import make_kit, option
 from torch import nn
 
-from trainer.inspection.layer_table import call_order, count, layer_rows, measure_cost
+from trainer.inspection.calls import call_order
+from trainer.inspection.cost import measure_cost
+from trainer.inspection.layer_table import count, layer_rows
 from trainer.model.alexnet import AlexNet
 from trainer.model.lenet import LeNet
 from trainer.norm import Batch

@@ -60,8 +60,8 @@ def draw_surface(figure, axes, surface: Surface) -> None:
     from matplotlib.colors import LogNorm
 
     a, b, loss = surface.a.numpy(), surface.b.numpy(), np.ma.masked_invalid(surface.loss.numpy())
-    low, high = float(loss.min()), float(loss.max())
-    if not loss.count() or high <= low:
+    low, high = (float(loss.min()), float(loss.max())) if loss.count() else (0.0, 0.0)
+    if high <= low:
         axes.text(0.5, 0.5, "the loss is the same everywhere, or not finite", ha="center", transform=axes.transAxes)
         return
     logarithmic = low > 0 and high > RATIO * low

@@ -3,7 +3,7 @@
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -13,10 +13,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from trainer.base.layers import is_norm
+from trainer.inspection.calls import HIDDEN, Calls
+from trainer.inspection.cost import MOST_PASSES, SECONDS, WARM_UP, median, now
 
-WARM_UP, MOST_PASSES, SECONDS = 1, 20, 1.0  # of the timed passes
 TABLES = (nn.Embedding, nn.EmbeddingBag)  # look rows up and multiply nothing
-HIDDEN = "parametrizations"  # modules below it belong to the layer whose weight they make
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,68 +48,6 @@ class LayerRow:
     note: str = ""
 
 
-@dataclass
-class Frame:
-    """A call that has not ended: its module, the reading at its start, and what the calls within it took."""
-
-    name: str
-    start: float
-    inner: float = 0.0
-
-
-class Calls:
-    """What every module takes in a forward pass, by a reading that grows: operations done, or seconds.
-
-    Args:
-        reading: returns the present reading.
-        ended: is called with the name, the inputs and the output of a call that has ended.
-    """
-
-    def __init__(self, reading: Callable[[], float], ended: Callable[[str, tuple, object], None] | None = None) -> None:
-        self.reading, self.ended = reading, ended
-        self.stack: list[Frame] = []
-        self.own: Counter[str] = Counter()  # without the calls within
-        self.counts: Counter[str] = Counter()  # in the order of the first calls
-        self.callers: set[str] = set()  # modules that call others
-
-    @property
-    def current(self) -> str:
-        """The module that computes; that of the model where none does."""
-        return self.stack[-1].name if self.stack else ""
-
-    @contextmanager
-    def watch(self, model: nn.Module) -> Iterator[None]:
-        """Follow the calls of the model and of the modules within it."""
-        handles = []
-        for name, module in model.named_modules():
-            if HIDDEN not in name.split("."):
-                handles.append(module.register_forward_pre_hook(self._enter(name)))
-                handles.append(module.register_forward_hook(self._leave))
-        try:
-            yield
-        finally:
-            for handle in handles:
-                handle.remove()
-
-    def _enter(self, name: str) -> Callable:
-        def enter(module: nn.Module, inputs: tuple) -> None:
-            if self.stack:
-                self.callers.add(self.stack[-1].name)
-            self.counts[name] += 1
-            self.stack.append(Frame(name, self.reading()))
-
-        return enter
-
-    def _leave(self, module: nn.Module, inputs: tuple, output: object) -> None:
-        frame = self.stack.pop()
-        total = self.reading() - frame.start
-        self.own[frame.name] += total - frame.inner
-        if self.stack:
-            self.stack[-1].inner += total
-        if self.ended:
-            self.ended(frame.name, inputs, output)
-
-
 def layer_rows(model: nn.Module, images: Tensor, device: torch.device) -> list[LayerRow]:
     """Return a row for each module that computes or holds parameters, in the order of the forward pass.
 
@@ -118,14 +56,6 @@ def layer_rows(model: nn.Module, images: Tensor, device: torch.device) -> list[L
     rows = count(model, images)
     times = time_calls(model, images, device)
     return [replace(row, seconds=times.get(row.name)) for row in rows]
-
-
-def call_order(model: nn.Module, images: Tensor) -> list[str]:
-    """Return the names of the modules in the order of their first calls."""
-    calls = Calls(lambda: 0.0)
-    with torch.no_grad(), calls.watch(model):
-        model(images)
-    return [*calls.counts]
 
 
 @dataclass
@@ -263,55 +193,3 @@ def time_calls(model: nn.Module, images: Tensor, device: torch.device) -> dict[s
         passes.append(calls.own)
     timed = passes[WARM_UP:]
     return {name: median([taken[name] for taken in timed]) for name in timed[0]}
-
-
-def now(device: torch.device) -> float:
-    """Return the time in seconds when the device has done all that it was given."""
-    if device.type != "cpu":
-        torch.accelerator.synchronize(device)
-    return time.perf_counter()
-
-
-def median(values: list[float]) -> float:
-    """Return the median, of an even number of values the upper one."""
-    return sorted(values)[len(values) // 2]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """Time of a training step without the optimizer.
-
-    Args:
-        samples: in the batch.
-        forward, backward: seconds.
-    """
-
-    samples: int
-    forward: float
-    backward: float
-
-    @property
-    def throughput(self) -> float:
-        """Samples a second, forward and backward."""
-        return self.samples / (self.forward + self.backward)
-
-
-def measure_cost(loss: Callable[[], Tensor], weights: list[Tensor], samples: int, device: torch.device) -> Cost:
-    """Return the median times of forward and backward pass.
-
-    Args:
-        loss: makes the forward pass.
-        weights: to differentiate by.
-        samples: in the batch.
-    """
-    forward, backward = [], []
-    start = time.perf_counter()
-    while len(forward) < WARM_UP + 1 or (len(forward) < MOST_PASSES and time.perf_counter() - start < SECONDS):
-        before = now(device)
-        scalar = loss()
-        between = now(device)
-        if scalar.requires_grad:
-            torch.autograd.grad(scalar, weights, allow_unused=True)
-        forward.append(between - before)
-        backward.append(now(device) - between)
-    return Cost(samples=samples, forward=median(forward[WARM_UP:]), backward=median(backward[WARM_UP:]))

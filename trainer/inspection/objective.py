@@ -31,6 +31,7 @@ class Objective:
         self.weights: Vector = [weight for weight in run.model.parameters() if weight.requires_grad]
         self.samples = sum(len(targets) for _, targets in batches)
         self._seed = derive(run.seed, "objective")
+        self._checked = False  # whether the gradient can be differentiated
 
     def loss(self) -> float:
         """Return the loss."""
@@ -49,7 +50,7 @@ class Objective:
         total = [torch.zeros_like(weight) for weight in self.weights]
         with twice_differentiable():
             for loss in self._losses():
-                slope = dot(differentiate(loss, self.weights, create_graph=True), vector)
+                slope = dot(self._gradient_with_graph(loss), vector)
                 torch._foreach_add_(total, differentiate(slope, self.weights))
         return total
 
@@ -60,12 +61,20 @@ class Objective:
         total = self.weights[0].new_zeros(size, size)
         with twice_differentiable():
             for loss in self._losses():
-                gradient = flat(differentiate(loss, self.weights, create_graph=True))
+                gradient = flat(self._gradient_with_graph(loss))
                 for place, slope in enumerate(gradient):
                     if time.monotonic() > end:
                         raise TimeoutError
                     total[place] += flat(differentiate(slope, self.weights, retain_graph=True))
         return (total + total.T) / 2
+
+    def _gradient_with_graph(self, loss: Tensor) -> Vector:
+        """Return the gradient of a loss, to be differentiated again. Errors: RuntimeError where it cannot be."""
+        gradient = differentiate(loss, self.weights, create_graph=True)
+        if not self._checked:
+            require_differentiable(gradient)
+            self._checked = True
+        return gradient
 
     def _losses(self) -> Iterator[Tensor]:
         """Yield each batch's part of the loss."""
@@ -139,6 +148,23 @@ def differentiate(
         scalar, weights, create_graph=create_graph, retain_graph=retain_graph or create_graph, allow_unused=True
     )
     return [torch.zeros_like(weight) if grad is None else grad for grad, weight in zip(found, weights)]
+
+
+def require_differentiable(gradient: Vector) -> None:
+    """Refuse gradients in which a function has been differentiated that allows it once.
+
+    torch itself takes the derivative behind such a function for zero where a weight need not have any. Errors:
+    RuntimeError.
+    """
+    nodes, seen = [part.grad_fn for part in gradient], set()
+    while nodes:
+        node = nodes.pop()
+        if node is None or node in seen:
+            continue
+        seen.add(node)
+        if node.name() == "torch::autograd::Error":
+            raise RuntimeError("a function of the model is marked with @once_differentiable")
+        nodes += [before for before, _ in node.next_functions]
 
 
 def dot(one: Vector, other: Vector) -> Tensor:

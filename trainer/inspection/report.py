@@ -12,12 +12,13 @@ from trainer.base.device import out_of_memory
 from trainer.base.text import printable
 from trainer.engine.probe import probe, probe_batch
 from trainer.engine.run import Run
-from trainer.inspection import activations, layer_table
+from trainer.inspection import activations, calls, cost, layer_table
 from trainer.inspection.activations import Shift, Signal, Values
+from trainer.inspection.cost import Cost
 from trainer.inspection.curvature import Curvature, measure_curvature
 from trainer.inspection.first_order import FirstOrder, measure_decrease
 from trainer.inspection.gradient_noise import GradientNoise, measure_noise
-from trainer.inspection.layer_table import Cost, LayerRow
+from trainer.inspection.layer_table import LayerRow
 from trainer.inspection.objective import Batch, Objective, fixed_batches, measuring
 
 NO_MEMORY = "does not fit into memory"
@@ -76,7 +77,7 @@ def measure(
     with measuring(run):
         layers, batch = measure_layers(run.model, batches[0], run)
         objective = Objective(run, batches)
-        cost = attempt(lambda: layer_table.measure_cost(*step_of(objective, batch), run.device))
+        times = attempt(lambda: cost.measure_cost(*step_of(objective, batch), run.device))
         record, signals = read_signals(run)
         trainable = bool(objective.weights)
         nothing = "the model has no trainable parameters"
@@ -84,7 +85,7 @@ def measure(
             samples=objective.samples,
             batch=len(batch[1]),
             layers=layers,
-            cost=cost,
+            cost=times,
             record=record,
             signals=signals,
             values=attempt(lambda: activations.values_of(run, probe_batch(run))),
@@ -139,7 +140,7 @@ def earlier_signals(run: Run, probes: Sequence[Mapping]) -> dict[str, list[Signa
 def call_order(run: Run) -> list[str]:
     """Return the names of the run's modules in the order of their calls."""
     with measuring(run):
-        return layer_table.call_order(run.model, probe_batch(run)[0][:2])
+        return calls.call_order(run.model, probe_batch(run)[0][:2])
 
 
 def attempt(measurement: Callable[[], Found]) -> Found | str:

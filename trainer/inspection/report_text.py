@@ -10,10 +10,11 @@ from torch import Tensor
 
 from trainer.base.text import counted
 from trainer.inspection.activations import Shift, Signal
+from trainer.inspection.cost import Cost
 from trainer.inspection.curvature import MOST_PARAMETERS, Curvature
 from trainer.inspection.first_order import FirstOrder
 from trainer.inspection.gradient_noise import GradientNoise
-from trainer.inspection.layer_table import Cost, LayerRow
+from trainer.inspection.layer_table import LayerRow
 from trainer.inspection.report import Report
 
 SI = ("", " k", " M", " G", " T", " P")

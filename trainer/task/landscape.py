@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from pathlib import Path
 
 import torch
@@ -28,9 +29,11 @@ from trainer.inspection.report_text import as_table, plain, short
 from trainer.inspection.title import title_of, title_of_run
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
+from trainer.rundir.status import Status
 from trainer.task.evaluate import rebuild, require_evaluation_keys, run_directories
 
 RANDOM = (-1.0, 1.0)  # range of a plane of random directions
+HIGH = 10  # times its first value: loss up to which a path that diverges is drawn
 OWN = "task.optimizers"
 
 
@@ -123,6 +126,7 @@ class Landscape:
     ) -> None:
         objective = Objective(run, fixed_batches(run, None if self.samples == "all" else self.samples))
         with console.status("measuring the surface"), measuring(run), restored(objective.weights):
+            paths = [while_low(objective, path) for path in paths]
             losses = [landscape.loss_at(objective, path.weights[-1]) for path in paths]
             plane, x, y = self._plane(objective, paths)
             found = landscape.surface(objective, plane, x, y, self.points)
@@ -175,6 +179,15 @@ def require_path(run: Run, invocation: Invocation) -> None:
         raise ConfigError("epochs=0: there is no path to draw; try epochs=20")
     if not any(weight.requires_grad for weight in run.model.parameters()):
         raise ConfigError(f"{invocation.describe('model')}: has no trainable weights, so that there is no path to draw")
+
+
+def while_low(objective: Objective, path: WeightPath) -> WeightPath:
+    """Return a path that diverged up to where the loss is ten times the first: the rest would fill the picture."""
+    if path.status is not Status.DIVERGED:
+        return path
+    losses = [landscape.loss_at(objective, weights) for weights in path.weights]
+    kept = len([*takewhile(lambda loss: loss <= HIGH * losses[0], losses)]) or 1
+    return replace(path, steps=path.steps[:kept], weights=path.weights[:kept])
 
 
 def names_of_two(objective: Objective) -> list[str]:
