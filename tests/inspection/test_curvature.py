@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from trainer.engine.build import build_run
-from trainer.inspection.curvature import largest_eigenvalue, measure_curvature, spectrum
+from trainer.inspection.curvature import first_direction, largest_eigenvalue, measure_curvature, spectrum
 from trainer.inspection.objective import Objective, fixed_batches, measuring
 
 LINEAR = ("data=polynomial", "model=linear", "threads=1", "device=cpu")
@@ -29,6 +29,11 @@ def measured(composed):
 def curvature_of(run, batches):
     with measuring(run):
         return measure_curvature(run, batches, SECONDS)
+
+
+def largest_of(run, batches):
+    objective = Objective(run, batches)
+    return largest_eigenvalue(objective, first_direction(objective, 0), SECONDS)
 
 
 def with_ones(x):
@@ -67,7 +72,7 @@ def test_the_largest_eigenvalue_of_a_large_model(measured):
     run, batches, x, _ = measured(*words, samples=256)
     expected = np.linalg.eigvalsh(2 / 10 * with_ones(x).T @ with_ones(x) / len(x))[-1]  # each of 10 outputs, and mean
     with measuring(run):
-        found = largest_eigenvalue(Objective(run, batches), 0, SECONDS)
+        found = largest_of(run, batches)
         whole = spectrum(Objective(run, batches), SECONDS)
     assert found.converged and found.largest == pytest.approx(expected, rel=2e-3)  # the residual it stops at
     assert whole.largest == pytest.approx(expected, rel=1e-5)  # float32
@@ -76,7 +81,7 @@ def test_the_largest_eigenvalue_of_a_large_model(measured):
 @pytest.mark.parametrize("diagonal", [[-10.0, 3.0, 1.0, 0.0], [-5.0, -4.0, -2.0, -1.0], [7.0, 6.9, 0.1, -7.5]])
 def test_the_largest_eigenvalue_is_not_that_of_the_largest_size(diagonal):
     quadratic = SimpleNamespace(weights=[torch.zeros(4)], hessian_times=lambda v: [torch.tensor(diagonal) * v[0]])
-    found = largest_eigenvalue(quadratic, 0, SECONDS)
+    found = largest_eigenvalue(quadratic, [torch.ones(4)], SECONDS)
     assert found.converged and found.largest == pytest.approx(max(diagonal), rel=2e-3)
     assert (found.stable_rate is None) == (max(diagonal) < 0)
 
@@ -84,7 +89,7 @@ def test_the_largest_eigenvalue_is_not_that_of_the_largest_size(diagonal):
 def test_no_time_gives_a_lower_bound():
     values = torch.linspace(0, 1, 500) ** 8
     quadratic = SimpleNamespace(weights=[torch.zeros(500)], hessian_times=lambda v: [values * v[0]])
-    found = largest_eigenvalue(quadratic, 0, 0.0)
+    found = largest_eigenvalue(quadratic, [torch.ones(500)], 0.0)
     assert not found.converged and found.largest < 1
 
 
@@ -93,7 +98,7 @@ def test_a_loss_without_curvature(measured):
     found = curvature_of(run, batches)
     assert found.largest == 0 and found.stable_rate is None and found.condition is None
     with measuring(run):
-        assert largest_eigenvalue(Objective(run, batches), 0, SECONDS).largest == 0
+        assert largest_of(run, batches).largest == 0
 
 
 def test_standardised_inputs_have_a_thousandth_of_the_condition_number(measured):
@@ -101,6 +106,24 @@ def test_standardised_inputs_have_a_thousandth_of_the_condition_number(measured)
     conditions = {name: curvature_of(*measured(*words, f"preprocess={name}")[:2]) for name in ("none", "standardize")}
     assert conditions["standardize"].condition < 10 < 1e4 < conditions["none"].condition
     assert {found.flat for found in conditions.values()} == {3}  # the same added to all classes' weights
+
+
+def test_the_loss_is_that_of_training_without_dropping(measured):
+    words = ("data=iris", "model=mlp", "norm=batch", "reg=[dropout,l2]", "threads=1", "device=cpu")
+    run, batches, *_ = measured(*words)
+    dropping = [module for module in run.model.modules() if isinstance(module, torch.nn.Dropout)]
+    run.model.train()
+    for module in dropping:
+        module.p = 0.0
+    expected = 0.0
+    for images, targets in batches:
+        losses = torch.nn.functional.cross_entropy(run.model(images), targets, reduction="sum")
+        expected += losses.item() / sum(len(targets) for _, targets in batches)
+    penalty = run.slots.loss[0].strength / 2 * sum(w.square().sum() for w in run.model.parameters() if w.dim() > 1)
+    for module in dropping:
+        module.p = 0.5
+    with measuring(run):
+        assert dropping and Objective(run, batches).loss() == pytest.approx(expected + penalty.item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("norm", ["batch", "group", "layer"])
@@ -111,4 +134,4 @@ def test_norms_and_dropout_are_measured_and_give_the_same_twice(norm, measured):
     first, again = curvature_of(run, batches), curvature_of(run, batches)
     assert torch.equal(first.spectrum, again.spectrum)
     with measuring(run):
-        assert largest_eigenvalue(Objective(run, batches), 0, SECONDS).largest == pytest.approx(first.largest, rel=5e-3)
+        assert largest_of(run, batches).largest == pytest.approx(first.largest, rel=5e-3)

@@ -10,7 +10,7 @@ from trainer.inspection.objective import measuring
 
 
 def point(size, square, error=0.0):
-    return NoisePoint(size=size, batches=9, square=square, square_error=error, variance=0.0)
+    return NoisePoint(size=size, batches=9, square=square, square_error=error, variance=1 / size)
 
 
 @pytest.mark.parametrize(("small", "big"), [(1, 256), (2, 64), (8, 16)])
@@ -58,8 +58,21 @@ def test_known_gradients_of_the_samples(composed):
     assert slope[0] == pytest.approx(-1, abs=0.15)
 
 
-def test_batch_norm_begins_at_two_samples(composed):
-    run = build_run(composed("data=iris", "model=mlp", "norm=batch", "threads=1", "device=cpu"))
+@pytest.mark.parametrize("words", [["data=iris", "model=mlp"], ["data=digits", "model=cnn", "model.channels=[4]"]])
+def test_batch_norm_begins_at_32_samples(words, composed):
+    run = build_run(composed(*words, "norm=batch", "threads=1", "device=cpu"))
     with measuring(run):
         found = measure_noise(run, 0.0)
-    assert found.points[0].size == 2 and {each.batches for each in found.points} == {2}  # no time, but two of each
+    assert [(each.size, each.batches) for each in found.points] == [(32, 2), (64, 2)]  # without time the least
+
+
+def test_gradients_that_depend_on_the_others_of_a_batch_have_no_scale():
+    def made(power):
+        points = [
+            NoisePoint(size=size, batches=9, square=5 + 9 * size**power, square_error=0.0, variance=9 * size**power)
+            for size in (1, 4, 16)
+        ]
+        return unbiased(points)
+
+    assert made(-1).slope == pytest.approx(-1) and made(-1).scale == pytest.approx(9 / 5)
+    assert made(-2).slope == pytest.approx(-2) and made(-2).scale is None and made(-0.3).scale is None

@@ -247,6 +247,8 @@ def test_rows_join_a_layer_with_its_activation():
     assert first.names == ("0", "1") and first.kind == "Linear + Tanh" and first.weight_norm == 1.5
     assert first.std == 0.5 and first.offset == pytest.approx(0.2) and first.grad_norm == 2.0
     assert second.names == ("2",) and second.weight_std is None and third.names == ("3",) and third.dead is None
+    alone = signals(record, ["1", "2", "0", "3"])
+    assert [row.names for row in alone] == [("1",), ("2",), ("0",), ("3",)]
 
 
 def test_shifts_by_hand():

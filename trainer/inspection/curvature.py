@@ -10,7 +10,7 @@ from torch import Tensor
 
 from trainer.base.rng import derive
 from trainer.engine.run import Run
-from trainer.inspection.objective import Batch, Objective, flat, in_double, like, measuring, random_unit
+from trainer.inspection.objective import Batch, Objective, Vector, flat, in_double, like, measuring, norm, random_unit
 
 MOST_PARAMETERS = 1000  # of a model whose whole Hessian is computed
 MOST_ITERATIONS = 200
@@ -86,16 +86,24 @@ def measure_curvature(run: Run, batches: Sequence[Batch], seconds: float) -> Cur
             pass
         except RuntimeError:  # it makes tensors of its own in float32
             return spectrum(objective, seconds)
-    return largest_eigenvalue(objective, run.seed, seconds)
+    return largest_eigenvalue(objective, first_direction(objective, run.seed), seconds)
 
 
-def largest_eigenvalue(objective: Objective, seed: int, seconds: float) -> Curvature:
+def first_direction(objective: Objective, seed: int) -> Vector:
+    """Return the direction of the gradient, which lies mostly where the loss is curved, with a tenth at random."""
+    gradient, drawn = objective.gradient(), random_unit(objective.weights, derive(seed, "curvature"))
+    length = norm(gradient)
+    return list(torch._foreach_add(gradient, drawn, alpha=length / 10)) if 0 < length < math.inf else drawn
+
+
+def largest_eigenvalue(objective: Objective, start: Vector, seconds: float) -> Curvature:
     """Return the curvature by power iteration with Hessian-vector products, accelerated as conjugate gradients are.
 
     v <- the vector of the largest L = v . H v in the span of v, of the residual H v - L v and of the step before. It
     ends once |H v - L v| <= 0.2 % of L: H has an eigenvalue that close to L.
 
     Args:
+        start: first direction, of any length but 0.
         seconds: time limit.
     Source: Knyazev, 2001, SIAM J. Sci. Comput. 23(2) (LOBPCG with one vector).
     """
@@ -104,7 +112,8 @@ def largest_eigenvalue(objective: Objective, seed: int, seconds: float) -> Curva
     def times(vector: Tensor) -> Tensor:
         return flat(objective.hessian_times(like(vector, weights)))
 
-    vector = flat(random_unit(weights, derive(seed, "curvature")))
+    vector = flat(start)
+    vector = vector / vector.norm()
     basis, products = [vector], [times(vector)]
     for count in range(1, MOST_ITERATIONS + 1):
         values, mixes = torch.linalg.eigh(inner(basis, products))

@@ -7,12 +7,17 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.base.rng import derive
 from trainer.engine.run import Run
 from trainer.inspection.objective import Objective, Vector, dot
 
 LARGEST, REPEATS = 256, 32  # batch size, batches of each size
+SMALLEST_COUPLED, MOST_COUPLED = 32, 512  # sizes where a batch has statistics of its own: smaller ones are too far off
+LARGEST_DEVIATION = 0.4  # of the power of the batch size from -1
+FIRST = 0.75  # of the time is left after the first batch of each size
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +56,21 @@ class GradientNoise:
     trace_error: float
 
     @property
+    def slope(self) -> float:
+        """The power of the batch size with which the variance falls: -1 where the samples are independent."""
+        known = [(math.log(point.size), math.log(point.variance)) for point in self.points if point.variance > 0]
+        return statistics.linear_regression(*zip(*known)).slope if len(known) > 1 else -1.0
+
+    @property
+    def independent(self) -> bool:
+        """Whether the variance falls about as 1 / B, on which the estimates stand."""
+        return abs(self.slope + 1) <= LARGEST_DEVIATION
+
+    @property
     def scale(self) -> float | None:
-        """The gradient-noise scale tr(Sigma) / |G|^2, in samples; None where |G|^2 is lost in the noise."""
-        return self.trace / self.square if self.square > self.square_error and self.trace > 0 else None
+        """The gradient-noise scale tr(Sigma) / |G|^2, in samples; None where it cannot be told."""
+        known = self.independent and self.square > self.square_error and self.trace > 0
+        return self.trace / self.square if known else None
 
     @property
     def scale_error(self) -> float | None:
@@ -84,32 +101,40 @@ def measure_noise(run: Run, seconds: float) -> GradientNoise:
     """Return the noise of gradients over random batches, drawn with replacement from the training split.
 
     Augmentation and dropping layers are left out, so that all noise is that of the choice of samples. Sizes are powers
-    of two; with a time limit of `seconds` fewer than 32 batches of each may be drawn, but at least two.
-    Errors: ValueError where a batch of the smallest size has no gradient.
+    of two. At the time limit of `seconds` sizes and batches are fewer, at least two sizes and two batches of each.
     """
     sizes = [*batch_sizes(run)]
     rng = torch.Generator().manual_seed(derive(run.seed, "gradient noise"))
     moments = {size: Moments() for size in sizes}
     end = time.monotonic() + seconds
     for repeat in range(REPEATS):
-        for size in sizes:
+        for place, size in enumerate(sizes):
             indices = torch.randint(len(run.train), (size,), generator=rng).to(run.train.targets.device)
             moments[size].add(Objective(run, [run.train.batch(indices)]).gradient())
+            if not repeat and place and time.monotonic() > end - FIRST * seconds:
+                sizes = sizes[: place + 1]
+                break
         if repeat and time.monotonic() > end:
             break
-    return unbiased([each.point(size) for size, each in moments.items()])
+    return unbiased([each.point(size) for size, each in moments.items() if size in sizes])
 
 
 def batch_sizes(run: Run) -> Iterator[int]:
-    """Yield powers of two up to 256 samples or the whole split, from the smallest batch that has a gradient: 1 or 2."""
-    try:
-        Objective(run, [run.train.batch(torch.zeros(1, dtype=torch.long, device=run.train.targets.device))]).gradient()
-        size = 1
-    except ValueError:  # a batch norm
-        size = 2
-    while size <= max(min(LARGEST, len(run.train)), 2):
+    """Yield powers of two from 1 to 256 samples, of models with batch norms from 32 to 512, within the training split.
+
+    Two sizes are the least.
+    """
+    smallest, largest = (SMALLEST_COUPLED, MOST_COUPLED) if uses_batch_statistics(run.model) else (1, LARGEST)
+    largest = max(min(largest, 1 << (len(run.train).bit_length() - 1)), 4)
+    size = min(smallest, largest // 2)
+    while size <= largest:
         yield size
         size *= 2
+
+
+def uses_batch_statistics(model: nn.Module) -> bool:
+    """Return whether the output for a sample depends on the others in its batch, through a batch norm in training."""
+    return any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
 
 
 class Moments:

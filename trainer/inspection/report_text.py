@@ -127,7 +127,7 @@ def curvature_part(found: Curvature | str, rate: float) -> Iterator[str]:
         yield "  the loss curves upwards in no direction: no largest stable learning rate"
     else:
         most = "" if found.converged else "at most "
-        share = f"the run's is {short(rate)}, {short(rate / found.stable_rate)} of it"
+        share = f"the run's is {short(rate)}, {sign}{short(rate / found.stable_rate)} of it"
         yield f"  largest stable learning rate of gradient descent 2/L = {most}{short(found.stable_rate)} ({share})"
     if found.spectrum is None:
         yield f"  (smallest eigenvalue and condition number: of models with up to {MOST_PARAMETERS:,} parameters)"
@@ -147,8 +147,12 @@ def noise_part(found: GradientNoise | str) -> Iterator[str | Table]:
     cells = [[f"{point.size}", short(point.variance), short(point.variance * point.size)] for point in found.points]
     yield as_table(("batch size", "variance", "variance x size"), cells, left=0)
     squares = f"tr(Sigma) = {short(found.trace)}, |G|^2 = {short(found.square)}"
+    yield f"  the variance falls as the batch size to the power {short(found.slope)}; -1 where samples are independent"
+    if not found.independent:
+        yield "  no gradient-noise scale: it stands on a power of -1"
+        return
     if found.scale is None:
-        yield f"  gradient-noise scale: |G|^2 is lost in the noise, so that larger batches help ({squares})"
+        yield f"  gradient-noise scale: not known, |G|^2 is lost in the noise ({squares})"
         return
     error = f"standard error {short(found.scale_error)}"
     yield f"  gradient-noise scale tr(Sigma)/|G|^2 = {short(found.scale)} samples ({error}; {squares})"
@@ -230,7 +234,7 @@ def plain(value: object) -> object:
         probed = value.record if isinstance(value.record, str) else {**value.record}
         return {**found, "probe": plain(probed)}
     if isinstance(value, Curvature | GradientNoise):
-        derived = ("stable_rate",) if isinstance(value, Curvature) else ("scale", "scale_error")
+        derived = ("stable_rate",) if isinstance(value, Curvature) else ("slope", "scale", "scale_error")
         return plain({**vars(value), **{name: getattr(value, name) for name in derived}})
     if is_dataclass(value):
         return plain(asdict(value))
