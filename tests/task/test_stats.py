@@ -11,10 +11,12 @@ from conftest import command, only_run
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer.base.errors import ConfigError
+from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.inspection.activations import Signal, shifts, signals
 from trainer.inspection.report import attempt, measure, measure_layers
 from trainer.inspection.report_text import count, milliseconds, short, size
+from trainer.inspection.title import title_of
 from trainer.rundir.integrity import is_whole_picture
 
 FAST = ("task=stats", "threads=1", "device=cpu", "task.seconds=0.2", "task.samples=32")
@@ -256,6 +258,13 @@ def test_shifts_by_hand():
     after = [Signal(names=("0",), kind="Linear", mean=2.0, std=3.0), Signal(names=("1",), kind="Linear", mean=1.0)]
     first, second = shifts(before, after)
     assert (first.mean, first.std) == (0.5, 1.5) and second.mean is None
+
+
+def test_a_title_has_what_decides_the_network_and_what_was_typed():
+    choices = {"data": "iris", "model": "mlp", "act": "relu", "init": "auto", "norm": "none", "preprocess": "none"}
+    typed = ("preprocess=none", "model.hidden=[4]", "threads=1", "task.samples=32", "seed=3")
+    title = title_of(Invocation(overrides=typed, choices=choices))
+    assert title == "data=iris model=mlp act=relu init=auto preprocess=none model.hidden=[4] seed=3"
 
 
 def test_numbers_as_they_are_read():

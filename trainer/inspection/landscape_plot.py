@@ -1,5 +1,6 @@
 """Picture of a loss landscape with the paths of optimizers."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from trainer.inspection.paths import WeightPath
 from trainer.rundir.event_file import EventFile
 
 LEVELS = 24
+LETTERS = 110  # in a line of the title
 RATIO = 20  # of the largest loss to the smallest from which levels are logarithmic; below, rings of a bowl equally wide
 COLORS = ("tab:red", "tab:orange", "tab:purple", "white", "tab:pink", "tab:cyan", "tab:brown", "tab:olive")
 
@@ -45,7 +47,7 @@ def draw(
     axes.set_xlim(float(surface.a[0]), float(surface.a[-1]))
     axes.set_ylim(float(surface.b[0]), float(surface.b[-1]))
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, facecolor="0.85")
-    figure.suptitle(title, fontsize=10)
+    figure.suptitle(textwrap.fill(title, LETTERS), fontsize=10)
     target = directory / "landscape.png"
     write_figure(figure, target)
     pixels = torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy())

@@ -1,5 +1,6 @@
 """Picture of a report: histograms of the activations by layer above what depends on depth, batch size and rate."""
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 COLUMNS, MOST = 6, 12  # histograms in a row, and in all
 BINS, TAIL = 60, 0.1  # of a histogram, and percent of the values at either end that it leaves out
+LETTERS = 160  # in a line of the title
 WIDEN = 3  # gradient norms that are nearly equal look so
+CUT, ALONE = 1.5, 0.9  # height at which a bar is cut, over the next one; fraction of the values from which it is not
 PANEL = 2.1  # inches of height of a row of histograms
 
 
@@ -29,6 +32,7 @@ def draw(report: Report, title: str, path: Path) -> None:
     drawn = with_histogram(report)
     rows = max(-(-len(drawn) // COLUMNS), 1)
     figure = Figure(figsize=(15, 0.5 + PANEL * rows + 3.4), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)
     upper, lower = figure.subfigures(2, 1, height_ratios=[PANEL * rows, 3.4])
     draw_histograms(upper, drawn, report.values, rows, len(report.signals))
     panels = lower.subplots(1, 4)
@@ -36,7 +40,7 @@ def draw(report: Report, title: str, path: Path) -> None:
     draw_gradients(panels[1], report.signals)
     draw_noise(panels[2], report.noise)
     draw_first_order(panels[3], report.first_order)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(textwrap.fill(title, LETTERS), fontsize=11)
     write_figure(figure, path)
 
 
@@ -67,12 +71,31 @@ def draw_histograms(sheet: "SubFigure", rows: Sequence[Signal], values: Values |
     for axes in grid.flat[len(rows) :]:
         axes.set_axis_off()
     for axes, row, array in zip(grid.flat, rows, arrays):
-        axes.hist(array, bins=BINS, range=(low, high), color="tab:blue")
+        draw_histogram(axes, array, (low, high))
         axes.set_title(f"{row.name}: {row.kind}\nmean {number(row.mean)}, std {number(row.std)}", fontsize=8)
         axes.set_yticks([])
         axes.tick_params(labelsize=7)
     some = f", {len(rows)} of the layers" if len(rows) == MOST < total else ""
     sheet.supxlabel(f"activations{some}", fontsize=9)
+
+
+def draw_histogram(axes: "Axes", array: np.ndarray, ends: tuple[float, float]) -> None:
+    """Draw a histogram; a bar far above all others, as that of a ReLU's zeros, is cut and named."""
+    counts, edges = np.histogram(array, bins=BINS, range=ends)
+    axes.stairs(counts, edges, fill=True, color="tab:blue")
+    highest, next_highest = np.sort(counts)[-1], np.sort(counts)[-2]
+    if CUT * next_highest < highest < ALONE * counts.sum():
+        axes.set_ylim(0, CUT * next_highest)
+        place = edges[counts.argmax()]
+        axes.text(
+            0.97,
+            0.93,
+            f"{highest / len(array):.0%} at {place:.2g}",
+            ha="right",
+            va="top",
+            fontsize=7,
+            transform=axes.transAxes,
+        )
 
 
 def number(value: float | None) -> str:
@@ -83,6 +106,7 @@ def number(value: float | None) -> str:
 def draw_spread(axes: "Axes", rows: Sequence[Signal]) -> None:
     """Draw mean and standard deviation of the activations by depth."""
     known = [(depth, row) for depth, row in enumerate(rows, 1) if row.mean is not None and row.std is not None]
+    known = [(depth, row) for depth, row in known if row.dead is not None] or known  # behind an activation
     axes.set_title("activations by depth", fontsize=10)
     axes.set_xlabel("layer")
     if not known:
@@ -91,9 +115,10 @@ def draw_spread(axes: "Axes", rows: Sequence[Signal]) -> None:
     stds = np.array([row.std for _, row in known])
     axes.plot(depths, means, "o-", color="tab:blue", label="mean")
     axes.plot(depths, stds, "s-", color="tab:orange", label="standard deviation")
-    whole_ticks(axes)
+    axes.axhline(0, color="0.6", linewidth=0.8)
+    number_layers(axes, len(rows))
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    legend_below(axes)
 
 
 def draw_gradients(axes: "Axes", rows: Sequence[Signal]) -> None:
@@ -106,7 +131,7 @@ def draw_gradients(axes: "Axes", rows: Sequence[Signal]) -> None:
     axes.semilogy(*zip(*known), "o-", color="tab:red")
     norms = [norm for _, norm in known]
     axes.set_ylim(min(norms) / WIDEN, max(norms) * WIDEN)
-    whole_ticks(axes)
+    number_layers(axes, len(rows))
     axes.grid(alpha=0.3)
 
 
@@ -125,8 +150,10 @@ def draw_noise(axes: "Axes", found: GradientNoise | str) -> None:
         axes.loglog(sizes, [found.trace / size for size in sizes], "-", color="0.4", label="tr(Sigma) / B")
     if found.square > 0:
         axes.axhline(found.square, color="tab:green", linestyle=":", label="|G|^2")
+    axes.set_xticks(sizes, labels=map(str, sizes))
+    axes.set_xticks([], minor=True)
     axes.grid(alpha=0.3)
-    axes.legend(fontsize=8)
+    legend_below(axes)
 
 
 def draw_first_order(axes: "Axes", found: FirstOrder | str | None) -> None:
@@ -140,16 +167,22 @@ def draw_first_order(axes: "Axes", found: FirstOrder | str | None) -> None:
     axes.semilogx(*zip(*known), "o-", color="tab:blue")
     if found.limit:
         axes.axvline(found.limit, color="tab:green", linestyle=":", label=f"holds up to {found.limit:.3g}")
-        axes.legend(fontsize=8)
+        legend_below(axes)
     axes.set_ylim(-1, 2)
     axes.grid(alpha=0.3)
 
 
-def whole_ticks(axes: "Axes") -> None:
-    """Let the ticks of the depth be whole numbers."""
+def legend_below(axes: "Axes") -> None:
+    """Put the legend below the axis, where it hides nothing."""
+    axes.legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.2), ncols=3, frameon=False)
+
+
+def number_layers(axes: "Axes", count: int) -> None:
+    """Let the ticks of the depth be whole numbers, from 1 to the number of layers."""
     from matplotlib.ticker import MaxNLocator
 
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.set_xlim(0.5, count + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
 
 
 def say(axes: "Axes", text: str) -> None:

@@ -12,7 +12,8 @@ NOT_SHOWN = (*GROUPS, "threads", "device", "output", "runs", "task")
 
 def title_of(invocation: Invocation) -> str:
     """Return the options that decide a fresh network, and whatever else was typed."""
-    chosen = [invocation.describe(group) for group in GROUPS if invocation.choice(group) not in (None, "none")]
+    shown = [group for group in GROUPS if group in invocation.typed_keys or invocation.choice(group) != "none"]
+    chosen = [invocation.describe(group) for group in shown if invocation.choice(group)]
     typed = [text for text in invocation.overrides if is_setting(keys.key_of(text))]
     return printable(" ".join([*chosen, *typed]))
 
