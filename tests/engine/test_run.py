@@ -241,47 +241,6 @@ def test_evaluate_gives_a_finished_runs_scores_again(finished, run_in_process):
     assert f"test {told['test']['loss']:.4f} {told['test']['accuracy']:.4f}" in " ".join(shown.split())
 
 
-@pytest.mark.parametrize(
-    ("scores", "sched", "said"),
-    [
-        ([0.5, 0.9] + [0.8] * 10, "constant", "since epoch 2 of 12; try fewer epochs, or a learning rate that falls"),
-        ([0.5, 0.9] + [0.8] * 10, "cosine", "since epoch 2 of 12; try fewer epochs"),
-        ([0.8] * 6 + [0.9] + [0.8] * 5, "constant", None),  # in the second half
-        ([0.8] * 5 + [0.9] + [0.8] * 6, "constant", "since epoch 6 of 12"),
-        ([0.5, 0.9] + [0.8] * 7, "constant", None),  # nine evaluations
-        ([0.3] * 12, "constant", "no better than always the same class"),  # one verdict is enough
-    ],
-)
-def test_a_run_that_has_long_not_improved_says_so(scores, sched, said, composed):
-    run = build_run(composed("data=iris", "model=linear", f"sched={sched}", "batch_size=full", "threads=1"))
-    for epoch, accuracy in enumerate(scores, start=1):
-        run.progress.add_evaluation(run.clock.at(epoch), {"loss": 1.0, "accuracy": accuracy}, run.monitor)
-        run.progress.step = epoch
-    found = " ".join(report.verdicts(run, None))
-    run.progress.step = 0  # epochs=0 only evaluates
-    assert [*report.verdicts(run, None)] == []
-    assert found.startswith("val accuracy ") and said in found if said else found == ""
-    assert ("sched=cosine" in found) == (said is not None and "falls" in said or said == "since epoch 6 of 12")
-
-
-def test_a_run_no_better_than_a_constant_says_so_without_a_cause(run_in_process, composed, tmp_path):
-    still = ("model=mlp", "init=zeros", "epochs=1", "optimizer.lr=1e-12", "threads=1", "device=cpu")
-    (line,) = (line for line in run_in_process(*still)[1].splitlines() if line.startswith("note: val "))
-    summary = json.loads((only_run(tmp_path) / "summary.json").read_text())
-    figures = f"val accuracy {summary['best']['accuracy']:.4f} is no better than always the same class (0.1006)"
-    assert line == f"note: {figures}" and summary["verdicts"] == [figures]  # 18 of 179
-    numbers = build_run(composed("data=diabetes", "loss=mse", *still))
-    scores = [report.no_better_than_guessing(numbers, {"r2": r2}) for r2 in (-0.5, 0.0, 0.01)]
-    assert scores[2] is None and scores[0] == "val r2 -0.5000 is no better than always the mean (0.0000)" and scores[1]
-    run = build_run(composed(*still))
-    commonest = run.val.targets.argmax(1).bincount().max().item() / len(run.val)
-    for correct, said in ((commonest, True), (commonest + 1 / len(run.val), False)):
-        assert (report.no_better_than_guessing(run, {"accuracy": correct}) is not None) == said
-    assert f"always the same class ({commonest:.4f})" in report.no_better_than_guessing(run, {"accuracy": 0.05})
-    assert report.no_better_than_guessing(run, None) is None
-    assert report.no_better_than_guessing(run, None, {"accuracy": 0.05}).startswith("test accuracy 0.0500 is no better")
-
-
 @pytest.mark.parametrize("words", [("data=breast_cancer", "loss=bce"), ("data=iris",), ("data=diabetes", "loss=mse")])
 def test_the_scores_of_the_best_constant_are_those_of_the_split(words, composed):
     run = build_run(composed("model=linear", "threads=1", "device=cpu", *words))

@@ -205,7 +205,7 @@ def test_halving_ends_the_runs_that_its_definition_ends(run_in_process, tmp_path
         summary = json.loads((folder / "summary.json").read_text())
         assert max(scores) == last and summary["status"] == ("finished" if last == 4 else "stopped")
         assert trial.state.name == ("COMPLETE" if last == 4 else "PRUNED") and trial.value is not None
-        ending = [verdict for verdict in summary["verdicts"] if verdict.startswith("ended by the search")]
+        ending = [reason for reason in summary["stopped"] if reason.startswith("ended by the search")]
         assert bool(ending) == (last < 4) and all(f"after {last} of 4 epochs" in verdict for verdict in ending)
         ended_early += last < 4
     assert 1 <= ended_early <= 4  # else the case would show nothing

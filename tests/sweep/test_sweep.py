@@ -264,7 +264,7 @@ def test_notes_reach_the_screen_and_the_ranking_of_a_sweep(run_in_process, tmp_p
     assert any(note.startswith("act=sigmoid: ") for note in notes) and any(
         "make it stochastic" in note for note in notes
     )
-    assert found["reg-l2"]["verdicts"] == ["val accuracy 0.1006 is no better than always the same class (0.1006)"]
+    assert found["reg-l2"]["verdicts"][0]["level"] == "problem" and "problem: " in printed
 
 
 def test_the_notes_of_a_sweep_without_any_score_are_printed(run_in_process, tmp_path):

@@ -160,13 +160,14 @@ def two_standard_errors(p: float, count: int) -> float:
 
 
 def notes_of_jobs(ranking: Ranking) -> Iterator[str]:
-    """Yield each note of the runs once, with the runs that have it; those of most runs come first."""
-    having: dict[str, list[Record]] = {}
-    for job in ranking.jobs:
-        for note in dict.fromkeys(job.notes):
-            having.setdefault(note, []).append(job)
-    for note, jobs in sorted(having.items(), key=lambda item: -len(item[1])):
-        yield f"note: {note} ({which(jobs, ranking)})"
+    """Yield each problem and each note of the runs once, with the runs that have it; those of most runs come first."""
+    for kind, texts_of in (("problem", lambda job: job.problems), ("note", lambda job: job.notes)):
+        having: dict[str, list[Record]] = {}
+        for job in ranking.jobs:
+            for text in dict.fromkeys(texts_of(job)):
+                having.setdefault(text, []).append(job)
+        for text, jobs in sorted(having.items(), key=lambda item: -len(item[1])):
+            yield f"{kind}: {text} ({which(jobs, ranking)})"
 
 
 def which(jobs: Sequence[Record], ranking: Ranking) -> str:

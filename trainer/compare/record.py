@@ -124,6 +124,11 @@ class Record:
             lines.append(f"{counted('line', count)} of its metrics.jsonl damaged, and left out")
         return [*map(clean, (*reader.notes_of(self.summary), *lines))]
 
+    @property
+    def problems(self) -> list[str]:
+        """What the run was found to have, as `rate too high`."""
+        return [*map(clean, reader.problems_of(self.summary))]
+
     def of_split(self, name: str, split: str) -> object:
         """Return what summary.json has of a split under `samples`, `samples_sha256` or `constant`; None without it."""
         found = self.summary.get(name)

@@ -87,6 +87,8 @@ class Update:
                 self.recorder.measure_gradient(self.weights)
             for edit in slots.gradient:
                 edit(model, now)
+            if log and slots.gradient and not evaluations:
+                self.recorder.measure_edited_gradient(self.weights)
             if run.skips_nonfinite and not evaluations and not is_finite(loss, self.weights):
                 raise SkipStep
             evaluations.append((loss, micro_outputs))

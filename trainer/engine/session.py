@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -13,11 +14,15 @@ from trainer.base.device import ALL_THREADS, describe, out_of_memory, use_thread
 from trainer.base.errors import ConfigError, Diverged, Interrupted, MachineError, UserError
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
+from trainer.diagnosis.decide import judge
+from trainer.diagnosis.verdict import Verdict
 from trainer.engine import recovery
 from trainer.engine import summary as texts
 from trainer.engine.advice import advice
+from trainer.engine.diagnose import gather
 from trainer.engine.first_batch import first_batch
 from trainer.engine.loop import fit
+from trainer.engine.probe import probe
 from trainer.engine.remarks import remarks
 from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import make_setup
@@ -68,8 +73,8 @@ class Session:
         begun = (directory / "run.log").exists()
         self.console = Console(directory / "run.log", silent=invocation.sweep is not None)
         self.console.print_settings(texts.settings_table(cfg, invocation), texts.facts(run))
-        setup = make_setup(cfg, run, invocation)
-        told = [*advice(setup), *remarks(setup)] if setup else []
+        self.setup = make_setup(cfg, run, invocation)
+        told = [*advice(self.setup), *remarks(self.setup)] if self.setup else []
         for line in (*skipped, *run.data.notes, *told):
             self.note(line)
         self.recorder = Recorder(directory, run.data.task, self.console.print)
@@ -121,6 +126,8 @@ class Session:
             outcome = self.fit_with_recovery()
             summary |= self.results(outcome)
             error = self.error_for(outcome)
+            verdicts = self.verdicts(outcome, summary["test"], error)
+            summary["verdicts"] = [verdict.as_dict(self.invocation.overrides) for verdict in verdicts]
             settings = texts.hparams(self.cfg, self.run, self.invocation)
             columns = texts.hparams_columns(self.directory, self.invocation.overrides)
             self.recorder.record_results(settings, columns, texts.hparams_metrics(summary), outcome.status in COMPLETE)
@@ -130,7 +137,7 @@ class Session:
             raise
         finally:
             unwritten = self.finish(summary)
-        texts.print_summary(self.console, summary, self.run, self.directory)
+        texts.print_summary(self.console, summary, self.run, self.directory, verdicts, self.invocation.overrides)
         if error or unwritten:
             raise error or unwritten
         return (summary["best"] or {}).get(self.run.monitor.name)
@@ -251,7 +258,9 @@ class Session:
     def results(self, outcome: Outcome) -> dict:
         """Save the last weights, evaluate the best ones on the test split, and return the figures of the summary."""
         run, progress = self.run, self.run.progress
-        test, verdicts = None, []
+        test = None
+        if outcome.status is not Status.INTERRUPTED and progress.step:
+            progress.add_probe(probe(run, progress.step))
         if outcome.status in COMPLETE:
             with self.console.status("saving the last weights"):
                 with run.evaluation_model() as model:
@@ -265,11 +274,18 @@ class Session:
                 with self.console.status("evaluating the test split"):
                     test = run.evaluate(self.best, run.test, run.tta)
                 self.recorder.record_evaluation("test", outcome.now, test)
-            verdicts = [*texts.verdicts(run, test)]
-            for line in verdicts:
-                self.console.print(f"note: {line}")
-        said = {"notes": self.notes, "verdicts": [*verdicts, *texts.why_stopped(run)]}
+        said = {"notes": self.notes, "stopped": texts.why_stopped(run)}
         return {**texts.figures_of(run, self.recorder, outcome, test, self.best), **said}
+
+    def verdicts(self, outcome: Outcome, test: dict | None, error: UserError | None) -> list[Verdict]:
+        """Return what is wrong with a run that has ended, the likeliest cause first."""
+        if self.setup is None or outcome.status is Status.INTERRUPTED:
+            return []
+        setup = replace(self.setup, run=self.run, cfg=self.cfg)
+        with self.console.status("looking for what is wrong"):
+            layer = str(error).partition(", ")[2].partition("; ")[0] if outcome.nonfinite_step and error else ""
+            stopped = "; ".join(texts.why_stopped(self.run))
+            return judge(gather(setup, self.recorder.rows, outcome, test, layer, stopped))
 
     def finish(self, summary: dict) -> MachineError | None:
         """Write curves.png, the best weights and summary.json, however the run ended.
@@ -306,6 +322,8 @@ class Session:
         files, rows, end = {}, self.recorder.rows, reader.describe_end(summary)
         if self.invocation.sweep is None:
             files["curves.png"] = "drawing", lambda path: curves_plot.draw(rows, path, end)
+        if self.run.progress.probes:
+            files["layers.json"] = "writing", lambda path: rundir.write_layers(path, self.run.progress.probes)
         if self.best:
             files["weights.safetensors"] = "writing", lambda path: checkpoint.export(self.best, path)
         return files

@@ -18,6 +18,7 @@ from trainer.config.hydra_context import Invocation
 from trainer.config.rule import is_number
 from trainer.data.image_files import read
 from trainer.data.splits import Split
+from trainer.diagnosis.verdict import Verdict
 from trainer.engine.cadence import FIRST_STEPS
 from trainer.engine.run import Outcome, Run
 from trainer.engine.validation import best_constant
@@ -148,44 +149,9 @@ def hparams_metrics(summary: Mapping) -> dict[str, Mapping[str, float]]:
     return {when: scores for when, scores in (("best", summary["best"]), ("test", test)) if scores}
 
 
-def verdicts(run: Run, test: Mapping | None) -> Iterator[str]:
-    """Yield what the scores of a complete run show: that it has learnt nothing, or has long not improved."""
-    if not run.progress.step:  # it was only evaluated
-        return
-    if guess := no_better_than_guessing(run, run.progress.best, test):
-        yield guess
-    elif standstill := long_without_progress(run):
-        yield standstill
-
-
-def long_without_progress(run: Run) -> str | None:
-    """Return a line on a run whose second half, of ten evaluations or more, has brought nothing better, else None."""
-    history, best = run.progress.recent_history, run.progress.best
-    if best is None or len(history) < FEW or history[len(history) // 2]["step"] <= best["step"]:
-        return None
-    since, all_epochs = (epochs(row["step"] / run.clock.steps_per_epoch) for row in (best, history[-1]))
-    falls = ", or a learning rate that falls (sched=cosine)" if is_constant(run) else ""
-    what = f"val {run.monitor.name} has not improved since epoch {since} of {all_epochs}"
-    return f"{what}; try fewer epochs{falls}"
-
-
 def why_stopped(run: Run) -> list[str]:
     """Return what the rules say that have ended a run."""
     return [stop.verdict for stop in run.slots.stop if isinstance(stop, HasVerdict) and stop.verdict]
-
-
-def no_better_than_guessing(run: Run, best: Mapping | None, test: Mapping | None = None) -> str | None:
-    """Return a line on a run whose best evaluation is that of one answer for all samples, else None.
-
-    Args:
-        test: the evaluation of the test split, which counts where there is no validation split.
-    """
-    metric = score_of(run.data.task)
-    name, split, scores = ("val", run.val, best) if best else ("test", run.test, test)
-    if not scores or metric.is_better(scores[metric.name], constant := best_constant(run, split)[metric.name]):
-        return None
-    guess = f"{metric.constant} ({constant:.4f})"
-    return f"{name} {metric.name} {scores[metric.name]:.4f} is no better than {guess}"
 
 
 def describe_data(run: Run) -> dict:
@@ -241,8 +207,14 @@ def figures_of(
     }
 
 
-def print_summary(console: Console, summary: Mapping, run: Run, directory: Path) -> None:
-    """Print the last lines of a run: figures, its directory, and how to look at it."""
+def print_summary(
+    console: Console, summary: Mapping, run: Run, directory: Path, verdicts: Sequence[Verdict], words: Sequence[str]
+) -> None:
+    """Print the last lines of a run: figures, verdicts, its directory, and how to look at it.
+
+    Args:
+        words: the overrides of the run, for the commands that the verdicts give.
+    """
     score = score_of(run.data.task).name
     rate = f" ({summary['images_per_second']:,.0f} samples/s)" if summary["images_per_second"] else ""
     console.print()
@@ -261,6 +233,11 @@ def print_summary(console: Console, summary: Mapping, run: Run, directory: Path)
         console.print(f"  {summary['zeros']:,} of {summary['parameters']:,} parameters are exactly 0")
     if summary["incomplete"]:
         console.print(f"  incomplete on the disk: {', '.join(summary['incomplete'])}")
+    for verdict in verdicts:
+        what, *more = verdict.lines(words)
+        console.print(f"\n{what}")
+        for line in more:
+            console.print(f"  {line}")
     path = from_here(directory)
     console.print(f"\nRun directory: {path}")
     console.print(f"Curves:        {path / 'curves.png'}")

@@ -5,7 +5,7 @@ import os
 import platform
 import re
 import subprocess
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from functools import cache
@@ -263,6 +263,11 @@ def write_summary(directory: Path, summary: dict) -> None:
     config = digest_of_file(directory / "config.yaml")
     signed = with_digest({**plain, "config_sha256": config, "files": digests_of_files(directory)})
     atomic_write(directory / "summary.json", f"{json.dumps(signed, indent=2)}\n".encode())
+
+
+def write_layers(path: Path, probes: Sequence[Mapping]) -> None:
+    """Write layers.json: the statistics of the layers at some steps."""
+    atomic_write(path, f"{json.dumps({'probes': [*probes]}, indent=1)}\n".encode())
 
 
 @cache

@@ -63,6 +63,14 @@ def notes_of(summary: Mapping) -> list[str]:
     return [note for note in notes if isinstance(note, str)] if isinstance(notes, list) else []
 
 
+def problems_of(summary: Mapping) -> list[str]:
+    """Return the codes of the problems that a run was found to have, from its summary, in words."""
+    found = summary.get("verdicts")
+    rows = [row for row in found if isinstance(row, dict)] if isinstance(found, list) else []
+    codes = [row.get("code") for row in rows if row.get("level") == "problem"]
+    return [code.replace("_", " ") for code in codes if isinstance(code, str)]
+
+
 def read_status(directory: Path) -> Status | None:
     """Return the status of a run; None if its summary does not hold one."""
     status = read_summary(directory).get("status")

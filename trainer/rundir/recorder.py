@@ -57,6 +57,7 @@ class Recorder:
         self._sums_since_evaluation: list[float] = []
         self._glance = Glance()
         self._grad_norm = torch.tensor(math.nan)
+        self._grad_kept: Tensor | None = None  # of a gradient that is edited
         self._config = ""  # the newest one that TensorBoard has
         self._lost = 0  # points that a damaged metrics.jsonl has lost
         self._digest = sha256()  # of its lines
@@ -75,6 +76,11 @@ class Recorder:
         """Measure the gradient of a log point, after backward and before anything edits it."""
         self._grad_norm = norm([weight.grad for weight in weights if weight.grad is not None])
 
+    @torch.no_grad()
+    def measure_edited_gradient(self, weights: Sequence[Tensor]) -> None:
+        """Measure the fraction of the gradient's norm that is left after its edits, clipping or noise."""
+        self._grad_kept = norm([weight.grad for weight in weights if weight.grad is not None]) / self._grad_norm
+
     def add(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
         """Take a training batch's losses, outputs and targets; nothing is copied to the host."""
         self._window.add(losses, outputs, targets)
@@ -84,8 +90,9 @@ class Recorder:
         """Write a log point after the step: the averages since the last one."""
         ratio = norm(torch._foreach_sub(weights, self._weights)) / norm(self._weights)
         # host sync: the device catches up here, so that the throughput is true
-        grad_norm, update_ratio = torch.stack([self._grad_norm, ratio]).tolist()
-        self._train_point(now, grad_norm=grad_norm, update_ratio=update_ratio)
+        measured = {"grad_norm": self._grad_norm, "update_ratio": ratio}
+        measured |= {} if self._grad_kept is None else {"grad_kept": self._grad_kept}
+        self._train_point(now, **dict(zip(measured, torch.stack([*measured.values()]).tolist())))
 
     def running_averages(self) -> dict[str, float]:
         """Return training loss and score since the last log point or evaluation, a moment old on a GPU: no host sync.

@@ -108,7 +108,8 @@ class SweepDisplay:
         epoch = f" (epoch {best['epoch']:g})" if isinstance(best.get("epoch"), int | float) else ""
         left = f"; {duration(self.seconds_left)} left" if self.seconds_left else ""
         scored = f", best {figures(scores)}{epoch}" if scores else ""
-        return f"{head}: {status}{scored}, {summary.get('seconds') or 0:.1f} s{left}"
+        problems = "".join(f"; {printable(problem)}" for problem in reader.problems_of(summary)[:1])
+        return f"{head}: {status}{scored}, {summary.get('seconds') or 0:.1f} s{problems}{left}"
 
     @property
     def seconds_left(self) -> float:

@@ -1,0 +1,482 @@
+"""Rules of diagnosis on made evidence: each speaks beyond its threshold and is silent before it, alone."""
+
+from dataclasses import replace
+
+import pytest
+
+from trainer.diagnosis import departures, rate, regularization
+from trainer.diagnosis.decide import BESIDE, CAUSES, HINTS, MOST, judge
+from trainer.diagnosis.evidence import Evidence
+from trainer.diagnosis.fit import gap_of
+from trainer.diagnosis.verdict import LEVELS, Verdict, merged
+
+VALUES = {
+    "optimizer.lr": 0.1,
+    "optimizer.momentum": 0.9,
+    "optimizer.eps": 1e-8,
+    "epochs": 10,
+    "reg.layer.dropout.p": 0.5,
+    "reg.loss.l2.strength": 1e-4,
+    "aug.noise.std": 0.1,
+    "norm.momentum": 0.1,
+    "data.train_samples": "all",
+    "warmup.length": "5%",
+    "reg.gradient.grad_clip.limit": 1.0,
+    "reg.batch.label_smoothing.alpha": 0.1,
+}
+
+
+def activation(**changes):
+    row = {"name": "1", "kind": "ReLU", "mean": 0.4, "std": 0.6, "slope": 0.5, "dead": 0.0, "saturated": 0.0}
+    return row | changes
+
+
+def layer(name, **changes):
+    row = {"name": name, "kind": "Linear", "mean": 0.0, "std": 1.0, "weight_std": 0.1}
+    return row | {"grad_norm": 0.5, "grad_mean": 1e-3, "identical": 0.0} | changes
+
+
+def probe(step, **changes):
+    """The probe of a healthy network with two hidden layers."""
+    found = {
+        "step": step,
+        "samples": 64,
+        "loss": 2.3 if not step else 0.2,
+        "common": 0.2,
+        "input": {"mean": 0.0, "std": 1.0},
+        "grad_norm": 1.0,
+        "penalty": 0.0,
+        "penalty_grad_norm": 0.0,
+        "activations": [activation(), activation(name="3")],
+        "layers": [layer("0"), layer("2"), layer("4")],
+        "parameters": {name: {"norm": 3.0, "sum": 1.0 + step} for name in ("0.weight", "2.weight", "4.weight")},
+    }
+    return found | changes
+
+
+def train(step, loss, **changes):
+    row = {"split": "train", "step": step, "epoch": step / 100, "loss": loss, "lr": 0.1, "accuracy": 0.9}
+    return row | {"grad_norm": 1.0, "update_ratio": 1e-3} | changes
+
+
+def curve(losses):
+    """Rows of training, the last one after 1,000 steps."""
+    return [train(round(1000 * (place + 1) / len(losses)), loss) for place, loss in enumerate(losses)]
+
+
+def history(scores, losses=None):
+    losses = losses or [1.2 - score for score in scores]
+    steps = [round(1000 * (place + 1) / len(scores)) for place in range(len(scores))]
+    return [
+        {"step": step, "epoch": step / 100, "loss": loss, "accuracy": score}
+        for step, loss, score in zip(steps, losses, scores)
+    ]
+
+
+def healthy(**changes):
+    """Evidence on a run of 1,000 steps on ten classes that has gone well."""
+    evaluations = history([0.8, 0.88, 0.92, 0.94, 0.95, 0.955, 0.956, 0.957, 0.957, 0.958])
+    usual = {
+        "task": "classification",
+        "status": "finished",
+        "words": ("model=mlp",),
+        "options": {
+            "act": "relu",
+            "sched": "cosine",
+            "warmup": "none",
+            "model": "mlp",
+            "reg": {"l2"},
+            "aug": {"noise"},
+        },
+        "values": VALUES,
+        "usual": VALUES,
+        "steps": 1000,
+        "steps_per_epoch": 100,
+        "total_steps": 1000,
+        "samples": {"train": 6400, "val": 1000, "test": 1000},
+        "batch": 64,
+        "rows": [
+            {"split": "val", "step": 0, "epoch": 0.0, "loss": 2.31, "accuracy": 0.1},
+            *curve([2.2, 1.0, 0.6, 0.4, 0.3, 0.25, 0.2, 0.18, 0.17, 0.16]),
+        ],
+        "history": evaluations,
+        "best": evaluations[-1],
+        "constant": {"accuracy": 0.11, "loss": 2.30},
+        "probes": [probe(0), probe(8), probe(64), probe(1000)],
+        "multipliers": {step: 1 - step / 1001 for step in range(0, 1001, 20)},
+        "fit": {"accuracy": 0.97, "loss": 0.1, "samples": 1000},
+        "noisy": {name: 0.2 for name in ("loss", "plain", "augmented", "dropping")}
+        | {f"score_{name}": 0.97 for name in ("plain", "augmented", "dropping", "training")},
+        "peak": 1.0,
+        "counts": [640] * 10,
+        "classes": [str(number) for number in range(10)],
+        "mixing": 1.0,
+        "confusion": [[96 if row == column else 0 for column in range(10)] for row in range(10)],
+        "per_sample": 1.0,
+        "grows": 10.0,
+    }
+    return Evidence(**usual | changes)
+
+
+FAILED = {  # a run that has learnt nothing, without a cause
+    "history": history([0.11] * 10, [2.3] * 10),
+    "best": history([0.11] * 10, [2.3] * 10)[0],
+    "fit": {"accuracy": 0.11, "loss": 2.3, "samples": 1000},
+    "noisy": {name: 2.3 for name in ("loss", "plain", "augmented", "dropping")}
+    | {f"score_{name}": 0.11 for name in ("plain", "augmented", "dropping", "training")},
+    "rows": [{"split": "val", "step": 0, "epoch": 0.0, "loss": 2.31, "accuracy": 0.1}, *curve([2.2] * 10)],
+}
+
+
+def failed(**changes):
+    return healthy(**FAILED | changes)
+
+
+def first(**changes):
+    """The probes of a run whose fresh network is another."""
+    return [probe(0, **changes), *(probe(step, **changes) for step in (8, 64, 1000))]
+
+
+def set_to(**keys):
+    return {**VALUES, **{key.replace("__", "."): value for key, value in keys.items()}}
+
+
+def slow(ratio):
+    rows = [train(step, 2.2, update_ratio=ratio) for step in range(100, 1001, 100)]
+    return failed(rows=[*FAILED["rows"][:1], *rows], multipliers={})
+
+
+def clipped(kept):
+    rows = [train(step, 2.2, update_ratio=1e-6, grad_kept=kept) for step in range(100, 1001, 100)]
+    return failed(rows=[*FAILED["rows"][:1], *rows])
+
+
+def fast(ratio):
+    rows = [train(step, 2.31, update_ratio=ratio) for step in range(100, 1001, 100)]
+    return failed(rows=[*FAILED["rows"][:1], *rows])
+
+
+def rising(times):
+    return healthy(rows=[healthy().rows[0], *curve([2.2, 1.0, 0.6, 1.0, 0.6 * times])])
+
+
+def blown(times):
+    return failed(rows=[*FAILED["rows"][:1], *curve([2.31 * times, *[2.31] * 9])])
+
+
+def gap(size, samples=1000):
+    evaluations = history([0.99 - size] * 10, [0.3] * 10)
+    fit = {"accuracy": 0.99, "loss": 0.01, "samples": 1000}
+    sizes = {"train": 6400, "val": samples, "test": 1000}
+    return healthy(history=evaluations, best=evaluations[-1], fit=fit, samples=sizes)
+
+
+def warming(largest):
+    options = healthy().options | {"warmup": "linear"}
+    return healthy(options=options, multipliers={step: largest * step / 1000 for step in range(0, 1001, 20)})
+
+
+def decayed(before):
+    """A rate that falls to a thousandth after 300 steps, where the loss fell by so much an evaluation before."""
+    losses = [1.0, 1.0 - before, *[1.0 - before] * 8]
+    evaluations = history([0.7] * 10, losses)
+    times = {step: 1.0 if step <= 250 else 0.001 for step in range(0, 1001, 50)}
+    fit = {"accuracy": 0.75, "loss": 1.0, "samples": 1000}
+    return healthy(history=evaluations, best=evaluations[-1], multipliers=times, fit=fit)
+
+
+def penalized(share):
+    """A penalty of so much of the loss, with a gradient of twice that of the data."""
+    loss = 1.0
+    end = probe(1000, loss=loss, penalty=loss * share / (1 - share), penalty_grad_norm=2.0)
+    return failed(probes=[probe(0), end])
+
+
+def counts(large, missed):
+    confusion = [[0] * 10 for _ in range(10)]
+    confusion[3][3], confusion[3][4] = 100 - missed, missed
+    return healthy(counts=[large if place != 3 else 100 for place in range(10)], confusion=confusion)
+
+
+def confused(wrong):
+    """Classes 2 and 5 of which so many percent are taken for one another."""
+    confusion = [[96 if row == column else 0 for column in range(10)] for row in range(10)]
+    confusion[2][2], confusion[2][5], confusion[5][5], confusion[5][2] = 100 - wrong, wrong, 100 - wrong, wrong
+    return healthy(confusion=confusion)
+
+
+def full_batch(fall):
+    losses = [2.0, 1.8, 1.6, 1.4, 1.2, 1.0, 1.0, 1.0, 1.0, 1.0 - fall]
+    evaluations = history([0.5] * 10, losses)
+    short = {"steps": 10, "total_steps": 10, "steps_per_epoch": 1, "batch": 6400}
+    evaluations = [{**row, "step": place + 1} for place, row in enumerate(evaluations)]
+    fit = {"accuracy": 0.6, "loss": 1.0, "samples": 1000}
+    return healthy(history=evaluations, best=evaluations[-1], fit=fit, probes=[probe(0), probe(10)], **short)
+
+
+def frozen(moved):
+    before, after = probe(0), probe(1000)
+    if not moved:
+        after["parameters"]["2.weight"] = dict(before["parameters"]["2.weight"])
+    return healthy(probes=[before, after])
+
+
+def improving(rise):
+    scores = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.8, 0.8 + rise / 2, 0.8 + rise]
+    evaluations = history(scores)
+    return healthy(history=evaluations, best=evaluations[-1], fit={"accuracy": 0.85, "loss": 0.4, "samples": 1000})
+
+
+def still(best_at):
+    scores = [0.9] * 12
+    scores[best_at] = 0.95
+    evaluations = history(scores, [0.3] * 12)
+    fit = {"accuracy": 0.92, "loss": 0.2, "samples": 1000}
+    return healthy(history=evaluations, best=evaluations[best_at], fit=fit)
+
+
+def noisy(lost):
+    scores = {"score_plain": 0.6, "score_augmented": 0.6 - lost, "score_dropping": 0.6, "score_training": 0.5}
+    losses = {"loss": 2.0, "plain": 1.0, "augmented": 2.0, "dropping": 1.0}
+    fit = {"accuracy": 0.6, "loss": 1.0, "samples": 1000}
+    return healthy(noisy=scores | losses, fit=fit)
+
+
+def hidden(times):
+    """Deviations of the hidden layers that change by so much from the first to the last."""
+    return first(activations=[activation(std=0.5), activation(std=0.5 * times)])
+
+
+def gradients(first_norm, last_norm, mean=1e-3):
+    rows = [layer("0", grad_norm=first_norm, grad_mean=mean), layer("2"), layer("4", grad_norm=last_norm)]
+    return first(layers=rows)
+
+
+CASES = {  # code -> evidence before its threshold and beyond it
+    "loss_depends_on_batch": (healthy(per_sample=1.05), healthy(per_sample=2.0)),
+    "symmetric_init": (
+        failed(probes=first(layers=[layer("0"), layer("2"), layer("4", identical=1.0)])),
+        failed(probes=first(layers=[layer("0", identical=1.0), layer("2"), layer("4")])),
+    ),
+    "dead_units": (
+        healthy(probes=first(activations=[activation(dead=0.5), activation()])),
+        healthy(probes=first(activations=[activation(dead=0.51), activation()])),
+    ),
+    "rate_too_high": (blown(2.9), blown(3.1)),
+    "unscaled_inputs": (
+        healthy(probes=first(input={"mean": 29.0, "std": 5.0})),
+        healthy(probes=first(input={"mean": 1.0, "std": 31.0})),
+    ),
+    "exploding_activations": (
+        replace(blown(2.9), probes=first(activations=[activation(slope=1.5), activation(slope=1.5)])),
+        replace(blown(3.1), probes=first(activations=[activation(slope=1.5), activation(slope=1.5)])),
+    ),
+    "init_too_large": (healthy(probes=hidden(19)), healthy(probes=hidden(21))),
+    "not_shuffled": (healthy(mixing=0.55), healthy(mixing=0.45)),
+    "soft_labels": (healthy(peak=0.55), healthy(peak=0.45)),
+    "penalty_outweighs": (penalized(0.45), penalized(0.55)),
+    "warmup_never_ends": (warming(0.6), warming(0.4)),
+    "momentum_too_high": (healthy(grows=240.0), healthy(grows=260.0)),
+    "uncentred_inputs": (
+        failed(probes=first(input={"mean": 0.4, "std": 1.0}, activations=[activation(kind="Sigmoid")] * 2)),
+        failed(probes=first(input={"mean": 0.6, "std": 1.0}, activations=[activation(kind="Sigmoid")] * 2)),
+    ),
+    "init_too_small": (failed(probes=hidden(0.06)), failed(probes=hidden(0.04))),
+    "vanishing_gradients": (failed(probes=gradients(0.9e-2, 1.0)), failed(probes=gradients(0.9e-3, 1.0))),
+    "young_averages": (
+        failed(steps=20, probes=[probe(0), probe(20, loss=1.0, loss_in_evaluation=1.4)]),
+        failed(steps=20, probes=[probe(0), probe(20, loss=1.0, loss_in_evaluation=1.6)]),
+    ),
+    "augmentation_too_strong": (noisy(0.2), noisy(0.3)),
+    "rate_too_low": (slow(6e-5), slow(4e-5)),
+    "clipping_most_steps": (clipped(0.06), clipped(0.04)),
+    "decayed_too_early": (decayed(0.04), decayed(0.06)),
+    "too_few_steps": (full_batch(0.1), full_batch(0.2)),
+    "labels_without_signal": (
+        failed(fit={"accuracy": 0.13, "loss": 2.2, "samples": 1000}),
+        failed(fit={"accuracy": 0.15, "loss": 2.2, "samples": 1000}),
+    ),
+    "class_imbalance": (counts(999, 80), counts(1001, 80)),
+    "confused_classes": (confused(29), confused(31)),
+    "frozen_layer": (frozen(True), frozen(False)),
+    "one_class_predicted": (
+        failed(probes=[probe(0), probe(1000, common=0.98)]),
+        failed(probes=[probe(0), probe(1000, common=0.99)]),
+    ),
+    "dropping_too_much": (
+        failed(values=set_to(reg__layer__dropout__p=0.8)),
+        failed(values=set_to(reg__layer__dropout__p=0.85)),
+    ),
+    "underfitting": (
+        healthy(
+            fit={"accuracy": 0.7, "loss": 1.0, "samples": 1000},
+            neighbours=0.74,
+            rows=healthy(rows=curve([1.0] * 10)).rows,
+        ),
+        healthy(
+            fit={"accuracy": 0.7, "loss": 1.0, "samples": 1000},
+            neighbours=0.76,
+            rows=healthy(rows=curve([1.0] * 10)).rows,
+        ),
+    ),
+    "overfitting": (gap(0.04), gap(0.06)),
+    "no_better_than_constant": (
+        failed(best={"step": 100, "epoch": 1.0, "loss": 2.3, "accuracy": 0.12}),
+        failed(best={"step": 100, "epoch": 1.0, "loss": 2.3, "accuracy": 0.11}),
+    ),
+    "constant_features": (healthy(), healthy(constants=["feature 3"])),
+    "long_without_progress": (still(6), still(5)),
+    "still_improving": (improving(0.02), improving(0.05)),
+}
+EXTRA = [  # other ways to the same verdicts
+    ("rate_too_high", rising(2.5)),
+    ("rate_too_high", fast(0.06)),
+    ("rate_too_high", failed(nonfinite_step=3, layer="first in layer 4 (Linear)")),
+    ("rate_too_high", failed(probes=[probe(0), probe(1000, activations=[activation(dead=1.0), activation()])])),
+    ("unscaled_inputs", failed(nonfinite_step=3, probes=first(input={"mean": 3e3, "std": 3e3}))),
+    ("augmentation_too_strong", failed(nonfinite_step=3, values=set_to(aug__noise__std=10.0))),
+    ("init_too_large", healthy(probes=gradients(80.0, 1.0))),
+    ("init_too_large", failed(probes=first(activations=[activation(kind="Tanh", saturated=0.6), activation()]))),
+    ("init_too_large", healthy(rows=[{**healthy().rows[0], "loss": 5.0}, *curve([2.2, 1.0, 0.5, 0.2])])),
+    ("vanishing_gradients", failed(probes=gradients(0.5, 1.0, mean=5e-8))),
+    ("rate_too_low", replace(slow(4e-5), values=set_to(optimizer__eps=1.0))),
+    ("penalty_outweighs", failed(values=set_to(reg__loss__l2__strength=1.0))),
+    ("duplicate_classes", healthy(classes=["cat", "dog", " Cat", *map(str, range(7))])),
+]
+OF_GROUPS = [rule for rule in (*CAUSES, *BESIDE, *HINTS)]
+
+
+def test_a_healthy_run_is_not_accused():
+    assert judge(healthy()) == []
+
+
+@pytest.mark.parametrize("code", CASES)
+def test_a_rule_speaks_beyond_its_threshold_alone(code):
+    before, beyond = CASES[code]
+    assert code not in [verdict.code for verdict in judge(before)]
+    found = judge(beyond)
+    assert found[0].code == code and len(found) <= MOST and found[0].level in LEVELS
+
+
+@pytest.mark.parametrize(("code", "evidence"), EXTRA, ids=[f"{place}: {code}" for place, (code, _) in enumerate(EXTRA)])
+def test_other_ways_to_a_verdict(code, evidence):
+    assert judge(evidence)[0].code == code
+
+
+@pytest.mark.parametrize(
+    ("evidence", "command"),
+    [
+        (
+            replace(blown(4), values=set_to(optimizer__lr=5.0), words=("model=mlp", "optimizer.lr=5")),
+            "train model=mlp optimizer.lr=0.1",
+        ),
+        (blown(4), "train model=mlp optimizer.lr=0.01"),
+        (
+            replace(slow(1e-6), values=set_to(optimizer__eps=1.0), words=("optimizer=adam", "optimizer.eps=1")),
+            "train optimizer=adam optimizer.eps=1e-08",
+        ),
+        (replace(slow(1e-6), values=set_to(optimizer__lr=1e-5)), "train model=mlp optimizer.lr=0.1"),
+        (healthy(mixing=0.1, words=("sampler=sequential", "model=mlp")), "train sampler=shuffle model=mlp"),
+        (
+            replace(gap(0.2), values=set_to(data__train_samples=200), words=("data.train_samples=200", "seed=3")),
+            "train seed=3",
+        ),
+        (
+            replace(CASES["symmetric_init"][1], words=("init=constant", "init.value=0.1", "model=mlp")),
+            "train model=mlp",
+        ),
+    ],
+)
+def test_the_command_is_that_of_the_run_with_the_change(evidence, command):
+    assert judge(evidence)[0].command(evidence.words) == command
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "wanted"),
+    [
+        (["a=1", "b=2"], ["a=3", "c=4"], ["a=3", "b=2", "c=4"]),
+        (["sched=step", "sched.gamma=0.1", "seed=1"], ["sched=cosine"], ["sched=cosine", "seed=1"]),
+        (["sched.gamma=0.1"], ["sched=cosine"], ["sched=cosine"]),
+        (["reg=[l2]", "reg.loss.l2.strength=1"], ["reg=[l2,dropout]"], ["reg=[l2,dropout]", "reg.loss.l2.strength=1"]),
+        (["init=zeros", "bias=one"], ["~init"], ["bias=one"]),
+        (["resume.run=x", "hydra.sweep.dir=y", "sweep.on_error=stop", "seed=1"], [], ["seed=1"]),
+        (["allow=[mine]", "output=o"], [], ["allow=[mine]", "output=o"]),
+    ],
+)
+def test_merged_overrides(words, changes, wanted):
+    assert merged(words, changes) == wanted
+
+
+def test_one_cause_explains_the_rest_and_hints_come_alone():
+    several = failed(per_sample=64.0, mixing=0.1, probes=first(input={"mean": 50.0, "std": 50.0}))
+    assert [verdict.code for verdict in judge(several)] == ["loss_depends_on_batch"]
+    beside = replace(several, constants=["feature 1"], classes=["a", "A", *map(str, range(8))])
+    assert [verdict.code for verdict in judge(beside)][0] == "loss_depends_on_batch"
+    assert len(judge(beside)) == 3
+
+
+def test_the_gap_is_counted_in_standard_errors():
+    """(0.95 - 0.90) / sqrt(0.95 0.05 / 1000 + 0.9 0.1 / 1000) = 4.264; on 30 validation samples 0.906."""
+    evaluations = history([0.90] * 10)
+    evidence = healthy(history=evaluations, fit={"accuracy": 0.95, "loss": 0.1, "samples": 1000})
+    assert gap_of(evidence) == pytest.approx((0.05, 4.264), rel=1e-3)
+    few = replace(evidence, samples={"train": 6400, "val": 30, "test": 10})
+    assert gap_of(few) == pytest.approx((0.05, 0.906), rel=1e-3)
+    assert judge(gap(0.06, samples=30)) == []
+
+
+def test_a_rate_is_judged_by_the_schedule_and_the_first_half():
+    """Update ratios that fall with the schedule are divided by it; those of the second half do not count."""
+    rows = [train(step, 0.5, update_ratio=1e-3 * (1 - step / 1000)) for step in range(100, 1001, 100)]
+    times = {step: 1 - step / 1000 for step in range(0, 1001, 100)}
+    assert healthy(rows=rows, multipliers=times).rate == pytest.approx(1e-3)
+    ends = [train(step, 0.5, update_ratio=1e-3 if step <= 500 else 1e-9) for step in range(100, 1001, 100)]
+    assert healthy(rows=ends, multipliers={}).rate == 1e-3
+
+
+@pytest.mark.parametrize(
+    ("value", "usual", "times"),
+    [(10.0, 1.0, 10), (0.1, 1.0, 10), (0.9, 0.5, 5), (0.99, 0.9, 10), ("all", 1.0, 1), (1.0, 1.0, 1), (0.0, 0.1, 1)],
+)
+def test_distance_from_a_default(value, usual, times):
+    import math
+
+    assert math.exp(departures.distance(value, usual)) == pytest.approx(times)
+
+
+def test_rules_bear_evidence_that_lacks_everything():
+    bare = Evidence(
+        task="classification",
+        status="diverged",
+        steps=0,
+        steps_per_epoch=1,
+        total_steps=1,
+        samples={"train": 2, "val": 0, "test": 0},
+        batch=1,
+    )
+    for changes in ({}, {"task": "regression"}, {"steps": 1, "probes": [numberless(0), numberless(1)]}):
+        for rule in OF_GROUPS:
+            assert all(isinstance(verdict, Verdict) for verdict in rule(replace(bare, **changes)))
+
+
+def numberless(step):
+    """A probe of a network whose numbers are not finite."""
+    whole = probe(step)
+
+    def without(value):
+        if isinstance(value, dict):
+            return {key: without(child) for key, child in value.items()}
+        if isinstance(value, list):
+            return [without(child) for child in value]
+        return value if isinstance(value, str) else None
+
+    return {**without(whole), "step": step}
+
+
+def test_the_limit_of_clipping_is_the_90th_percentile_of_the_norms():
+    rows = [train(step, 1.0, grad_norm=float(step)) for step in range(1, 102)]
+    assert rate.percentile_of_norms(healthy(rows=rows)) == 91.0
+
+
+def test_the_norm_of_all_parameters():
+    assert regularization.norm_of({"parameters": {"a": {"norm": 3.0}, "b": {"norm": 4.0}, "c": {"norm": None}}}) == 5.0

@@ -1,0 +1,182 @@
+"""Evidence on runs, against closed forms and scikit-learn; and verdicts on real runs, small ones."""
+
+import json
+import math
+import shlex
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import command, only_run
+from sklearn.metrics import confusion_matrix
+
+from trainer.engine import diagnose
+from trainer.engine.build import build_run
+from trainer.engine.loop import fit
+from trainer.rundir.console import Console
+from trainer.rundir.reader import read_summary
+from trainer.rundir.recorder import Recorder
+
+COMMON = ("threads=1", "device=cpu")
+
+
+@pytest.fixture
+def trained(composed, tmp_path):
+    def made(*words):
+        run = build_run(composed(*COMMON, *words))
+        fit(run, Recorder(tmp_path, run.data.task), Console(silent=True))
+        return run
+
+    return made
+
+
+def test_the_entropy_of_labels_within_batches():
+    """Batches of one class have none; of two equal halves log 2; of 3 to 1 what the formula gives."""
+    labels = torch.tensor([0, 0, 0, 0, 0, 1, 0, 1, 1, 1, 1, 0])
+    wanted = (0 + math.log(2) - 0.75 * math.log(0.75) - 0.25 * math.log(0.25)) / 3
+    assert diagnose.batch_entropy(labels, 4) == pytest.approx(wanted)
+
+
+def test_mixing_is_1_for_shuffled_and_near_0_for_sorted_samples(composed):
+    run = build_run(composed(*COMMON, "data=gaussians", "model=linear"))
+    assert diagnose.mixing(run) == pytest.approx(1, abs=0.05)
+    order = run.train.targets.argmax(1).argsort()
+    run.train.targets, run.train.images = run.train.targets[order], run.train.images[order]
+    in_order = replace(run, sampler=lambda epoch, targets, losses, rng: torch.arange(len(targets)))
+    assert diagnose.mixing(in_order) < 0.15
+    assert diagnose.mixing(build_run(composed(*COMMON, "data=diabetes", "model=linear"))) is None
+    assert diagnose.mixing(build_run(composed(*COMMON, "data=iris", "batch_size=full"))) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "wanted"),
+    [
+        (("optimizer=momentum",), 10),
+        (("optimizer=nesterov", "optimizer.momentum=0.99"), 100),
+        (("optimizer=sgd",), 1),
+        (("optimizer=adam",), 1),
+    ],
+)
+def test_the_growth_of_steps_by_momentum(words, wanted, composed):
+    run = build_run(composed(*COMMON, "data=iris", "model=linear", *words))
+    assert diagnose.growth(run.optimizer) == pytest.approx(wanted)
+
+
+def test_a_loss_that_is_a_sum_doubles_in_twice_the_batch(composed):
+    run = build_run(composed(*COMMON, "data=iris", "model=linear", "loss=cross_entropy"))
+    assert diagnose.loss_in_half(run) == pytest.approx(1)
+    summed = replace(run, criterion=lambda outputs, targets: run.criterion(outputs, targets) * len(outputs))
+    assert diagnose.loss_in_half(summed) == pytest.approx(2)
+
+
+@pytest.mark.parametrize("words", [("data=iris",), ("data=breast_cancer",)], ids=["classes", "binary"])
+def test_the_confusion_is_that_of_scikit_learn(words, trained):
+    run = trained(*words, "model=linear", "epochs=2")
+    (images, targets), *_ = run.val.in_order(10_000)
+    outputs = run.model.eval()(images).detach()
+    answers = outputs.argmax(1) if run.data.outputs > 1 else (outputs[:, 0] > 0).long()
+    labels = targets.argmax(1) if run.data.outputs > 1 else targets[:, 0].long()
+    assert diagnose.measure_fit(run)["confusion"] == confusion_matrix(labels, answers).tolist()
+
+
+@pytest.mark.parametrize(
+    ("words", "augmented", "dropping"),
+    [((), False, False), (("aug=[noise]",), True, False), (("reg=[dropout]",), False, True)],
+    ids=["nothing", "noise", "dropout"],
+)
+def test_what_training_sees_of_a_sample_is_measured_apart(words, augmented, dropping, trained):
+    noisy, peak = diagnose.as_in_training(trained("model=mlp", "epochs=1", *words))
+    assert (noisy["augmented"] != noisy["plain"]) is augmented and (noisy["dropping"] != noisy["plain"]) is dropping
+    assert (noisy["loss"] != noisy["plain"]) is (augmented or dropping) and peak == 1
+
+
+def test_the_largest_target_of_smoothed_labels(trained):
+    """1 - alpha + alpha / K."""
+    words = ("reg=[label_smoothing]", "reg.batch.label_smoothing.alpha=0.6")
+    assert diagnose.as_in_training(trained("model=mlp", "epochs=1", *words))[1] == pytest.approx(0.4 + 0.06)
+
+
+def test_the_evaluation_of_the_training_split_is_that_of_its_samples(trained):
+    run = trained("data=iris", "model=linear", "epochs=5")
+    found = diagnose.measure_fit(run)["fit"]
+    assert found["samples"] == len(run.train)
+    whole = run.evaluate(run.model, run.train)
+    assert found["accuracy"] == pytest.approx(whole["accuracy"]) and found["loss"] == pytest.approx(whole["loss"])
+
+
+def test_nearest_neighbours_of_data_of_two_far_clouds_and_of_labels_without_signal(composed):
+    run = build_run(composed(*COMMON, "data=gaussians", "data.classes=2", "data.separation=6", "model=linear"))
+    assert diagnose.neighbours_score(run) > 0.99
+    shuffled = run.train.targets[torch.randperm(len(run.train), generator=torch.Generator().manual_seed(1))]
+    run.train.targets = shuffled
+    assert diagnose.neighbours_score(run) < 0.6
+
+
+def test_constant_features_of_a_table_and_not_of_images(composed):
+    run = build_run(composed(*COMMON, "data=iris", "model=linear"))
+    assert diagnose.constant_features(run) == []
+    images = run.data.train.images.clone()
+    images[:, 2] = 7.0
+    changed = replace(run, data=replace(run.data, train=replace(run.data.train, images=images)))
+    assert diagnose.constant_features(changed) == ["feature 3"]
+    assert diagnose.constant_features(build_run(composed(*COMMON, "model=linear"))) == []  # digits have such pixels
+
+
+def test_class_counts(composed):
+    run = build_run(composed(*COMMON, "data=breast_cancer", "model=linear"))
+    malignant = int(run.train.targets.sum())
+    assert diagnose.class_counts(run) == [len(run.train) - malignant, malignant]
+    iris = build_run(composed(*COMMON, "data=iris", "model=linear"))
+    assert diagnose.class_counts(iris) == np.bincount(iris.train.targets.argmax(1)).tolist()
+
+
+MLP = ("model=mlp", "model.hidden=[32,32]", *COMMON)
+BROKEN = [
+    ("symmetric_init", (*MLP, "init=zeros", "epochs=2")),
+    ("dead_units", (*MLP, "bias=constant", "bias.value=-10", "epochs=2")),
+    ("rate_too_high", (*MLP, "optimizer.lr=8", "epochs=3")),
+    ("rate_too_low", (*MLP, "optimizer.lr=2e-5", "epochs=4")),
+    ("penalty_outweighs", (*MLP, "reg=l2", "reg.loss.l2.strength=2", "epochs=6")),
+    ("init_too_large", (*MLP, "init=normal", "init.std=2", "epochs=3")),
+    ("exploding_activations", (*MLP, "act=exponential", "epochs=2")),
+    ("overfitting", (*MLP, "data.train_samples=60", "epochs=60")),
+    ("underfitting", ("data=spirals", "model=linear", "epochs=30", *COMMON)),
+]
+
+
+@pytest.mark.parametrize(("code", "words"), BROKEN, ids=[code for code, _ in BROKEN])
+def test_a_broken_run_is_named_on_the_screen_and_in_its_summary_and_its_command_is_better(code, words, tmp_path):
+    _, printed, errors = command(tmp_path, *words)
+    run = only_run(tmp_path)
+    summary = read_summary(run)
+    verdict = summary["verdicts"][0]
+    assert verdict["code"] == code and verdict["level"] == "problem", errors
+    said = " ".join(printed.split())
+    assert f"problem: {verdict['what']}" in said and f"try: {verdict['command']}" in said and verdict["meaning"] in said
+    run.rename(tmp_path / "broken")
+    better = [word for word in shlex.split(verdict["command"])[1:]]
+    code, _, errors = command(tmp_path, *better)
+    assert code == 0, errors
+    mended = read_summary(only_run(tmp_path))
+    assert mended["test"]["accuracy"] > (summary["test"] or {"accuracy": 0})["accuracy"] + 0.02
+
+
+def test_a_healthy_run_is_left_alone_and_its_probes_are_written(tmp_path):
+    code, printed, errors = command(tmp_path, *MLP, "epochs=8")
+    run = only_run(tmp_path)
+    assert code == 0 and read_summary(run)["verdicts"] == [] and "problem" not in printed and "hint" not in printed
+    layers = json.loads((run / "layers.json").read_text())
+    assert [probe["step"] for probe in layers["probes"]] == [0, 8, 64, 160]
+
+
+def test_a_sweep_names_the_problems_of_its_jobs(tmp_path):
+    code, printed, errors = command(tmp_path, "-m", *MLP, "optimizer.lr=0.05,8", "epochs=3", "hydra.sweep.dir=s")
+    assert code == 0, errors
+    assert "; rate too high" in printed and "problem: rate too high (optimizer.lr=8)" in " ".join(printed.split())
+    assert "problem: rate too high" in (tmp_path / "s" / "ranking.md").read_text()
+
+
+def test_a_run_without_a_validation_split_is_judged_by_the_test_split(tmp_path):
+    _, printed, errors = command(tmp_path, *MLP, "data.val_fraction=0", "optimizer.lr=1e-9", "epochs=1")
+    assert read_summary(only_run(tmp_path))["verdicts"], errors

@@ -1,0 +1,182 @@
+"""Verdicts on the data: their order, their classes, their labels and their features."""
+
+import unicodedata
+from collections.abc import Iterator
+
+from trainer.base.text import printable
+from trainer.diagnosis.evidence import Evidence
+from trainer.diagnosis.start import OFF_CENTRE, activations
+from trainer.diagnosis.verdict import Verdict
+
+MIXED = 0.5  # entropy of the labels of a batch over that of shuffled batches
+IMBALANCE = 10.0  # largest over smallest class (SageMaker)
+MISSED = 0.7  # fraction of a class that is not recognised (SageMaker)
+ONE_ANSWER = 0.99  # fraction of samples with the most common prediction
+CONFUSED = 0.3  # fraction of two classes that are taken for one another
+POOR = 0.8  # training score
+ENOUGH = 8  # samples of a class
+SIGNIFICANT = 3.0  # standard errors
+
+
+def loss_of_batch(evidence: Evidence) -> Iterator[Verdict]:
+    """A loss of a sample that depends on the size of its batch: a sum where a mean is meant."""
+    ratio = evidence.per_sample
+    if ratio is not None and not 0.9 < ratio < 1.1:
+        yield Verdict(
+            code="loss_depends_on_batch",
+            what=f"the loss of a sample is {ratio:.3g} times as large in a batch as in half of it",
+            meaning="A sum where a mean is meant multiplies every gradient, and the learning rate, by the batch size.",
+            other="let the loss return the loss of each sample, (B,)",
+            numbers={"ratio": (ratio, 1.0)},
+        )
+
+
+def not_shuffled(evidence: Evidence) -> Iterator[Verdict]:
+    """Batches that hold few classes each."""
+    if evidence.mixing is not None and evidence.mixing < MIXED:
+        sampler = evidence.options.get("sampler")
+        yield Verdict(
+            code="not_shuffled",
+            what=f"sampler={sampler}: the labels within a batch have {evidence.mixing:.0%} "
+            "of the variety of shuffled ones",
+            meaning="Batches of one class after the other teach the network the newest class and unlearn the rest.",
+            changes=["sampler=shuffle"],
+            numbers={"mixing": (evidence.mixing, MIXED)},
+        )
+
+
+def uncentred_inputs(evidence: Evidence) -> Iterator[Verdict]:
+    """Inputs far from mean 0 before activations that flatten out, in a run that has learnt nothing."""
+    found = (evidence.first or {}).get("input", {})
+    mean, deviation = found.get("mean"), found.get("std")
+    bounded = [row for row in activations(evidence.first) if row["slope"] is not None and row["kind"] in BOUNDED]
+    if mean is None or not deviation or not bounded or evidence.fit.get(evidence.metric.name, 0.0) > POOR:
+        return
+    if abs(mean) / deviation > OFF_CENTRE:
+        yield Verdict(
+            code="uncentred_inputs",
+            what=f"the inputs have mean {mean:.3g} and deviation {deviation:.3g}, before {bounded[0]['kind']}",
+            meaning="Inputs of one sign push all units of the first layer to one side, and their gradients one way.",
+            changes=["preprocess=standardize"],
+            numbers={"mean": (abs(mean) / deviation, OFF_CENTRE)},
+        )
+
+
+BOUNDED = ("Sigmoid", "Hardsigmoid", "Tanh", "Softsign", "Hardtanh")
+
+
+def imbalanced(evidence: Evidence) -> Iterator[Verdict]:
+    """Classes of very different sizes, of which the small ones are not recognised."""
+    counts = evidence.counts
+    if len(counts) < 2 or not min(counts) or max(counts) / min(counts) <= IMBALANCE:
+        return
+    small = min(range(len(counts)), key=counts.__getitem__)
+    row = evidence.confusion[small] if evidence.confusion else []
+    missed = 1 - row[small] / sum(row) if sum(row) else None
+    if missed is not None and missed <= MISSED:
+        return
+    ratio = max(counts) / min(counts)
+    recall = f", and {missed:.0%} of it is not recognised" if missed is not None else ""
+    yield Verdict(
+        code="class_imbalance",
+        what=f"the largest class is {ratio:.0f} times the smallest, {name_of(evidence, small)}{recall}",
+        meaning="The loss is a mean over samples, so that a rare class hardly counts; accuracy hides it.",
+        changes=["sampler=balanced"],
+        numbers={"ratio": (ratio, IMBALANCE), "missed": (missed if missed is not None else 1.0, MISSED)},
+    )
+
+
+def same_class_twice(evidence: Evidence) -> Iterator[Verdict]:
+    """Two classes with one name, or that are taken for one another as often as not."""
+    for first, second in pairs(len(evidence.classes)):
+        if normal(evidence.classes[first]) == normal(evidence.classes[second]):
+            names = f"{name_of(evidence, first)} and {name_of(evidence, second)}"
+            yield Verdict(
+                code="duplicate_classes",
+                what=f"the classes {names} have the same name but for letter case or spaces",
+                meaning="Samples of one thing with two labels cannot be told apart.",
+                other="put the samples of both into one class",
+            )
+            return
+    for first, second in pairs(len(evidence.confusion)):
+        (a, b), (c, d) = ([evidence.confusion[i][j] for j in (first, second)] for i in (first, second))
+        if min(a + b, c + d) < ENOUGH or a + b < 0.8 * sum(evidence.confusion[first]):
+            continue
+        wrong = b / (a + b), c / (c + d)
+        total = sum(map(sum, evidence.confusion))
+        others = total - a - b - c - d
+        right = sum(row[index] for index, row in enumerate(evidence.confusion)) - a - d
+        if min(wrong) > CONFUSED and others and right / others > 0.8:
+            yield Verdict(
+                code="confused_classes",
+                what=f"{name_of(evidence, first)} and {name_of(evidence, second)} are taken for one another in "
+                f"{min(wrong):.0%} and {max(wrong):.0%} of the cases, other classes are not",
+                meaning="Two classes that look the same to the network may be one, or have labels mixed up.",
+                other="look at samples of both, and put them into one class if they are one",
+                numbers={"confused": (min(wrong), CONFUSED)},
+            )
+            return
+
+
+def pairs(count: int) -> Iterator[tuple[int, int]]:
+    """Yield every pair of two numbers below a count of at most 200."""
+    yield from ((first, second) for second in range(min(count, 200)) for first in range(second))
+
+
+def normal(name: str) -> str:
+    """Return a class's name without letter case, spaces and signs between words, in composed form."""
+    return "".join(letter for letter in unicodedata.normalize("NFKC", name).casefold() if letter.isalnum())
+
+
+def name_of(evidence: Evidence, index: int) -> str:
+    """Return the name of a class, or its number."""
+    names = evidence.classes
+    return repr(printable(names[index])) if index < len(names) else f"class {index}"
+
+
+def no_signal(evidence: Evidence) -> Iterator[Verdict]:
+    """Labels that training samples are fitted to, but that say nothing about others."""
+    if evidence.has_learnt or evidence.score is None or evidence.task == "regression":
+        return
+    guess, fit = evidence.constant[evidence.metric.name], evidence.fit.get(evidence.metric.name)
+    shares = [count / max(sum(evidence.counts), 1) for count in evidence.counts]
+    base = max([guess, *shares])
+    if fit is None or fit < base + SIGNIFICANT * evidence.error_at(base, int(evidence.fit["samples"])):
+        return
+    yield Verdict(
+        code="labels_without_signal",
+        what=f"training samples are fitted ({fit:.3g}), but validation scores {evidence.score:.3g}, "
+        f"as always the same class ({guess:.3g})",
+        meaning="What can be learnt by heart but not carried over are labels that have nothing to do with the inputs.",
+        other="look at samples with their labels (task=preview): they may be shuffled, or read from the wrong place",
+        numbers={"fit": (fit, base), "validation": (evidence.score, guess)},
+    )
+
+
+def constant_features(evidence: Evidence) -> Iterator[Verdict]:
+    """Features of a table that have one value."""
+    if evidence.constants:
+        names = ", ".join(map(printable, evidence.constants[:5])) + (" ..." if len(evidence.constants) > 5 else "")
+        yield Verdict(
+            code="constant_features",
+            level="hint",
+            what=f"{names}: one value in the whole training split",
+            meaning="A feature that does not vary carries nothing, and may be a mistake in the table.",
+            other="leave it out (data=csv: data.ignore), or look where it was lost",
+            numbers={"features": (len(evidence.constants), 0)},
+        )
+
+
+def one_answer(evidence: Evidence) -> Iterator[Verdict]:
+    """A network that gives one class to all samples, though no single class has nearly all of them."""
+    probe = evidence.last or {}
+    common, shares = probe.get("common"), [count / max(sum(evidence.counts), 1) for count in evidence.counts]
+    if common is not None and common >= ONE_ANSWER and max(shares, default=1.0) < 0.9 and not evidence.has_learnt:
+        yield Verdict(
+            code="one_class_predicted",
+            what=f"the network gives the same class to {common:.0%} of the samples; "
+            f"the most frequent class has {max(shares):.0%}",
+            meaning="Its outputs do not depend on its inputs.",
+            changes=["optimizer.lr=auto"],
+            numbers={"common": (common, ONE_ANSWER)},
+        )

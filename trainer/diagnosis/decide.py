@@ -1,0 +1,74 @@
+"""Verdicts on a run, the likeliest cause first, three at most. BEGIN HERE.
+
+A rule is a function of the evidence that yields verdicts. The first group that has one gives the cause: what is wrong
+with the start or the steps explains whatever the rules after it would find. Rules of the second group stand beside it,
+and hints come only for runs without a problem.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+
+from trainer.diagnosis import data, departures, fit, rate, regularization, start
+from trainer.diagnosis.evidence import Evidence
+from trainer.diagnosis.verdict import Verdict
+
+MOST = 3
+Rule = Callable[[Evidence], Iterable[Verdict]]
+
+
+def only_without_success(rule: Rule) -> Rule:
+    """Return a rule for runs that have learnt nothing."""
+    return lambda evidence: () if evidence.has_learnt else rule(evidence)
+
+
+CAUSES: tuple[Rule, ...] = (  # in this order: the first that finds something explains the rest
+    data.loss_of_batch,
+    start.symmetric,
+    start.dead_from_the_start,
+    rate.blown_up,
+    start.unscaled_inputs,
+    start.initial_loss,
+    data.not_shuffled,
+    regularization.soft_labels,
+    regularization.penalty_outweighs,
+    rate.warm_up_never_ends,
+    rate.long_momentum,
+    data.uncentred_inputs,
+    start.vanishing,
+    regularization.young_averages,
+    regularization.noise_of_training,
+    rate.rate_too_high,
+    rate.rate_too_low,
+    rate.decayed_too_early,
+    rate.too_few_steps,
+    data.no_signal,
+    data.imbalanced,
+    data.same_class_twice,
+    regularization.frozen,
+    only_without_success(departures.departure),
+    data.one_answer,
+    fit.underfitting,
+    fit.overfitting,
+    fit.no_better_than_constant,
+)
+BESIDE: tuple[Rule, ...] = (regularization.frozen, data.imbalanced, data.same_class_twice, data.constant_features)
+HINTS: tuple[Rule, ...] = (fit.standstill, fit.still_improving)
+
+
+def judge(evidence: Evidence) -> list[Verdict]:
+    """Return the verdicts on a run."""
+    causes = first_found(CAUSES, evidence)
+    found = [*causes, *all_found(BESIDE, evidence)]
+    if not found:
+        found = [*all_found(HINTS, evidence)]
+    return [*{verdict.code: verdict for verdict in reversed(found)}.values()][::-1][:MOST]
+
+
+def first_found(rules: Iterable[Rule], evidence: Evidence) -> list[Verdict]:
+    """Return the verdicts of the first rule that has any."""
+    return next((found for rule in rules if (found := [*rule(evidence)])), [])
+
+
+def all_found(rules: Iterable[Rule], evidence: Evidence) -> Iterator[Verdict]:
+    """Yield the verdicts of all rules."""
+    for rule in rules:
+        yield from rule(evidence)

@@ -1,0 +1,57 @@
+"""Verdict on the setting that is farthest from its default, where a run has learnt nothing or has blown up."""
+
+import math
+from collections.abc import Iterator, Mapping
+
+from trainer.diagnosis.evidence import Evidence, is_positive
+from trainer.diagnosis.verdict import Verdict
+
+FAR = 3.0  # times the default, or as small a part of it
+PLACES = {  # keys -> the code of their verdict, and what they do
+    "reg.layer.": ("dropping_too_much", "A network can only learn from what is left of its signals."),
+    "reg.loss.": ("penalty_outweighs", "The network is trained to have small weights rather than to fit the data."),
+    "reg.": (
+        "regularization_too_strong",
+        "What holds the weights or their steps back this much leaves nothing to learn.",
+    ),
+    "aug.": ("augmentation_too_strong", "A network can only learn what is left of an image."),
+    "optimizer.": ("optimizer_setting", "It changes the size of steps more than the learning rate says."),
+    "norm.": ("norm_setting", "It changes what every layer sees."),
+}
+
+
+def departure(evidence: Evidence, least: float = FAR) -> Iterator[Verdict]:
+    """Yield a verdict on the key that is farthest from its default, but for the learning rate."""
+    found = [
+        (distance(value, evidence.usual.get(key)), key)
+        for key, value in evidence.values.items()
+        if key.startswith(tuple(PLACES)) and not key.endswith(".lr")
+    ]
+    far, key = max(found, default=(0.0, ""))
+    if far < math.log(least) * 0.999:
+        return
+    code, meaning = next(pair for place, pair in PLACES.items() if key.startswith(place))
+    value, usual = evidence.values[key], evidence.usual[key]
+    yield Verdict(
+        code=code,
+        what=f"{key}={value:g}, where the default is {usual:g}",
+        meaning=meaning,
+        changes=[f"{key}={usual:g}"],
+        numbers={key: (value, usual)},
+    )
+
+
+def distance(value: object, usual: object) -> float:
+    """Return how far a number is from its default: the log of their ratio, or of that of what they leave of 1."""
+    if not is_positive(value) or not is_positive(usual) or value == usual:
+        return 0.0
+    ratios = [abs(math.log(value / usual))]
+    if value < 1 and usual < 1:
+        ratios.append(abs(math.log((1 - value) / (1 - usual))))
+    return max(ratios)
+
+
+def rate_departure(values: Mapping, usual: Mapping) -> float:
+    """Return how far the learning rate is above its default, as `distance`; 0 below it."""
+    lr, normal = values.get("optimizer.lr"), usual.get("optimizer.lr")
+    return distance(lr, normal) if is_positive(lr) and is_positive(normal) and lr > normal else 0.0

@@ -1,0 +1,166 @@
+"""Evidence for verdicts: the record of a run as plain numbers. No torch here."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from statistics import median
+
+from trainer.base.metrics import Metric, score_of
+
+HALF = 0.5  # of the run: the part in which its learning rate is judged
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """Everything that a verdict is made of.
+
+    Args:
+        task: classification, binary or regression.
+        status: of Status.
+        words: the overrides that were typed.
+        options: the option of each group; several of reg and aug are sets.
+        values: every key of the configuration with its value.
+        usual: its default with these options.
+        steps: done; steps_per_epoch; total_steps: planned.
+        samples: of train, val and test.
+        batch: samples of a step.
+        rows: of metrics.jsonl.
+        history: evaluations of the validation split.
+        best: the best of them; without a validation split, the evaluation of the one that stands for it.
+        held_out: the split of `best` and `constant`: val, or test.
+        constant: scores of the best constant answer on the validation split, or on the one that stands for it.
+        probes: of the layers, in the order of their steps.
+        multipliers: of the schedule, by step.
+        fit: scores of the last weights on some of the training split, with `samples`; empty for a diverged run.
+        neighbours: score of nearest neighbours on the training split, cross-validated; None where it is not known.
+        noisy: those on the same samples as training sees them: augmented, with layers that drop.
+        peak: mean largest target of these samples as training sees them; None for regression.
+        counts: samples of each class in the training split; empty for regression.
+        classes: their names.
+        mixing: entropy of the labels within a batch over that of shuffled batches, in the order of an epoch.
+        constants: names of features of a table that have one value.
+        confusion: by class and prediction, the counts on the validation split.
+        per_sample: loss of a sample within a batch over that within half of it: 1 where it does not depend on it.
+        grows: what makes a step longer than its learning rate says: 1 / (1 - momentum).
+        layer: the layer where a loss became non-finite, in words.
+        nonfinite_step: the first step with a non-finite loss, 0 for none.
+        stopped: why a rule has ended the run.
+    """
+
+    task: str
+    status: str
+    words: Sequence[str] = ()
+    options: Mapping[str, object] = field(default_factory=dict)
+    values: Mapping[str, object] = field(default_factory=dict)
+    usual: Mapping[str, object] = field(default_factory=dict)
+    steps: int
+    steps_per_epoch: int
+    total_steps: int
+    samples: Mapping[str, int]
+    batch: int
+    rows: Sequence[Mapping] = ()
+    history: Sequence[Mapping] = ()
+    best: Mapping | None = None
+    held_out: str = "val"
+    constant: Mapping[str, float] = field(default_factory=dict)
+    probes: Sequence[Mapping] = ()
+    multipliers: Mapping[int, float] = field(default_factory=dict)
+    fit: Mapping[str, float] = field(default_factory=dict)
+    neighbours: float | None = None
+    noisy: Mapping[str, float] = field(default_factory=dict)
+    peak: float | None = None
+    counts: Sequence[int] = ()
+    classes: Sequence[str] = ()
+    mixing: float | None = None
+    constants: Sequence[str] = ()
+    confusion: Sequence[Sequence[int]] = ()
+    per_sample: float | None = None
+    grows: float = 1.0
+    layer: str = ""
+    nonfinite_step: int = 0
+    stopped: str = ""
+
+    @cached_property
+    def metric(self) -> Metric:
+        """The score of this kind of data."""
+        return score_of(self.task)
+
+    @property
+    def first(self) -> Mapping | None:
+        """The probe of the fresh network."""
+        return next((probe for probe in self.probes if probe["step"] == 0), None)
+
+    @property
+    def last(self) -> Mapping | None:
+        """The newest probe after the first step."""
+        return next((probe for probe in reversed(self.probes) if probe["step"]), None)
+
+    @cached_property
+    def initial_loss(self) -> float | None:
+        """Loss of the fresh network on held-out data, else on the probe."""
+        row = next((row for row in self.rows if row["split"] == "val" and row["step"] == 0), None)
+        return row["loss"] if row else (self.first or {}).get("loss")
+
+    @cached_property
+    def ignorance(self) -> float | None:
+        """Loss of an answer that knows nothing: log C for classes; None for values, which may be of any size."""
+        if self.task == "regression":
+            return None
+        return math.log(max(len(self.counts), 2))
+
+    @property
+    def score(self) -> float | None:
+        """The best score on the validation split."""
+        return self.best[self.metric.name] if self.best else None
+
+    @cached_property
+    def error(self) -> float:
+        """Standard error of an accuracy on the validation split, at the score of the constant answer."""
+        return self.error_at(self.constant.get(self.metric.name, 0.5))
+
+    def error_at(self, p: float, samples: int | None = None) -> float:
+        """Return the standard error of an accuracy p on as many samples, those of the validation split by default."""
+        return math.sqrt(max(p * (1 - p), 1e-9) / max(samples or self.samples[self.held_out], 1))
+
+    @cached_property
+    def has_learnt(self) -> bool:
+        """True if the best score is more than two standard errors above that of the constant answer."""
+        if self.score is None or self.constant.get(self.metric.name) is None:
+            return False
+        margin = 0.1 if self.task == "regression" else 2 * self.error
+        return self.score > self.constant[self.metric.name] + margin
+
+    @cached_property
+    def training(self) -> list[Mapping]:
+        """The rows of the training curve."""
+        return [row for row in self.rows if row["split"] == "train"]
+
+    def rates(self, until: float = HALF) -> list[float]:
+        """Return the update ratios over the schedule's multipliers, up to a fraction of the steps."""
+        end = max(until * self.steps, 1)
+        pairs = [(row.get("update_ratio"), self.multipliers.get(row["step"], 1.0), row) for row in self.training]
+        return [
+            ratio / times for ratio, times, row in pairs if ratio is not None and times > 1e-9 and row["step"] <= end
+        ]
+
+    @cached_property
+    def rate(self) -> float | None:
+        """Median of the update ratios over the multipliers in the first half of the run."""
+        found = self.rates()
+        return median(found) if found else None
+
+    def far(self, keys: Sequence[str], factor: float = 10.0) -> tuple[str, float, float] | None:
+        """Return that of some keys whose value is farthest from its default, with both; None within a factor of it."""
+        found = []
+        for key in keys:
+            value, usual = self.values.get(key), self.usual.get(key)
+            if is_positive(value) and is_positive(usual) and value != usual:
+                found.append((abs(math.log(value / usual)), key, value, usual))
+        best = max(found, default=None)
+        return best[1:] if best and best[0] >= math.log(factor) * 0.999 else None
+
+
+def is_positive(value: object) -> bool:
+    """Return whether a value is a number above 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and value > 0

@@ -1,0 +1,162 @@
+"""Verdicts on the fit: a network that is too small, one that learns by heart, and runs of the wrong length."""
+
+import math
+from collections.abc import Iterator
+
+from trainer.base.text import counted, epochs
+from trainer.diagnosis.evidence import Evidence
+from trainer.diagnosis.verdict import Verdict
+
+GAP = 0.05  # between the scores of training and validation
+SIGNIFICANT = 3.0  # standard errors
+LOW = 0.9  # training score of a network that has not fitted its data
+FLAT = 0.03  # fall of the training loss over the last third: less is a plateau
+FEW = 10  # evaluations
+STILL = 0.03  # rise of the score, or fall of the loss, within the last fifth
+
+
+def underfitting(evidence: Evidence) -> Iterator[Verdict]:
+    """A training score below that of nearest neighbours that no longer rises: the network is too small or simple."""
+    fit, losses, reference = evidence.fit.get(evidence.metric.name), training_losses(evidence), evidence.neighbours
+    if fit is None or reference is None or fit >= LOW or len(losses) < 6:
+        return
+    tail = losses[-max(len(losses) // 3, 3) :]
+    falls = 1 - tail[-1] / tail[0] if tail[0] > 0 else 0.0
+    noise = SIGNIFICANT * evidence.error_at(reference, int(evidence.fit["samples"]))
+    if falls > FLAT or reference - fit < max(GAP, 0.0 if evidence.task == "regression" else noise):
+        return
+    yield Verdict(
+        code="underfitting",
+        what=f"training {evidence.metric.name} is {fit:.3g}, where five nearest neighbours have {reference:.3g}, "
+        f"and its loss fell by {max(falls, 0):.1%} in the last third of the run",
+        meaning="The network cannot represent the data any better: it is too small, or too simple, for them.",
+        changes=larger(evidence),
+        numbers={"fit": (fit, reference), "falls": (falls, FLAT)},
+    )
+
+
+def larger(evidence: Evidence) -> list[str]:
+    """Return the change to a larger network."""
+    if evidence.options.get("model") in ("linear", "linear_chain", "mlp"):
+        return ["model=mlp", "model.hidden=[128,128]", *(["epochs=100"] if evidence.steps < 2000 else [])]
+    return []
+
+
+def training_losses(evidence: Evidence) -> list[float]:
+    """Return the losses of the training curve from the last of its first steps on."""
+    return [row["loss"] for row in evidence.training if row["loss"] is not None]
+
+
+def gap_of(evidence: Evidence) -> tuple[float, float]:
+    """Return the gap between the scores of training and validation at the end, and its size in standard errors."""
+    name = evidence.metric.name
+    fit, last = evidence.fit.get(name), evidence.history[-1].get(name) if evidence.history else None
+    if fit is None or last is None:
+        return 0.0, 0.0
+    count, held_out = int(evidence.fit["samples"]), evidence.samples["val"]
+    if evidence.task == "regression":
+        mine, theirs = 1 - fit, 1 - last
+        if mine <= 0 or theirs <= 0:
+            return fit - last, 0.0
+        return fit - last, math.log(theirs / mine) / math.sqrt(2 / count + 2 / held_out)
+    return fit - last, (fit - last) / math.hypot(evidence.error_at(fit, count), evidence.error_at(last, held_out))
+
+
+def is_significant(gap: float, errors: float) -> bool:
+    """Return whether a gap between two scores is large, and larger than chance makes it."""
+    return gap >= GAP and errors >= SIGNIFICANT
+
+
+def overfitting(evidence: Evidence) -> Iterator[Verdict]:
+    """A training score that is significantly above that of validation."""
+    gap, errors = gap_of(evidence)
+    if not is_significant(gap, errors):
+        return
+    name = evidence.metric.name
+    fit, last = evidence.fit[name], evidence.history[-1][name]
+    yield Verdict(
+        code="overfitting",
+        what=f"{name} is {fit:.3g} on training, {last:.3g} on {counted('validation sample', evidence.samples['val'])}: "
+        f"a gap of {gap:.2g}, {errors:.1f} standard errors",
+        meaning="The network has learnt its training samples by heart; what it learnt last does not carry over.",
+        changes=regularized(evidence),
+        numbers={"gap": (gap, GAP), "errors": (errors, SIGNIFICANT)},
+    )
+
+
+def regularized(evidence: Evidence) -> list[str]:
+    """Return the changes against overfitting: more of the data, or what holds the network back."""
+    kept = evidence.values.get("data.train_samples")
+    if kept not in (None, "all"):
+        return ["~data.train_samples"]
+    images = "aug" in evidence.options and evidence.values.get("data.size") is not None
+    names = sorted(evidence.options.get("reg") or ())
+    added = [name for name in ("dropout", "l2") if name not in names][:1]
+    if evidence.options.get("norm") == "none" and not names and images:
+        return ["aug=[crop]"]
+    return [f"reg=[{','.join([*names, *added])}]"] if added else []
+
+
+def no_better_than_constant(evidence: Evidence) -> Iterator[Verdict]:
+    """A best score that is that of the best constant answer, where nothing says why."""
+    if evidence.score is None or not evidence.steps or evidence.has_learnt:
+        return
+    constant = evidence.constant.get(evidence.metric.name)
+    if constant is None or evidence.metric.is_better(evidence.score, constant):
+        return
+    yield Verdict(
+        code="no_better_than_constant",
+        what=f"{evidence.held_out} {evidence.metric.name} {evidence.score:.4f} is no better than "
+        f"{evidence.metric.constant} ({constant:.4f})",
+        meaning="The run has learnt nothing that holds for other samples.",
+        changes=["optimizer.lr=auto"],
+        numbers={"score": (evidence.score, constant)},
+    )
+
+
+def standstill(evidence: Evidence) -> Iterator[Verdict]:
+    """A run whose second half, of ten evaluations or more, has brought nothing better."""
+    history, best = evidence.history, evidence.best
+    if best is None or len(history) < FEW or history[len(history) // 2]["step"] <= best["step"]:
+        return
+    since, total = (epochs(row["step"] / evidence.steps_per_epoch) for row in (best, history[-1]))
+    half = max(math.ceil(best["step"] / evidence.steps_per_epoch * 1.5), 1)
+    constant = len(set(evidence.multipliers.values())) == 1
+    yield Verdict(
+        code="long_without_progress",
+        level="hint",
+        what=f"val {evidence.metric.name} has not improved since epoch {since} of {total}",
+        meaning="A learning rate that falls lets a run settle; it was constant."
+        if constant
+        else "The rest of the run brought nothing: a shorter one gives the same weights.",
+        changes=["sched=cosine"] if constant else [f"epochs={half}"],
+        numbers={"best": (best["step"] / evidence.steps, 0.5)},
+    )
+
+
+def still_improving(evidence: Evidence) -> Iterator[Verdict]:
+    """A run that ended while its validation score was rising clearly."""
+    history, name = evidence.history, evidence.metric.name
+    if len(history) < 5 or evidence.best is None or evidence.best["step"] < history[-1]["step"] or evidence.stopped:
+        return
+    tail = history[-max(len(history) // 5, 2) - 1 :]
+    rise = tail[-1][name] - tail[0][name]
+    steady = all(later["loss"] < before["loss"] for before, later in zip(tail, tail[1:]))
+    noise = 2 * evidence.error_at(tail[-1][name]) if evidence.task != "regression" else 0.0
+    falls = 1 - tail[-1]["loss"] / tail[0]["loss"] if tail[0]["loss"] > 0 else 0.0
+    if not steady or rise <= max(STILL, noise) or falls <= STILL:
+        return
+    yield Verdict(
+        code="still_improving",
+        level="hint",
+        what=f"val {name} was still rising at the end: by {rise:.3g} in the last {len(tail) - 1} evaluations",
+        meaning="A longer run is likely to score higher.",
+        changes=[f"epochs={longer(evidence)}"],
+        numbers={"rise": (rise, max(STILL, noise))},
+    )
+
+
+def longer(evidence: Evidence) -> str:
+    """Return twice the length of a run, in the unit that it was typed in."""
+    length = evidence.values.get("epochs")
+    return f"{2 * evidence.total_steps}st" if isinstance(length, str) else str(2 * int(length or 1))

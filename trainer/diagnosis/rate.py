@@ -1,0 +1,261 @@
+"""Verdicts on the steps: a learning rate that is too high or too low, and what else makes steps too large or small."""
+
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from statistics import median
+
+from trainer.diagnosis.departures import FAR, departure, rate_departure
+from trainer.diagnosis.evidence import Evidence
+from trainer.diagnosis.start import activations, amplifying, initial_loss, unscaled_inputs
+from trainer.diagnosis.verdict import Verdict
+
+BLOWN = 3.0  # times the initial loss
+SLOW = 5e-5  # update over weight, and over the schedule's multiplier; healthy medians are 1.1e-4 to 4e-3
+FAST = 0.05  # the same
+DIED = 0.99  # fraction of a layer's units
+WORSE = 0.98  # times the loss of knowing nothing
+RISEN = 2.0  # times the least loss of training
+HEAVY, MEMORY = 50.0, 0.25  # 1 / (1 - momentum), in steps and in parts of the run
+KEPT = 0.05  # fraction of the gradient that clipping leaves
+WARMING = 0.5  # largest multiplier of a run that ends within its warm-up
+FALLEN, EARLY = 0.01, 0.6  # multiplier, and fraction of the run that it stays below
+IMPROVING = 0.05  # of the loss, an evaluation
+FEW_STEPS, UNFINISHED = 100, 0.15  # steps, and the fall of the loss over the second half of them
+TOO_LONG = "Steps this long jump over the valley that they aim at, and land higher."
+DEPARTURES = (".eps", ".betas", ".momentum", ".alpha", ".rho")  # keys of optimizers that change the size of steps
+
+
+def blown_up(evidence: Evidence) -> Iterator[Verdict]:
+    """A loss that is not finite, or far above its first value, or all units dead that lived before."""
+    reason, numbers = why_blown(evidence)
+    if not reason:
+        return
+    others = [unscaled_inputs, amplifying, initial_loss, long_momentum]
+    least = math.exp(rate_departure(evidence.values, evidence.usual))
+    for found in (*(rule(evidence) for rule in others), departure(evidence, max(FAR, least))):
+        if verdict := next(iter(found), None):
+            yield replace(verdict, what=f"{reason}; {verdict.what}", numbers={**numbers, **verdict.numbers})
+            return
+    yield Verdict(
+        code="rate_too_high",
+        what=f"{reason}{at_rate(evidence)}",
+        meaning=TOO_LONG,
+        changes=lower_rate(evidence),
+        numbers=numbers,
+    )
+
+
+def long_momentum(evidence: Evidence) -> Iterator[Verdict]:
+    """A velocity that is made of more gradients than a large part of the run has."""
+    if evidence.grows >= HEAVY and evidence.grows > MEMORY * evidence.total_steps:
+        momentum = evidence.values.get("optimizer.momentum")
+        yield Verdict(
+            code="momentum_too_high",
+            what=f"optimizer.momentum={momentum} adds up {evidence.grows:,.0f} gradients, and the run has "
+            f"{evidence.total_steps:,} steps",
+            meaning="A velocity with so long a memory cannot turn or brake within the run.",
+            changes=["optimizer.momentum=0.9"],
+            numbers={"gradients": (evidence.grows, max(HEAVY, MEMORY * evidence.total_steps))},
+        )
+
+
+def why_blown(evidence: Evidence) -> tuple[str, dict]:
+    """Return how a run has blown up, in words, with its numbers; empty for one that has not."""
+    if evidence.nonfinite_step:
+        where = f", {evidence.layer}" if evidence.layer else ""
+        return f"the loss is not finite (NaN or Inf) at step {evidence.nonfinite_step:,}{where}", {}
+    first, known = evidence.initial_loss, evidence.ignorance
+    losses = [row["loss"] for row in evidence.rows if row["step"]]
+    if first is None or not losses or None in losses:
+        return "", {}
+    highest, last = max(losses), evidence.training[-1]["loss"] if evidence.training else losses[-1]
+    level = max(first, known or first)
+    spoilt = not evidence.has_learnt or last > 0.9 * level
+    if highest > BLOWN * level and spoilt:
+        what = f"the training loss rises from {first:.4g} to {highest:.4g}"
+        return what, {"loss": (highest / level, BLOWN)}
+    before, after = activations(evidence.first), activations(evidence.last)
+    for place, (old, new) in enumerate(zip(before, after)):
+        if (
+            None not in (old["dead"], new["dead"])
+            and old["dead"] < 0.5
+            and new["dead"] > DIED
+            and not evidence.has_learnt
+        ):
+            died = f"all units of activation {place + 1} ({new['kind']}) are dead, which lived at the start"
+            return died, {"dead": (new["dead"], DIED)}
+    return "", {}
+
+
+def rate_too_high(evidence: Evidence) -> Iterator[Verdict]:
+    """Steps that are large beside the weights, or a loss that has risen again, in a run that is no better for it."""
+    losses = [row["loss"] for row in evidence.training if row["loss"] is not None]
+    if not losses or evidence.rate is None:
+        return
+    risen = losses[-1] / min(losses) if min(losses) > 0 else 1.0
+    level = evidence.ignorance or evidence.constant.get("loss") or losses[0]
+    fast = evidence.rate > FAST and not evidence.has_learnt and losses[-1] > WORSE * level
+    if not fast and not (risen > RISEN and losses[-1] > 0.5 * level):
+        return
+    numbers = {"update_ratio": (evidence.rate, FAST), "risen": (risen, RISEN)}
+    what = f"a step changes the weights by {evidence.rate:.2g} of their size{at_rate(evidence)}"
+    what += f"; the training loss has risen to {risen:.3g} times its least" if risen > RISEN else ""
+    yield Verdict(code="rate_too_high", what=what, meaning=TOO_LONG, changes=lower_rate(evidence), numbers=numbers)
+
+
+def at_rate(evidence: Evidence) -> str:
+    """Return the learning rate in words, beside its default where it is far above."""
+    lr = evidence.values.get("optimizer.lr")
+    far = evidence.far(["optimizer.lr"])
+    return "" if lr is None else f", with optimizer.lr={lr:g}" + (f" (default {far[2]:g})" if far else "")
+
+
+def lower_rate(evidence: Evidence) -> list[str]:
+    """Return the change to a lower learning rate: the default where that is lower by far, else a tenth."""
+    lr, usual = evidence.values.get("optimizer.lr"), evidence.usual.get("optimizer.lr")
+    if not isinstance(lr, int | float):
+        return []
+    return (
+        [f"optimizer.lr={usual:g}"]
+        if isinstance(usual, int | float) and usual <= lr / 5
+        else [f"optimizer.lr={lr / 10:g}"]
+    )
+
+
+def warm_up_never_ends(evidence: Evidence) -> Iterator[Verdict]:
+    """A run that ends within its warm-up."""
+    found = sorted(evidence.multipliers.items())
+    if not found or evidence.options.get("warmup") in (None, "none"):
+        return
+    largest = max(times for _, times in found)
+    if largest < WARMING:
+        length = evidence.values.get("warmup.length")
+        yield Verdict(
+            code="warmup_never_ends",
+            what=f"warmup.length={length}: the learning rate reaches {largest:.2g} of optimizer.lr",
+            meaning="The run ends before its warm-up does, so that it never trains at the learning rate you chose.",
+            changes=["warmup.length=5%"],
+            numbers={"multiplier": (largest, WARMING)},
+        )
+
+
+def rate_too_low(evidence: Evidence) -> Iterator[Verdict]:
+    """Steps that are small beside the weights, in a run that still improves, or has not begun to."""
+    if evidence.rate is None or evidence.rate >= SLOW:
+        return
+    latest = not evidence.history or evidence.best is None or evidence.best["step"] >= 0.8 * evidence.steps
+    if not latest and evidence.has_learnt:
+        return
+    numbers = {"update_ratio": (evidence.rate, SLOW)}
+    kept = [row["grad_kept"] for row in evidence.training if row.get("grad_kept") is not None]
+    size = f"a step changes the weights by {evidence.rate:.2g} of their size"
+    if kept and median(kept) < KEPT:
+        key = "reg.gradient.grad_clip.limit"
+        limit = evidence.values.get(key)
+        yield Verdict(
+            code="clipping_most_steps",
+            what=f"{key}={limit:g} leaves {median(kept):.1g} of the gradient; {size}" if limit else size,
+            meaning="Clipping is meant for rare steps; where it cuts most of them, it is a smaller learning rate.",
+            changes=[f"{key}={percentile_of_norms(evidence):.2g}"],
+            numbers={**numbers, "grad_kept": (median(kept), KEPT)},
+        )
+        return
+    departures = [key for key in evidence.values if key.startswith("optimizer.") and key.endswith(DEPARTURES)]
+    far = evidence.far(departures)
+    rate = evidence.far(["optimizer.lr"])
+    if far and not (rate and rate[1] < rate[2]):
+        key, value, usual = far
+        what, changes = f"{size}: {key}={value:g} (default {usual:g})", [f"{key}={usual:g}"]
+    else:
+        lr = evidence.values.get("optimizer.lr")
+        what, changes = f"{size}{with_rate(evidence)}", higher_rate(evidence, lr)
+    yield Verdict(
+        code="rate_too_low",
+        what=what,
+        meaning="At this pace the weights hardly leave the place where they were drawn.",
+        changes=changes,
+        numbers=numbers,
+    )
+
+
+def with_rate(evidence: Evidence) -> str:
+    """Return the learning rate in words, beside its default where it is far below."""
+    lr, far = evidence.values.get("optimizer.lr"), evidence.far(["optimizer.lr"])
+    return "" if lr is None else f" with optimizer.lr={lr:g}" + (f" (default {far[2]:g})" if far else "")
+
+
+def higher_rate(evidence: Evidence, lr: object) -> list[str]:
+    """Return the change to a higher learning rate: the default where that is higher by far, else ten times."""
+    usual = evidence.usual.get("optimizer.lr")
+    if not isinstance(lr, int | float):
+        return []
+    return (
+        [f"optimizer.lr={usual:g}"]
+        if isinstance(usual, int | float) and usual >= 5 * lr
+        else [f"optimizer.lr={10 * lr:g}"]
+    )
+
+
+def percentile_of_norms(evidence: Evidence) -> float:
+    """Return the 90th percentile of the gradient norms, the limit that the tuning playbook suggests."""
+    norms = sorted(row["grad_norm"] for row in evidence.training if row.get("grad_norm") is not None)
+    return norms[int(0.9 * (len(norms) - 1))] if norms else 1.0
+
+
+def decayed_too_early(evidence: Evidence) -> Iterator[Verdict]:
+    """A schedule that was near 0 for most of the run, while the loss was still falling."""
+    low = [step for step, times in evidence.multipliers.items() if times < FALLEN]
+    if not low or evidence.fit.get(evidence.metric.name, 1.0) > 0.98:
+        return
+    since = min(low)
+    if since / evidence.total_steps > 1 - EARLY + 0.2 or len(evidence.history) < 3:
+        return
+    before = [row for row in evidence.history if row["step"] < since]
+    after = [row for row in evidence.history if row["step"] >= since]
+    if not after:
+        return
+    first = evidence.initial_loss or after[0]["loss"]
+    falling = (
+        (before[-2]["loss"] - before[-1]["loss"]) / before[-2]["loss"]
+        if len(before) > 1
+        else 1 - after[0]["loss"] / first
+    )
+    moved = abs(after[0]["loss"] - after[-1]["loss"]) / max(after[0]["loss"], 1e-9)
+    if falling > IMPROVING and moved < falling:
+        option = evidence.options.get("sched")
+        yield Verdict(
+            code="decayed_too_early",
+            what=f"sched={option} is below {FALLEN:.0%} of optimizer.lr after {since:,} of {evidence.total_steps:,} "
+            f"steps, while the loss was still falling by {falling:.0%} an evaluation",
+            meaning="A learning rate near 0 freezes the run: what it had not learnt by then it never learns.",
+            changes=["sched=cosine"],
+            numbers={"falling": (falling, IMPROVING), "multiplier_since": (since / evidence.total_steps, 0.6)},
+        )
+
+
+def too_few_steps(evidence: Evidence) -> Iterator[Verdict]:
+    """A run of few steps that was still improving when it ended."""
+    if evidence.total_steps >= FEW_STEPS or evidence.best is None or len(evidence.history) < 2:
+        return
+    half = evidence.history[len(evidence.history) // 2]["loss"]
+    falls = 1 - evidence.history[-1]["loss"] / max(half, 1e-9)
+    poor = evidence.fit.get(evidence.metric.name, 1.0) < 0.95
+    if evidence.best["step"] >= 0.9 * evidence.steps and falls > UNFINISHED and poor:
+        full = evidence.batch >= evidence.samples["train"] and evidence.samples["train"] > 64
+        what = (
+            f"the run has {evidence.total_steps:,} steps, and its loss fell by {falls:.0%} in the second half of them"
+        )
+        yield Verdict(
+            code="too_few_steps",
+            what=f"{what}: a step takes all {evidence.samples['train']:,} samples" if full else what,
+            meaning="A network learns by steps, not by epochs.",
+            changes=["batch_size=64"] if full else [f"epochs={longer(evidence)}"],
+            numbers={"steps": (evidence.total_steps, FEW_STEPS), "falling": (falls, IMPROVING)},
+        )
+
+
+def longer(evidence: Evidence) -> str:
+    """Return three times the length of a run, in the unit that it was typed in."""
+    epochs = evidence.values.get("epochs")
+    return f"{3 * evidence.total_steps}st" if isinstance(epochs, str) else str(3 * int(epochs or 1))

@@ -1,0 +1,253 @@
+"""Evidence on a run that has ended, gathered from its record, its data and its last weights."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from omegaconf import OmegaConf
+from torch import Tensor
+
+from trainer.base.accumulator import MetricAccumulator
+from trainer.base.metrics import score_of
+from trainer.base.rng import derive
+from trainer.config import schema
+from trainer.diagnosis.evidence import Evidence
+from trainer.engine.order import order_of
+from trainer.engine.probe import probe_batch, without_trace
+from trainer.engine.run import Outcome, Run
+from trainer.engine.setup import Setup
+from trainer.engine.transforms import Transforms
+from trainer.engine.validation import best_constant
+from trainer.rundir.status import Status
+
+LEAST, MOST = 512, 4096  # training samples that the last weights are evaluated on
+POOR = 0.9  # score on the training split below which it is compared with that of nearest neighbours
+NEIGHBOURS = 1000  # samples for them
+LARGEST_SAMPLE = 4096  # values of a sample for them
+BATCHES = 64  # of an epoch's order that are looked at
+
+
+def gather(
+    setup: Setup,
+    rows: Sequence[Mapping],
+    outcome: Outcome,
+    test: Mapping | None = None,
+    layer: str = "",
+    stopped: str = "",
+) -> Evidence:
+    """Return the evidence on a run.
+
+    Args:
+        rows: of its curves.
+        test: the scores of the test split, which stands for validation where there is none.
+        layer: where its loss became non-finite, in words.
+        stopped: why a rule has ended it.
+    """
+    run, progress = setup.run, setup.run.progress
+    known = schema.rules(setup.cfg, setup.invocation.choices)
+    counts = class_counts(run)
+    measured = measure_fit(run) if outcome.status is not Status.DIVERGED and progress.step else {}
+    return Evidence(
+        task=run.data.task,
+        status=str(outcome.status),
+        words=setup.invocation.overrides,
+        options=setup.chosen,
+        values={path: plain(OmegaConf.select(setup.cfg, path)) for path in known},
+        usual={path: key.default for path, key in known.items()},
+        steps=progress.step,
+        steps_per_epoch=run.clock.steps_per_epoch,
+        total_steps=run.clock.total_steps,
+        samples={"train": len(run.train), "val": len(run.val), "test": len(run.test)},
+        batch=run.batch_size * run.accumulate,
+        rows=rows,
+        history=progress.recent_history,
+        best=progress.best if len(run.val) else test and {"step": progress.step, **test},
+        held_out="val" if len(run.val) else "test",
+        constant=best_constant(run, run.val if len(run.val) else run.test),
+        probes=progress.probes,
+        multipliers=multipliers(run, rows),
+        counts=counts,
+        classes=run.data.classes,
+        mixing=mixing(run),
+        constants=constant_features(run),
+        per_sample=loss_in_half(run),
+        grows=growth(run.optimizer),
+        layer=layer,
+        nonfinite_step=outcome.nonfinite_step,
+        stopped=stopped,
+        **measured,
+    )
+
+
+def plain(value: object) -> object:
+    """Return a value of a configuration without OmegaConf's own types."""
+    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
+
+
+def multipliers(run: Run, rows: Sequence[Mapping]) -> dict[int, float]:
+    """Return the schedule's multiplier of each step with a row: its learning rate over the optimizer's."""
+    base = run.optimizer.param_groups[0].get("base_lr")
+    return {row["step"]: row["lr"] / base for row in rows if base and row.get("lr") is not None and row["step"]}
+
+
+def class_counts(run: Run) -> list[int]:
+    """Return the training samples of each class; empty for regression."""
+    if run.data.task == "regression":
+        return []
+    counts = run.train.targets.double().sum(0).round().long().tolist()
+    return [len(run.train) - counts[0], counts[0]] if len(counts) == 1 else counts
+
+
+def labels_of(targets: Tensor) -> Tensor:
+    """Return the classes (N,) of targets (N, K)."""
+    return targets.argmax(1) if targets.shape[1] > 1 else (targets[:, 0] > 0.5).long()
+
+
+def mixing(run: Run) -> float | None:
+    """Return the entropy of the labels within the batches of an epoch over that within shuffled ones.
+
+    None where it says nothing: for values, and for batches of one sample or of all.
+    """
+    size, count = run.batch_size * run.accumulate, len(run.train)
+    if run.data.task == "regression" or not 1 < size < count:
+        return None
+    labels = labels_of(run.train.targets)
+    shuffled = torch.randperm(count, generator=torch.Generator().manual_seed(0)).to(labels.device)
+    found, usual = (batch_entropy(labels[order], size) for order in (order_of(run, 0), shuffled))
+    return found / usual if usual > 0 else None
+
+
+def batch_entropy(labels: Tensor, size: int) -> float:
+    """Return the mean entropy, in nats, of the labels within the first batches."""
+    parts = [part for part in labels.split(size)[:BATCHES] if len(part) == size]
+    classes = int(labels.max()) + 1
+    shares = torch.stack([part.bincount(minlength=classes) for part in parts]).double() / size
+    return -(shares * shares.clamp(min=1e-12).log()).sum(1).mean().item()
+
+
+def constant_features(run: Run) -> list[str]:
+    """Return the numbers of those features of a table that have one value in the training split."""
+    images = run.data.train.images
+    if len(run.data.input_shape) != 1 or not isinstance(images, Tensor) or not len(images):
+        return []
+    same = (images == images[:1]).all(0)
+    return [f"feature {index + 1}" for index in same.nonzero().flatten().tolist()]
+
+
+def growth(optimizer: torch.optim.Optimizer) -> float:
+    """Return 1 / (1 - momentum) of heavy-ball momentum, by which a constant gradient's step exceeds one of SGD."""
+    group = optimizer.param_groups[0]
+    momentum = group.get("momentum", 0.0)
+    if "betas" in group or not isinstance(momentum, float) or group.get("dampening"):
+        return 1.0
+    return 1 / (1 - momentum) if momentum < 1 else math.inf
+
+
+@torch.no_grad()
+def loss_in_half(run: Run) -> float | None:
+    """Return the mean loss of samples within a batch over that within half of it; None where it is not known."""
+    with without_trace(run):
+        images, targets = probe_batch(run)
+        outputs = run.model.eval()(images).float()
+        half = len(targets) // 2
+        if not half:
+            return None
+        whole, alone = (
+            run.criterion(outputs, targets)[:half].mean(),
+            run.criterion(outputs[:half], targets[:half]).mean(),
+        )
+    return (whole / alone).item() if alone.isfinite() and alone != 0 and whole.isfinite() else None
+
+
+@torch.no_grad()
+def measure_fit(run: Run) -> dict:
+    """Return what the last weights make of the data: `fit`, `noisy`, `peak` and `confusion` of Evidence."""
+    count = min(len(run.train), max(len(run.val), LEAST), MOST)
+    some = subset(run, count)
+    with without_trace(run), run.evaluation_model() as model:
+        scores = run.evaluate_batches(model, run.train.batches(some.split(run.eval_batch_size)))
+        confusion = confusion_of(run, model) if run.data.task != "regression" and len(run.val) else []
+    noisy, peak = as_in_training(run)
+    score = scores[score_of(run.data.task).name]
+    neighbours = neighbours_score(run) if score < POOR else None
+    return {
+        "neighbours": neighbours,
+        "fit": {**scores, "samples": count},
+        "noisy": noisy,
+        "peak": peak,
+        "confusion": confusion,
+    }
+
+
+def neighbours_score(run: Run) -> float | None:
+    """Return the score of five nearest neighbours on the training split, cross-validated; None for large samples.
+
+    It is what the data gives without a network: one that does worse on the samples it was trained on is held back.
+    """
+    size = math.prod(run.train.images.shape[1:])
+    if size > LARGEST_SAMPLE or len(run.train) < 30:
+        return None
+    from sklearn.model_selection import cross_val_score
+    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
+
+    images, targets = run.train.batch(subset(run, NEIGHBOURS))
+    known = images.flatten(1).float().cpu().numpy()
+    if run.data.task == "regression":
+        return float(cross_val_score(KNeighborsRegressor(), known, targets.cpu().numpy(), cv=3, scoring="r2").mean())
+    labels = labels_of(targets)
+    if labels.bincount().min() < 3:
+        return None
+    return float(cross_val_score(KNeighborsClassifier(), known, labels.cpu().numpy(), cv=3).mean())
+
+
+def subset(run: Run, count: int) -> Tensor:
+    """Return the indices of some training samples, drawn at random, the same ones for a seed."""
+    order = torch.randperm(len(run.train), generator=torch.Generator().manual_seed(derive(run.seed, "fit")))
+    return order[:count].to(run.train.targets.device)
+
+
+def confusion_of(run: Run, model: torch.nn.Module) -> list[list[int]]:
+    """Return the counts of the validation split by class and prediction."""
+    classes, training = max(run.data.outputs, 2), model.training
+    counts = torch.zeros(classes, classes, dtype=torch.long, device=run.device)
+    model.eval()
+    for images, targets in run.val.in_order(run.eval_batch_size):
+        with run.autocast():
+            outputs = model(images)
+        predicted = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).long()
+        counts += (labels_of(targets) * classes + predicted).bincount(minlength=classes**2).view(classes, classes)
+    model.train(training)
+    return counts.tolist()
+
+
+def as_in_training(run: Run) -> tuple[dict[str, float], float | None]:
+    """Return the scores on the probe's samples as training sees them, beside `plain`, and the mean largest target."""
+    with without_trace(run):
+        images, targets = probe_batch(run)
+        run.model.train()
+        plain_scores = scores_of(run, run.model, images, targets)
+        now = run.clock.at(max(run.progress.step - 1, 0))
+        ((changed, soft),) = Transforms(run)(now, [(images, targets)])
+        noisy = scores_of(run, run.model, changed, soft)
+        run.model.eval()
+        quiet, seen = (scores_of(run, run.model, each, labels) for each, labels in ((images, targets), (changed, soft)))
+    peak = soft.max(1).values.mean().item() if soft.shape[1] > 1 and run.data.task == "classification" else None
+    return {
+        "loss": noisy["loss"],
+        "plain": quiet["loss"],
+        "augmented": seen["loss"],
+        "dropping": plain_scores["loss"],
+        **{
+            f"score_{name}": scores.get("accuracy", scores.get("r2"))
+            for name, scores in (("plain", quiet), ("augmented", seen), ("dropping", plain_scores), ("training", noisy))
+        },
+    }, peak
+
+
+def scores_of(run: Run, model: torch.nn.Module, images: Tensor, targets: Tensor) -> dict[str, float]:
+    """Return the scores of a model on one batch, in the mode that it is in."""
+    accumulator = MetricAccumulator(run.data.task)
+    with run.autocast():
+        outputs = model(images)
+    accumulator.add(run.criterion(outputs.float(), targets), outputs.float(), targets)
+    return accumulator.compute_and_reset()
