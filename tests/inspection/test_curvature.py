@@ -1,5 +1,6 @@
 """Curvature against closed forms: the Hessian of linear regression, of a product of two weights, of a saddle."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -80,7 +81,9 @@ def test_the_largest_eigenvalue_of_a_large_model(measured):
 
 @pytest.mark.parametrize("diagonal", [[-10.0, 3.0, 1.0, 0.0], [-5.0, -4.0, -2.0, -1.0], [7.0, 6.9, 0.1, -7.5]])
 def test_the_largest_eigenvalue_is_not_that_of_the_largest_size(diagonal):
-    quadratic = SimpleNamespace(weights=[torch.zeros(4)], hessian_times=lambda v: [torch.tensor(diagonal) * v[0]])
+    quadratic = SimpleNamespace(
+        exact=True, weights=[torch.zeros(4)], hessian_times=lambda v: [torch.tensor(diagonal) * v[0]]
+    )
     found = largest_eigenvalue(quadratic, [torch.ones(4)], SECONDS)
     assert found.converged and found.largest == pytest.approx(max(diagonal), rel=2e-3)
     assert (found.stable_rate is None) == (max(diagonal) < 0)
@@ -88,7 +91,7 @@ def test_the_largest_eigenvalue_is_not_that_of_the_largest_size(diagonal):
 
 def test_no_time_gives_a_lower_bound():
     values = torch.linspace(0, 1, 500) ** 8
-    quadratic = SimpleNamespace(weights=[torch.zeros(500)], hessian_times=lambda v: [values * v[0]])
+    quadratic = SimpleNamespace(exact=True, weights=[torch.zeros(500)], hessian_times=lambda v: [values * v[0]])
     found = largest_eigenvalue(quadratic, [torch.ones(500)], 0.0)
     assert not found.converged and found.largest < 1
 
@@ -106,6 +109,56 @@ def test_standardised_inputs_have_a_thousandth_of_the_condition_number(measured)
     conditions = {name: curvature_of(*measured(*words, f"preprocess={name}")[:2]) for name in ("none", "standardize")}
     assert conditions["standardize"].condition < 10 < 1e4 < conditions["none"].condition
     assert {found.flat for found in conditions.values()} == {3}  # the same added to all classes' weights
+
+
+class Once(torch.autograd.Function):
+    """The identity, differentiable once."""
+
+    @staticmethod
+    def forward(ctx, x):
+        return x.clone()
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx, grad):
+        return grad.clone()
+
+
+class ThroughOnce(torch.nn.Sequential):
+    def forward(self, x):
+        return Once.apply(super().forward(x))
+
+
+class Hard(torch.nn.Module):
+    """A layer behind a function of torch that has no second derivative."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 3)
+
+    def forward(self, x):
+        return torch.nn.functional.hardsigmoid(self.layer(x))
+
+
+def test_a_function_that_is_differentiable_once_gets_differences(measured):
+    run, batches, x, _ = measured(*LINEAR, "preprocess=minmax")
+    run = replace(run, model=ThroughOnce(*run.model))
+    expected = np.linalg.eigvalsh(2 * with_ones(x).T @ with_ones(x) / len(x))
+    found = curvature_of(run, batches)
+    assert not found.exact and found.spectrum.numpy() == pytest.approx(expected, rel=1e-6)  # float64
+    largest = largest_of(run, batches)
+    assert not largest.exact and largest.largest == pytest.approx(expected[-1], rel=5e-3)
+
+
+def test_a_function_of_torch_without_a_second_derivative(measured):
+    run, batches, x, y = measured("data=iris", "model=linear", "loss=mse", "threads=1", "device=cpu")
+    run = replace(run, model=Hard())
+    found = curvature_of(run, batches)
+    layer = run.model.layer
+    z = x @ layer.weight.detach().double().numpy().T + layer.bias.detach().double().numpy()
+    assert np.abs(z).max() < 3 - 0.01  # where hardsigmoid is x / 6 + 1 / 2
+    expected = np.linalg.eigvalsh(2 / 3 / 36 * with_ones(x).T @ with_ones(x) / len(x))
+    assert not found.exact and found.spectrum.numpy() == pytest.approx(np.repeat(expected, 3), rel=1e-5, abs=1e-9)
 
 
 def test_the_loss_is_that_of_training_without_dropping(measured):

@@ -14,7 +14,8 @@ from trainer.base.errors import ConfigError
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.inspection.activations import Signal, shifts, signals
-from trainer.inspection.report import attempt, measure, measure_layers
+from trainer.inspection.cost import Cost
+from trainer.inspection.report import affordable, attempt, measure, measure_layers
 from trainer.inspection.report_text import count, milliseconds, short, size
 from trainer.inspection.title import title_of
 from trainer.rundir.integrity import is_whole_picture
@@ -200,7 +201,7 @@ class Once(torch.autograd.Function):
 '''
 
 
-def test_what_cannot_be_measured_says_why(package, tmp_path, composed):
+def test_a_users_own_model_that_cannot_be_differentiated_twice(package, tmp_path, composed):
     name = package(OWN)
     (tmp_path / "conf" / "model").mkdir(parents=True)
     (tmp_path / "conf" / "model" / "net.yaml").write_text(f"# A net.\n_target_: {name}.Net\n")
@@ -208,8 +209,9 @@ def test_what_cannot_be_measured_says_why(package, tmp_path, composed):
     code, out, errors = command(tmp_path, *FAST, *words)
     assert code == 0, out + errors
     _, found = stats_in(tmp_path)
-    assert "once_differentiable" in found["curvature"] and "once_differentiable" in out
-    assert found["noise"]["points"] and found["first_order"]["points"] and found["first_order"]["curvature"] is None
+    assert found["curvature"]["exact"] is False and "cannot be differentiated twice" in out
+    assert found["curvature"]["largest"] > 0
+    assert found["noise"]["points"] and found["first_order"]["points"] and found["first_order"]["curvature"] > 0
     rows = {row["name"]: row for row in found["layers"]}
     assert rows[""]["macs"] == 12 and rows["layer"]["macs"] == 12 and rows[""]["parameters"] == 12
 
@@ -285,3 +287,10 @@ def test_numbers_as_they_are_read():
         "1.5e+07",
     ]
     assert milliseconds(0.0123) == "12.3 ms" and milliseconds(None) == ""
+
+
+def test_what_takes_too_long_is_measured_on_fewer_samples():
+    batches = [(torch.zeros(64, 4), torch.zeros(64, 3))] * 8
+    cost = Cost(samples=32, forward=0.02, backward=0.03)  # of half a batch: a batch takes 0.1 s, 60 of them 6 s
+    assert [len(affordable(batches, cost, seconds)) for seconds in (100, 48, 20, 1)] == [8, 8, 3, 1]
+    assert len(affordable(batches, "does not fit into memory", 100)) == 1

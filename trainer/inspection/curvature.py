@@ -17,6 +17,7 @@ MOST_ITERATIONS = 200
 ACCURACY = 2e-3  # of the eigenvalue: size of the residual at which it is found
 DEPENDENT = 1e-4  # part of a vector that must be left without the others
 FLAT = {torch.float64: 1e-12, torch.float32: 1e-6}  # of the largest eigenvalue: what is below is zero by rounding
+INEXACT = 1e-4  # the same, of differences of gradients
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +28,7 @@ class Curvature:
         largest: the largest eigenvalue L of the Hessian; a lower bound where it has not converged.
         iterations: of the power iteration, 0 for the whole spectrum.
         converged: whether the eigenvalue has stopped changing.
+        exact: whether the gradient could be differentiated; else the Hessian is one of differences of gradients.
         spectrum: all eigenvalues, ascending; None where there are too many.
         flat: those whose size is rounding, directions in which the loss is flat.
     """
@@ -34,6 +36,7 @@ class Curvature:
     largest: float
     iterations: int = 0
     converged: bool = True
+    exact: bool = True
     spectrum: Tensor | None = None
     flat: int = 0
 
@@ -67,8 +70,9 @@ def spectrum(objective: Objective, seconds: float) -> Curvature:
     """Return the curvature from the whole Hessian, of models with few parameters. Errors: TimeoutError."""
     hessian = objective.hessian(seconds)
     values = torch.linalg.eigvalsh(hessian)
-    limit = FLAT[hessian.dtype] * values.abs().max()
-    return Curvature(largest=float(values[-1]), spectrum=values, flat=int((values.abs() <= limit).sum()))
+    limit = (FLAT[hessian.dtype] if objective.exact else INEXACT) * values.abs().max()
+    flat_ones = int((values.abs() <= limit).sum())
+    return Curvature(largest=float(values[-1]), exact=objective.exact, spectrum=values, flat=flat_ones)
 
 
 def measure_curvature(run: Run, batches: Sequence[Batch], seconds: float) -> Curvature:
@@ -123,11 +127,11 @@ def largest_eigenvalue(objective: Objective, start: Vector, seconds: float) -> C
         residual = product - value * vector
         close = float(residual.norm()) <= ACCURACY * abs(value)  # host sync
         if close or not math.isfinite(value) or time.monotonic() > end:
-            return Curvature(largest=value, iterations=count, converged=close)
+            return Curvature(largest=value, iterations=count, converged=close, exact=objective.exact)
         basis, products = orthonormal(
             [(vector, product), (residual, times(residual)), *([step] if step[0] is not None else [])]
         )
-    return Curvature(largest=value, iterations=count, converged=False)
+    return Curvature(largest=value, iterations=count, converged=False, exact=objective.exact)
 
 
 def inner(basis: Sequence[Tensor], products: Sequence[Tensor]) -> Tensor:

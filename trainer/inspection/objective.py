@@ -2,7 +2,7 @@
 
 import copy
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import replace
 
@@ -10,10 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from trainer.base.device import out_of_memory
 from trainer.base.layers import drops_in_training
 from trainer.base.rng import derive, seed_default
 from trainer.engine.probe import without_trace
 from trainer.engine.run import Run
+
+STEP = {torch.float32: 1e-3, torch.float64: 1e-5}  # of a central difference, over the length of the weights
 
 Batch = tuple[Tensor, Tensor]
 Vector = list[Tensor]  # one tensor for each trainable weight
@@ -31,7 +34,8 @@ class Objective:
         self.weights: Vector = [weight for weight in run.model.parameters() if weight.requires_grad]
         self.samples = sum(len(targets) for _, targets in batches)
         self._seed = derive(run.seed, "objective")
-        self._checked = False  # whether the gradient can be differentiated
+        self.exact = True  # whether the gradient can be differentiated; else differences of gradients are taken
+        self._checked = False
 
     def loss(self) -> float:
         """Return the loss."""
@@ -46,7 +50,20 @@ class Objective:
         return total
 
     def hessian_times(self, vector: Vector) -> Vector:
-        """Return H v, the derivative of g . v for the gradient g (Pearlmutter, 1994)."""
+        """Return H v, the derivative of g . v for the gradient g (Pearlmutter, 1994).
+
+        Where a function of the model cannot be differentiated twice: by central differences of the gradient.
+        """
+        if self.exact:
+            try:
+                return self._exact_product(vector)
+            except RuntimeError as error:
+                if out_of_memory(error):
+                    raise
+                self.exact = False
+        return self._difference(vector)
+
+    def _exact_product(self, vector: Vector) -> Vector:
         total = [torch.zeros_like(weight) for weight in self.weights]
         with twice_differentiable():
             for loss in self._losses():
@@ -54,19 +71,40 @@ class Objective:
                 torch._foreach_add_(total, differentiate(slope, self.weights))
         return total
 
+    def _difference(self, vector: Vector) -> Vector:
+        length = norm(vector)
+        if length == 0:
+            return vector
+        step = STEP[self.weights[0].dtype] * max(norm([weight.detach() for weight in self.weights]), 1.0) / length
+        sides = []
+        with restored(self.weights) as start:
+            for sign in (1, -1):
+                with torch.no_grad():
+                    torch._foreach_copy_(self.weights, torch._foreach_add(start, vector, alpha=sign * step))
+                sides.append(self.gradient())
+        return scaled(torch._foreach_sub(*sides), 1 / (2 * step))
+
     def hessian(self, seconds: float) -> Tensor:
         """Return the whole Hessian (P, P), row by row. Errors: TimeoutError."""
-        end = time.monotonic() + seconds
-        size = sum(weight.numel() for weight in self.weights)
+        end, size = time.monotonic() + seconds, sum(weight.numel() for weight in self.weights)
+        try:
+            total = self._exact_hessian(size, end)
+        except RuntimeError as error:
+            if out_of_memory(error):
+                raise
+            self.exact = False
+            units = torch.eye(size).to(self.weights[0])
+            total = torch.stack([flat(self._difference(like(unit, self.weights))) for unit in before(end, units)])
+        return (total + total.T) / 2
+
+    def _exact_hessian(self, size: int, end: float) -> Tensor:
         total = self.weights[0].new_zeros(size, size)
         with twice_differentiable():
             for loss in self._losses():
                 gradient = flat(self._gradient_with_graph(loss))
-                for place, slope in enumerate(gradient):
-                    if time.monotonic() > end:
-                        raise TimeoutError
-                    total[place] += flat(differentiate(slope, self.weights, retain_graph=True))
-        return (total + total.T) / 2
+                for row, slope in zip(total, before(end, gradient)):
+                    row += flat(differentiate(slope, self.weights, retain_graph=True))
+        return total
 
     def _gradient_with_graph(self, loss: Tensor) -> Vector:
         """Return the gradient of a loss, to be differentiated again. Errors: RuntimeError where it cannot be."""
@@ -90,6 +128,14 @@ class Objective:
         outputs = outputs if outputs.dtype == torch.float64 else outputs.float()
         loss = run.criterion(outputs, targets).mean()
         return loss + sum(penalty(run.model, images, outputs, targets) for penalty in run.slots.loss)
+
+
+def before(end: float, values: Iterable[Tensor]) -> Iterator[Tensor]:
+    """Yield values until a time. Errors: TimeoutError."""
+    for value in values:
+        if time.monotonic() > end:
+            raise TimeoutError
+        yield value
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from trainer.inspection.gradient_noise import GradientNoise, measure_noise
 from trainer.inspection.layer_table import LayerRow
 from trainer.inspection.objective import Batch, Objective, fixed_batches, measuring
 
+PRODUCTS, TIMES = 20, 3  # with the Hessian, and of a gradient's time that one takes
 NO_MEMORY = "does not fit into memory"
 Found = TypeVar("Found")
 
@@ -68,7 +69,8 @@ def measure(
     """Measure a run. Weights, buffers, optimizer and random numbers are left as they were.
 
     Args:
-        samples: of the training split, for curvature and the first-order prediction; None for all.
+        samples: of the training split, for curvature and the first-order prediction, fewer at the time limit; None for
+            all.
         seconds: time limit of the curvature, and of the gradient noise.
         which: weights the run has.
         before: of a trained network, signals at earlier times, the fresh network's first.
@@ -78,6 +80,8 @@ def measure(
         layers, batch = measure_layers(run.model, batches[0], run)
         objective = Objective(run, batches)
         times = attempt(lambda: cost.measure_cost(*step_of(objective, batch), run.device))
+        batches = affordable(batches, times, seconds)
+        objective = Objective(run, batches)
         record, signals = read_signals(run)
         trainable = bool(objective.weights)
         nothing = "the model has no trainable parameters"
@@ -117,6 +121,17 @@ def shifts_between(stages: Mapping[str, Sequence[Signal]]) -> dict[str, list[Shi
         known = {row.names: shift for row, shift in zip(rows, activations.shifts(first, rows))}
         found[when] = [known.get(each, Shift()) for each in names]
     return found
+
+
+def affordable(batches: Sequence[Batch], times: Cost | str, seconds: float) -> Sequence[Batch]:
+    """Return as many of the batches as the curvature has time for, at least one.
+
+    A product with the Hessian takes about three times as long as a gradient, and 20 are enough in most cases.
+    """
+    if isinstance(times, str):
+        return batches[:1]
+    each = (times.forward + times.backward) * len(batches[0][1]) / times.samples
+    return batches[: max(int(seconds / (PRODUCTS * TIMES * each)), 1)]
 
 
 def step_of(objective: Objective, batch: Batch) -> tuple[Callable[[], Tensor], list[Tensor], int]:

@@ -123,6 +123,8 @@ def curvature_part(found: Curvature | str, rate: float) -> Iterator[str]:
     how = f"{counted('iteration', found.iterations)}, {'converged' if found.converged else 'not converged'}"
     how = how if found.spectrum is None else f"of all {counted('eigenvalue', len(found.spectrum))}"
     yield f"  largest eigenvalue of the Hessian L = {sign}{short(found.largest)} ({how})"
+    if not found.exact:
+        yield "  (from differences of gradients: a function of the model cannot be differentiated twice)"
     if found.stable_rate is None:
         yield "  the loss curves upwards in no direction: no largest stable learning rate"
     else:
@@ -149,7 +151,7 @@ def noise_part(found: GradientNoise | str) -> Iterator[str | Table]:
     squares = f"tr(Sigma) = {short(found.trace)}, |G|^2 = {short(found.square)}"
     yield f"  the variance falls as the batch size to the power {short(found.slope)}; -1 where samples are independent"
     if not found.independent:
-        yield "  no gradient-noise scale: it stands on a power of -1"
+        yield "  no gradient-noise scale: its estimate assumes a power of -1"
         return
     if found.scale is None:
         yield f"  gradient-noise scale: not known, |G|^2 is lost in the noise ({squares})"
