@@ -111,7 +111,8 @@ def test_every_technique_has_an_option():
         "trainer.norm.BatchNorm",
         "trainer.norm.GroupNorm",
         "trainer.norm.RmsNorm",
-        "trainer.task.preview.Plan",
+        "trainer.task.evaluate.Rebuilt",
+        "trainer.task.stats.Network",
         "trainer.init.fixup.Shift",
         "trainer.init.fixup.Scale",
     }

@@ -269,6 +269,13 @@ def test_a_title_has_what_decides_the_network_and_what_was_typed():
     assert title == "data=iris model=mlp act=relu init=auto preprocess=none model.hidden=[4] seed=3"
 
 
+def test_the_tables_fit_a_terminal_of_80_columns(tmp_path):
+    code, out, errors = command(tmp_path, *FAST, "data=iris", "model=mlp")
+    assert code == 0, errors
+    rows = [line for line in out.splitlines() if "Linear + ReLU" in line]
+    assert len(rows) == 2 and max(map(len, rows)) <= 80
+
+
 def test_numbers_as_they_are_read():
     assert [count(value) for value in (None, 0, 999, 1000, 416_520, 714_188_480)] == [
         "?",

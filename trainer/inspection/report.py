@@ -32,6 +32,7 @@ class Report:
 
     Args:
         samples: of the curvature and of the first-order prediction.
+        asked: how many they would have been with more time.
         batch: samples in the batch of the layer table.
         layers, cost: of the layer table.
         record: of the probe.
@@ -42,6 +43,7 @@ class Report:
     """
 
     samples: int
+    asked: int
     batch: int
     layers: Sequence[LayerRow] | str
     cost: Cost | str
@@ -80,6 +82,7 @@ def measure(
         layers, batch = measure_layers(run.model, batches[0], run)
         objective = Objective(run, batches)
         times = attempt(lambda: cost.measure_cost(*step_of(objective, batch), run.device))
+        asked = objective.samples
         batches = affordable(batches, times, seconds)
         objective = Objective(run, batches)
         record, signals = read_signals(run)
@@ -87,6 +90,7 @@ def measure(
         nothing = "the model has no trainable parameters"
         return Report(
             samples=objective.samples,
+            asked=asked,
             batch=len(batch[1]),
             layers=layers,
             cost=times,

@@ -33,7 +33,8 @@ def parts(report: Report) -> Iterator[str | Table]:
         yield "Shift of the activations since the fresh network: of the mean in its deviations, and ratio of deviations"
         yield shift_table(report.signals, report.shifts)
     yield ""
-    yield f"Curvature of the training loss over {counted('sample', report.samples)}"
+    fewer = f", of {report.asked} that would take too long (task.seconds)" if report.samples < report.asked else ""
+    yield f"Curvature of the training loss over {counted('sample', report.samples)}{fewer}"
     yield from curvature_part(report.curvature, report.rate)
     yield ""
     yield "Gradient noise: variance of the gradient of a random batch"
@@ -86,10 +87,10 @@ def activation_part(report: Report) -> Iterator[str | Table]:
         return
     record, rows = report.record, report.signals
     yield f"Activations by layer ({counted('sample', record['samples'])}, loss {short(record['loss'])})"
-    heads = ("layer", "kind", "mean", "std", "mean/std", "saturated", "dead", "weight\nstd", "weight\nnorm")
+    heads = ("layer", "kind", "mean", "std", "mean\n/ std", "satu-\nrated", "dead", "weight\nstd", "gradient\nnorm")
     cells = [[*signal_cells(row)] for row in rows]
-    inputs = ["input", "", short(record["input"]["mean"]), short(record["input"]["std"]), *[""] * 6]
-    yield as_table((*heads, "gradient\nnorm"), [inputs, *cells], left=2)
+    inputs = ["input", "", short(record["input"]["mean"]), short(record["input"]["std"]), *[""] * 5]
+    yield as_table(heads, [inputs, *cells], left=2)
     known = [row.grad_norm for row in rows if row.grad_norm is not None]
     if len(known) > 1 and known[-1]:
         yield f"  gradient norm of the first layer over that of the last: {short(known[0] / known[-1])}"
@@ -100,7 +101,7 @@ def signal_cells(row: Signal) -> Iterator[str]:
     """Yield the cells of a row of the activations' table."""
     yield from (row.name, row.kind, short(row.mean), short(row.std), short(row.offset))
     yield from (percent(row.saturated), percent(row.dead))
-    yield from (short(row.weight_std), short(row.weight_norm), short(row.grad_norm))
+    yield from (short(row.weight_std), short(row.grad_norm))
 
 
 def shift_table(signals: Sequence[Signal], shifts: Mapping[str, Sequence[Shift]]) -> Table:
