@@ -2,7 +2,9 @@
 
     python scripts/diagnosis.py                   # both tables, and whether the advice repairs the broken ones
     python scripts/diagnosis.py --only rate_x100,sums --verbose
-    python scripts/diagnosis.py --images DIR      # with MNIST and a folder of images, DIR/mnist and DIR/cifar10
+    python scripts/diagnosis.py --mnist DIR --folder DIR    # with MNIST, and with a folder of photographs
+
+    python scripts/diagnosis.py --margins         # and how far both kinds of runs are from each threshold
 
 A healthy run must have no problem. A broken one must have one of its codes first, and the command that the verdict
 gives must score higher, by two standard errors. The exit code is 0 if the numbers below are reached.
@@ -10,14 +12,23 @@ gives must score higher, by two standard errors. The exit code is 0 if the numbe
 
 import argparse
 import json
+import math
 import shlex
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 
 import children
+
+from trainer.diagnosis import data, fit, rate, regularization, start
+from trainer.diagnosis.decide import judge
+from trainer.diagnosis.evidence import Evidence
+from trainer.diagnosis.verdict import Verdict
+from trainer.engine import judgement
 
 LIMIT = 600.0  # seconds of a run
 COMMON = ("threads=1", "device=cpu", "hydra.run.dir=run")
@@ -55,8 +66,8 @@ HEALTHY = {
     },
 }
 WITH_IMAGES = {
-    "MNIST": "data=mnist data.root=IMAGES/mnist data.train_samples=6000 model=mlp epochs=6",
-    "CIFAR folder": "data=image_folder data.root=IMAGES/cifar10 data.size=32 data.train_samples=2000 epochs=6",
+    "mnist": "data=mnist data.root=ROOT data.train_samples=6000 model=mlp epochs=6",
+    "folder": "data=image_folder data.root=ROOT data.size=32 data.train_samples=2000 epochs=6",
 }
 MLP = "model=mlp model.hidden=[128,128]"
 OWN = "allow=[faults]"
@@ -190,6 +201,105 @@ class Scale:
 '''
 
 
+Figure = Callable[[Evidence], float | None]
+
+
+def of_first(take: Callable[[dict], float | None]) -> Figure:
+    """Return a figure of the probe of the fresh network."""
+    return lambda evidence: take(evidence.first) if evidence.first else None
+
+
+def ratio(values: Sequence[float | None]) -> float | None:
+    """Return the last of some values over the first."""
+    return values[-1] / values[0] if len(values) > 1 and None not in values and values[0] else None
+
+
+def largest(key: str) -> Figure:
+    """Return the largest figure of that name over the activations of the fresh network."""
+    return of_first(
+        lambda probe: max((row[key] for row in start.activations(probe) if row[key] is not None), default=None)
+    )
+
+
+FIGURES: dict[str, tuple[str, float, Figure]] = {  # name -> code of the verdict, threshold, figure
+    "dead units of a layer, at the start": ("dead_units", start.DEAD, largest("dead")),
+    "saturated outputs of a layer, at the start": ("init_too_large", start.SATURATED, largest("saturated")),
+    "mean slope of an activation": ("exploding_activations", start.STEEP, largest("slope")),
+    "initial loss / log C": (
+        "init_too_large",
+        start.INITIAL_LOSS,
+        lambda e: e.initial_loss / e.ignorance if e.initial_loss and e.ignorance else None,
+    ),
+    "deviation, last / first hidden layer": (
+        "init_too_small",
+        start.SHRINKING,
+        of_first(lambda probe: ratio([row["std"] for row in start.activations(probe)])),
+    ),
+    "gradient, first / last layer": (
+        "vanishing_gradients",
+        start.VANISHING,
+        of_first(lambda probe: ratio([row["grad_norm"] for row in reversed(probe["layers"])])),
+    ),
+    "mean or deviation of the inputs": (
+        "unscaled_inputs",
+        start.INPUT,
+        of_first(lambda probe: max(abs(probe["input"]["mean"]), probe["input"]["std"])),
+    ),
+    "highest training loss / initial loss": (
+        "rate_too_high",
+        rate.BLOWN,
+        lambda e: (
+            max((row["loss"] or math.inf for row in e.training), default=0) / e.initial_loss if e.initial_loss else None
+        ),
+    ),
+    "update ratio / multiplier, first half (low)": ("rate_too_low", rate.SLOW, lambda e: e.rate),
+    "update ratio / multiplier, first half (high)": ("rate_too_high", rate.FAST, lambda e: e.rate),
+    "fraction of the gradient that edits leave": (
+        "clipping_most_steps",
+        rate.KEPT,
+        lambda e: median(kept) if (kept := [row["grad_kept"] for row in e.training if row.get("grad_kept")]) else None,
+    ),
+    "largest multiplier": (
+        "warmup_never_ends",
+        rate.WARMING,
+        lambda e: max(e.multipliers.values(), default=None),
+    ),
+    "variety of the labels of a batch": ("not_shuffled", data.MIXED, lambda e: e.mixing),
+    "loss of a sample in a batch / in half of it": ("loss_depends_on_batch", 1.1, lambda e: e.per_sample),
+    "largest target": ("soft_labels", regularization.PEAK, lambda e: e.peak),
+    "gap of the scores, in standard errors": ("overfitting", fit.SIGNIFICANT, lambda e: fit.gap_of(e)[1]),
+    "gap of the scores": ("overfitting", fit.GAP, lambda e: fit.gap_of(e)[0]),
+    "nearest neighbours' score - training score": (
+        "underfitting",
+        fit.GAP,
+        lambda e: e.neighbours - e.fit[e.metric.name] if e.neighbours is not None else None,
+    ),
+    "largest / smallest class": (
+        "class_imbalance",
+        data.IMBALANCE,
+        lambda e: max(e.counts) / min(e.counts) if e.counts and min(e.counts) else None,
+    ),
+}
+
+
+def keep_figures(evidence: Evidence) -> list[Verdict]:
+    """Judge a run, and write the figures of its evidence into its directory."""
+    figures = {name: figure(evidence) for name, (_, _, figure) in FIGURES.items()}
+    Path("figures.json").write_text(json.dumps(figures))
+    return judge(evidence)
+
+
+def print_margins(well: list[dict], ill: dict[str, list[dict]]) -> None:
+    """Print, for each threshold, the range of the healthy runs, and of the broken ones with its verdict."""
+    print(f"\n{'figure':46} {'threshold':>9} {'healthy runs':>22} {'broken runs':>22}  verdict")
+    for name, (code, threshold, _) in FIGURES.items():
+        ranges = []
+        for runs in (well, ill.get(code, [])):
+            values = sorted(run[name] for run in runs if run.get(name) is not None)
+            ranges.append(f"{values[0]:.3g} to {values[-1]:.3g}" if values else "-")
+        print(f"{name:46} {threshold:9.3g} {ranges[0]:>22} {ranges[1]:>22}  {code}")
+
+
 def prepare(folder: Path) -> None:
     """Write the module that broken runs use, and import what a run needs."""
     (folder / "faults.py").write_text(FAULTS)
@@ -198,11 +308,12 @@ def prepare(folder: Path) -> None:
 
 
 def train(folder: Path, words: Sequence[str]) -> tuple[dict, str]:
-    """Train in a new folder and return the summary with what was printed."""
+    """Train in a new folder and return the summary, with the figures of its evidence, and what was printed."""
     place = Path(tempfile.mkdtemp(dir=folder))
     ended = children.run(place, *words, *COMMON, limit=LIMIT)
-    path = place / "run" / "summary.json"
-    return (json.loads(path.read_text()) if path.exists() else {"verdicts": [], "status": "none"}), ended.text
+    path, figures = place / "run" / "summary.json", place / "figures.json"
+    summary = json.loads(path.read_text()) if path.exists() else {"verdicts": [], "status": "none"}
+    return {**summary, "figures": json.loads(figures.read_text()) if figures.exists() else {}}, ended.text
 
 
 def score(summary: dict) -> float:
@@ -217,13 +328,14 @@ def error_of(summary: dict) -> float:
     return 2 * (max(p * (1 - p), 0.0) / max(count, 1)) ** 0.5
 
 
-def healthy(folder: Path, runs: dict[str, str], verbose: bool) -> int:
+def healthy(folder: Path, runs: dict[str, str], verbose: bool, figures: list[dict]) -> int:
     """Train the healthy runs; print the table, and return how many are accused."""
     accused = 0
     print(f"{'healthy run':28} {'score':>7}  verdicts")
     for name, words in runs.items():
         summary, text = train(folder, words.split())
         codes = [f"{each['code']} ({each['level']})" for each in summary["verdicts"]]
+        figures.append(summary["figures"])
         wrong = any(each["level"] == "problem" for each in summary["verdicts"])
         accused += wrong or summary["status"] not in ("finished", "stopped")
         print(f"{name:28} {score(summary):7.3f}  {', '.join(codes)}{'  <- ACCUSED' if wrong else ''}", flush=True)
@@ -232,7 +344,9 @@ def healthy(folder: Path, runs: dict[str, str], verbose: bool) -> int:
     return accused
 
 
-def broken(folder: Path, runs: dict[str, Broken], verbose: bool, repair: bool) -> tuple[int, int, int]:
+def broken(
+    folder: Path, runs: dict[str, Broken], verbose: bool, repair: bool, figures: dict[str, list[dict]]
+) -> tuple[int, int, int]:
     """Train the broken runs; print the table, and return how many are named, and repaired, of so many that can be."""
     named = repaired = possible = 0
     print(f"{'broken run':20} {'score':>7}  {'first verdict':26} {'repaired':>8}  command")
@@ -240,6 +354,7 @@ def broken(folder: Path, runs: dict[str, Broken], verbose: bool, repair: bool) -
         summary, text = train(folder, case.words.split())
         codes = [each["code"] for each in summary["verdicts"]]
         right = bool(codes) and codes[0] in case.codes
+        figures[codes[0] if codes else ""].append(summary["figures"])
         named += right
         possible += case.repairs
         after, command = "", summary["verdicts"][0]["command"] if codes else ""
@@ -264,18 +379,25 @@ def chosen(runs: dict, only: str) -> dict:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="names of runs, separated by commas")
-    parser.add_argument("--images", help="a folder with mnist/ and cifar10/")
+    parser.add_argument("--mnist", help="a folder with MNIST, as torchvision reads it")
+    parser.add_argument("--folder", help="a folder of images")
     parser.add_argument("--without-repair", action="store_true", help="do not try the commands of the verdicts")
+    parser.add_argument("--margins", action="store_true", help="print how far the runs are from each threshold")
     parser.add_argument("--verbose", action="store_true", help="print the end of every run")
     arguments = parser.parse_args()
-    images = {key: run.replace("IMAGES", arguments.images) for key, run in WITH_IMAGES.items() if arguments.images}
+    roots = {"mnist": arguments.mnist, "folder": arguments.folder}
+    images = {name: run.replace("ROOT", roots[name]) for name, run in WITH_IMAGES.items() if roots[name]}
     with tempfile.TemporaryDirectory(dir=children.scratch()) as name:
         prepare(Path(name))
+        judgement.judge = keep_figures  # in the forked runs
+        of_ill, of_well = defaultdict(list), []
         ill = chosen(BROKEN, arguments.only)
-        named, repaired, possible = broken(Path(name), ill, arguments.verbose, not arguments.without_repair)
+        named, repaired, possible = broken(Path(name), ill, arguments.verbose, not arguments.without_repair, of_ill)
         print(f"named by the first verdict: {named} of {len(ill)}; repaired by its command: {repaired} of {possible}\n")
         well = chosen({**HEALTHY, **images}, arguments.only)
-        accused = healthy(Path(name), well, arguments.verbose)
+        accused = healthy(Path(name), well, arguments.verbose, of_well)
         print(f"accused: {accused} of {len(well)}")
+        if arguments.margins:
+            print_margins(of_well, of_ill)
     missed = named < NAMED * len(ill) or (not arguments.without_repair and repaired < REPAIRED * possible)
     sys.exit(bool(accused or missed))

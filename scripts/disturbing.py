@@ -24,8 +24,11 @@ import torch
 from children import call
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
+from tensorboard.compat.proto.summary_pb2 import SummaryMetadata
+from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
 
 from trainer.base.errors import DataError
+from trainer.base.signals import ENDING
 from trainer.cli import main
 from trainer.cli.program import program
 from trainer.rundir import append_only, checkpoint, reader
@@ -145,7 +148,9 @@ def fork_train(folder: Path, *overrides: str, prepared: Callable[[], None] = lam
         prepared: called there before.
         whole: with what the program does around its command.
     """
+    blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # Python forgets one that comes within the fork
     process = os.fork()
+    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if process:
         return process
     code = 1
@@ -270,7 +275,15 @@ def points_of(folder: Path) -> Iterator[tuple[str, object]]:
         yield tag, [(event.step, event.tensor_proto.SerializeToString()) for event in accumulator.Tensors(tag)]
     events = [event for file in files_in(folder) for event in LegacyEventFileLoader(str(file)).Load()]
     contents = [value for event in events for value in event.summary.value if value.HasField("metadata")]
-    yield "metadata", sorted((value.tag, value.metadata.SerializeToString()) for value in contents)
+    yield "metadata", sorted((value.tag, in_order(value.metadata)) for value in contents)
+
+
+def in_order(metadata: SummaryMetadata) -> bytes:
+    """Return the metadata of a summary with the maps in a row of HParams in order, which differs between processes."""
+    content = metadata.plugin_data.content
+    if metadata.plugin_data.plugin_name == "hparams":
+        content = HParamsPluginData.FromString(content).SerializeToString(deterministic=True)
+    return content
 
 
 def differences(folder: Path, expected: list[dict]) -> Iterator[tuple[str, str]]:

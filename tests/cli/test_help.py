@@ -39,7 +39,8 @@ def test_a_name_that_is_an_option_and_a_key_is_shown_as_both(printed):
 
 
 def test_a_whole_key_is_shown(printed):
-    assert "optimizer=adam optimizer.lr=0.001 learning rate; > 0" in printed("optimizer.lr")
+    meaning = "learning rate (auto: measured before the first step); > 0, or auto"
+    assert f"optimizer=adam optimizer.lr=0.001 {meaning}" in printed("optimizer.lr")
     assert "reg=l2 reg.loss.l2.strength=0.0001" in printed("reg.loss.l2.strength")
 
 

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from trainer.base.atomic import write_figure
-from trainer.compare.table import as_cell, escaped, write_csv
+from trainer.base.text import escaped
+from trainer.compare.table import as_cell, write_csv
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", " =1", "\t=1", "-", "--x"])

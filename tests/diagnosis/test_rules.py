@@ -6,6 +6,7 @@ import pytest
 
 from trainer.diagnosis import departures, rate, regularization
 from trainer.diagnosis.decide import BESIDE, CAUSES, HINTS, MOST, judge
+from trainer.diagnosis.early import certain
 from trainer.diagnosis.evidence import Evidence
 from trainer.diagnosis.fit import gap_of
 from trainer.diagnosis.verdict import LEVELS, Verdict, merged
@@ -102,6 +103,7 @@ def healthy(**changes):
         "history": evaluations,
         "best": evaluations[-1],
         "constant": {"accuracy": 0.11, "loss": 2.30},
+        "zero_loss": 2.3026,
         "probes": [probe(0), probe(8), probe(64), probe(1000)],
         "multipliers": {step: 1 - step / 1001 for step in range(0, 1001, 20)},
         "fit": {"accuracy": 0.97, "loss": 0.1, "samples": 1000},
@@ -113,7 +115,6 @@ def healthy(**changes):
         "mixing": 1.0,
         "confusion": [[96 if row == column else 0 for column in range(10)] for row in range(10)],
         "per_sample": 1.0,
-        "grows": 10.0,
     }
     return Evidence(**usual | changes)
 
@@ -221,16 +222,18 @@ def frozen(moved):
     return healthy(probes=[before, after])
 
 
-def improving(rise):
+def improving(rise, fall=0.06):
+    """Scores and losses of which the last three rise and fall by so much."""
     scores = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.8, 0.8 + rise / 2, 0.8 + rise]
-    evaluations = history(scores)
+    losses = [0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.42, 0.4, 0.4 * (1 - fall / 2), 0.4 * (1 - fall)]
+    evaluations = history(scores, losses)
     return healthy(history=evaluations, best=evaluations[-1], fit={"accuracy": 0.85, "loss": 0.4, "samples": 1000})
 
 
 def still(best_at):
-    scores = [0.9] * 12
-    scores[best_at] = 0.95
-    evaluations = history(scores, [0.3] * 12)
+    scores, losses = [0.9] * 12, [0.3] * 12
+    scores[best_at], losses[4] = 0.95, 0.2
+    evaluations = history(scores, losses)
     fit = {"accuracy": 0.92, "loss": 0.2, "samples": 1000}
     return healthy(history=evaluations, best=evaluations[best_at], fit=fit)
 
@@ -276,7 +279,10 @@ CASES = {  # code -> evidence before its threshold and beyond it
     "soft_labels": (healthy(peak=0.55), healthy(peak=0.45)),
     "penalty_outweighs": (penalized(0.45), penalized(0.55)),
     "warmup_never_ends": (warming(0.6), warming(0.4)),
-    "momentum_too_high": (healthy(grows=240.0), healthy(grows=260.0)),
+    "momentum_too_high": (
+        healthy(values=set_to(optimizer__momentum=1 - 1 / 240)),
+        healthy(values=set_to(optimizer__momentum=1 - 1 / 260)),
+    ),
     "uncentred_inputs": (
         failed(probes=first(input={"mean": 0.4, "std": 1.0}, activations=[activation(kind="Sigmoid")] * 2)),
         failed(probes=first(input={"mean": 0.6, "std": 1.0}, activations=[activation(kind="Sigmoid")] * 2)),
@@ -310,23 +316,23 @@ CASES = {  # code -> evidence before its threshold and beyond it
     "underfitting": (
         healthy(
             fit={"accuracy": 0.7, "loss": 1.0, "samples": 1000},
-            neighbours=0.74,
+            neighbours=0.755,
             rows=healthy(rows=curve([1.0] * 10)).rows,
         ),
         healthy(
             fit={"accuracy": 0.7, "loss": 1.0, "samples": 1000},
-            neighbours=0.76,
+            neighbours=0.765,
             rows=healthy(rows=curve([1.0] * 10)).rows,
         ),
     ),
-    "overfitting": (gap(0.04), gap(0.06)),
+    "overfitting": (gap(0.055), gap(0.065)),
     "no_better_than_constant": (
         failed(best={"step": 100, "epoch": 1.0, "loss": 2.3, "accuracy": 0.12}),
         failed(best={"step": 100, "epoch": 1.0, "loss": 2.3, "accuracy": 0.11}),
     ),
     "constant_features": (healthy(), healthy(constants=["feature 3"])),
-    "long_without_progress": (still(6), still(5)),
-    "still_improving": (improving(0.02), improving(0.05)),
+    "long_without_progress": (still(3), still(2)),
+    "still_improving": (improving(0.04), improving(0.06)),
 }
 EXTRA = [  # other ways to the same verdicts
     ("rate_too_high", rising(2.5)),
@@ -341,6 +347,7 @@ EXTRA = [  # other ways to the same verdicts
     ("vanishing_gradients", failed(probes=gradients(0.5, 1.0, mean=5e-8))),
     ("rate_too_low", replace(slow(4e-5), values=set_to(optimizer__eps=1.0))),
     ("penalty_outweighs", failed(values=set_to(reg__loss__l2__strength=1.0))),
+    ("still_improving", improving(0.02, fall=0.11)),
     ("duplicate_classes", healthy(classes=["cat", "dog", " Cat", *map(str, range(7))])),
 ]
 OF_GROUPS = [rule for rule in (*CAUSES, *BESIDE, *HINTS)]
@@ -422,7 +429,7 @@ def test_the_gap_is_counted_in_standard_errors():
     assert gap_of(evidence) == pytest.approx((0.05, 4.264), rel=1e-3)
     few = replace(evidence, samples={"train": 6400, "val": 30, "test": 10})
     assert gap_of(few) == pytest.approx((0.05, 0.906), rel=1e-3)
-    assert judge(gap(0.06, samples=30)) == []
+    assert judge(gap(0.065, samples=30)) == []
 
 
 def test_a_rate_is_judged_by_the_schedule_and_the_first_half():
@@ -480,3 +487,36 @@ def test_the_limit_of_clipping_is_the_90th_percentile_of_the_norms():
 
 def test_the_norm_of_all_parameters():
     assert regularization.norm_of({"parameters": {"a": {"norm": 3.0}, "b": {"norm": 4.0}, "c": {"norm": None}}}) == 5.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        (
+            {"layers": [layer("0", identical=1.0), layer("2"), layer("4")]},
+            ["all units of layer 0"],
+        ),
+        ({"activations": [activation(), activation(dead=1.0)]}, ["all units of activation 2 (ReLU) are off"]),
+        ({"activations": [activation(), activation(dead=0.99)]}, []),
+        ({"parameters": probe(0)["parameters"]}, ["no weight has changed in 64 steps"]),
+    ],
+)
+def test_what_is_certain_while_a_run_trains(changes, said):
+    found = [*certain([probe(0), probe(8), probe(64, **changes)])]
+    assert len(found) == len(said) and all(line.startswith(start) for line, start in zip(found, said))
+
+
+@pytest.mark.parametrize(
+    ("values", "wanted"),
+    [
+        ({"optimizer.momentum": 0.9}, 10),
+        ({"optimizer.momentum": 0.99}, 100),
+        ({"optimizer.momentum": 0.9, "optimizer.dampening": 0.9}, 1),
+        ({"optimizer.betas": [0.9, 0.999]}, 1),
+        ({"optimizer.momentum": 0.0}, 1),
+        ({}, 1),
+    ],
+)
+def test_the_growth_of_steps_by_momentum(values, wanted):
+    assert healthy(values=values).grows == pytest.approx(wanted)

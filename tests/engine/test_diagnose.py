@@ -10,6 +10,7 @@ import pytest
 import torch
 from conftest import command, only_run
 from sklearn.metrics import confusion_matrix
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from trainer.engine import diagnose
 from trainer.engine.build import build_run
@@ -47,20 +48,6 @@ def test_mixing_is_1_for_shuffled_and_near_0_for_sorted_samples(composed):
     assert diagnose.mixing(in_order) < 0.15
     assert diagnose.mixing(build_run(composed(*COMMON, "data=diabetes", "model=linear"))) is None
     assert diagnose.mixing(build_run(composed(*COMMON, "data=iris", "batch_size=full"))) is None
-
-
-@pytest.mark.parametrize(
-    ("words", "wanted"),
-    [
-        (("optimizer=momentum",), 10),
-        (("optimizer=nesterov", "optimizer.momentum=0.99"), 100),
-        (("optimizer=sgd",), 1),
-        (("optimizer=adam",), 1),
-    ],
-)
-def test_the_growth_of_steps_by_momentum(words, wanted, composed):
-    run = build_run(composed(*COMMON, "data=iris", "model=linear", *words))
-    assert diagnose.growth(run.optimizer) == pytest.approx(wanted)
 
 
 def test_a_loss_that_is_a_sum_doubles_in_twice_the_batch(composed):
@@ -180,3 +167,24 @@ def test_a_sweep_names_the_problems_of_its_jobs(tmp_path):
 def test_a_run_without_a_validation_split_is_judged_by_the_test_split(tmp_path):
     _, printed, errors = command(tmp_path, *MLP, "data.val_fraction=0", "optimizer.lr=1e-9", "epochs=1")
     assert read_summary(only_run(tmp_path))["verdicts"], errors
+
+
+def test_certain_faults_are_told_while_the_run_trains_and_by_tensorboard(tmp_path):
+    code, printed, errors = command(tmp_path, *MLP, "init=zeros", "epochs=5")
+    said = " ".join(printed.split())
+    warning = "warning: after 64 steps: all units of all 2 hidden layers have the same weights and gradients"
+    assert code == 0 and said.index(warning) < said.index("epoch 4/5"), errors
+    read = EventAccumulator(str(only_run(tmp_path) / "val"), size_guidance={"tensors": 0}).Reload()
+    (event,) = read.Tensors("verdicts/text_summary")
+    shown = event.tensor_proto.string_val[0].decode()
+    assert shown.startswith("**problem: all units of all 2 hidden layers") and "    train model=mlp" in shown
+
+
+def test_a_judgement_that_fails_ends_no_run(tmp_path, monkeypatch):
+    def broken(*_):
+        raise ValueError("no such thing")
+
+    monkeypatch.setattr("trainer.engine.judgement.gather", broken)
+    code, printed, errors = command(tmp_path, *MLP, "epochs=1")
+    assert code == 0 and "note: the run could not be judged (no such thing)" in printed, errors
+    assert read_summary(only_run(tmp_path))["verdicts"] == []

@@ -1,6 +1,6 @@
-"""Statistics of samples in float64, a part of them at a time."""
+"""Statistics of samples in float64, a part of them at a time, and the norm over several tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import torch
 from torch import Tensor
@@ -24,3 +24,8 @@ def mean_of(images: Tensor, dims: tuple[int, ...]) -> Tensor:
 def without_constants(deviation: Tensor, mean: Tensor) -> Tensor:
     """Return deviations with 1 for that of a constant, which is not quite 0 after rounding."""
     return torch.where(deviation <= NO_DEVIATION * mean.abs().clamp(min=1e-30), 1.0, deviation)
+
+
+def norm(tensors: Iterable[Tensor]) -> Tensor:
+    """Return the L2 norm over all tensors, a scalar."""
+    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm([*tensors])))

@@ -14,6 +14,8 @@ SURE = 0.8  # similarity from which the best word is the one that was meant
 LEAST_ROOM = 20  # columns beside an indentation
 WORD = r"""(?:'[^']*'|"[^"]*"|[^\s'"])+"""  # of a shell
 COMMAND = rf"\btrain(?: (?=-|\S*=){WORD})+|\btensorboard --logdir {WORD}|\bpip install {WORD}"
+# Characters that mark something in Markdown, where they do: an underscore does not within a word.
+MARKED = r"[\\|`*<\[]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|~(?=~)|^[#>+-](?=\s|#)"
 
 
 def printable(text: object) -> str:
@@ -134,6 +136,11 @@ def columns(text: str) -> int:
         return len(text)
     wide = (unicodedata.east_asian_width(letter) in "WF" for letter in text)
     return len(text) + sum(wide) - sum(map(bool, map(unicodedata.combining, text)))
+
+
+def escaped(text: str) -> str:
+    """Return text that Markdown shows as it is, HTML and its entities included."""
+    return re.sub(MARKED, r"\\\g<0>", text)
 
 
 def epochs(number: float) -> str:

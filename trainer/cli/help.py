@@ -31,6 +31,7 @@ EXAMPLES = {
     "train --help hydra/sweeper": "search instead of a grid",
     "train task=compare runs=[outputs/*/*]": "rank runs",
     "train task=preview sched=cosine warmup=linear": "draw the learning rate, train nothing",
+    "train task=lr_find": "find a learning rate; optimizer.lr=auto trains with it at once",
     "train resume=outputs/DATE/TIME...": "resume a run where it stopped",
     "train task=evaluate runs=[outputs/DATE/TIME...]": "evaluate a finished run again",
     "train --cfg job optimizer=adam": "show the configuration, run nothing",

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from trainer.base.metrics import LOSS, METRICS, Metric
 from trainer.compare.record import Record, clean, exact, number
 from trainer.config import catalog
-from trainer.config.keys import belongs_to_run, owner_of
+from trainer.config.auto_rate import AUTO, is_auto
+from trainer.config.keys import belongs_to_run, key_of, owner_of
 from trainer.rundir.saved_options import typed_values
 from trainer.rundir.status import Status
 
@@ -161,7 +162,8 @@ def rank(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
     columns = varying(records)
     groups: dict[tuple[str, ...], dict[object, list[Record]]] = {}
     for record in records:
-        cells = tuple(record.cells.get(column, MISSING) for column in columns)
+        known = setting_of(record)
+        cells = tuple(known.get(column, MISSING) for column in columns)
         groups.setdefault(cells, {}).setdefault(str(record.seed), []).append(record)
     settings, repeated, usual = [], [], usual_cells(columns, list(groups))
     for cells, by_seed in groups.items():
@@ -171,7 +173,8 @@ def rank(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
             jobs.append(counts)
             reason = f"has the settings and the seed of {clean(counts.path)}"
             repeated += [f"left out: {clean(other.path)} {reason}" for other in others]
-        settings.append(Setting(cells=dict(zip(columns, cells)), jobs=tuple(jobs), usual=usual))
+        shown = {column: cell_of(column, cell, jobs) for column, cell in zip(columns, cells)}
+        settings.append(Setting(cells=shown, jobs=tuple(jobs), usual=usual))
     metric = common_metric(records)
     when = "best" if any(record.evaluation("best") for record in records) else "test"
 
@@ -183,6 +186,20 @@ def rank(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
     settings.sort(key=order)
     notes = [*notes, *repeated]
     return Ranking(columns=columns, settings=settings, usual=usual, metric=metric, when=when, notes=notes)
+
+
+def setting_of(record: Record) -> dict[str, str]:
+    """Return the cells by which runs are one setting: a measured learning rate is `auto`, whatever it became."""
+    return {**record.cells, **{key_of(text): AUTO for text in record.overrides if is_auto(text)}}
+
+
+def cell_of(column: str, cell: str, jobs: Sequence[Record]) -> str:
+    """Return the cell of a setting; a learning rate that was measured has its range over the seeds beside it."""
+    found = [value for job in jobs if (value := number(job.values.get(column))) is not None]
+    if cell != AUTO or not found:
+        return cell
+    ends = dict.fromkeys(f"{end:g}" for end in (min(found), max(found)))
+    return f"{cell} {' to '.join(ends)}"
 
 
 def usual_cells(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import re
 import shlex
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -14,7 +13,7 @@ from rich.text import Text
 
 from trainer.base.atomic import atomic_write
 from trainer.base.metrics import LOSS
-from trainer.base.text import counted, from_here
+from trainer.base.text import counted, escaped, from_here
 from trainer.compare import findings, means, plot
 from trainer.compare.ranking import EVALUATIONS, MISSING, Ranking, Setting, mean_seconds, rank, typed
 from trainer.compare.record import Record, clean, is_run, read
@@ -30,8 +29,6 @@ LAYOUTS = ((EVALUATIONS, False), (EVALUATIONS[:2], False), (EVALUATIONS[:2], Tru
 MAX_SELECTED = 40  # rows of TensorBoard that are selected at first in most of its tabs; 500 in Time Series
 MAX_SEEDS = 6  # are listed in a table; more are counted
 FORMULA = ("=", "+", "-", "@")  # begin one in a spreadsheet
-# Characters that mark something in Markdown, where they do: an underscore does not within a word.
-MARKED = r"[\\|`*<\[]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|~(?=~)|^[#>+-](?=\s|#)"
 MEASURES = (("mean", Setting.mean), ("std", Setting.deviation))
 
 
@@ -270,8 +267,3 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterat
     """Yield the lines of a table in Markdown."""
     for row in (head, ["---"] * len(head), *rows):
         yield f"| {' | '.join(map(escaped, row))} |"
-
-
-def escaped(text: str) -> str:
-    """Return text that Markdown shows as it is, HTML and its entities included."""
-    return re.sub(MARKED, r"\\\g<0>", text)

@@ -1,5 +1,6 @@
 """Keys of the YAML files, with the rules of their values (rule.py). Reads YAML; imports neither Hydra nor torch."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -14,6 +15,8 @@ from trainer.config import catalog
 from trainer.config.rule import Rule, fraction_of, is_number, parse_rule, rule_of_type
 
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is 5 times as fast
+AUTO = "auto"
+RATE = re.compile(r"optimizer(\.\w+)*\.lr")  # the learning rate of any optimizer, the user's own too, may be AUTO
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,16 @@ class Key:
         """Check a value against the rule. Errors: ConfigError."""
         if why := self.violation(value):
             raise ConfigError(f"{self.path}={as_typed(value)}: {why} ({self.path}: {self.meaning})")
+
+
+def with_auto(key: Key) -> Key:
+    """Return the key of a learning rate that may also be measured (config/auto_rate.py); its file need not say so."""
+    rule = key.rule or rule_of_type(key.default)
+    if rule is None or rule.text or AUTO in rule.words:
+        return key
+    meaning, note = key.meaning or "learning rate", f"{AUTO}: measured before the first step"
+    meaning = f"{meaning[:-1]}, {note})" if meaning.endswith(")") else f"{meaning} ({note})"
+    return Key(key.path, key.default, f"{meaning}; {rule.source}, or {AUTO}")
 
 
 def with_quoted_numbers(value: object, in_list: bool) -> str | None:
@@ -101,7 +114,8 @@ def _keys(path: Path, group: str, written: int) -> dict[str, Key]:
                 walk(value, f"{path}.")
             elif name.value != "_target_":
                 comment = lines[value.end_mark.line][value.end_mark.column :].partition("#")[2].strip()
-                found[path] = Key(path, SafeConstructor().construct_document(value), comment)
+                key = Key(path, SafeConstructor().construct_document(value), comment)
+                found[path] = with_auto(key) if RATE.fullmatch(path) else key
 
     try:
         root = yaml.compose(source, Loader=SafeLoader)

@@ -7,6 +7,7 @@ the part before it does not go with the rest of the command.
 # A key behind an option, as sgd.momentum, is one that is typed beside this option, which is replaced.
 KEYS = {  # what to type, and the keys, or keys with a value, for which it is meant
     "optimizer.lr={}": "lr learning_rate base_lr init_lr initial_lr initial_learning_rate lr0 max_lr",
+    "optimizer.lr=auto": "auto_lr_find auto_lr lr_find lr_finder find_lr",
     "optimizer.momentum={}": "momentum mom sgd_momentum",
     "optimizer=momentum optimizer.momentum={}": "sgd.momentum",
     "optimizer=nesterov": "sgd.nesterov momentum.nesterov",

@@ -29,6 +29,7 @@ class Evidence:
         history: evaluations of the validation split.
         best: the best of them; without a validation split, the evaluation of the one that stands for it.
         held_out: the split of `best` and `constant`: val, or test.
+        zero_loss: mean loss of outputs of 0 on the training split, that of an answer that knows nothing.
         constant: scores of the best constant answer on the validation split, or on the one that stands for it.
         probes: of the layers, in the order of their steps.
         multipliers: of the schedule, by step.
@@ -42,7 +43,6 @@ class Evidence:
         constants: names of features of a table that have one value.
         confusion: by class and prediction, the counts on the validation split.
         per_sample: loss of a sample within a batch over that within half of it: 1 where it does not depend on it.
-        grows: what makes a step longer than its learning rate says: 1 / (1 - momentum).
         layer: the layer where a loss became non-finite, in words.
         nonfinite_step: the first step with a non-finite loss, 0 for none.
         stopped: why a rule has ended the run.
@@ -63,6 +63,7 @@ class Evidence:
     history: Sequence[Mapping] = ()
     best: Mapping | None = None
     held_out: str = "val"
+    zero_loss: float | None = None
     constant: Mapping[str, float] = field(default_factory=dict)
     probes: Sequence[Mapping] = ()
     multipliers: Mapping[int, float] = field(default_factory=dict)
@@ -76,10 +77,17 @@ class Evidence:
     constants: Sequence[str] = ()
     confusion: Sequence[Sequence[int]] = ()
     per_sample: float | None = None
-    grows: float = 1.0
     layer: str = ""
     nonfinite_step: int = 0
     stopped: str = ""
+
+    @property
+    def grows(self) -> float:
+        """1 / (1 - momentum) of heavy-ball momentum, by which a constant gradient's step exceeds one of SGD."""
+        momentum, damped = self.values.get("optimizer.momentum"), self.values.get("optimizer.dampening")
+        if not is_positive(momentum) or damped or "optimizer.betas" in self.values:
+            return 1.0
+        return 1 / (1 - momentum) if momentum < 1 else math.inf
 
     @cached_property
     def metric(self) -> Metric:
@@ -102,12 +110,10 @@ class Evidence:
         row = next((row for row in self.rows if row["split"] == "val" and row["step"] == 0), None)
         return row["loss"] if row else (self.first or {}).get("loss")
 
-    @cached_property
+    @property
     def ignorance(self) -> float | None:
-        """Loss of an answer that knows nothing: log C for classes; None for values, which may be of any size."""
-        if self.task == "regression":
-            return None
-        return math.log(max(len(self.counts), 2))
+        """Loss of an answer that knows nothing: log C for cross-entropy; None for values, which may be of any size."""
+        return None if self.task == "regression" else self.zero_loss
 
     @property
     def score(self) -> float | None:

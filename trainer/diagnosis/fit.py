@@ -7,23 +7,33 @@ from trainer.base.text import counted, epochs
 from trainer.diagnosis.evidence import Evidence
 from trainer.diagnosis.verdict import Verdict
 
-GAP = 0.05  # between the scores of training and validation
+GAP = 0.06  # between two accuracies
+GAP_OF_R2 = 0.15  # between two r2
+FEW_STEPS = 100  # too few to tell a plateau
 SIGNIFICANT = 3.0  # standard errors
 LOW = 0.9  # training score of a network that has not fitted its data
 FLAT = 0.03  # fall of the training loss over the last third: less is a plateau
+FALLING, FAR = 0.15, 0.15  # the same where the score is so far below that of nearest neighbours
 FEW = 10  # evaluations
-STILL = 0.03  # rise of the score, or fall of the loss, within the last fifth
+STILL = 0.05  # rise of the score, and fall of the loss, within the last fifth
+STILL_FALLING = 0.1  # fall of the loss alone
 
 
 def underfitting(evidence: Evidence) -> Iterator[Verdict]:
     """A training score below that of nearest neighbours that no longer rises: the network is too small or simple."""
     fit, losses, reference = evidence.fit.get(evidence.metric.name), training_losses(evidence), evidence.neighbours
-    if fit is None or reference is None or fit >= LOW or len(losses) < 6:
+    if fit is None or reference is None or fit >= LOW or len(losses) < 6 or evidence.steps < FEW_STEPS:
         return
     tail = losses[-max(len(losses) // 3, 3) :]
     falls = 1 - tail[-1] / tail[0] if tail[0] > 0 else 0.0
-    noise = SIGNIFICANT * evidence.error_at(reference, int(evidence.fit["samples"]))
-    if falls > FLAT or reference - fit < max(GAP, 0.0 if evidence.task == "regression" else noise):
+    if evidence.task == "regression":
+        least, learnt = GAP_OF_R2, True
+    else:
+        shares = [count / max(sum(evidence.counts), 1) for count in evidence.counts]
+        guess = max(shares, default=0.5)
+        least = max(GAP, SIGNIFICANT * evidence.error_at(reference, int(evidence.fit["samples"])))
+        learnt = fit > guess + 2 * evidence.error_at(guess, int(evidence.fit["samples"]))
+    if not learnt or reference - fit < least or falls > (FALLING if reference - fit > FAR else FLAT):
         return
     yield Verdict(
         code="underfitting",
@@ -115,9 +125,11 @@ def no_better_than_constant(evidence: Evidence) -> Iterator[Verdict]:
 
 
 def standstill(evidence: Evidence) -> Iterator[Verdict]:
-    """A run whose second half, of ten evaluations or more, has brought nothing better."""
+    """A run whose best score is of its first quarter and whose least loss of its first half, of ten evaluations."""
     history, best = evidence.history, evidence.best
-    if best is None or len(history) < FEW or history[len(history) // 2]["step"] <= best["step"]:
+    if evidence.stopped or best is None or len(history) < FEW or history[len(history) // 4]["step"] <= best["step"]:
+        return
+    if min(history, key=lambda row: row["loss"])["step"] > evidence.steps / 2:
         return
     since, total = (epochs(row["step"] / evidence.steps_per_epoch) for row in (best, history[-1]))
     half = max(math.ceil(best["step"] / evidence.steps_per_epoch * 1.5), 1)
@@ -130,7 +142,7 @@ def standstill(evidence: Evidence) -> Iterator[Verdict]:
         if constant
         else "The rest of the run brought nothing: a shorter one gives the same weights.",
         changes=["sched=cosine"] if constant else [f"epochs={half}"],
-        numbers={"best": (best["step"] / evidence.steps, 0.5)},
+        numbers={"best": (best["step"] / evidence.steps, 0.25)},
     )
 
 
@@ -144,15 +156,15 @@ def still_improving(evidence: Evidence) -> Iterator[Verdict]:
     steady = all(later["loss"] < before["loss"] for before, later in zip(tail, tail[1:]))
     noise = 2 * evidence.error_at(tail[-1][name]) if evidence.task != "regression" else 0.0
     falls = 1 - tail[-1]["loss"] / tail[0]["loss"] if tail[0]["loss"] > 0 else 0.0
-    if not steady or rise <= max(STILL, noise) or falls <= STILL:
+    if not steady or (falls <= STILL_FALLING and (rise <= max(STILL, noise) or falls <= STILL)):
         return
     yield Verdict(
         code="still_improving",
         level="hint",
-        what=f"val {name} was still rising at the end: by {rise:.3g} in the last {len(tail) - 1} evaluations",
+        what=f"the validation loss fell by {falls:.0%} in the last {len(tail) - 1} evaluations, to its least",
         meaning="A longer run is likely to score higher.",
         changes=[f"epochs={longer(evidence)}"],
-        numbers={"rise": (rise, max(STILL, noise))},
+        numbers={"rise": (rise, max(STILL, noise)), "falls": (falls, STILL_FALLING)},
     )
 
 

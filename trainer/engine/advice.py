@@ -9,7 +9,7 @@ from omegaconf import OmegaConf
 from torch import nn
 
 from trainer.base.text import as_typed
-from trainer.config import catalog, schema
+from trainer.config import auto_rate, catalog, schema
 from trainer.engine.setup import Setup
 
 MAX_LINES = 3
@@ -57,7 +57,8 @@ def high_learning_rate(setup: Setup) -> Iterator[str]:
         known = schema.keys(catalog.file("optimizer", option), path)
         usual = known[f"{path}.lr"].default if f"{path}.lr" in known else None
         lr = setup.run.optimizer.param_groups[0]["base_lr"]
-        if usual and lr >= MUCH_FASTER * usual:
+        measured = any(map(auto_rate.is_auto, setup.invocation.overrides))
+        if usual and lr >= MUCH_FASTER * usual and not measured:
             times = f"{lr / usual:{'.0f' if lr < 1e6 * usual else '.0e'}} times"
             default = f"the {as_typed(usual)} that is the default of {path}={option}"
             yield f"{path}.lr={as_typed(lr)}: {times} {default}; large steps often diverge"

@@ -26,7 +26,7 @@ from trainer.base.protocols import (
 )
 from trainer.base.rng import derive
 from trainer.base.text import as_typed
-from trainer.config import catalog
+from trainer.config import auto_rate, catalog
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.config.targets import LIBRARIES, locate
@@ -215,16 +215,34 @@ def make_augmentations(
 
 
 def make_optimizer(cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation) -> torch.optim.Optimizer:
-    """Make the optimizer over parameters that decay and others, at the learning rate for `samples` a step."""
-    optimizer = factory(cfg, "optimizer", invocation)(parameter_groups(model))
-    require_learning_rates(optimizer, invocation.describe("optimizer"))
+    """Make the optimizer over parameters that decay and others, at the learning rate for `samples` a step.
+
+    Where that is `auto`, at the usual one of the optimizer: task=train measures it on the run that was built.
+    """
+    optimizer = unwatched_optimizer(cfg, model, samples, invocation)
     if isinstance(optimizer, WatchesModel):
         with as_config_error("optimizer", invocation, "optimizer", optimizer):
             optimizer.watch(model)
+    return optimizer
+
+
+def unwatched_optimizer(
+    cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation
+) -> torch.optim.Optimizer:
+    """Make the optimizer without hooks in the model."""
+    cfg = auto_rate.with_defaults(cfg, invocation.choices)
+    optimizer = factory(cfg, "optimizer", invocation)(parameter_groups(model))
+    require_learning_rates(optimizer, invocation.describe("optimizer"))
     scale = samples / cfg.base_batch if cfg.scale_lr == "linear" else 1.0
     for group in optimizer.param_groups:
         group["base_lr"] = group["lr"] = group["lr"] * scale
     return optimizer
+
+
+def learning_rates(cfg: DictConfig, run: Run, invocation: Invocation) -> list[float]:
+    """Return the base learning rates of a run's parameter groups under another configuration. Errors: ConfigError."""
+    other = unwatched_optimizer(cfg, run.model, run.batch_size * run.accumulate, invocation)
+    return [group["base_lr"] for group in other.param_groups]
 
 
 def make_monitor(cfg: DictConfig, data: Splits, sched: Callable, invocation: Invocation) -> Metric:

@@ -16,8 +16,9 @@ from trainer.engine.order import order_of
 from trainer.engine.probe import probe_batch, without_trace
 from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import Setup
+from trainer.engine.summary import why_stopped
 from trainer.engine.transforms import Transforms
-from trainer.engine.validation import best_constant
+from trainer.engine.validation import best_constant, constant_loss
 from trainer.rundir.status import Status
 
 LEAST, MOST = 512, 4096  # training samples that the last weights are evaluated on
@@ -33,7 +34,6 @@ def gather(
     outcome: Outcome,
     test: Mapping | None = None,
     layer: str = "",
-    stopped: str = "",
 ) -> Evidence:
     """Return the evidence on a run.
 
@@ -41,7 +41,6 @@ def gather(
         rows: of its curves.
         test: the scores of the test split, which stands for validation where there is none.
         layer: where its loss became non-finite, in words.
-        stopped: why a rule has ended it.
     """
     run, progress = setup.run, setup.run.progress
     known = schema.rules(setup.cfg, setup.invocation.choices)
@@ -63,6 +62,7 @@ def gather(
         history=progress.recent_history,
         best=progress.best if len(run.val) else test and {"step": progress.step, **test},
         held_out="val" if len(run.val) else "test",
+        zero_loss=constant_loss(run.criterion, torch.zeros_like(run.train.targets[0]), run.train.targets[:MOST]),
         constant=best_constant(run, run.val if len(run.val) else run.test),
         probes=progress.probes,
         multipliers=multipliers(run, rows),
@@ -71,10 +71,9 @@ def gather(
         mixing=mixing(run),
         constants=constant_features(run),
         per_sample=loss_in_half(run),
-        grows=growth(run.optimizer),
         layer=layer,
         nonfinite_step=outcome.nonfinite_step,
-        stopped=stopped,
+        stopped="; ".join(why_stopped(run)),
         **measured,
     )
 
@@ -132,15 +131,6 @@ def constant_features(run: Run) -> list[str]:
         return []
     same = (images == images[:1]).all(0)
     return [f"feature {index + 1}" for index in same.nonzero().flatten().tolist()]
-
-
-def growth(optimizer: torch.optim.Optimizer) -> float:
-    """Return 1 / (1 - momentum) of heavy-ball momentum, by which a constant gradient's step exceeds one of SGD."""
-    group = optimizer.param_groups[0]
-    momentum = group.get("momentum", 0.0)
-    if "betas" in group or not isinstance(momentum, float) or group.get("dampening"):
-        return 1.0
-    return 1 / (1 - momentum) if momentum < 1 else math.inf
 
 
 @torch.no_grad()

@@ -21,7 +21,8 @@ from trainer.base.layers import decay_parameters
 from trainer.base.protocols import AnalyticPenalty, PreStepEdit
 from trainer.base.rng import derive, seed_default
 from trainer.base.signals import Signals
-from trainer.engine.cadence import Cadence
+from trainer.diagnosis.early import certain
+from trainer.engine.cadence import PROBES, Cadence
 from trainer.engine.contracts import broken
 from trainer.engine.loss_watch import LossWatch
 from trainer.engine.order import MicroBatch, batches
@@ -44,9 +45,13 @@ class SkipStep(Exception):
 
 
 class Update:
-    """One optimizer step: everything that happens to a batch, in order. Built once a run."""
+    """One optimizer step: everything that happens to a batch, in order. Built once a run.
 
-    def __init__(self, run: Run, recorder: Recorder) -> None:
+    Args:
+        recorder: None for steps that are not logged.
+    """
+
+    def __init__(self, run: Run, recorder: Recorder | None) -> None:
         self.run, self.recorder = run, recorder
         self.weights, self.decaying = list(run.model.parameters()), decay_parameters(run.model)
         self.transforms, self.layers_seed = Transforms(run), derive(run.seed, "layers")
@@ -138,8 +143,20 @@ def progress_bar(run: Run, recorder: Recorder, console: Console) -> AbstractCont
     return console.progress(pace, recorder.running_averages, run.batch_size * run.accumulate)
 
 
+def look_at_layers(run: Run, done: Clock, console: Console) -> None:
+    """Measure the layers, and warn of what is certain to stay wrong."""
+    run.progress.add_probe(probe(run, done.step))
+    for sign in certain(run.progress.probes) if done.step == PROBES[-1] else ():
+        console.print(f"warning: after {done.step} steps: {sign}")
+
+
 def catch_up(validation: Validation, done: Clock, signals: Signals, save: Save) -> Status:
-    """Do the validation that a resumed run was interrupted before; return STOPPED where a rule has ended the run."""
+    """Evaluate a fresh network, or do the validation that a resumed run was interrupted before.
+
+    Return STOPPED where a rule has ended the run.
+    """
+    if not done.step:
+        validation.evaluate_fresh(done, signals)
     if not validation.overdue():
         return Status.STOPPED if validation.has_stopped() else Status.FINISHED
     weights, best, stop = validation(done, signals)
@@ -155,13 +172,10 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     """
     update, progress, cadence, watch = Update(run, recorder), run.progress, Cadence(run), LossWatch(run.progress)
     first, end = progress.step, run.clock.total_steps if until is None else until
-    done = run.clock.at(first, run.optimizer.param_groups[0]["lr"] if first else 0.0)
+    done = run.clock.at(first, run.optimizer.param_groups[0]["lr"]) if first else cadence.set_learning_rate(0)
     run.model.train()
     with Signals() as signals, closing(batches(run)) as upcoming, progress_bar(run, recorder, console) as bar:
         validation = Validation(run, recorder, console, bar)
-        if not first:
-            validation.evaluate_fresh(cadence.set_learning_rate(0), signals)
-            progress.add_probe(probe(run, 0))
         status = catch_up(validation, done, signals, save)
         while progress.step < end and status is Status.FINISHED:
             now = cadence.set_learning_rate(progress.step)
@@ -178,7 +192,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
             if log and loss is not None:
                 recorder.log(update.weights, done)
             if cadence.probe(done):
-                progress.add_probe(probe(run, done.step))
+                look_at_layers(run, done, console)
             weights, best, stop, saving = None, False, False, cadence.save(done)
             if log or validate or saving or signals.number or watch.full:
                 watch.check(done)

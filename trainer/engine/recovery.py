@@ -46,6 +46,15 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     return all(bool(tensor.isfinite().all()) for tensor in tensors)
 
 
+def name_nonfinite_layer(build: Callable[[], Run], directory: Path, step: int) -> str:
+    """Name the layer where a non-finite loss began, as far as a second run of the steps before it can."""
+    try:
+        return first_nonfinite_layer(build, directory, step)
+    except (Exception, KeyboardInterrupt) as error:  # the run has diverged, whatever happens to this search
+        reason = str(error).partition("\n")[0] or type(error).__name__
+        return f"in a layer that could not be found ({printable(reason)})"
+
+
 def first_nonfinite_layer(build: Callable[[], Run], directory: Path, step: int) -> str:
     """Name the first layer with a non-finite output in a step, by replaying from the last checkpoint.
 

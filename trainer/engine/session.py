@@ -1,7 +1,7 @@
 """A run's life in its directory: start or resume, train with recovery, checkpoint, and write the summary."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,28 +11,27 @@ from torch import nn
 from trainer.base import signals
 from trainer.base.clock import Clock
 from trainer.base.device import ALL_THREADS, describe, out_of_memory, use_threads
-from trainer.base.errors import ConfigError, Diverged, Interrupted, MachineError, UserError
+from trainer.base.errors import ConfigError, Diverged, Interrupted, UserError
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
-from trainer.diagnosis.decide import judge
-from trainer.diagnosis.verdict import Verdict
 from trainer.engine import recovery
 from trainer.engine import summary as texts
 from trainer.engine.advice import advice
-from trainer.engine.diagnose import gather
 from trainer.engine.first_batch import first_batch
+from trainer.engine.judgement import judge_run
+from trainer.engine.last_files import LastFiles
 from trainer.engine.loop import fit
 from trainer.engine.probe import probe
 from trainer.engine.remarks import remarks
 from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import make_setup
 from trainer.engine.state import capture, restore
-from trainer.rundir import checkpoint, curves_plot, reader
+from trainer.rundir import checkpoint, reader
 from trainer.rundir import directory as rundir
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
-from trainer.rundir.resume import command_to_resume, require_same
+from trainer.rundir.resume import require_same
 from trainer.rundir.status import COMPLETE, Status
 
 MAX_ROLLBACKS = 3  # a run that diverges again has diverged
@@ -46,6 +45,7 @@ class Session:
         build: makes the run from a configuration, for a smaller batch and for finding a non-finite layer.
         run: the run that was built.
         changed: keys of the configuration with other values than the resumed run had, with both values.
+        facts: name and value of what else the table at the start tells.
     """
 
     def __init__(
@@ -56,6 +56,7 @@ class Session:
         directory: Path,
         invocation: Invocation,
         changed: dict,
+        facts: Sequence[tuple[str, str]] = (),
     ) -> None:
         self.cfg, self.build, self.run, self.directory, self.invocation = cfg, build, run, directory, invocation
         self.best: nn.Module | None = None
@@ -72,7 +73,7 @@ class Session:
                 skipped.append(f"threads was {before}, this machine has {ALL_THREADS}; {texts.OTHER_THREADS}")
         begun = (directory / "run.log").exists()
         self.console = Console(directory / "run.log", silent=invocation.sweep is not None)
-        self.console.print_settings(texts.settings_table(cfg, invocation), texts.facts(run))
+        self.console.print_settings(texts.settings_table(cfg, invocation), [*texts.facts(run), *facts])
         self.setup = make_setup(cfg, run, invocation)
         told = [*advice(self.setup), *remarks(self.setup)] if self.setup else []
         for line in (*skipped, *run.data.notes, *told):
@@ -125,19 +126,22 @@ class Session:
         try:
             outcome = self.fit_with_recovery()
             summary |= self.results(outcome)
-            error = self.error_for(outcome)
-            verdicts = self.verdicts(outcome, summary["test"], error)
-            summary["verdicts"] = [verdict.as_dict(self.invocation.overrides) for verdict in verdicts]
+            error = self.error_for(outcome, layer := self.nonfinite_layer(outcome))
+            with self.console.status("looking for what is wrong"):
+                setup = self.setup and replace(self.setup, run=self.run, cfg=self.cfg)
+                judgement = judge_run(setup, self.recorder.rows, outcome, summary["test"], layer)
+            summary["verdicts"] = judgement.as_dicts()
             settings = texts.hparams(self.cfg, self.run, self.invocation)
             columns = texts.hparams_columns(self.directory, self.invocation.overrides)
-            self.recorder.record_results(settings, columns, texts.hparams_metrics(summary), outcome.status in COMPLETE)
+            scores, complete = texts.hparams_metrics(summary), outcome.status in COMPLETE
+            self.recorder.record_results(settings, columns, scores, complete, judgement.as_markdown())
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(signals.cause_of(error), KeyboardInterrupt | Interrupted):
                 summary["status"] = Status.INTERRUPTED
             raise
         finally:
-            unwritten = self.finish(summary)
-        texts.print_summary(self.console, summary, self.run, self.directory, verdicts, self.invocation.overrides)
+            unwritten = self.last_files().write(summary, self.best, self.run.progress.probes)
+        texts.print_summary(self.console, summary, self.run, self.directory, judgement.as_lines())
         if error or unwritten:
             raise error or unwritten
         return (summary["best"] or {}).get(self.run.monitor.name)
@@ -234,26 +238,28 @@ class Session:
             self.notes.append(line)
         self.console.print(f"note: {line}")
 
-    def error_for(self, outcome: Outcome) -> UserError | None:
-        """Return the error to raise for a diverged or interrupted run, or None."""
+    def error_for(self, outcome: Outcome, layer: str) -> UserError | None:
+        """Return the error to raise for a diverged or interrupted run, or None.
+
+        Args:
+            layer: where a non-finite loss began, in words.
+        """
         if outcome.status is Status.DIVERGED:
             more = ", on_nan=skip" if self.cfg.on_nan == "stop" else ""
             hint = f"try a smaller optimizer.lr, reg=grad_clip, warmup=linear{more}"
             what = "loss or gradient" if self.cfg.on_nan == "skip" else "the loss"
             where = f"diverged: {what} is not finite (NaN or Inf) at step {outcome.nonfinite_step:,}"
-            return Diverged(f"{where}, {self.name_nonfinite_layer(outcome.nonfinite_step)}; {hint}")
+            return Diverged(f"{where}, {layer}; {hint}")
         if outcome.status is Status.INTERRUPTED:
             return Interrupted(f"interrupted after {outcome.now.step:,} steps", outcome.signal)
         return None
 
-    def name_nonfinite_layer(self, step: int) -> str:
-        """Name the layer where a non-finite loss began, as far as a second run of the steps before it can."""
-        try:
-            with self.console.status("looking for the layer where the loss became NaN or Inf"):
-                return recovery.first_nonfinite_layer(lambda: self.build(self.cfg), self.directory, step)
-        except (Exception, KeyboardInterrupt) as error:  # the run has diverged, whatever happens to this search
-            reason = str(error).partition("\n")[0] or type(error).__name__
-            return f"in a layer that could not be found ({printable(reason)})"
+    def nonfinite_layer(self, outcome: Outcome) -> str:
+        """Return where the loss of a diverged run became non-finite, in words; empty for any other."""
+        if outcome.status is not Status.DIVERGED:
+            return ""
+        with self.console.status("looking for the layer where the loss became NaN or Inf"):
+            return recovery.name_nonfinite_layer(lambda: self.build(self.cfg), self.directory, outcome.nonfinite_step)
 
     def results(self, outcome: Outcome) -> dict:
         """Save the last weights, evaluate the best ones on the test split, and return the figures of the summary."""
@@ -277,53 +283,6 @@ class Session:
         said = {"notes": self.notes, "stopped": texts.why_stopped(run)}
         return {**texts.figures_of(run, self.recorder, outcome, test, self.best), **said}
 
-    def verdicts(self, outcome: Outcome, test: dict | None, error: UserError | None) -> list[Verdict]:
-        """Return what is wrong with a run that has ended, the likeliest cause first."""
-        if self.setup is None or outcome.status is Status.INTERRUPTED:
-            return []
-        setup = replace(self.setup, run=self.run, cfg=self.cfg)
-        with self.console.status("looking for what is wrong"):
-            layer = str(error).partition(", ")[2].partition("; ")[0] if outcome.nonfinite_step and error else ""
-            stopped = "; ".join(texts.why_stopped(self.run))
-            return judge(gather(setup, self.recorder.rows, outcome, test, layer, stopped))
-
-    def finish(self, summary: dict) -> MachineError | None:
-        """Write curves.png, the best weights and summary.json, however the run ended.
-
-        A run that is killed or that a signal ends here is not complete: it makes the rest when it is resumed. Returns:
-        the error where the summary could not be written.
-        """
-        try:
-            self.recorder.close()
-            self.console.flush()
-            summary["incomplete"] = [*self.checkpoints.incomplete, *self.recorder.incomplete, *self.console.incomplete]
-            for name, (doing, write) in self.files_of_the_end(summary).items():
-                try:
-                    with self.console.status(f"{doing} {name}"):
-                        write(self.directory / name)
-                except OSError as error:
-                    path = f"{printable(self.directory)}/{name}"
-                    self.console.print(f"warning: {path}: could not be written ({error.strerror})")
-                    summary["incomplete"].append(name)
-            rundir.write_summary(self.directory, summary)  # last: a run that has one lacks nothing
-        except OSError as error:
-            what = f"{printable(self.directory)}/summary.json: could not be written ({error.strerror})"
-            again = command_to_resume(self.directory, self.invocation)
-            return MachineError(f"{what}; free some space, and write it with: {again}")
-        except KeyboardInterrupt:
-            if summary["status"] in COMPLETE:
-                summary["status"] = Status.INTERRUPTED
-            rundir.write_summary(self.directory, summary)
-            raise
-        return None
-
-    def files_of_the_end(self, summary: dict) -> dict[str, tuple[str, Callable[[Path], None]]]:
-        """Return what writes curves.png and the best weights, behind its verb; a sweep draws the curves of its jobs."""
-        files, rows, end = {}, self.recorder.rows, reader.describe_end(summary)
-        if self.invocation.sweep is None:
-            files["curves.png"] = "drawing", lambda path: curves_plot.draw(rows, path, end)
-        if self.run.progress.probes:
-            files["layers.json"] = "writing", lambda path: rundir.write_layers(path, self.run.progress.probes)
-        if self.best:
-            files["weights.safetensors"] = "writing", lambda path: checkpoint.export(self.best, path)
-        return files
+    def last_files(self) -> LastFiles:
+        """Return what writes the files of the run's end."""
+        return LastFiles(self.directory, self.recorder, self.console, self.checkpoints, self.invocation)

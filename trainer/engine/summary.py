@@ -18,7 +18,6 @@ from trainer.config.hydra_context import Invocation
 from trainer.config.rule import is_number
 from trainer.data.image_files import read
 from trainer.data.splits import Split
-from trainer.diagnosis.verdict import Verdict
 from trainer.engine.cadence import FIRST_STEPS
 from trainer.engine.run import Outcome, Run
 from trainer.engine.validation import best_constant
@@ -207,14 +206,8 @@ def figures_of(
     }
 
 
-def print_summary(
-    console: Console, summary: Mapping, run: Run, directory: Path, verdicts: Sequence[Verdict], words: Sequence[str]
-) -> None:
-    """Print the last lines of a run: figures, verdicts, its directory, and how to look at it.
-
-    Args:
-        words: the overrides of the run, for the commands that the verdicts give.
-    """
+def print_summary(console: Console, summary: Mapping, run: Run, directory: Path, verdicts: Sequence[str]) -> None:
+    """Print the last lines of a run: figures, the lines of its verdicts, its directory, and how to look at it."""
     score = score_of(run.data.task).name
     rate = f" ({summary['images_per_second']:,.0f} samples/s)" if summary["images_per_second"] else ""
     console.print()
@@ -233,11 +226,8 @@ def print_summary(
         console.print(f"  {summary['zeros']:,} of {summary['parameters']:,} parameters are exactly 0")
     if summary["incomplete"]:
         console.print(f"  incomplete on the disk: {', '.join(summary['incomplete'])}")
-    for verdict in verdicts:
-        what, *more = verdict.lines(words)
-        console.print(f"\n{what}")
-        for line in more:
-            console.print(f"  {line}")
+    for line in verdicts:
+        console.print(line)
     path = from_here(directory)
     console.print(f"\nRun directory: {path}")
     console.print(f"Curves:        {path / 'curves.png'}")

@@ -13,6 +13,7 @@ from trainer.base.signals import Signals
 from trainer.base.text import figure, figures
 from trainer.data.loader import Loader
 from trainer.engine.batch_norms import recomputed_statistics
+from trainer.engine.probe import probe
 from trainer.engine.run import Run
 from trainer.rundir.console import Console
 from trainer.rundir.progress_bar import Bar
@@ -53,6 +54,7 @@ class Validation:
         are stopped and the best evaluation is chosen, begins with the first step.
         """
         run = self.run
+        run.progress.add_probe(probe(run, now.step))
         if self.recorder.rows:
             return
         fitting = recomputed_statistics(run.model, run.train, FRESH_SAMPLES, FRESH_SAMPLES)

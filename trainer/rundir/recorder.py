@@ -18,6 +18,7 @@ from trainer.base.atomic import atomic_write
 from trainer.base.clock import Clock
 from trainer.base.errors import MachineError
 from trainer.base.metrics import METRICS
+from trainer.base.statistics import norm
 from trainer.base.text import counted, printable
 from trainer.rundir import hparams, reader
 from trainer.rundir.append_only import AppendOnlyFile
@@ -151,6 +152,7 @@ class Recorder:
         columns: Collection[str],
         evaluations: Mapping[str, Mapping[str, float]],
         complete: bool,
+        verdicts: str = "",
     ) -> None:
         """Write the row of the HParams tab and the scores in it, into a file that a resumed run replaces.
 
@@ -159,10 +161,13 @@ class Recorder:
         Args:
             settings, columns, complete: as of `hparams.row`.
             evaluations: scores with their step, as `best` and `test`.
+            verdicts: on the run, as Markdown.
         """
         file = EventFile(self.directory / "val", self._events_failed, RESULTS)
         self._event_files[RESULTS] = file
         file.add(hparams.row(settings, columns, complete), 0)
+        if verdicts:
+            file.add(text("verdicts", verdicts), 0)
         for when, scores in evaluations.items():
             known = [(f"hparams/{when}_{name}", scores[name]) for name in METRICS if scores.get(name) is not None]
             points = [Summary.Value(tag=tag, simple_value=value) for tag, value in known]
@@ -181,10 +186,7 @@ class Recorder:
         return {"window": window, "since_evaluation": sums, "seconds": self.seconds, **counts}
 
     def load_state_dict(self, state: Mapping, now: Clock) -> None:
-        """Return to the time `now`: drop later lines of metrics.jsonl, and write TensorBoard's files anew.
-
-        Errors: MachineError where metrics.jsonl cannot be written anew.
-        """
+        """Return to the time `now`: drop later lines, and write the files anew. Errors: MachineError."""
         self._window.load_state_dict(state["window"])
         self._sums_since_evaluation = [float(number) for number in state["since_evaluation"]]
         self._last = time.perf_counter()
@@ -294,8 +296,3 @@ class Recorder:
         if split not in self._event_files:
             self._event_files[split] = EventFile(self.directory / split, self._events_failed)
         return self._event_files[split]
-
-
-def norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Return the L2 norm over all tensors, a scalar."""
-    return torch.linalg.vector_norm(torch.stack(torch._foreach_norm(tensors)))

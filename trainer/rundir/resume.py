@@ -11,7 +11,7 @@ from trainer.base.clock import steps_of
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.plain_files import require_plain
 from trainer.base.text import as_command, as_typed, from_here, printable
-from trainer.config import catalog, keys, synonyms
+from trainer.config import auto_rate, catalog, keys, synonyms
 from trainer.config.hydra_context import Invocation
 from trainer.config.keys import Role, key_of, role_of
 from trainer.config.quoting import as_value, quote, unquote
@@ -54,6 +54,9 @@ def expand(overrides: Sequence[str]) -> list[str]:
     if epochs.startswith("+"):
         total = extended(directory, epochs)
         own = [f"epochs={total}" if key_of(text) == "epochs" else text for text in own]
+    if measured := next((text for text in own if auto_rate.is_auto(text) and text not in before), None):
+        what = "a run that is resumed keeps its learning rate"
+        raise ConfigError(f"{measured}: {what}; leave it out, or type a number and resume.allow=[{key_of(measured)}]")
     saved = read_config(directory)
     before = [*before, *defaults_of(saved, before), *locations.pinned(saved, before)]
     kept = {key_of(text): text for text in before if key_of(text) not in typed and keys.is_kept(plain_key(text))}

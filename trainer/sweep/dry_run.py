@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from trainer.base.errors import UserError
 from trainer.base.text import counted, printable
+from trainer.config import auto_rate
 from trainer.config.hydra_context import invocation_of, without_hydra_node
 from trainer.config.keys import key_of
 from trainer.rundir.console import Console
@@ -156,29 +157,38 @@ class Tester:
             self._warm, begin = True, time.perf_counter()
         start = time.perf_counter()
         run = build_run(single, invocation, self._data[1])
-        seconds, finite = estimate(run)
+        seconds, finite = estimate(run, measuring_steps(single))
         seconds += time.perf_counter() - start  # to build it, and about as much for its files
         self.spent += time.perf_counter() - begin
         return Trial(count_parameters(run.model), run.clock.total_steps, seconds, finite)
 
 
-def estimate(run) -> tuple[float, bool]:
+def measuring_steps(cfg: Mapping) -> int:
+    """Return the steps that a job makes before its first one, to measure a learning rate that is `auto`."""
+    from trainer.inspection.lr_finder import CHECK_STEPS, STEPS
+
+    return STEPS + CHECK_STEPS if auto_rate.auto_key(cfg) else 0
+
+
+def estimate(run, more_steps: int = 0) -> tuple[float, bool]:
     """Return the seconds that a run will take, from a few steps and an evaluation; and whether its loss is finite.
 
+    Args:
+        more_steps: beside those of the run.
     Errors: MachineError where a batch does not fit into memory.
     """
     from trainer.base.device import out_of_memory
     from trainer.engine.recovery import does_not_fit
 
     try:
-        return measure(run)
+        return measure(run, more_steps)
     except Exception as error:
         if not out_of_memory(error):
             raise
         raise does_not_fit(run) from None
 
 
-def measure(run) -> tuple[float, bool]:
+def measure(run, more_steps: int) -> tuple[float, bool]:
     """Make the steps and the evaluation behind `estimate`. Errors: those of memory."""
     from trainer.engine.loop import fit
     from trainer.rundir.recorder import Recorder
@@ -196,4 +206,4 @@ def measure(run) -> tuple[float, bool]:
         sample_seconds = (time.perf_counter() - start) / len(split)
         recorder.close()
     samples = steps / run.eval_steps * len(run.val) + len(run.test)  # of all evaluations
-    return step_seconds * steps + sample_seconds * samples, math.isfinite(loss)
+    return step_seconds * (steps + more_steps) + sample_seconds * samples, math.isfinite(loss)

@@ -9,12 +9,13 @@ from omegaconf import DictConfig
 from trainer.base.errors import MachineError
 from trainer.base.interpreter import fewer_collections
 from trainer.base.text import printable
-from trainer.config import schema
+from trainer.config import auto_rate, schema
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.engine.ending import errors_in_log
 from trainer.engine.run import Run
 from trainer.engine.session import Session
+from trainer.inspection.lr_finder import choose_rate
 from trainer.rundir import curves_plot, integrity, reader, resume
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
@@ -29,6 +30,9 @@ class Train:
     def execute(self, cfg: DictConfig, invocation: Invocation) -> float | None:
         """Return the best validation score, by which a search goes. Errors: UserError."""
         directory = Path(cfg.resume.run) if cfg.resume.run else None
+        asked = auto_rate.auto_key(cfg)
+        if directory:
+            cfg = auto_rate.with_measured(cfg, reader.read_config(directory))
         changed = resume.changes(directory, cfg, schema.rules(cfg, invocation.choices)) if directory else {}
         summary = reader.completed_summary(directory) if directory else None
         stopped_early = summary is not None and summary["status"] == Status.STOPPED  # any epochs are longer
@@ -42,8 +46,13 @@ class Train:
             stops = pruning_rules(run.monitor.name, run.clock.total_epochs, invocation)
             return replace(run, slots=replace(run.slots, stop=[*run.slots.stop, *stops]))
 
-        with fewer_collections(), Console(silent=invocation.sweep is not None).status("preparing the run"):
+        console = Console(silent=invocation.sweep is not None)
+        with fewer_collections(), console.status("preparing the run"):
             run = build(cfg)
+        if measures := auto_rate.auto_key(cfg) is not None:
+            with console.status("measuring the learning rate"):
+                cfg = choose_rate(cfg, run, invocation)
+        facts = [("rate", auto_rate.describe(cfg, asked))] if asked else []
         if directory is None:
             directory = rundir.create(
                 Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
@@ -52,7 +61,9 @@ class Train:
             if summary and "epochs" not in changed:
                 print_damage(directory, damaged)
                 (directory / "summary.json").unlink(missing_ok=True)  # the run's end is done again
-            return Session(cfg, build, run, directory, invocation, changed).execute()
+            if measures and cfg.resume.run:  # a job of a sweep: measured once, however often it is begun
+                rundir.write_config(directory, cfg, invocation.overrides)
+            return Session(cfg, build, run, directory, invocation, changed, facts).execute()
 
 
 def print_damage(directory: Path, names: Sequence[str]) -> None:
