@@ -30,7 +30,8 @@ WORSE = 3.0  # times the errors of nearest neighbours, from which a model is too
 PROGRESS = 0.95  # of the initial loss: an optimizer that is slow, and not stuck, gets below it
 GROWTH = 1.5  # of the loss, from which a learning rate is too high rather than too low
 ADAM_RATES = (3e-3, 1e-3)
-HELD_OUT = 1000  # samples, at most
+HELD_OUT = 1000  # validation samples, at most
+ENOUGH_HELD_OUT = 400  # samples, below which some of the training split are held out as well
 DEVIATIONS = 3.0  # by which real inputs must beat zeros
 ENOUGH = {"accuracy": 1.0, "r2": 0.99}
 LARGER = "try more units or layers, as model=mlp model.hidden=[256,256]; look at the other checks first"
@@ -215,7 +216,7 @@ def held_out_samples(subject: Subject) -> tuple[Batch | None, Tensor]:
     """
     run = subject.run
     order = subject.some(len(run.train), "held out")
-    wanted = max(min(HELD_OUT, 200) - len(run.val), 0)
+    wanted = max(ENOUGH_HELD_OUT - len(run.val), 0)
     count = min(wanted, len(order) // 3)
     parts = [run.train.batch(order[:count])] if count else []
     if len(run.val):

@@ -5,7 +5,7 @@ import torch
 from trainer.base.rng import derive, seed_default
 from trainer.base.text import counted
 from trainer.inspection.check import Check, Subject, judge, not_applicable
-from trainer.inspection.practice import BATCH, short_training
+from trainer.inspection.practice import short_training
 
 UNLIKE = 0.5  # relative difference of the losses of the two modes
 
@@ -16,10 +16,7 @@ def training_and_evaluation_agree(subject: Subject) -> Check:
     Batch norms take the statistics of the batch in training, and their running averages in evaluation.
     """
     practice = short_training(subject)
-    size = min(subject.run.batch_size, BATCH)
-    images, targets = subject.batch
-    parts = max(len(targets) // size, 1)
-    batches = [*zip(images.tensor_split(parts), targets.tensor_split(parts))]
+    batches = [subject.batch]  # as one: the statistics of small batches are noise
     training, evaluation = (practice.losses_on(batches, training=mode).double().mean() for mode in (True, False))
     again = practice.losses_on(batches, training=True).double().mean()
     if not torch.isclose(training, again, rtol=1e-3):

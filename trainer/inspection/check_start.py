@@ -99,7 +99,7 @@ def signal_through_the_layers(subject: Subject) -> Check:
         detail = f"deviation of the outputs of {hidden[-1]['name']} over that of {hidden[0]['name']}"
         ratio = math.nan if last is None else last / first
         meaning = "The signal fades from layer to layer." if ratio < 1 else "The signal grows from layer to layer."
-        return judge(ratio, "in [0.05, 20]", detail, meaning, subject.words("init=auto", "norm=batch"))
+        return judge(ratio, "in [0.03, 50]", detail, meaning, subject.words("init=auto", "norm=batch"))
 
     return at_the_start(subject, measure)
 
