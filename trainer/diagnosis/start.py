@@ -182,5 +182,5 @@ def layers_named(names: list[str], layers: list[Mapping]) -> str:
     """Return layers as `all 3 hidden layers`, or by their names."""
     count = len({row["name"] for row in layers})
     if len(set(names)) == count:
-        return f"all {counted('hidden layer', count)}" if count > 1 else "the hidden layer"
+        return {1: "the hidden layer", 2: "both hidden layers"}.get(count, f"all {count} hidden layers")
     return f"layer {', '.join(dict.fromkeys(names))}"
