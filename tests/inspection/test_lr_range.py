@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from trainer.base.hooks import state_of
 from trainer.config import catalog
 from trainer.config.auto_rate import rate_key
 from trainer.config.hydra_context import Invocation
@@ -54,6 +55,7 @@ def digest(run):
         [module.training for module in model.modules()],
         run.optimizer.state_dict(),
         (progress.step, progress.order, progress.losses, progress.history),
+        state_of(run.averaging),
         (torch.get_rng_state(), random.getstate(), pickle.dumps(np.random.get_state())),
     ]
     return hashlib.sha256(repr(plain(parts)).encode()).hexdigest()
@@ -158,6 +160,7 @@ class Stub:
         from trainer.engine.progress import Progress
 
         self.model, self.optimizer, self.device = model, optimizer, torch.device("cpu")
+        self.averaging = None
         self.progress = Progress(losses=torch.zeros(1))
 
 

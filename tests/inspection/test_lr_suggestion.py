@@ -131,7 +131,7 @@ def test_fewest_points(points, enough):
     x = np.linspace(-6, 2, points)
     suggestion = suggest((10**x).tolist(), line([(-6, 2), (-4, 2), (-1, 0.5), (0, 0.6), (2, 8)], x))
     assert (suggestion.rate is not None) == enough
-    assert enough or suggestion.reason == "the loss diverges at 1e+02, after 49 of 50 points that are needed: " + (
+    assert enough or suggestion.reason == "the loss diverges at 100, after 49 of 50 points that are needed: " + (
         "the first rate is too large"
     )
 
@@ -163,9 +163,10 @@ def test_a_fall_within_the_noise_is_none(fall, enough):
 @pytest.mark.parametrize("rise, holds", [(0.05, False), (0.2, True)])
 def test_the_minimum_holds_where_the_loss_rises_again_by_a_tenth_of_its_fall(rise, holds):
     losses = line([(-6, 2.0), (-4, 2.0), (-2, 1.0), (-1, 1.0), (0, 1 + rise), (2, 1 + rise)])
-    found = by_name(suggest(RATES, losses))["minimum / 10"]
-    assert found.holds == holds
-    assert holds or found.why_not == "the loss does not rise again up to 1e+02"
+    for rule in ("minimum / 10", "valley"):
+        found = by_name(suggest(RATES, losses))[rule]
+        assert found.holds == holds
+        assert holds or found.why_not == "the loss does not rise again up to 100"
 
 
 @pytest.mark.parametrize("slope, falling", [(0.08, False), (0.12, True)])
@@ -174,7 +175,7 @@ def test_a_loss_that_still_falls_at_the_last_rate_has_no_best_rate(slope, fallin
     losses = line([(-6, 2.0), (-4, 2.0), (-2, 1 + 4 * slope), (2, 1.0)])
     suggestion = suggest(RATES, losses)
     assert (suggestion.rate is None) == falling
-    assert not falling or suggestion.reason.startswith("the loss still falls at the last rate, 1e+02")
+    assert not falling or suggestion.reason.startswith("the loss still falls at the last rate, 100")
 
 
 @pytest.mark.parametrize("start, at_once", [(-5.8, True), (-4.8, False)])
@@ -234,3 +235,18 @@ def test_noise_alone_ends_no_range_test():
     divergence = Divergence(RATES)
     assert not any(divergence.add(loss) for loss in rng.normal(2.3, 0.1, COUNT))
     assert divergence.add(math.nan)
+
+
+def test_noise_at_the_level_does_not_begin_the_valley():
+    """A dip by a tenth of the fall at 10^-5, long before the loss leaves its level for good at 10^-4."""
+    dipping = line(
+        [(-6, 2.0), (-5.2, 2.0), (-5.0, 1.7), (-4.8, 2.0), (-4, 2.0), (-1, 0.5), (0, 0.6), (1, 4.0), (2, 8.0)]
+    )
+    assert min(averaged(dipping)[:50]) < 2.0 - 0.05 * (2.0 - averaged(dipping).min())
+    found, clean = by_name(suggest(RATES, dipping)), by_name(suggest(RATES, VALLEY))
+    assert found["valley"].rate == pytest.approx(clean["valley"].rate, rel=0.15)
+
+
+@pytest.mark.parametrize("rate, text", [(0.0551, "0.055"), (100.0, "100"), (1e-6, "1e-06"), (1234.0, "1200")])
+def test_rates_in_sentences(rate, text):
+    assert rules.shown(rate) == text

@@ -15,6 +15,7 @@ SPAN = 0.4  # decades of rates that the moving average spans
 WINDOW = 0.3  # decades to each side over which a slope is measured
 LEVEL = 0.1  # fraction of the points, at the smallest rates, that give the level
 FEWEST_OF_LEVEL = 5  # points
+BEGUN = 0.05  # fraction of the fall
 AT_ONCE = 0.5  # fraction of the fall
 SURE = 4.0  # standard errors
 EXCESS = 2.0  # standard deviations of single losses, six of the average behind its level
@@ -124,6 +125,13 @@ class LossByRate:
         """Return the first point, behind those of the level, at which a fraction of the fall is done."""
         wanted = self.level - fraction * self.fall
         return next(point for point in range(len(self.first), self.lowest + 1) if self.smoothed[point] <= wanted)
+
+    @cached_property
+    def begun(self) -> int:
+        """The point from which on, until the lowest, the loss is below its level."""
+        level = self.level - BEGUN * self.fall
+        above = (point for point in range(self.lowest, -1, -1) if self.smoothed[point] > level)
+        return next(above, -1) + 1
 
     @cached_property
     def slopes(self) -> dict[int, float]:

@@ -13,13 +13,14 @@ from trainer.config.hydra_context import Invocation
 from trainer.engine.build import learning_rates
 from trainer.engine.recovery import does_not_fit, smaller_batches
 from trainer.engine.run import Run
-from trainer.inspection.loss_by_rate import loss_by_rate
+from trainer.inspection.loss_by_rate import LossByRate, loss_by_rate
 from trainer.inspection.lr_check import Check, check
 from trainer.inspection.lr_range import GroupRates, LrRange, range_test
 from trainer.inspection.lr_suggestion import Suggestion, suggest, two_digits
 
 FIRST, LAST, STEPS = 1e-6, 100.0, 200  # of the range test
 CHECK_STEPS = 100
+NEARLY = 0.1  # fraction of the fall
 LOWER, TRIES = 10**-0.5, 3  # factor to the next rate where one does not train, and rates that are tried
 
 
@@ -115,19 +116,30 @@ def tried(run: Run, group_rates: GroupRates, test: LrRange, rate: float, steps: 
 
 
 def chosen(suggestion: Suggestion, test: LrRange, checks: Sequence[Check]) -> tuple[float | None, str]:
-    """Return the rate of the check that ends lowest, and how it was found."""
+    """Return the rate of the check that ends lowest, or that passes and ends nearly as low; and how it was found."""
     if not checks:
         return None, suggestion.reason
-    first, best = checks[0], min(checks, key=lambda each: each.end)
-    if best.end >= loss_by_rate(test.rates, test.losses).level:
+    curve, first = loss_by_rate(test.rates, test.losses), checks[0]
+    best = min(checks, key=lambda each: each.end)
+    if best.end >= curve.level:
         rates = ", ".join(as_typed(each.rate) for each in checks)
         return None, f"{suggestion.reason}; but {best.steps} steps at {rates} do not lower the loss"
+    best = next((each for each in checks if each.passes(curve) and each.end <= best.end + NEARLY * curve.fall), best)
     if best is first:
         return best.rate, suggestion.reason
-    lower = (
-        f"{first.steps} steps at {as_typed(first.rate)} end at a loss of {first.end:.3g}, at {as_typed(best.rate)} at"
+    return (
+        best.rate,
+        f"{suggestion.reason}; lowered, as {first.steps} steps at {as_typed(first.rate)} {fault(first, curve)}",
     )
-    return best.rate, f"{suggestion.reason}; {lower} {best.end:.3g}"
+
+
+def fault(failed: Check, curve: LossByRate) -> str:
+    """Return what a check that does not pass has shown."""
+    if not failed.finite:
+        return "end in a loss that is not finite"
+    if not failed.learns(curve):
+        return f"end at a loss of {failed.end:.3g}"
+    return f"are unstable (the loss rises by {failed.rise[0]:.2g})"
 
 
 def choose_rate(cfg: DictConfig, run: Run, invocation: Invocation) -> DictConfig:

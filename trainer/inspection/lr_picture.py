@@ -8,6 +8,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from trainer.base.atomic import write_figure
 from trainer.inspection.loss_by_rate import LossByRate, loss_by_rate
 from trainer.inspection.lr_finder import Finding
+from trainer.inspection.lr_suggestion import shown
 from trainer.rundir.event_file import EventFile
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def draw(finding: Finding, path: Path, title: str) -> None:
         axes.set_ylim(*limits(curve))
     mark_rules(axes, finding, curve)
     if finding.rate is not None:
-        axes.axvline(finding.rate, color="tab:red", linewidth=2.5, alpha=0.8, label=f"suggested {finding.rate:g}")
+        axes.axvline(finding.rate, color="tab:red", linewidth=2.5, alpha=0.8, label=f"suggested: {finding.rate:g}")
     axes.grid(alpha=0.3, which="both")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     write_figure(figure, path)
@@ -48,7 +49,7 @@ def mark_rules(axes: "Axes", finding: Finding, curve: LossByRate) -> None:
             continue
         nearest = min(range(len(curve.rates)), key=lambda point: abs(curve.rates[point] / rule.rate - 1))
         fill, text = ("none", ", does not hold") if rule.why_not else (color, "")
-        label = f"{rule.name} {rule.rate:.2g}{text}"
+        label = f"{rule.name}: {shown(rule.rate)}{text}"
         axes.axvline(rule.rate, color=color, linestyle=":", linewidth=1.2)
         axes.plot(rule.rate, curve.smoothed[nearest], "o", color=color, markerfacecolor=fill, label=label, zorder=5)
 

@@ -13,11 +13,9 @@ from trainer.inspection.loss_by_rate import LossByRate, loss_by_rate, points_in
 FEWEST = 50  # points
 NOISE = 7.0  # standard deviations of the moving average: noise alone falls by more in one of several hundred tests
 SMALLEST_FALL = 1e-3  # of the level: less may be rounding
-BEGUN, HALF, DONE = 0.05, 0.5, 0.95  # fractions of the fall
+HALF, DONE = 0.5, 0.95  # fractions of the fall
 RISEN = 0.1  # fraction of the fall that the loss must rise by behind its minimum
-STEEPER = 0.1  # fraction of the fall that a decade at the steepest place must bring
 STEADY = 0.5  # fraction of the points of a valley that must go down
-DEEP = 0.5  # fraction of the fall that must lie in the valley
 INTERVAL = 1.2  # decades between the two slopes that the sliding rule compares: 15 of fastai's 100 points
 ALIKE = 0.05  # difference of two slopes, in falls by decade, below which they are alike
 STILL_FALLING = 0.1  # of the fall by decade, in the last decade: the largest rates still lower the loss
@@ -79,7 +77,8 @@ def suggest(rates: Sequence[float], losses: Sequence[float]) -> Suggestion:
     if not steep.holds:
         return Suggestion(rate=None, reason=f"there is no steepest descent to go by: {steep.why_not}", rules=rules)
     if (rate := middle(steep.rate, lowest)) > done:
-        return Suggestion(rate=two_digits(done), reason="95 % of the loss's fall are done there", rules=rules)
+        reason = f"95 % of the loss's fall are done at {shown(done)}"
+        return Suggestion(rate=two_digits(done), reason=reason, rules=rules)
     ends = f"the steepest descent, {shown(steep.rate)}, and the minimum, {shown(lowest)}"
     return Suggestion(rate=two_digits(rate), reason=f"the middle between {ends}", rules=rules)
 
@@ -115,8 +114,6 @@ def steepest(curve: LossByRate) -> Rule:
         return Rule(name=name, why_not="the loss is lowest right behind the first rates")
     best = min(inside, key=slopes.__getitem__)
     rule = Rule(name=name, rate=curve.rates[best])
-    if -slopes[best] < STEEPER * curve.fall:
-        return replace(rule, why_not="no part of the descent is steeper than the rest")
     if best == inside[0]:
         return replace(rule, why_not="the loss falls fastest at the first rates")
     return rule
@@ -136,12 +133,14 @@ def valley(curve: LossByRate) -> Rule:
     The valley ends with the longest decreasing subsequence of the smoothed loss. It begins where the loss has left its
     level: before that noise decreases as often as not.
     """
-    name, begin, lengths = "valley", curve.reached(BEGUN), longest_descents(curve.smoothed)
+    name, begin, lengths = "valley", curve.begun, longest_descents(curve.smoothed)
     end = max(range(len(lengths)), key=lengths.__getitem__)
+    if end <= begin:
+        return Rule(name=name, why_not="the longest descent ends before most of the fall")
     steps = longest_descents(curve.smoothed[begin : end + 1])
-    if end <= begin or curve.smoothed[begin] - curve.smoothed[end] < DEEP * curve.fall:
-        return Rule(name=name, why_not="the longest descent is not where most of the fall is")
     rule = Rule(name=name, rate=curve.rates[begin] ** (1 / 3) * curve.rates[end] ** (2 / 3))
+    if curve.rise < RISEN * curve.fall:
+        return replace(rule, why_not=f"the loss does not rise again up to {shown(curve.rates[-1])}")
     if steps[-1] < STEADY * len(steps):
         return replace(rule, why_not="the loss goes up and down on its way")
     return rule
@@ -159,7 +158,7 @@ def slide(curve: LossByRate) -> Rule:
     for left in range(right - width, min(slopes) - 1, -1):
         if abs(slopes[left + width] - slopes[left]) <= ALIKE * curve.fall:
             rule = replace(rule, rate=curve.rates[left])
-            beside = left < curve.reached(BEGUN) or left > curve.lowest
+            beside = left < curve.begun or left > curve.lowest
             return replace(rule, why_not="the interval comes to rest beside the descent") if beside else rule
     return replace(rule, why_not="the slopes are nowhere alike")
 
@@ -186,5 +185,5 @@ def two_digits(rate: float) -> float:
 
 
 def shown(rate: float) -> str:
-    """Return a rate for a sentence."""
-    return f"{rate:.2g}"
+    """Return a rate for a sentence: 0.055, 100, 1e-06."""
+    return f"{float(f'{rate:.2g}'):g}"

@@ -17,7 +17,7 @@ from trainer.engine.build import build_run
 from trainer.inspection import lr_picture
 from trainer.inspection.lr_check import Check, check
 from trainer.inspection.lr_finder import CHECK_STEPS, Finding, find_rate
-from trainer.inspection.lr_suggestion import Rule
+from trainer.inspection.lr_suggestion import Rule, shown
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 
@@ -80,13 +80,15 @@ class LrFind:
             Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
         )
         rundir.write_config(directory, cfg, invocation.overrides)
-        picture = directory / "lr_find.png"
-        what = " ".join(invocation.describe(group) for group in TITLE)
-        lr_picture.draw(finding, picture, f"range test of {key}: {what}")
-        lr_picture.write_events(finding, directory, picture)
         print_finding(console, finding, key, invocation)
         if twice:
-            print_warm_up(console, finding, twice, key, invocation)
+            print_warm_up(console, twice, key, invocation)
+        picture, what = directory / "lr_find.png", " ".join(invocation.describe(group) for group in TITLE)
+        try:
+            lr_picture.draw(finding, picture, f"range test of {key}: {what}")
+            lr_picture.write_events(finding, directory, picture)
+        except OSError as error:
+            raise rundir.cannot_be_written(directory, error) from None
         console.print(f"\nsaved {from_here(picture)}")
 
 
@@ -94,8 +96,9 @@ def print_finding(console: Console, finding: Finding, key: str, invocation: Invo
     """Print the range test, the answer of each rule, and the rate with the command that uses it."""
     test = finding.test
     end = "where the loss diverges" if test.diverged else "without divergence"
-    steps = f"{len(test.rates)} steps at {key} from {test.rates[0]:.2g} to {test.rates[-1]:.2g}, {end}"
-    console.print(f"range test: {steps}")
+    console.print(
+        f"range test: {len(test.rates)} steps at {key} from {shown(test.rates[0])} to {shown(test.rates[-1])}, {end}"
+    )
     if finding.suggestion.rules:
         console.print(table(finding.suggestion.rules))
     if finding.rate is None:
@@ -111,12 +114,12 @@ def table(rules: Sequence[Rule]) -> Table:
     """Return a table with a row for each rule."""
     made = Table("rule", "rate", "holds", "", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for rule in rules:
-        rate = "" if rule.rate is None else f"{rule.rate:.2g}"
+        rate = "" if rule.rate is None else shown(rule.rate)
         made.add_row(rule.name, rate, "yes" if rule.holds else "no", rule.why_not)
     return made
 
 
-def print_warm_up(console: Console, finding: Finding, twice: Check, key: str, invocation: Invocation) -> None:
+def print_warm_up(console: Console, twice: Check, key: str, invocation: Invocation) -> None:
     """Print whether a training at twice the rate wants a warm-up."""
     at = f"at twice the rate, {as_typed(twice.rate)},"
     if twice.stable:
@@ -128,9 +131,9 @@ def print_warm_up(console: Console, finding: Finding, twice: Check, key: str, in
         if twice.finite
         else f"the loss is not finite at step {twice.steps}"
     )
-    console.print(f"warm-up: wanted; {at} {lost}, and a warm-up lets a run begin below it")
+    console.print(f"warm-up: wanted for higher rates; {at} {lost}")
     if invocation.choice("warmup") == "none":
-        console.print(f"try it: {command(invocation, key, finding.rate, 'warmup=linear')}")
+        console.print(f"try it: {command(invocation, key, twice.rate, 'warmup=linear')}")
 
 
 def command(invocation: Invocation, key: str, rate: float, *more: str) -> str:
