@@ -74,7 +74,7 @@ BROKEN = [
 ]
 
 
-@pytest.mark.parametrize(("words", "check"), BROKEN, ids=str)
+@pytest.mark.parametrize(("words", "check"), BROKEN, ids=lambda value: getattr(value, "__name__", value))
 def test_a_broken_beginning_fails_the_check_that_is_about_it(words, check):
     found = check(subject_of("data=digits", "model=mlp", *words.split()))
     assert found.passed is False and found.meaning.endswith(".")
