@@ -150,11 +150,12 @@ def fork_train(folder: Path, *overrides: str, prepared: Callable[[], None] = lam
     """
     blocked = signal.pthread_sigmask(signal.SIG_BLOCK, ENDING)  # Python forgets one that comes within the fork
     process = os.fork()
-    signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
     if process:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         return process
     code = 1
     try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         os.chdir(folder)
         log = os.open("log.txt", os.O_WRONLY | os.O_CREAT | os.O_APPEND)
         os.dup2(log, 1)

@@ -53,7 +53,7 @@ class Configuration:
         start = begin_whole if whole else begin_forked
         duration = self.undisturbed.duration + (seconds_of_a_start() if whole else 0)
         process = start(folder, *command_of(self.name, folder))
-        time.sleep(self.rng.uniform(0, 1.05 * duration))
+        time.sleep((seconds_of_python() if whole else 0) + self.rng.uniform(0, 1.05 * duration))
         sent = time.time()
         for number in numbers:
             send(process, number, group)
@@ -92,6 +92,15 @@ def seconds_of_a_start() -> float:
     """Return the seconds that a whole process takes to import what a run needs."""
     start = time.monotonic()
     subprocess.run([sys.executable, "-c", "import disturbing"], cwd=Path(__file__).parent, check=True)
+    return time.monotonic() - start
+
+
+@cache
+def seconds_of_python() -> float:
+    """Return the seconds in which Python has surely started: a SIGINT before is its own affair, and may be lost."""
+    start = time.monotonic()
+    for _ in range(4):
+        subprocess.run([sys.executable, "-c", "pass"], check=True)
     return time.monotonic() - start
 
 

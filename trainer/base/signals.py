@@ -90,6 +90,11 @@ def ignored() -> AbstractContextManager[None]:
     return handled(ENDING, signal.SIG_IGN)
 
 
+def deadly() -> AbstractContextManager[None]:
+    """Let signals kill the process in the block, as before any handler: an exception would abort torch's import."""
+    return handled(ENDING, signal.SIG_DFL)
+
+
 class Signals:
     """Note SIGINT, SIGTERM and SIGHUP in `number` instead of ending the process; a second SIGINT ends it at once.
 

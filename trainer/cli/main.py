@@ -115,6 +115,7 @@ def execute(cfg: "DictConfig", invocation: "Invocation") -> float | None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     loads = "torch" not in sys.modules and invocation.sweep is None
     with fewer_collections(), Console().status("loading PyTorch") if loads else nullcontext():
-        task = instantiate.make_task(cfg, invocation)
+        with signals.deadly() if loads else nullcontext():
+            task = instantiate.make_task(cfg, invocation)
     freeze_imports()
     return task.execute(cfg, invocation)
