@@ -2,7 +2,7 @@
 
     python scripts/diagnosis.py                   # both tables, and whether the advice repairs the broken ones
     python scripts/diagnosis.py --only rate_x100,sums --verbose
-    python scripts/diagnosis.py --images DIR      # with MNIST and a folder of images, DIR/mnist and DIR/cifar10
+    python scripts/diagnosis.py --mnist DIR --folder DIR    # with MNIST, and with a folder of photographs
 
     python scripts/diagnosis.py --margins         # and how far both kinds of runs are from each threshold
 
@@ -66,8 +66,8 @@ HEALTHY = {
     },
 }
 WITH_IMAGES = {
-    "MNIST": "data=mnist data.root=IMAGES/mnist data.train_samples=6000 model=mlp epochs=6",
-    "CIFAR folder": "data=image_folder data.root=IMAGES/cifar10 data.size=32 data.train_samples=2000 epochs=6",
+    "mnist": "data=mnist data.root=ROOT data.train_samples=6000 model=mlp epochs=6",
+    "folder": "data=image_folder data.root=ROOT data.size=32 data.train_samples=2000 epochs=6",
 }
 MLP = "model=mlp model.hidden=[128,128]"
 OWN = "allow=[faults]"
@@ -379,12 +379,14 @@ def chosen(runs: dict, only: str) -> dict:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", default="", help="names of runs, separated by commas")
-    parser.add_argument("--images", help="a folder with mnist/ and cifar10/")
+    parser.add_argument("--mnist", help="a folder with MNIST, as torchvision reads it")
+    parser.add_argument("--folder", help="a folder of images")
     parser.add_argument("--without-repair", action="store_true", help="do not try the commands of the verdicts")
     parser.add_argument("--margins", action="store_true", help="print how far the runs are from each threshold")
     parser.add_argument("--verbose", action="store_true", help="print the end of every run")
     arguments = parser.parse_args()
-    images = {key: run.replace("IMAGES", arguments.images) for key, run in WITH_IMAGES.items() if arguments.images}
+    roots = {"mnist": arguments.mnist, "folder": arguments.folder}
+    images = {name: run.replace("ROOT", roots[name]) for name, run in WITH_IMAGES.items() if roots[name]}
     with tempfile.TemporaryDirectory(dir=children.scratch()) as name:
         prepare(Path(name))
         judgement.judge = keep_figures  # in the forked runs

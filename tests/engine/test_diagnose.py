@@ -172,12 +172,12 @@ def test_a_run_without_a_validation_split_is_judged_by_the_test_split(tmp_path):
 def test_certain_faults_are_told_while_the_run_trains_and_by_tensorboard(tmp_path):
     code, printed, errors = command(tmp_path, *MLP, "init=zeros", "epochs=5")
     said = " ".join(printed.split())
-    warning = "warning: after 64 steps: all units of all 2 hidden layers have the same weights and gradients"
+    warning = "warning: after 64 steps: all units of both hidden layers have the same weights and gradients"
     assert code == 0 and said.index(warning) < said.index("epoch 4/5"), errors
     read = EventAccumulator(str(only_run(tmp_path) / "val"), size_guidance={"tensors": 0}).Reload()
     (event,) = read.Tensors("verdicts/text_summary")
     shown = event.tensor_proto.string_val[0].decode()
-    assert shown.startswith("**problem: all units of all 2 hidden layers") and "    train model=mlp" in shown
+    assert shown.startswith("**problem: all units of both hidden layers") and "    train model=mlp" in shown
 
 
 def test_a_judgement_that_fails_ends_no_run(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """Probe: its figures against closed forms, no trace in the run, and what it leaves out."""
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -147,6 +148,32 @@ def test_what_is_no_activation_is_left_out():
     layers = [nn.Linear(3, 3), nn.ReLU(inplace=True), nn.Dropout(), nn.BatchNorm1d(3), nn.Identity(), nn.Flatten()]
     names = [name for name, _ in activation_modules(Net(*layers, nn.AdaptiveAvgPool1d(1), nn.Softmax(1), nn.GELU()))]
     assert names == ["layers.1", "layers.8"]
+
+
+class OwnNorm(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.dim, self.scale = dim, nn.Parameter(torch.ones(()))
+
+    def forward(self, x):
+        return (x - x.mean(self.dim, keepdim=True)) * self.scale
+
+
+class OwnAct(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.slopes = nn.Parameter(torch.ones(4))
+
+    def forward(self, x):
+        return x.tanh() * self.slopes
+
+
+def test_a_norm_of_the_users_own_is_no_activation(built):
+    """Its outputs sum to 0, whatever it sees: each slope of the sum is 0, and nothing is saturated."""
+    run = built("data=iris", "model=linear")
+    model = Net(nn.Linear(4, 4), OwnNorm(0), nn.Linear(4, 4), OwnNorm(1), OwnAct(), nn.Linear(4, 3))
+    found = probe(replace(run, model=model), 0)
+    assert [row["kind"] for row in found["activations"]] == ["OwnAct"]
 
 
 def test_a_batch_that_does_not_fit_gives_no_probe(built, monkeypatch):

@@ -10,7 +10,7 @@ from conftest import command
 FEW = "data.train_samples=128 epochs=1"
 LATER = {  # rows whose words come later
     "CSP 13": "names the cause: units that begin alike stay alike",
-    "CSP 14": "task=check, task=gradcheck, task=ensemble",
+    "CSP 14": "task=ensemble",
     "cs231n 3": "task=stats",
     "cs231n 16": "task=recipe",
     "SDU 4": "names the cause: a product of weights below one vanishes",
@@ -55,6 +55,8 @@ ROWS = [  # row, command line, exit code, texts that must come; * stands for any
     ("CSP 10", f"-m sched=constant,step,inverse,exponential {FEW}", 0, ["ranking"]),
     ("CSP 11", "-m optimizer.lr=1e-1,1e-3 data.train_samples=200 epochs=1", 0, ["ranking"]),
     ("CSP 12", "task=preview aug=mixup", 0, ["preview-images.png"]),
+    ("CSP 14", "task=check data=iris", 0, ["gradients against differences*20 checks passed"]),
+    ("CSP 14", "task=gradcheck data=iris", 2, ["did you mean task=check?"]),
     ("cs231n 2", f"-m preprocess=none,center,whiten_zca model=mlp {FEW}", 0, ["ranking"]),
     ("cs231n 4", f"-m norm=none,batch,layer,instance,group {FEW}", 0, ["ranking"]),
     (
@@ -92,6 +94,12 @@ ROWS = [  # row, command line, exit code, texts that must come; * stands for any
     ("cs231n 14", "steps=100", 2, ["epochs=100st"]),
     ("cs231n 14", "max_steps=100", 2, ["epochs=100st"]),
     ("cs231n 15", f"-m optimizer.lr=1e-1,1e-3 reg=l2 reg.loss.l2.strength=1e-4,0 model=mlp {FEW}", 0, ["ranking"]),
+    (
+        "cs231n 12",
+        "task=check model=mlp task.steps=100",
+        0,
+        ["pass initial loss*outputs of 0 2.3026 = log 10", "pass overfit small sample*accuracy on 320"],
+    ),
     ("cs231n 17", f"loss=hinge reg=l2 model=linear {FEW}", 0, ["val loss"]),
     (
         "SDU 2",

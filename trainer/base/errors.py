@@ -40,6 +40,12 @@ class Diverged(UserError):
     code = 5
 
 
+class CheckFailed(UserError):
+    """A check of task=check that has failed. Code 1 would be that of a traceback as well."""
+
+    code = 6
+
+
 class SignalReceived(KeyboardInterrupt):
     """Raised by a signal handler. A KeyboardInterrupt, so that `except Exception` in libraries cannot swallow it."""
 

@@ -23,7 +23,7 @@ HELP = "--help="  # --help=optimizer is --help optimizer
 def main() -> None:
     """Run the command.
 
-    Exit codes: 0, 2 configuration, 3 data, 4 machine, 5 diverged, 130 and 143 signals, 1 anything else.
+    Exit codes: 0, 2 configuration, 3 data, 4 machine, 5 diverged, 6 failed checks, 130 and 143 signals, 1 all others.
     """
     failures.clear()
     arguments = [part for text in sys.argv[1:] for part in (text.split("=", 1) if text.startswith(HELP) else [text])]

@@ -170,6 +170,11 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
     "aug=crop aug.crop.padding={}": "crop_padding random_crop",
     "tta={}": "test_time_augmentation",
     "task={}": "mode command action",
+    "task=stats": (
+        "stats summary model_summary flops macs hessian task=summary task=model_summary task=info task=flops "
+        "task=statistics task=hessian task=curvature task=gradient_noise"
+    ),
+    "task=landscape": "landscape loss_landscape stats.landscape task.landscape task=loss_landscape task=surface",
     "task=evaluate": "evaluate eval eval_only test_only do_eval validate",
     "hydra/launcher={}": "launcher",
     "hydra/sweeper={}": "sweeper",

@@ -135,6 +135,7 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "constant": "fixed constant_lr none",
     },
     "task": {
+        "check": "gradcheck gradient_check sanity sanity_check overfit overfit_small overfit_batch babysit",
         "evaluate": "eval test validate validation predict",
         "train": "fit training",
         "compare": "rank leaderboard",

@@ -7,14 +7,17 @@ from trainer.base.text import counted, epochs
 from trainer.diagnosis.evidence import Evidence
 from trainer.diagnosis.verdict import Verdict
 
-GAP = 0.05  # between two accuracies
+GAP = 0.06  # between two accuracies
+SETTLED = 0.02  # fall of the validation loss in the last third of a run
 GAP_OF_R2 = 0.15  # between two r2
 FEW_STEPS = 100  # too few to tell a plateau
 SIGNIFICANT = 3.0  # standard errors
 LOW = 0.9  # training score of a network that has not fitted its data
 FLAT = 0.03  # fall of the training loss over the last third: less is a plateau
+FALLING, FAR = 0.15, 0.15  # the same where the score is so far below that of nearest neighbours
 FEW = 10  # evaluations
-STILL = 0.05  # rise of the score, or fall of the loss, within the last fifth
+STILL = 0.05  # rise of the score, and fall of the loss, within the last fifth
+STILL_FALLING = 0.1  # fall of the loss alone
 
 
 def underfitting(evidence: Evidence) -> Iterator[Verdict]:
@@ -24,8 +27,14 @@ def underfitting(evidence: Evidence) -> Iterator[Verdict]:
         return
     tail = losses[-max(len(losses) // 3, 3) :]
     falls = 1 - tail[-1] / tail[0] if tail[0] > 0 else 0.0
-    noise = SIGNIFICANT * evidence.error_at(reference, int(evidence.fit["samples"]))
-    if falls > FLAT or reference - fit < (GAP_OF_R2 if evidence.task == "regression" else max(GAP, noise)):
+    if evidence.task == "regression":
+        least, learnt = GAP_OF_R2, True
+    else:
+        shares = [count / max(sum(evidence.counts), 1) for count in evidence.counts]
+        guess = max(shares, default=0.5)
+        least = max(GAP, SIGNIFICANT * evidence.error_at(reference, int(evidence.fit["samples"])))
+        learnt = fit > guess + 2 * evidence.error_at(guess, int(evidence.fit["samples"]))
+    if not learnt or reference - fit < least or falls > (FALLING if reference - fit > FAR else FLAT):
         return
     yield Verdict(
         code="underfitting",
@@ -70,9 +79,9 @@ def is_significant(gap: float, errors: float) -> bool:
 
 
 def overfitting(evidence: Evidence) -> Iterator[Verdict]:
-    """A training score that is significantly above that of validation."""
+    """A training score that is significantly above that of validation, whose loss no longer falls."""
     gap, errors = gap_of(evidence)
-    if not is_significant(gap, errors):
+    if not is_significant(gap, errors) or still_falls(evidence):
         return
     name = evidence.metric.name
     fit, last = evidence.fit[name], evidence.history[-1][name]
@@ -84,6 +93,15 @@ def overfitting(evidence: Evidence) -> Iterator[Verdict]:
         changes=regularized(evidence),
         numbers={"gap": (gap, GAP), "errors": (errors, SIGNIFICANT)},
     )
+
+
+def still_falls(evidence: Evidence) -> bool:
+    """Return whether the validation loss has fallen in the last third of a run: a gap does not harm it yet."""
+    since = 2 / 3 * evidence.history[-1]["step"]
+    before, after = (
+        [row["loss"] for row in evidence.history if (row["step"] > since) is late] for late in (False, True)
+    )
+    return bool(before and after) and min(after) < (1 - SETTLED) * min(before)
 
 
 def regularized(evidence: Evidence) -> list[str]:
@@ -148,15 +166,15 @@ def still_improving(evidence: Evidence) -> Iterator[Verdict]:
     steady = all(later["loss"] < before["loss"] for before, later in zip(tail, tail[1:]))
     noise = 2 * evidence.error_at(tail[-1][name]) if evidence.task != "regression" else 0.0
     falls = 1 - tail[-1]["loss"] / tail[0]["loss"] if tail[0]["loss"] > 0 else 0.0
-    if not steady or rise <= max(STILL, noise) or falls <= STILL:
+    if not steady or (falls <= STILL_FALLING and (rise <= max(STILL, noise) or falls <= STILL)):
         return
     yield Verdict(
         code="still_improving",
         level="hint",
-        what=f"val {name} was still rising at the end: by {rise:.3g} in the last {len(tail) - 1} evaluations",
+        what=f"the validation loss fell by {falls:.0%} in the last {len(tail) - 1} evaluations, to its least",
         meaning="A longer run is likely to score higher.",
         changes=[f"epochs={longer(evidence)}"],
-        numbers={"rise": (rise, max(STILL, noise))},
+        numbers={"rise": (rise, max(STILL, noise)), "falls": (falls, STILL_FALLING)},
     )
 
 

@@ -10,7 +10,7 @@ from trainer.diagnosis.evidence import Evidence
 from trainer.diagnosis.start import activations, amplifying, initial_loss, unscaled_inputs
 from trainer.diagnosis.verdict import Verdict
 
-BLOWN = 3.0  # times the initial loss
+BLOWN, SPOILT = 3.0, 0.8  # times the initial loss; training score
 SLOW = 5e-5  # update over weight, and over the schedule's multiplier; healthy medians are 1.1e-4 to 4e-3
 FAST = 0.05  # the same
 DIED = 0.99  # fraction of a layer's units
@@ -20,8 +20,10 @@ HEAVY, MEMORY = 50.0, 0.25  # 1 / (1 - momentum), in steps and in parts of the r
 KEPT = 0.05  # fraction of the gradient that clipping leaves
 WARMING = 0.5  # largest multiplier of a run that ends within its warm-up
 FALLEN, EARLY = 0.01, 0.6  # multiplier, and fraction of the run that it stays below
+BEGUN, POOR = 0.2, 0.9  # fraction of the run, and training score
 IMPROVING = 0.05  # of the loss, an evaluation
-FEW_STEPS, UNFINISHED = 100, 0.15  # steps, and the fall of the loss over the second half of them
+BEHIND = 0.1  # training score below that of nearest neighbours
+FEW_STEPS, UNFINISHED = 100, 0.1  # steps, and the fall of the loss over the second half of them
 TOO_LONG = "Steps this long jump over the valley that they aim at, and land higher."
 DEPARTURES = (".eps", ".betas", ".momentum", ".alpha", ".rho")  # keys of optimizers that change the size of steps
 
@@ -71,7 +73,7 @@ def why_blown(evidence: Evidence) -> tuple[str, dict]:
         return "", {}
     highest, last = max(losses), evidence.training[-1]["loss"] if evidence.training else losses[-1]
     level = max(first, known or first)
-    spoilt = not evidence.has_learnt or last > 0.9 * level
+    spoilt = not evidence.has_learnt or last > 0.9 * level or evidence.fit.get(evidence.metric.name, 0.0) < SPOILT
     if highest > BLOWN * level and spoilt:
         what = f"the training loss rises from {first:.4g} to {highest:.4g}"
         return what, {"loss": (highest / level, BLOWN)}
@@ -209,7 +211,7 @@ def decayed_too_early(evidence: Evidence) -> Iterator[Verdict]:
     if not low or evidence.fit.get(evidence.metric.name, 1.0) > 0.98:
         return
     since = min(low)
-    if since / evidence.total_steps > 1 - EARLY + 0.2 or len(evidence.history) < 3:
+    if since / evidence.total_steps > EARLY or len(evidence.history) < 3:
         return
     before = [row for row in evidence.history if row["step"] < since]
     after = [row for row in evidence.history if row["step"] >= since]
@@ -222,12 +224,13 @@ def decayed_too_early(evidence: Evidence) -> Iterator[Verdict]:
         else 1 - after[0]["loss"] / first
     )
     moved = abs(after[0]["loss"] - after[-1]["loss"]) / max(after[0]["loss"], 1e-9)
-    if falling > IMPROVING and moved < falling:
+    never_began = since / evidence.total_steps < BEGUN and evidence.fit.get(evidence.metric.name, 1.0) < POOR
+    if never_began or (falling > IMPROVING and moved < falling):
         option = evidence.options.get("sched")
         yield Verdict(
             code="decayed_too_early",
             what=f"sched={option} is below {FALLEN:.0%} of optimizer.lr after {since:,} of {evidence.total_steps:,} "
-            f"steps, while the loss was still falling by {falling:.0%} an evaluation",
+            f"steps, and training {evidence.metric.name} is {evidence.fit[evidence.metric.name]:.3g}",
             meaning="A learning rate near 0 freezes the run: what it had not learnt by then it never learns.",
             changes=["sched=cosine"],
             numbers={"falling": (falling, IMPROVING), "multiplier_since": (since / evidence.total_steps, 0.6)},
@@ -241,8 +244,9 @@ def too_few_steps(evidence: Evidence) -> Iterator[Verdict]:
     half = evidence.history[len(evidence.history) // 2]["loss"]
     falls = 1 - evidence.history[-1]["loss"] / max(half, 1e-9)
     poor = evidence.fit.get(evidence.metric.name, 1.0) < 0.95
-    if evidence.best["step"] >= 0.9 * evidence.steps and falls > UNFINISHED and poor:
-        full = evidence.batch >= evidence.samples["train"] and evidence.samples["train"] > 64
+    full = evidence.batch >= evidence.samples["train"] and evidence.samples["train"] > 64
+    behind = full and (evidence.neighbours or 0.0) - evidence.fit.get(evidence.metric.name, 1.0) > BEHIND
+    if evidence.best["step"] >= 0.9 * evidence.steps and poor and (falls > UNFINISHED or behind):
         what = (
             f"the run has {evidence.total_steps:,} steps, and its loss fell by {falls:.0%} in the second half of them"
         )

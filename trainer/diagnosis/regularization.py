@@ -1,7 +1,9 @@
 """Verdicts on what holds a network back: penalties, dropping, augmentation, soft labels, young averages."""
 
+import math
 from collections.abc import Iterator
 
+from trainer.diagnosis.departures import FAR, distance
 from trainer.diagnosis.evidence import Evidence
 from trainer.diagnosis.verdict import Verdict
 
@@ -10,6 +12,10 @@ HARMFUL = 1.5  # loss of what training sees over that of the same samples withou
 POOR = 0.25  # loss of the score that goes with it
 PEAK = 0.5  # mean largest target
 YOUNG = 1.5  # loss with the running averages over that with the batch's own statistics
+DECAYED, WEAK = (
+    0.5,
+    0.8,
+)  # norm of the weights over their first, and training score, where decay is strong
 SHRUNK = 0.1  # norm of the weights over their first
 FROZEN_LEAST = 8  # steps from which a weight that has not moved stands still
 
@@ -41,6 +47,31 @@ def penalty_outweighs(evidence: Evidence) -> Iterator[Verdict]:
         changes=[f"{key}={better:g}"] if key else [],
         numbers={"ratio": (max(ratio, early), PENALTY), "share": (share, 0.5)},
     )
+
+
+def decay_outweighs(evidence: Evidence) -> Iterator[Verdict]:
+    """Weights that decay has taken most of their norm from, in a run that does not fit its training split."""
+    first, last = evidence.first, evidence.last
+    if not first or not last or evidence.fit.get(evidence.metric.name, 1.0) > WEAK:
+        return
+    found = [(distance(value, evidence.usual.get(key)), key) for key, value in evidence.values.items() if is_decay(key)]
+    far, key = max(found, default=(0.0, ""))
+    shrunk = norm_of(last) / max(norm_of(first), 1e-12)
+    if not key or shrunk > DECAYED or far < math.log(FAR):
+        return
+    value, usual = evidence.values[key], evidence.usual[key]
+    yield Verdict(
+        code="penalty_outweighs",
+        what=f"{key}={value:g} (default {usual:g}): the weights have shrunk to {shrunk:.2g} of their norm",
+        meaning="The network is trained to have small weights rather than to fit the data.",
+        changes=[f"{key}={usual:g}"],
+        numbers={"shrunk": (shrunk, DECAYED)},
+    )
+
+
+def is_decay(key: str) -> bool:
+    """Return whether a key is the strength of a weight decay, of an optimizer or a regulariser."""
+    return key.endswith((".weight_decay", "weight_decay.strength"))
 
 
 def norm_of(probe: dict) -> float:

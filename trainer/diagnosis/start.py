@@ -131,10 +131,13 @@ def vanishing(evidence: Evidence) -> Iterator[Verdict]:
     flat = max(slopes, default=1.0) < 0.3
     what = f"signals fade to {ratio:.2g} of the first hidden layer's by the last one" if ratio < SHRINKING else ""
     fades = f"the gradient of the first layer is {fading:.2g} of the last layer's (mean {mean:.2g})"
+    small = ratio < SHRINKING and not flat
     yield Verdict(
-        code="vanishing_gradients" if ratio >= SHRINKING or flat else "init_too_small",
-        what="; ".join(filter(None, [what, fades])),
-        meaning="The first layers get no gradient, so that they stay as they were drawn.",
+        code="init_too_small" if small else "vanishing_gradients",
+        what=what if small else "; ".join(filter(None, [what, fades])),
+        meaning="Signals this small carry nothing of the input to the output, and the gradients are as small."
+        if small
+        else "The first layers get no gradient, so that they stay as they were drawn.",
         changes=["act=relu", *without_keys(evidence, "init")] if flat else better_start(evidence),
         numbers={"signals": (ratio, SHRINKING), "gradients": (fading, VANISHING), "gradient": (mean, VANISHED)},
     )
@@ -179,5 +182,5 @@ def layers_named(names: list[str], layers: list[Mapping]) -> str:
     """Return layers as `all 3 hidden layers`, or by their names."""
     count = len({row["name"] for row in layers})
     if len(set(names)) == count:
-        return f"all {counted('hidden layer', count)}" if count > 1 else "the hidden layer"
+        return {1: "the hidden layer", 2: "both hidden layers"}.get(count, f"all {count} hidden layers")
     return f"layer {', '.join(dict.fromkeys(names))}"

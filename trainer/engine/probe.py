@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trainer.base.device import out_of_memory
 from trainer.base.layers import drops_in_training, is_norm, weight_layers, weight_of
+from trainer.base.protocols import Calibrated
 from trainer.base.rng import derive, seed_default
 from trainer.base.statistics import norm
 from trainer.config.rule import is_number
@@ -113,11 +114,18 @@ def _measure(run: Run, step: int, batch: Batch) -> dict:
         "penalty_grad_norm": norm(penalty_gradients.values()) if penalty_gradients else 0.0,
         "activations": activations.found,
         "layers": [row | of_weight(weight_of(model.get_submodule(row["name"])), own) for row in layers.found],
-        "parameters": {name: {"norm": w.norm(), "sum": w.double().sum()} for name, w in model.named_parameters()},
+        "parameters": {name: {"norm": w.norm(), "sum": w.double().sum()} for name, w in trained_parameters(model)},
     }
     if any(isinstance(buffer, Tensor) for module in model.modules() if is_norm(module) for buffer in module.buffers()):
         found["loss_in_evaluation"] = run.criterion(model.eval()(images).float(), targets).mean()
     return {"step": step, "samples": len(targets), **numbers(found)}
+
+
+def trained_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the parameters with their names, without those that were computed from the data and stay as they are."""
+    calibrated = [module for module in model.modules() if isinstance(module, Calibrated)]
+    fixed = {id(weight) for module in calibrated for weight in module.parameters() if not weight.requires_grad}
+    yield from ((name, weight) for name, weight in model.named_parameters() if id(weight) not in fixed)
 
 
 def gradients_of(scalar: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -170,10 +178,22 @@ class ActivationStatistics:
                 after = type(module).forward(module, before.clone())  # one that works in place changes the copy
                 if after.shape != before.shape or not after.requires_grad:
                     return  # it pools, or makes one value of several
-                slopes = torch.autograd.grad(after.sum(), before)[0].abs()
-            self.found.append({"name": name, "kind": type(module).__name__, **of_activation(after.detach(), slopes)})
+                slopes = torch.autograd.grad(after.sum(), before, retain_graph=True)[0]
+                if type(module).__module__ != ACTIVATIONS and mixes(after, before, slopes):
+                    return  # it is a norm, or the like, of the user's own
+            kind = type(module).__name__
+            self.found.append({"name": name, "kind": kind, **of_activation(after.detach(), slopes.abs())})
 
         return measure
+
+
+def mixes(after: Tensor, before: Tensor, slopes: Tensor) -> bool:
+    """Return whether an output depends on more than the input at its own place, whose slopes are those of the sum."""
+    weights = torch.linspace(-1, 1, after.numel(), dtype=after.dtype, device=after.device).view_as(after)
+    weighted = torch.autograd.grad((after * weights).sum(), before)[0]
+    return not torch.allclose(
+        weighted, weights * slopes, rtol=1e-3, atol=1e-4 * float(slopes.abs().amax().clamp(max=1))
+    )
 
 
 def of_activation(outputs: Tensor, slopes: Tensor) -> dict[str, Tensor]:

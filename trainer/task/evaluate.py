@@ -19,6 +19,7 @@ from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.engine.fuse import fuse
+from trainer.engine.probe import is_probe
 from trainer.engine.recovery import newest_state
 from trainer.engine.run import Run
 from trainer.engine.state import fingerprints
@@ -42,10 +43,7 @@ class Evaluate:
 
         Of a run whose data has no test split, the validation split counts; without that, the training split.
         """
-        for key in invocation.typed_keys:
-            if key != "data" and keys.belongs_to_run(key) and not keys.counts_in_evaluation(key):
-                known = ", ".join(path for path in known_keys() if keys.counts_in_evaluation(path))
-                raise ConfigError(f"{key}: task=evaluate takes it from the run's config.yaml; it accepts {known}, tta")
+        require_evaluation_keys(invocation)
         if not cfg.runs:
             raise ConfigError("runs=[]: task=evaluate needs a run directory; write runs=[outputs/DATE/TIME-NAME]")
         console = Console()
@@ -59,10 +57,25 @@ class Evaluate:
         return [*scores.popitem()[1].values()][-1]
 
 
+def require_evaluation_keys(invocation: Invocation, without: Sequence[str] = ()) -> None:
+    """Refuse typed keys that shape a finished run. Errors: ConfigError.
+
+    Args:
+        without: keys of task=evaluate that this task has no use for.
+    """
+    for key in invocation.typed_keys:
+        unused = any(key == name or key.startswith(f"{name}.") for name in without)
+        if key != "data" and keys.belongs_to_run(key) and (unused or not keys.counts_in_evaluation(key)):
+            accepted = [path for path in known_keys() if keys.counts_in_evaluation(path) and path not in without]
+            task = invocation.describe("task")
+            why = f"{task} has no use for it" if unused else f"{task} takes it from the run's config.yaml"
+            raise ConfigError(f"{key}: {why}; it accepts {', '.join(accepted)}")
+
+
 def known_keys() -> Iterator[str]:
-    """Yield the keys that any run has."""
+    """Yield the keys that any run has, and those of evaluation."""
     yield from schema.keys(catalog.folder() / "config.yaml")
-    yield from ("data.root", "data.path", "norm.fuse")
+    yield from ("data.root", "data.path", "norm.fuse", "tta")
 
 
 def evaluate_run(
@@ -72,6 +85,53 @@ def evaluate_run(
 
     Errors: DataError.
     """
+    loaded = rebuild(directory, cfg, invocation, console)
+    run, which = loaded.run, loaded.load_weights()
+    model = run.model
+    if cfg.norm.fuse:
+        model, count = fuse(model, run.train.batch(torch.arange(2, device=run.device))[0])
+        fused = f"{count} batch norms fused into the layers before them"
+        console.print(fused if count else "norm.fuse: no batch norm directly follows a layer")
+    views = [invocation.describe("tta")] if "tta" in invocation.typed_keys else []
+    console.print(f"{printable(directory)} ({', '.join([which, *views])})")
+    scores = {name: run.evaluate(model, split, run.tta) for name, split in splits_of(run) if len(split)}
+    console.print(table("split", scores))
+    return [*scores.items()][-1]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rebuilt:
+    """A finished run, built anew from its own config.yaml.
+
+    Args:
+        directory: the run's.
+        cfg: its configuration, with the keys that the command line decides.
+        run: fresh, as before its first step.
+        weights: its best weights, of runs without a validation split the last ones.
+        best: whether they are the best ones.
+        probes: of the run, as far as its checkpoint has them.
+    """
+
+    directory: Path
+    cfg: DictConfig
+    run: Run
+    weights: Mapping[str, torch.Tensor]
+    best: bool
+    probes: Sequence[Mapping]
+
+    def load_weights(self) -> str:
+        """Put the weights into the run's model, and return which ones they are. Errors: DataError."""
+        try:
+            self.run.model.load_state_dict(self.weights)
+        except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
+            reason = printable(str(error).partition("\n")[0])
+            what = f"its weights do not fit its configuration ({reason})"
+            raise DataError(f"runs=[{printable(self.directory)}]: {what}") from None
+        return "best weights" if self.best else "last weights"
+
+
+def rebuild(directory: Path, cfg: DictConfig, invocation: Invocation, console: Console) -> Rebuilt:
+    """Build a finished run anew, and read its weights. Errors: ConfigError, DataError."""
     if not has_weights(directory):
         needs = "a run with weights; it must hold config.yaml and checkpoints/"
         raise DataError(f"runs=[{printable(directory)}]: not {needs}")
@@ -79,7 +139,6 @@ def evaluate_run(
     require_plain(directory, name)
     saved = merged(directory, cfg, invocation)
     run = build_run(saved, invocation)
-    model = run.model
     state, skipped = newest_state(directory, run.device)
     for line in skipped:
         console.print(f"note: {line}")
@@ -88,21 +147,15 @@ def evaluate_run(
     require_of_run(name, run, state, directory, invocation)
     best = checkpoint.best_step(state)
     weights = state["weights"] if best is None else Checkpoints(directory).weights_of(best, run.device)
-    try:
-        model.load_state_dict(weights)
-    except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
-        reason = printable(str(error).partition("\n")[0])
-        raise DataError(f"runs=[{printable(directory)}]: its weights do not fit its configuration ({reason})") from None
-    if cfg.norm.fuse:
-        model, count = fuse(model, run.train.batch(torch.arange(2, device=run.device))[0])
-        fused = f"{count} batch norms fused into the layers before them"
-        console.print(fused if count else "norm.fuse: no batch norm directly follows a layer")
-    which = f"{'last' if best is None else 'best'} weights"
-    views = [invocation.describe("tta")] if "tta" in invocation.typed_keys else []
-    console.print(f"{printable(directory)} ({', '.join([which, *views])})")
-    scores = {name: run.evaluate(model, split, run.tta) for name, split in splits_of(run) if len(split)}
-    console.print(table("split", scores))
-    return [*scores.items()][-1]
+    probes = [found for found in probes_in(state) if is_probe(found)]
+    return Rebuilt(directory=directory, cfg=saved, run=run, weights=weights, best=best is not None, probes=probes)
+
+
+def probes_in(state: Mapping) -> Sequence:
+    """Return what a state holds as its run's probes."""
+    progress = state.get("progress")
+    probes = progress.get("probes") if isinstance(progress, Mapping) else ()
+    return probes if isinstance(probes, Sequence) else ()
 
 
 def require_of_run(name: str, run: Run, state: Mapping, directory: Path, invocation: Invocation) -> None:

@@ -222,9 +222,11 @@ def frozen(moved):
     return healthy(probes=[before, after])
 
 
-def improving(rise):
+def improving(rise, fall=0.06):
+    """Scores and losses of which the last three rise and fall by so much."""
     scores = [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.8, 0.8 + rise / 2, 0.8 + rise]
-    evaluations = history(scores)
+    losses = [0.9, 0.8, 0.7, 0.6, 0.5, 0.45, 0.42, 0.4, 0.4 * (1 - fall / 2), 0.4 * (1 - fall)]
+    evaluations = history(scores, losses)
     return healthy(history=evaluations, best=evaluations[-1], fit={"accuracy": 0.85, "loss": 0.4, "samples": 1000})
 
 
@@ -314,16 +316,16 @@ CASES = {  # code -> evidence before its threshold and beyond it
     "underfitting": (
         healthy(
             fit={"accuracy": 0.7, "loss": 1.0, "samples": 1000},
-            neighbours=0.74,
+            neighbours=0.755,
             rows=healthy(rows=curve([1.0] * 10)).rows,
         ),
         healthy(
             fit={"accuracy": 0.7, "loss": 1.0, "samples": 1000},
-            neighbours=0.76,
+            neighbours=0.765,
             rows=healthy(rows=curve([1.0] * 10)).rows,
         ),
     ),
-    "overfitting": (gap(0.04), gap(0.06)),
+    "overfitting": (gap(0.055), gap(0.065)),
     "no_better_than_constant": (
         failed(best={"step": 100, "epoch": 1.0, "loss": 2.3, "accuracy": 0.12}),
         failed(best={"step": 100, "epoch": 1.0, "loss": 2.3, "accuracy": 0.11}),
@@ -345,6 +347,7 @@ EXTRA = [  # other ways to the same verdicts
     ("vanishing_gradients", failed(probes=gradients(0.5, 1.0, mean=5e-8))),
     ("rate_too_low", replace(slow(4e-5), values=set_to(optimizer__eps=1.0))),
     ("penalty_outweighs", failed(values=set_to(reg__loss__l2__strength=1.0))),
+    ("still_improving", improving(0.02, fall=0.11)),
     ("duplicate_classes", healthy(classes=["cat", "dog", " Cat", *map(str, range(7))])),
 ]
 OF_GROUPS = [rule for rule in (*CAUSES, *BESIDE, *HINTS)]
@@ -426,7 +429,15 @@ def test_the_gap_is_counted_in_standard_errors():
     assert gap_of(evidence) == pytest.approx((0.05, 4.264), rel=1e-3)
     few = replace(evidence, samples={"train": 6400, "val": 30, "test": 10})
     assert gap_of(few) == pytest.approx((0.05, 0.906), rel=1e-3)
-    assert judge(gap(0.06, samples=30)) == []
+    assert judge(gap(0.065, samples=30)) == []
+
+
+def test_a_gap_beside_a_loss_that_still_falls_is_no_overfitting():
+    falling = history([0.9] * 10, [1.0, 0.9, 0.8, 0.6, 0.5, 0.4, 0.4, 0.39, 0.38, 0.37])
+    fit = {"accuracy": 0.99, "loss": 0.01, "samples": 1000}
+    assert judge(healthy(history=falling, best=falling[-1], fit=fit)) == []
+    settled = [{**row, "loss": max(row["loss"], 0.4)} for row in falling]
+    assert judge(healthy(history=settled, best=settled[-1], fit=fit))[0].code == "overfitting"
 
 
 def test_a_rate_is_judged_by_the_schedule_and_the_first_half():
