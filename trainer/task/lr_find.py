@@ -138,6 +138,7 @@ def print_warm_up(console: Console, twice: Check, key: str, invocation: Invocati
 
 def command(invocation: Invocation, key: str, rate: float, *more: str) -> str:
     """Return the command that trains with the rate, as it was typed otherwise, to paste into a shell."""
-    typed = [text for text in invocation.overrides if key_of(text) != key and role_of(key_of(text)) is not Role.TASK]
+    others = (Role.TASK, Role.LAUNCH)
+    typed = [text for text in invocation.overrides if key_of(text) != key and role_of(key_of(text)) not in others]
     folders = [word for folder in catalog.extra_folders for word in ("--config-dir", from_here(folder))]
     return as_command("train", *typed, f"{key}={as_typed(rate)}", *more, *folders)
