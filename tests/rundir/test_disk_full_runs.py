@@ -42,10 +42,18 @@ def test_a_run_that_can_write_next_to_nothing_has_the_same_results(run_in_proces
     assert code == 0 and "Traceback" not in errors, errors
     run, summary, found = figures(tmp_path)
     assert found == figures(tmp_path / "room")[2]
-    unwritten = ["checkpoints", "metrics.jsonl", "TensorBoard", "run.log", "curves.png", "weights.safetensors"]
+    unwritten = [
+        "checkpoints",
+        "metrics.jsonl",
+        "TensorBoard",
+        "run.log",
+        "curves.png",
+        "layers.json",
+        "weights.safetensors",
+    ]
     assert summary["incomplete"] == unwritten
     warnings = [line for line in out.splitlines() if line.startswith("warning: ")]
-    assert len(warnings) == 6 and all("(File too large)" in line for line in warnings)
+    assert len(warnings) == 7 and all("(File too large)" in line for line in warnings)
     (of_checkpoint,) = (line for line in warnings if "the checkpoint of step 5 could not be written" in line)
     assert "there is none yet; training continues" in of_checkpoint
     assert list((run / "checkpoints").iterdir()) == [] and not (run / "curves.png").exists()
