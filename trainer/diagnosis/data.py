@@ -13,6 +13,7 @@ IMBALANCE = 10.0  # largest over smallest class (SageMaker)
 MISSED = 0.7  # fraction of a class that is not recognised (SageMaker)
 ONE_ANSWER = 0.99  # fraction of samples with the most common prediction
 CONFUSED = 0.3  # fraction of two classes that are taken for one another
+BOUNDED = ("Sigmoid", "Hardsigmoid", "Tanh", "Softsign", "Hardtanh")  # activations that flatten out on both sides
 POOR = 0.8  # training score
 ENOUGH = 8  # samples of a class
 SIGNIFICANT = 3.0  # standard errors
@@ -50,7 +51,7 @@ def uncentred_inputs(evidence: Evidence) -> Iterator[Verdict]:
     found = (evidence.first or {}).get("input", {})
     mean, deviation = found.get("mean"), found.get("std")
     bounded = [row for row in activations(evidence.first) if row["slope"] is not None and row["kind"] in BOUNDED]
-    if mean is None or not deviation or not bounded or evidence.fit.get(evidence.metric.name, 0.0) > POOR:
+    if mean is None or not deviation or not bounded or evidence.fit_score(0.0) > POOR:
         return
     if abs(mean) / deviation > OFF_CENTRE:
         yield Verdict(
@@ -60,9 +61,6 @@ def uncentred_inputs(evidence: Evidence) -> Iterator[Verdict]:
             changes=["preprocess=standardize"],
             numbers={"mean": (abs(mean) / deviation, OFF_CENTRE)},
         )
-
-
-BOUNDED = ("Sigmoid", "Hardsigmoid", "Tanh", "Softsign", "Hardtanh")
 
 
 def imbalanced(evidence: Evidence) -> Iterator[Verdict]:
@@ -139,8 +137,7 @@ def no_signal(evidence: Evidence) -> Iterator[Verdict]:
     if evidence.has_learnt or evidence.score is None or evidence.task == "regression":
         return
     guess, fit = evidence.constant[evidence.metric.name], evidence.fit.get(evidence.metric.name)
-    shares = [count / max(sum(evidence.counts), 1) for count in evidence.counts]
-    base = max([guess, *shares])
+    base = max(guess, evidence.largest_share or 0.0)
     if fit is None or fit < base + SIGNIFICANT * evidence.error_at(base, int(evidence.fit["samples"])):
         return
     yield Verdict(
@@ -170,12 +167,12 @@ def constant_features(evidence: Evidence) -> Iterator[Verdict]:
 def one_answer(evidence: Evidence) -> Iterator[Verdict]:
     """A network that gives one class to all samples, though no single class has nearly all of them."""
     probe = evidence.last or {}
-    common, shares = probe.get("common"), [count / max(sum(evidence.counts), 1) for count in evidence.counts]
-    if common is not None and common >= ONE_ANSWER and max(shares, default=1.0) < 0.9 and not evidence.has_learnt:
+    common, share = probe.get("common"), evidence.largest_share or 1.0
+    if common is not None and common >= ONE_ANSWER and share < 0.9 and not evidence.has_learnt:
         yield Verdict(
             code="one_class_predicted",
             what=f"the network gives the same class to {common:.0%} of the samples; "
-            f"the most frequent class has {max(shares):.0%}",
+            f"the most frequent class has {share:.0%}",
             meaning="Its outputs do not depend on its inputs.",
             changes=["optimizer.lr=auto"],
             numbers={"common": (common, ONE_ANSWER)},

@@ -1,8 +1,8 @@
 """Verdicts on a run, the likeliest cause first, three at most. BEGIN HERE.
 
-A rule is a function of the evidence that yields verdicts. The first group that has one gives the cause: what is wrong
-with the start or the steps explains whatever the rules after it would find. Rules of the second group stand beside it,
-and hints come only for runs without a problem.
+A rule is a function of the evidence that yields verdicts. Of the causes, the first rule that yields any is the last: a
+fault of the initialisation or of the learning rate explains the symptoms that later rules look for. The rules beside
+the cause are always asked; hints are given to runs without a problem.
 """
 
 from collections.abc import Callable, Iterable, Iterator

@@ -1,9 +1,8 @@
 """Verdict on the setting that is farthest from its default, where a run has learnt nothing or has blown up."""
 
-import math
 from collections.abc import Iterator, Mapping
 
-from trainer.diagnosis.evidence import Evidence, is_positive
+from trainer.diagnosis.evidence import Evidence, is_positive, just_below, log_ratio
 from trainer.diagnosis.verdict import Verdict
 
 FAR = 3.0  # times the default, or as small a part of it
@@ -28,7 +27,7 @@ def departure(evidence: Evidence, least: float = FAR) -> Iterator[Verdict]:
         if key.startswith(tuple(PLACES)) and not key.endswith(".lr")
     ]
     far, key = max(found, default=(0.0, ""))
-    if far < math.log(least) * 0.999:
+    if far < just_below(least):
         return
     code, meaning = next(pair for place, pair in PLACES.items() if key.startswith(place))
     value, usual = evidence.values[key], evidence.usual[key]
@@ -43,12 +42,8 @@ def departure(evidence: Evidence, least: float = FAR) -> Iterator[Verdict]:
 
 def distance(value: object, usual: object) -> float:
     """Return how far a number is from its default: the log of their ratio, or of that of what they leave of 1."""
-    if not is_positive(value) or not is_positive(usual) or value == usual:
-        return 0.0
-    ratios = [abs(math.log(value / usual))]
-    if value < 1 and usual < 1:
-        ratios.append(abs(math.log((1 - value) / (1 - usual))))
-    return max(ratios)
+    ratio = log_ratio(value, usual)
+    return max(ratio, log_ratio(1 - value, 1 - usual)) if ratio else 0.0
 
 
 def rate_departure(values: Mapping, usual: Mapping) -> float:

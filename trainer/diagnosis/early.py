@@ -1,8 +1,8 @@
-"""What two probes of the first steps show for certain, while the run still trains."""
+"""Warnings from the probes of the first steps, while the run still trains."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
-from trainer.diagnosis.start import activations, hidden_layers, layers_named, nth
+from trainer.diagnosis.start import activations, alike_layers, layers_named, nth
 
 ALL = 0.999  # fraction of a layer's units
 
@@ -12,9 +12,8 @@ def certain(probes: Sequence[Mapping]) -> Iterator[str]:
     first, now = probes[0], probes[-1]
     if first is now:
         return
-    hidden = hidden_layers(now)
-    if alike := [row["name"] for row in hidden if row["identical"]]:
-        yield f"all units of {layers_named(alike, hidden)} have the same weights and gradients, and stay alike"
+    if alike := alike_layers(now):
+        yield f"all units of {layers_named(alike, now)} have the same weights and gradients, and stay alike"
     dead = [nth(place, row) for place, row in enumerate(activations(now)) if row["dead"] > ALL]
     if dead:
         yield f"all units of {', '.join(dead)} are off for every sample, and get no gradient"

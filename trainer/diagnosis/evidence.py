@@ -9,6 +9,7 @@ from statistics import median
 from trainer.base.metrics import Metric, score_of
 
 HALF = 0.5  # of the run: the part in which its learning rate is judged
+LEAST_MULTIPLIER = 1e-9  # of a schedule, below which a step tells nothing of the learning rate
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,11 +121,6 @@ class Evidence:
         """The best score on the validation split."""
         return self.best[self.metric.name] if self.best else None
 
-    @cached_property
-    def error(self) -> float:
-        """Standard error of an accuracy on the validation split, at the score of the constant answer."""
-        return self.error_at(self.constant.get(self.metric.name, 0.5))
-
     def error_at(self, p: float, samples: int | None = None) -> float:
         """Return the standard error of an accuracy p on as many samples, those of the validation split by default."""
         return math.sqrt(max(p * (1 - p), 1e-9) / max(samples or self.samples[self.held_out], 1))
@@ -134,39 +130,60 @@ class Evidence:
         """True if the best score is more than two standard errors above that of the constant answer."""
         if self.score is None or self.constant.get(self.metric.name) is None:
             return False
-        margin = 0.1 if self.task == "regression" else 2 * self.error
-        return self.score > self.constant[self.metric.name] + margin
+        constant = self.constant[self.metric.name]
+        margin = 0.1 if self.task == "regression" else 2 * self.error_at(constant)
+        return self.score > constant + margin
 
     @cached_property
     def training(self) -> list[Mapping]:
         """The rows of the training curve."""
         return [row for row in self.rows if row["split"] == "train"]
 
-    def rates(self, until: float = HALF) -> list[float]:
-        """Return the update ratios over the schedule's multipliers, up to a fraction of the steps."""
-        end = max(until * self.steps, 1)
-        pairs = [(row.get("update_ratio"), self.multipliers.get(row["step"], 1.0), row) for row in self.training]
-        return [
-            ratio / times for ratio, times, row in pairs if ratio is not None and times > 1e-9 and row["step"] <= end
-        ]
-
     @cached_property
     def rate(self) -> float | None:
-        """Median of the update ratios over the multipliers in the first half of the run."""
-        found = self.rates()
+        """Median of the update ratios over the schedule's multipliers in the first half of the run."""
+        end = max(HALF * self.steps, 1)
+        rows = [row for row in self.training if row.get("update_ratio") is not None and row["step"] <= end]
+        pairs = [(row["update_ratio"], self.multipliers.get(row["step"], 1.0)) for row in rows]
+        found = [ratio / times for ratio, times in pairs if times > LEAST_MULTIPLIER]
         return median(found) if found else None
+
+    def fit_score(self, unknown: float) -> float:
+        """Return the score of the last weights on the training split, or a value where it is not known."""
+        return self.fit.get(self.metric.name, unknown)
+
+    @property
+    def largest_share(self) -> float | None:
+        """Fraction of the most frequent class in the training split; None for regression."""
+        return max(self.counts) / max(sum(self.counts), 1) if self.counts else None
 
     def far(self, keys: Sequence[str], factor: float = 10.0) -> tuple[str, float, float] | None:
         """Return that of some keys whose value is farthest from its default, with both; None within a factor of it."""
-        found = []
-        for key in keys:
-            value, usual = self.values.get(key), self.usual.get(key)
-            if is_positive(value) and is_positive(usual) and value != usual:
-                found.append((abs(math.log(value / usual)), key, value, usual))
-        best = max(found, default=None)
-        return best[1:] if best and best[0] >= math.log(factor) * 0.999 else None
+        found = [(log_ratio(self.values.get(key), self.usual.get(key)), key) for key in keys]
+        distance, key = max(found, default=(0.0, ""))
+        return (key, self.values[key], self.usual[key]) if distance >= just_below(factor) else None
+
+    def longer(self, times: int) -> str:
+        """Return so many times the length of the run, in the unit that it was typed in."""
+        length = self.values.get("epochs")
+        return f"{times * self.total_steps}st" if isinstance(length, str) else str(times * int(length or 1))
 
 
 def is_positive(value: object) -> bool:
     """Return whether a value is a number above 0."""
     return isinstance(value, int | float) and not isinstance(value, bool) and value > 0
+
+
+def log_ratio(value: object, other: object) -> float:
+    """Return the size of the logarithm of the ratio of two numbers; 0 where one is none, or not above 0."""
+    return abs(math.log(value / other)) if is_positive(value) and is_positive(other) else 0.0
+
+
+def just_below(factor: float) -> float:
+    """Return the logarithm of a factor with room for rounding: a value at exactly that distance counts."""
+    return math.log(factor) * 0.999
+
+
+def fall(values: Sequence[float]) -> float:
+    """Return by which fraction the last of some losses is below the first."""
+    return 1 - values[-1] / values[0] if values[0] > 0 else 0.0

@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from trainer.base.text import counted, epochs
-from trainer.diagnosis.evidence import Evidence
+from trainer.diagnosis.evidence import Evidence, fall
 from trainer.diagnosis.verdict import Verdict
 
 GAP = 0.06  # between two accuracies
@@ -25,13 +25,11 @@ def underfitting(evidence: Evidence) -> Iterator[Verdict]:
     fit, losses, reference = evidence.fit.get(evidence.metric.name), training_losses(evidence), evidence.neighbours
     if fit is None or reference is None or fit >= LOW or len(losses) < 6 or evidence.steps < FEW_STEPS:
         return
-    tail = losses[-max(len(losses) // 3, 3) :]
-    falls = 1 - tail[-1] / tail[0] if tail[0] > 0 else 0.0
+    falls = fall(losses[-max(len(losses) // 3, 3) :])
     if evidence.task == "regression":
         least, learnt = GAP_OF_R2, True
     else:
-        shares = [count / max(sum(evidence.counts), 1) for count in evidence.counts]
-        guess = max(shares, default=0.5)
+        guess = evidence.largest_share or 0.5
         least = max(GAP, SIGNIFICANT * evidence.error_at(reference, int(evidence.fit["samples"])))
         learnt = fit > guess + 2 * evidence.error_at(guess, int(evidence.fit["samples"]))
     if not learnt or reference - fit < least or falls > (FALLING if reference - fit > FAR else FLAT):
@@ -165,7 +163,7 @@ def still_improving(evidence: Evidence) -> Iterator[Verdict]:
     rise = tail[-1][name] - tail[0][name]
     steady = all(later["loss"] < before["loss"] for before, later in zip(tail, tail[1:]))
     noise = 2 * evidence.error_at(tail[-1][name]) if evidence.task != "regression" else 0.0
-    falls = 1 - tail[-1]["loss"] / tail[0]["loss"] if tail[0]["loss"] > 0 else 0.0
+    falls = fall([row["loss"] for row in tail])
     if not steady or (falls <= STILL_FALLING and (rise <= max(STILL, noise) or falls <= STILL)):
         return
     yield Verdict(
@@ -173,12 +171,6 @@ def still_improving(evidence: Evidence) -> Iterator[Verdict]:
         level="hint",
         what=f"the validation loss fell by {falls:.0%} in the last {len(tail) - 1} evaluations, to its least",
         meaning="A longer run is likely to score higher.",
-        changes=[f"epochs={longer(evidence)}"],
+        changes=[f"epochs={evidence.longer(2)}"],
         numbers={"rise": (rise, max(STILL, noise)), "falls": (falls, STILL_FALLING)},
     )
-
-
-def longer(evidence: Evidence) -> str:
-    """Return twice the length of a run, in the unit that it was typed in."""
-    length = evidence.values.get("epochs")
-    return f"{2 * evidence.total_steps}st" if isinstance(length, str) else str(2 * int(length or 1))

@@ -6,8 +6,8 @@ from dataclasses import replace
 from statistics import median
 
 from trainer.diagnosis.departures import FAR, departure, rate_departure
-from trainer.diagnosis.evidence import Evidence
-from trainer.diagnosis.start import activations, amplifying, initial_loss, unscaled_inputs
+from trainer.diagnosis.evidence import Evidence, fall, is_positive
+from trainer.diagnosis.start import DEAD, activations, amplifying, initial_loss, nth, unscaled_inputs
 from trainer.diagnosis.verdict import Verdict
 
 BLOWN, SPOILT = 3.0, 0.8  # times the initial loss; training score
@@ -41,9 +41,9 @@ def blown_up(evidence: Evidence) -> Iterator[Verdict]:
             return
     yield Verdict(
         code="rate_too_high",
-        what=f"{reason}{at_rate(evidence)}",
+        what=with_rate(reason, evidence),
         meaning=TOO_LONG,
-        changes=lower_rate(evidence),
+        changes=other_rate(evidence, 0.1),
         numbers=numbers,
     )
 
@@ -73,20 +73,14 @@ def why_blown(evidence: Evidence) -> tuple[str, dict]:
         return "", {}
     highest, last = max(losses), evidence.training[-1]["loss"] if evidence.training else losses[-1]
     level = max(first, known or first)
-    spoilt = not evidence.has_learnt or last > 0.9 * level or evidence.fit.get(evidence.metric.name, 0.0) < SPOILT
+    spoilt = not evidence.has_learnt or last > 0.9 * level or evidence.fit_score(0.0) < SPOILT
     if highest > BLOWN * level and spoilt:
         what = f"the training loss rises from {first:.4g} to {highest:.4g}"
         return what, {"loss": (highest / level, BLOWN)}
     before, after = activations(evidence.first), activations(evidence.last)
-    for place, (old, new) in enumerate(zip(before, after)):
-        if (
-            None not in (old["dead"], new["dead"])
-            and old["dead"] < 0.5
-            and new["dead"] > DIED
-            and not evidence.has_learnt
-        ):
-            died = f"all units of activation {place + 1} ({new['kind']}) are dead, which lived at the start"
-            return died, {"dead": (new["dead"], DIED)}
+    for place, (old, new) in enumerate(() if evidence.has_learnt else zip(before, after)):
+        if old["dead"] < DEAD and new["dead"] > DIED:
+            return f"all units of {nth(place, new)} are dead, which lived at the start", {"dead": (new["dead"], DIED)}
     return "", {}
 
 
@@ -101,28 +95,24 @@ def rate_too_high(evidence: Evidence) -> Iterator[Verdict]:
     if not fast and not (risen > RISEN and losses[-1] > 0.5 * level):
         return
     numbers = {"update_ratio": (evidence.rate, FAST), "risen": (risen, RISEN)}
-    what = f"a step changes the weights by {evidence.rate:.2g} of their size{at_rate(evidence)}"
+    what = with_rate(f"a step changes the weights by {evidence.rate:.2g} of their size", evidence)
     what += f"; the training loss has risen to {risen:.3g} times its least" if risen > RISEN else ""
-    yield Verdict(code="rate_too_high", what=what, meaning=TOO_LONG, changes=lower_rate(evidence), numbers=numbers)
+    yield Verdict(code="rate_too_high", what=what, meaning=TOO_LONG, changes=other_rate(evidence, 0.1), numbers=numbers)
 
 
-def at_rate(evidence: Evidence) -> str:
-    """Return the learning rate in words, beside its default where it is far above."""
-    lr = evidence.values.get("optimizer.lr")
-    far = evidence.far(["optimizer.lr"])
-    return "" if lr is None else f", with optimizer.lr={lr:g}" + (f" (default {far[2]:g})" if far else "")
+def with_rate(what: str, evidence: Evidence, sign: str = ", ") -> str:
+    """Return a finding with the learning rate, if there is one, beside its default where it is far from that."""
+    lr, far = evidence.values.get("optimizer.lr"), evidence.far(["optimizer.lr"])
+    return what if lr is None else f"{what}{sign}with optimizer.lr={lr:g}{f' (default {far[2]:g})' if far else ''}"
 
 
-def lower_rate(evidence: Evidence) -> list[str]:
-    """Return the change to a lower learning rate: the default where that is lower by far, else a tenth."""
+def other_rate(evidence: Evidence, factor: float) -> list[str]:
+    """Return the change of the learning rate by a factor, or to the default where that is as far in its direction."""
     lr, usual = evidence.values.get("optimizer.lr"), evidence.usual.get("optimizer.lr")
-    if not isinstance(lr, int | float):
+    if not is_positive(lr):
         return []
-    return (
-        [f"optimizer.lr={usual:g}"]
-        if isinstance(usual, int | float) and usual <= lr / 5
-        else [f"optimizer.lr={lr / 10:g}"]
-    )
+    known = is_positive(usual) and (usual <= lr / 5 if factor < 1 else usual >= 5 * lr)
+    return [f"optimizer.lr={usual if known else factor * lr:g}"]
 
 
 def warm_up_never_ends(evidence: Evidence) -> Iterator[Verdict]:
@@ -170,32 +160,13 @@ def rate_too_low(evidence: Evidence) -> Iterator[Verdict]:
         key, value, usual = far
         what, changes = f"{size}: {key}={value:g} (default {usual:g})", [f"{key}={usual:g}"]
     else:
-        lr = evidence.values.get("optimizer.lr")
-        what, changes = f"{size}{with_rate(evidence)}", higher_rate(evidence, lr)
+        what, changes = with_rate(size, evidence, " "), other_rate(evidence, 10.0)
     yield Verdict(
         code="rate_too_low",
         what=what,
         meaning="At this pace the weights hardly leave the place where they were drawn.",
         changes=changes,
         numbers=numbers,
-    )
-
-
-def with_rate(evidence: Evidence) -> str:
-    """Return the learning rate in words, beside its default where it is far below."""
-    lr, far = evidence.values.get("optimizer.lr"), evidence.far(["optimizer.lr"])
-    return "" if lr is None else f" with optimizer.lr={lr:g}" + (f" (default {far[2]:g})" if far else "")
-
-
-def higher_rate(evidence: Evidence, lr: object) -> list[str]:
-    """Return the change to a higher learning rate: the default where that is higher by far, else ten times."""
-    usual = evidence.usual.get("optimizer.lr")
-    if not isinstance(lr, int | float):
-        return []
-    return (
-        [f"optimizer.lr={usual:g}"]
-        if isinstance(usual, int | float) and usual >= 5 * lr
-        else [f"optimizer.lr={10 * lr:g}"]
     )
 
 
@@ -208,7 +179,7 @@ def percentile_of_norms(evidence: Evidence) -> float:
 def decayed_too_early(evidence: Evidence) -> Iterator[Verdict]:
     """A schedule that was near 0 for most of the run, while the loss was still falling."""
     low = [step for step, times in evidence.multipliers.items() if times < FALLEN]
-    if not low or evidence.fit.get(evidence.metric.name, 1.0) > 0.98:
+    if not low or evidence.fit_score(1.0) > 0.98:
         return
     since = min(low)
     if since / evidence.total_steps > EARLY or len(evidence.history) < 3:
@@ -218,22 +189,18 @@ def decayed_too_early(evidence: Evidence) -> Iterator[Verdict]:
     if not after:
         return
     first = evidence.initial_loss or after[0]["loss"]
-    falling = (
-        (before[-2]["loss"] - before[-1]["loss"]) / before[-2]["loss"]
-        if len(before) > 1
-        else 1 - after[0]["loss"] / first
-    )
+    falling = fall([row["loss"] for row in before[-2:]] if len(before) > 1 else [first, after[0]["loss"]])
     moved = abs(after[0]["loss"] - after[-1]["loss"]) / max(after[0]["loss"], 1e-9)
-    never_began = since / evidence.total_steps < BEGUN and evidence.fit.get(evidence.metric.name, 1.0) < POOR
+    never_began = since / evidence.total_steps < BEGUN and evidence.fit_score(1.0) < POOR
     if never_began or (falling > IMPROVING and moved < falling):
         option = evidence.options.get("sched")
         yield Verdict(
             code="decayed_too_early",
             what=f"sched={option} is below {FALLEN:.0%} of optimizer.lr after {since:,} of {evidence.total_steps:,} "
-            f"steps, and training {evidence.metric.name} is {evidence.fit[evidence.metric.name]:.3g}",
+            f"steps, and training {evidence.metric.name} is {evidence.fit_score(0.0):.3g}",
             meaning="A learning rate near 0 freezes the run: what it had not learnt by then it never learns.",
             changes=["sched=cosine"],
-            numbers={"falling": (falling, IMPROVING), "multiplier_since": (since / evidence.total_steps, 0.6)},
+            numbers={"falling": (falling, IMPROVING), "multiplier_since": (since / evidence.total_steps, EARLY)},
         )
 
 
@@ -243,9 +210,9 @@ def too_few_steps(evidence: Evidence) -> Iterator[Verdict]:
         return
     half = evidence.history[len(evidence.history) // 2]["loss"]
     falls = 1 - evidence.history[-1]["loss"] / max(half, 1e-9)
-    poor = evidence.fit.get(evidence.metric.name, 1.0) < 0.95
+    poor = evidence.fit_score(1.0) < 0.95
     full = evidence.batch >= evidence.samples["train"] and evidence.samples["train"] > 64
-    behind = full and (evidence.neighbours or 0.0) - evidence.fit.get(evidence.metric.name, 1.0) > BEHIND
+    behind = full and (evidence.neighbours or 0.0) - evidence.fit_score(1.0) > BEHIND
     if evidence.best["step"] >= 0.9 * evidence.steps and poor and (falls > UNFINISHED or behind):
         what = (
             f"the run has {evidence.total_steps:,} steps, and its loss fell by {falls:.0%} in the second half of them"
@@ -255,12 +222,6 @@ def too_few_steps(evidence: Evidence) -> Iterator[Verdict]:
             level="problem" if full else "hint",
             what=f"{what}: a step takes all {evidence.samples['train']:,} samples" if full else what,
             meaning="A network learns by steps, not by epochs.",
-            changes=["batch_size=64"] if full else [f"epochs={longer(evidence)}"],
-            numbers={"steps": (evidence.total_steps, FEW_STEPS), "falling": (falls, IMPROVING)},
+            changes=["batch_size=64"] if full else [f"epochs={evidence.longer(3)}"],
+            numbers={"steps": (evidence.total_steps, FEW_STEPS), "falling": (falls, UNFINISHED)},
         )
-
-
-def longer(evidence: Evidence) -> str:
-    """Return three times the length of a run, in the unit that it was typed in."""
-    epochs = evidence.values.get("epochs")
-    return f"{3 * evidence.total_steps}st" if isinstance(epochs, str) else str(3 * int(epochs or 1))

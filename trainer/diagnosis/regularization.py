@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from trainer.diagnosis.departures import FAR, distance
 from trainer.diagnosis.evidence import Evidence
+from trainer.diagnosis.start import without_keys
 from trainer.diagnosis.verdict import Verdict
 
 PENALTY = 1.0  # gradient norm of the penalties over that of the data, late in the run
@@ -12,10 +13,7 @@ HARMFUL = 1.5  # loss of what training sees over that of the same samples withou
 POOR = 0.25  # loss of the score that goes with it
 PEAK = 0.5  # mean largest target
 YOUNG = 1.5  # loss with the running averages over that with the batch's own statistics
-DECAYED, WEAK = (
-    0.5,
-    0.8,
-)  # norm of the weights over their first, and training score, where decay is strong
+DECAYED, WEAK = 0.5, 0.8  # norm of the weights over their first, and training score, beside a strong decay
 SHRUNK = 0.1  # norm of the weights over their first
 FROZEN_LEAST = 8  # steps from which a weight that has not moved stands still
 
@@ -52,7 +50,7 @@ def penalty_outweighs(evidence: Evidence) -> Iterator[Verdict]:
 def decay_outweighs(evidence: Evidence) -> Iterator[Verdict]:
     """Weights that decay has taken most of their norm from, in a run that does not fit its training split."""
     first, last = evidence.first, evidence.last
-    if not first or not last or evidence.fit.get(evidence.metric.name, 1.0) > WEAK:
+    if not first or not last or evidence.fit_score(1.0) > WEAK:
         return
     found = [(distance(value, evidence.usual.get(key)), key) for key, value in evidence.values.items() if is_decay(key)]
     far, key = max(found, default=(0.0, ""))
@@ -81,7 +79,7 @@ def norm_of(probe: dict) -> float:
 
 def fits(evidence: Evidence) -> bool:
     """Return whether a run fits its training split nearly perfectly."""
-    return evidence.fit.get(evidence.metric.name, 0.0) > 0.95
+    return evidence.fit_score(0.0) > 0.95
 
 
 def soft_labels(evidence: Evidence) -> Iterator[Verdict]:
@@ -133,8 +131,7 @@ def weaker(evidence: Evidence, kind: str) -> list[str]:
         usual = evidence.usual.get(key)
         if key.startswith(f"{kind}.") and value != usual and isinstance(value, int | float) and usual is not None:
             changes.append(f"{key}={usual}")
-    typed = {word.partition("=")[0] for word in evidence.words}
-    return changes or [f"~{key}" for key in sorted(typed) if key.partition(".")[0] == kind]
+    return changes or without_keys(evidence, kind)
 
 
 def young_averages(evidence: Evidence) -> Iterator[Verdict]:

@@ -20,13 +20,11 @@ OFF_CENTRE = 0.5  # mean over deviation of the inputs, beside units that saturat
 
 def symmetric(evidence: Evidence) -> Iterator[Verdict]:
     """Units of a hidden layer that are still the same after some steps."""
-    probe = evidence.last or evidence.first
-    hidden = hidden_layers(probe)
-    alike = [row["name"] for row in hidden if row["identical"]]
+    alike = alike_layers(probe := evidence.last or evidence.first)
     if alike:
         yield Verdict(
             code="symmetric_init",
-            what=f"all units of {layers_named(alike, hidden)} have the same weights and the same gradients",
+            what=f"all units of {layers_named(alike, probe)} have the same weights and the same gradients",
             meaning="Units that begin alike stay alike: a layer of them is worth one unit.",
             changes=without_keys(evidence, "init", "bias") or ["init=auto"],
             numbers={"identical_layers": (len(alike), 0)},
@@ -178,9 +176,14 @@ def nth(place: int, row: Mapping) -> str:
     return f"activation {place + 1} ({row['kind']})"
 
 
-def layers_named(names: list[str], layers: list[Mapping]) -> str:
-    """Return layers as `all 3 hidden layers`, or by their names."""
-    count = len({row["name"] for row in layers})
+def alike_layers(probe: Mapping | None) -> list[str]:
+    """Return the names of the hidden layers whose units all have the same weights and gradients."""
+    return [row["name"] for row in hidden_layers(probe) if row["identical"]]
+
+
+def layers_named(names: list[str], probe: Mapping) -> str:
+    """Return hidden layers as `all 3 hidden layers`, or by their names."""
+    count = len({row["name"] for row in hidden_layers(probe)})
     if len(set(names)) == count:
         return {1: "the hidden layer", 2: "both hidden layers"}.get(count, f"all {count} hidden layers")
     return f"layer {', '.join(dict.fromkeys(names))}"

@@ -11,7 +11,7 @@ LEVELS = ("problem", "hint")  # a problem is the likely cause of a bad score, a 
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What is wrong with a run.
+    """A fault of a run, or what may improve it.
 
     Args:
         code: a name for programs, as `dead_units`.
@@ -37,9 +37,8 @@ class Verdict:
 
     def lines(self, words: Sequence[str]) -> list[str]:
         """Return the verdict as it is printed: what, its meaning, and what to try."""
-        command = self.command(words)
-        tries = [f"try: {command}" if command else f"try: {self.other}"] if command or self.other else []
-        return [f"{self.level}: {self.what}", self.meaning, *tries]
+        advice = self.command(words) or self.other
+        return [f"{self.level}: {self.what}", self.meaning, *([f"try: {advice}"] if advice else [])]
 
     def as_dict(self, words: Sequence[str]) -> dict:
         """Return the verdict as summary.json holds it."""
