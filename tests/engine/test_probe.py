@@ -198,3 +198,17 @@ def test_probes_are_made_at_the_start_and_the_end_and_kept_by_a_checkpoint(fitte
     run, _ = fitted(*SMALL, "model=mlp", "model.hidden=[8]", "epochs=100st")
     assert [each["step"] for each in run.progress.probes] == [0, 8, 64]
     assert isinstance(run.clock, Clock)
+
+
+def test_activations_that_overflow_are_measured_all_the_same(built):
+    """exp(2000) is not finite, in a class of the project's own, whose outputs are looked at for mixing."""
+    run = built("model=mlp", "model.hidden=[4,4]", "act=exponential")
+    before = probe(run, 0)
+    with torch.no_grad():
+        for weight in run.model.parameters():
+            weight.fill_(1e3)
+    after = probe(run, 8)
+    assert is_probe(after) and [row["name"] for row in after["activations"]] == [
+        row["name"] for row in before["activations"]
+    ]
+    assert after["activations"][0]["mean"] is None

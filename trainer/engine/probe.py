@@ -188,7 +188,12 @@ class ActivationStatistics:
 
 
 def mixes(after: Tensor, before: Tensor, slopes: Tensor) -> bool:
-    """Return whether an output depends on more than the input at its own place, whose slopes are those of the sum."""
+    """Return whether an output depends on more than the input at its own place, whose slopes are those of the sum.
+
+    Slopes that are not finite do not tell: False.
+    """
+    if not slopes.isfinite().all():
+        return False
     weights = torch.linspace(-1, 1, after.numel(), dtype=after.dtype, device=after.device).view_as(after)
     weighted = torch.autograd.grad((after * weights).sum(), before)[0]
     return not torch.allclose(
