@@ -87,6 +87,13 @@ def drops_in_training(module: nn.Module) -> bool:
     return own or isinstance(module, nn.modules.dropout._DropoutNd)
 
 
+def stop_dropping(model: nn.Module) -> None:
+    """Put the layers of a model that drop something in training into evaluation mode."""
+    for module in model.modules():
+        if drops_in_training(module):
+            module.eval()
+
+
 class Residual(nn.Module):
     """Residual block, after(branch(x) + shortcut(x)) (He et al., 2016, arXiv:1512.03385, eq. 1 and 2).
 

@@ -1,7 +1,11 @@
 """Random seeds from (seed, purpose, epoch, step) alone, never from how many draws came before."""
 
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from hashlib import blake2b
 
+import numpy as np
 import torch
 
 
@@ -24,3 +28,19 @@ def seed_default(device: torch.device, value: int) -> None:
         torch.cuda.default_generators[device.index or 0].manual_seed(value)
     elif device.type == "mps":
         torch.mps.manual_seed(value)
+
+
+@contextmanager
+def preserved_generators(device: torch.device) -> Iterator[None]:
+    """Give the global random number generators back as they were: Python's, NumPy's, torch's and the device's."""
+    own = {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
+    where = (device,) if device.type == "cuda" else ()
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state(), own and own.get_rng_state(*where)
+    try:
+        yield
+    finally:
+        random.setstate(states[0])
+        np.random.set_state(states[1])
+        torch.set_rng_state(states[2])
+        if own:
+            own.set_rng_state(states[3], *where)

@@ -9,16 +9,15 @@ from torch import Tensor
 
 from trainer.base.accumulator import MetricAccumulator
 from trainer.base.metrics import score_of
-from trainer.base.rng import derive
 from trainer.config import schema
 from trainer.diagnosis.evidence import Evidence
 from trainer.engine.order import order_of
-from trainer.engine.probe import probe_batch, without_trace
+from trainer.engine.probe import predicted_classes, probe_batch, without_trace
 from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import Setup
-from trainer.engine.summary import why_stopped
+from trainer.engine.summary import plain, why_stopped
 from trainer.engine.transforms import Transforms
-from trainer.engine.validation import best_constant, constant_loss
+from trainer.engine.validation import constant_loss
 from trainer.rundir.status import Status
 
 LEAST, MOST = 512, 4096  # training samples that the last weights are evaluated on
@@ -32,19 +31,19 @@ def gather(
     setup: Setup,
     rows: Sequence[Mapping],
     outcome: Outcome,
-    test: Mapping | None = None,
+    summary: Mapping,
     layer: str = "",
 ) -> Evidence:
     """Return the evidence on a run.
 
     Args:
         rows: of its curves.
-        test: the scores of the test split, which stands for validation where there is none.
+        summary: its figures; the test split stands for validation where there is none.
         layer: where its loss became non-finite, in words.
     """
     run, progress = setup.run, setup.run.progress
     known = schema.rules(setup.cfg, setup.invocation.choices)
-    counts = class_counts(run)
+    test, held_out = summary["test"], "val" if len(run.val) else "test"
     measured = measure_fit(run) if outcome.status is not Status.DIVERGED and progress.step else {}
     return Evidence(
         task=run.data.task,
@@ -56,17 +55,17 @@ def gather(
         steps=progress.step,
         steps_per_epoch=run.clock.steps_per_epoch,
         total_steps=run.clock.total_steps,
-        samples={"train": len(run.train), "val": len(run.val), "test": len(run.test)},
+        samples=summary["samples"],
         batch=run.batch_size * run.accumulate,
         rows=rows,
         history=progress.recent_history,
         best=progress.best if len(run.val) else test and {"step": progress.step, **test},
-        held_out="val" if len(run.val) else "test",
+        held_out=held_out,
         zero_loss=constant_loss(run.criterion, torch.zeros_like(run.train.targets[0]), run.train.targets[:MOST]),
-        constant=best_constant(run, run.val if len(run.val) else run.test),
+        constant=summary["constant"].get(held_out, {}),
         probes=progress.probes,
         multipliers=multipliers(run, rows),
-        counts=counts,
+        counts=class_counts(run),
         classes=run.data.classes,
         mixing=mixing(run),
         constants=constant_features(run),
@@ -76,11 +75,6 @@ def gather(
         stopped="; ".join(why_stopped(run)),
         **measured,
     )
-
-
-def plain(value: object) -> object:
-    """Return a value of a configuration without OmegaConf's own types."""
-    return OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
 
 
 def multipliers(run: Run, rows: Sequence[Mapping]) -> dict[int, float]:
@@ -153,7 +147,7 @@ def loss_in_half(run: Run) -> float | None:
 def measure_fit(run: Run) -> dict:
     """Return what the last weights make of the data: `fit`, `noisy`, `peak` and `confusion` of Evidence."""
     count = min(len(run.train), max(len(run.val), LEAST), MOST)
-    some = subset(run, count)
+    some = run.random_samples("fit", count)
     with without_trace(run), run.evaluation_model() as model:
         scores = run.evaluate_batches(model, run.train.batches(some.split(run.eval_batch_size)))
         confusion = confusion_of(run, model) if run.data.task != "regression" and len(run.val) else []
@@ -180,7 +174,7 @@ def neighbours_score(run: Run) -> float | None:
     from sklearn.model_selection import cross_val_score
     from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
-    images, targets = run.train.batch(subset(run, NEIGHBOURS))
+    images, targets = run.train.batch(run.random_samples("fit", NEIGHBOURS))
     known = images.flatten(1).float().cpu().numpy()
     if run.data.task == "regression":
         return float(cross_val_score(KNeighborsRegressor(), known, targets.cpu().numpy(), cv=3, scoring="r2").mean())
@@ -188,12 +182,6 @@ def neighbours_score(run: Run) -> float | None:
     if labels.bincount().min() < 3:
         return None
     return float(cross_val_score(KNeighborsClassifier(), known, labels.cpu().numpy(), cv=3).mean())
-
-
-def subset(run: Run, count: int) -> Tensor:
-    """Return the indices of some training samples, drawn at random, the same ones for a seed."""
-    order = torch.randperm(len(run.train), generator=torch.Generator().manual_seed(derive(run.seed, "fit")))
-    return order[:count].to(run.train.targets.device)
 
 
 def confusion_of(run: Run, model: torch.nn.Module) -> list[list[int]]:
@@ -204,8 +192,8 @@ def confusion_of(run: Run, model: torch.nn.Module) -> list[list[int]]:
     for images, targets in run.val.in_order(run.eval_batch_size):
         with run.autocast():
             outputs = model(images)
-        predicted = outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).long()
-        counts += (labels_of(targets) * classes + predicted).bincount(minlength=classes**2).view(classes, classes)
+        cells = labels_of(targets) * classes + predicted_classes(outputs)
+        counts += cells.bincount(minlength=classes**2).view(classes, classes)
     model.train(training)
     return counts.tolist()
 

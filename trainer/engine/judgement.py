@@ -48,21 +48,21 @@ class Judgement:
 
 
 def judge_run(
-    setup: Setup | None, rows: Sequence[Mapping], outcome: Outcome, test: Mapping | None, layer: str
+    setup: Setup | None, rows: Sequence[Mapping], outcome: Outcome, summary: Mapping, layer: str
 ) -> Judgement:
     """Judge a run; it is kept whatever happens here.
 
     Args:
         setup: of the run; None gives no verdict.
         rows: of its curves.
-        test: scores of the test split.
+        summary: its figures.
         layer: where its loss became non-finite, in words.
     """
     if setup is None or outcome.status is Status.INTERRUPTED:
         return Judgement()
     words = setup.invocation.overrides
     try:
-        return Judgement(judge(gather(setup, rows, outcome, test, layer)), words)
+        return Judgement(judge(gather(setup, rows, outcome, summary, layer)), words)
     except Exception as error:  # of a technique of the user's own, evaluated once more
         reason = printable(str(error).partition("\n")[0]) or type(error).__name__
         return Judgement(words=words, failure=reason)

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from trainer.base.device import out_of_memory
-from trainer.base.layers import drops_in_training, is_norm, weight_layers, weight_of
+from trainer.base.layers import drops_in_training, is_norm, stop_dropping, weight_layers, weight_of
 from trainer.base.protocols import Calibrated
-from trainer.base.rng import derive, seed_default
+from trainer.base.rng import derive, preserved_generators, seed_default
 from trainer.base.statistics import norm
 from trainer.config.rule import is_number
 from trainer.engine.run import Run
@@ -58,9 +58,7 @@ def probe_batch(run: Run) -> Batch:
     size = min(max(run.batch_size, SMALLEST), LARGEST)
     if math.prod(run.data.input_shape) > LARGE_SAMPLE:
         size = min(size, max(run.batch_size, 2))
-    rng = torch.Generator().manual_seed(derive(run.seed, "probe"))
-    order = torch.randperm(len(run.train), generator=rng)[:size]
-    return run.train.batch(order.to(run.train.targets.device))
+    return run.train.batch(run.random_samples("probe", size))
 
 
 @contextmanager
@@ -68,9 +66,8 @@ def without_trace(run: Run) -> Iterator[None]:
     """Give modes, buffers and the state of the random number generators back as they were."""
     modes = [(module, module.training) for module in run.model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in run.model.buffers()]
-    devices = [run.device] if run.device.type == "cuda" else []
     try:
-        with torch.random.fork_rng(devices):
+        with preserved_generators(run.device):
             seed_default(run.device, derive(run.seed, "probe"))
             yield
     finally:
@@ -82,10 +79,7 @@ def without_trace(run: Run) -> Iterator[None]:
 
 def _measure(run: Run, step: int, batch: Batch) -> dict:
     model, (images, targets) = run.model, batch
-    model.train()
-    for module in model.modules():
-        if drops_in_training(module):
-            module.eval()
+    stop_dropping(model.train())
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     activations, layers = ActivationStatistics(), OutputStatistics()
     handles = [
@@ -140,8 +134,13 @@ def most_common(outputs: Tensor, task: str) -> Tensor | None:
     """Return the fraction of samples for which the most common class is predicted; None for regression."""
     if task == "regression":
         return None
-    predicted = (outputs > 0).long().flatten() if task == "binary" else outputs.argmax(1)
+    predicted = predicted_classes(outputs)
     return predicted.bincount().max() / len(predicted)
+
+
+def predicted_classes(outputs: Tensor) -> Tensor:
+    """Return the classes (N,) that outputs (N, K) mean: of a single output, 1 where it is above 0."""
+    return outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).long()
 
 
 def activation_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:

@@ -88,6 +88,11 @@ class Run:
     def uses_losses(self) -> bool:
         return uses_losses(self.sampler)
 
+    def random_samples(self, purpose: str, count: int | None = None) -> Tensor:
+        """Return the indices of training samples, drawn for a purpose without repetition; None for all of them."""
+        rng = torch.Generator().manual_seed(derive(self.seed, purpose))
+        return torch.randperm(len(self.train), generator=rng)[:count].to(self.train.targets.device)
+
     @contextmanager
     def evaluation_model(self) -> Iterator[nn.Module]:
         """Yield the model to evaluate: averaged weights (ema, swa) or the optimizer's point (schedule-free).

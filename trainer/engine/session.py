@@ -129,7 +129,7 @@ class Session:
             error = self.error_for(outcome, layer := self.nonfinite_layer(outcome))
             with self.console.status("looking for what is wrong"):
                 setup = self.setup and replace(self.setup, run=self.run, cfg=self.cfg)
-                judgement = judge_run(setup, self.recorder.rows, outcome, summary["test"], layer)
+                judgement = judge_run(setup, self.recorder.rows, outcome, summary, layer)
             summary["verdicts"] = judgement.as_dicts()
             settings = texts.hparams(self.cfg, self.run, self.invocation)
             columns = texts.hparams_columns(self.directory, self.invocation.overrides)

@@ -10,8 +10,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from trainer.base.checks import satisfies
-from trainer.base.layers import drops_in_training
-from trainer.base.rng import derive
+from trainer.base.layers import stop_dropping
 from trainer.config.hydra_context import Invocation
 from trainer.engine.probe import probe
 from trainer.engine.run import Run
@@ -83,14 +82,12 @@ class Subject:
     def copy_model(self) -> nn.Module:
         """Return a copy of the fresh model, in training mode, that drops nothing."""
         model = copy.deepcopy(self.run.model).train()
-        silence(model)
+        stop_dropping(model)
         return model
 
     def some(self, count: int, purpose: str = "check") -> Tensor:
         """Return the indices of so many training samples, drawn at random for a purpose, without repetition."""
-        rng = torch.Generator().manual_seed(derive(self.run.seed, purpose))
-        order = torch.randperm(len(self.run.train), generator=rng)[:count]
-        return order.to(self.run.train.targets.device)
+        return self.run.random_samples(purpose, count)
 
     @cached_property
     def batch(self) -> Batch:
@@ -120,13 +117,6 @@ class Subject:
     def _chosen(self, option: str) -> bool:
         group, _, name = option.partition("=")
         return self.invocation.choice(group) == name
-
-
-def silence(model: nn.Module) -> None:
-    """Put the layers that drop something in training into evaluation mode."""
-    for module in model.modules():
-        if drops_in_training(module):
-            module.eval()
 
 
 def scaled(values: Tensor) -> Tensor:

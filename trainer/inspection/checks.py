@@ -8,12 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from trainer.base.device import out_of_memory
 from trainer.base.errors import UserError
 from trainer.base.origin import reason
-from trainer.base.rng import derive, seed_default
+from trainer.base.rng import derive, preserved_generators, seed_default
 from trainer.base.text import from_here, printable
 from trainer.inspection import check_data, check_gradients, check_learning, check_modes, check_start
 from trainer.inspection.check import Check, CheckFunction, Subject
@@ -90,14 +89,9 @@ def is_library(file: str) -> bool:
 @contextmanager
 def own_random_numbers(subject: Subject, name: str) -> Iterator[None]:
     """Seed all generators for a check, whichever checks came before, and give them back as they were."""
-    devices = [subject.run.device] if subject.run.device.type == "cuda" else []
-    seed, states = derive(subject.run.seed, name), (random.getstate(), np.random.get_state())
-    with torch.random.fork_rng(devices):
-        try:
-            random.seed(seed)
-            np.random.seed(seed % 2**32)
-            seed_default(subject.run.device, seed)
-            yield
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
+    seed = derive(subject.run.seed, name)
+    with preserved_generators(subject.run.device):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        seed_default(subject.run.device, seed)
+        yield

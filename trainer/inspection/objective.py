@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from trainer.base.device import out_of_memory
-from trainer.base.layers import drops_in_training
+from trainer.base.layers import stop_dropping
 from trainer.base.rng import derive, seed_default
 from trainer.engine.probe import without_trace
 from trainer.engine.run import Run
@@ -142,10 +142,7 @@ def before(end: float, values: Iterable[Tensor]) -> Iterator[Tensor]:
 def measuring(run: Run) -> Iterator[None]:
     """Put the model into training mode without dropping; modes, buffers and random numbers are restored."""
     with without_trace(run), torch.enable_grad():
-        run.model.train()
-        for module in run.model.modules():
-            if drops_in_training(module):
-                module.eval()
+        stop_dropping(run.model.train())
         yield
 
 
@@ -155,10 +152,9 @@ def fixed_batches(run: Run, samples: int | None) -> list[Batch]:
     Args:
         samples: how many; None for all. Rounded down to whole batches: norms then have as many samples as in training.
     """
-    rng = torch.Generator().manual_seed(derive(run.seed, "fixed samples"))
     wanted = min(len(run.train), samples or len(run.train))
     size = min(run.batch_size, wanted)
-    order = torch.randperm(len(run.train), generator=rng)[: wanted // size * size].to(run.train.targets.device)
+    order = run.random_samples("fixed samples", wanted // size * size)
     return [run.train.batch(indices) for indices in order.split(size)]
 
 

@@ -10,13 +10,14 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.base.accumulator import MetricAccumulator
 from trainer.base.hooks import needs_graph
+from trainer.base.layers import stop_dropping
 from trainer.base.metrics import score_of
 from trainer.base.protocols import HasEvaluationPoint
 from trainer.base.rng import derive, seed_default
 from trainer.engine.build import make_optimizer
 from trainer.engine.contracts import broken
 from trainer.engine.probe import probe
-from trainer.inspection.check import Batch, Check, Subject, not_applicable, scaled, silence
+from trainer.inspection.check import Batch, Check, Subject, not_applicable, scaled
 
 BATCH = 64  # samples of a step, at most
 FEW = 5  # steps, over which a loss is averaged
@@ -141,14 +142,14 @@ class Practice:
             self.optimizer.eval()
         buffers = [(buffer, buffer.clone()) for buffer in self.model.buffers()]
         self.model.train(training)
-        silence(self.model)
+        stop_dropping(self.model)
         try:
             return [(self.model(images).float(), targets) for images, targets in batches]
         finally:
             for buffer, before in buffers:
                 buffer.copy_(before)
             self.model.train()
-            silence(self.model)
+            stop_dropping(self.model)
             if elsewhere:
                 self.optimizer.train()
 

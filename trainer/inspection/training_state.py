@@ -1,13 +1,12 @@
 """Training state in memory: a measurement that trains the run's own model leaves the run as it was."""
 
-import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainer.base.rng import preserved_generators
 from trainer.engine.run import Run
 
 
@@ -21,9 +20,9 @@ def preserved(run: Run) -> Iterator[None]:
     optimizer = cloned(run.optimizer.state_dict())
     parameters = [(weight, weight.detach().clone(), weight.grad) for weight in run.model.parameters()]
     modules = [(module, module.training, *buffers_of(module)) for module in run.model.modules()]
-    generators = states_of_generators(run.device)
     try:
-        yield
+        with preserved_generators(run.device):
+            yield
     finally:
         with torch.no_grad():
             for weight, values, grad in parameters:
@@ -35,7 +34,6 @@ def preserved(run: Run) -> Iterator[None]:
                 for name, value in values.items():
                     buffers[name].copy_(value)
         run.optimizer.load_state_dict(optimizer)
-        restore_generators(run.device, generators)
 
 
 def buffers_of(module: nn.Module) -> tuple[dict[str, Tensor | None], dict[str, Tensor]]:
@@ -53,24 +51,3 @@ def cloned(value: object) -> object:
     if isinstance(value, list):
         return [cloned(child) for child in value]
     return tuple(cloned(child) for child in value) if isinstance(value, tuple) else value
-
-
-def states_of_generators(device: torch.device) -> dict[str, object]:
-    """Return the states of the global random number generators: Python's, NumPy's, torch's and the device's."""
-    states = {"python": random.getstate(), "numpy": np.random.get_state(), "torch": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["device"] = torch.cuda.get_rng_state(device)
-    elif device.type == "mps":
-        states["device"] = torch.mps.get_rng_state()
-    return states
-
-
-def restore_generators(device: torch.device, states: dict[str, object]) -> None:
-    """Set the global random number generators to earlier states."""
-    random.setstate(states["python"])
-    np.random.set_state(states["numpy"])
-    torch.set_rng_state(states["torch"])
-    if device.type == "cuda":
-        torch.cuda.set_rng_state(states["device"], device)
-    elif device.type == "mps":
-        torch.mps.set_rng_state(states["device"])
