@@ -20,6 +20,7 @@ from trainer.base.errors import MachineError
 from trainer.base.plain_files import require_no_link
 from trainer.base.text import printable
 from trainer.config import catalog, keys
+from trainer.config.hydra_context import Invocation
 from trainer.config.private_api import to_yaml
 from trainer.config.quoting import unquote
 from trainer.rundir import locations
@@ -142,6 +143,18 @@ def create(output: Path, overrides: Sequence[str], sweep: Path | None = None, ex
     return make_unique(folder, f"{now:%H-%M-%S}-{slug(overrides)}")
 
 
+def create_for(cfg: DictConfig, invocation: Invocation) -> Path:
+    """Create the directory of a command, in the output folder that it was typed with. Errors: as of `create`."""
+    return create(Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory)
+
+
+def create_with_config(cfg: DictConfig, invocation: Invocation, config: DictConfig | None = None) -> Path:
+    """Create the directory of a command that trains nothing, and write its configuration, or another one, into it."""
+    directory = create_for(cfg, invocation)
+    write_config(directory, cfg if config is None else config, invocation.overrides)
+    return directory
+
+
 @contextmanager
 def lock(directory: Path) -> Iterator[None]:
     """Lock a run's directory for this process, even where its .lock is deleted; that of a dead process is released.
@@ -234,9 +247,9 @@ def write_texts(directory: Path, config: str, overrides: Sequence[str]) -> None:
         raise cannot_be_written(directory, error) from None
 
 
-def cannot_be_written(directory: Path, error: OSError) -> MachineError:
-    """Return the error of a run whose directory does not take its files."""
-    what = f"output={printable(directory)}: the run cannot be written there ({error.strerror})"
+def cannot_be_written(directory: Path, error: OSError, files: str = "the run") -> MachineError:
+    """Return the error of a run, or of other files, that its directory does not take."""
+    what = f"output={printable(directory)}: {files} cannot be written there ({error.strerror})"
     return MachineError(f"{what}; free some space, or choose another place with output=DIR")
 
 

@@ -12,7 +12,7 @@ from torch.utils.tensorboard.summary import text
 
 from trainer.base.atomic import atomic_write
 from trainer.base.checks import require
-from trainer.base.errors import CheckFailed, MachineError
+from trainer.base.errors import CheckFailed
 from trainer.base.text import as_command, counted, from_here, printable, wrap
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
@@ -56,10 +56,7 @@ class CheckRun:
             for function in functions:
                 with console.status(f"checking: {name_of(function)}"):
                     results.append((part, checked(function, subject)))
-        directory = rundir.create(
-            Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
-        )
-        rundir.write_config(directory, cfg, invocation.overrides)
+        directory = rundir.create_with_config(cfg, invocation)
         seconds = time.monotonic() - start
         console.print(f"Checks of {as_command('train', *invocation.overrides)}\n")
         for line in lines_of(results, console.terminal.width):
@@ -134,8 +131,7 @@ def write(results: Sequence[Result], seconds: float, directory: Path) -> None:
         events.add(text("check", as_markdown(results)), 0)
         events.close()
     except OSError as error:
-        what = f"output={printable(directory)}: the checks cannot be written there ({error.strerror})"
-        raise MachineError(f"{what}; free some space, or choose another place with output=DIR") from None
+        raise rundir.cannot_be_written(directory, error, "the checks") from None
 
 
 def as_markdown(results: Sequence[Result]) -> str:

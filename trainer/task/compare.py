@@ -2,12 +2,10 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from omegaconf import DictConfig
 
-from trainer.base.errors import ConfigError, MachineError
-from trainer.base.text import printable
+from trainer.base.errors import ConfigError
 from trainer.compare import table
 from trainer.compare.ranking import Ranking, differences, rank, typed_order
 from trainer.compare.record import clean, find, read
@@ -55,15 +53,13 @@ class Compare:
         pair = self._pair(ranking)
         console = Console()
         table.print_ranking(ranking, console)
-        folder = rundir.create(Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory)
-        rundir.write_config(folder, cfg, invocation.overrides)
+        folder = rundir.create_with_config(cfg, invocation)
         try:
             table.write(ranking, folder)
             head = ["key", *(clean(job.path) for job in ranking.jobs)]
             table.write_csv([head, *differences(*ranking.jobs)], folder / "settings.csv")
         except OSError as error:
-            what = f"output={printable(folder)}: the ranking cannot be written there ({error.strerror})"
-            raise MachineError(f"{what}; free some space, or choose another place with output=DIR") from None
+            raise rundir.cannot_be_written(folder, error, "the ranking") from None
         if pair:
             print_side_by_side(ranking, pair, console)
         console.print(f"\nThe ranking is in {table.relative(folder)}: ranking.csv, ranking.md, ranking.png")

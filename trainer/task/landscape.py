@@ -15,7 +15,7 @@ from rich.table import Table
 
 from trainer.base.atomic import atomic_write
 from trainer.base.checks import require, require_one_of
-from trainer.base.errors import ConfigError, MachineError
+from trainer.base.errors import ConfigError
 from trainer.base.text import did_you_mean, from_here, printable
 from trainer.config import catalog, schema
 from trainer.config.hydra_context import Invocation, initialized, invocation_of, search_path, without_hydra_node
@@ -130,10 +130,7 @@ class Landscape:
             losses = [landscape.loss_at(objective, path.weights[-1]) for path in paths]
             plane, x, y = self._plane(objective, paths)
             found = landscape.surface(objective, plane, x, y, self.points)
-        directory = rundir.create(
-            Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
-        )
-        rundir.write_config(directory, cfg, invocation.overrides)
+        directory = rundir.create_with_config(cfg, invocation)
         console.print(title)
         if paths:
             console.print(table_of(paths, losses))
@@ -236,6 +233,5 @@ def write(
         picture = landscape_plot.draw(surface, plane, shown, losses, title, directory)
         atomic_write(numbers, json.dumps(plain(content), allow_nan=False).encode())
     except OSError as error:
-        what = f"output={printable(directory)}: the figures cannot be written there ({error.strerror})"
-        raise MachineError(f"{what}; free some space, or choose another place with output=DIR") from None
+        raise rundir.cannot_be_written(directory, error, "the figures") from None
     return [picture, numbers]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.table import Table
@@ -76,10 +75,7 @@ class LrFind:
         if probe_steps and finding.rate is not None:
             with console.status("training at twice the learning rate"):
                 twice = check(finding.run, finding.group_rates, 2 * finding.rate, probe_steps)
-        directory = rundir.create(
-            Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
-        )
-        rundir.write_config(directory, cfg, invocation.overrides)
+        directory = rundir.create_with_config(cfg, invocation)
         print_finding(console, finding, key, invocation)
         if twice:
             print_warm_up(console, twice, key, invocation)

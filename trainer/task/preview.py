@@ -1,7 +1,6 @@
 """task=preview: draw a run's learning rate and augmentations before training."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from omegaconf import DictConfig
 from rich.text import Text
@@ -30,10 +29,7 @@ class Preview:
         data = load_data(cfg, invocation)
         curve = lr_curve.make_lr_curve(cfg, len(data.train), invocation)
         grid = image_grid.make_image_grid(cfg, data, invocation)
-        directory = rundir.create(
-            Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
-        )
-        rundir.write_config(directory, cfg, invocation.overrides)
+        directory = rundir.create_with_config(cfg, invocation)
         console = Console()
         for note in data.notes:
             console.print(f"note: {note}")

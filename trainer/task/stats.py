@@ -9,8 +9,7 @@ from omegaconf import DictConfig
 
 from trainer.base.atomic import atomic_write
 from trainer.base.checks import require
-from trainer.base.errors import MachineError
-from trainer.base.text import from_here, printable
+from trainer.base.text import from_here
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.engine.run import Run
@@ -56,10 +55,7 @@ class Stats:
         for network in networks:
             with console.status("measuring the network"):
                 found = measure(network.run, samples, self.seconds, network.which, network.before)
-            directory = rundir.create(
-                Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
-            )
-            rundir.write_config(directory, network.cfg, invocation.overrides)
+            directory = rundir.create_with_config(cfg, invocation, network.cfg)
             for note in network.notes:
                 console.print(f"note: {note}")
             console.print(network.title)
@@ -118,6 +114,5 @@ def write(found: Report, title: str, directory: Path) -> list[Path]:
         if not isinstance(found.values, str):
             write_events(found.values, directory)
     except OSError as error:
-        what = f"output={printable(directory)}: the figures cannot be written there ({error.strerror})"
-        raise MachineError(f"{what}; free some space, or choose another place with output=DIR") from None
+        raise rundir.cannot_be_written(directory, error, "the figures") from None
     return [picture, numbers]

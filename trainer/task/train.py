@@ -54,9 +54,7 @@ class Train:
                 cfg = choose_rate(cfg, run, invocation)
         facts = [("rate", auto_rate.describe(cfg, asked))] if asked else []
         if directory is None:
-            directory = rundir.create(
-                Path(cfg.output), invocation.overrides, invocation.sweep, invocation.requested_directory
-            )
+            directory = rundir.create_for(cfg, invocation)
         with rundir.lock(directory), errors_in_log(directory, invocation):
             if summary and "epochs" not in changed:
                 print_damage(directory, damaged)
