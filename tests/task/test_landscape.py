@@ -99,6 +99,10 @@ def test_a_finished_run_has_a_random_plane_around_its_best_weights(tmp_path):
     assert load_file(run / "weights.safetensors")
     code, _, errors = command(tmp_path, "task=landscape", f"runs=[{run}]", "task.optimizers=[sgd]", "threads=1")
     assert code == 2 and "a finished run has no path to draw" in errors
+    code, printed, errors = command(
+        tmp_path, "task=landscape", f"runs=[{run}]", "threads=1", "task.points=5", "output=typed"
+    )
+    assert code == 0 and [*(tmp_path / "typed").rglob("landscape.png")], errors + printed  # not in the run's own output
     shutil.rmtree(run / "checkpoints")
     assert command(tmp_path, "task=landscape", f"runs=[{run}]", "threads=1")[0] == 3
 

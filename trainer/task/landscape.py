@@ -1,9 +1,10 @@
 """task=landscape: draw the training loss around the weights, with the paths of several optimizers."""
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from pathlib import Path
 
@@ -79,7 +80,8 @@ class Landscape:
             for place in run_directories(cfg.runs, console):
                 rebuilt = rebuild(place, cfg, invocation, console)
                 title = title_of_run(place, rebuilt.load_weights())
-                self._draw(rebuilt.run, [], title, rebuilt.cfg, invocation, console)
+                directory = partial(rundir.create_with_config, cfg, invocation, rebuilt.cfg)
+                self._draw(rebuilt.run, [], title, directory, console)
             return
         jobs = [*self._jobs(cfg, invocation)]
         first, paths = None, []
@@ -91,7 +93,8 @@ class Landscape:
             with console.status(f"training with optimizer={name}"):
                 paths.append(follow(run, name, len(jobs)))
             first = first or run
-        self._draw(first, paths, title_of(invocation), cfg, invocation, console)
+        directory = partial(rundir.create_with_config, cfg, invocation)
+        self._draw(first, paths, title_of(invocation), directory, console)
 
     def _require_no_training(self, invocation: Invocation) -> None:
         require_evaluation_keys(invocation, without=("tta", "norm.fuse"))
@@ -120,8 +123,7 @@ class Landscape:
         run: Run,
         paths: Sequence[WeightPath],
         title: str,
-        cfg: DictConfig,
-        invocation: Invocation,
+        make_directory: Callable[[], Path],
         console: Console,
     ) -> None:
         objective = Objective(run, fixed_batches(run, None if self.samples == "all" else self.samples))
@@ -130,7 +132,7 @@ class Landscape:
             losses = [landscape.loss_at(objective, path.weights[-1]) for path in paths]
             plane, x, y = self._plane(objective, paths)
             found = landscape.surface(objective, plane, x, y, self.points)
-        directory = rundir.create_with_config(cfg, invocation)
+        directory = make_directory()
         console.print(title)
         if paths:
             console.print(table_of(paths, losses))
