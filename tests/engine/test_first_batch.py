@@ -40,8 +40,10 @@ def test_it_is_what_the_network_sees_in_the_first_step(kind, composed, tmp_path)
     run.model.register_forward_pre_hook(lambda module, inputs: images.extend(inputs if module.training else []))
     recorder, silent = Recorder(tmp_path, run.data.task), Console(silent=True)
     fit(replace(run, criterion=criterion), recorder, silent, until=1)
-    labels = [label(target, run.data) for target in targets[0][:SHOWN]]
-    assert torch.equal(shown, draw(colors(images[0][:SHOWN], run.train.preprocess), labels))
+    _, batch, *_ = images  # a probe of the layers precedes the first step
+    _, wanted, *_ = targets
+    labels = [label(target, run.data) for target in wanted[:SHOWN]]
+    assert torch.equal(shown, draw(colors(batch[:SHOWN], run.train.preprocess), labels))
     assert len({text for text in labels}) > 3  # not all alike
 
 

@@ -252,7 +252,7 @@ def test_a_rollback_goes_back_until_it_helps_and_lowers_the_rate(mine, run_in_pr
 
 
 def test_a_run_that_crashes_after_a_rollback_resumes_on_the_branch_that_it_was_on(mine, run_in_process, tmp_path):
-    """Steps 1 to 7, 7 from the checkpoint of step 6, then from that of step 3: forward pass 10 is of step 5.
+    """The probe (2), steps 1 to 7, 7 from the checkpoint of step 6, then from that of step 3: pass 12 is of step 5.
 
     Only the checkpoint of step 6, of the branch that was given up, is newer than that of step 3.
     """
@@ -265,7 +265,7 @@ def test_a_run_that_crashes_after_a_rollback_resumes_on_the_branch_that_it_was_o
     ]
     words += ["+sched.once=true", f"act._target_={mine}.Crash", f"allow=[{mine}]"]
     module = importlib.import_module(mine)
-    code, said, _ = run_in_process(*words, "+act.at=10")
+    code, said, _ = run_in_process(*words, "+act.at=12")
     crashed = only_run(tmp_path)
     assert code == 1 and said.count("rolled back") == 2 and "rolled back to step 3," in said
     assert [path.name for path in checkpoint.newest_first(crashed / "checkpoints")][0] == "step-3.pt"
@@ -362,7 +362,7 @@ def test_a_batch_of_one_sample_is_not_halved(composed):
 
 def test_halved_batches_give_the_same_steps(mine, run_in_process, tmp_path):
     """1,200 samples need 144 MB an activation, 400 need 48; the weights are those of a run with such batches."""
-    tight = (f"sched._target_={mine}.Tight", "+sched.mib=400", f"allow=[{mine}]")
+    tight = (f"sched._target_={mine}.Tight", "+sched.mib=300", f"allow=[{mine}]")
     code, said, errors = limited(tmp_path, *WIDE, "on_oom=halve", *tight)
     assert code == 0, errors
     batch, accumulate = re.findall(r"continuing after step 0 with batch_size=(\d+) accumulate=(\d+)", said)[-1]
@@ -400,11 +400,11 @@ def test_errors_of_memory_are_told_from_others(error, wanted):
 
 @pytest.mark.parametrize(
     "mode, at, steps",
-    [("false", 5, 7), ("true", 1, None), ("true", 5, 5)],
-    ids=["validation", "the first step", "a step"],
+    [("false", 5, 7), ("true", 1, None), ("true", 3, None), ("true", 7, 5)],
+    ids=["validation", "the probe", "the first step", "a step"],
 )
 def test_a_run_interrupted_by_a_signal_resumes_to_the_same_end(mode, at, steps, mine, run_in_process, tmp_path):
-    """Passes in evaluation: the gain, two in the dry run, the fresh network, then the validation after step 7."""
+    """In evaluation pass the gain, two of the dry run, the fresh network, the validation; in training probe, steps."""
     words = (*SMALL, f"act._target_={mine}.Killer", f"+act.training={mode}", f"+act.at={at}", f"allow=[{mine}]")
     code, _, errors = run_in_process(*words)
     assert code == 143 and "interrupted" in errors and len(errors.strip().splitlines()) == 1, errors

@@ -20,6 +20,11 @@ KINDS = {
 }
 
 
+def is_command(line):
+    """True for a line that holds a command, which is left whole, to be copied."""
+    return "--logdir" in line or line.startswith("    train ")
+
+
 @pytest.mark.parametrize(
     "width, kind", [(80, kind) for kind in KINDS] + [(width, "classes") for width in (40, 60, 100)]
 )
@@ -31,8 +36,7 @@ def test_nothing_is_broken_within_a_word_or_a_number(width, kind, tmp_path):
     for line in done.lines:
         words = line.replace("acc ", "accuracy ").split()
         assert set(words) <= whole, line
-        # Only a path is longer than a line; a command is left whole.
-        assert columns(line) <= width or max(map(columns, words)) > width - 4 or "--logdir" in line, line
+        assert columns(line) <= width or max(map(columns, words)) > width - 4 or is_command(line), line
     evaluations = [line for line in done.lines if line.startswith("epoch")]
     assert len(evaluations) == 12
     if width >= 80:  # one line each
@@ -49,7 +53,7 @@ def test_each_evaluation_has_one_short_line_at_80_columns(tmp_path):
 def test_errors_and_notes_are_broken_between_words(tmp_path):
     done = train_on_terminal(tmp_path, 60, *WORDS, "optimizer=momentum", "optimizer.lr=1e12")
     assert done.code == 5
-    assert all(columns(line) <= 60 or "outputs/" in line or "--logdir" in line for line in done.lines)
+    assert all(columns(line) <= 60 or "outputs/" in line or is_command(line) for line in done.lines)
     said = " ".join(done.text.split())
     assert "train: diverged: the loss is not finite (NaN or Inf) at step" in said
 
