@@ -3,7 +3,7 @@
 import io
 import os
 import sys
-from contextlib import nullcontext, redirect_stdout
+from contextlib import ExitStack, redirect_stdout
 from typing import TYPE_CHECKING
 
 from trainer.base import signals
@@ -114,8 +114,10 @@ def execute(cfg: "DictConfig", invocation: "Invocation") -> float | None:
     # Threads that wait for one another sleep. They would spin, and keep from its core the one that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     loads = "torch" not in sys.modules and invocation.sweep is None
-    with fewer_collections(), Console().status("loading PyTorch") if loads else nullcontext():
-        with signals.deadly() if loads else nullcontext():
-            task = instantiate.make_task(cfg, invocation)
+    with fewer_collections(), ExitStack() as loading:
+        if loads:
+            loading.enter_context(Console().status("loading PyTorch"))
+            loading.enter_context(signals.deadly())
+        task = instantiate.make_task(cfg, invocation)
     freeze_imports()
     return task.execute(cfg, invocation)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import yaml
 
-from trainer.base.text import as_typed
+from trainer.base.text import as_typed, from_here
 
 MULTI_SELECT = ("reg", "aug")  # groups of which a run takes several options
 
@@ -119,3 +119,8 @@ def reach(group: str, option: str) -> set[str]:
         for place, _, options in (chosen.partition("=") for chosen in overrides(path)):
             waiting += [(re.split("[./]", place)[0], name) for name in re.findall(r"[^\[\],]+", options)]
     return found
+
+
+def config_dirs() -> list[str]:
+    """Return the words that name the folders of the user's own options, as a command needs them."""
+    return [word for folder in extra_folders for word in ("--config-dir", str(from_here(folder)))]

@@ -76,9 +76,8 @@ def require_options(directory: Path, overrides: Iterable[str]) -> None:
 
 def command_to_resume(directory: Path, invocation: Invocation) -> str:
     """Return the command that resumes a run, with what counts on the command line alone, to paste into a shell."""
-    folders = [word for folder in catalog.extra_folders for word in ("--config-dir", from_here(folder))]
     allow = [text for text in invocation.overrides if key_of(text) == "allow"]
-    return as_command("train", f"resume={as_value(from_here(directory))}", *folders, *allow)
+    return as_command("train", f"resume={as_value(from_here(directory))}", *catalog.config_dirs(), *allow)
 
 
 def extended(directory: Path, added: str) -> int | str:

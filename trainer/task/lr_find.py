@@ -136,5 +136,4 @@ def command(invocation: Invocation, key: str, rate: float, *more: str) -> str:
     """Return the command that trains with the rate, as it was typed otherwise, to paste into a shell."""
     others = (Role.TASK, Role.LAUNCH)
     typed = [text for text in invocation.overrides if key_of(text) != key and role_of(key_of(text)) not in others]
-    folders = [word for folder in catalog.extra_folders for word in ("--config-dir", from_here(folder))]
-    return as_command("train", *typed, f"{key}={as_typed(rate)}", *more, *folders)
+    return as_command("train", *typed, f"{key}={as_typed(rate)}", *more, *catalog.config_dirs())

@@ -15,7 +15,6 @@ from trainer.engine.build import build_run
 from trainer.engine.ending import errors_in_log
 from trainer.engine.run import Run
 from trainer.engine.session import Session
-from trainer.inspection.lr_finder import choose_rate
 from trainer.rundir import curves_plot, integrity, reader, resume
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
@@ -50,6 +49,8 @@ class Train:
         with fewer_collections(), console.status("preparing the run"):
             run = build(cfg)
         if measures := auto_rate.auto_key(cfg) is not None:
+            from trainer.inspection.lr_finder import choose_rate
+
             with console.status("measuring the learning rate"):
                 cfg = choose_rate(cfg, run, invocation)
         facts = [("rate", auto_rate.describe(cfg, asked))] if asked else []
