@@ -1,4 +1,4 @@
-"""Random damage to the files of a run is recovered from, reported or refused; no number is silently wrong."""
+"""Runs with damaged files go on from what is whole, report the damage or are refused; no number is silently wrong."""
 
 import subprocess
 import sys

@@ -1,9 +1,11 @@
 """Rules of diagnosis on made evidence: each speaks beyond its threshold and is silent before it, alone."""
 
+import shlex
 from dataclasses import replace
 
 import pytest
 
+from trainer.config import catalog
 from trainer.diagnosis import departures, rate, regularization
 from trainer.diagnosis.decide import BESIDE, CAUSES, HINTS, MOST, judge
 from trainer.diagnosis.early import certain
@@ -528,3 +530,10 @@ def test_what_is_certain_while_a_run_trains(changes, said):
 )
 def test_the_growth_of_steps_by_momentum(values, wanted):
     assert healthy(values=values).grows == pytest.approx(wanted)
+
+
+def test_a_command_names_the_folders_of_own_options(tmp_path, monkeypatch):
+    monkeypatch.setattr(catalog, "extra_folders", [tmp_path / "own options"])
+    verdict = Verdict(code="rate_too_high", what="", meaning="", changes=["optimizer.lr=0.1"])
+    words = shlex.split(verdict.command(["model=mine", "optimizer.lr=10"]))
+    assert words == ["train", "model=mine", "optimizer.lr=0.1", "--config-dir", str(tmp_path / "own options")]

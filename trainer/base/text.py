@@ -143,6 +143,12 @@ def escaped(text: str) -> str:
     return re.sub(MARKED, r"\\\g<0>", text)
 
 
+def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table in Markdown."""
+    for row in (head, ["---"] * len(head), *rows):
+        yield f"| {' | '.join(map(escaped, row))} |"
+
+
 def epochs(number: float) -> str:
     """Return a number of epochs, with two decimals where it is not whole."""
     return f"{number:.0f}" if number == int(number) else f"{number:.2f}"

@@ -126,7 +126,7 @@ class Record:
 
     @property
     def problems(self) -> list[str]:
-        """What the run was found to have, as `rate too high`."""
+        """The problems that its verdicts name, as `rate too high`."""
         return [*map(clean, reader.problems_of(self.summary))]
 
     def of_split(self, name: str, split: str) -> object:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from trainer.base.atomic import atomic_write
 from trainer.base.metrics import LOSS
-from trainer.base.text import counted, escaped, from_here
+from trainer.base.text import counted, escaped, from_here, markdown_table
 from trainer.compare import findings, means, plot
 from trainer.compare.ranking import EVALUATIONS, MISSING, Ranking, Setting, mean_seconds, rank, typed
 from trainer.compare.record import Record, clean, is_run, read
@@ -261,9 +261,3 @@ def markdown(ranking: Ranking) -> Iterator[str]:
     yield ""
     yield from (f"- {escaped(line)}" for line in (*findings.conclusions(ranking), *remarks(ranking)))
     yield "\n![The ranking and the curves behind it](ranking.png)"
-
-
-def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table in Markdown."""
-    for row in (head, ["---"] * len(head), *rows):
-        yield f"| {' | '.join(map(escaped, row))} |"

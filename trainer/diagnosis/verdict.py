@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trainer.base.text import as_command
+from trainer.config import catalog
 from trainer.config.keys import Role, key_of, role_of
 
 LEVELS = ("problem", "hint")  # a problem is the likely cause of a bad score, a hint what may make a good one better
@@ -33,7 +34,7 @@ class Verdict:
 
     def command(self, words: Sequence[str]) -> str:
         """Return the command to try, for a run with these overrides; empty where none does it."""
-        return as_command("train", *merged(words, self.changes)) if self.changes else ""
+        return as_command("train", *merged(words, self.changes), *catalog.config_dirs()) if self.changes else ""
 
     def lines(self, words: Sequence[str]) -> list[str]:
         """Return the verdict as it is printed: what, its meaning, and what to try."""

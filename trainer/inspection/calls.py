@@ -21,10 +21,10 @@ class Frame:
 
 
 class Calls:
-    """What every module takes in a forward pass, by a reading that grows: operations done, or seconds.
+    """Count what each module of a model uses in a forward pass: operations, or seconds.
 
     Args:
-        reading: returns the present reading.
+        reading: returns the count so far, as of a clock.
         ended: is called with the name, the inputs and the output of a call that has ended.
     """
 

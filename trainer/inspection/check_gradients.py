@@ -9,6 +9,7 @@ from torch.func import functional_call
 
 from trainer.base.origin import origin
 from trainer.base.rng import seed_default
+from trainer.diagnosis.start import EXPLODING, VANISHED, VANISHING
 from trainer.inspection.check import Check, Subject, judge, not_applicable
 from trainer.inspection.derivatives import Derivative, derivatives_of_modules, describe_error, is_wrong
 from trainer.inspection.practice import at_the_start
@@ -16,7 +17,7 @@ from trainer.inspection.practice import at_the_start
 FEW = 3  # samples on which derivatives are compared
 LEAK = 6  # samples among which one must not depend on another
 ROUNDING = 1e-3  # of an output, by which other samples may change it: kernels differ by the place in a batch
-VANISHED = 1e-7  # mean absolute gradient of a weight
+WITHIN = f"in [{VANISHING:g}, {EXPLODING:g}]"  # gradient norm of the first layer over that of the last
 
 
 def gradients_against_differences(subject: Subject) -> Check:
@@ -118,7 +119,7 @@ def flow_of(probe: dict, subject: Subject) -> Check:
     detail = f"gradient norm of the first layer over that of the last one{product}"
     advice = subject.words("init=auto", "act=relu", "norm=batch")
     if any(row["grad_norm"] is None for row in layers):
-        return judge(math.nan, "in [0.001, 70]", detail, "The gradient is not finite (NaN or Inf).", advice)
+        return judge(math.nan, WITHIN, detail, "The gradient is not finite (NaN or Inf).", advice)
     faintest = min(layers, key=lambda row: row["grad_mean"])
     if faintest["grad_mean"] < VANISHED:
         text = f"mean |gradient| of the weights of {faintest['name']}{product}"
@@ -128,7 +129,7 @@ def flow_of(probe: dict, subject: Subject) -> Check:
     meaning = "The gradient grows on its way to the first layer: steps that suit the last layer break it."
     if ratio < 1:
         meaning = "The gradient vanishes on its way to the first layer, which learns a thousand times slower."
-    return judge(ratio, "in [0.001, 70]", detail, meaning, advice)
+    return judge(ratio, WITHIN, detail, meaning, advice)
 
 
 def independent_samples(subject: Subject) -> Check:

@@ -165,7 +165,7 @@ def of_ten_samples(subject: Subject, sample: Sample, detail: str) -> Check:
 
 
 def score_of_neighbours(sample: Sample, task: str) -> float:
-    """Return accuracy or r2 of predicting each sample from the others that lie nearest: one, of regression five."""
+    """Return accuracy or r2 of nearest neighbours: a sample is predicted from one other, in regression from five."""
     inputs, targets = sample.images.flatten(1).double(), sample.targets.double()
     distances = torch.cdist(inputs, inputs).fill_diagonal_(float("inf"))
     count = min(NEIGHBOURS if task == "regression" else 1, len(inputs) - 1)

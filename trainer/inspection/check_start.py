@@ -5,6 +5,7 @@ import math
 import torch
 
 from trainer.base.protocols import HasBestConstant
+from trainer.diagnosis.start import DEAD, SATURATED
 from trainer.inspection.check import Check, Subject, judge, not_applicable
 from trainer.inspection.practice import at_the_start
 
@@ -111,7 +112,7 @@ def dead_units(subject: Subject) -> Check:
         meaning = "Most units of {} are off for all samples: no gradient reaches the weights before them."
         advice = subject.words("bias=zero", "init=auto", "act=leaky_relu")
         what = "units that pass on a gradient on under 1 % of the samples"
-        return of_activations(probe, "dead", what, meaning, advice)
+        return of_activations(probe, "dead", DEAD, what, meaning, advice)
 
     return at_the_start(subject, measure)
 
@@ -122,16 +123,17 @@ def saturated_units(subject: Subject) -> Check:
     def measure(probe: dict) -> Check:
         meaning = "Most outputs of {} lie where the activation is flat: their gradients vanish."
         advice = subject.words("init=auto", "bias=zero", "norm=batch")
-        return of_activations(probe, "saturated", "outputs where the activation is flat, |f'| < 0.01", meaning, advice)
+        what = "outputs where the activation is flat, |f'| < 0.01"
+        return of_activations(probe, "saturated", SATURATED, what, meaning, advice)
 
     return at_the_start(subject, measure)
 
 
-def of_activations(probe: dict, key: str, what: str, meaning: str, advice: str) -> Check:
-    """Return the check that a fraction is at most half in each activation."""
+def of_activations(probe: dict, key: str, limit: float, what: str, meaning: str, advice: str) -> Check:
+    """Return the check that a fraction is within its limit in each activation."""
     rows = probe["activations"]
     if not rows:
         return not_applicable("the model has no activations")
     worst = max(rows, key=lambda row: row[key] or 0.0)
     value = math.nan if worst[key] is None else worst[key]
-    return judge(value, "<= 0.5", f"{what}, largest in {worst['name']}", meaning.format(worst["name"]), advice)
+    return judge(value, f"<= {limit}", f"{what}, largest in {worst['name']}", meaning.format(worst["name"]), advice)

@@ -35,7 +35,7 @@ class RatePoint:
 
     @property
     def holds(self) -> bool:
-        """Whether the prediction holds: the ratio is in [0.5, 1.5]."""
+        """Whether the actual decrease is between 0.5 and 1.5 times the predicted one."""
         return LOW <= self.ratio <= HIGH
 
 

@@ -28,7 +28,7 @@ Found = TypeVar("Found")
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was measured on a run. A text in place of a measurement says why there is none.
+    """Measurements of a run. A text in place of one says why there is none.
 
     Args:
         samples: of the curvature and of the first-order prediction.

@@ -13,7 +13,7 @@ from torch.utils.tensorboard.summary import text
 from trainer.base.atomic import atomic_write
 from trainer.base.checks import require
 from trainer.base.errors import CheckFailed
-from trainer.base.text import as_command, counted, from_here, printable, wrap
+from trainer.base.text import as_command, counted, from_here, markdown_table, printable, wrap
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.inspection.check import Check, Subject
@@ -136,9 +136,8 @@ def write(results: Sequence[Result], seconds: float, directory: Path) -> None:
 
 def as_markdown(results: Sequence[Result]) -> str:
     """Return the table in Markdown, with the meaning of each failed check."""
-    lines = ["| | part | check | value | threshold | |", "| --- | --- | --- | --- | --- | --- |"]
+    rows = []
     for part, check in results:
         words = check.detail if check.passed else f"{check.detail} {check.meaning} {check.advice}".strip()
-        cells = (check.status, part, check.name, number(check), check.threshold, words)
-        lines.append(f"| {' | '.join(printable(cell).replace('|', '&#124;') for cell in cells)} |")
-    return "\n".join(lines)
+        rows.append([check.status, part, check.name, number(check), check.threshold, printable(words)])
+    return "\n".join(markdown_table(["", "part", "check", "value", "threshold", ""], rows))
