@@ -164,6 +164,7 @@ if __name__ == "__main__":
     parser.add_argument("--configurations", default=",".join(USUAL), help=f"NAME,... of {','.join(CONFIGURATIONS)}")
     parser.add_argument("--forked", action="store_true", help="only forked processes, which start sooner")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the runs would inherit that it is ignored
     with tempfile.TemporaryDirectory(dir=children.scratch()) as place:
         chosen = arguments.configurations.split(",")
         failures = strike_configurations(chosen, arguments.signals, arguments.seed, arguments.forked, Path(place))
