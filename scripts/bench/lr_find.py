@@ -17,12 +17,14 @@ import torch
 from hydra import compose
 from omegaconf import DictConfig
 
+from trainer.base.metrics import score_of
 from trainer.base.text import as_typed
 from trainer.config.auto_rate import rate_key, with_rate
 from trainer.config.hydra_context import Invocation, initialized
 from trainer.engine.build import build_run, load_data
 from trainer.engine.loop import fit
 from trainer.inspection.lr_finder import find_rate
+from trainer.recipe.outcome import standard_error
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 
@@ -63,14 +65,6 @@ def score(cfg: DictConfig, key: str, rate: float, data) -> float:
     return best[run.monitor.name] if best else -math.inf
 
 
-def standard_error(mean: float, samples: int, task: str) -> float:
-    """Return the standard error of an accuracy, or about that of an r2, on so many samples."""
-    if task == "regression":
-        return 2 * math.sqrt(max(mean, 0.05)) * (1 - mean) / math.sqrt(samples)
-    shrunk = (mean * samples + 1) / (samples + 2)  # an accuracy of 1 has an error, too
-    return math.sqrt(shrunk * (1 - shrunk) / samples)
-
-
 def measure(words: str, more: list[str], seeds: int) -> tuple[bool, bool, bool]:
     """Print the line of a triple; return whether its rate trains, and is within a decade of the best, or of as good."""
     found, scores = [], {rate: [] for rate in GRID}
@@ -86,7 +80,7 @@ def measure(words: str, more: list[str], seeds: int) -> tuple[bool, bool, bool]:
             scores[rate].append(score(cfg, key, rate, data))
     means = {rate: statistics.fmean(values) for rate, values in scores.items()}
     best = max(means, key=means.get)
-    error = standard_error(means[best], len(data.val), data.task)
+    error = standard_error(means[best], len(data.val), score_of(data.task))
     good = [rate for rate in GRID if means[rate] >= means[best] - 2 * error]
     trains = statistics.fmean(own) >= means[best] - 2 * error
     rates = [rate for rate in found if rate]

@@ -1,21 +1,16 @@
 """The command `train`: check the arguments and explain mistakes, then hand over to Hydra. No torch before that."""
 
 import io
-import os
 import sys
-from contextlib import ExitStack, redirect_stdout
+from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
 from trainer.base import signals
-from trainer.base.errors import MachineError, UserError, exit_on_user_error, print_error
-from trainer.base.interpreter import fewer_collections, freeze_imports
+from trainer.base.errors import MachineError, UserError, print_error
 from trainer.base.streams import GONE, OutputError, failures, write_nowhere
 
 if TYPE_CHECKING:
-    from omegaconf import DictConfig
-
     from trainer.cli.overrides import Command
-    from trainer.config.hydra_context import Invocation
 
 HELP = "--help="  # --help=optimizer is --help optimizer
 
@@ -71,6 +66,7 @@ def launch(command: "Command") -> None:
     Errors: UserError, SystemExit.
     """
     from trainer.config import catalog, hydra_context, private_api
+    from trainer.task.execution import execute, job
 
     if command.cfg is None:
         import hydra
@@ -90,34 +86,3 @@ def launch(command: "Command") -> None:
             private_api.launch_sweep(job, [*hydra_context.search_path(), *command.overrides])
     else:
         execute(hydra_context.without_hydra_node(command.cfg), hydra_context.invocation_of(command.cfg.hydra))
-
-
-def job(cfg: "DictConfig") -> float | None:
-    """Execute one job of a sweep, in whatever process. Errors: SystemExit with the code of a user's error."""
-    from trainer.config import hydra_context
-    from trainer.sweep.jobs import trains
-    from trainer.sweep.launch import run_job
-
-    invocation = hydra_context.current_invocation()
-    if trains(cfg):
-        return run_job(cfg, invocation, execute)
-    with exit_on_user_error():
-        return execute(cfg, invocation)
-
-
-def execute(cfg: "DictConfig", invocation: "Invocation") -> float | None:
-    """Make the task and execute it. Errors: UserError."""
-    from trainer.config import files, instantiate
-    from trainer.rundir.console import Console
-
-    files.require_existing(cfg, invocation.choices)
-    # Threads that wait for one another sleep. They would spin, and keep from its core the one that they wait for.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    loads = "torch" not in sys.modules and invocation.sweep is None
-    with fewer_collections(), ExitStack() as loading:
-        if loads:
-            loading.enter_context(Console().status("loading PyTorch"))
-            loading.enter_context(signals.deadly())
-        task = instantiate.make_task(cfg, invocation)
-    freeze_imports()
-    return task.execute(cfg, invocation)

@@ -20,6 +20,7 @@ from trainer.cli.chosen import chosen_by
 from trainer.cli.hints import for_override
 from trainer.cli.paths import expand_home
 from trainer.cli.sweep_overrides import (
+    check_launcher,
     check_sweep,
     combinations,
     count_of,
@@ -30,6 +31,7 @@ from trainer.cli.sweep_overrides import (
 )
 from trainer.cli.syntax import parse, parse_flags
 from trainer.config import catalog, files, hydra_context, own_options, synonyms, untrusted
+from trainer.config.hydra_context import LAUNCHER
 from trainer.config.keys import is_location, key_of
 from trainer.config.quoting import quote
 from trainer.rundir import resume
@@ -67,7 +69,7 @@ def check(arguments: list[str]) -> Command:
         return Command([*(flags.overrides if flags.shell_completion else ()), *asked], flags.overrides)
     for text in flags.overrides:
         untrusted.require_one_line(text)
-        require_place(text, flags.multirun)
+        require_place(text, flags.multirun, launches="task=recipe" in flags.overrides)
         require_directory(text)
     require_once(flags.overrides)
     last = {key_of(text): text for text in flags.overrides}
@@ -78,6 +80,8 @@ def check(arguments: list[str]) -> Command:
 
         check_sweep(overrides)
         plugins.register()
+    else:
+        check_launcher({override.key_or_group: override for override in overrides})
     cfg = check_combinations(overrides, flags.multirun)
     texts = [override.input_line for override in overrides]
     resumes = any(override.key_or_group == "hydra.sweep.dir" for override in overrides)  # needs no data for what ended
@@ -102,14 +106,18 @@ def check_flags(flags) -> None:
         )
 
 
-def require_place(text: str, multirun: bool) -> None:
-    """Refuse an override of a single run in a sweep, and one of a sweep in a single run. Errors: ConfigError."""
+def require_place(text: str, multirun: bool, launches: bool = False) -> None:
+    """Refuse an override of a single run in a sweep, and one of a sweep in a single run. Errors: ConfigError.
+
+    Args:
+        launches: the task launches runs, with any launcher.
+    """
     key = key_of(text)
     if multirun and key in ("resume", "resume.run"):
         raise ConfigError(
             f"{text}: resumes a single run, without -m; to resume a sweep, repeat its command with hydra.sweep.dir=DIR"
         )
-    if not multirun and is_for_sweeps(key):
+    if not multirun and is_for_sweeps(key) and not (launches and key.startswith(LAUNCHER)):
         raise ConfigError(f"{text}: is for sweeps; write train -m {text} ...")
 
 

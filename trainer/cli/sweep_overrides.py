@@ -2,7 +2,7 @@
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -39,11 +39,7 @@ def check_sweep(overrides: Sequence[Override]) -> None:
         raise ConfigError(f"hydra/sweeper={sweeper}: no such sweeper; {hint}")
     if sweeper == "grid" and (line := first_below("hydra.sweeper.", by_key)):
         raise ConfigError(f"{line}: the grid has no keys; write hydra/sweeper=optuna for a search")
-    if "hydra/launcher" not in by_key and (line := first_below("hydra.launcher.", by_key)):
-        raise ConfigError(f"{line}: needs a launcher; write hydra/launcher=joblib, or another one")
-    workers = by_key["hydra.launcher.n_jobs"].value() if "hydra.launcher.n_jobs" in by_key else 0
-    if is_number(workers) and workers > (most := max(MOST_WORKERS, os.cpu_count() or 1)):
-        raise ConfigError(f"hydra.launcher.n_jobs={workers}: too many processes for this machine; at most {most}")
+    check_launcher(by_key)
     if "hydra.sweep.dir" in by_key and not by_key["hydra.sweep.dir"].value():
         raise ConfigError("hydra.sweep.dir=: needs the name of a folder")
     search.check_spaces(overrides)
@@ -53,6 +49,15 @@ def check_sweep(overrides: Sequence[Override]) -> None:
             require_other_jobs(override)
     if sweeper == "grid":
         jobs.require_different(private_api.grid(overrides))
+
+
+def check_launcher(by_key: Mapping[str, Override]) -> None:
+    """Check the settings of a launcher. Errors: ConfigError."""
+    if "hydra/launcher" not in by_key and (line := first_below("hydra.launcher.", by_key)):
+        raise ConfigError(f"{line}: needs a launcher; write hydra/launcher=joblib, or another one")
+    workers = by_key["hydra.launcher.n_jobs"].value() if "hydra.launcher.n_jobs" in by_key else 0
+    if is_number(workers) and workers > (most := max(MOST_WORKERS, os.cpu_count() or 1)):
+        raise ConfigError(f"hydra.launcher.n_jobs={workers}: too many processes for this machine; at most {most}")
 
 
 def require_countable(overrides: Sequence[Override]) -> None:

@@ -32,12 +32,17 @@ FORMULA = ("=", "+", "-", "@")  # begin one in a spreadsheet
 MEASURES = (("mean", Setting.mean), ("std", Setting.deviation))
 
 
-def rank_sweep(sweep: Path) -> None:
-    """Print the ranking of a sweep's jobs, and write it into the sweep's folder; their notes where none has a score."""
+def rank_sweep(sweep: Path, shows: bool = True) -> None:
+    """Write the ranking of a sweep's jobs into its folder, and print it; their notes where none has a score.
+
+    Args:
+        shows: False to print nothing but a warning.
+    """
+    console = Console(silent=not shows)
     directories = [path for path in sorted(sweep.iterdir()) if is_run(path) or (path / "overrides.txt").is_file()]
     ranking = rank([read(directory) for directory in directories])
     if ranking.scored:
-        print_ranking(ranking, Console())
+        print_ranking(ranking, console)
         folder = relative(sweep)
         try:
             write(ranking, sweep)
@@ -45,13 +50,13 @@ def rank_sweep(sweep: Path) -> None:
         except OSError as error:
             Console().print(f"\nwarning: {folder}: the ranking could not be written ({error.strerror})")
             return
-        Console().print(f"\nThe ranking is in {folder}: ranking.csv, ranking.md, ranking.png")
-        Console().print(f"See the curves: tensorboard --logdir {shlex.quote(folder)}")
+        console.print(f"\nThe ranking is in {folder}: ranking.csv, ranking.md, ranking.png")
+        console.print(f"See the curves: tensorboard --logdir {shlex.quote(folder)}")
         if len({events.parent for events in sweep.glob("*/*/events.out.tfevents.*")}) > MAX_SELECTED:
             select = 'press "Toggle All Runs" or filter them'
-            Console().print(f"(of more than {MAX_SELECTED} rows Images, Text and Scalars select none: {select})")
+            console.print(f"(of more than {MAX_SELECTED} rows Images, Text and Scalars select none: {select})")
     else:
-        print_lines([*findings.notes_of_jobs(ranking)], Console())
+        print_lines([*findings.notes_of_jobs(ranking)], console)
 
 
 def relative(path: Path) -> str:

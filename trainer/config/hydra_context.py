@@ -1,12 +1,13 @@
 """The command behind a run, read from Hydra once and passed on as a value."""
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.types import RunMode
@@ -15,6 +16,8 @@ from omegaconf import DictConfig, OmegaConf, flag_override
 from trainer.config import catalog
 from trainer.config.keys import key_of
 from trainer.config.quoting import quote
+
+LAUNCHER = ("hydra/launcher", "hydra.launcher.")  # beginnings of the overrides that concern it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +30,7 @@ class Invocation:
         sweep: folder of the sweep; None for a single run.
         job: name of the job's directory in that folder.
         launcher: name of the launcher of the sweep.
+        launcher_words: the overrides that choose and set the launcher.
         requested_directory: the directory that hydra.run.dir=DIR asks for; None where nobody asked.
         sweeper: the settings of the sweeper, as `hydra.sweeper`.
     """
@@ -36,6 +40,7 @@ class Invocation:
     sweep: Path | None = None
     job: str = ""
     launcher: str | None = None
+    launcher_words: tuple[str, ...] = ()
     requested_directory: Path | None = None
     sweeper: Mapping = field(default_factory=dict)
 
@@ -61,7 +66,9 @@ class Invocation:
 
 
 def initialized() -> AbstractContextManager[None]:
-    """Let Hydra compose from conf/ in the block."""
+    """Let Hydra compose from conf/ in the block; in a job of a sweep it does already."""
+    if GlobalHydra.instance().is_initialized():
+        return nullcontext()
     return initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder()), job_name="train")
 
 
@@ -86,6 +93,7 @@ def invocation_of(settings: DictConfig) -> Invocation:
         sweep=Path(settings.sweep.dir) if multirun else None,
         job=settings.job.name if multirun else "",
         launcher=settings.runtime.choices.get("hydra/launcher"),
+        launcher_words=tuple(text for text in settings.overrides.hydra if text.startswith(LAUNCHER)),
         requested_directory=Path(settings.run.dir) if asked else None,
         sweeper=settings.sweeper,
     )

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import yaml
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra._internal.utils import get_args_parser
@@ -12,6 +13,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.plugins.sweeper import Sweeper
+from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, ListConfig
 from omegaconf._utils import get_omega_conf_dumper
 
@@ -55,6 +57,17 @@ def launch_sweep(task: Callable[[DictConfig], float | None], overrides: Sequence
     Private because: `hydra.main` composes everything once more, a fifth of a second, only to learn that it is a sweep.
     """
     GlobalHydra.instance().hydra.multirun("config", task, [*overrides, "hydra.mode=MULTIRUN"])
+
+
+def compose_sweep(overrides: Sequence[str]) -> tuple[DictConfig, HydraContext]:
+    """Return the configuration of a sweep and what its sweeper is set up with, where Hydra is initialized.
+
+    Private because: Hydra composes a sweep only in order to run it by a sweeper that its configuration names.
+    """
+    hydra = GlobalHydra.instance().hydra
+    words, mode = [*overrides, "hydra.mode=MULTIRUN"], RunMode.MULTIRUN
+    config = hydra.compose_config("config", words, run_mode=mode, with_log_configuration=False)
+    return config, HydraContext(config_loader=hydra.config_loader, callbacks=Callbacks(config))
 
 
 def grid(overrides: Sequence[Override]) -> list[list[str]]:

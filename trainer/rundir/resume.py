@@ -22,6 +22,7 @@ from trainer.rundir.saved_options import defaults_of, flat
 from trainer.rundir.status import Status
 
 TOLERANT_TASKS = ("compare",)  # show runs as far as their files can be read
+RESUMED = ("train", "recipe")  # tasks that go on where they stopped
 LISTED = 5  # keys that have changed
 FIXED_PARTS = ("optimizer", "model", "averaging")  # the state of one class does not fit another
 
@@ -57,11 +58,37 @@ def expand(overrides: Sequence[str]) -> list[str]:
     if measured := next((text for text in own if auto_rate.is_auto(text) and text not in before), None):
         what = "a run that is resumed keeps its learning rate"
         raise ConfigError(f"{measured}: {what}; leave it out, or type a number and resume.allow=[{key_of(measured)}]")
+    task = require_resumable(directory, before, typed.get("task"))
     saved = read_config(directory)
     before = [*before, *defaults_of(saved, before), *locations.pinned(saved, before)]
-    kept = {key_of(text): text for text in before if key_of(text) not in typed and keys.is_kept(plain_key(text))}
+    kept = {key_of(text): text for text in before if key_of(text) not in typed and is_kept(plain_key(text), task)}
     require_options(directory, kept.values())
     return [*kept.values(), *own, f"resume.run={quote(directory)}"]
+
+
+def require_resumable(directory: Path, before: Iterable[str], typed: str | None) -> str:
+    """Return the task that a directory is of, which is trained or goes on. Errors: ConfigError where it does not.
+
+    Args:
+        before: the overrides of the directory.
+        typed: task=... beside resume=; None where there is none.
+    """
+    task = next((unquote(text.partition("=")[2]) for text in before if key_of(text) == "task"), RESUMED[0])
+    if typed is None and task not in RESUMED:
+        what = f"holds what task={printable(task)} has written, and no training to resume"
+        raise ConfigError(f"resume={printable(directory)}: {what}; repeat its command without resume=")
+    if typed in RESUMED and typed != task:
+        raise ConfigError(f"task={typed} resume={printable(directory)}: is of task={printable(task)}; leave task= out")
+    return task
+
+
+def is_kept(key: str, task: str) -> bool:
+    """Return whether a command that resumes takes a key from its directory, where none is typed.
+
+    Args:
+        task: that the directory is of.
+    """
+    return keys.is_kept(key) or (task != RESUMED[0] and role_of(key) is Role.TASK)
 
 
 def require_options(directory: Path, overrides: Iterable[str]) -> None:

@@ -8,14 +8,15 @@ from pathlib import Path
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.plugins.sweeper import Sweeper
-from hydra.types import HydraContext
+from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from trainer.base.errors import UserError, exit_on_user_error
 from trainer.base.text import counted, from_here
-from trainer.config import private_api
+from trainer.config import hydra_context, private_api
+from trainer.config.hydra_context import Invocation
 from trainer.config.keys import key_of
-from trainer.config.quoting import as_argument
+from trainer.config.quoting import as_argument, quote
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader
 from trainer.rundir.console import Console
@@ -62,13 +63,26 @@ class GridSweeper(Sweeper):
                 self.folder.rmdir()  # made for nothing
             dry_run.show(Composer(self.loader, self.config, grid), grid, swept_keys(overrides))
             return
-        with rundir.lock(jobs.make_folder(self.folder)):
-            self._launch(grid, swept_keys(overrides))
+        prepared = self.run(grid, swept_keys(overrides))
+        require_ended(prepared)
 
-    def _launch(self, grid: Sequence[Sequence[str]], keys: set[str]) -> None:
-        known = jobs.find_jobs_among(self.folder, grid)
+    def run(self, grid: Sequence[Sequence[str]], keys: set[str], part: bool = False) -> list[Job]:
+        """Run the jobs that have not ended, and return all of them, some of which may have failed.
+
+        Args:
+            grid: the overrides of every job; those of one place have one key.
+            keys: of the settings that vary, which name the jobs.
+            part: of a procedure that shows its results and ends the workers itself; others may have jobs in the folder.
+        Errors: UserError.
+        """
+        with rundir.lock(jobs.make_folder(self.folder)):
+            return self._launch(grid, keys, part)
+
+    def _launch(self, grid: Sequence[Sequence[str]], keys: set[str], part: bool) -> list[Job]:
+        known = jobs.find_jobs(self.folder) if part else jobs.find_jobs_among(self.folder, grid)
         jobs.reopen_damaged(known.values())
-        ended = [job for overrides, directory in known.items() if (job := Job(overrides, directory)).ended]
+        wanted = {*map(jobs.identity, grid)}
+        ended = [job for own, place in known.items() if own in wanted and (job := Job(own, place)).ended]
         display = SweepDisplay(self.folder, len(grid), ended)
         prepared = display.jobs = []
         try:
@@ -82,16 +96,16 @@ class GridSweeper(Sweeper):
                             _ = returned.return_value
         finally:
             if len(prepared) == len(grid):
-                self._end(prepared)
-        require_ended(prepared)
+                self._end(prepared, part)
+        return prepared
 
     def _prepare(self, overrides: Sequence[str], keys: set[str], known: dict[tuple[str, ...], Path]) -> Job:
         varying = [text for text in overrides if key_of(text) in keys] or overrides
         return jobs.prepare(self.folder, overrides, varying, lambda name: self.composer.values(overrides), known)
 
-    def _end(self, prepared: Sequence[Job]) -> None:
-        launch.end_sweep(self.folder)
-        if left := sum(not job.ended for job in prepared):
+    def _end(self, prepared: Sequence[Job], part: bool) -> None:
+        launch.end_sweep(self.folder, part)
+        if not part and (left := sum(not job.ended for job in prepared)):
             override = " sweep.on_error=continue" if self.config.sweep.on_error == "stop" else ""
             Console().print(
                 f"{left} of {counted('job', len(prepared))} did not finish; to try again, "
@@ -104,6 +118,27 @@ class GridSweeper(Sweeper):
         if self.composer is None or key_of(name) != JOB_NAME:
             return self.loader.load_sweep_config(config, overrides)
         return self.composer.compose(own, name.partition("=")[2])
+
+
+def run_sweep(
+    folder: Path, grid: Sequence[Sequence[str]], keys: set[str], invocation: Invocation, job: TaskFunction
+) -> list[Job]:
+    """Run a list of jobs in a folder with a command's launcher, and return them; some may have failed.
+
+    It is a part of a procedure, which has to call `devices.shut_down_workers` in the end.
+
+    Args:
+        grid: the overrides of every job; those of one place have one key.
+        keys: of the settings that vary, which name the jobs.
+        job: executes one, in whatever process.
+    Errors: UserError.
+    """
+    with hydra_context.initialized():
+        words = [*hydra_context.search_path(), *invocation.launcher_words, f"hydra.sweep.dir={quote(folder)}"]
+        config, context = private_api.compose_sweep(words)
+        sweeper = GridSweeper()
+        sweeper.setup(hydra_context=context, task_function=job, config=config)
+        return sweeper.run(grid, keys, part=True)
 
 
 def swept_keys(overrides: Sequence[Override]) -> set[str]:

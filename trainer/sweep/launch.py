@@ -68,12 +68,17 @@ def launch_jobs(
     yield from returned
 
 
-def end_sweep(folder: Path) -> None:
-    """End the worker processes and rank the jobs, however the sweep ended."""
+def end_sweep(folder: Path, part: bool = False) -> None:
+    """End the worker processes, and rank the jobs, however the sweep ended.
+
+    Args:
+        part: of a procedure, which needs the workers again, and prints no ranking.
+    """
     from trainer.compare import table
 
-    devices.shut_down_workers()
-    table.rank_sweep(folder)
+    if not part:
+        devices.shut_down_workers()
+    table.rank_sweep(folder, shows=not part)
 
 
 def run_job(

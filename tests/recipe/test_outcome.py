@@ -1,0 +1,96 @@
+"""Outcome of a recipe: errors of scores in closed form, noise, and the plateau of learning rates on made trials."""
+
+import math
+import statistics
+
+import numpy as np
+import pytest
+
+from trainer.base.metrics import ACCURACY, LOSS, R2
+from trainer.compare.record import Record
+from trainer.recipe.outcome import noise_of, plateau, standard_error
+from trainer.recipe.search import Stage
+from trainer.recipe.trials import Trial, best_first, mean_and_deviation
+
+
+def trial(tmp_path, score, rate=0.1, loss=0.5, samples=100, status="finished"):
+    scores = {"accuracy": score, "loss": loss}
+    summary = {"best": scores, "final": {"val": scores}, "test": {"accuracy": score - 0.1, "loss": loss}, "steps": 9}
+    record = Record(path=tmp_path, status=status, summary={**summary, "samples": {"val": samples}})
+    return Trial(point={"lr": rate}, words=(), record=record)
+
+
+def test_the_error_of_an_accuracy_is_that_of_a_proportion():
+    # 90 of 100 right; with one right and one wrong answer added 91 of 102.
+    assert standard_error(0.9, 100, ACCURACY) == pytest.approx(math.sqrt(91 / 102 * 11 / 102 / 100))
+    assert 0 < standard_error(1.0, 100, ACCURACY) < 0.015
+
+
+def test_the_error_of_an_r2_is_that_of_many_samples():
+    rng, r2, count = np.random.default_rng(0), 0.6, 400
+    found = []
+    for _ in range(2000):
+        x = rng.normal(size=count)
+        y = math.sqrt(r2) * x + math.sqrt(1 - r2) * rng.normal(size=count)
+        found.append(np.corrcoef(x, y)[0, 1] ** 2)
+    assert standard_error(r2, count, R2) == pytest.approx(np.std(found), rel=0.05)
+    assert standard_error(0.3, count, LOSS) == 0.0
+
+
+def test_the_noise_is_the_deviation_over_the_seeds_else_the_error_of_a_score(tmp_path):
+    scores = (0.9, 0.94, 0.95)
+    assert noise_of([trial(tmp_path, score) for score in scores]) == pytest.approx(statistics.stdev(scores))
+    for same in ([0.9], [0.9, 0.9]):
+        found = noise_of([trial(tmp_path, score) for score in same])
+        assert found == pytest.approx(standard_error(0.9, 100, ACCURACY))
+
+
+def test_trials_without_a_score_count_nowhere(tmp_path):
+    trials = [trial(tmp_path, 0.9), trial(tmp_path, 0.99, status="diverged"), trial(tmp_path, 0.8)]
+    assert [each.score for each in best_first(trials)] == [0.9, 0.8]
+    assert mean_and_deviation(trials)[0] == pytest.approx(0.85) and mean_and_deviation(trials[1:2]) is None
+    assert mean_and_deviation(trials, "test")[0] == pytest.approx(0.75)
+
+
+def test_of_equal_scores_the_lower_loss_comes_first(tmp_path):
+    trials = [trial(tmp_path, 0.9, loss=0.4), trial(tmp_path, 0.9, loss=0.3), trial(tmp_path, 0.8, loss=0.1)]
+    assert [each.record.score("best", "loss") for each in best_first(trials)] == [0.3, 0.4, 0.1]
+
+
+def stages(tmp_path, *all_scores):
+    """Return stages, each of a mapping of rate -> score, None for a run that diverged."""
+    return [
+        Stage(
+            folder=str(number),
+            length=1,
+            points=[{"lr": rate} for rate in scores],
+            trials=[
+                trial(tmp_path, score or 0.0, rate, status="finished" if score else "diverged")
+                for rate, score in scores.items()
+            ],
+        )
+        for number, scores in enumerate(all_scores)
+    ]
+
+
+SHORT = {0.001: 0.5, 0.01: 0.6, 0.1: 0.7, 1.0: 0.1}
+
+
+@pytest.mark.parametrize(
+    ("longer", "refined", "ends"),
+    [
+        ({0.01: 0.85, 0.1: 0.86}, {0.03: 0.95, 0.2: 0.94}, (0.01, 0.2)),
+        ({0.01: 0.70, 0.1: 0.86}, {0.03: 0.95, 0.2: 0.94}, (0.03, 0.2)),  # 0.01 is worse
+        ({0.01: 0.86, 0.1: None}, {0.03: 0.95, 0.2: 0.94}, (0.01, 0.03)),  # one between has diverged
+        ({0.01: 0.70, 0.1: 0.86}, {0.03: 0.95, 0.01: 0.95}, (0.01, 0.1)),  # good after all, trained longer
+        ({0.01: 0.60, 0.5: 0.70}, {0.03: 0.95, 0.2: 0.80}, (0.03, 0.03)),
+    ],
+)
+def test_the_plateau_ends_at_the_first_worse_rate(longer, refined, ends, tmp_path):
+    assert plateau(stages(tmp_path, SHORT, longer, refined), "lr", noise=0.01) == ends
+
+
+def test_twice_the_noise_is_within(tmp_path):
+    for score, ends in ((0.9301, (0.03, 0.2)), (0.9299, (0.03, 0.03))):
+        found = stages(tmp_path, SHORT, {0.03: 0.8}, {0.03: 0.95, 0.2: score})
+        assert plateau(found, "lr", noise=0.01) == ends

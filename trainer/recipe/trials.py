@@ -1,0 +1,118 @@
+"""Trials of a recipe: settings that are trained for one length, as the jobs of a sweep in a folder of its own."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hydra.types import TaskFunction
+
+from trainer.base.metrics import LOSS, Metric
+from trainer.base.text import as_typed
+from trainer.compare import record
+from trainer.compare.record import Record
+from trainer.config.hydra_context import Invocation
+from trainer.config.keys import Role, key_of, role_of
+from trainer.diagnosis.verdict import merged
+from trainer.recipe.window import Point
+from trainer.sweep.grid import run_sweep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A setting that was trained.
+
+    Args:
+        point: its values.
+        words: its overrides.
+        record: of its run.
+    """
+
+    point: Point
+    words: Sequence[str]
+    record: Record
+
+    @property
+    def metric(self) -> Metric:
+        """The metric by which trials are compared."""
+        return self.record.monitor
+
+    @property
+    def score(self) -> float | None:
+        """The best validation score; None for a run without one, as one that diverged."""
+        return self.record.score("best", self.metric.name) if self.record.complete else None
+
+    @property
+    def curves(self) -> Path:
+        """The picture of its curves."""
+        return self.record.path / "curves.png"
+
+    @property
+    def cost(self) -> tuple[float, float]:
+        """By which the best trial comes first: its score, then its loss."""
+        if self.score is None:
+            return math.inf, math.inf
+        loss = self.record.score("best", LOSS.name)
+        return self.metric.cost(self.score), math.inf if loss is None else loss
+
+
+def verdicts_of(trials: Sequence[Trial]) -> list[str]:
+    """Return the verdicts on runs, each once, with what to try."""
+    lines = {}
+    for verdict in (verdict for trial in trials for verdict in trial.record.summary.get("verdicts") or []):
+        advice = verdict["command"] or verdict["other"]
+        lines.setdefault(
+            verdict["code"], f"{verdict['level']}: {verdict['what']}{f'; try: {advice}' if advice else ''}"
+        )
+    return [*lines.values()]
+
+
+def best_first(trials: Iterable[Trial]) -> list[Trial]:
+    """Return the trials that have a score, the best first."""
+    return sorted((trial for trial in trials if trial.score is not None), key=lambda trial: trial.cost)
+
+
+def mean_and_deviation(trials: Sequence[Trial], when: str = "best") -> tuple[float, float] | None:
+    """Return the mean of a score, and its standard deviation over the sample, 0 of one; None where there is none."""
+    scores = [trial.record.score(when, trial.metric.name) for trial in trials if trial.score is not None]
+    scores = [score for score in scores if score is not None]
+    if not scores:
+        return None
+    return statistics.fmean(scores), statistics.stdev(scores) if len(scores) > 1 else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Trains settings in folders of a recipe; a setting that has been trained before is not trained again.
+
+    Args:
+        directory: of the recipe.
+        invocation: its command.
+        job: executes one run, in whatever process a launcher gives it.
+        added: overrides that every run has beside those of the command.
+    """
+
+    directory: Path
+    invocation: Invocation
+    job: TaskFunction
+    added: Sequence[str] = ()
+
+    @property
+    def words(self) -> list[str]:
+        """The overrides that every job has from the command."""
+        return [text for text in self.invocation.overrides if role_of(key_of(text)) not in (Role.TASK, Role.LAUNCH)]
+
+    def overrides(self, point: Point, *more: str) -> list[str]:
+        """Return the overrides of a run with a setting, and more of them."""
+        values = [f"{key}={as_typed(value)}" for key, value in point.items()]
+        return merged(self.words, [*self.added, *more, *values])
+
+    def __call__(self, folder: str, points: Sequence[Point], *more: str) -> list[Trial]:
+        """Return the trials of settings, trained in a folder, with more overrides that they have in common."""
+        grid = [self.overrides(point, *more) for point in points]
+        found = run_sweep(self.directory / folder, grid, {*points[0]}, self.invocation, self.job)
+        return [
+            Trial(point=point, words=words, record=record.read(job.directory))
+            for point, words, job in zip(points, grid, found)
+        ]

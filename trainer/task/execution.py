@@ -1,0 +1,40 @@
+"""Execution of a task, as a single run or as a job of a sweep. No torch here before a run needs it."""
+
+import os
+import sys
+from contextlib import ExitStack
+
+from omegaconf import DictConfig
+
+from trainer.base import signals
+from trainer.base.errors import exit_on_user_error
+from trainer.base.interpreter import fewer_collections, freeze_imports
+from trainer.config import files, hydra_context, instantiate
+from trainer.config.hydra_context import Invocation
+from trainer.rundir.console import Console
+from trainer.sweep.jobs import trains
+from trainer.sweep.launch import run_job
+
+
+def job(cfg: DictConfig) -> float | None:
+    """Execute one job of a sweep, in whatever process. Errors: SystemExit with the code of a user's error."""
+    invocation = hydra_context.current_invocation()
+    if trains(cfg):
+        return run_job(cfg, invocation, execute)
+    with exit_on_user_error():
+        return execute(cfg, invocation)
+
+
+def execute(cfg: DictConfig, invocation: Invocation) -> float | None:
+    """Make the task and execute it. Errors: UserError."""
+    files.require_existing(cfg, invocation.choices)
+    # Threads that wait for one another sleep. They would spin, and keep from its core the one that they wait for.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    loads = "torch" not in sys.modules and invocation.sweep is None
+    with fewer_collections(), ExitStack() as loading:
+        if loads:
+            loading.enter_context(Console().status("loading PyTorch"))
+            loading.enter_context(signals.deadly())
+        task = instantiate.make_task(cfg, invocation)
+    freeze_imports()
+    return task.execute(cfg, invocation)
