@@ -257,6 +257,44 @@ def gradients(first_norm, last_norm, mean=1e-3):
     return first(layers=rows)
 
 
+def by_chance(fit):
+    """A validation score of chance, and a training score."""
+    best = {"step": 100, "epoch": 1.0, "loss": 2.3, "accuracy": 0.12}
+    return failed(best=best, fit={"accuracy": fit, "loss": 2.3, "samples": 1000})
+
+
+def uphill(ratio):
+    """A loss that rises in each of the first steps, and is not finite later."""
+    rows = [train(step, 2.3 + 0.1 * step, update_ratio=ratio) for step in (1, 2, 4, 8)]
+    return failed(nonfinite_step=20, rows=[*FAILED["rows"][:1], *rows])
+
+
+def never(times):
+    """Class 4, taken for class 5 but for so many times."""
+    confusion = [[96 if row == column else 0 for column in range(10)] for row in range(10)]
+    confusion[4][4], confusion[4][5] = times, 96 - times
+    return healthy(confusion=confusion)
+
+
+def impatient(patience):
+    """A run that early stopping has ended after 300 of 1,000 steps."""
+    evaluations = [{**row, "step": round(row["step"] * 0.3)} for row in history([0.8, 0.85, 0.9], [0.6, 0.5, 0.52])]
+    values = VALUES | {"reg.stop.early_stopping.patience": patience}
+    rows = [healthy().rows[0], *curve([2.2, 1.0, 0.6, 0.55, 0.5, 0.44])]
+    fit = {"accuracy": 0.93, "loss": 0.4, "samples": 1000}
+    return healthy(
+        status="stopped", steps=300, history=evaluations, best=evaluations[1], values=values, rows=rows, fit=fit
+    )
+
+
+def swinging(size):
+    """Scores of 100 samples that go up and down by so much at the end."""
+    evaluations = history([0.6, 0.8, 0.85, 0.87, 0.88, *[0.9, 0.9 - size] * 3, 0.9], [0.5] * 10 + [0.4] * 2)
+    sizes = {"train": 6400, "val": 100, "test": 1000}
+    values = VALUES | {"data.val_fraction": 0.1}
+    return healthy(history=evaluations, best=evaluations[5], samples=sizes, values=values)
+
+
 CASES = {  # code -> evidence before its threshold and beyond it
     "loss_depends_on_batch": (healthy(per_sample=1.05), healthy(per_sample=2.0)),
     "symmetric_init": (
@@ -329,12 +367,16 @@ CASES = {  # code -> evidence before its threshold and beyond it
     ),
     "overfitting": (gap(0.055), gap(0.065)),
     "no_better_than_constant": (
-        failed(best={"step": 100, "epoch": 1.0, "loss": 2.3, "accuracy": 0.12}),
-        failed(best={"step": 100, "epoch": 1.0, "loss": 2.3, "accuracy": 0.11}),
+        by_chance(0.125),
+        by_chance(0.115),  # 0.1 + 2 sqrt(0.1 0.9 / 1000) = 0.119
     ),
     "constant_features": (healthy(), healthy(constants=["feature 3"])),
     "long_without_progress": (still(3), still(2)),
     "still_improving": (improving(0.04), improving(0.06)),
+    "uphill": (uphill(0.011), uphill(0.009)),
+    "class_never_predicted": (never(1), never(0)),
+    "stopped_too_early": (impatient(5), impatient(4)),
+    "noisy_validation": (swinging(0.05), swinging(0.07)),
 }
 EXTRA = [  # other ways to the same verdicts
     ("rate_too_high", rising(2.5)),
@@ -350,6 +392,8 @@ EXTRA = [  # other ways to the same verdicts
     ("rate_too_low", replace(slow(4e-5), values=set_to(optimizer__eps=1.0))),
     ("penalty_outweighs", failed(values=set_to(reg__loss__l2__strength=1.0))),
     ("still_improving", improving(0.02, fall=0.11)),
+    ("no_better_than_constant", failed(fit={"accuracy": 0.125, "loss": 2.3, "samples": 1000})),
+    ("augmentation_too_strong", failed(noisy=FAILED["noisy"] | {"contrast": 0.04})),
     ("duplicate_classes", healthy(classes=["cat", "dog", " Cat", *map(str, range(7))])),
 ]
 OF_GROUPS = [rule for rule in (*CAUSES, *BESIDE, *HINTS)]

@@ -15,6 +15,7 @@ ONE_ANSWER = 0.99  # fraction of samples with the most common prediction
 CONFUSED = 0.3  # fraction of two classes that are taken for one another
 BOUNDED = ("Sigmoid", "Hardsigmoid", "Tanh", "Softsign", "Hardtanh")  # activations that flatten out on both sides
 POOR = 0.8  # training score
+KNOWN = 0.8  # score on the other classes, beside one that is confused or never predicted
 ENOUGH = 8  # samples of a class
 SIGNIFICANT = 3.0  # standard errors
 
@@ -104,7 +105,7 @@ def same_class_twice(evidence: Evidence) -> Iterator[Verdict]:
         total = sum(map(sum, evidence.confusion))
         others = total - a - b - c - d
         right = sum(row[index] for index, row in enumerate(evidence.confusion)) - a - d
-        if min(wrong) > CONFUSED and others and right / others > 0.8:
+        if min(wrong) > CONFUSED and others and right / others > KNOWN:
             yield Verdict(
                 code="confused_classes",
                 what=f"{name_of(evidence, first)} and {name_of(evidence, second)} are taken for one another in "
@@ -114,6 +115,26 @@ def same_class_twice(evidence: Evidence) -> Iterator[Verdict]:
                 numbers={"confused": (min(wrong), CONFUSED)},
             )
             return
+
+
+def never_predicted(evidence: Evidence) -> Iterator[Verdict]:
+    """A class that no sample is taken for, in a network that knows the others."""
+    confusion = evidence.confusion
+    for index, row in enumerate(confusion):
+        predicted = sum(other[index] for other in confusion)
+        others = sum(map(sum, confusion)) - sum(row)
+        right = sum(other[place] for place, other in enumerate(confusion) if place != index)
+        if sum(row) < ENOUGH or predicted or not others or right / others <= KNOWN:
+            continue
+        yield Verdict(
+            code="class_never_predicted",
+            what=f"{name_of(evidence, index)} is never predicted, for none of its {sum(row)} validation samples; "
+            f"of the others {right / others:.0%} are right",
+            meaning="The output of this class never is the largest one: it may be cut off, or hardly trained.",
+            other="look at the last layer for an activation behind it, and at the labels of that class",
+            numbers={"others": (right / others, KNOWN)},
+        )
+        return
 
 
 def pairs(count: int) -> Iterator[tuple[int, int]]:

@@ -37,6 +37,7 @@ CAUSES: tuple[Rule, ...] = (  # in this order: the first that finds something ex
     start.vanishing,
     regularization.young_averages,
     regularization.noise_of_training,
+    regularization.blank_images,
     rate.rate_too_high,
     rate.rate_too_low,
     rate.decayed_too_early,
@@ -44,6 +45,7 @@ CAUSES: tuple[Rule, ...] = (  # in this order: the first that finds something ex
     data.no_signal,
     data.imbalanced,
     data.same_class_twice,
+    data.never_predicted,
     regularization.frozen,
     only_without_success(departures.departure),
     data.one_answer,
@@ -52,7 +54,7 @@ CAUSES: tuple[Rule, ...] = (  # in this order: the first that finds something ex
     fit.no_better_than_constant,
 )
 BESIDE: tuple[Rule, ...] = (regularization.frozen, data.imbalanced, data.same_class_twice, data.constant_features)
-HINTS: tuple[Rule, ...] = (fit.standstill, fit.still_improving)
+HINTS: tuple[Rule, ...] = (fit.standstill, fit.still_improving, fit.stopped_too_early, fit.noisy_validation)
 
 
 def judge(evidence: Evidence) -> list[Verdict]:

@@ -4,20 +4,25 @@ import math
 from collections.abc import Iterator
 
 from trainer.base.text import counted, epochs
-from trainer.diagnosis.evidence import Evidence, fall
+from trainer.diagnosis.evidence import Evidence, fall, is_positive
 from trainer.diagnosis.verdict import Verdict
+from trainer.rundir.status import Status
 
 GAP = 0.06  # between two accuracies
 SETTLED = 0.02  # fall of the validation loss in the last third of a run
 GAP_OF_R2 = 0.15  # between two r2
 FEW_STEPS = 100  # too few to tell a plateau
 SIGNIFICANT = 3.0  # standard errors
+FITTED_R2 = 0.1  # training r2 of a network that has fitted anything
 LOW = 0.9  # training score of a network that has not fitted its data
 FLAT = 0.03  # fall of the training loss over the last third: less is a plateau
 FALLING, FAR = 0.15, 0.15  # the same where the score is so far below that of nearest neighbours
 FEW = 10  # evaluations
 STILL = 0.05  # rise of the score, and fall of the loss, within the last fifth
 STILL_FALLING = 0.1  # fall of the loss alone
+EAGER, PATIENT = 4, 10  # evaluations that early stopping waits, at most and better
+WORSE = 0.1  # rise of the validation loss over its least one
+SWING, LARGE_SHARE = 0.06, 0.3  # of a score at the end of a run; fraction that is held out
 
 
 def underfitting(evidence: Evidence) -> Iterator[Verdict]:
@@ -29,9 +34,8 @@ def underfitting(evidence: Evidence) -> Iterator[Verdict]:
     if evidence.task == "regression":
         least, learnt = GAP_OF_R2, True
     else:
-        guess = evidence.largest_share or 0.5
         least = max(GAP, SIGNIFICANT * evidence.error_at(reference, int(evidence.fit["samples"])))
-        learnt = fit > guess + 2 * evidence.error_at(guess, int(evidence.fit["samples"]))
+        learnt = has_fitted(evidence)
     if not learnt or reference - fit < least or falls > (FALLING if reference - fit > FAR else FLAT):
         return
     yield Verdict(
@@ -42,6 +46,15 @@ def underfitting(evidence: Evidence) -> Iterator[Verdict]:
         changes=larger(evidence),
         numbers={"fit": (fit, reference), "falls": (falls, FLAT)},
     )
+
+
+def has_fitted(evidence: Evidence) -> bool:
+    """Return whether the training score is above that of the best constant answer by more than two standard errors."""
+    fit = evidence.fit.get(evidence.metric.name)
+    if fit is None or evidence.task == "regression":
+        return fit is not None and fit > FITTED_R2
+    guess = evidence.largest_share or 0.5
+    return fit > guess + 2 * evidence.error_at(guess, int(evidence.fit["samples"]))
 
 
 def larger(evidence: Evidence) -> list[str]:
@@ -116,11 +129,11 @@ def regularized(evidence: Evidence) -> list[str]:
 
 
 def no_better_than_constant(evidence: Evidence) -> Iterator[Verdict]:
-    """A best score that is that of the best constant answer, where nothing says why."""
+    """Scores of validation and training that chance explains, or that of the best constant answer; nothing says why."""
     if evidence.score is None or not evidence.steps or evidence.has_learnt:
         return
     constant = evidence.constant.get(evidence.metric.name)
-    if constant is None or evidence.metric.is_better(evidence.score, constant):
+    if constant is None or (evidence.metric.is_better(evidence.score, constant) and has_fitted(evidence)):
         return
     yield Verdict(
         code="no_better_than_constant",
@@ -151,6 +164,48 @@ def standstill(evidence: Evidence) -> Iterator[Verdict]:
         else "The rest of the run brought nothing: a shorter one gives the same weights.",
         changes=["sched=cosine"] if constant else [f"epochs={half}"],
         numbers={"best": (best["step"] / evidence.steps, 0.25)},
+    )
+
+
+def stopped_too_early(evidence: Evidence) -> Iterator[Verdict]:
+    """A run that an impatient rule has ended in its first half, while it was learning and validation was not worse."""
+    found = ((key, value) for key, value in evidence.values.items() if key.endswith(".patience"))
+    key, patience = next(((key, value) for key, value in found if is_positive(value)), ("", EAGER + 1))
+    losses, training = [row["loss"] for row in evidence.history], training_losses(evidence)
+    if evidence.status != Status.STOPPED or patience > EAGER or len(losses) < 3 or min(losses) <= 0:
+        return
+    falls, worse = fall(training[-max(len(training) // 3, 3) :]), losses[-1] / min(losses) - 1
+    if evidence.steps > evidence.total_steps / 2 or falls < STILL_FALLING or worse > WORSE:
+        return
+    yield Verdict(
+        code="stopped_too_early",
+        level="hint",
+        what=f"early stopping with {key}={patience:g} ended the run after {evidence.steps / evidence.total_steps:.0%} "
+        f"of it, while the training loss fell and validation was {max(worse, 0):.1%} above its least loss",
+        meaning="Validation losses go up and down: a few evaluations without a new best one are no end yet.",
+        changes=[f"{key}={PATIENT}"],
+        numbers={"patience": (patience, EAGER), "falls": (falls, STILL_FALLING), "worse": (worse, WORSE)},
+    )
+
+
+def noisy_validation(evidence: Evidence) -> Iterator[Verdict]:
+    """Validation scores that go up and down at the end, by what their few samples explain."""
+    if evidence.task == "regression" or len(evidence.history) < FEW or evidence.best is None:
+        return
+    scores = [row[evidence.metric.name] for row in evidence.history[-max(len(evidence.history) // 3, 5) :]]
+    error, swing = evidence.error_at(evidence.best[evidence.metric.name]), max(scores) - min(scores)
+    held_out = evidence.samples.get(evidence.held_out, 0)
+    share = evidence.values.get("data.val_fraction")
+    if swing < SWING or swing > 4 * error or not held_out or not is_positive(share) or share >= LARGE_SHARE:
+        return
+    yield Verdict(
+        code="noisy_validation",
+        level="hint",
+        what=f"val {evidence.metric.name} goes up and down by {swing:.2g} at the end; the standard error of "
+        f"{counted('validation sample', held_out)} is {error:.2g}",
+        meaning="Smaller differences between runs are chance: compare several seeds, or hold out more.",
+        changes=[f"data.val_fraction={min(LARGE_SHARE, 2 * share):g}"],
+        numbers={"swing": (swing, SWING)},
     )
 
 

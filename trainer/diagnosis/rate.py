@@ -24,6 +24,7 @@ BEGUN, POOR = 0.2, 0.9  # fraction of the run, and training score
 IMPROVING = 0.05  # of the loss, an evaluation
 BEHIND = 0.1  # training score below that of nearest neighbours
 FEW_STEPS, UNFINISHED = 100, 0.1  # steps, and the fall of the loss over the second half of them
+OUTSET, CLIMB, SMALL = 8, 0.01, 0.01  # steps, rise of the loss between two points of them, update over weight
 TOO_LONG = "Steps this long jump over the valley that they aim at, and land higher."
 DEPARTURES = (".eps", ".betas", ".momentum", ".alpha", ".rho")  # keys of optimizers that change the size of steps
 
@@ -39,6 +40,9 @@ def blown_up(evidence: Evidence) -> Iterator[Verdict]:
         if verdict := next(iter(found), None):
             yield replace(verdict, what=f"{reason}; {verdict.what}", numbers={**numbers, **verdict.numbers})
             return
+    if verdict := next(climbing(evidence), None):
+        yield replace(verdict, what=f"{reason}; {verdict.what}", numbers={**numbers, **verdict.numbers})
+        return
     yield Verdict(
         code="rate_too_high",
         what=with_rate(reason, evidence),
@@ -46,6 +50,25 @@ def blown_up(evidence: Evidence) -> Iterator[Verdict]:
         changes=other_rate(evidence, 0.1),
         numbers=numbers,
     )
+
+
+def climbing(evidence: Evidence) -> Iterator[Verdict]:
+    """A loss that rises from the first step on, each time by more, with steps that are too small to jump anywhere."""
+    rows = [row for row in evidence.rows if row["split"] == "train" and 0 < row["step"] <= OUTSET]
+    known = [(row["loss"], row.get("update_ratio")) for row in rows if row["loss"] is not None]
+    if len(known) < 4 or None in {ratio for _, ratio in known}:
+        return
+    losses, largest = [loss for loss, _ in known], max(ratio for _, ratio in known)
+    steady = all(later > (1 + CLIMB) * before for before, later in zip(losses, losses[1:]))
+    if steady and largest < SMALL:
+        yield Verdict(
+            code="uphill",
+            what=f"it rose in each of the first steps, from {losses[0]:.4g} to {losses[-1]:.4g} in {rows[-1]['step']}, "
+            f"with steps of at most {largest:.2g} of the weights",
+            meaning="Steps this small lower the loss where they go against its gradient; these go along it.",
+            other="look at the sign of the update in the optimizer, and of the loss",
+            numbers={"update_ratio": (largest, SMALL)},
+        )
 
 
 def long_momentum(evidence: Evidence) -> Iterator[Verdict]:

@@ -11,6 +11,7 @@ from trainer.diagnosis.verdict import Verdict
 PENALTY = 1.0  # gradient norm of the penalties over that of the data, late in the run
 HARMFUL = 1.5  # loss of what training sees over that of the same samples without it
 POOR = 0.25  # loss of the score that goes with it
+BLANK = 0.05  # deviation between augmented samples over that between samples
 PEAK = 0.5  # mean largest target
 YOUNG = 1.5  # loss with the running averages over that with the batch's own statistics
 DECAYED, WEAK = 0.5, 0.8  # norm of the weights over their first, and training score, beside a strong decay
@@ -122,6 +123,20 @@ def noise_of_training(evidence: Evidence) -> Iterator[Verdict]:
             changes=weaker(evidence, kind),
             numbers={"score_lost": (drop, POOR)},
         )
+
+
+def blank_images(evidence: Evidence) -> Iterator[Verdict]:
+    """An augmentation behind which all samples are alike."""
+    contrast, typed = evidence.noisy.get("contrast"), evidence.options.get("aug")
+    if contrast is None or not typed or contrast >= BLANK or fits(evidence):
+        return
+    yield Verdict(
+        code="augmentation_too_strong",
+        what=f"aug=[{','.join(sorted(typed))}] leaves {contrast:.1%} of the differences between samples",
+        meaning="A network can only learn what is left of a sample.",
+        changes=weaker(evidence, "aug"),
+        numbers={"contrast": (contrast, BLANK)},
+    )
 
 
 def weaker(evidence: Evidence, kind: str) -> list[str]:

@@ -209,12 +209,14 @@ def as_in_training(run: Run) -> tuple[dict[str, float], float | None]:
         noisy = scores_of(run, run.model, changed, soft)
         run.model.eval()
         quiet, seen = (scores_of(run, run.model, each, labels) for each, labels in ((images, targets), (changed, soft)))
+    before, after = (each.flatten(1).float().std(0).norm() for each in (images, changed))
     peak = soft.max(1).values.mean().item() if soft.shape[1] > 1 and run.data.task == "classification" else None
     return {
         "loss": noisy["loss"],
         "plain": quiet["loss"],
         "augmented": seen["loss"],
         "dropping": plain_scores["loss"],
+        "contrast": (after / before).item() if len(images) > 1 and before > 0 else None,
         **{
             f"score_{name}": scores.get("accuracy", scores.get("r2"))
             for name, scores in (("plain", quiet), ("augmented", seen), ("dropping", plain_scores), ("training", noisy))
