@@ -49,7 +49,7 @@ class Recipe:
     Errors: ValueError. Source: CS231n, Training Neural Networks II; successive halving: arXiv:1502.07943.
     """
 
-    budget: float | str = 6
+    budget: float | str = 6.0
     seeds: int = 3
     decay: str = "auto"
     sched: str = "own"
