@@ -21,6 +21,7 @@ def draw(
     labels: Sequence[str],
     keys: Sequence[str],
     result: Result,
+    title: str,
     path: Path,
 ) -> None:
     """Draw a part for each key, with the chosen value marked and the plateau of good learning rates shaded.
@@ -40,13 +41,14 @@ def draw(
         for stage, label, color in zip(stages, labels, [*COLORS, *COLORS[1:]]):
             mark(axes, stage, key, label, color)
         axes.axvline(result.point[key], color="tab:red", alpha=0.7, label=f"chosen: {result.point[key]:g}")
-        axes.set_xscale(**scale_of([trial.point[key] for stage in stages for trial in stage.trials]))
+        set_scale(axes, [trial.point[key] for stage in stages for trial in stage.trials])
         axes.set_xlabel(key)
         axes.grid(alpha=0.3, which="both")
     low, high = result.good
     if low < high:
         parts[0].axvspan(low, high, color="tab:green", alpha=0.12, label=f"as good: {low:g} to {high:g}")
     metric = stages[-1].best.metric.name
+    figure.suptitle(title, fontsize=11)
     parts[0].set(ylabel=f"best validation {metric}", ylim=limits(stages))
     figure.legend(*parts[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     write_figure(figure, path)
@@ -61,11 +63,14 @@ def mark(axes: "Axes", stage: Stage, key: str, label: str, color: str) -> None:
         axes.plot(stage.best.point[key], stage.best.score, "o", color=color, markersize=7)
 
 
-def scale_of(values: Sequence[float]) -> dict:
-    """Return a scale by powers of ten; where a value is 0, one that is even below the smallest other."""
+def set_scale(axes: "Axes", values: Sequence[float]) -> None:
+    """Set a scale by powers of ten; where a value is 0, one that is even below the smallest other."""
     if all(value > 0 for value in values):
-        return {"value": "log"}
-    return {"value": "symlog", "linthresh": min((value for value in values if value > 0), default=1.0)}
+        axes.set_xscale("log")
+        return
+    smallest = min((value for value in values if value > 0), default=1.0)
+    axes.set_xscale("symlog", linthresh=smallest)
+    axes.set_xlim(-smallest / 2, 2 * max(*values, smallest))
 
 
 def limits(stages: Sequence[Stage]) -> tuple[float, float]:

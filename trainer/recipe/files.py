@@ -22,6 +22,7 @@ from trainer.rundir import directory as rundir
 from trainer.rundir.reader import read_mapping
 
 NAME = "recipe"  # of the experiment
+TITLE = ("data", "model", "optimizer")  # groups that pictures name
 OPTIONS = "options"  # folder that --config-dir takes
 BEGINNING, PACE = "first_steps.json", "pace.json"
 
@@ -68,7 +69,13 @@ class Files:
 
     def draw_range_test(self, finding: Finding, key: str) -> None:
         """Draw lr_find.png."""
-        self.write("lr_find.png", lambda path: lr_picture.draw(finding, path, f"range test of {key}"))
+        title = f"range test of {key}: {self.title}"
+        self.write("lr_find.png", lambda path: lr_picture.draw(finding, path, title))
+
+    @property
+    def title(self) -> str:
+        """What is trained, in a few words."""
+        return " ".join(self.invocation.describe(group) for group in TITLE)
 
     @property
     def commands(self) -> dict[str, str]:
@@ -96,7 +103,7 @@ class Files:
         """
         stages = [stage for _, stage in done if stage]
         labels = [f"{stage.folder}, {self.plan.words(stage.length)}" for stage in stages]
-        self.write("search.png", lambda path: figure.draw(stages, labels, keys, result, path))
+        self.write("search.png", lambda path: figure.draw(stages, labels, keys, result, self.title, path))
         metric, found = whole.trials[0].metric.name, mean_and_deviation(whole.trials)
         comment = f"{typed(result.point)}: validation {metric} {shown(found)} (train task=recipe)."
         self.write_text(f"{OPTIONS}/experiment/{NAME}.yaml", experiment.as_yaml(words, comment))

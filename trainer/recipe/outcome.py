@@ -27,11 +27,12 @@ def error_of(trial: Trial) -> float:
 
 
 def noise_of(whole: Sequence[Trial]) -> float:
-    """Return by how much a score varies with the seed; where there is one seed, its standard error."""
-    found = mean_and_deviation(whole)
-    if found is not None and found[1] > 0:
-        return found[1]
-    return max(map(error_of, whole), default=0.0)
+    """Return the deviation of a score over the seeds, or its standard error where that is larger.
+
+    Settings that differ by less cannot be told apart: other seeds or other validation samples may turn them round.
+    """
+    _, deviation = mean_and_deviation(whole) or (0.0, 0.0)
+    return max(deviation, *map(error_of, whole))
 
 
 def plateau(stages: Sequence[Stage], key: str, noise: float) -> tuple[float, float]:
