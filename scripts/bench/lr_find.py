@@ -24,7 +24,7 @@ from trainer.config.hydra_context import Invocation, initialized
 from trainer.engine.build import build_run, load_data
 from trainer.engine.loop import fit
 from trainer.inspection.lr_finder import find_rate
-from trainer.recipe.outcome import standard_error
+from trainer.recipe.trials import standard_error
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 

@@ -468,6 +468,20 @@ def test_one_cause_explains_the_rest_and_hints_come_alone():
     assert len(judge(beside)) == 3
 
 
+def test_a_weak_strength_is_no_departure_and_a_strong_one_is():
+    for value, accused in ((1e-4 / 20, False), (1e-4 * 20, True)):
+        found = judge(failed(values=set_to(reg__loss__l2__strength=value)))
+        assert any(verdict.code == "penalty_outweighs" for verdict in found) is accused
+
+
+def test_a_warm_up_from_0_is_no_early_decay():
+    _, beyond = CASES["decayed_too_early"]
+    warm = {step: times for step, times in beyond.multipliers.items()} | {1: 0.001, 2: 0.002}
+    assert judge(replace(beyond, multipliers=warm))[0].numbers == judge(beyond)[0].numbers
+    rising = {step: min(1.0, step / 500) for step in range(0, 1001, 50)} | {1: 0.001}
+    assert "decayed_too_early" not in [verdict.code for verdict in judge(replace(beyond, multipliers=rising))]
+
+
 def test_the_gap_is_counted_in_standard_errors():
     """(0.95 - 0.90) / sqrt(0.95 0.05 / 1000 + 0.9 0.1 / 1000) = 4.264; on 30 validation samples 0.906."""
     evaluations = history([0.90] * 10)

@@ -144,7 +144,9 @@ def test_a_diverged_run_names_the_step_and_the_layer(factor, found, mine, run_in
     code, _, errors = run_in_process(
         *SMALL, f"sched._target_={mine}.Sched", f"+sched.factors={{6: {factor}}}", f"allow=[{mine}]"
     )
-    assert code == 5 and re.search(rf"not finite \(NaN or Inf\) at step 7, {found}; try ", errors), errors
+    assert code == 5 and re.search(
+        rf"not finite \(NaN or Inf\) at step 7, {found}; likely cause: rate too high$", errors.strip()
+    ), errors
     assert "Traceback" not in errors and len(errors.strip().splitlines()) == 1
     run = only_run(tmp_path)
     assert not (run / "checkpoints" / "best").exists() and read_summary(run)["status"] == "diverged"

@@ -8,9 +8,9 @@ import pytest
 
 from trainer.base.metrics import ACCURACY, LOSS, R2
 from trainer.compare.record import Record
-from trainer.recipe.outcome import noise_of, plateau, standard_error
+from trainer.recipe.outcome import noise_of, plateau
 from trainer.recipe.search import Stage
-from trainer.recipe.trials import Trial, best_first, mean_and_deviation
+from trainer.recipe.trials import Trial, best_first, mean_and_deviation, standard_error
 
 
 def trial(tmp_path, score, rate=0.1, loss=0.5, samples=100, status="finished"):
@@ -87,10 +87,10 @@ SHORT = {0.001: 0.5, 0.01: 0.6, 0.1: 0.7, 1.0: 0.1}
     ],
 )
 def test_the_plateau_ends_at_the_first_worse_rate(longer, refined, ends, tmp_path):
-    assert plateau(stages(tmp_path, SHORT, longer, refined), "lr", noise=0.01) == ends
+    assert plateau(stages(tmp_path, SHORT, longer, refined), "lr", noise=0.01, chosen=0.03) == ends
 
 
 def test_twice_the_noise_is_within(tmp_path):
     for score, ends in ((0.9301, (0.03, 0.2)), (0.9299, (0.03, 0.03))):
         found = stages(tmp_path, SHORT, {0.03: 0.8}, {0.03: 0.95, 0.2: score})
-        assert plateau(found, "lr", noise=0.01) == ends
+        assert plateau(found, "lr", noise=0.01, chosen=0.03) == ends

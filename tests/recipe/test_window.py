@@ -41,10 +41,20 @@ def test_a_longer_list_begins_with_the_shorter_one_and_seeds_differ():
 
 
 @pytest.mark.parametrize(
-    ("value", "border"), [(1e-4, "lower"), (2.9e-4, "lower"), (3.5e-4, ""), (3e-3, ""), (2.9e-2, ""), (3.5e-2, "upper")]
+    ("value", "border"),
+    [
+        (1e-4, "lower"),
+        (1.9e-4, "lower"),
+        (2.1e-4, ""),
+        (3e-3, ""),
+        (4.9e-2, ""),
+        (5.2e-2, "upper"),
+        (2e-5, ""),
+        (0.2, ""),
+    ],
 )
-def test_a_sixth_at_each_end_is_the_border(value, border):
-    assert RATE.border(value) == border  # 1e-4 10^(3/6) = 3.2e-4, 1e-1 10^(-3/6) = 3.2e-2
+def test_a_tenth_at_each_end_is_the_border(value, border):
+    assert RATE.border(value) == border  # 1e-4 10^0.3 = 2.0e-4, 1e-1 10^-0.3 = 5.0e-2
 
 
 def test_where_the_loss_diverges_is_no_border_to_move():

@@ -98,7 +98,7 @@ ROWS = [  # row, command line, exit code, texts that must come; * stands for any
         "cs231n 12",
         "task=check model=mlp task.steps=100",
         0,
-        ["pass initial loss*outputs of 0 2.3026 = log 10", "pass overfit small sample*accuracy on 320"],
+        ["pass initial loss*outputs of 0: 2.3026 = log 10", "pass overfit small sample*accuracy on 320"],
     ),
     ("cs231n 17", f"loss=hinge reg=l2 model=linear {FEW}", 0, ["val loss"]),
     (

@@ -128,8 +128,8 @@ def never_predicted(evidence: Evidence) -> Iterator[Verdict]:
             continue
         yield Verdict(
             code="class_never_predicted",
-            what=f"{name_of(evidence, index)} is never predicted, for none of its {sum(row)} validation samples; "
-            f"of the others {right / others:.0%} are right",
+            what=f"no validation sample is predicted as {name_of(evidence, index)}, though {sum(row)} are; "
+            f"{right / others:.0%} of the others are right",
             meaning="The output of this class never is the largest one: it may be cut off, or hardly trained.",
             other="look at the last layer for an activation behind it, and at the labels of that class",
             numbers={"others": (right / others, KNOWN)},
@@ -163,9 +163,9 @@ def no_signal(evidence: Evidence) -> Iterator[Verdict]:
         return
     yield Verdict(
         code="labels_without_signal",
-        what=f"training samples are fitted ({fit:.3g}), but validation scores {evidence.score:.3g}, "
-        f"as always the same class ({guess:.3g})",
-        meaning="What can be learnt by heart but not carried over are labels that have nothing to do with the inputs.",
+        what=f"training samples are fitted ({fit:.3g}), but validation {evidence.metric.name} is {evidence.score:.3g} "
+        f"at best, where always the same class has {guess:.3g}",
+        meaning="Labels that have nothing to do with the inputs can be learnt by heart, and not predicted.",
         other="look at samples with their labels (task=preview): they may be shuffled, or read from the wrong place",
         numbers={"fit": (fit, base), "validation": (evidence.score, guess)},
     )

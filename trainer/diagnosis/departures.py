@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 
+from trainer.config.rule import is_number
 from trainer.diagnosis.evidence import Evidence, is_positive, just_below, log_ratio
 from trainer.diagnosis.verdict import Verdict
 
 FAR = 3.0  # times the default, or as small a part of it
+STRENGTHS = (".strength", ".p", ".alpha", ".std")  # ends of keys of which a larger value is a stronger effect
 PLACES = {  # keys -> the code of their verdict, and what they do
     "reg.layer.": ("dropping_too_much", "A network can only learn from what is left of its signals."),
     "reg.loss.": ("penalty_outweighs", "The network is trained to have small weights rather than to fit the data."),
@@ -24,7 +26,7 @@ def departure(evidence: Evidence, least: float = FAR) -> Iterator[Verdict]:
     found = [
         (distance(value, evidence.usual.get(key)), key)
         for key, value in evidence.values.items()
-        if key.startswith(tuple(PLACES)) and not key.endswith(".lr")
+        if key.startswith(tuple(PLACES)) and not key.endswith(".lr") and not is_weaker(key, value, evidence.usual)
     ]
     far, key = max(found, default=(0.0, ""))
     if far < just_below(least):
@@ -38,6 +40,11 @@ def departure(evidence: Evidence, least: float = FAR) -> Iterator[Verdict]:
         changes=[f"{key}={usual:g}"],
         numbers={key: (value, usual)},
     )
+
+
+def is_weaker(key: str, value: object, usual: Mapping) -> bool:
+    """Return whether a strength is below its default: it holds nothing back."""
+    return key.endswith(STRENGTHS) and is_positive(usual.get(key)) and is_number(value) and value < usual[key]
 
 
 def distance(value: object, usual: object) -> float:

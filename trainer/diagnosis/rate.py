@@ -64,7 +64,7 @@ def climbing(evidence: Evidence) -> Iterator[Verdict]:
         yield Verdict(
             code="uphill",
             what=f"it rose in each of the first steps, from {losses[0]:.4g} to {losses[-1]:.4g} in {rows[-1]['step']}, "
-            f"with steps of at most {largest:.2g} of the weights",
+            f"with updates of at most {largest:.2g} of the weights' norm",
             meaning="Steps this small lower the loss where they go against its gradient; these go along it.",
             other="look at the sign of the update in the optimizer, and of the loss",
             numbers={"update_ratio": (largest, SMALL)},
@@ -98,7 +98,8 @@ def why_blown(evidence: Evidence) -> tuple[str, dict]:
     level = max(first, known or first)
     spoilt = not evidence.has_learnt or last > 0.9 * level or evidence.fit_score(0.0) < SPOILT
     if highest > BLOWN * level and spoilt:
-        what = f"the training loss rises from {first:.4g} to {highest:.4g}"
+        when = next(row["step"] for row in evidence.rows if row["step"] and row["loss"] == highest)
+        what = f"the training loss rises from {first:.4g} to {highest:.4g} (step {when:,})"
         return what, {"loss": (highest / level, BLOWN)}
     before, after = activations(evidence.first), activations(evidence.last)
     for place, (old, new) in enumerate(() if evidence.has_learnt else zip(before, after)):
@@ -201,7 +202,8 @@ def percentile_of_norms(evidence: Evidence) -> float:
 
 def decayed_too_early(evidence: Evidence) -> Iterator[Verdict]:
     """A schedule that was near 0 for most of the run, while the loss was still falling."""
-    low = [step for step, times in evidence.multipliers.items() if times < FALLEN]
+    warm = max((step for step, times in evidence.multipliers.items() if times >= FALLEN), default=0)
+    low = [step for step, times in evidence.multipliers.items() if times < FALLEN and step > warm]
     if not low or evidence.fit_score(1.0) > 0.98:
         return
     since = min(low)

@@ -132,7 +132,7 @@ def blank_images(evidence: Evidence) -> Iterator[Verdict]:
         return
     yield Verdict(
         code="augmentation_too_strong",
-        what=f"aug=[{','.join(sorted(typed))}] leaves {contrast:.1%} of the differences between samples",
+        what=f"aug=[{','.join(sorted(typed))}] makes all samples alike: it leaves {contrast:.1%} of their deviation",
         meaning="A network can only learn what is left of a sample.",
         changes=weaker(evidence, "aug"),
         numbers={"contrast": (contrast, BLANK)},

@@ -25,6 +25,11 @@ class Judgement:
     words: Sequence[str] = ()
     failure: str = ""
 
+    @property
+    def cause(self) -> str:
+        """The likeliest cause of a bad run in words, as `rate too high`; empty where there is none."""
+        return next((verdict.code.replace("_", " ") for verdict in self.verdicts if verdict.level == "problem"), "")
+
     def as_lines(self) -> list[str]:
         """Return the lines to print: for each verdict what, its meaning, and what to try."""
         lines = [f"note: the run could not be judged ({self.failure})"] if self.failure else []

@@ -126,11 +126,12 @@ class Session:
         try:
             outcome = self.fit_with_recovery()
             summary |= self.results(outcome)
-            error = self.error_for(outcome, layer := self.nonfinite_layer(outcome))
+            layer = self.nonfinite_layer(outcome)
             with self.console.status("looking for what is wrong"):
                 setup = self.setup and replace(self.setup, run=self.run, cfg=self.cfg)
                 judgement = judge_run(setup, self.recorder.rows, outcome, summary, layer)
             summary["verdicts"] = judgement.as_dicts()
+            error = self.error_for(outcome, layer, judgement.cause)
             settings = texts.hparams(self.cfg, self.run, self.invocation)
             columns = texts.hparams_columns(self.directory, self.invocation.overrides)
             scores, complete = texts.hparams_metrics(summary), outcome.status in COMPLETE
@@ -238,15 +239,17 @@ class Session:
             self.notes.append(line)
         self.console.print(f"note: {line}")
 
-    def error_for(self, outcome: Outcome, layer: str) -> UserError | None:
+    def error_for(self, outcome: Outcome, layer: str, cause: str) -> UserError | None:
         """Return the error to raise for a diverged or interrupted run, or None.
 
         Args:
             layer: where a non-finite loss began, in words.
+            cause: the likeliest, in words; empty where none is known.
         """
         if outcome.status is Status.DIVERGED:
             more = ", on_nan=skip" if self.cfg.on_nan == "stop" else ""
-            hint = f"try a smaller optimizer.lr, reg=grad_clip, warmup=linear{more}"
+            general = f"try a smaller optimizer.lr, reg=grad_clip, warmup=linear{more}"
+            hint = f"likely cause: {cause}" if cause else general
             what = "loss or gradient" if self.cfg.on_nan == "skip" else "the loss"
             where = f"diverged: {what} is not finite (NaN or Inf) at step {outcome.nonfinite_step:,}"
             return Diverged(f"{where}, {layer}; {hint}")

@@ -24,7 +24,7 @@ def initial_loss(subject: Subject) -> Check:
         return not_applicable("the loss of a guess is not a positive number")
     classes = max(run.data.outputs, 2)
     known = f" = log {classes}" if math.isclose(guesses["outputs of 0"], math.log(classes), rel_tol=1e-4) else ""
-    detail = ", ".join(f"{name} {value:.4f}" for name, value in guesses.items()).replace(",", f"{known},", 1)
+    detail = ", ".join(f"{name}: {value:.4f}" for name, value in guesses.items()).replace(",", f"{known},", 1)
     if loss < low:
         meaning = (
             "The loss of the fresh network is far below that of a guess: it is scaled, or the inputs hold the targets."

@@ -77,7 +77,7 @@ def suggest(rates: Sequence[float], losses: Sequence[float]) -> Suggestion:
     if not steep.holds:
         return Suggestion(rate=None, reason=f"there is no steepest descent to go by: {steep.why_not}", rules=rules)
     if (rate := middle(steep.rate, lowest)) > done:
-        reason = f"95 % of the loss's fall are done at {shown(done)}"
+        reason = f"95 % of the loss's fall is done at {shown(done)}"
         return Suggestion(rate=two_digits(done), reason=reason, rules=rules)
     ends = f"the steepest descent, {shown(steep.rate)}, and the minimum, {shown(lowest)}"
     return Suggestion(rate=two_digits(rate), reason=f"the middle between {ends}", rules=rules)

@@ -40,7 +40,7 @@ def draw(
     for axes, key in zip(parts, keys):
         for stage, label, color in zip(stages, labels, [*COLORS, *COLORS[1:]]):
             mark(axes, stage, key, label, color)
-        axes.axvline(result.point[key], color="tab:red", alpha=0.7, label=f"chosen: {result.point[key]:g}")
+        axes.axvline(result.point[key], color="tab:red", alpha=0.7, label="chosen")
         set_scale(axes, [trial.point[key] for stage in stages for trial in stage.trials])
         axes.set_xlabel(key)
         axes.grid(alpha=0.3, which="both")

@@ -113,7 +113,7 @@ class Files:
         self, done: Sequence[tuple[Step, Stage | None]], whole: Stage | None, result: Result | None
     ) -> None:
         """Write recipe.md and recipe.json, of a recipe that ended before without a result."""
-        command = as_command("train", *self.invocation.overrides, *catalog.config_dirs())
+        command = as_command("train", *rundir.saved_overrides(self.invocation.overrides), *catalog.config_dirs())
         steps = [(step, stage, self.plan.words(stage.length) if stage else "") for step, stage in done]
         commands = [*self.commands.values()] if result else []
         self.write_text("recipe.md", story.markdown(command, steps, result, commands))

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, fields
 
 from trainer.base.text import as_typed, counted
 from trainer.config import auto_rate
-from trainer.inspection.check import Check, CheckFunction, Subject
+from trainer.inspection.check import CheckFunction, Subject
 from trainer.inspection.check_learning import overfit_small_sample
 from trainer.inspection.check_start import initial_loss
 from trainer.inspection.checks import checked
@@ -60,18 +60,12 @@ def check_step(number: int, function: CheckFunction, subject: Subject) -> Step:
     """Return the step that a check is."""
     found = checked(function, subject)
     value = "" if found.value is None else f"{found.value:.4g}"
-    parts = [part for part in (value, within(found), found.detail) if part]
     if found.passed is None:
         return Step(number=number, passed=True, text=f"not applicable: {found.meaning}")
-    text = f"{parts[0]} ({'; '.join(parts[1:])})" if len(parts) > 1 else "".join(parts)
     if found.passed:
-        return Step(number=number, passed=True, text=text)
-    return Step(number=number, passed=False, text=f"{text}. {found.meaning}", advice=found.advice)
-
-
-def within(check: Check) -> str:
-    """Return the rule of a check in words."""
-    return f"it should be {check.threshold}" if check.threshold else ""
+        return Step(number=number, passed=True, text=f"passed with {value} ({found.detail})")
+    text = f"failed with {value}, not {found.threshold} ({found.detail}). {found.meaning}"
+    return Step(number=number, passed=False, text=text, advice=found.advice)
 
 
 def initial_loss_step(subject: Subject) -> Step:
@@ -87,6 +81,9 @@ def small_sample_step(subject: Subject) -> Step:
 def rate_step(subject: Subject, key: str) -> tuple[Step, Finding]:
     """Find the learning rate by a range test, and return the step with what was found."""
     finding = find_rate(subject.cfg, subject.run, subject.invocation, key)
+    if finding.rate is None and key in subject.invocation.typed_keys and not auto_rate.auto_key(subject.cfg):
+        own = as_typed(dict(auto_rate.rates_in(subject.cfg.optimizer))[key])
+        return Step(number=3, passed=True, text=f"{key}={own} as typed; none to suggest: {finding.reason}"), finding
     if finding.rate is None:
         usual = as_typed(auto_rate.default_rate(subject.cfg, key, subject.invocation.choices))
         advice = f"see train task=lr_find; type a rate near the usual one, as {key}={usual}"

@@ -11,10 +11,10 @@ from trainer.base.text import as_typed, counted
 
 FACTOR = 3  # of successive halving: a third of the settings is trained three times as long
 COARSE_SHARE = 0.5  # of the budget that the last runs leave
-FEWEST, MOST = 4, 27  # settings of the coarse search
+FEWEST, ENOUGH, MOST = 4, 9, 27  # settings of the coarse search; enough to afford a whole run to compare with
 PARTS = 20  # of a whole run: a coarse run is one of them
 SHORTEST = 100  # steps of a coarse run, where that is less
-REFINED = 3  # settings of a round of refinement
+REFINED = 4  # settings of a round of refinement
 MOST_ROUNDS = 8
 MOST_RUNS = 100  # beyond the smallest plan: no plan is larger
 REFINED_EPOCHS = 20  # length of a refined run, at most; half of the whole run where that is shorter
@@ -32,7 +32,8 @@ class Plan:
         short: length of their first runs.
         rounds: of refinement, at most.
         refined: length of their runs.
-        seeds: whole runs at the end.
+        seeds: whole runs of the best setting at the end.
+        compares: a whole run of the run's own setting, to compare with.
     """
 
     counts_steps: bool
@@ -43,6 +44,7 @@ class Plan:
     rounds: int
     refined: int
     seeds: int
+    compares: bool = False
 
     @property
     def kept(self) -> int:
@@ -72,12 +74,12 @@ class Plan:
     @property
     def cost(self) -> int:
         """Length of all runs together, at most."""
-        return self.coarse_cost + self.rounds * self.round_cost + self.seeds * self.total
+        return self.coarse_cost + self.rounds * self.round_cost + (self.seeds + self.compares) * self.total
 
     @property
     def jobs(self) -> int:
         """Number of all runs, at most."""
-        return self.coarse + self.kept + self.rounds * REFINED + self.seeds
+        return self.coarse + self.kept + self.rounds * REFINED + self.seeds + self.compares
 
     def epochs(self, length: int) -> str:
         """Return the override that gives a run this length."""
@@ -115,12 +117,15 @@ def plan_for(smallest: Plan, budget: float) -> Plan:
     """Return the largest plan within a budget, in whole runs. Errors: ConfigError where the smallest one is larger."""
     if smallest.cost > budget * smallest.total:
         least = math.ceil(10 * smallest.cost / smallest.total) / 10
-        what = f"too small for a search and {counted('whole run', smallest.seeds)}; at least {least:g}"
-        raise ConfigError(f"task.budget={as_typed(budget)}: {what}")
-    left = (budget - smallest.seeds) * smallest.total
-    affordable = min(left * COARSE_SHARE, left - smallest.round_cost)
-    larger = (replace(smallest, coarse=count) for count in range(FEWEST, MOST + 1))
-    *_, plan = (plan for plan in larger if plan.coarse == FEWEST or plan.coarse_cost <= affordable)
+        what = f"too small for a search and {counted('whole run', smallest.seeds)} of {smallest.words(smallest.total)}"
+        raise ConfigError(f"task.budget={as_typed(budget)}: {what}; write task.budget={least:g} or more")
+    for compares in (True, False):
+        left = (budget - smallest.seeds - compares) * smallest.total
+        affordable = min(left * COARSE_SHARE, left - smallest.round_cost)
+        larger = (replace(smallest, coarse=count, compares=compares) for count in range(FEWEST, MOST + 1))
+        *_, plan = (plan for plan in larger if plan.coarse == FEWEST or plan.coarse_cost <= affordable)
+        if plan.coarse >= ENOUGH and affordable > 0:
+            break
     return replace(plan, rounds=min(int((left - plan.coarse_cost) // plan.round_cost), MOST_ROUNDS))
 
 
@@ -138,8 +143,10 @@ class Pace(NamedTuple):
 def plan_in_time(smallest: Plan, minutes: float, pace: Pace) -> Plan:
     """Return the largest plan that takes no longer. Errors: ConfigError where the smallest one takes longer."""
     if (least := pace.seconds(smallest) / 60) > minutes:
-        what = f"too short for a search and {counted('whole run', smallest.seeds)}; about {math.ceil(least)}min"
-        raise ConfigError(f"task.budget={as_typed(minutes)}min: {what}")
+        what = f"too short for a search and {counted('whole run', smallest.seeds)}"
+        raise ConfigError(
+            f"task.budget={as_typed(minutes)}min: {what}; write task.budget={math.ceil(least)}min or more"
+        )
     first = smallest.cost / smallest.total
     larger = (plan_for(smallest, first + extra / 2) for extra in range(2 * MOST_RUNS))
     *_, plan = itertools.takewhile(lambda plan: pace.seconds(plan) <= 60 * minutes, larger)

@@ -18,7 +18,7 @@ from trainer.inspection.check import Subject
 from trainer.recipe.decay import Decay
 from trainer.recipe.files import Files
 from trainer.recipe.first_steps import Step, initial_loss_step, rate_step, small_sample_step
-from trainer.recipe.outcome import error_of, noise_of, plateau
+from trainer.recipe.outcome import noise_of, plateau
 from trainer.recipe.plan import Plan
 from trainer.recipe.search import Search, Stage, at_border, next_window
 from trainer.recipe.story import Result, typed
@@ -28,6 +28,7 @@ from trainer.rundir.console import Console
 
 RATES = 10.0  # factor below and above the rate of the range test
 DECAYS = 100.0  # the same of the weight decay
+CHECK = "train task=check"
 STEPS = 200  # of the longest of the short trainings of step 2
 
 
@@ -84,20 +85,27 @@ class Procedure:
             step, finding = rate_step(subject, self.key)
         self.files.draw_range_test(finding, self.key)
         self.add(step)
-        limit = finding.test.rates[-1] if finding.test.diverged else RATES**2 * finding.rate
-        self.files.write_first_steps([step for step, _ in self.done], finding.rate, limit)
-        return finding.rate, limit
+        rate = finding.rate or self.own_rate
+        limit = finding.test.rates[-1] if finding.test.diverged else RATES**2 * rate
+        self.files.write_first_steps([step for step, _ in self.done], rate, limit)
+        return rate, limit
 
     def search(self, rate: float, limit: float) -> Search:
         """Return the search around a rate, up to a limit; the run's own rate is tried as well."""
-        axes = [Axis(key=self.key, low=rate / RATES, high=min(rate * RATES, limit), limit=limit)]
+        own = self.own_rate
+        low, high = min(rate / RATES, own), min(max(rate * RATES, own), limit)
+        axes = [Axis(key=self.key, low=low, high=high, limit=limit)]
         if self.decay.key:
             middle = self.decay.middle
             axes.append(Axis(key=self.decay.key, low=middle / DECAYS, high=middle * DECAYS))
-        now = dict(auto_rate.rates_in(self.cfg.optimizer))[self.key]
-        own = now if is_number(now) else auto_rate.default_rate(self.cfg, self.key, self.invocation.choices)
         first = [self.point(each) for each in dict.fromkeys([own, rate])]
         return Search(plan=self.plan, axes=axes, first=first, seed=self.cfg.seed)
+
+    @property
+    def own_rate(self) -> float:
+        """The learning rate that the run has, the usual one where it is measured."""
+        now = dict(auto_rate.rates_in(self.cfg.optimizer))[self.key]
+        return now if is_number(now) else auto_rate.default_rate(self.cfg, self.key, self.invocation.choices)
 
     def point(self, rate: float) -> Point:
         """Return the run's own setting with a learning rate."""
@@ -133,26 +141,33 @@ class Procedure:
         if number == self.plan.rounds:
             beyond = f"; {borders[0][0].key} is best at the border of its window" if borders else ""
             return f"no, the budget is used{beyond}"
-        gain, noise = 0.0 if before is None else abs(best.score - before.score), error_of(best)
+        gain, noise = 0.0 if before is None else abs(best.score - before.score), best.error
         if borders or before is None or gain > noise:
             return ""
-        return f"no, the last round has brought {gain:.2g}, within the standard error of {noise:.2g}"
+        return f"no, this round has brought {gain:.2g}, within the standard error of a validation score, {noise:.2g}"
 
     def conclude(self, search: Search, best: Trial) -> None:
-        """Train whole runs of the best setting with the run's own schedule, and write the result."""
-        stage = search.whole(best)
-        self.console.print(f"whole runs: {counted('seed', len(stage.points))} of {typed(best.point)}")
-        whole = replace(stage, trials=self.train(stage.folder, stage.points))
-        if mean_and_deviation(whole.trials) is None:
-            folder = from_here(self.files.directory / whole.folder)
-            raise self.failed(f"none of the whole runs has a score; see the run.log of each in {folder}")
-        noise, words = noise_of(whole.trials), self.train.overrides(best.point)
+        """Train whole runs of the best setting with the run's own schedule, and write the result.
+
+        Where the run's own setting turns out better in a whole run, it is the result.
+        Errors: CheckFailed where none has learnt anything.
+        """
+        finals = self.train_whole(search.finals(best))
+        winner = {key: value for key, value in finals.best.point.items() if key != "seed"}
+        whole = self.train_whole(search.whole(winner))
+        if not any(trial.has_learnt for trial in whole.trials):
+            (score, _), metric = mean_and_deviation(whole.trials), whole.trials[0].metric
+            what = f"its whole runs have validation {metric.name} {score:.4f}, no better than {metric.constant}"
+            raise self.failed(f"{typed(winner)}: {what}; type a larger epochs=N, or see {CHECK}")
+        noise, words = noise_of(whole.trials), self.train.overrides(winner)
         stages = [stage for _, stage in self.done if stage]
         result = Result(
-            point=best.point,
+            point=winner,
             whole=whole.trials,
+            others=[trial for trial in finals.trials if trial.point != finals.best.point],
+            own=winner == search.typed,
             noise=noise,
-            good=plateau(stages, self.key, noise),
+            good=plateau(stages, self.key, noise, winner[self.key]),
             rate=self.key,
             command=as_command("train", *words, *catalog.config_dirs()),
         )
@@ -163,6 +178,15 @@ class Procedure:
         self.console.print(f"\nThe story is in {from_here(self.files.directory)}: recipe.md, search.png")
         for what, command in self.files.commands.items():
             self.console.print(f"{what}: {command}")
+
+    def train_whole(self, stage: Stage) -> Stage:
+        """Train whole runs, and return them with their trials. Errors: CheckFailed where none has a score."""
+        self.console.print(f"whole runs: {stage.describe(self.plan.words(stage.length))}")
+        trained = replace(stage, trials=self.train(stage.folder, stage.points))
+        if trained.best is None:
+            folder = from_here(self.files.directory / stage.folder)
+            raise self.failed(f"none of the whole runs has a score; see the run.log of each in {folder}")
+        return trained
 
     def train_stage(self, number: int, stage: Stage, remark: str = "") -> Stage:
         """Train a stage as part of a step, and return it with its trials.

@@ -22,6 +22,7 @@ class Stage:
         length: of each run, in what `epochs` counts.
         points: the settings.
         axes: the window that new ones were drawn from; empty where there are none.
+        known: settings among them that were trained before, for a shorter time.
         trials: of the points, once they are trained.
     """
 
@@ -29,6 +30,7 @@ class Stage:
     length: int
     points: Sequence[Point]
     axes: Sequence[Axis] = ()
+    known: int = 0
     trials: Sequence[Trial] = ()
 
     @property
@@ -37,13 +39,16 @@ class Stage:
         return next(iter(best_first(self.trials)), None)
 
     def describe(self, words: str) -> str:
-        """Return `15 settings for 1 epoch, optimizer.lr from 0.005 to 0.5`.
+        """Return `4 settings for 10 epochs, 3 of those before and 1 with optimizer.lr from 0.005 to 0.5`.
 
         Args:
             words: the length of each run.
         """
-        window = f", {' and '.join(map(str, self.axes))}" if self.axes else ""
-        return f"{counted('setting', len(self.points))} for {words}{window}"
+        new, window = len(self.points) - self.known, " and ".join(map(str, self.axes))
+        parts = [f"{self.known} of those before"] if self.known else []
+        parts += [f"{new} with {window}"] if new and window else []
+        what = f": {' and '.join(parts)}" if parts else ""
+        return f"{counted('setting', len({*map(str, self.points)}))} for {words}{what}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,29 +72,49 @@ class Search:
         points = [*self.first, *draw(self.axes, self.plan.coarse - len(self.first), self.seed)]
         return Stage(folder=COARSE, length=self.plan.short, points=points, axes=self.axes)
 
+    @property
+    def typed(self) -> Point:
+        """The run's own setting."""
+        return self.first[0]
+
     def longer(self, coarse: Stage) -> Stage:
-        """Return the best third of the coarse search, to be trained three times as long, from their start.
+        """Return the best third of the coarse search, to be trained three times as long, from its start.
+
+        The run's own setting is always among them.
 
         Source: successive halving, Jamieson & Talwalkar, 2016, arXiv:1502.07943, algorithm 1, where runs are continued.
         """
-        kept = [trial.point for trial in best_first(coarse.trials)[: self.plan.kept]]
-        return Stage(folder=LONGER, length=self.plan.longer, points=kept)
+        kept = with_typed([trial.point for trial in best_first(coarse.trials)[: self.plan.kept]], self.typed)
+        return Stage(folder=LONGER, length=self.plan.longer, points=kept, known=len(kept))
 
     def refine(self, number: int, window: Sequence[Axis], known: Sequence[Trial] = ()) -> Stage:
-        """Return a round of refinement: settings from a window, in the first round with the best two so far.
+        """Return a round of refinement: settings from a window; in the first round also the best two and the run's own.
 
         Args:
             number: of the round, from 1.
             known: trials of the coarse search, which were shorter; none in later rounds.
         """
         carried = [trial.point for trial in best_first(known)[:CARRIED]]
+        carried += [self.typed] if known and self.typed not in carried else []
         points = [*carried, *draw(window, self.plan.drawn - len(carried), self.seed + number)]
-        return Stage(folder=f"{REFINE}-{number}", length=self.plan.refined, points=points, axes=window)
+        folder, length = f"{REFINE}-{number}", self.plan.refined
+        return Stage(folder=folder, length=length, points=points, axes=window, known=len(carried))
 
-    def whole(self, best: Trial) -> Stage:
-        """Return whole runs of a setting with several seeds."""
-        points = [{**best.point, "seed": self.seed + extra} for extra in range(self.plan.seeds)]
+    def finals(self, best: Trial) -> Stage:
+        """Return a whole run of the best setting, and one of the run's own to compare with, where the plan has that."""
+        others = [self.typed] if self.plan.compares and self.typed != best.point else []
+        points = [{**point, "seed": self.seed} for point in (best.point, *others)]
         return Stage(folder=WHOLE, length=self.plan.total, points=points)
+
+    def whole(self, point: Point) -> Stage:
+        """Return whole runs of a setting with all seeds."""
+        points = [{**point, "seed": self.seed + extra} for extra in range(self.plan.seeds)]
+        return Stage(folder=WHOLE, length=self.plan.total, points=points)
+
+
+def with_typed(points: Sequence[Point], typed: Point) -> list[Point]:
+    """Return settings with the run's own one among them, in place of the last one where it is not."""
+    return [*points] if typed in points else [*points[:-1], typed]
 
 
 def next_window(axes: Sequence[Axis], best: Trial) -> list[Axis]:

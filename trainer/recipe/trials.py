@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hydra.types import TaskFunction
 
-from trainer.base.metrics import LOSS, Metric
+from trainer.base.metrics import ACCURACY, LOSS, R2, Metric
 from trainer.base.text import as_typed
 from trainer.compare import record
 from trainer.compare.record import Record
@@ -17,6 +17,18 @@ from trainer.config.keys import Role, key_of, role_of
 from trainer.diagnosis.verdict import merged
 from trainer.recipe.window import Point
 from trainer.sweep.grid import run_sweep
+
+
+def standard_error(score: float, samples: int, metric: Metric) -> float:
+    """Return the standard error that a score has from the number of samples alone; 0 of a loss.
+
+    Of an accuracy sqrt(p (1 - p) / n), with a success and a failure added, so that that of 1 is not 0; of an r2 about
+    2 sqrt(r2) (1 - r2) / sqrt(n) (Olkin & Finn, 1995).
+    """
+    if metric is ACCURACY:
+        shrunk = (score * samples + 1) / (samples + 2)
+        return math.sqrt(shrunk * (1 - shrunk) / samples)
+    return 2 * math.sqrt(max(score, 0.05)) * (1 - score) / math.sqrt(samples) if metric is R2 else 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,12 +61,26 @@ class Trial:
         return self.record.path / "curves.png"
 
     @property
-    def cost(self) -> tuple[float, float]:
-        """By which the best trial comes first: its score, then its loss."""
-        if self.score is None:
-            return math.inf, math.inf
+    def loss(self) -> float:
+        """The loss of the best evaluation; infinite where there is none."""
         loss = self.record.score("best", LOSS.name)
-        return self.metric.cost(self.score), math.inf if loss is None else loss
+        return math.inf if loss is None else loss
+
+    @property
+    def error(self) -> float:
+        """The standard error of the score by the number of validation samples alone; 0 where it is not known."""
+        count = self.record.samples("val")
+        return standard_error(self.score, count, self.metric) if count and self.score is not None else 0.0
+
+    @property
+    def has_learnt(self) -> bool:
+        """True if the score is better than that of the best constant answer by more than two standard errors."""
+        constant = self.record.constant("val", self.metric.name)
+        if self.score is None or constant is None:
+            return self.score is not None
+        count = self.record.samples("val") or 0
+        margin = 2 * standard_error(constant, count, self.metric) if count else 0.0
+        return self.metric.cost(self.score) < self.metric.cost(constant) - margin
 
 
 def verdicts_of(trials: Sequence[Trial]) -> list[str]:
@@ -69,8 +95,14 @@ def verdicts_of(trials: Sequence[Trial]) -> list[str]:
 
 
 def best_first(trials: Iterable[Trial]) -> list[Trial]:
-    """Return the trials that have a score, the best first."""
-    return sorted((trial for trial in trials if trial.score is not None), key=lambda trial: trial.cost)
+    """Return the trials that have a score, the best first; of equal ones that with the lower loss.
+
+    While none has learnt anything, their scores are chance, and their losses decide.
+    """
+    scored = [trial for trial in trials if trial.score is not None]
+    if not any(trial.has_learnt for trial in scored):
+        return sorted(scored, key=lambda trial: trial.loss)
+    return sorted(scored, key=lambda trial: (trial.metric.cost(trial.score), trial.loss))
 
 
 def mean_and_deviation(trials: Sequence[Trial], when: str = "best") -> tuple[float, float] | None:

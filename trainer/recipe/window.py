@@ -11,7 +11,7 @@ from trainer.inspection.lr_suggestion import two_digits
 
 Point = Mapping[str, float]  # key -> value
 
-EDGE = 1 / 6  # of an interval on a logarithmic scale, in which a best value lies at its border
+EDGE = 0.1  # of an interval on a logarithmic scale, in which a best value lies at its border
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +42,9 @@ class Axis:
 
     def border(self, value: float) -> str:
         """Return `lower` or `upper` where a value lies at that border, and nothing within."""
-        if value <= 0:
-            return ""
-        place = self.place(value)
+        place = self.place(value) if value > 0 else 0.5
+        if not 0 <= place <= 1:
+            return ""  # it was not drawn from here
         return "lower" if place < EDGE else "upper" if place > 1 - EDGE and self.high < self.limit else ""
 
     def around(self, value: float, factor: float) -> "Axis":

@@ -29,6 +29,7 @@ from trainer.sweep.display import duration
 from trainer.sweep.dry_run import estimate
 from trainer.task.execution import job
 
+BESIDE = 0.6  # seconds that a run takes for its evaluations at the end, its verdicts and its picture
 SCHEDULES = {"own": (), "constant": ("sched=constant",)}  # overrides of the search
 
 
@@ -49,7 +50,7 @@ class Recipe:
     Errors: ValueError. Source: CS231n, Training Neural Networks II; successive halving: arXiv:1502.07943.
     """
 
-    budget: float | str = 6.0
+    budget: float | str = 8.0
     seeds: int = 3
     decay: str = "auto"
     sched: str = "own"
@@ -134,4 +135,4 @@ def measure_pace(cfg: DictConfig, invocation: Invocation, data: Splits) -> Pace:
     run = build_run(cfg, invocation, data)
     building = time.perf_counter() - begin
     seconds, _ = estimate(run)
-    return Pace(beside=2 * building, training=seconds)  # to build it, and about as much for its files
+    return Pace(beside=2 * building + BESIDE, training=seconds)
