@@ -140,7 +140,7 @@ def test_a_wrong_start_ends_at_step_1(run_in_process, tmp_path):
         (
             ["task.budget=2"],
             2,
-            "task.budget=2: too small for a search and 2 whole runs of 20 epochs; write task.budget=",
+            "task.budget=2: too small for a search and 2 whole runs of 20 epochs; write ",
         ),
         (["task.budget=0.0001min"], 2, "task.budget=0.0001min: too short"),
         (["task.budget=soon"], 2, "task.budget=soon"),
