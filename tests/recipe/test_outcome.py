@@ -58,39 +58,40 @@ def test_of_equal_scores_the_lower_loss_comes_first(tmp_path):
 
 
 def stages(tmp_path, *all_scores):
-    """Return stages, each of a mapping of rate -> score, None for a run that diverged."""
+    """Return stages of these lengths, each of a mapping of rate -> score, None for a run that diverged."""
     return [
         Stage(
             folder=str(number),
-            length=1,
+            length=length,
             points=[{"lr": rate} for rate in scores],
             trials=[
                 trial(tmp_path, score or 0.0, rate, status="finished" if score else "diverged")
                 for rate, score in scores.items()
             ],
         )
-        for number, scores in enumerate(all_scores)
+        for number, (length, scores) in enumerate(all_scores)
     ]
 
 
-SHORT = {0.001: 0.5, 0.01: 0.6, 0.1: 0.7, 1.0: 0.1}
+SHORT = 1, {0.001: 0.5, 0.02: 0.1, 0.1: 0.7, 1.0: 0.1}
 
 
 @pytest.mark.parametrize(
-    ("longer", "refined", "ends"),
+    ("first", "second", "ends"),
     [
-        ({0.01: 0.85, 0.1: 0.86}, {0.03: 0.95, 0.2: 0.94}, (0.01, 0.2)),
-        ({0.01: 0.70, 0.1: 0.86}, {0.03: 0.95, 0.2: 0.94}, (0.03, 0.2)),  # 0.01 is worse
-        ({0.01: 0.86, 0.1: None}, {0.03: 0.95, 0.2: 0.94}, (0.01, 0.03)),  # one between has diverged
-        ({0.01: 0.70, 0.1: 0.86}, {0.03: 0.95, 0.01: 0.95}, (0.01, 0.1)),  # good after all, trained longer
-        ({0.01: 0.60, 0.5: 0.70}, {0.03: 0.95, 0.2: 0.80}, (0.03, 0.03)),
+        ({0.03: 0.95, 0.2: 0.94}, {0.01: 0.96, 0.1: 0.95}, (0.01, 0.2)),
+        ({0.03: 0.95, 0.2: 0.94}, {0.01: 0.93, 0.1: 0.96}, (0.03, 0.2)),  # 0.01 is worse
+        ({0.03: 0.95, 0.2: 0.94}, {0.01: 0.96, 0.1: None}, (0.01, 0.03)),  # one between has diverged
+        ({0.03: 0.95, 0.01: 0.90}, {0.01: 0.96, 0.3: 0.90}, (0.01, 0.03)),  # good in the second round
+        ({0.03: 0.95, 0.2: 0.80}, {0.01: 0.80, 0.1: 0.96}, (0.03, 0.1)),
     ],
 )
-def test_the_plateau_ends_at_the_first_worse_rate(longer, refined, ends, tmp_path):
-    assert plateau(stages(tmp_path, SHORT, longer, refined), "lr", noise=0.01, chosen=0.03) == ends
+def test_the_plateau_ends_at_the_first_worse_rate(first, second, ends, tmp_path):
+    found = stages(tmp_path, SHORT, (10, first), (10, second))
+    assert plateau(found, "lr", noise=0.01, chosen=0.03) == ends
 
 
 def test_twice_the_noise_is_within(tmp_path):
     for score, ends in ((0.9301, (0.03, 0.2)), (0.9299, (0.03, 0.03))):
-        found = stages(tmp_path, SHORT, {0.03: 0.8}, {0.03: 0.95, 0.2: score})
+        found = stages(tmp_path, SHORT, (10, {0.03: 0.95, 0.2: score}))
         assert plateau(found, "lr", noise=0.01, chosen=0.03) == ends

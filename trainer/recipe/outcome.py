@@ -18,15 +18,15 @@ def noise_of(whole: Sequence[Trial]) -> float:
 def plateau(stages: Sequence[Stage], key: str, noise: float, chosen: float) -> tuple[float, float]:
     """Return the lowest and the highest learning rate that do as well as the chosen one, without a worse one between.
 
-    A rate does as well where any of its trials is within twice the noise of the best trial of its stage; the shortest
-    stage, the first one, decides nothing.
+    A rate does as well where any of its longest trials is within twice the noise of the best one of its stage; shorter
+    trials decide nothing.
     """
-    good: dict[float, bool] = {}
-    for stage in stages[1:]:
+    longest = max(stage.length for stage in stages)
+    good = {chosen: True}
+    for stage in (stage for stage in stages if stage.length == longest):
         for trial in stage.trials:
             rate = trial.point[key]
             good[rate] = good.get(rate, False) or is_as_good(trial, stage.best, 2 * noise)
-    good[chosen] = True
     rates = sorted(good)
     low = high = rates.index(chosen)
     while low > 0 and good[rates[low - 1]]:
