@@ -268,7 +268,7 @@ def test_a_dry_run_of_a_sweep_and_a_preview_need_no_measurement(run_in_process):
     code, printed, errors = run_in_process("-m", *AUTO, "seed=0,1", "sweep.dry_run=true")
     assert code == 0 and "dry run" in printed, errors
     code, printed, errors = run_in_process("task=preview", *AUTO, "sched=cosine")
-    assert code == 0 and "optimizer.lr=auto: task=train measures it; drawn at the usual 0.05" in printed, errors
+    assert code == 0 and "optimizer.lr=auto: only task=train measures it; here it is the usual 0.05" in printed, errors
 
 
 def test_a_run_without_a_rate_to_suggest_ends_with_one_line_that_names_one(run_in_process, tmp_path):

@@ -41,7 +41,7 @@ class Diverged(UserError):
 
 
 class CheckFailed(UserError):
-    """A check of task=check that has failed. Code 1 would be that of a traceback as well."""
+    """A check of a run, or a step of a recipe, that has failed. Code 1 would be that of a traceback as well."""
 
     code = 6
 

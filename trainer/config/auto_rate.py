@@ -92,6 +92,14 @@ def describe(cfg: Mapping, key: str) -> str:
     return f"{key}={rate}, measured before the first step (task=lr_find shows how)"
 
 
+def notes_on_usual(cfg: Mapping, choices: Mapping[str, str | None]) -> list[str]:
+    """Return a note for a task that takes the usual learning rate in place of `auto`; none where there is no `auto`."""
+    if (key := auto_key(cfg)) is None:
+        return []
+    usual = as_typed(default_rate(cfg, key, choices))
+    return [f"{key}=auto: only task=train measures it; here it is the usual {usual}"]
+
+
 def is_auto(override: str) -> bool:
     """Return whether an override asks for a measured learning rate."""
     key, _, value = override.partition("=")

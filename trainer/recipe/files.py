@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainer.base.atomic import atomic_write
@@ -107,7 +107,7 @@ class Files:
         metric, found = whole.trials[0].metric.name, mean_and_deviation(whole.trials)
         comment = f"{typed(result.point)}: validation {metric} {shown(found)} (train task=recipe)."
         self.write_text(f"{OPTIONS}/experiment/{NAME}.yaml", experiment.as_yaml(words, comment))
-        self.write_story(done, whole, result)
+        self.write_story(done, replace(whole, trials=[*whole.trials, *result.others]), result)
 
     def write_story(
         self, done: Sequence[tuple[Step, Stage | None]], whole: Stage | None, result: Result | None

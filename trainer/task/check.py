@@ -14,6 +14,7 @@ from trainer.base.atomic import atomic_write
 from trainer.base.checks import require
 from trainer.base.errors import CheckFailed
 from trainer.base.text import as_command, counted, from_here, markdown_table, printable, wrap
+from trainer.config import auto_rate
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.inspection.check import Check, Subject
@@ -49,7 +50,7 @@ class CheckRun:
         console, start = Console(), time.monotonic()
         with console.status("preparing the run"):
             run = build_run(cfg, invocation)
-        for note in run.data.notes:
+        for note in (*run.data.notes, *auto_rate.notes_on_usual(cfg, invocation.choices)):
             console.print(f"note: {note}")
         subject, results = Subject(run, cfg, invocation, self.steps), []
         for part, functions in CHECKS.items():

@@ -18,7 +18,7 @@ from trainer.base.atomic import atomic_write
 from trainer.base.checks import require, require_one_of
 from trainer.base.errors import ConfigError
 from trainer.base.text import did_you_mean, from_here, printable
-from trainer.config import catalog, schema
+from trainer.config import auto_rate, catalog, schema
 from trainer.config.hydra_context import Invocation, initialized, invocation_of, search_path, without_hydra_node
 from trainer.engine.build import build_run
 from trainer.engine.run import Run
@@ -88,7 +88,8 @@ class Landscape:
         for name, job_cfg, job in jobs:
             run = build_run(job_cfg, job, first.data if first else None)
             require_path(run, invocation)
-            for note in run.data.notes if first is None else ():
+            notes = [] if first else run.data.notes
+            for note in (*notes, *auto_rate.notes_on_usual(job_cfg, job.choices)):
                 console.print(f"note: {note}")
             with console.status(f"training with optimizer={name}"):
                 paths.append(follow(run, name, len(jobs)))

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 from rich.text import Text
 
-from trainer.base.text import as_typed, from_here
+from trainer.base.text import from_here
 from trainer.config import auto_rate
 from trainer.config.hydra_context import Invocation
 from trainer.engine import image_grid, lr_curve
@@ -31,11 +31,8 @@ class Preview:
         grid = image_grid.make_image_grid(cfg, data, invocation)
         directory = rundir.create_with_config(cfg, invocation)
         console = Console()
-        for note in data.notes:
+        for note in (*data.notes, *auto_rate.notes_on_usual(cfg, invocation.choices)):
             console.print(f"note: {note}")
-        if key := auto_rate.auto_key(cfg):
-            usual = as_typed(auto_rate.default_rate(cfg, key, invocation.choices))
-            console.print(f"note: {key}=auto: task=train measures it; drawn at the usual {usual}")
         figures = [directory / "preview-learning-rate.png"]
         lr_curve.draw(curve, figures[0])
         print_lr_curve(curve, console)

@@ -10,6 +10,7 @@ from omegaconf import DictConfig
 from trainer.base.atomic import atomic_write
 from trainer.base.checks import require
 from trainer.base.text import from_here
+from trainer.config import auto_rate
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.engine.run import Run
@@ -91,7 +92,8 @@ class Network:
 def fresh(cfg: DictConfig, invocation: Invocation) -> Network:
     """Return the network that the command builds. Errors: UserError."""
     run = build_run(cfg, invocation)
-    return Network(run=run, cfg=cfg, title=title_of(invocation), notes=run.data.notes)
+    notes = [*run.data.notes, *auto_rate.notes_on_usual(cfg, invocation.choices)]
+    return Network(run=run, cfg=cfg, title=title_of(invocation), notes=notes)
 
 
 def trained(place: Path, cfg: DictConfig, invocation: Invocation, console: Console) -> Network:
