@@ -73,6 +73,18 @@ def test_a_line_of_overrides_txt_cannot_do_more_than_a_typed_override(
     assert not (tmp_path / "elsewhere").exists()
 
 
+def test_the_task_of_a_recipe_is_not_made_from_its_files(unfinished, run_in_process, tmp_path, monkeypatch):
+    arranged(monkeypatch, tmp_path)
+    (tmp_path / "planted.py").write_text(f"{TOUCH}\nclass Recipe:\n    pass\n")
+    text = (unfinished / "overrides.txt").read_text()
+    lines = "task=recipe\ntask._target_=planted.Recipe\ntask.budget=0.1\nallow=[planted]\n"
+    (unfinished / "overrides.txt").write_text(f"{text}{lines}")
+    kept = resume.expand([f"resume={unfinished}"])
+    assert [word for word in kept if re.search("allow|task", word)] == ["task=recipe", "task.budget=0.1"]
+    code, _, errors = run_in_process(f"resume={unfinished}")
+    assert code == 2 and errors.startswith("train: task.budget=0.1: too small") and not (tmp_path / "marker").exists()
+
+
 YAMLS = {
     "object": "epochs: !!python/object/apply:os.system ['touch marker']",
     "name": "epochs: !!python/name:os.system",

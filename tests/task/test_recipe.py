@@ -211,7 +211,7 @@ def test_only_what_trains_can_be_resumed(recipe, run_in_process, tmp_path):
     assert run_in_process("task=preview", *SMALL, "output=preview")[0] == 0
     (shown,) = (tmp_path / "preview").glob("*/*")
     code, _, errors = run_in_process(f"resume={shown}")
-    assert code == 2 and "holds what task=preview has written, and no training to resume" in errors
+    assert code == 3 and "holds what task=preview has written, and no training to resume" in errors
 
 
 def test_workers_train_the_same_runs(recipe, run_in_process, tmp_path):

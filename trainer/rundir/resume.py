@@ -67,7 +67,7 @@ def expand(overrides: Sequence[str]) -> list[str]:
 
 
 def require_resumable(directory: Path, before: Iterable[str], typed: str | None) -> str:
-    """Return the task that a directory is of, which is trained or goes on. Errors: ConfigError where it does not.
+    """Return the task that a directory is of, one that goes on. Errors: DataError where it does not, ConfigError.
 
     Args:
         before: the overrides of the directory.
@@ -76,7 +76,7 @@ def require_resumable(directory: Path, before: Iterable[str], typed: str | None)
     task = next((unquote(text.partition("=")[2]) for text in before if key_of(text) == "task"), RESUMED[0])
     if typed is None and task not in RESUMED:
         what = f"holds what task={printable(task)} has written, and no training to resume"
-        raise ConfigError(f"resume={printable(directory)}: {what}; repeat its command without resume=")
+        raise DataError(f"resume={printable(directory)}: {what}; repeat its command without resume=")
     if typed in RESUMED and typed != task:
         raise ConfigError(f"task={typed} resume={printable(directory)}: is of task={printable(task)}; leave task= out")
     return task
@@ -88,7 +88,7 @@ def is_kept(key: str, task: str) -> bool:
     Args:
         task: that the directory is of.
     """
-    return keys.is_kept(key) or (task != RESUMED[0] and role_of(key) is Role.TASK)
+    return keys.is_kept(key) or (task != RESUMED[0] and role_of(key) is Role.TASK and not key.endswith("_target_"))
 
 
 def require_options(directory: Path, overrides: Iterable[str]) -> None:
