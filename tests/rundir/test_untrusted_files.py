@@ -80,7 +80,7 @@ def test_the_task_of_a_recipe_is_not_made_from_its_files(unfinished, run_in_proc
     lines = "task=recipe\ntask._target_=planted.Recipe\ntask.budget=0.1\nallow=[planted]\n"
     (unfinished / "overrides.txt").write_text(f"{text}{lines}")
     kept = resume.expand([f"resume={unfinished}"])
-    assert [word for word in kept if re.search("allow|task", word)] == ["task=recipe", "task.budget=0.1"]
+    assert [word for word in kept if word.startswith(("allow", "task"))] == ["task=recipe", "task.budget=0.1"]
     code, _, errors = run_in_process(f"resume={unfinished}")
     assert code == 2 and errors.startswith("train: task.budget=0.1: too small") and not (tmp_path / "marker").exists()
 
