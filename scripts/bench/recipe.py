@@ -40,7 +40,7 @@ TASKS = {
     "wine": "data=wine model=mlp epochs=20",
     "spirals": "data=spirals model=mlp optimizer=adam epochs=40",
     "mnist": "data=mnist data.root={images} data.train_samples=6000 epochs=10 model=mlp norm=batch optimizer=adam",
-    "cifar": "data=image_folder data.root={images}/cifar10-jpeg data.train_samples=5000 model=cnn epochs=10",
+    "cifar": "data=image_folder data.root={images}/cifar10-jpeg data.train_samples=5000 model=cnn epochs=4",
 }
 RATES = {"adam": [1e-4, 4e-4, 1.6e-3, 6.4e-3, 2.5e-2, 0.1], "momentum": [2e-3, 8e-3, 3e-2, 0.12, 0.5, 2.0]}
 DECAYS = [1e-4, 1e-3, 1e-2, 1e-1]
