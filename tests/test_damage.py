@@ -1,4 +1,4 @@
-"""Runs with damaged files go on from what is whole, report the damage or are refused; no number is silently wrong."""
+"""Runs with damaged files recover, report the damage, or are refused; no wrong number goes unreported."""
 
 import subprocess
 import sys

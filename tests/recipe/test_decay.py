@@ -3,7 +3,6 @@
 import pytest
 
 from trainer.base.errors import ConfigError
-from trainer.config.hydra_context import Invocation
 from trainer.recipe.decay import find_decay
 
 ADDED = "reg.weights.weight_decay.strength"
@@ -22,22 +21,26 @@ ADDED = "reg.weights.weight_decay.strength"
     ],
 )
 def test_auto(words, key, value, added, composed):
-    found = find_decay(composed(*words), Invocation(), "auto")
+    found = find_decay(composed(*words), "auto")
     assert (found.key, found.value, found.added) == (key, value, added)
     assert found.middle == (value or 0.01)
 
 
 def test_a_key_and_none(composed):
-    assert find_decay(composed("reg=[l1]"), Invocation(), "reg.loss.l1.strength").key == "reg.loss.l1.strength"
-    assert find_decay(composed(), Invocation(), "none").key is None
+    assert find_decay(composed("reg=[l1]"), "reg.loss.l1.strength").key == "reg.loss.l1.strength"
+    assert find_decay(composed(), "none").key is None
 
 
 @pytest.mark.parametrize(
     ("key", "why"),
-    [("optimizer.decay", "is no key of this run"), ("sched._target_", "no number"), ("on_nan", "holds stop")],
+    [
+        ("optimizer.decay", "this run has no such key"),
+        ("sched._target_", "is not a number"),
+        ("on_nan", "its value stop"),
+    ],
 )
 def test_another_key_is_refused(key, why, composed):
     with pytest.raises(
         ConfigError, match=f"^task.decay={key}: .*{why}.*; write the key of a weight decay, auto or none$"
     ):
-        find_decay(composed(), Invocation(), key)
+        find_decay(composed(), key)

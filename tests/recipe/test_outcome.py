@@ -17,7 +17,7 @@ def trial(tmp_path, score, rate=0.1, loss=0.5, samples=100, status="finished"):
     scores = {"accuracy": score, "loss": loss}
     summary = {"best": scores, "final": {"val": scores}, "test": {"accuracy": score - 0.1, "loss": loss}, "steps": 9}
     record = Record(path=tmp_path, status=status, summary={**summary, "samples": {"val": samples}})
-    return Trial(point={"lr": rate}, words=(), record=record)
+    return Trial(point={"lr": rate}, record=record)
 
 
 def test_the_error_of_an_accuracy_is_that_of_a_proportion():

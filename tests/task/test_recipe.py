@@ -144,7 +144,7 @@ def test_a_wrong_start_ends_at_step_1(run_in_process, tmp_path):
         ),
         (["task.budget=0.0001min"], 2, "task.budget=0.0001min: too short"),
         (["task.budget=soon"], 2, "task.budget=soon"),
-        (["task.decay=lr"], 2, "task.decay=lr: is no key of this run"),
+        (["task.decay=lr"], 2, "task.decay=lr: this run has no such key"),
         (["task.sched=cosine"], 2, "task.sched=cosine"),
         (["task.seeds=0"], 2, "task.seeds=0"),
         (["hydra/launcher=jobs"], 2, "hydra/launcher=jobs: no such launcher"),

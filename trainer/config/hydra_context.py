@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainer.config import catalog
-from trainer.config.keys import key_of
+from trainer.config.keys import Role, key_of, role_of
 from trainer.config.quoting import quote
 
 LAUNCHER = ("hydra/launcher", "hydra.launcher.")  # beginnings of the overrides that concern it
@@ -45,6 +45,16 @@ class Invocation:
     sweeper: Mapping = field(default_factory=dict)
 
     @property
+    def run_overrides(self) -> list[str]:
+        """The overrides that another command for the same run repeats: all but those of the task and the launch."""
+        return [text for text in self.overrides if role_of(key_of(text)) not in (Role.TASK, Role.LAUNCH)]
+
+    @property
+    def allow_overrides(self) -> list[str]:
+        """The override that names packages, which counts only on the command line; none without it."""
+        return [text for text in self.overrides if key_of(text) == "allow"]
+
+    @property
     def typed_keys(self) -> set[str]:
         """The keys of the overrides."""
         return set(map(key_of, self.overrides))
@@ -53,7 +63,7 @@ class Invocation:
     def allow(self) -> tuple[str, ...]:
         """Packages of allow=[...] on the command line, the only place where they count."""
         parser = OverridesParser.create()
-        typed = [parser.parse_override(text) for text in self.overrides if text.startswith("allow=")]
+        typed = [parser.parse_override(text) for text in self.allow_overrides]
         return tuple(package for override in typed for package in override.value())
 
     def choice(self, group: str) -> str | None:

@@ -36,13 +36,10 @@ def blown_up(evidence: Evidence) -> Iterator[Verdict]:
         return
     others = [unscaled_inputs, amplifying, initial_loss, long_momentum]
     least = math.exp(rate_departure(evidence.values, evidence.usual))
-    for found in (*(rule(evidence) for rule in others), departure(evidence, max(FAR, least))):
+    for found in (*(rule(evidence) for rule in others), departure(evidence, max(FAR, least)), climbing(evidence)):
         if verdict := next(iter(found), None):
             yield replace(verdict, what=f"{reason}; {verdict.what}", numbers={**numbers, **verdict.numbers})
             return
-    if verdict := next(climbing(evidence), None):
-        yield replace(verdict, what=f"{reason}; {verdict.what}", numbers={**numbers, **verdict.numbers})
-        return
     yield Verdict(
         code="rate_too_high",
         what=with_rate(reason, evidence),

@@ -35,7 +35,7 @@ class RatePoint:
 
     @property
     def holds(self) -> bool:
-        """Whether the actual decrease is between 0.5 and 1.5 times the predicted one."""
+        """True if the actual decrease is between 0.5 and 1.5 times the predicted one."""
         return LOW <= self.ratio <= HIGH
 
 

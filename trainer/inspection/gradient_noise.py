@@ -63,7 +63,7 @@ class GradientNoise:
 
     @property
     def independent(self) -> bool:
-        """Whether the variance falls about as 1 / B, as the estimates assume."""
+        """True if the variance is about proportional to 1 / B, as the estimates assume."""
         return abs(self.slope + 1) <= LARGEST_DEVIATION
 
     @property

@@ -18,6 +18,11 @@ def title_of(invocation: Invocation) -> str:
     return printable(" ".join([*chosen, *typed]))
 
 
+def short_title(invocation: Invocation) -> str:
+    """Return the options of data, model and optimizer."""
+    return " ".join(map(invocation.describe, ("data", "model", "optimizer")))
+
+
 def is_setting(key: str) -> bool:
     """Return whether a key is one of a run's settings, and not in the title already."""
     return keys.makes_another_job(key) and key not in NOT_SHOWN

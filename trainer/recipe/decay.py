@@ -7,7 +7,6 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import as_typed
-from trainer.config.hydra_context import Invocation
 from trainer.config.rule import is_number
 from trainer.rundir.saved_options import flat, selected_options
 
@@ -37,20 +36,24 @@ class Decay:
         return self.value or USUAL
 
 
-def find_decay(cfg: DictConfig, invocation: Invocation, wanted: str) -> Decay:
+def find_decay(cfg: DictConfig, wanted: str) -> Decay:
     """Return the weight decay of a run.
 
     Args:
         wanted: `auto` for that of reg or of the optimizer, or else one that is added; `none`; or its key.
-    Errors: ConfigError where the key is none of the run's, or holds no number.
+    Errors: ConfigError if the key does not exist, or its value is not a number.
     """
     if wanted == "none":
         return Decay(key=None)
     values = dict(flat(OmegaConf.to_container(cfg)))
     if wanted != "auto":
         if not is_number(values.get(wanted)):
-            holds = "is no key of this run" if wanted not in values else f"holds {as_typed(values[wanted])}, no number"
-            raise ConfigError(f"task.decay={wanted}: {holds}; write the key of a weight decay, auto or none")
+            fault = (
+                f"its value {as_typed(values[wanted])} is not a number"
+                if wanted in values
+                else "this run has no such key"
+            )
+            raise ConfigError(f"task.decay={wanted}: {fault}; write the key of a weight decay, auto or none")
         return Decay(key=wanted, value=values[wanted])
     for key in decays_in(values):
         return Decay(key=key, value=values[key])

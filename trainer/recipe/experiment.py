@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import yaml
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
 
 from trainer.config import catalog
 from trainer.config.keys import Role, key_of, role_of
@@ -20,7 +21,7 @@ def as_yaml(overrides: Sequence[str], comment: str) -> str:
     Args:
         comment: its first line, which `train --help experiment` shows.
     """
-    defaults, values, parser = [], {}, OverridesParser.create()
+    defaults, values, parser = [], OmegaConf.create(), OverridesParser.create()
     for text in overrides:
         key = key_of(text)
         if role_of(key) not in SAVED:
@@ -32,13 +33,6 @@ def as_yaml(overrides: Sequence[str], comment: str) -> str:
         elif group in catalog.groups():
             defaults.append({f"override /{key}": value})
         else:
-            put(values, key.lstrip("+").split("."), value)
-    content = yaml.safe_dump({"defaults": defaults, **values} if defaults else values, sort_keys=False)
-    return f"{GLOBAL}\n# {comment}\n{content}"
-
-
-def put(tree: dict, path: Sequence[str], value: object) -> None:
-    """Set the value at a path, whose parents are made."""
-    for key in path[:-1]:
-        tree = tree.setdefault(key, {})
-    tree[path[-1]] = value
+            OmegaConf.update(values, key.lstrip("+"), value)
+    content = {**({"defaults": defaults} if defaults else {}), **OmegaConf.to_container(values)}
+    return f"{GLOBAL}\n# {comment}\n{yaml.safe_dump(content, sort_keys=False)}"

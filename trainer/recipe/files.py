@@ -12,6 +12,7 @@ from trainer.config.hydra_context import Invocation
 from trainer.config.rule import is_number
 from trainer.inspection import lr_picture
 from trainer.inspection.lr_finder import Finding
+from trainer.inspection.title import short_title
 from trainer.recipe import experiment, figure, story
 from trainer.recipe.first_steps import Step, step_from
 from trainer.recipe.plan import Pace, Plan
@@ -22,7 +23,6 @@ from trainer.rundir import directory as rundir
 from trainer.rundir.reader import read_mapping
 
 NAME = "recipe"  # of the experiment
-TITLE = ("data", "model", "optimizer")  # groups that pictures name
 OPTIONS = "options"  # folder that --config-dir takes
 BEGINNING, PACE = "first_steps.json", "pace.json"
 
@@ -69,21 +69,16 @@ class Files:
 
     def draw_range_test(self, finding: Finding, key: str) -> None:
         """Draw lr_find.png."""
-        title = f"range test of {key}: {self.title}"
+        title = f"range test of {key}: {short_title(self.invocation)}"
         self.write("lr_find.png", lambda path: lr_picture.draw(finding, path, title))
-
-    @property
-    def title(self) -> str:
-        """What is trained, in a few words."""
-        return " ".join(self.invocation.describe(group) for group in TITLE)
 
     @property
     def commands(self) -> dict[str, str]:
         """Commands to go on with, by what they do."""
         place = from_here(self.directory)
-        allow = [text for text in self.invocation.overrides if text.startswith("allow=")]
+        words = f"experiment={NAME}", "--config-dir", str(place / OPTIONS), *self.invocation.allow_overrides
         return {
-            "Train it": as_command("train", f"experiment={NAME}", "--config-dir", str(place / OPTIONS), *allow),
+            "Train it": as_command("train", *words),
             "See the curves": as_command("tensorboard", "--logdir", str(place)),
         }
 
@@ -102,8 +97,9 @@ class Files:
             keys: of the learning rate and the weight decay.
         """
         stages = [stage for _, stage in done if stage]
+        title = short_title(self.invocation)
         labels = [f"{stage.folder}, {self.plan.words(stage.length)}" for stage in stages]
-        self.write("search.png", lambda path: figure.draw(stages, labels, keys, result, self.title, path))
+        self.write("search.png", lambda path: figure.draw(stages, labels, keys, result, title, path))
         metric, found = whole.trials[0].metric.name, mean_and_deviation(whole.trials)
         comment = f"{typed(result.point)}: validation {metric} {shown(found)} (train task=recipe)."
         self.write_text(f"{OPTIONS}/experiment/{NAME}.yaml", experiment.as_yaml(words, comment))
@@ -147,3 +143,9 @@ class Files:
             make(path)
         except OSError as error:
             raise rundir.cannot_be_written(self.directory, error, "the recipe") from None
+
+
+def read_pace(directory: Path) -> Pace | None:
+    """Return the pace that `Files.write_pace` has written; None where there is nothing, or anything else."""
+    saved = read_mapping(directory / PACE)
+    return Pace(**saved) if {*saved} == {*Pace._fields} and all(map(is_number, saved.values())) else None

@@ -1,6 +1,5 @@
 """The first three steps of a recipe, before anything is trained for good: loss, small sample, learning rate."""
 
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 
 from trainer.base.text import as_typed, counted
@@ -91,6 +90,3 @@ def rate_step(subject: Subject, key: str) -> tuple[Step, Finding]:
     last = finding.checked
     fall = f"{counted('step', last.steps)} bring the loss from {last.losses[0]:.3g} to {last.end:.3g}"
     return Step(number=3, passed=True, text=f"{key}={as_typed(finding.rate)}, {finding.reason}; {fall}"), finding
-
-
-StepFunction = Callable[[Subject], Step]

@@ -52,14 +52,14 @@ class Plan:
         return math.ceil(self.coarse / FACTOR)
 
     @property
+    def longer(self) -> int:
+        """Length of the runs of the settings that are kept."""
+        return min(FACTOR * self.short, self.total)
+
+    @property
     def drawn(self) -> int:
         """Settings of a round of refinement."""
         return REFINED
-
-    @property
-    def longer(self) -> int:
-        """Length of the runs of those."""
-        return min(FACTOR * self.short, self.total)
 
     @property
     def coarse_cost(self) -> int:
@@ -69,7 +69,7 @@ class Plan:
     @property
     def round_cost(self) -> int:
         """Length of all runs of a round of refinement together."""
-        return REFINED * self.refined
+        return self.drawn * self.refined
 
     @property
     def cost(self) -> int:
@@ -79,7 +79,7 @@ class Plan:
     @property
     def jobs(self) -> int:
         """Number of all runs, at most."""
-        return self.coarse + self.kept + self.rounds * REFINED + self.seeds + self.compares
+        return self.coarse + self.kept + self.rounds * self.drawn + self.seeds + self.compares
 
     def epochs(self, length: int) -> str:
         """Return the override that gives a run this length."""

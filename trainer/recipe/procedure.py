@@ -17,7 +17,7 @@ from trainer.engine.run import Run
 from trainer.inspection.check import Subject
 from trainer.recipe.decay import Decay
 from trainer.recipe.files import Files
-from trainer.recipe.first_steps import Step, initial_loss_step, rate_step, small_sample_step
+from trainer.recipe.first_steps import TITLES, Step, initial_loss_step, rate_step, small_sample_step
 from trainer.recipe.outcome import noise_of, plateau
 from trainer.recipe.plan import Plan
 from trainer.recipe.search import Search, Stage, at_border, next_window
@@ -216,8 +216,7 @@ class Procedure:
 
     def print_step(self, number: int, text: str) -> None:
         """Print a step in lines, the further ones indented."""
-        head = f"{number} {Step(number=number, passed=True, text=text).title}: "
-        self.console.print(wrap(f"{head}{text}", self.console.terminal.width, 2))
+        self.console.print(wrap(f"{number} {TITLES[number]}: {text}", self.console.terminal.width, 2))
 
     def failed(self, why: str) -> CheckFailed:
         """Return the error of a recipe that ends before its result, and write its story so far."""

@@ -63,7 +63,7 @@ class Result:
 
     @property
     def source(self) -> str:
-        """Where the noise comes from."""
+        """Source of the noise: the deviation over the seeds, or the standard error."""
         found = mean_and_deviation(self.whole)
         if found and found[1] == self.noise:
             return f"the deviation over {counted('seed', len(self.whole))}"

@@ -13,7 +13,6 @@ from trainer.base.text import as_typed
 from trainer.compare import record
 from trainer.compare.record import Record
 from trainer.config.hydra_context import Invocation
-from trainer.config.keys import Role, key_of, role_of
 from trainer.diagnosis.verdict import merged
 from trainer.recipe.window import Point
 from trainer.sweep.grid import run_sweep
@@ -37,12 +36,10 @@ class Trial:
 
     Args:
         point: its values.
-        words: its overrides.
         record: of its run.
     """
 
     point: Point
-    words: Sequence[str]
     record: Record
 
     @property
@@ -130,21 +127,13 @@ class Train:
     job: TaskFunction
     added: Sequence[str] = ()
 
-    @property
-    def words(self) -> list[str]:
-        """The overrides that every job has from the command."""
-        return [text for text in self.invocation.overrides if role_of(key_of(text)) not in (Role.TASK, Role.LAUNCH)]
-
     def overrides(self, point: Point, *more: str) -> list[str]:
         """Return the overrides of a run with a setting, and more of them."""
         values = [f"{key}={as_typed(value)}" for key, value in point.items()]
-        return merged(self.words, [*self.added, *more, *values])
+        return merged(self.invocation.run_overrides, [*self.added, *more, *values])
 
     def __call__(self, folder: str, points: Sequence[Point], *more: str) -> list[Trial]:
         """Return the trials of settings, trained in a folder, with more overrides that they have in common."""
         grid = [self.overrides(point, *more) for point in points]
         found = run_sweep(self.directory / folder, grid, {*points[0]}, self.invocation, self.job)
-        return [
-            Trial(point=point, words=words, record=record.read(job.directory))
-            for point, words, job in zip(points, grid, found)
-        ]
+        return [Trial(point=point, record=record.read(job.directory)) for point, job in zip(points, found)]

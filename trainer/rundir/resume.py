@@ -103,8 +103,8 @@ def require_options(directory: Path, overrides: Iterable[str]) -> None:
 
 def command_to_resume(directory: Path, invocation: Invocation) -> str:
     """Return the command that resumes a run, with what counts on the command line alone, to paste into a shell."""
-    allow = [text for text in invocation.overrides if key_of(text) == "allow"]
-    return as_command("train", f"resume={as_value(from_here(directory))}", *catalog.config_dirs(), *allow)
+    given = [*catalog.config_dirs(), *invocation.allow_overrides]
+    return as_command("train", f"resume={as_value(from_here(directory))}", *given)
 
 
 def extended(directory: Path, added: str) -> int | str:

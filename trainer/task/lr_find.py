@@ -11,16 +11,15 @@ from trainer.base.clock import parse_length
 from trainer.base.text import as_command, as_typed, from_here
 from trainer.config import auto_rate, catalog
 from trainer.config.hydra_context import Invocation
-from trainer.config.keys import Role, key_of, role_of
+from trainer.config.keys import key_of
 from trainer.engine.build import build_run
 from trainer.inspection import lr_picture
 from trainer.inspection.lr_check import Check, check
 from trainer.inspection.lr_finder import CHECK_STEPS, Finding, find_rate
 from trainer.inspection.lr_suggestion import Rule, shown
+from trainer.inspection.title import short_title
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
-
-TITLE = ("data", "model", "optimizer")  # groups that the picture names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +78,7 @@ class LrFind:
         print_finding(console, finding, key, invocation)
         if twice:
             print_warm_up(console, twice, key, invocation)
-        picture, what = directory / "lr_find.png", " ".join(invocation.describe(group) for group in TITLE)
+        picture, what = directory / "lr_find.png", short_title(invocation)
         try:
             lr_picture.draw(finding, picture, f"range test of {key}: {what}")
             lr_picture.write_events(finding, directory, picture)
@@ -134,6 +133,5 @@ def print_warm_up(console: Console, twice: Check, key: str, invocation: Invocati
 
 def command(invocation: Invocation, key: str, rate: float, *more: str) -> str:
     """Return the command that trains with the rate, as it was typed otherwise, to paste into a shell."""
-    others = (Role.TASK, Role.LAUNCH)
-    typed = [text for text in invocation.overrides if key_of(text) != key and role_of(key_of(text)) not in others]
+    typed = [text for text in invocation.run_overrides if key_of(text) != key]
     return as_command("train", *typed, f"{key}={as_typed(rate)}", *more, *catalog.config_dirs())

@@ -12,18 +12,17 @@ from trainer.base.errors import CheckFailed, ConfigError
 from trainer.base.text import counted
 from trainer.config import auto_rate, schema
 from trainer.config.hydra_context import Invocation
-from trainer.config.rule import is_minutes, is_number
+from trainer.config.rule import is_minutes
 from trainer.data.splits import Splits
 from trainer.engine.build import build_run
 from trainer.recipe.decay import find_decay
-from trainer.recipe.files import PACE, Files
+from trainer.recipe.files import Files, read_pace
 from trainer.recipe.plan import Pace, Plan, plan_for, plan_in_time, smallest_plan
 from trainer.recipe.procedure import Procedure
 from trainer.recipe.trials import Train
 from trainer.rundir import directory as rundir
 from trainer.rundir import resume
 from trainer.rundir.console import Console
-from trainer.rundir.reader import read_mapping
 from trainer.sweep.devices import shut_down_workers
 from trainer.sweep.display import duration
 from trainer.sweep.dry_run import estimate
@@ -38,8 +37,8 @@ class Recipe:
     """Look at the initial loss, overfit a small sample, find the learning rate, search coarsely, refine, look, repeat.
 
     Learning rate and weight decay are drawn quasi-randomly; the search trains shortly, the best setting several times
-    in full. Everything is in a directory of its own: story, pictures, all runs, and an experiment. A recipe that was
-    interrupted goes on with resume=DIR, where runs that have ended are not trained again.
+    in full. Everything is in a directory of its own: story, pictures, all runs, and an experiment. resume=DIR resumes
+    an interrupted recipe and keeps its finished runs.
 
     Args:
         budget: training that all runs together may take, in whole runs, > 0; or `30min`, by an estimate.
@@ -70,7 +69,7 @@ class Recipe:
             known = schema.rules(cfg, invocation.choices)
             resume.require_allowed(resume.changes(directory, cfg, known), cfg.resume.allow)
         key = auto_rate.rate_key(cfg, invocation.describe("optimizer"))
-        decay = find_decay(cfg, invocation, self.decay)
+        decay = find_decay(cfg, self.decay)
         with console.status("preparing the run"):
             run = build_run(cfg, invocation)
         if not len(run.val):
@@ -81,7 +80,7 @@ class Recipe:
             console.print(f"note: {note}")
 
         smallest = smallest_plan(run.clock, steps_of(cfg.epochs) is not None, self.seeds)
-        pace = known_pace(directory) if directory else None
+        pace = read_pace(directory) if directory else None
         if pace is None:
             with console.status("estimating the time"):
                 pace = measure_pace(cfg, invocation, run.data)
@@ -121,12 +120,6 @@ class Recipe:
         if isinstance(self.budget, str):
             return plan_in_time(smallest, float(self.budget.removesuffix("min")), pace)
         return plan_for(smallest, self.budget)
-
-
-def known_pace(directory: Path) -> Pace | None:
-    """Return the pace that a recipe was begun with, so that it goes on by the same plan; None where it is not known."""
-    saved = read_mapping(directory / PACE)
-    return Pace(**saved) if {*saved} == {*Pace._fields} and all(map(is_number, saved.values())) else None
 
 
 def measure_pace(cfg: DictConfig, invocation: Invocation, data: Splits) -> Pace:
