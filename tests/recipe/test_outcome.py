@@ -6,17 +6,21 @@ import statistics
 import numpy as np
 import pytest
 
+from trainer.base.clock import Clock
 from trainer.base.metrics import ACCURACY, LOSS, R2
 from trainer.compare.record import Record
 from trainer.recipe.outcome import noise_of, plateau
-from trainer.recipe.search import Stage
+from trainer.recipe.plan import plan_for, smallest_plan
+from trainer.recipe.search import Search, Stage
 from trainer.recipe.trials import Trial, best_first, mean_and_deviation, standard_error
+from trainer.recipe.window import Axis
 
 
-def trial(tmp_path, score, rate=0.1, loss=0.5, samples=100, status="finished"):
+def trial(tmp_path, score, rate=0.1, loss=0.5, samples=100, status="finished", constant=None):
     scores = {"accuracy": score, "loss": loss}
     summary = {"best": scores, "final": {"val": scores}, "test": {"accuracy": score - 0.1, "loss": loss}, "steps": 9}
-    record = Record(path=tmp_path, status=status, summary={**summary, "samples": {"val": samples}})
+    chance = {} if constant is None else {"constant": {"val": {"accuracy": constant}}}
+    record = Record(path=tmp_path, status=status, summary={**summary, **chance, "samples": {"val": samples}})
     return Trial(point={"lr": rate}, record=record)
 
 
@@ -55,6 +59,33 @@ def test_trials_without_a_score_count_nowhere(tmp_path):
 def test_of_equal_scores_the_lower_loss_comes_first(tmp_path):
     trials = [trial(tmp_path, 0.9, loss=0.4), trial(tmp_path, 0.9, loss=0.3), trial(tmp_path, 0.8, loss=0.1)]
     assert [each.record.score("best", "loss") for each in best_first(trials)] == [0.3, 0.4, 0.1]
+
+
+def test_a_score_within_two_errors_of_a_constant_answer_is_chance(tmp_path):
+    error = math.sqrt(34 / 102 * 68 / 102 / 100)  # of 33 right of 100, with one right and one wrong answer added
+    for score, learnt in ((0.33 + 1.9 * error, False), (0.33 + 2.1 * error, True)):
+        assert trial(tmp_path, score, constant=0.33).has_learnt is learnt
+
+
+def test_scores_of_chance_are_ranked_by_the_loss(tmp_path):
+    chance = [trial(tmp_path, 0.35, loss=1.2, constant=0.33), trial(tmp_path, 0.33, loss=1.0, constant=0.33)]
+    assert [each.loss for each in best_first(chance)] == [1.0, 1.2]
+    learnt = trial(tmp_path, 0.6, loss=1.5, constant=0.33)
+    assert [each.loss for each in best_first([*chance, learnt])] == [1.5, 1.2, 1.0]
+
+
+def test_the_setting_as_typed_goes_on_with_the_best_third(tmp_path):
+    plan = plan_for(smallest_plan(Clock(360, 18), False, 3), 8)  # 19 settings, of which 7 go on
+    typed = {"lr": 0.001}
+    search = Search(plan=plan, axes=[Axis(key="lr", low=1e-4, high=1e-1)], first=[typed], seed=0)
+    points = search.coarse().points
+    assert points[0] == typed and len(points) == 19
+    trials = [trial(tmp_path, 0.5 + number / 100, point["lr"]) for number, point in enumerate(points)]
+    longer = search.longer(Stage(folder="", length=1, points=points, trials=trials))
+    best = [each.point for each in trials[:-7:-1]]
+    assert longer.points == [*best, typed] and longer.length == 3
+    refined = search.refine(1, search.axes, trials)
+    assert refined.points[:3] == [*best[:2], typed] and len(refined.points) == 4 and refined.known == 3
 
 
 def stages(tmp_path, *all_scores):

@@ -59,11 +59,21 @@ def test_a_larger_budget_never_buys_less():
     assert plans[-1].rounds > plans[0].rounds
 
 
-def test_a_budget_that_is_too_small_is_answered_with_one_that_is_not():
-    smallest = smallest_plan(CLOCK, False, 3)
-    with pytest.raises(ConfigError, match=r"^task.budget=3: too small .+ of 20 epochs; write task.budget=") as error:
+@pytest.mark.parametrize(("epochs", "least"), [(20, 5.5), (23, 5.4)])
+def test_a_budget_that_is_too_small_is_answered_with_the_least_that_is_not(epochs, least):
+    """Of 20 epochs 4 x 1 + 2 x 3 + 4 x 10 + 3 x 20 = 110; of 23 epochs 4 + 6 + 4 x 11 + 3 x 23 = 123, 5.35 runs."""
+    smallest = smallest_plan(Clock(18 * epochs, 18), False, 3)
+    with pytest.raises(
+        ConfigError, match=rf"^task.budget=3: too small .+ of {epochs} epochs; write task.budget="
+    ) as error:
         plan_for(smallest, 3)
-    plan_for(smallest, float(str(error.value).rpartition("=")[2].split()[0]))
+    assert float(str(error.value).rpartition("=")[2].split()[0]) == least
+    plan_for(smallest, least)
+
+
+def test_half_of_what_the_whole_runs_leave_pays_for_the_coarse_search():
+    plan = plan_for(smallest_plan(CLOCK, False, 3), 9)  # of 180 epochs four whole runs leave 100
+    assert plan.coarse == 24  # 24 x 1 + 8 x 3 = 48, 25 x 1 + 9 x 3 = 52
 
 
 @pytest.mark.parametrize("minutes", [2, 7.5, 60])

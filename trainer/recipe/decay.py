@@ -48,11 +48,8 @@ def find_decay(cfg: DictConfig, wanted: str) -> Decay:
     values = dict(flat(OmegaConf.to_container(cfg)))
     if wanted != "auto":
         if not is_number(values.get(wanted)):
-            fault = (
-                f"its value {as_typed(values[wanted])} is not a number"
-                if wanted in values
-                else "this run has no such key"
-            )
+            known = f"its value {as_typed(values[wanted])} is not a number" if wanted in values else ""
+            fault = known or "this run has no such key"
             raise ConfigError(f"task.decay={wanted}: {fault}; write the key of a weight decay, auto or none")
         return Decay(key=wanted, value=values[wanted])
     for key in decays_in(values):
