@@ -263,24 +263,27 @@ def by_chance(fit):
     return failed(best=best, fit={"accuracy": fit, "loss": 2.3, "samples": 1000})
 
 
-def uphill(ratio):
-    """A loss that rises in each of the first steps, and is not finite later."""
-    rows = [train(step, 2.3 + 0.1 * step, update_ratio=ratio) for step in (1, 2, 4, 8)]
+def uphill(ratio, falls_at=0):
+    """A loss that rises in each of the first steps, but for one, and is not finite later."""
+    losses = {step: 2.3 + 0.1 * step - (0.5 if step == falls_at else 0.0) for step in (1, 2, 4, 8)}
+    rows = [train(step, loss, update_ratio=ratio) for step, loss in losses.items()]
     return failed(nonfinite_step=20, rows=[*FAILED["rows"][:1], *rows])
 
 
-def never(times):
-    """Class 4, taken for class 5 but for so many times."""
-    confusion = [[96 if row == column else 0 for column in range(10)] for row in range(10)]
+def never(times, wrong=0):
+    """Class 4, taken for class 5 but for so many times, and so many of each other class for class 9."""
+    confusion = [[96 - wrong * (row < 9) if row == column else 0 for column in range(10)] for row in range(10)]
+    for row in range(9):
+        confusion[row][9] = wrong
     confusion[4][4], confusion[4][5] = times, 96 - times
     return healthy(confusion=confusion)
 
 
-def impatient(patience):
-    """A run that early stopping has ended after 300 of 1,000 steps."""
-    evaluations = [{**row, "step": round(row["step"] * 0.3)} for row in history([0.8, 0.85, 0.9], [0.6, 0.5, 0.52])]
+def impatient(patience, last=0.52, falls=0.2):
+    """A run that early stopping has ended after 300 of 1,000 steps, where the training loss fell by so much."""
+    evaluations = [{**row, "step": round(row["step"] * 0.3)} for row in history([0.8, 0.85, 0.9], [0.6, 0.5, last])]
     values = VALUES | {"reg.stop.early_stopping.patience": patience}
-    rows = [healthy().rows[0], *curve([2.2, 1.0, 0.6, 0.55, 0.5, 0.44])]
+    rows = [healthy().rows[0], *curve([2.2, 1.0, 0.6, 0.55, 0.52, 0.55 * (1 - falls)])]
     fit = {"accuracy": 0.93, "loss": 0.4, "samples": 1000}
     return healthy(
         status="stopped", steps=300, history=evaluations, best=evaluations[1], values=values, rows=rows, fit=fit
@@ -409,6 +412,23 @@ def test_a_rule_speaks_beyond_its_threshold_alone(code):
     assert code not in [verdict.code for verdict in judge(before)]
     found = judge(beyond)
     assert found[0].code == code and len(found) <= MOST and found[0].level in LEVELS
+
+
+SILENT = [  # other conditions of the same verdicts, each just not met
+    ("uphill", uphill(0.009, falls_at=4)),
+    ("stopped_too_early", impatient(4, last=0.56)),  # 12 % above the least loss
+    ("stopped_too_early", impatient(4, falls=0.09)),
+    ("noisy_validation", swinging(0.13)),  # 4 sqrt(0.9 0.1 / 100) = 0.12
+    ("class_never_predicted", never(0, wrong=24)),  # of 8 classes 75 % are right, of the last all: 0.78
+    ("augmentation_too_strong", failed(noisy=FAILED["noisy"] | {"contrast": 0.06})),
+]
+
+
+@pytest.mark.parametrize(
+    ("code", "evidence"), SILENT, ids=[f"{place}: {code}" for place, (code, _) in enumerate(SILENT)]
+)
+def test_a_verdict_needs_all_its_conditions(code, evidence):
+    assert code not in [verdict.code for verdict in judge(evidence)]
 
 
 @pytest.mark.parametrize(("code", "evidence"), EXTRA, ids=[f"{place}: {code}" for place, (code, _) in enumerate(EXTRA)])
