@@ -313,7 +313,7 @@ def empty_checkpoints(run):
 
 
 def leave_temporary_files(run):
-    (run / "checkpoints" / ".step-4.pt.1").write_bytes(b"x")
+    (run / "checkpoints" / ".step-4.pt.1.partial").write_bytes(b"x")
     (run / ".summary.json").write_text("{")
 
 

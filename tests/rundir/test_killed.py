@@ -163,7 +163,10 @@ def test_tensorboard_has_the_new_configuration_though_the_run_was_killed_before_
 def test_files_that_a_dead_process_has_half_written_are_removed(trained, run_in_process):
     run, words = trained("epochs=2")
     kill(run)
-    left = [run / f".{name}.4711" for name in ("summary.json", "weights.safetensors", "metrics.jsonl", "curves.png")]
+    left = [
+        run / f".{name}.4711.partial"
+        for name in ("summary.json", "weights.safetensors", "metrics.jsonl", "curves.png", "layers.json")
+    ]
     mine = [run / name for name in (".notes.4711", ".summary.json.bak", "summary.json.4711")]
     for path in (*left, *mine):
         path.write_text("{")

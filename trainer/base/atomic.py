@@ -21,7 +21,7 @@ def atomic_write(path: Path, payload: bytes | memoryview) -> None:
 
     Errors: OSError, with the old file left as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")  # tempfile's permissions would ignore the umask
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")  # tempfile's permissions would ignore the umask
     temporary.unlink(missing_ok=True)  # of a dead process with this number
     try:
         with open(open_plain(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
@@ -40,15 +40,10 @@ def atomic_write(path: Path, payload: bytes | memoryview) -> None:
             os.close(folder)
 
 
-def discard_partial(folder: Path, names: str) -> None:
-    """Delete the temporary files in a folder of processes that died while they wrote; nobody else may be writing there.
-
-    Args:
-        names: regular expression of the files that are written there.
-    """
-    left = re.compile(rf"\.({names})\.\d+", re.ASCII)
-    for path in folder.glob(".*"):
-        if left.fullmatch(path.name):
+def discard_partial(folder: Path) -> None:
+    """Delete the files in a folder of processes that died in `atomic_write`; nobody else may be writing there."""
+    for path in folder.glob(".*.partial"):
+        if re.fullmatch(r"\..+\.[0-9]+\.partial", path.name):
             with suppress(OSError):
                 path.unlink()
 

@@ -17,7 +17,6 @@ from trainer.base.text import printable
 
 NEWEST = 2  # kept, with the best of each one's time
 LONGEST = 1000  # bytes of a digest or a pointer, with much to spare
-NAMES = r"step-\d+\.pt(\.sha256)?|best|last"  # of the files in checkpoints/
 FILE = re.compile(r"step-(\d+)\.pt", re.ASCII)
 
 
@@ -131,7 +130,7 @@ class Checkpoints:
 
     def _prune(self) -> None:
         """Delete old checkpoints, but the newest two, those of `best` and `last`, and the best of each of these."""
-        discard_partial(self.folder, NAMES)
+        discard_partial(self.folder)
         paths = list(newest_first(self.folder))
         kept = {*paths[:NEWEST], *filter(None, (resolve_pointer(self.folder, name) for name in ("best", "last")))}
         kept |= {self._path(step) for step in map(self._best_at, kept) if step is not None}

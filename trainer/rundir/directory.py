@@ -33,8 +33,6 @@ except ImportError:  # Windows
     fcntl = None
 
 SLUG_LENGTH = 100
-# Regular expression of the files of runs and sweeps.
-FILES = r"config\.yaml|overrides\.txt|metrics\.jsonl|summary\.json|curves\.png|weights\.safetensors|ranking\.\w+"
 
 
 def slug(overrides: Sequence[str]) -> str:
@@ -172,7 +170,7 @@ def lock(directory: Path) -> Iterator[None]:
         raise MachineError(f"{printable(directory)}: cannot be locked ({error})") from None
     try:
         with held_folder(directory):
-            discard_partial(directory, FILES)
+            discard_partial(directory)
             yield
     finally:
         held.release()
