@@ -21,6 +21,7 @@ FLOORS = [  # from the ground up; a file imports from its own room and from lowe
     {"config"},
     TECHNIQUES,
     {"rundir"},
+    {"explanation"},
     {"diagnosis"},
     {"engine"},
     {"inference"},
