@@ -5,9 +5,9 @@ from pathlib import Path
 
 from trainer.base.atomic import write_figure
 from trainer.base.metrics import LOSS
-from trainer.compare import findings
-from trainer.compare.ranking import EVALUATIONS, Ranking, Setting
-from trainer.compare.record import number
+from trainer.comparison import findings
+from trainer.comparison.ranking import EVALUATIONS, Ranking, Setting
+from trainer.comparison.record import number
 
 MAX_SETTINGS = 30  # with a line of their own
 LABEL_LENGTH = 70  # letters

@@ -9,8 +9,8 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from trainer.base.atomic import write_figure
-from trainer.base.text import escaped
-from trainer.compare.table import write_csv
+from trainer.base.text import as_csv_cell, escaped
+from trainer.comparison.table import write_csv
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", " =1", "\t=1", "-", "--x"])
@@ -73,7 +73,7 @@ def test_classes_of_any_name_are_previewed(name, tmp_path):
 
 
 def test_a_full_disk_ends_a_comparison_with_one_line(honest, tmp_path, monkeypatch):
-    from trainer.compare import plot
+    from trainer.comparison import plot
 
     def full(*arguments):
         raise OSError(28, "No space left on device")

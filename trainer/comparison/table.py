@@ -14,9 +14,9 @@ from rich.text import Text
 from trainer.base.atomic import atomic_write
 from trainer.base.metrics import LOSS
 from trainer.base.text import as_csv_cell, counted, escaped, from_here, markdown_table
-from trainer.compare import findings, means, plot
-from trainer.compare.ranking import EVALUATIONS, MISSING, Ranking, Setting, mean_seconds, rank, typed
-from trainer.compare.record import Record, clean, is_run, read
+from trainer.comparison import findings, means, plot
+from trainer.comparison.ranking import EVALUATIONS, MISSING, Ranking, Setting, mean_seconds, rank, typed
+from trainer.comparison.record import Record, clean, is_run, read
 from trainer.rundir.console import Console
 from trainer.rundir.reader import read_text
 from trainer.rundir.status import Status

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from trainer.base.metrics import METRICS
-from trainer.compare.ranking import MISSING, Ranking, Setting
-from trainer.compare.record import Record, number
+from trainer.comparison.ranking import MISSING, Ranking, Setting
+from trainer.comparison.record import Record, number
 from trainer.rundir import reader
 from trainer.rundir.directory import shortened
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trainer.base.metrics import LOSS, METRICS, Metric
-from trainer.compare.record import Record, clean, exact, number
+from trainer.comparison.record import Record, clean, exact, number
 from trainer.config import catalog
 from trainer.config.auto_rate import AUTO, is_auto
 from trainer.config.keys import belongs_to_run, key_of, owner_of

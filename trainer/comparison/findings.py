@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 
 from trainer.base.metrics import ACCURACY, LOSS
 from trainer.base.text import counted
-from trainer.compare.ranking import MISSING, Ranking, Setting
-from trainer.compare.record import Record, clean
+from trainer.comparison.ranking import MISSING, Ranking, Setting
+from trainer.comparison.record import Record, clean
 from trainer.config.keys import is_of_command
 
 LISTED, LONGEST = 3, 80  # settings in a line, and letters; more are counted

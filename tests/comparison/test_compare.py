@@ -22,10 +22,10 @@ from omegaconf import OmegaConf
 
 from trainer.base.errors import DataError
 from trainer.base.metrics import ACCURACY
-from trainer.compare import plot, table
-from trainer.compare.findings import incomparable
-from trainer.compare.ranking import differences, rank, varying
-from trainer.compare.record import find, read
+from trainer.comparison import plot, table
+from trainer.comparison.findings import incomparable
+from trainer.comparison.ranking import differences, rank, varying
+from trainer.comparison.record import find, read
 from trainer.config import catalog
 from trainer.config.untrusted import read_yaml
 from trainer.rundir.console import Console
@@ -721,7 +721,7 @@ def test_a_mistake_is_explained_and_writes_nothing(overrides, code, message, two
 
 def test_reading_runs_imports_neither_torch_nor_matplotlib(two):
     program = (
-        "import sys; from pathlib import Path; from trainer.compare import table\n"
+        "import sys; from pathlib import Path; from trainer.comparison import table\n"
         f"table.read(Path({str(two[0])!r}))\nprint({{'torch', 'matplotlib'}} & set(sys.modules))"
     )
     done = subprocess.run(

@@ -9,10 +9,10 @@ from sweeping import SHORT, sweep_in
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.custom_scalar import layout_pb2
 
-from trainer.compare import means
-from trainer.compare.ranking import rank
-from trainer.compare.record import find, read
-from trainer.compare.table import rank_sweep
+from trainer.comparison import means
+from trainer.comparison.ranking import rank
+from trainer.comparison.record import find, read
+from trainer.comparison.table import rank_sweep
 
 SEEDS = (*SHORT, "optimizer.lr=0.1,0.01", "seed=0,1,2", "log_every=3")
 

@@ -4,10 +4,10 @@ import math
 
 import pytest
 
-from trainer.compare import table
-from trainer.compare.findings import conclusions, incomparable, notes_of_jobs
-from trainer.compare.ranking import rank
-from trainer.compare.record import Record
+from trainer.comparison import table
+from trainer.comparison.findings import conclusions, incomparable, notes_of_jobs
+from trainer.comparison.ranking import rank
+from trainer.comparison.record import Record
 
 CONSTANT = 18 / 179  # digits: 18 of its 179 validation samples are of one class
 
