@@ -75,6 +75,8 @@ class Predict:
                 tally.add(prediction)
         tally.print(console, time.perf_counter() - started, kind)
         console.print(f"saved {from_here(directory / 'predictions.csv')}")
+        if tally.unreadable == tally.total:
+            raise DataError(f"input={printable(self.input)}: none of {tally.total:,} inputs could be predicted")
 
 
 def load_models(cfg: DictConfig, invocation: Invocation, console: Console) -> Answers:
