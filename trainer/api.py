@@ -10,6 +10,7 @@
 
 import gc
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -27,7 +28,7 @@ from trainer.comparison.ranking import rank
 from trainer.comparison.record import find, read
 from trainer.comparison.table import csv_rows
 from trainer.config import catalog, files, hydra_context, instantiate
-from trainer.config.quoting import as_value
+from trainer.config.quoting import PLAIN, as_value, quote
 from trainer.inference.load import load
 from trainer.inference.model import TrainedModel
 from trainer.rundir import reader
@@ -118,12 +119,15 @@ def compare(*runs: str | Path) -> list[dict]:
 
 
 def as_typed(value: object) -> str:
-    """Return a value of Python as an override has it."""
+    """Return a value of Python as an override has it; a text means what it means in a shell."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list | tuple):
         return f"[{','.join(map(as_typed, value))}]"
-    return as_value(value) if isinstance(value, str | Path) else str(value)
+    if isinstance(value, Path):
+        return as_value(value)
+    text = str(value)
+    return text if re.fullmatch(PLAIN, text) or text.startswith(("[", "{", "'", '"')) else quote(text)
 
 
 @contextmanager

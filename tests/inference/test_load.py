@@ -284,4 +284,4 @@ def test_images_of_floats_beyond_one_are_refused(trained):
 
 def test_values_of_python_as_they_are_typed():
     assert as_typed(["l2", True, None, 0.5]) == "[l2,true,null,0.5]"
-    assert as_typed("a,b") == "'a,b'" and as_typed("null") == "'null'"
+    assert as_typed("a,b") == "'a,b'" and as_typed("[l2]") == "[l2]" and as_typed("+1") == "+1"

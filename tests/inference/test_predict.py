@@ -121,7 +121,11 @@ def test_encodings_and_compressions(ending, tmp_path):
 
 def test_a_file_that_is_no_table_is_refused(tmp_path):
     kind = TableInput(columns=(InputColumn(name="a"),), count=1)
-    for content, words in ((b"", "is empty"), (b"a,b\n" + b"\0\1\2" * 9, "not a table"), (b"\x1f\x8bxxxxxxxx", "cannot be read")):
+    for content, words in (
+        (b"", "is empty"),
+        (b"a,b\n" + b"\0\1\2" * 9, "not a table"),
+        (b"\x1f\x8bxxxxxxxx", "cannot be read"),
+    ):
         (tmp_path / "x.csv").write_bytes(content)
         with pytest.raises(DataError, match=words):
             encoded(str(tmp_path / "x.csv"), kind)
@@ -237,7 +241,8 @@ def predict(run_in_process, tmp_path, monkeypatch):
     def run(*words):
         code, printed, errors = run_in_process("task=predict", "device=cpu", "threads=1", *words)
         files = [*tmp_path.glob("outputs/*/*predict*/predictions.csv")]
-        rows = [*csv.DictReader(files[-1].open(newline=""))] if files else []
+        newest = max(files, key=lambda path: path.stat().st_mtime_ns, default=None)
+        rows = [*csv.DictReader(newest.open(newline=""))] if newest else []
         return code, printed, errors, rows
 
     return run
