@@ -23,6 +23,7 @@ FLOORS = [  # from the ground up; a file imports from its own room and from lowe
     {"rundir"},
     {"diagnosis"},
     {"engine"},
+    {"inference"},
     {"inspection"},
     {"compare"},
     {"sweep"},

@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch.testing import assert_close
 
 from trainer.base.errors import ConfigError
+from trainer.base.protocols import HasProbabilities
 from trainer.engine.build import build_run
 from trainer.loss import BinaryCrossEntropy, CrossEntropy, Hinge, MeanSquaredError
 
@@ -279,3 +280,13 @@ def test_auto_is_the_loss_of_the_kind_of_data(data, criterion, composed):
     assert build_run(composed(f"data={data}", "loss=auto")).criterion == criterion()
     with pytest.raises(ConfigError, match="is for classification"):
         build_run(composed("data=regression", "loss=cross_entropy"))
+
+
+def test_probabilities_of_hand_worked_outputs():
+    outputs = torch.tensor([[0.0, math.log(3.0)], [math.log(9.0), 0.0]])
+    softmax = torch.tensor([[0.25, 0.75], [0.9, 0.1]])
+    sigmoid = torch.tensor([[0.5, 0.75], [0.9, 0.5]])
+    assert_close(CrossEntropy().probabilities(outputs), softmax)
+    assert_close(BinaryCrossEntropy().probabilities(outputs), sigmoid)
+    for without in (Hinge(), MeanSquaredError()):
+        assert not isinstance(without, HasProbabilities)

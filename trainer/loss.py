@@ -5,6 +5,7 @@ not depend on the batch's size; lectures that sum them over the batch have a gra
 documents whether it sums or averages the K outputs. Outputs are float32 even where the forward pass is in bf16. `tasks`
 names the kinds of data that a criterion is for. `average` makes one prediction of outputs (V, B, K) on V views of a
 sample, and `constant` gives the outputs (K,) whose constant prediction of the targets (N, K) has the smallest loss.
+`probabilities` gives those of the classes; a criterion without it (hinge, mse) has outputs that are none.
 """
 
 import math
@@ -34,6 +35,10 @@ class CrossEntropy:
         # F.cross_entropy(reduction="none") gives the same, 10 us slower.
         return (outputs.log_softmax(1) * -targets).sum(1)
 
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return softmax(o)."""
+        return outputs.softmax(1)
+
     def average(self, outputs: Tensor) -> Tensor:
         """Return log of the mean of softmax(o), so that its softmax is the mean probability."""
         return outputs.log_softmax(2).logsumexp(0) - math.log(len(outputs))
@@ -57,6 +62,10 @@ class BinaryCrossEntropy:
 
     def __call__(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return F.binary_cross_entropy_with_logits(outputs, targets, reduction="none").sum(1)
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return s(o), each output's own probability."""
+        return outputs.sigmoid()
 
     def average(self, outputs: Tensor) -> Tensor:
         """Return the logit of the mean of s(o), each output's mean probability."""

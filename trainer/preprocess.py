@@ -11,10 +11,12 @@ from torch import Tensor
 
 from trainer.base.checks import require
 from trainer.base.linear_map import Affine, Projection
-from trainer.base.monomials import count_monomials, fit_monomials
+from trainer.base.monomials import Monomials, count_monomials, fit_monomials
 from trainer.base.protocols import Apply
 from trainer.base.statistics import NO_DEVIATION, in_chunks, mean_of, without_constants
 
+# What `fit` returns, by names that stay when files move.
+FITTED = {kind.__name__: kind for kind in (Affine, Projection, Monomials)}
 BLOCK = 2**22  # values converted to float64 at once for products of matrices
 MAX_FEATURES = 10_000  # for a covariance matrix and its eigenvectors, by memory and time
 
@@ -80,6 +82,9 @@ class Identity:
 
     def invert(self, values: Tensor) -> Tensor:
         return values
+
+
+FITTED["Identity"] = Identity
 
 
 @dataclass(frozen=True, kw_only=True)

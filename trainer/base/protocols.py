@@ -9,7 +9,8 @@ A technique has a hook by defining the method or attribute; nothing registers it
     data        load() -> Splits
     init        (model, images, targets, act) -> None           keeps_weights
     bias        (model, targets, criterion) -> None
-    loss        (outputs, targets) -> losses (B,)               average, constant, separate_outputs, tasks; or for_task
+    loss        (outputs, targets) -> losses (B,)               average, constant, probabilities, separate_outputs,
+                                                                tasks; or for_task
     model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate
     norm        (channels) -> module                            place, on_input; of the module: normalizes
     optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
@@ -37,9 +38,6 @@ from trainer.base.clock import Clock
 Act = Callable[[], nn.Module]  # the factory of the run's activation
 Apply = Callable[[Tensor], Tensor]  # a fitted preprocessing
 Criterion = Callable[[Tensor, Tensor], Tensor]  # of outputs and targets (B, K), a loss (B,) for each sample
-
-
-# Techniques of several groups
 
 
 @runtime_checkable
@@ -88,9 +86,6 @@ class Calibrated(Protocol):
         """Take up to 256 training images (B, ...): preprocessed ones, or those in [0, 1] where it has `on_pixels`."""
 
 
-# Initialisations
-
-
 @runtime_checkable
 class KeepsWeights(Protocol):
     """An initialisation that leaves the layers as they were made, pretrained ones, too."""
@@ -115,6 +110,14 @@ class AveragesOutputs(Protocol):
 
     def average(self, outputs: Tensor) -> Tensor:
         """Return outputs (B, K) of those on V views (V, B, K)."""
+
+
+@runtime_checkable
+class HasProbabilities(Protocol):
+    """A loss of classes whose outputs stand for probabilities; without it, only the largest output is known."""
+
+    def probabilities(self, outputs: Tensor) -> Tensor:
+        """Return (B, K) in [0, 1] for outputs (B, K)."""
 
 
 @runtime_checkable
@@ -259,9 +262,6 @@ class Stateful(Protocol):
 
     def load_state_dict(self, state: Mapping) -> None:
         """Take such a state back."""
-
-
-# Layers, models, preprocessing
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ import numpy as np
 
 from trainer.base.text import printable
 from trainer.data.cells import MISSING, MISSING_NUMBERS, number
+from trainer.data.inputs import InputColumn
 
 if TYPE_CHECKING:
     import pandas
@@ -172,18 +173,35 @@ def require_information(name: str, values: np.ndarray) -> None:
         raise NotUsed("numbers the rows", "numbers")
 
 
-def encoded(column: Column, train: np.ndarray, impute: bool) -> tuple[np.ndarray, list[int]]:
-    """Return the inputs (N, k) that a column makes, and the rows outside `train` with a category that is not in it.
+def described(column: Column, place: int, train: np.ndarray, impute: bool) -> InputColumn:
+    """Return the inputs that a column makes, fitted to the training rows.
 
     Numbers are themselves, a missing one the mean of the training rows. Categories are one-hot over those of the
-    training rows; a missing one is a category of its own where it is imputed and there are any in training, and a
-    category that is not in training is all zeros.
+    training rows; a missing one is a category of its own where it is imputed and there are any in training.
+
+    Args:
+        place: of the column in the file.
+        train: the training rows.
     """
     if column.labels is None:
         values, there = column.values, ~column.missing
         chosen = values[train][there[train]] if there[train].any() else values[there]
-        return np.where(there, values, chosen.mean())[:, None], []
-    places = np.where(column.values < 0, len(column.labels), column.values) if impute else column.values
-    known = np.unique(places[train])
-    unknown = np.flatnonzero(~np.isin(places, known) & (places < len(column.labels)))
-    return (places[:, None] == known).astype(np.float64), unknown.tolist()
+        kind, fill = "date" if column.dates else "number", float(chosen.mean()) if impute else None
+        return InputColumn(name=column.name, kind=kind, fill=fill, place=place)
+    places = column.values[train]
+    names = tuple(column.labels[known] for known in np.unique(places[places >= 0]))
+    missing = impute and bool((places < 0).any())
+    return InputColumn(name=column.name, kind="category", categories=names, missing=missing, place=place)
+
+
+def encoded(column: Column, inputs: InputColumn) -> tuple[np.ndarray, list[int]]:
+    """Return the inputs (N, k) of a column, and the rows with a category that has none: all are zeros there."""
+    if column.labels is None:
+        return (column.values if inputs.fill is None else np.where(column.missing, inputs.fill, column.values))[
+            :, None
+        ], []
+    place = {name: at for at, name in enumerate(inputs.categories)}
+    absent = len(inputs.categories) if inputs.missing else -1
+    at = np.array([*(place.get(name, -1) for name in column.labels), absent])[column.values]  # -1 is the last
+    unknown = np.flatnonzero((at < 0) & (column.values >= 0))
+    return (at[:, None] == np.arange(inputs.width)).astype(np.float64), unknown.tolist()

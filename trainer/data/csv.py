@@ -14,7 +14,17 @@ from trainer.base.checks import require_one_of
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.paths import expanded
 from trainer.data.column_names import as_typed, listed, place_of
-from trainer.data.columns import Column, NotNumbers, NotUsed, as_labels, as_numbers, encoded, input_column
+from trainer.data.columns import (
+    Column,
+    NotNumbers,
+    NotUsed,
+    as_labels,
+    as_numbers,
+    described,
+    encoded,
+    input_column,
+)
+from trainer.data.inputs import InputColumn, Predicted, TableInput
 from trainer.data.missing_values import complete_rows, with_values
 from trainer.data.splits import Split, SplitByFraction, Splits, standardize_targets
 from trainer.data.table import Table, read_table
@@ -90,16 +100,27 @@ class Csv(SplitByFraction):
         parts = self.indices(torch.from_numpy(target.groups))
         if not (len(parts[0]) and len(parts[2])):
             raise DataError(f"{self.path}: {int(kept.sum())} rows are too few to hold some out for validation and test")
-        inputs, unknown = inputs_of(self.path, used, parts[0].numpy(), self.missing == "impute")
+        fitted_on, impute = parts[0].numpy(), self.missing == "impute"
+        columns = [described(column, table.names.index(column.name), fitted_on, impute) for column in used]
+        inputs, unknown = inputs_of(self.path, used, columns)
         whole = target.tensor(self.path)
         train, val, test = (Split(inputs[rows], whole[rows]) for rows in parts)
-        data = Splits(train=train, val=val, test=test, task=target.task, classes=target.classes)
-        predicted = f"target {target.name}: {target.summary}"
+        data = Splits(
+            train=train,
+            val=val,
+            test=test,
+            task=target.task,
+            classes=target.classes,
+            inputs=TableInput(columns=tuple(columns), header=table.has_header, count=len(table.names), target=place),
+            predicted=Predicted(name=target.name, names=() if target.classes else (target.name,)),
+        )
+        what = f"target {target.name}: {target.summary}"
         if target.task == "regression":
-            data, mean, deviation = standardize_targets(data)
-            predicted += f"; standardised, (value - {mean:.6g}) / {deviation:.6g}"
+            data = standardize_targets(data)
+            (mean,), (deviation,) = data.predicted.mean, data.predicted.deviation
+            what += f"; standardised, (value - {mean:.6g}) / {deviation:.6g}"
         file = f"{Path(self.path).name}: {table.how}"
-        notes = (file, predicted, summary_of(used, inputs.shape[1]), left_out, emptied, filled, unknown)
+        notes = (file, what, summary_of(used, inputs.shape[1]), left_out, emptied, filled, unknown)
         return replace(data, notes=tuple(note for note in notes if note))
 
     def _target_place(self, table: Table) -> int:
@@ -160,11 +181,11 @@ def read_unless_read(path: str, state: tuple[int, int], *settings: object) -> Ta
     return read_table(path, *settings)
 
 
-def inputs_of(path: str, used: Sequence[Column], train: np.ndarray, impute: bool) -> tuple[Tensor, str]:
+def inputs_of(path: str, used: Sequence[Column], columns: Sequence[InputColumn]) -> tuple[Tensor, str]:
     """Return all inputs (N, D) as floats, and a note on categories that the training split does not have."""
     parts, unknown = [], {}
-    for column in used:
-        values, rows = encoded(column, train, impute)
+    for column, inputs in zip(used, columns):
+        values, rows = encoded(column, inputs)
         with np.errstate(over="ignore"):
             parts.append(values.astype(np.float32))
         if not np.isfinite(parts[-1]).all():

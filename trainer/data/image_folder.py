@@ -18,6 +18,7 @@ from trainer.data.folder_walk import Layout
 from trainer.data.image_decoding import Decoder
 from trainer.data.image_files import ImageFiles, chosen
 from trainer.data.image_scan import CHECKED, Scan, scan_images
+from trainer.data.inputs import ImageInput
 from trainer.data.splits import Split, Splits, hold_out, one_hot
 
 MEMORY_FRACTION = 0.5  # of the free memory, for images that have no other place
@@ -84,7 +85,8 @@ class ImageFolder:
             for split, rows in members.items()
         }
         notes = (*warning, *notes_of(layout, scan, paths, trained.tolist(), decoder), *held)
-        return Splits(**splits, task="classification", classes=classes, notes=notes)
+        inputs = ImageInput(shape=scan.shape, size=self.size, fit=self.fit, levels=scan.levels)
+        return Splits(**splits, task="classification", classes=classes, notes=notes, inputs=inputs)
 
     def _hold_out(self, members: dict[str, Tensor], labels: Tensor) -> list[str]:
         """Hold out from train the splits that are not there, and return a note where the test is one of them."""

@@ -1,12 +1,13 @@
 """Data sets that ship with scikit-learn: small and real, without a download or a folder."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import torch
 from torch import Tensor
 
 from trainer.base.checks import require, require_one_of
+from trainer.data.inputs import Predicted, named_columns
 from trainer.data.splits import SplitByFraction, Splits, select_half, standardize_targets
 
 
@@ -88,7 +89,8 @@ class BreastCancer(SplitByFraction):
         bunch = load_breast_cancer()
         labels = torch.from_numpy(bunch.target)
         train, val, test = self.split(torch.from_numpy(bunch.data).float(), labels.float().unsqueeze(1), labels)
-        return Splits(train=train, val=val, test=test, task="binary", classes=tuple(map(str, bunch.target_names)))
+        classes, inputs = tuple(map(str, bunch.target_names)), named_columns(bunch.feature_names)
+        return Splits(train=train, val=val, test=test, task="binary", classes=classes, inputs=inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +106,9 @@ class Diabetes(SplitByFraction):
 
         bunch = load_diabetes()
         targets = torch.from_numpy(bunch.target).float().unsqueeze(1)
-        return standardize_targets(self.regression(torch.from_numpy(bunch.data).float(), targets))[0]
+        data = self.regression(torch.from_numpy(bunch.data).float(), targets)
+        predicted = Predicted(name="progression", names=("progression",))
+        return standardize_targets(replace(data, inputs=named_columns(bunch.feature_names), predicted=predicted))
 
 
 @cache
@@ -117,9 +121,9 @@ def digits():
 
 def features_by_class(data: SplitByFraction, bunch, source: str) -> Splits:
     """Return the splits of a table of features with class labels."""
-    return data.classification(
-        torch.from_numpy(bunch.data).float(), torch.from_numpy(bunch.target), bunch.target_names, source
-    )
+    features, labels = torch.from_numpy(bunch.data).float(), torch.from_numpy(bunch.target)
+    made = data.classification(features, labels, bunch.target_names, source)
+    return replace(made, inputs=named_columns(bunch.feature_names))
 
 
 def tile(photo: Tensor, size: int) -> Tensor:

@@ -12,6 +12,7 @@ from torch import Tensor
 from trainer.base.checks import require
 from trainer.base.errors import DataError
 from trainer.data.image_files import LazyImages, chosen, read
+from trainer.data.inputs import Inputs, Predicted, inputs_of_shape
 
 SAMPLE_LIMIT = 512 * 2**20  # bytes of images from which a preprocessing computes its statistics
 
@@ -55,6 +56,8 @@ class Splits:
         classes: their names, empty for regression.
         notes: remarks on the data for the user, one line each.
         train_available: training samples that there are, where only some of them are kept; else None.
+        inputs: what a sample is, so that new files and rows become samples; by default what its shape says.
+        predicted: what the targets are.
     """
 
     train: Split
@@ -64,6 +67,12 @@ class Splits:
     classes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     train_available: int | None = None
+    inputs: Inputs | None = None
+    predicted: Predicted = Predicted()
+
+    def __post_init__(self) -> None:
+        if self.inputs is None:
+            object.__setattr__(self, "inputs", inputs_of_shape(self.train.images.shape[1:]))
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -121,10 +130,10 @@ class SplitByFraction:
         return Splits(train=train, val=val, test=test, task="regression")
 
 
-def standardize_targets(data: Splits) -> tuple[Splits, float, float]:
-    """Return the splits of a regression with targets of mean 0 and deviation 1 in training; and what those were.
+def standardize_targets(data: Splits) -> Splits:
+    """Return the splits of a regression with targets of mean 0 and deviation 1 in training.
 
-    Predicting the mean has a squared error of 1 then, whatever the unit of the targets.
+    Predicting the mean has a squared error of 1 then, whatever the unit of the targets; `predicted` has what they were.
     """
     targets = data.train.targets.double()
     deviation, mean = torch.std_mean(targets, 0, correction=0)
@@ -133,7 +142,8 @@ def standardize_targets(data: Splits) -> tuple[Splits, float, float]:
         replace(part, targets=((part.targets.double() - mean) / deviation).float())
         for part in (data.train, data.val, data.test)
     )
-    return replace(data, train=train, val=val, test=test), mean.item(), deviation.item()
+    predicted = replace(data.predicted, mean=tuple(mean.tolist()), deviation=tuple(deviation.tolist()))
+    return replace(data, train=train, val=val, test=test, predicted=predicted)
 
 
 def one_hot(labels: Tensor, classes: int, source: str) -> Tensor:

@@ -5,13 +5,14 @@ The samples follow `split_seed`, as does the split, so that every run is evaluat
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from trainer.base.checks import require
+from trainer.data.inputs import Predicted, named_columns
 from trainer.data.splits import SplitByFraction, Splits
 
 
@@ -68,7 +69,8 @@ class Polynomial(Synthetic):
         rng = self.generator()
         x = rng.uniform(-1, 1, (self.samples, 1))
         y = np.cos(self.degree * np.arccos(x)) + self.noise * rng.standard_normal(x.shape)
-        return self.regression(floats(x), floats(y))
+        predicted = Predicted(name="y", names=("y",))
+        return replace(self.regression(floats(x), floats(y)), inputs=named_columns(["x"]), predicted=predicted)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,7 +220,8 @@ class HeightWeight(Synthetic):
         height, index = rng.uniform(1.5, 2.0, self.samples), rng.uniform(16, 32, self.samples)
         labels = np.digitize(index, [18.5, 25])
         points = np.stack([height, index * height**2], 1)
-        return self.labelled(points, labels, ("underweight", "normal", "overweight"))
+        data = self.labelled(points, labels, ("underweight", "normal", "overweight"))
+        return replace(data, inputs=named_columns(["height", "weight"]))
 
 
 def floats(values: np.ndarray) -> Tensor:

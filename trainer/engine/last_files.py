@@ -1,7 +1,8 @@
 """Files of a run's end: curves.png, layers.json, the best weights and, last of all, summary.json."""
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from torch import nn
@@ -13,6 +14,7 @@ from trainer.rundir import checkpoint, curves_plot, reader
 from trainer.rundir import directory as rundir
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
+from trainer.rundir.description import Description, write_description
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.resume import command_to_resume
 from trainer.rundir.status import COMPLETE, Status
@@ -27,6 +29,7 @@ class LastFiles:
     console: Console
     checkpoints: Checkpoints
     invocation: Invocation
+    description: Description
 
     def write(self, summary: dict, best: nn.Module | None, probes: Sequence[dict]) -> MachineError | None:
         """Write the files, however the run ended; a summary that lists what the disk did not take comes last.
@@ -42,7 +45,7 @@ class LastFiles:
             self.recorder.close()
             self.console.flush()
             summary["incomplete"] = [*self.checkpoints.incomplete, *self.recorder.incomplete, *self.console.incomplete]
-            for name, (doing, write) in self._writers(reader.describe_end(summary), best, probes).items():
+            for name, (doing, write) in self._writers(summary, best, probes).items():
                 try:
                     with self.console.status(f"{doing} {name}"):
                         write(self.directory / name)
@@ -63,14 +66,26 @@ class LastFiles:
         return None
 
     def _writers(
-        self, end: str, best: nn.Module | None, probes: Sequence[dict]
+        self, summary: dict, best: nn.Module | None, probes: Sequence[dict]
     ) -> dict[str, tuple[str, Callable[[Path], None]]]:
         """Return what writes each file, behind its verb; a sweep draws the curves of its jobs."""
-        files = {}
+        files, end = {}, reader.describe_end(summary)
         if self.invocation.sweep is None:
             files["curves.png"] = "drawing", lambda path: curves_plot.draw(self.recorder.rows, path, end)
         if probes:
             files["layers.json"] = "writing", lambda path: rundir.write_layers(path, probes)
+        described = replace(self.description, scores=scores_of(summary))
+        files["run.json"] = "writing", lambda path: write_description(path, described)
         if best:
-            files["weights.safetensors"] = "writing", lambda path: checkpoint.export(best, path)
+            files["weights.safetensors"] = "writing", lambda path: checkpoint.export(best, path, described)
         return files
+
+
+def scores_of(summary: dict) -> dict[str, dict[str, float]]:
+    """Return the scores of the best weights, by split, as far as a summary has them."""
+    kept = {"val": summary.get("best"), "test": summary.get("test")}
+    return {
+        split: {name: value if math.isfinite(value) else None for name, value in scores.items()}
+        for split, scores in kept.items()
+        if scores
+    }

@@ -17,6 +17,7 @@ from trainer.config.hydra_context import Invocation
 from trainer.engine import recovery
 from trainer.engine import summary as texts
 from trainer.engine.advice import advice
+from trainer.engine.describe import describe_model
 from trainer.engine.first_batch import first_batch
 from trainer.engine.judgement import judge_run
 from trainer.engine.last_files import LastFiles
@@ -63,6 +64,7 @@ class Session:
         self._warned = False
         self._config = rundir.saved_config(cfg)  # with the batch size that was asked for
         self._texts = rundir.saved_texts(self._config, invocation.overrides)
+        self.description = describe_model(run, cfg, invocation)
         if not cfg.resume.run:
             rundir.write_texts(directory, *self._texts)
         state, skipped = recovery.newest_state(directory, run.device) if cfg.resume.run else (None, [])
@@ -150,7 +152,8 @@ class Session:
     def save(self, now: Clock, evaluated: dict | None, best: bool) -> None:
         """Write a checkpoint; a full disk or memory gives one warning and ends nothing."""
         try:
-            state = capture(self.run, self.recorder, now, evaluated, self._config, self.notes)
+            described = self.description.to_state()
+            state = capture(self.run, self.recorder, now, evaluated, self._config, self.notes, described)
             self.checkpoints.save(state, best)
         except Exception as error:
             if not isinstance(error, OSError) and not out_of_memory(error):
@@ -288,4 +291,5 @@ class Session:
 
     def last_files(self) -> LastFiles:
         """Return what writes the files of the run's end."""
-        return LastFiles(self.directory, self.recorder, self.console, self.checkpoints, self.invocation)
+        parts = self.recorder, self.console, self.checkpoints, self.invocation, self.description
+        return LastFiles(self.directory, *parts)

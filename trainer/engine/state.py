@@ -27,6 +27,7 @@ def capture(
     weights: Mapping[str, Tensor] | None,
     config: Mapping | None = None,
     notes: Sequence[str] = (),
+    description: Mapping | None = None,
 ) -> dict:
     """Return the state after the step `now`, as tensors, numbers, strings, lists and dicts.
 
@@ -34,6 +35,7 @@ def capture(
         config: of the run, plain values.
         weights: those that were evaluated; None for the model's own.
         notes: those that the run has printed.
+        description: of the model, for its use without the data.
     """
     model, progress = run.model.state_dict(), run.progress
     state = {
@@ -58,6 +60,7 @@ def capture(
         "data": fingerprints(run),
         "config": config,
         "notes": notes,
+        "description": description,
         "torch": torch.__version__.partition("+")[0],
         "threads": torch.get_num_threads(),
     }

@@ -14,6 +14,7 @@ from trainer.base.atomic import atomic_write, discard_partial
 from trainer.base.errors import DataError, MachineError
 from trainer.base.plain_files import read_plain
 from trainer.base.text import printable
+from trainer.rundir.description import KEY, Description
 
 NEWEST = 2  # kept, with the best of each one's time
 LONGEST = 1000  # bytes of a digest or a pointer, with much to spare
@@ -154,13 +155,16 @@ class Checkpoints:
         self._best_of.pop(path, None)
 
 
-def export(model: nn.Module, path: Path) -> None:
-    """Write weights and buffers under the model's own names as safetensors, for use elsewhere."""
+def export(model: nn.Module, path: Path, description: Description) -> None:
+    """Write weights and buffers under the model's own names as safetensors, with the description of the model.
+
+    A preprocessing with large matrices has them beside the weights, under names of its own.
+    """
     from safetensors.torch import save
 
-    atomic_write(
-        path, save({name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()})
-    )
+    text, large = description.to_json()
+    weights = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
+    atomic_write(path, save(large | weights, metadata={"format": "pt", KEY: text}))
 
 
 def best_step(state: dict) -> int | None:
