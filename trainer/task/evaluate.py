@@ -138,7 +138,7 @@ def rebuild(directory: Path, cfg: DictConfig, invocation: Invocation, console: C
     name = f"runs=[{printable(directory)}]"
     require_plain(directory, name)
     saved = merged(directory, cfg, invocation)
-    run = build_run(saved, invocation)
+    run = build_run(saved, invocation, begins=False)
     state, skipped = newest_state(directory, run.device)
     for line in skipped:
         console.print(f"note: {line}")
