@@ -1,5 +1,6 @@
 """Classes that `_target_` may name: of the kind its group allows, from trainer, torch or the libraries we chose."""
 
+import inspect
 import traceback
 from importlib import import_module
 
@@ -66,7 +67,8 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
                     raise cannot_be_imported(where, dotted, error) from error
         found = getattr(found, part, None)
     if not isinstance(found, type):
-        raise ConfigError(f"{where}: no class of that name")
+        what = "a function, where a class is needed" if inspect.isfunction(found) else "no class of that name"
+        raise ConfigError(f"{where}: {what}")
     home, kind = home_of(group), kind_of(group)
     root = found.__module__.partition(".")[0]
     if kind is not None and not issubclass(found, of_torch(kind)):
