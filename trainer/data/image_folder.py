@@ -29,6 +29,9 @@ MEMORY_FRACTION = 0.5  # of the free memory, for images that have no other place
 class ImageFolder:
     """ROOT/CLASS/*, or ROOT/train/CLASS/* with ROOT/val/CLASS/* and ROOT/test/CLASS/* where they are there.
 
+    In place of class folders, a table metadata.csv or metadata.jsonl with file_name and label may lie in ROOT or in the
+    folder of each split, as in Hugging Face's ImageFolder.
+
     Classes are the folders of train in order. A split without a folder is held out from train, class by class; its
     fraction is one of all images of train/, or of the whole folder where it has no splits.
 
