@@ -18,6 +18,7 @@ from trainer.sweep.launch import run_job
 
 def job(cfg: DictConfig) -> float | None:
     """Execute one job of a sweep, in whatever process. Errors: SystemExit with the code of a user's error."""
+    hydra_context.use_search_path()
     invocation = hydra_context.current_invocation()
     if trains(cfg):
         return run_job(cfg, invocation, execute)
