@@ -10,7 +10,7 @@ from PIL import Image
 
 from trainer.base.atomic import write_figure
 from trainer.base.text import escaped
-from trainer.compare.table import as_cell, write_csv
+from trainer.compare.table import write_csv
 
 
 @pytest.mark.parametrize("text", ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", " =1", "\t=1", "-", "--x"])
@@ -22,7 +22,7 @@ def test_a_text_that_begins_a_formula_is_quoted_in_csv(text, tmp_path):
 
 @pytest.mark.parametrize("value", [-1, -0.5, "-0.5", "+1e-3", "-inf", "0.1", "adam", "a=b", None, "", "1-2"])
 def test_numbers_and_other_texts_stay_as_they_are(value):
-    assert as_cell(value) == value and type(as_cell(value)) is type(value)
+    assert as_csv_cell(value) == value and type(as_csv_cell(value)) is type(value)
 
 
 @pytest.mark.parametrize(

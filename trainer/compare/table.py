@@ -13,7 +13,7 @@ from rich.text import Text
 
 from trainer.base.atomic import atomic_write
 from trainer.base.metrics import LOSS
-from trainer.base.text import counted, escaped, from_here, markdown_table
+from trainer.base.text import as_csv_cell, counted, escaped, from_here, markdown_table
 from trainer.compare import findings, means, plot
 from trainer.compare.ranking import EVALUATIONS, MISSING, Ranking, Setting, mean_seconds, rank, typed
 from trainer.compare.record import Record, clean, is_run, read
@@ -28,7 +28,6 @@ GAP = 2  # places between columns
 LAYOUTS = ((EVALUATIONS, False), (EVALUATIONS[:2], False), (EVALUATIONS[:2], True), (EVALUATIONS[:1], True))
 MAX_SELECTED = 40  # rows of TensorBoard that are selected at first in most of its tabs; 500 in Time Series
 MAX_SEEDS = 6  # are listed in a table; more are counted
-FORMULA = ("=", "+", "-", "@")  # begin one in a spreadsheet
 MEASURES = (("mean", Setting.mean), ("std", Setting.deviation))
 
 
@@ -221,19 +220,8 @@ def write(ranking: Ranking, folder: Path) -> None:
 def write_csv(rows: Sequence[Sequence[object]], path: Path) -> None:
     """Write rows as CSV, atomically; no text in it is a formula to a spreadsheet. Errors: OSError."""
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows([as_cell(value) for value in row] for row in rows)
+    csv.writer(text, lineterminator="\n").writerows([as_csv_cell(value) for value in row] for row in rows)
     atomic_write(path, text.getvalue().encode())
-
-
-def as_cell(value: object) -> object:
-    """Return a value of a table; a text that a spreadsheet would compute, behind the quote by which it shows it."""
-    if not isinstance(value, str) or value == MISSING or not value.lstrip().startswith(FORMULA):
-        return value
-    try:
-        float(value)
-        return value
-    except ValueError:
-        return f"'{value}"
 
 
 def csv_rows(ranking: Ranking) -> Iterator[list[object]]:
