@@ -238,3 +238,83 @@ def test_a_package_is_found_beside_its_options_or_in_the_current_folder_and_nowh
     assert (
         code == 2 and "found_here cannot be imported" in errors and "put it beside the folder of --config-dir" in errors
     )
+
+
+# Mistakes in code of one's own
+
+
+BLOCK = """
+import torch
+from torch import nn
+
+class Block(nn.Module):
+    def forward(self, x):
+        return x.view(-1, 7)
+"""
+NET = """
+from torch import nn
+from my_package.block import Block
+
+class Net(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.layers = nn.Sequential(Block(), nn.Linear(4, num_classes))
+
+    def forward(self, x):
+        return self.layers(x)
+
+class Late:
+    def __call__(self, now):
+        return 1.0 if now.step != 7 else {}[now.step]
+
+class LateNet(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.layer, self.calls = nn.Linear(4, num_classes), 0
+
+    def forward(self, x):
+        self.calls += self.training
+        assert self.calls < 12, "enough"
+        return self.layer(x)
+
+class Wide(nn.Module):
+    def __init__(self, num_classes):
+        super().__init__()
+        self.layer = nn.Linear(4, num_classes + 1)
+
+    def forward(self, x):
+        return self.layer(x)
+"""
+MISTAKES = {
+    "in another file of the package": (
+        "model",
+        "Net",
+        "model=mine: Net (my_package/net.py:11, in my_package/block.py:7) raises RuntimeError: shape",
+    ),
+    "in a later step of a schedule": ("sched", "Late", "my_package/net.py:15: raises KeyError: 7"),
+    "in a later step of a model": ("model", "LateNet", "my_package/net.py:24: raises AssertionError: enough"),
+    "a shape": (
+        "model",
+        "Wide",
+        "model=mine: Wide (my_package/net.py:32) gives outputs of shape (2, 4) where the targets are (2, 3)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISTAKES)
+def test_a_mistake_in_code_of_one_s_own_is_one_line_with_its_file_and_line(name, run_in_process, tmp_path):
+    group, kind, said = MISTAKES[name]
+    for path, text in (("__init__", ""), ("block", BLOCK), ("net", NET)):
+        (tmp_path / "my_package").mkdir(exist_ok=True)
+        (tmp_path / "my_package" / f"{path}.py").write_text(text)
+    option = tmp_path / "conf" / group / "mine.yaml"
+    option.parent.mkdir(parents=True)
+    option.write_text(f"# Mine.\n_target_: my_package.net.{kind}\n")
+    model = () if group == "model" else ("model=linear",)
+    words = ("--config-dir", "conf", "allow=[my_package]", f"{group}=mine", *model, "data=iris", "batch_size=30")
+    code, _, errors = run_in_process(*words, "epochs=30", "threads=1", "device=cpu")
+    assert code == 2 and len(errors.splitlines()) == 1 and errors.startswith(f"train: {said}"), errors
+    for log in (tmp_path / "outputs").glob("*/*/run.log"):  # the run has begun: how it came to that is kept
+        assert "Traceback" in log.read_text()
+    code, _, errors = run_in_process(*words[:3], "task=check", *words[3:], "threads=1", "device=cpu")
+    assert code in (2, 6) and "Traceback" not in errors, errors

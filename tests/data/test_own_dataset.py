@@ -389,13 +389,13 @@ WRONG = {  # a class, the exit code and what is said
         2, [".py:30) raises FileNotFoundError: [Errno 2] No such file or directory: 'no/such/file'"],
     ),
     "a ValueError": (method("__init__(self, root)", "raise ValueError('bad')"), 2, [".py:30) raises ValueError: bad"]),
-    "a missing argument": (method("__init__(self, folder)", "pass"), 2, ["Mine has no field root; its fields: folder"]),
+    "a missing argument": (method("__init__(self, folder)", "pass"), 2, [".py:29) has no field root; its fields: folder"]),
     "a mistake in __getitem__": (item("{}['x'], 0"), 3, [".py:30) raises KeyError: 'x' for sample 0"]),
     "a mistake at a sample": (label("index % 3 / (index != 17)"), 3, [".py:30) raises ZeroDiv", "for sample 17"]),
     "a mistake in __len__": (method("__len__(self)", "return len(self.files)"), 2, [":30) raises AttributeError"]),
     "a shape": (
         row("torch.ones(3 if index != 17 else 4)"),
-        3, ["sample 17 has an input of shape (4,), and sample 0 of (3,); all must be alike (Mine (", ".py))"],
+        3, ["sample 17 has an input of shape (4,), and sample 0 of (3,); all must be alike (Mine (", ".py:24))"],
     ),
     "pictures of two modes": (
         row("Image.new('L' if index != 4 else 'RGB', (4, 4))"),

@@ -77,7 +77,8 @@ def factory(cfg: DictConfig, path: str, invocation: Invocation) -> Factory:
     for key in partial.keywords:
         if key not in fields and not passed_on:
             listed = ", ".join(fields) or "none"
-            raise ConfigError(f"{path}.{key}: {partial.func.__name__} has no field {key}; its fields: {listed}")
+            name = origin(partial, method="__init__") if is_own(partial.func) else partial.func.__name__
+            raise ConfigError(f"{path}.{key}: {name} has no field {key}; its fields: {listed}")
     return Factory(partial=partial, path=path, invocation=invocation)
 
 
@@ -108,7 +109,7 @@ def refused(partial: functools.partial, path: str, arguments: tuple, keywords: d
     except TypeError as error:
         given = GIVEN.get(path.partition(".")[0], ())
         first = ", ".join(("self", *given, *(f"{key}=..." for key in partial.keywords)))
-        takes = f"{origin(partial)} takes {signature} ({error})"
+        takes = f"{origin(partial, method='__init__')} takes {signature} ({error})"
         missing = str(error).startswith("missing a required argument")
         return f"{takes}; {'give it in its YAML' if missing else f'write def __init__({first})'}"
     return None

@@ -70,7 +70,7 @@ class OwnDataset:
         read = {split: read_split(found, self.keep) for split, found in samples.items()}
         self._require_alike(read, samples)
         notes = [*made.notes, *drop_copies(read, made)]
-        where = f"{self.where}: {origin(samples['train'].dataset)}"
+        where = f"{self.where}: {samples['train'].origin}"
         rules = Rules(where=where, task=self.task, classes=class_names(made.datasets["train"]))
         targets = targets_of({split: found.targets for split, found in read.items()}, rules)
         splits, held = self._splits({split: found.inputs for split, found in read.items()}, targets)
@@ -93,7 +93,7 @@ class OwnDataset:
         for split, kind in kinds.items():
             if kind != kinds["train"]:
                 what = f"its inputs are {kind} in {split} and {kinds['train']} in train"
-                raise DataError(f"{self.where}: {what}; all must be alike ({origin(samples[split].dataset)})")
+                raise DataError(f"{self.where}: {what}; all must be alike ({samples[split].origin})")
 
     def _splits(self, inputs: dict[str, Inputs], targets: Targets) -> tuple[dict[str, Split], list[str]]:
         """Return the splits, those held out that are not there, and a note on those."""
@@ -125,16 +125,16 @@ def require_map_style(dataset: object, where: str) -> object:
     pair = "__len__() and __getitem__(index) -> input, target"
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
         what = "gives its samples in an order of its own, as an IterableDataset"
-        raise ConfigError(f"{where}: {origin(dataset)} {what}; shuffling and splits need {pair}")
+        raise ConfigError(f"{where}: {origin(dataset, method='__iter__')} {what}; shuffling and splits need {pair}")
     try:
         count = len(dataset)
     except Exception as error:
         if not hasattr(class_of(dataset), "__len__"):
-            raise ConfigError(f"{where}: {origin(dataset)} has no length; write {pair}") from None
+            raise ConfigError(f"{where}: {origin(dataset, method='__len__')} has no length; write {pair}") from None
         what = f"raises {type(error).__name__} in __len__ ({error})"
         raise ConfigError(f"{where}: {origin(dataset, error)} {what}") from error
     if not count:
-        raise DataError(f"{where}: {origin(dataset)} has no samples, its length is 0")
+        raise DataError(f"{where}: {origin(dataset, method='__len__')} has no samples, its length is 0")
     return dataset
 
 

@@ -70,6 +70,11 @@ class Samples:
     def __len__(self) -> int:
         return len(self.dataset)
 
+    @property
+    def origin(self) -> str:
+        """The class, and where it makes items: `Mine (mine.py:12)`."""
+        return origin(self.dataset, method="__getitem__")
+
     def read(self, indices: Tensor) -> tuple[Tensor, list[Target]]:
         """Return inputs (B, ...) and targets of `indices`. Errors: DataError, also where shapes differ among them."""
         pairs = [self.pair(index) for index in indices.tolist()]
@@ -107,7 +112,7 @@ class Samples:
         what = f"{self.name(index)} has an input of shape {each[0]}, and {other} of {each[1]}"
         channels = found.dim() == len(shape) == 3 and tuple(found.shape[1:]) == shape[1:]
         hint = "convert all images to one mode, as image.convert('RGB')" if channels else "all must be alike"
-        raise DataError(f"{self.where}: {what}; {hint} ({origin(self.dataset)})")
+        raise DataError(f"{self.where}: {what}; {hint} ({self.origin})")
 
     def parted(self, item: object, index: int) -> tuple[object, object]:
         """Return input and target of an item: its first two values, or those of known keys. Errors: DataError."""
@@ -170,7 +175,7 @@ class Samples:
 
     def broken(self, index: int, what: str) -> DataError:
         """Return the error for an item."""
-        return DataError(f"{self.where}: {self.name(index)} {what} ({origin(self.dataset)})")
+        return DataError(f"{self.where}: {self.name(index)} {what} ({self.origin})")
 
     def draws_at_random(self, count: int = 16) -> bool:
         """Return whether two readings of the first samples differ."""

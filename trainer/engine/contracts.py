@@ -37,6 +37,7 @@ CALLS = {  # the hooks beyond these are in base/protocols.py
     "reg.weights": "(model, optimizer, now) -> None",
     "reg.stop": "(history) -> bool",
 }
+METHODS = {"data": "load", "preprocess": "fit", "model": "forward", "optimizer": "step", "averaging": "update"}
 
 
 def is_own(technique: object) -> bool:
@@ -51,7 +52,8 @@ def broken(where: str, group: str, technique: object, what: str) -> ConfigError:
         where: the option as it is typed, as `aug=noise`.
         what: it does, as `returns a tuple`.
     """
-    return ConfigError(f"{where}: {origin(technique)} {what}; its call is {CALLS[group]}")
+    method = METHODS.get(group, "__call__")
+    return ConfigError(f"{where}: {origin(technique, method=method)} {what}; its call is {CALLS[group]}")
 
 
 @contextmanager

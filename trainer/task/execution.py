@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from trainer.base import signals
 from trainer.base.errors import exit_on_user_error
 from trainer.base.interpreter import fewer_collections, freeze_imports
+from trainer.base.origin import errors_of_packages
 from trainer.config import files, hydra_context, instantiate
 from trainer.config.hydra_context import Invocation
 from trainer.rundir.console import Console
@@ -38,4 +39,5 @@ def execute(cfg: DictConfig, invocation: Invocation) -> float | None:
             loading.enter_context(signals.deadly())
         task = instantiate.make_task(cfg, invocation)
     freeze_imports()
-    return task.execute(cfg, invocation)
+    with errors_of_packages(invocation.allow):
+        return task.execute(cfg, invocation)
