@@ -25,19 +25,19 @@ from trainer.base.protocols import (
     WatchesModel,
 )
 from trainer.base.rng import derive
-from trainer.base.text import as_typed
 from trainer.config import auto_rate, catalog
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.config.targets import LIBRARIES, locate
 from trainer.data.inspection import notes_on
 from trainer.data.loader import Loader
-from trainer.data.splits import Splits, keep_train_samples
+from trainer.data.splits import Splits
+from trainer.engine.build_data import load_data
 from trainer.engine.build_model import initialize, make_model
-from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates, require_splits
+from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates
 from trainer.engine.dry_run import dry_run
 from trainer.engine.fine_tuning import prepare
-from trainer.engine.lengths import ALL, make_clock, samples_per_batch, save_interval
+from trainer.engine.lengths import make_clock, samples_per_batch, save_interval
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
 from trainer.engine.threads import choose_threads
@@ -127,26 +127,6 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begin
 def with_notes(data: Splits, notes: Iterable[str]) -> Splits:
     """Return the data with more notes, each once."""
     return replace(data, notes=tuple(dict.fromkeys((*data.notes, *notes))))
-
-
-def load_data(cfg: DictConfig, invocation: Invocation) -> Splits:
-    """Load the data set, with `data.train_samples` of its training samples. Errors: UserError."""
-    made = factory(cfg, "data", invocation)()
-    with as_config_error("data", invocation, "data", made):
-        data: Splits = made.load()
-    require_splits(data, made, invocation.describe("data"))
-    wanted = cfg.data.get("train_samples", ALL)
-    try:
-        data = data if wanted == ALL else keep_train_samples(data, wanted, cfg.data.get("split_seed", 0))
-    except ValueError as error:
-        raise ConfigError(f"data.train_samples={as_typed(wanted)}: {error}") from error
-    count = len(data.train)
-    if cfg.batch_size == "full" or samples_per_batch(cfg, count, invocation) == cfg.batch_size:
-        return data
-    note = (
-        f"batch_size={cfg.batch_size}: larger than the {count:,} training samples, so that each step takes all of them"
-    )
-    return replace(data, notes=(*data.notes, note))
 
 
 def fit_preprocess(cfg: DictConfig, data: Splits, invocation: Invocation) -> Apply:
