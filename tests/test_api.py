@@ -38,7 +38,7 @@ def state_of_the_process():
         "folder": os.getcwd(),
         "arguments": sys.argv,
         "path": [*sys.path],
-        "environment": dict(os.environ),
+        "environment": {name: value for name, value in os.environ.items() if not name.startswith("KMP_")},  # sklearn
         "streams": (sys.stdout, sys.stderr, sys.unraisablehook, sys.excepthook),
     }
 
