@@ -65,6 +65,7 @@ def check(arguments: list[str]) -> Command:
     check_flags(flags)
     typed = set(flags.overrides)
     asked = [text for text in arguments if text not in typed]  # Hydra's own parser wants the flags behind the overrides
+    flags.overrides = vocabulary.with_task(flags.overrides)
     if flags.shell_completion or flags.hydra_help:
         return Command([*(flags.overrides if flags.shell_completion else ()), *asked], flags.overrides)
     for text in flags.overrides:

@@ -2,13 +2,14 @@
 
 The comment behind a key is `# MEANING; RULE`. The rule is the text behind the last semicolon:
 
-    rule   = "true or false" | "list of ", [ COUNT, " " ], parts | parts | path
+    rule   = "true or false" | "list of ", [ COUNT, " " ], parts | parts, [ ", or a list of them" ] | path
     parts  = part, { ( " or " | ", or " ), part }
     part   = "one of ", word, { ", ", word } | word | NAME, ":N" | "null" | "text" | number | length
     number = "number" | [ "number " ], bound | "whole number", [ " ", bound ]
     bound  = ( ">=" | "<=" | ">" | "<" ), " ", decimal | "in [a, b)", with either bracket at either end
     length = "a length" | "steps" | "minutes", each with examples behind it: " (2ep, 500st, 5%)"
-    path   = "an existing ", "folder" | "file", [ " below ", KEY ], [ " unless ", KEY ]
+    path   = "an existing ", ( "folder" | "file" ), [ " below ", KEY ], [ " unless ", KEY ]
+           | "an existing folder or file, or null"
 
 A path below another key of the same node is one in that folder; it may be missing where the key behind "unless" is
 true. Whether it is there is asked when a task begins (config/files.py).
@@ -22,7 +23,7 @@ default.
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainer.base.checks import satisfies
 from trainer.base.clock import parse_length
@@ -39,6 +40,7 @@ MEASURE = {
     True: re.compile(r"(lengths|steps|minutes)(?: \((.+)\))?"),
 }
 EXISTING = re.compile(r"an existing (folder|file)(?: below (\w+))?(?: unless (\w+))?")
+EITHER, LISTED = "an existing folder or file, or null", ", or a list of them"
 WORDS = {False: "one of ", True: "any of "}
 RESERVED = ("number", "numbers", "length", "lengths", "list", "whole", "true", "false", "one", "any")
 
@@ -60,8 +62,9 @@ class Rule:
         fractions: bound of the numbers with a decimal point that are values beside whole ones; None for none.
         truth: true and false are.
         in_list: the value is a list of these; `count` is its length, None for any.
-        path: `folder` or `file` for text that is the path of one, below the folder that the key `below` names; it must
-            be there unless the key `unless` is true.
+        or_list: the value is one of these, or a list of them.
+        path: `folder`, `file` or `folder or file` for text that is the path of one, below the folder that the key
+            `below` names; it must be there unless the key `unless` is true.
     """
 
     source: str
@@ -78,6 +81,7 @@ class Rule:
     fractions: str | None = None
     truth: bool = False
     in_list: bool = False
+    or_list: bool = False
     count: int | None = None
     path: str | None = None
     below: str | None = None
@@ -87,6 +91,8 @@ class Rule:
         """Return why a value breaks the rule, as `must be > 0`; None for a good one."""
         if self.in_list:
             fits = isinstance(value, list) and self.count in (None, len(value)) and all(map(self.accepts, value))
+        elif self.or_list and isinstance(value, list):
+            fits = bool(value) and all(map(self.accepts, value))
         else:
             fits = self.accepts(value)
         return None if fits else f"must be {self.describe(with_noun=not is_number(value))}"
@@ -130,6 +136,10 @@ def parse_rule(source: str) -> Rule:
     """Return the rule that a text states. Errors: ValueError where it is not in the grammar."""
     if source == "true or false":
         return Rule(source=source, truth=True)
+    if source == EITHER:
+        return Rule(source=source, text=True, null=True, path="folder or file")
+    if source.endswith(LISTED):
+        return replace(parse_rule(source.removesuffix(LISTED)), source=source, or_list=True)
     if path := EXISTING.fullmatch(source):
         return Rule(source=source, text=True, path=path[1], below=path[2], unless=path[3])
     listed = re.fullmatch(r"list of (?:(\d+) )?(.+)", source)

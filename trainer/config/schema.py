@@ -48,7 +48,7 @@ class Key:
         if rule.in_list and not isinstance(value, list) and rule.violation([value]) is None:
             return f"must be a list; write {self.path}=[{as_typed(value)}]"
         why = rule.violation(value)
-        if why and rule.text and (text := with_quoted_numbers(value, rule.in_list)):
+        if why and rule.text and (text := with_quoted_numbers(value, rule.in_list or rule.or_list)):
             return f'{why}; write {self.path}="{text}"'
         if why and (fraction := fraction_of(value)) is not None and rule.violation(fraction) is None:
             return f"{why}; write {self.path}={as_typed(fraction)}"

@@ -136,7 +136,8 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
     },
     "task": {
         "check": "gradcheck gradient_check sanity sanity_check overfit overfit_small overfit_batch babysit",
-        "evaluate": "eval test validate validation predict",
+        "evaluate": "eval test validate validation",
+        "predict": "prediction infer inference classify",
         "train": "fit training",
         "compare": "rank leaderboard",
         "export": "convert deploy serialize onnx torchscript save_model",

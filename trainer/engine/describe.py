@@ -31,7 +31,7 @@ def describe_model(run: Run, cfg: DictConfig, invocation: Invocation) -> Descrip
         outputs=data.outputs,
         config=shaping(cfg),
         choices={group: option for group, option in invocation.choices.items() if keys.shapes_run(group)},
-        command=tuple(text for text in typed if not keys.is_location(keys.key_of(text))),
+        command=tuple(text for text in typed if is_of_model(keys.key_of(text))),
         versions=versions(),
     )
 
@@ -65,3 +65,8 @@ def without_paths(node: Mapping, prefix: str = "") -> dict:
         if keys.shapes_run(path) and not keys.is_location(path):
             kept[key] = without_paths(value, f"{path}.") if isinstance(value, Mapping) else value
     return kept
+
+
+def is_of_model(key: str) -> bool:
+    """Return whether a key decides what the model is, on whatever machine, and from whatever place its data came."""
+    return keys.makes_another_job(key) and not keys.is_location(key)

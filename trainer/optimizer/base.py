@@ -128,6 +128,12 @@ def require_few_parameters(optimizer: Optimizer, limit: int, need: str) -> None:
         raise ValueError(f"{need} of N x N numbers: {size}; try optimizer=lbfgs or model=linear")
 
 
+def require_one_rate(params: Iterable) -> None:
+    """Refuse groups with factors on the learning rate, of a method that steps along one line. Errors: ValueError."""
+    if any(isinstance(group, dict) and group.get("lr_factor", 1.0) != 1 for group in params):
+        raise ValueError("has one learning rate for all layers; leave optimizer.head_lr and optimizer.layer_decay out")
+
+
 def flat_gradient(weights: list[Tensor]) -> Tensor:
     """Return the gradients as one vector (N,), 0 for weights without one."""
     grads = [torch.zeros_like(weight) if weight.grad is None else weight.grad for weight in weights]
