@@ -25,6 +25,7 @@ FLOORS = [  # from the ground up; a file imports from its own room and from lowe
     {"engine"},
     {"inference"},
     {"inspection"},
+    {"export"},
     {"comparison"},
     {"sweep"},
     {"search"},

@@ -140,6 +140,7 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "predict": "prediction infer inference classify",
         "train": "fit training",
         "compare": "rank leaderboard",
+        "export": "convert deploy serialize onnx torchscript save_model",
         "lr_find": "lr_finder find_lr lr_range lr_range_test range_test lr_test learning_rate_finder",
     },
     "tta": {"flip": "hflip fliplr horizontal_flip mirror", "ten_crop": "10crop", "mc_dropout": "monte_carlo_dropout"},

@@ -1,6 +1,7 @@
 """Description of a run's model, from the run."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -8,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.base.fitted import to_plain
 from trainer.config import keys
 from trainer.config.hydra_context import Invocation
+from trainer.data.inputs import ImageInput, Inputs
 from trainer.engine.run import Run
 from trainer.preprocess import FITTED
 from trainer.rundir.description import Description
@@ -22,7 +24,7 @@ def describe_model(run: Run, cfg: DictConfig, invocation: Invocation) -> Descrip
     return Description(
         task=data.task,
         classes=data.classes,
-        inputs=data.inputs,
+        inputs=with_type(data.inputs, data.train.images.dtype),
         predicted=data.predicted,
         preprocess=fitted(run.train.preprocess),
         input_shape=tuple(sample.shape[1:]),
@@ -32,6 +34,13 @@ def describe_model(run: Run, cfg: DictConfig, invocation: Invocation) -> Descrip
         command=tuple(text for text in typed if is_of_model(keys.key_of(text))),
         versions=versions(),
     )
+
+
+def with_type(inputs: Inputs, dtype: torch.dtype) -> Inputs:
+    """Return what the inputs are, of images with the type of the data set's samples."""
+    if not isinstance(inputs, ImageInput):
+        return inputs
+    return replace(inputs, dtype="uint8" if dtype == torch.uint8 else "float32")
 
 
 def fitted(apply: object) -> object:
