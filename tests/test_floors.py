@@ -170,8 +170,9 @@ def test_the_loop_can_be_read():
     assert lengths["fit"] <= 45 and lengths["__call__"] <= 60
 
 
-# Words of English, of matplotlib or of torch that are options as well.
+# Words of English, of matplotlib or of torch that are options as well, and the name of a library.
 PLAIN = {"none", "constant", "step", "linear", "auto", "torch", "zeros", "max", "layer", "batch", "weight_decay"}
+PLAIN |= {"pytorch_optimizer"}
 MAY_NAME_TECHNIQUES = {  # each with its reason
     Path("engine/advice.py"): "advice is about techniques",
     Path("engine/remarks.py"): "remarks are about techniques",

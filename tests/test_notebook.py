@@ -13,7 +13,9 @@ def test_the_notebook_runs(tmp_path):
     cells = [cell for cell in json.loads(NOTEBOOK.read_text())["cells"] if cell["cell_type"] == "code"]
     assert all(not cell["outputs"] for cell in cells)
     sources = ["".join(cell["source"]).splitlines() for cell in cells]
-    shown = ["\n".join([*lines[:-1], f"print('shown:', repr(({lines[-1]})))"]) for lines in sources]  # as a notebook does
+    shown = [
+        "\n".join([*lines[:-1], f"print('shown:', repr(({lines[-1]})))"]) for lines in sources
+    ]  # as a notebook does
     program = [sys.executable, "-c", "\n".join(shown)]
     done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
