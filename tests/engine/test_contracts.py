@@ -21,6 +21,14 @@ class Mine(torch.optim.Optimizer):
     def __init__(self, params, lr=0.1):
         super().__init__(params, {"lr": lr})
 """
+NET = """
+class Mine(nn.Module):
+    def __init__({}):
+        super().__init__()
+        self.layer = nn.Linear({}, {})
+    def forward(self, x):
+        return self.layer(x)
+"""
 
 WRONG = {
     "optimizer that ignores the closure": (
@@ -69,20 +77,25 @@ class Mine(torch.optim.Optimizer):
 """,
         ["takes (*, lr=0.1)", "def __init__(self, params)"],
     ),
-    "model of num_classes": (
+    "model of num_classes without layers": (
         "model",
         "class Mine(nn.Module):\n    def __init__(self, num_classes):\n        super().__init__()\n",
-        ["takes (num_classes)", "def __init__(self, input_shape, outputs, kit)"],
+        ["raises NotImplementedError", "forward(images) -> outputs (B, K)"],
     ),
-    "model of in_channels and num_classes": (
+    "model of nothing, for other classes": (
         "model",
-        "class Mine(nn.Module):\n    def __init__(self, in_channels=1, num_classes=10):\n        super().__init__()\n",
-        ["takes (in_channels=1, num_classes=10)", "def __init__(self, input_shape, outputs, kit)"],
+        NET.format("self", 4, 10),
+        ["gives outputs of shape (2, 10) where the targets are (2, 3)"],
     ),
-    "model of nothing": (
+    "model of unknown names": (
         "model",
-        "class Mine(nn.Module):\n    def __init__(self):\n        super().__init__()\n",
-        ["takes ()", "def __init__(self, input_shape, outputs, kit)"],
+        "class Mine(nn.Module):\n    def __init__(self, a, b):\n        super().__init__()\n",
+        ["takes (a, b)", "def __init__(self, input_shape, outputs, kit)"],
+    ),
+    "model with a known name and an unknown one": (
+        "model",
+        NET.format("self, num_classes, depth", 4, "num_classes"),
+        ["missing a required argument: 'depth'", "give it in its YAML"],
     ),
     "model with a width": (
         "model",
@@ -370,6 +383,87 @@ def test_a_class_that_keeps_it_trains(kind, package, run_in_process, tmp_path):
     code, _, errors = run_in_process(*chosen(group, package(HEAD + source), tmp_path))
     assert code == 0, errors
     assert read_summary(only_run(tmp_path))["status"] == "finished"
+
+
+SIGNATURES = {  # of a model for iris, 4 numbers and 3 classes: its parameters, inputs and outputs
+    "outputs": ("self, outputs", 4, "outputs"),
+    "num_classes": ("self, num_classes=10", 4, "num_classes"),
+    "num_classes by keyword": ("self, *, num_classes", 4, "num_classes"),
+    "num_classes by place": ("self, num_classes, /", 4, "num_classes"),
+    "input_shape and outputs": ("self, input_shape, outputs", "input_shape[0]", "outputs"),
+    "outputs and input_shape": ("self, outputs, input_shape", "input_shape[0]", "outputs"),
+    "kit first": ("self, kit, num_classes", 4, "num_classes"),
+    "in_channels and num_classes": ("self, in_channels=1, num_classes=10", "in_channels", "num_classes"),
+    "in_features and out_features": ("self, in_features, out_features", "in_features", "out_features"),
+    "a tutorial's": ("self, input_size, num_classes, hidden_size=5", "input_size", "num_classes"),
+    "channels, required": ("self, channels, classes", "channels", "classes"),
+    "channels that are a width": ("self, num_classes, channels=4", "channels", "num_classes"),
+    "nothing": ("self", 4, 3),
+    "places alone": ("self, shape_of_it, number, layers", "shape_of_it[0]", "number"),
+    "anything": ("self, *parts", "parts[0][0]", "parts[1]"),
+    "keywords": ("self, num_classes, **others", 4, "num_classes"),
+}
+
+
+@pytest.mark.parametrize("parameters", SIGNATURES)
+def test_a_model_takes_what_it_names(parameters, package, run_in_process, tmp_path):
+    name = package(HEAD + NET.format(*SIGNATURES[parameters]))
+    code, _, errors = run_in_process(*chosen("model", name, tmp_path))
+    assert code == 0 and not errors, errors
+    summary = read_summary(only_run(tmp_path))
+    assert summary["status"] == "finished" and summary["parameters"] == 4 * 3 + 3
+
+
+def test_keywords_reach_the_class_that_a_model_inherits_from(package, run_in_process, tmp_path):
+    base = NET.format("self, features, *, in_channels, num_classes=1000", "in_channels", "num_classes")
+    own = "class Mine(Base):\n    def __init__(self, **settings):\n        super().__init__(4, **settings)\n"
+    name = package(HEAD + base.replace("Mine", "Base") + own)
+    code, _, errors = run_in_process(*chosen("model", name, tmp_path))
+    assert code == 0 and read_summary(only_run(tmp_path))["parameters"] == 4 * 3 + 3, errors
+
+
+def test_a_key_of_the_yaml_wins_over_what_a_model_is_given(package, run_in_process, tmp_path):
+    name = package(HEAD + NET.format("self, in_channels, num_classes", "in_channels", "num_classes"))
+    words = chosen("model", name, tmp_path)
+    with (tmp_path / "options/model/mine.yaml").open("a") as file:
+        file.write("num_classes: 7\n")
+    code, _, errors = run_in_process(*words)
+    assert code == 2 and "gives outputs of shape (2, 7) where the targets are (2, 3)" in errors, errors
+    code, _, errors = run_in_process(*words, "model.num_classes=3")
+    assert code == 0, errors
+
+
+@pytest.mark.parametrize(
+    ("word", "said"), [("act=tanh", "Tanh"), ("norm=batch", "BatchNorm"), ("reg=dropout", "Dropout")]
+)
+def test_an_option_that_a_model_without_kit_cannot_take_is_refused(word, said, package, run_in_process, tmp_path):
+    name = package(HEAD + NET.format("self, num_classes", 4, "num_classes"))
+    code, _, errors = run_in_process(*chosen("model", name, tmp_path), word)
+    assert code == 2 and said in errors and f"Mine ({name}.py) takes no kit; leave it out" in errors, errors
+
+
+IMAGES = """
+class Mine(nn.Module):
+    def __init__(self, img_size, in_chans, num_classes):
+        super().__init__()
+        self.layers = nn.Sequential(nn.Conv2d(in_chans, 2, img_size), nn.Flatten(), nn.LazyLinear(num_classes))
+    def forward(self, x):
+        return self.layers(x)
+"""
+
+
+def test_a_model_for_images_takes_their_side_and_channels(package, run_in_process, tmp_path):
+    words = [word for word in chosen("model", package(HEAD + IMAGES), tmp_path) if word not in SMALL[::2]]
+    code, _, errors = run_in_process(*words, "data=digits", "epochs=1st")
+    assert code == 0, errors
+    parameters = 2 * 8 * 8 + 2 + 2 * 10 + 10  # a kernel as large as the image leaves 2 numbers
+    assert read_summary(only_run(tmp_path))["parameters"] == parameters
+
+
+def test_a_function_in_place_of_a_class_is_named(package, run_in_process, tmp_path):
+    name = package("def Mine(num_classes):\n    pass\n")
+    code, _, errors = run_in_process(*chosen("model", name, tmp_path))
+    assert code == 2 and "a function, where a class is needed" in errors, errors
 
 
 def test_lazy_layers_are_initialised_and_trained_as_others(package, run_in_process, tmp_path):

@@ -105,6 +105,17 @@ class LayerFactory:
         on_input = isinstance(self.norm, NormOfInput) and self.norm.on_input
         return nn.Sequential(self.norm(channels), model) if on_input else model
 
+    def unlike_default(self) -> dict[str, str]:
+        """Return the parts that differ from the defaults, by group: `act` as `act= makes Tanh`."""
+        act, norm, found = self.act(), self.norm(2), {}
+        if type(act) is not nn.ReLU:
+            found["act"] = f"act= makes {type(act).__name__}"
+        if not isinstance(norm, nn.Identity):
+            found["norm"] = f"norm= makes {type(norm).__name__}"
+        if self.drops:
+            found["drop"] = f"reg= makes {', '.join(type(drop()).__name__ for drop in self.drops)}"
+        return found
+
     def _with_norm_and_act(
         self, weight_layer: Callable[[int, bool], nn.Module], outputs: int, act: nn.Module
     ) -> list[nn.Module]:

@@ -11,7 +11,7 @@ A technique has a hook by defining the method or attribute; nothing registers it
     bias        (model, targets, criterion) -> None
     loss        (outputs, targets) -> losses (B,)               average, constant, probabilities, separate_outputs,
                                                                 tasks; or for_task
-    model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate
+    model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate; base/depth.py
     norm        (channels) -> module                            place, on_input; of the module: normalizes
     optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
     pool        () -> module                                    of the module: draws_in_evaluation

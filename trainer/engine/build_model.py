@@ -8,10 +8,12 @@ from torch import Tensor, nn
 
 from trainer.base.errors import ConfigError
 from trainer.base.layer_factory import LayerFactory
+from trainer.base.origin import origin
 from trainer.base.protocols import Calibrated, Criterion, KeepsWeights, Pretrained
 from trainer.base.rng import derive, seed_default
+from trainer.config import by_name
 from trainer.config.hydra_context import Invocation
-from trainer.config.instantiate import factory
+from trainer.config.instantiate import Factory, factory
 from trainer.data.splits import Splits
 from trainer.engine.contracts import as_config_error, is_lazy, is_own, require_kind, require_outputs
 from trainer.engine.memory_format import channels_last, prefers_channels_last
@@ -35,7 +37,7 @@ def make_model(
     kit = LayerFactory(act=act, norm=norm, pool=factory(cfg, "pool", invocation), drops=slots.layer)
     shape = tuple(images.shape[1:])  # as the preprocessing leaves it
     seed_default(torch.device("cpu"), derive(cfg.seed, "model"))
-    made = factory(cfg, "model", invocation)(shape, data.outputs, kit)
+    made = make_layers(factory(cfg, "model", invocation), shape, data.outputs, kit)
     model = kit.with_input_norm(made, shape[0])
     if is_own(made) or is_lazy(model):
         try_forward(model, made, images[:2].cpu(), data, invocation)
@@ -50,6 +52,18 @@ def make_model(
         if isinstance(module, Calibrated):
             module.calibrate(images)
     return model
+
+
+def make_layers(make: Factory, shape: tuple[int, ...], outputs: int, kit: LayerFactory) -> nn.Module:
+    """Make a model by the names of its class's parameters.
+
+    Errors: ConfigError; also where an option would have no effect, because the class takes no kit.
+    """
+    positional, named = by_name.arguments(make.kind, by_name.offers(shape, outputs, kit), make.partial.keywords)
+    if unused := [] if kit in (*positional, *named.values()) else [*kit.unlike_default().values()]:
+        what = f"has no effect, because {origin(make.kind)} takes no kit; leave it out"
+        raise ConfigError(f"{make.invocation.describe('model')}: {unused[0]}, which {what}")
+    return make(*positional, **named)
 
 
 def initialize(

@@ -1,8 +1,8 @@
 """Dataclasses of a run: Run (its parts), Slots (its regularisers) and Outcome."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -83,6 +83,8 @@ class Run:
     skips_nonfinite: bool  # leave out steps whose loss or gradient is not finite
     monitor: Metric
     progress: Progress
+    frozen: frozenset[str] = frozenset()  # names of parameters and modules that model.freeze keeps from training
+    lr_factors: Mapping[str, float] = field(default_factory=dict)  # on the learning rate, by parameter; empty for 1
 
     @cached_property
     def uses_losses(self) -> bool:

@@ -12,6 +12,7 @@ from trainer.base import signals
 from trainer.base.clock import Clock
 from trainer.base.device import ALL_THREADS, describe, out_of_memory, use_threads
 from trainer.base.errors import ConfigError, Diverged, Interrupted, UserError
+from trainer.base.layers import common_rate
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
 from trainer.engine import recovery
@@ -94,7 +95,7 @@ class Session:
         if not state:
             if (picture := first_batch(run)) is not None:
                 self.recorder.record_first_batch(picture)
-            if cfg.on_nan == "rollback" or cfg.on_oom == "halve":
+            if cfg.on_nan == "rollback" or cfg.on_oom == "halve" or run.progress.start:
                 self.save(run.clock.at(0), None, False)  # a state to return to
 
     def _resume(self, state: dict, changed: dict) -> None:
@@ -231,7 +232,7 @@ class Session:
         is_best = checkpoint.best_step(state) == state["step"]
         self.note(
             f"the loss was not finite (NaN or Inf) at step {nonfinite_step:,}; rolled back to step {state['step']:,}, "
-            f"continuing with optimizer.lr={rates[0]:.4g}"
+            f"continuing with optimizer.lr={common_rate(self.run.optimizer, 'base_lr'):.4g}"
         )
         self.save(self.run.clock.at(state["step"]), state["weights"], is_best)
         return True

@@ -110,6 +110,14 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
         kind = f"{kind} of {run.data.outputs} outputs"
     yield "samples", f"{sizes}; {'x'.join(map(str, run.data.input_shape))}, {kind}"
     yield "model", f"{count_parameters(run.model):,} parameters"
+    if run.progress.start:
+        yield "weights", f"{run.progress.start['path']}  (sha256 {run.progress.start['sha256'][:12]})"
+    if run.frozen:
+        trained = sum(weight.numel() for weight in run.model.parameters() if weight.requires_grad)
+        yield "trained", f"{trained:,} of the parameters, the others are frozen"
+    if run.lr_factors:
+        low, high = min(run.lr_factors.values()), max(run.lr_factors.values())
+        yield "rates", f"by layer, {low:.3g} to {high:.3g} times that of the optimizer"
     yield "steps", f"{run.clock.total_steps:,} ({run.clock.steps_per_epoch:,} per epoch)"
     yield "device", describe(run.device)
 
@@ -203,6 +211,7 @@ def figures_of(
         "parameters": count_parameters(run.model),
         "zeros": sum(int((weight == 0).sum()) for weight in decay_parameters(kept or run.model)),
         "weights_sha256": weights_digest(run.model),
+        **({"start": run.progress.start} if run.progress.start else {}),
     }
 
 

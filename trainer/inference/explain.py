@@ -15,7 +15,7 @@ from trainer.data.inputs import ImageInput, InputColumn, TableInput
 from trainer.explanation.attribution import evaluating, integrated_gradients, require_captum
 from trainer.explanation.maps import scaled
 from trainer.inference.explained_network import explainer_for
-from trainer.inference.predictions import Answers, Member, Prediction, readable, stream
+from trainer.inference.predictions import Answers, Member, Prediction, answered, readable
 from trainer.inference.rows import EPOCH
 from trainer.inference.sources import batched, items_of
 
@@ -82,7 +82,7 @@ def explain(model: Answers, inputs: object, *, of: str | None = None) -> list[Ex
     """
     require_captum("explain()")
     require_explainable(model)
-    found = readable(stream(model, items_of(inputs, model.description.inputs), batch_size=BATCH, top=1))
+    found = readable(answered(model, items_of(inputs, model.description.inputs), batch_size=BATCH, top=1))
     return [*explanations(model, found, of)]
 
 

@@ -90,7 +90,7 @@ def predict(model: Answers, inputs: object, *, batch_size: int = 64, top: int = 
         top: classes that a prediction lists.
     """
     items = items_of(inputs, model.description.inputs)
-    return [prediction for prediction, _ in readable(stream(model, items, batch_size=batch_size, top=top))]
+    return [prediction for prediction, _ in readable(answered(model, items, batch_size=batch_size, top=top))]
 
 
 def readable(found: Iterable[tuple[Prediction, Tensor | None]]) -> Iterator[tuple[Prediction, Tensor]]:
@@ -101,13 +101,15 @@ def readable(found: Iterable[tuple[Prediction, Tensor | None]]) -> Iterator[tupl
         yield prediction, sample
 
 
-def stream(
+def stream(model: Answers, items: Iterable[Item], *, batch_size: int = 64, top: int = 5) -> Iterator[Prediction]:
+    """Yield predictions in the order of the items, which are read a few batches ahead of their use."""
+    return (prediction for prediction, _ in answered(model, items, batch_size=batch_size, top=top))
+
+
+def answered(
     model: Answers, items: Iterable[Item], *, batch_size: int = 64, top: int = 5
 ) -> Iterator[tuple[Prediction, Tensor | None]]:
-    """Yield predictions in the order of the items, which are read a few batches ahead of their use.
-
-    Each comes with its sample, None where the input could not be read.
-    """
+    """Yield predictions as `stream`, each with its sample, None where the input could not be read."""
     for batch in batches_of(items, batch_size):
         samples = [item.sample for item in batch if isinstance(item.sample, Tensor)]
         answers = iter(predictions(model, model(torch.stack(samples)), top) if samples else ())

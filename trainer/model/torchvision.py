@@ -88,17 +88,11 @@ class Torchvision(nn.Sequential):
 
 def require_effect(kit: LayerFactory, act: str, norm: str, drop: str) -> None:
     """Check that every part of the kit that differs from the defaults reaches the network. Errors: ValueError."""
-    kit_act, kit_norm = kit.act(), kit.norm(2)
-    unused = {}
-    if act == "original" and type(kit_act) is not nn.ReLU:
-        unused["act"] = f"act= makes {type(kit_act).__name__}"
-    if norm == "original" and not isinstance(kit_norm, nn.Identity):
-        unused["norm"] = f"norm= makes {type(kit_norm).__name__}"
-    if drop == "original" and kit.drops:
-        unused["drop"] = f"reg= makes {', '.join(type(drop()).__name__ for drop in kit.drops)}"
-    for part, made in unused.items():
-        why = f"which has no effect while model.{part}=original keeps the network's own"
-        raise ValueError(f"{made}, {why}; try model.{part}=kit")
+    chosen = {"act": act, "norm": norm, "drop": drop}
+    for part, made in kit.unlike_default().items():
+        if chosen[part] == "original":
+            why = f"which has no effect while model.{part}=original keeps the network's own"
+            raise ValueError(f"{made}, {why}; try model.{part}=kit")
 
 
 def build_network(name: str, input_shape: Shape, outputs: int) -> tuple[nn.Module, bool]:

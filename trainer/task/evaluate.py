@@ -13,8 +13,8 @@ from rich.text import Text
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.plain_files import require_plain
 from trainer.base.text import figure, printable
-from trainer.compare.record import find
-from trainer.compare.table import relative
+from trainer.comparison.record import find
+from trainer.comparison.table import relative
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
@@ -138,7 +138,7 @@ def rebuild(directory: Path, cfg: DictConfig, invocation: Invocation, console: C
     name = f"runs=[{printable(directory)}]"
     require_plain(directory, name)
     saved = merged(directory, cfg, invocation)
-    run = build_run(saved, invocation)
+    run = build_run(saved, invocation, begins=False)
     state, skipped = newest_state(directory, run.device)
     for line in skipped:
         console.print(f"note: {line}")

@@ -4,15 +4,13 @@ import csv
 import os
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from rich.table import Table
-from rich.text import Text
+from torch import Tensor
 
 from trainer.base.checks import require
 from trainer.base.errors import ConfigError, DataError
@@ -25,14 +23,14 @@ from trainer.explanation.attribution import require_captum
 from trainer.inference.explain import require_explainable
 from trainer.inference.load import load
 from trainer.inference.model import Ensemble
-from trainer.inference.predictions import Answers, Prediction, stream
+from trainer.inference.predictions import Answers, Prediction, answered
 from trainer.inference.sources import Item, count_of, items_of
+from trainer.inference.tally import Tally
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 from trainer.task.evaluate import require_evaluation_keys, run_directories
 from trainer.task.explanations import write_explanations
 
-SHOWN = 10  # predictions, and unreadable inputs, on the terminal
 UNUSED = ("data.root", "data.path", "norm.fuse", "compile")  # keys of an evaluation
 
 
@@ -86,7 +84,7 @@ class Predict:
         started = time.perf_counter()
         with predictions_file(directory / "predictions.csv") as write:
             write(heading(model, kind, self.top))
-            found = stream(model, chained(first, items), batch_size=cfg.eval_batch_size, top=self.top)
+            found = answered(model, chained(first, items), batch_size=cfg.eval_batch_size, top=self.top)
             for prediction, sample in with_progress_bar(found, "predicting", total):
                 write(line(prediction, model, kind, self.top))
                 tally.add(prediction)
@@ -94,12 +92,19 @@ class Predict:
                     kept.append((prediction, sample))
         tally.print(console, time.perf_counter() - started, kind)
         console.print(f"saved {from_here(directory / 'predictions.csv')}")
+        if tally.unreadable == tally.total:
+            raise DataError(f"input={printable(self.input)}: none of {tally.total:,} inputs could be predicted")
         if kept:
-            with console.status(f"explaining {len(kept)} of them"):
-                how, files = write_explanations(directory, model, kept)
-            console.print(how)
-            for name in files:
-                console.print(f"saved {from_here(directory / name)}")
+            explain(directory, model, kept, console)
+
+
+def explain(directory: Path, model: Answers, kept: Sequence[tuple[Prediction, Tensor]], console: Console) -> None:
+    """Explain predictions, given with their samples, and say where. Errors: DataError, MachineError."""
+    with console.status(f"explaining {counted('prediction', len(kept))}"):
+        how, files = write_explanations(directory, model, kept)
+    console.print(how)
+    for name in files:
+        console.print(f"saved {from_here(directory / name)}")
 
 
 def load_models(cfg: DictConfig, invocation: Invocation, console: Console) -> Answers:
@@ -165,62 +170,3 @@ def line(prediction: Prediction, model: Answers, kind: Inputs, top: int) -> list
         return [*place, *[""] * width, prediction.problem]
     cells = [cell for pair in prediction.ranked for cell in pair] if model.classes else prediction.values
     return [*place, *cells, ""]
-
-
-@dataclass
-class Tally:
-    """What is told of many predictions: the first ones, how many of each class, and those that could not be read."""
-
-    model: Answers
-    first: list[Prediction] = field(default_factory=list)
-    classes: Counter = field(default_factory=Counter)
-    problems: list[Prediction] = field(default_factory=list)
-    unreadable: int = 0
-    total: int = 0
-
-    def add(self, prediction: Prediction) -> None:
-        """Count a prediction."""
-        self.total += 1
-        if prediction.problem:
-            self.unreadable += 1
-            self.problems += [prediction] * (len(self.problems) < SHOWN)
-            return
-        self.classes[prediction.label] += 1
-        self.first += [prediction] * (len(self.first) < SHOWN)
-
-    def print(self, console: Console, seconds: float, kind: Inputs) -> None:
-        """Print the first predictions, and the counts."""
-        console.print(self.table())
-        what = "image" if isinstance(kind, ImageInput) else "row"
-        console.print(f"{counted(what, self.total)} in {seconds:.1f} s, {self.total / seconds:,.0f} {what}s/s")
-        if self.model.classes and self.classes:
-            console.print(", ".join(f"{name}: {count:,}" for name, count in self.classes.most_common(SHOWN)))
-        if self.unreadable:
-            console.print(f"warning: {counted(what, self.unreadable)} could not be predicted:")
-            for prediction in self.problems:
-                console.print(f"  {prediction.name}: {prediction.problem}")
-            if self.unreadable > len(self.problems):
-                console.print(f"  and {self.unreadable - len(self.problems):,} more; predictions.csv has all")
-
-    def table(self) -> Table:
-        """Return a table of the first predictions."""
-        columns = self.columns()
-        made = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for prediction in self.first:
-            made.add_row(*map(Text, self.cells(prediction)))
-        return made
-
-    def columns(self) -> list[str]:
-        """Return the headings of the table."""
-        if not self.model.classes:
-            return ["input", *map(printable, self.model.names[:SHOWN])]
-        return ["input", "class", "probability" if self.model.has_probabilities else "output", "next"]
-
-    def cells(self, prediction: Prediction) -> Sequence[str]:
-        """Return the cells of a prediction in the table."""
-        name = prediction.name
-        if not self.model.classes:
-            return [name, *(f"{value:.6g}" for value in prediction.values[:SHOWN])]
-        (label, score), *others = prediction.ranked
-        rest = f"{printable(others[0][0])} {others[0][1]:.4f}" if others else ""
-        return [name, printable(label), f"{score:.4f}", rest]
