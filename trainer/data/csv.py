@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -59,6 +60,7 @@ class Csv(SplitByFraction):
     Shapes: (inputs,). Errors: ValueError; ConfigError and DataError, which name the column and the row.
     """
 
+    new_samples: ClassVar = "table"
     path: str
     target: str | int | None
     task: str = "auto"

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +52,7 @@ class ImageFolder:
     Errors: ValueError; DataError, naming the folder or the file.
     """
 
+    new_samples: ClassVar = "folder"
     root: str
     size: int | None = None
     fit: str = "crop"

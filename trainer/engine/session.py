@@ -28,7 +28,7 @@ from trainer.engine.probe import probe
 from trainer.engine.remarks import remarks
 from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import make_setup
-from trainer.engine.split_report import evaluate_with_report, events_of, held_out_split, title_of
+from trainer.engine.split_report import evaluate_with_report, events_of, held_out_split, import_ahead, title_of
 from trainer.engine.state import capture, restore
 from trainer.report.report import Report
 from trainer.rundir import checkpoint, reader
@@ -131,6 +131,8 @@ class Session:
             "notes": self.notes,
         }
         try:
+            if self.invocation.sweep is None:
+                import_ahead(self.run)
             outcome = self.fit_with_recovery()
             summary |= self.results(outcome)
             layer = self.nonfinite_layer(outcome)

@@ -1,6 +1,8 @@
 """Evaluation of a split with a report on what the model gets wrong there."""
 
+import sys
 from collections.abc import Iterator, Sequence
+from threading import Thread
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor, nn
@@ -19,6 +21,7 @@ from trainer.rundir.directory import last_part
 from trainer.rundir.event_file import picture, scalars
 
 TITLE = ("data", "model")  # options that a title always has
+LIBRARIES = {"sklearn.metrics", "matplotlib.figure"}
 
 
 def evaluate_with_report(
@@ -58,6 +61,24 @@ def evaluate_with_report(
         return scores, None, f"{type(error).__name__}: {printable(str(error).partition(chr(10))[0])}"
 
 
+def import_ahead(run: Run) -> None:
+    """Import what draws and computes a report in a thread while a run trains: at its end that would take a second.
+
+    Not where processes that read images are forked meanwhile, which would inherit half an import.
+    """
+    forks = any(loader.residency == "stream" for loader, _ in splits_of(run).values())
+    if not LIBRARIES <= {*sys.modules} and held_out_split(run) and not forks:
+        Thread(target=import_libraries, daemon=True).start()
+
+
+def import_libraries() -> None:
+    """Import the parts of scikit-learn and matplotlib that a report uses."""
+    import matplotlib.backends.backend_agg  # noqa: F401
+    import matplotlib.figure  # noqa: F401
+    import sklearn.calibration  # noqa: F401
+    import sklearn.metrics  # noqa: F401
+
+
 def events_of(report: Report) -> Iterator[Summary]:
     """Yield the figures, the pictures and the text of a report for TensorBoard."""
     split = report.figures["split"]
@@ -81,7 +102,7 @@ def class_names(run: Run) -> Sequence[str]:
     """Return the names of all classes, numbers where the data set has no names; none for a regression."""
     count = {"classification": run.data.outputs, "binary": 2, "regression": 0}[run.data.task]
     known = run.data.classes
-    return [printable(name) for name in known] if len(known) == count else [str(place) for place in range(count)]
+    return known if len(known) == count else [str(place) for place in range(count)]
 
 
 def title_of(invocation: Invocation) -> str:

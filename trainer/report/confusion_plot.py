@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from trainer.base.atomic import png_of
-from trainer.base.text import printable
+from trainer.base.text import in_one_line
 from trainer.report.classes import ClassFigures
 from trainer.report.headline import Headline
 
@@ -66,5 +66,5 @@ def draw_matrix(axes: "Axes", matrix: np.ndarray, numbered: bool) -> None:
 
 def short(name: str) -> str:
     """Return a name of at most LONGEST letters."""
-    name = printable(name).replace("\n", " ")
+    name = in_one_line(name)
     return name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}\u2026"

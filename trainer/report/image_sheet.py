@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from trainer.base.captions import caption_font, cut_in_the_middle, wrapped
-from trainer.base.text import printable
+from trainer.base.text import in_one_line
 
 COLUMNS, WIDEST = 6, 1100  # images in a row; pixels: width of the picture where captions are long
 SMALLEST, LARGEST, ROOM = (
@@ -31,8 +31,8 @@ def draw(images: np.ndarray, captions: Sequence[Caption], title: str, subtitle: 
     columns = max(1, min(COLUMNS, len(pictures), WIDEST // (width + GAP)))
     step_x, step_y = width + GAP, height + max(map(len, captions)) * LINE + GAP
     total = max(columns * step_x + GAP, 3 * LARGEST)
-    head = [(line, TITLE) for line in wrapped(printable(title), caption_font(TITLE), total - 2 * GAP)]
-    head += [(line, SUBTITLE) for line in wrapped(printable(subtitle), caption_font(SUBTITLE), total - 2 * GAP)]
+    head = [(line, TITLE) for line in wrapped(in_one_line(title), caption_font(TITLE), total - 2 * GAP)]
+    head += [(line, SUBTITLE) for line in wrapped(in_one_line(subtitle), caption_font(SUBTITLE), total - 2 * GAP)]
     top = GAP + sum(size + 6 for _, size in head) + GAP
     sheet = Image.new("RGB", (total, top + -(-len(pictures) // columns) * step_y), "white")
     pen, y = ImageDraw.Draw(sheet), GAP
@@ -44,7 +44,7 @@ def draw(images: np.ndarray, captions: Sequence[Caption], title: str, subtitle: 
         sheet.paste(picture, (x, y))
         for number, (left, right, color) in enumerate(caption):
             room, line = width - font.getlength(right), y + height + 1 + number * LINE
-            pen.text((x, line), cut_in_the_middle(printable(left), font, room - SPACE), COLORS[color], font)
+            pen.text((x, line), cut_in_the_middle(in_one_line(left), font, room - SPACE), COLORS[color], font)
             pen.text((x + room, line), right, COLORS[color], font)
     png = io.BytesIO()
     sheet.save(png, "PNG", compress_level=3)
@@ -53,7 +53,7 @@ def draw(images: np.ndarray, captions: Sequence[Caption], title: str, subtitle: 
 
 def longest(captions: Sequence[Caption], font) -> int:
     """Return the pixels that the longest line takes."""
-    lines = ((printable(left), right) for caption in captions for left, right, _ in caption)
+    lines = ((in_one_line(left), right) for caption in captions for left, right, _ in caption)
     return max(int(font.getlength(left) + font.getlength(right)) for left, right in lines) + SPACE
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trainer.base.text import counted, escaped
+from trainer.base.text import counted, escaped, in_one_line
 from trainer.data.inputs import Predicted
 from trainer.report import (
     calibration_plot,
@@ -78,6 +78,9 @@ class Subject:
     samples: Samples
     title: str
     split: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "classes", [*map(in_one_line, self.classes)])
 
     def subtitle(self, what: str, count: int) -> str:
         """Return the second line of a picture's title."""
