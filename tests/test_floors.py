@@ -20,6 +20,7 @@ FLOORS = [  # from the ground up; a file imports from its own room and from lowe
     {"base"},
     {"config"},
     TECHNIQUES,
+    {"report"},
     {"rundir"},
     {"explanation"},
     {"diagnosis"},

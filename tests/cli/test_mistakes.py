@@ -80,7 +80,7 @@ Options of another group, keys of another option
     act=leaky_relu act.alpha=0.1                   | did you mean act.negative_slope=0.1?
     sched=step sched.step_size=10                  | did you mean sched.length=10ep?
     model=mlp model.layers=6                       | model=mlp has model.hidden=[128,128]
-    model=linear model.layers=6                    | model=linear has no keys
+    model=linear model.layers=6                    | model=linear has model.weights
     optimizer.betas=[0.9,0.99]                     | write optimizer=adam optimizer.betas=[0.9,0.99]
     optimizer=adam momentum=0.9                    | optimizer.momentum is a key of optimizer=momentum
     norm.momentum=0.9                              | write norm=batch norm.momentum=0.9

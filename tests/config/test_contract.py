@@ -112,6 +112,7 @@ def test_every_technique_has_an_option():
         "trainer.norm.GroupNorm",
         "trainer.norm.RmsNorm",
         "trainer.task.evaluate.Rebuilt",
+        "trainer.task.evaluation_files.EvaluationFiles",
         "trainer.task.stats.Network",
         "trainer.task.new.Example",
         "trainer.data.dataset.OwnDataset",

@@ -17,6 +17,7 @@ from trainer.cli.check_keys import require_current_name
 from trainer.cli.check_options import check_options
 from trainer.cli.check_values import check_values, require
 from trainer.cli.chosen import Chosen, chosen_by
+from trainer.cli.data_of_runs import with_data_of_runs
 from trainer.cli.hints import for_override
 from trainer.cli.paths import expand_home
 from trainer.cli.sweep_overrides import (
@@ -74,7 +75,7 @@ def check(arguments: list[str]) -> Command:
         require_directory(text)
     require_once(flags.overrides)
     last = {key_of(text): text for text in flags.overrides}
-    texts = resume.expand([synonyms.canonical(expand_home(text)) for text in last.values()])
+    texts = with_data_of_runs(resume.expand([synonyms.canonical(expand_home(text)) for text in last.values()]))
     overrides = [*checked(texts, flags.multirun)]
     if flags.multirun:
         from trainer.cli import plugins

@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 from omegaconf import DictConfig
 
+from trainer.base.checks import require_one_of
 from trainer.base.errors import ConfigError, DataError, MachineError
 from trainer.base.paths import expanded
 from trainer.base.text import as_command, from_here
@@ -20,6 +21,7 @@ from trainer.config.hydra_context import Invocation
 from trainer.rundir.console import Console
 
 PACKAGE, OPTIONS = "my_package", "conf"
+RESERVED = ("none", "null", "true", "false")  # words that no option is called
 
 
 @dataclass(frozen=True)
@@ -50,24 +52,31 @@ class New:
     Errors: ValueError; ConfigError where a file is there already.
     """
 
-    kind: str
-    name: str
+    kind: str | None = None
+    name: str | None = None
     folder: str = "plugin"
 
     def __post_init__(self) -> None:
+        if self.kind is not None:
+            require_one_of(*kinds(), kind=self.kind)
+        if self.name is not None:
+            self._require_name()
+
+    def _require_name(self) -> None:
+        """Require a name that a class, a module and an option can have. Errors: ValueError."""
         if not self.name.isidentifier() or not self.name.isascii() or keyword.iskeyword(self.name):
             fitting = re.sub(r"\W+", "_", self.name, flags=re.ASCII).strip("_")
             usable = fitting.isidentifier() and not keyword.iskeyword(fitting) and fitting != self.name
             hint = f"; did you mean task.name={fitting}?" if usable else ""
             raise ValueError(f"name must be a word of letters, digits and _, got {self.name}{hint}")
-        if (
-            self.name in ("none", "null", "true", "false")
-            or (catalog.folder() / self.kind / f"{self.name}.yaml").exists()
-        ):
+        if self.name in RESERVED or (self.kind and (catalog.folder() / self.kind / f"{self.name}.yaml").exists()):
             raise ValueError(f"name={self.name}: {self.kind}={self.name} has a meaning already; choose another name")
 
     def execute(self, cfg: DictConfig, invocation: Invocation) -> None:
         """Write the files. Errors: ConfigError, MachineError."""
+        for key in ("kind", "name"):
+            if getattr(self, key) is None:
+                raise ConfigError(f"task.{key}: needs a value; write train task=new kind=model name=mynet")
         folder, example = expanded(self.folder), example_of(self.kind)
         module = self.name
         if (folder / PACKAGE / f"{module}.py").exists() and not (
@@ -100,6 +109,11 @@ def examples() -> Path:
     package = Path(__file__).parent.parent
     inside = package / "plugin"
     return inside if inside.is_dir() else package.parent / "examples" / "plugin"
+
+
+def kinds() -> list[str]:
+    """Return the groups that there is an example of."""
+    return sorted(path.name for path in (examples() / OPTIONS).iterdir())
 
 
 def example_of(kind: str) -> Example:
