@@ -1,12 +1,12 @@
 """Layers as models, initialisers, regularisers and optimizers see them: weight layers, fans, norms, residual blocks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from trainer.base.protocols import DropsInTraining, Normalizes
+from trainer.base.module_protocols import DropsInTraining, LinearInput, Normalizes
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 # _NormBase: batch and instance norms.
@@ -23,6 +23,17 @@ def weight_layers(model: nn.Module) -> Iterator[nn.Module]:
 def weight_of(layer: nn.Module) -> Tensor:
     """Return the parameter behind a layer's weight, also where the weight is parametrised (DropConnect)."""
     return layer.parametrizations.weight.original if parametrize.is_parametrized(layer, "weight") else layer.weight
+
+
+def with_linear_input(layer: nn.Module) -> nn.Module:
+    """Return a weight layer, marked as one that takes no activation's output (hook linear_input)."""
+    layer.linear_input = True
+    return layer
+
+
+def takes_activation(layer: nn.Module) -> bool:
+    """Return whether a weight layer, not the first, takes an activation's output, as far as its model says."""
+    return not (isinstance(layer, LinearInput) and layer.linear_input)
 
 
 def decay_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -47,18 +58,31 @@ def matrices_of(module: nn.Module) -> Iterator[nn.Parameter]:
                 yield weight
 
 
-def parameter_groups(model: nn.Module) -> list[dict]:
+def parameter_groups(model: nn.Module, rate_factors: Mapping[nn.Parameter, float] | None = None) -> list[dict]:
     """Return the trainable parameters as groups of an optimizer: those that decay, then those that do not.
 
     The key `decays` says which. The second group has weight_decay 0, whichever optimizer, within a wrapper or not.
+
+    Args:
+        rate_factors: factors on the learning rate. Parameters with one are in groups of their own, with the key
+            `rate_factor`; whoever sets the rate multiplies.
     """
-    decaying = dict.fromkeys(decay_parameters(model))
+    decaying, factors = dict.fromkeys(decay_parameters(model)), rate_factors or {}
     others = [weight for weight in model.parameters() if weight.requires_grad and weight not in decaying]
-    groups = [
-        {"params": [*decaying], "decays": True},
-        {"params": others, "decays": False, "weight_decay": 0.0},
-    ]
-    return [group for group in groups if group["params"]]
+    groups = []
+    for weights, settings in (([*decaying], {"decays": True}), (others, {"decays": False, "weight_decay": 0.0})):
+        by_factor: dict[float, list[nn.Parameter]] = {}
+        for weight in weights:
+            by_factor.setdefault(factors.get(weight, 1.0), []).append(weight)
+        for factor, alike in by_factor.items():
+            groups.append({"params": alike, **settings, **({"rate_factor": factor} if factor != 1 else {})})
+    return groups
+
+
+def asked_rate(optimizer: Optimizer, key: str = "lr") -> float:
+    """Return the learning rate of an optimizer as it was asked for: that of its first group, without a factor."""
+    group = optimizer.param_groups[0]
+    return group[key] / group.get("rate_factor", 1.0)
 
 
 def decaying_by_rate(model: nn.Module, optimizer: Optimizer) -> Iterator[tuple[list[Tensor], float]]:

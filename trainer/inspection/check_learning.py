@@ -7,8 +7,10 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from trainer.base.layers import asked_rate
 from trainer.base.metrics import score_of
-from trainer.base.protocols import Calibrated, Pretrained
+from trainer.base.module_protocols import Pretrained
+from trainer.base.protocols import Calibrated
 from trainer.base.text import counted
 from trainer.inspection.check import Batch, Check, Subject, judge, not_applicable
 from trainer.inspection.practice import (
@@ -147,7 +149,7 @@ def fault_of_optimizer(practice: Practice, subject: Subject) -> dict[str, str]:
     grew = not max(practice.losses) < GROWTH * practice.losses[0]
     meaning = "The optimizer does not fit a small sample, and Adam does: its learning rate is probably too "
     meaning += f"{'high' if grew else 'low'}."
-    rate = subject.cfg.optimizer.get("lr") or practice.optimizer.param_groups[0]["base_lr"]
+    rate = subject.cfg.optimizer.get("lr") or asked_rate(practice.optimizer, "base_lr")
     rates = [f"optimizer.lr={rate / 10 if grew else rate * 10:.3g}"] if "lr" in subject.cfg.optimizer else []
     return {"meaning": meaning, "advice": f"try {', '.join([*rates, 'optimizer=adam'])}"}
 
