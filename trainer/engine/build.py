@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from trainer.base import device
 from trainer.base.errors import ConfigError, MachineError
 from trainer.base.hooks import tasks_of
-from trainer.base.layers import parameter_groups
 from trainer.base.metrics import Metric, metric_named, score_of
 from trainer.base.pixel_space import PixelSpace, changes_pixels
 from trainer.base.protocols import (
@@ -37,6 +36,7 @@ from trainer.engine.build_model import initialize, make_model
 from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates, require_splits
 from trainer.engine.dry_run import dry_run
 from trainer.engine.lengths import ALL, make_clock, samples_per_batch, save_interval
+from trainer.engine.parameter_rates import run_groups
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
 from trainer.engine.threads import choose_threads
@@ -231,11 +231,12 @@ def unwatched_optimizer(
 ) -> torch.optim.Optimizer:
     """Make the optimizer without hooks in the model."""
     cfg = auto_rate.with_defaults(cfg, invocation.choices)
-    optimizer = factory(cfg, "optimizer", invocation)(parameter_groups(model))
+    make = factory(cfg, "optimizer", invocation)
+    optimizer = make(run_groups(cfg, model, make, invocation))
     require_learning_rates(optimizer, invocation.describe("optimizer"))
     scale = samples / cfg.base_batch if cfg.scale_lr == "linear" else 1.0
     for group in optimizer.param_groups:
-        group["base_lr"] = group["lr"] = group["lr"] * scale
+        group["base_lr"] = group["lr"] = group["lr"] * scale * group.get("rate_factor", 1.0)
     return optimizer
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from trainer.base.clock import Clock
 from trainer.base.errors import Interrupted
 from trainer.base.hooks import needs_graph
-from trainer.base.layers import decay_parameters
+from trainer.base.layers import asked_rate, decay_parameters
 from trainer.base.protocols import AnalyticPenalty, PreStepEdit
 from trainer.base.rng import derive, seed_default
 from trainer.base.signals import Signals
@@ -172,7 +172,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     """
     update, progress, cadence, watch = Update(run, recorder), run.progress, Cadence(run), LossWatch(run.progress)
     first, end = progress.step, run.clock.total_steps if until is None else until
-    done = run.clock.at(first, run.optimizer.param_groups[0]["lr"]) if first else cadence.set_learning_rate(0)
+    done = run.clock.at(first, asked_rate(run.optimizer)) if first else cadence.set_learning_rate(0)
     run.model.train()
     with Signals() as signals, closing(batches(run)) as upcoming, progress_bar(run, recorder, console) as bar:
         validation = Validation(run, recorder, console, bar)

@@ -12,6 +12,7 @@ from trainer.base import signals
 from trainer.base.clock import Clock
 from trainer.base.device import ALL_THREADS, describe, out_of_memory, use_threads
 from trainer.base.errors import ConfigError, Diverged, Interrupted, UserError
+from trainer.base.layers import asked_rate
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
 from trainer.engine import recovery
@@ -228,7 +229,7 @@ class Session:
         is_best = checkpoint.best_step(state) == state["step"]
         self.note(
             f"the loss was not finite (NaN or Inf) at step {nonfinite_step:,}; rolled back to step {state['step']:,}, "
-            f"continuing with optimizer.lr={rates[0]:.4g}"
+            f"continuing with optimizer.lr={asked_rate(self.run.optimizer, 'base_lr'):.4g}"
         )
         self.save(self.run.clock.at(state["step"]), state["weights"], is_best)
         return True

@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.base.accumulator import MetricAccumulator
 from trainer.base.hooks import needs_graph
-from trainer.base.layers import stop_dropping
+from trainer.base.layers import asked_rate, stop_dropping
 from trainer.base.metrics import score_of
 from trainer.base.protocols import HasEvaluationPoint
 from trainer.base.rng import derive, seed_default
@@ -78,7 +78,7 @@ class Practice:
         multiplier = self._multiplier()
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * multiplier
-        now = run.clock.at(self._place(), self.optimizer.param_groups[0]["lr"])
+        now = run.clock.at(self._place(), asked_rate(self.optimizer))
         evaluations: list[tuple[Tensor, Tensor]] = []
 
         def closure() -> Tensor:
