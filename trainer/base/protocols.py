@@ -6,7 +6,7 @@ A technique has a hook by defining the method or attribute; nothing registers it
     act         () -> module                                    pieces
     aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, on_pixels, tasks
     averaging   update(model, now), evaluated(model)            state_dict
-    data        load() -> Splits                                new_samples
+    data        load() -> Splits
     init        (model, images, targets, act) -> None           keeps_weights
     bias        (model, targets, criterion) -> None
     loss        (outputs, targets) -> losses (B,)               average, constant, probabilities, separate_outputs,
@@ -93,14 +93,7 @@ class KeepsWeights(Protocol):
     keeps_weights: bool
 
 
-# Data sets and losses
-
-
-@runtime_checkable
-class ReadsNewSamples(Protocol):
-    """A data set of files: other files of the kind are new samples for its models, whatever the training files were."""
-
-    new_samples: str  # folder, of classes, or table
+# Losses
 
 
 @runtime_checkable
