@@ -8,7 +8,7 @@ A technique has a hook by defining the method or attribute; nothing registers it
     act         () -> module                                    pieces; of the module: mean_square
     aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, on_pixels, tasks
     averaging   update(model, now), evaluated(model)            state_dict
-    data        load() -> Splits                                new_samples
+    data        load() -> Splits
     init        (model, images, targets, act) -> None           keeps_weights, rate_factors
     bias        (model, targets, criterion) -> None
     loss        (outputs, targets) -> losses (B,)               average, constant, probabilities, separate_outputs,
@@ -104,14 +104,7 @@ class ScalesRates(Protocol):
         """Return the multiples that are not 1: degree 1, steps proportional to the gradient (SGD); 0, of any size."""
 
 
-# Data sets and losses
-
-
-@runtime_checkable
-class ReadsNewSamples(Protocol):
-    """A data set of files: other files of the kind are new samples for its models, whatever the training files were."""
-
-    new_samples: str  # folder, of classes, or table
+# Losses
 
 
 @runtime_checkable
