@@ -22,6 +22,7 @@ FLOORS = [  # from the ground up; a file imports from its own room and from lowe
     TECHNIQUES,
     {"report"},
     {"rundir"},
+    {"explanation"},
     {"diagnosis"},
     {"engine"},
     {"inference"},

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from trainer.base.errors import DataError
 from trainer.base.protocols import Criterion, HasProbabilities
 from trainer.data.inputs import ImageInput
+from trainer.inference.explain import Explanation, explain
 from trainer.inference.predictions import Prediction, predict
 from trainer.rundir.description import Description
 from trainer.tta import average
@@ -44,6 +45,11 @@ class TrainedModel:
     device: torch.device
     autocast: Callable[[], AbstractContextManager]
     source: str
+
+    @property
+    def members(self) -> "tuple[TrainedModel]":
+        """The model itself, as of one that averages several."""
+        return (self,)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -120,6 +126,10 @@ class TrainedModel:
         """Return a prediction for each input, as `trainer.inference.predictions.predict`."""
         return predict(self, inputs, batch_size=batch_size, top=top)
 
+    def explain(self, inputs: object, *, of: str | None = None) -> list[Explanation]:
+        """Return why the model answers as it does for each input, as `trainer.inference.explain.explain`."""
+        return explain(self, inputs, of=of)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Ensemble:
@@ -169,6 +179,10 @@ class Ensemble:
     def predict(self, inputs: object, *, batch_size: int = 64, top: int = 5) -> list[Prediction]:
         """Return a prediction for each input, as `trainer.inference.predictions.predict`."""
         return predict(self, inputs, batch_size=batch_size, top=top)
+
+    def explain(self, inputs: object, *, of: str | None = None) -> list[Explanation]:
+        """Return why the model answers as it does for each input, as `trainer.inference.explain.explain`."""
+        return explain(self, inputs, of=of)
 
 
 def in_own_unit(outputs: Tensor, description: Description) -> Tensor:

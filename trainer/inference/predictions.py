@@ -1,16 +1,28 @@
 """Predictions: what models make of files, rows and arrays, one after another."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from trainer.base.errors import DataError
 from trainer.base.text import printable
 from trainer.inference.sources import Item, batches_of, items_of
 from trainer.rundir.description import Description
+
+
+class Member(Protocol):
+    """One trained network, with its preprocessing."""
+
+    module: nn.Module
+    preprocess: Callable[[Tensor], Tensor]
+    description: Description
+    device: torch.device
+
+    def answers(self, outputs: Tensor) -> Tensor:
+        """Return outputs (B, K) as probabilities, or as values in the target's own unit (B, len(names))."""
 
 
 class Answers(Protocol):
@@ -20,6 +32,7 @@ class Answers(Protocol):
     classes: tuple[str, ...]
     names: tuple[str, ...]
     has_probabilities: bool
+    members: Sequence[Member]
 
     def __call__(self, samples: Tensor) -> Tensor:
         """Return (B, len(names)) on the CPU."""
@@ -76,22 +89,34 @@ def predict(model: Answers, inputs: object, *, batch_size: int = 64, top: int = 
         batch_size: samples of a forward pass.
         top: classes that a prediction lists.
     """
-    found = []
-    for prediction in stream(model, items_of(inputs, model.description.inputs), batch_size=batch_size, top=top):
+    items = items_of(inputs, model.description.inputs)
+    return [prediction for prediction, _ in readable(answered(model, items, batch_size=batch_size, top=top))]
+
+
+def readable(found: Iterable[tuple[Prediction, Tensor | None]]) -> Iterator[tuple[Prediction, Tensor]]:
+    """Yield predictions with their samples. Errors: DataError for an input that could not be read."""
+    for prediction, sample in found:
         if prediction.problem:
             raise DataError(": ".join(filter(None, (prediction.name, prediction.problem))))
-        found.append(prediction)
-    return found
+        yield prediction, sample
 
 
 def stream(model: Answers, items: Iterable[Item], *, batch_size: int = 64, top: int = 5) -> Iterator[Prediction]:
     """Yield predictions in the order of the items, which are read a few batches ahead of their use."""
+    return (prediction for prediction, _ in answered(model, items, batch_size=batch_size, top=top))
+
+
+def answered(
+    model: Answers, items: Iterable[Item], *, batch_size: int = 64, top: int = 5
+) -> Iterator[tuple[Prediction, Tensor | None]]:
+    """Yield predictions as `stream`, each with its sample, None where the input could not be read."""
     for batch in batches_of(items, batch_size):
         samples = [item.sample for item in batch if isinstance(item.sample, Tensor)]
         answers = iter(predictions(model, model(torch.stack(samples)), top) if samples else ())
         for item in batch:
-            found = next(answers) if isinstance(item.sample, Tensor) else Prediction(problem=item.sample)
-            yield replace(found, path=item.path, row=item.row)
+            sample = item.sample if isinstance(item.sample, Tensor) else None
+            found = Prediction(problem=item.sample) if sample is None else next(answers)
+            yield replace(found, path=item.path, row=item.row), sample
 
 
 def predictions(model: Answers, answers: Tensor, top: int) -> Iterator[Prediction]:

@@ -4,28 +4,32 @@ import csv
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+from torch import Tensor
 
 from trainer.base.checks import require
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.plain_files import open_plain
-from trainer.base.text import as_csv_cell, from_here, printable
+from trainer.base.text import as_csv_cell, counted, from_here, printable
 from trainer.config.hydra_context import Invocation
 from trainer.data.image_scan import with_progress_bar
 from trainer.data.inputs import ImageInput, Inputs
+from trainer.explanation.attribution import require_captum
+from trainer.inference.explain import require_explainable
 from trainer.inference.load import load
 from trainer.inference.model import Ensemble
-from trainer.inference.predictions import Answers, Prediction, stream
+from trainer.inference.predictions import Answers, Prediction, answered
 from trainer.inference.sources import Item, count_of, items_of
 from trainer.inference.tally import Tally
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 from trainer.task.evaluate import require_evaluation_keys, run_directories
+from trainer.task.explanations import write_explanations
 
 UNUSED = ("data.root", "data.path", "norm.fuse", "compile")  # keys of an evaluation
 
@@ -38,16 +42,23 @@ class Predict:
     the likeliest classes with their probabilities, or the values of a regression in the target's own unit; and why an
     input could not be read. Training data are not needed.
 
+    With `explain`, explanations.png shows where in each of the first images the model finds its answer; of a table, it
+    and explanations.csv show what each column adds to the answer.
+
     Args:
         input: a file, a folder with all that is in it, a pattern, a table, a .npy; - for paths on standard input.
         top: classes to list, >= 1.
+        explain: explain the first predictions.
+        explained: how many, >= 1.
     """
 
     input: str | None = None
     top: int = 5
+    explain: bool = False
+    explained: int = 16
 
     def __post_init__(self) -> None:
-        require(">= 1", top=self.top)
+        require(">= 1", top=self.top, explained=self.explained)
 
     def execute(self, cfg: DictConfig, invocation: Invocation) -> None:
         """Predict, print and write. Errors: ConfigError, DataError, MachineError."""
@@ -56,27 +67,44 @@ class Predict:
             raise ConfigError("runs=[]: task=predict needs a run; write runs=[outputs/DATE/TIME-NAME]")
         if self.input is None:
             raise ConfigError("task.input: task=predict needs what to predict; write input=FILE, or input=FOLDER")
+        if self.explain:
+            require_captum("task.explain=true")
         console = Console()
         with console.status("loading the model"):
             model = load_models(cfg, invocation, console)
+        if self.explain:
+            require_explainable(model)
         kind = model.description.inputs
         items, total = items_of(paths_on(self.input), kind), count_of(self.input, kind)
         first = next(items, None)  # before anything is written: a path that is not there, a table without the columns
         if first is None:
             raise DataError(f"input={printable(self.input)}: holds nothing to predict")
         directory = rundir.create_with_config(cfg, invocation)
-        tally = Tally(model)
+        tally, kept, wanted = Tally(model), [], self.explained if self.explain else 0
         started = time.perf_counter()
         with predictions_file(directory / "predictions.csv") as write:
             write(heading(model, kind, self.top))
-            found = stream(model, chained(first, items), batch_size=cfg.eval_batch_size, top=self.top)
-            for prediction in with_progress_bar(found, "predicting", total):
+            found = answered(model, chained(first, items), batch_size=cfg.eval_batch_size, top=self.top)
+            for prediction, sample in with_progress_bar(found, "predicting", total):
                 write(line(prediction, model, kind, self.top))
                 tally.add(prediction)
+                if len(kept) < wanted and sample is not None:
+                    kept.append((prediction, sample))
         tally.print(console, time.perf_counter() - started, kind)
         console.print(f"saved {from_here(directory / 'predictions.csv')}")
         if tally.unreadable == tally.total:
             raise DataError(f"input={printable(self.input)}: none of {tally.total:,} inputs could be predicted")
+        if kept:
+            explain(directory, model, kept, console)
+
+
+def explain(directory: Path, model: Answers, kept: Sequence[tuple[Prediction, Tensor]], console: Console) -> None:
+    """Explain predictions, given with their samples, and say where. Errors: DataError, MachineError."""
+    with console.status(f"explaining {counted('prediction', len(kept))}"):
+        how, files = write_explanations(directory, model, kept)
+    console.print(how)
+    for name in files:
+        console.print(f"saved {from_here(directory / name)}")
 
 
 def load_models(cfg: DictConfig, invocation: Invocation, console: Console) -> Answers:
