@@ -75,7 +75,8 @@ def pick(name: str) -> torch.device:
 def read_model(place: Path, where: torch.device) -> tuple[Description, dict[str, Tensor]]:
     """Return the description and the best weights of a run.
 
-    That is weights.safetensors; of a run that has not ended, or whose file is damaged, the newest checkpoint.
+    That is weights.safetensors; of a run that has not ended, or whose file is damaged, the newest checkpoint, if there
+    is any.
     Errors: DataError.
     """
     if place.is_file():
@@ -87,6 +88,8 @@ def read_model(place: Path, where: torch.device) -> tuple[Description, dict[str,
         return read_weights(place / WEIGHTS, where)
     state, _ = newest_state(place, where)
     if state is None:
+        if (place / WEIGHTS).is_file() and summary is None:
+            return read_weights(place / WEIGHTS, where)
         if summary is not None and (place / WEIGHTS).is_file():
             raise DataError(f"its {WEIGHTS} is damaged, and it has no checkpoint")
         raise DataError(f"not a run with weights; it must hold {WEIGHTS} or checkpoints/")
