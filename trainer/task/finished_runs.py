@@ -7,9 +7,9 @@ from trainer.base.paths import expanded
 from trainer.base.text import printable
 from trainer.comparison.record import find
 from trainer.comparison.table import relative
-from trainer.inference.load import WEIGHTS
 from trainer.rundir import checkpoint
 from trainer.rundir.console import Console
+from trainer.rundir.weights_file import WEIGHTS
 
 
 def has_checkpoint(directory: Path) -> bool:
