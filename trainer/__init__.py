@@ -3,22 +3,15 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from trainer.api import TrainedRun, compare, train
-    from trainer.inference.load import load
-    from trainer.inference.model import TrainedModel
+    from trainer.api import TrainedModel, TrainedRun, compare, load, train
 
 __all__ = ["TrainedModel", "TrainedRun", "compare", "load", "train"]
-HOMES = {
-    "load": "trainer.inference.load",
-    "TrainedModel": "trainer.inference.model",
-    **dict.fromkeys(("train", "compare", "TrainedRun"), "trainer.api"),
-}
 
 
 def __getattr__(name: str) -> object:
-    """Import what is asked for: the command must start without torch."""
-    if name not in HOMES:
+    """Import what is asked for, and torch with it: the command must start without."""
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
+    from trainer import api
 
-    return getattr(import_module(HOMES[name]), name)
+    return getattr(api, name)

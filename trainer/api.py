@@ -1,4 +1,4 @@
-"""The laboratory from Python: train a run, compare runs; `load` is in trainer/inference/load.py.
+"""The laboratory from Python: train a run, load its model, compare runs.
 
 >>> from trainer import train
 >>> run = train("data=iris", "model=linear", epochs=2, quiet=True)
@@ -10,20 +10,30 @@
 
 import gc
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+
+import torch
 
 from trainer.base import signals
+from trainer.base.device import pick
 from trainer.base.errors import ConfigError
-from trainer.config import catalog
-from trainer.config.quoting import as_value
+from trainer.base.interpreter import fewer_collections
+from trainer.base.rng import preserved_generators
+from trainer.cli import overrides as checking
+from trainer.comparison.ranking import rank
+from trainer.comparison.record import find, read
+from trainer.comparison.table import csv_rows
+from trainer.config import catalog, files, hydra_context, instantiate
+from trainer.config.quoting import PLAIN, as_value, quote
+from trainer.inference.load import load
+from trainer.inference.model import TrainedModel
 from trainer.rundir import reader
 
-if TYPE_CHECKING:
-    from trainer.inference.model import TrainedModel
+__all__ = ["TrainedModel", "TrainedRun", "compare", "load", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +62,8 @@ class TrainedRun:
         """Scores of the best weights on the test split; None where there is none."""
         return self.summary.get("test")
 
-    def load(self, device: str = "auto") -> "TrainedModel":
+    def load(self, device: str = "auto") -> TrainedModel:
         """Return the model with its best weights. Errors: DataError, MachineError."""
-        from trainer.inference.load import load
-
         return load(self.directory, device=device, allow=self.allow)
 
     def __repr__(self) -> str:
@@ -74,8 +82,6 @@ def train(*overrides: str, quiet: bool = False, **settings: object) -> TrainedRu
         MachineError, Diverged; Interrupted.
     """
     arguments = [*map(str, overrides), *(f"{key}={as_typed(value)}" for key, value in settings.items())]
-    from trainer.cli import overrides as checking
-
     with undisturbed(quiet):
         command = checking.check(arguments)
         if command.multirun or command.cfg is None:
@@ -83,12 +89,8 @@ def train(*overrides: str, quiet: bool = False, **settings: object) -> TrainedRu
         return execute(command)
 
 
-def execute(command: object) -> TrainedRun:
+def execute(command: checking.Command) -> TrainedRun:
     """Train the run of a checked command. Errors: UserError."""
-    from trainer.base.interpreter import fewer_collections
-    from trainer.base.rng import preserved_generators
-    from trainer.config import files, hydra_context, instantiate
-
     cfg = hydra_context.without_hydra_node(command.cfg)
     invocation = hydra_context.invocation_of(command.cfg.hydra)
     if invocation.choice("task") != "train":
@@ -98,8 +100,6 @@ def execute(command: object) -> TrainedRun:
     files.require_existing(cfg, invocation.choices)
     with fewer_collections():
         task = instantiate.make_task(cfg, invocation)
-    from trainer.base.device import pick
-
     with preserved_generators(pick(cfg.device)):
         directory, _ = task.train(cfg, invocation)
     rows, allow = [*reader.read_rows(directory)], invocation.allow
@@ -113,29 +113,26 @@ def compare(*runs: str | Path) -> list[dict]:
         runs: directories of runs or of sweeps, or patterns as "outputs/*/*adam*"; none means outputs/.
     Errors: DataError where there is no run.
     """
-    from trainer.compare.ranking import rank
-    from trainer.compare.record import find, read
-    from trainer.compare.table import csv_rows
-
     directories, notes = find([str(run) for run in runs or ("outputs",)])
     head, *rows = csv_rows(rank([read(directory) for directory in directories], notes))
     return [dict(zip(head, row)) for row in rows]
 
 
 def as_typed(value: object) -> str:
-    """Return a value of Python as an override has it."""
+    """Return a value of Python as an override has it; a text means what it means in a shell."""
     if value is None or isinstance(value, bool):
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, list | tuple):
         return f"[{','.join(map(as_typed, value))}]"
-    return as_value(value) if isinstance(value, str | Path) else str(value)
+    if isinstance(value, Path):
+        return as_value(value)
+    text = str(value)
+    return text if re.fullmatch(PLAIN, text) or text.startswith(("[", "{", "'", '"')) else quote(text)
 
 
 @contextmanager
 def undisturbed(quiet: bool) -> Iterator[None]:
     """Give the process back as it was: signals, own options, threads of torch, garbage collection."""
-    import torch
-
     threads, folders, thresholds = torch.get_num_threads(), [*catalog.extra_folders], gc.get_threshold()
     with ExitStack() as stack:
         if quiet:

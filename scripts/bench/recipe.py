@@ -27,7 +27,7 @@ import yaml
 from hydra import compose
 
 from trainer.base.text import as_typed
-from trainer.compare import record
+from trainer.comparison import record
 from trainer.config.hydra_context import Invocation, initialized
 from trainer.engine.build import build_run
 from trainer.engine.build_data import load_data

@@ -16,7 +16,7 @@ from trainer.rundir.recorder import Recorder
 
 COUNTS = {
     "act": 17, "aug": 20, "averaging": 3, "bias": 3, "data": 20, "experiment": 1, "init": 25, "loss": 5, "model": 17,
-    "norm": 6, "optimizer": 29, "pool": 3, "preprocess": 11, "reg": 16, "sampler": 5, "sched": 13, "task": 11, "tta": 6,
+    "norm": 6, "optimizer": 36, "pool": 3, "preprocess": 11, "reg": 16, "sampler": 5, "sched": 14, "task": 12, "tta": 6,
     "warmup": 2,
 }  # fmt: skip
 OPTIONS = [(group, option) for group in catalog.groups() for option in catalog.options(group)]
@@ -112,6 +112,7 @@ def test_every_technique_has_an_option():
         "trainer.norm.GroupNorm",
         "trainer.norm.RmsNorm",
         "trainer.task.evaluate.Rebuilt",
+        "trainer.task.evaluation_files.EvaluationFiles",
         "trainer.task.stats.Network",
         "trainer.task.new.Example",
         "trainer.data.dataset.OwnDataset",

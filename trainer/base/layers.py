@@ -1,6 +1,6 @@
 """Layers as models, initialisers, regularisers and optimizers see them: weight layers, fans, norms, residual blocks."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
@@ -47,10 +47,13 @@ def matrices_of(module: nn.Module) -> Iterator[nn.Parameter]:
                 yield weight
 
 
-def parameter_groups(model: nn.Module) -> list[dict]:
+def parameter_groups(model: nn.Module, factors: Mapping[str, float] | None = None) -> list[dict]:
     """Return the trainable parameters as groups of an optimizer: those that decay, then those that do not.
 
     The key `decays` says which. The second group has weight_decay 0, whichever optimizer, within a wrapper or not.
+
+    Args:
+        factors: on the learning rate, by name; each makes groups of its own, which have it as `lr_factor`.
     """
     decaying = dict.fromkeys(decay_parameters(model))
     others = [weight for weight in model.parameters() if weight.requires_grad and weight not in decaying]
@@ -58,7 +61,27 @@ def parameter_groups(model: nn.Module) -> list[dict]:
         {"params": [*decaying], "decays": True},
         {"params": others, "decays": False, "weight_decay": 0.0},
     ]
-    return [group for group in groups if group["params"]]
+    return [part for group in groups if group["params"] for part in by_factor(group, model, factors)]
+
+
+def by_factor(group: dict, model: nn.Module, factors: Mapping[str, float] | None) -> list[dict]:
+    """Return a group as one for each factor on the learning rate, in the order of the parameters."""
+    if not factors:
+        return [group]
+    names, found = {weight: name for name, weight in model.named_parameters()}, {}
+    for weight in group["params"]:
+        found.setdefault(factors[names[weight]], []).append(weight)
+    return [{**group, "params": weights, "lr_factor": factor} for factor, weights in found.items()]
+
+
+def common_rate(optimizer: Optimizer, key: str = "lr") -> float:
+    """Return the learning rate of an optimizer without the factors of its groups.
+
+    Args:
+        key: `lr`, or `base_lr` for that without the schedule.
+    """
+    group = optimizer.param_groups[0]
+    return group[key] / group.get("lr_factor", 1.0)
 
 
 def decaying_by_rate(model: nn.Module, optimizer: Optimizer) -> Iterator[tuple[list[Tensor], float]]:

@@ -6,12 +6,12 @@ A technique has a hook by defining the method or attribute; nothing registers it
     act         () -> module                                    pieces
     aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, on_pixels, tasks
     averaging   update(model, now), evaluated(model)            state_dict
-    data        load() -> Splits
+    data        load() -> Splits                                new_samples
     init        (model, images, targets, act) -> None           keeps_weights
     bias        (model, targets, criterion) -> None
     loss        (outputs, targets) -> losses (B,)               average, constant, probabilities, separate_outputs,
                                                                 tasks; or for_task
-    model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate
+    model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate; base/depth.py
     norm        (channels) -> module                            place, on_input; of the module: normalizes
     optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
     pool        () -> module                                    of the module: draws_in_evaluation
@@ -93,7 +93,14 @@ class KeepsWeights(Protocol):
     keeps_weights: bool
 
 
-# Losses
+# Data sets and losses
+
+
+@runtime_checkable
+class ReadsNewSamples(Protocol):
+    """A data set of files: other files of the kind are new samples for its models, whatever the training files were."""
+
+    new_samples: str  # folder, of classes, or table
 
 
 @runtime_checkable

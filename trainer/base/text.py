@@ -24,6 +24,11 @@ def printable(text: object) -> str:
     return re.sub(HIDDEN, "?", str(text))
 
 
+def in_one_line(text: object) -> str:
+    """Return a text without control characters and line breaks."""
+    return " ".join(printable(text).split())
+
+
 def counted(noun: str, count: int) -> str:
     """Return `1 run`, `1,000 runs`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"

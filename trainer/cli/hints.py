@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from trainer.base.text import as_typed, from_here, nearest
 from trainer.cli import vocabulary
 from trainer.cli.answer import LISTED, Answer, Fix, first_fit, fitting, with_value
-from trainer.cli.chosen import Chosen, Unfit, keys_of
+from trainer.cli.chosen import Chosen, Unfit
 from trainer.cli.option_hints import for_option
 from trainer.cli.paths import data_of, is_data_file, is_path
 from trainer.cli.sweep_overrides import is_for_sweeps
@@ -107,7 +107,7 @@ def of_other_tools(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator
     """Yield what other tools mean by a key: the first that goes with the chosen options."""
     fixes = meant(parts, value)
     if is_data_file(value) and any(fix[-1].startswith("data.root=") for fix in fixes):
-        given = chosen.given - {".".join(parts)}
+        given = {*chosen.given} - {".".join(parts)}
         fixes = [[text for text in data_of(value) if text.partition("=")[0] not in given]]
     yield from [*first_fit(fixes, chosen)] or fixes[:1]  # the first says why not
 
@@ -128,7 +128,8 @@ def chosen_keys(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator[Fi
     """Yield the keys of the chosen options that the parts name, in this order."""
     for place, options in chosen.options.items():
         for option in options:
-            found = ([f"{path}={value}"] for path in keys_of(place, option) if names(parts, path, place, option))
+            keys = chosen.keys_of(place, option)
+            found = ([f"{path}={value}"] for path in keys if names(parts, path, place, option))
             yield from found if len(parts) == 1 or parts[-1] not in options else first_fit(found, chosen)
 
 

@@ -87,3 +87,14 @@ def group_at(key: str) -> str | None:
 def can_be_held(group: str, option: str) -> bool:
     """Return whether an option can be held by another one of its group."""
     return catalog.is_self_contained(catalog.file(group, option))
+
+
+def classes_named(place: str, name: str) -> list[list[str]]:
+    """Return what to type for a class of a library, by its name in any spelling, in a group or a key that holds one."""
+    group, found = place.partition(".")[0], []
+    for option in catalog.options(group):
+        for key in schema.keys(catalog.file(group, option), place).values():
+            words = key.rule.words if "a class of" in key.comment and key.library else ()
+            same = [word for word in words if synonyms.plain(word) == synonyms.plain(name)]
+            found += [[f"{place}={option}", f"{key.path}={word}"] for word in same]
+    return found

@@ -9,7 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.base.errors import DataError
 from trainer.base.paths import expanded
 from trainer.base.similar_paths import similar_files, similar_folders
-from trainer.config import schema
+from trainer.config import keys, schema
 
 
 def require_existing(cfg: DictConfig, choices: Mapping[str, str | None], swept: Iterable[str] = ()) -> None:
@@ -20,6 +20,8 @@ def require_existing(cfg: DictConfig, choices: Mapping[str, str | None], swept: 
     """
     groups = {key.partition(".")[0] for key in swept}
     for path, key in schema.rules(cfg, choices).items():
+        if cfg.resume.run and keys.is_of_fresh_run(path):
+            continue
         if key.rule and key.rule.path and not groups & {path.partition(".")[0], "experiment"}:
             require_path(cfg, key)
 
@@ -28,23 +30,25 @@ def require_path(cfg: DictConfig, key: schema.Key) -> None:
     """Check one path, in the folder that another key names if the rule says so. Errors: DataError."""
     node, _, name = key.path.rpartition(".")
     rule, values = key.rule, OmegaConf.select(cfg, node)
+    if rule.null and values[name] is None:
+        return
     named = rule.below or name
     place = expanded(str(values[named])) / (str(values[name]) if rule.below else "")
     if rule.unless and values.get(rule.unless):
         return
-    if has_files(place) if rule.path == "folder" else place.is_file():
+    if ("folder" in rule.path and has_files(place)) or ("file" in rule.path and place.is_file()):
         return
     typed, here = f"{node}.{named}={values[named]}", "" if place.is_absolute() else f" in {Path.cwd()}"
-    empty = rule.path == "folder" and place.is_dir()
+    empty = "folder" in rule.path and place.is_dir()
     if rule.below:
         fetched = f", or {node}.{rule.unless}=true" if rule.unless else ""
         what = f"{place} is empty" if empty else f"no {rule.path} {place}{here}"
         raise DataError(f"{typed}: {what}; try {node}.{named}=DIR{fetched}")
     if empty:
         raise DataError(f"{typed}: the folder is empty ({key.path}: {key.meaning})")
-    other = {"folder": "file", "file": "folder"}[rule.path]
-    what = f"is a {other}, not a {rule.path}" if place.exists() else f"no such {rule.path}{here}"
-    similar = similar_files if rule.path == "file" else similar_folders
+    other = {"folder": "a file", "file": "a folder"}.get(rule.path, "neither a file nor a folder")
+    what = f"is {other}, not a {rule.path}" if place.exists() else f"no such {rule.path}{here}"
+    similar = similar_folders if rule.path == "folder" else similar_files
     raise DataError(f"{typed}: {what}{similar(place)}")
 
 

@@ -73,9 +73,11 @@ def factory(cfg: DictConfig, path: str, invocation: Invocation) -> Factory:
     }
     partial = instantiate(values, path, path, (*LIBRARIES, *invocation.allow))
     fields = inspect.signature(partial.func).parameters
-    passed_on = by_name.takes_any(partial.func) and is_own(partial.func)
+    passed_on = by_name.takes_any(partial.func) and (
+        is_own(partial.func) or partial.func.__module__.startswith("trainer.")
+    )
     for key in partial.keywords:
-        if key not in fields and not passed_on:
+        if key not in fields and not passed_on:  # libraries' classes pass over what they do not know
             listed = ", ".join(fields) or "none"
             name = origin(partial, method="__init__") if is_own(partial.func) else partial.func.__name__
             raise ConfigError(f"{path}.{key}: {name} has no field {key}; its fields: {listed}")

@@ -1,8 +1,8 @@
 """The one table of what each key of the configuration is. Every list of keys elsewhere is a filter of it.
 
 A resumed run keeps its own values of all keys but those of ACCESS, TASK, COMMAND and LAUNCH. Beside resume=, keys of
-RECOVERY, RECORDING and MACHINE may be typed with other values, LENGTH with a larger one, and SHAPES and LOCATION only
-where resume.allow names them (rundir/resume.py). No torch here.
+RECOVERY, RECORDING and MACHINE may be typed with other values, LENGTH with a larger one, and SHAPES, LOCATION and START
+only where resume.allow names them (rundir/resume.py). No torch here.
 """
 
 from collections.abc import Iterable
@@ -14,6 +14,7 @@ class Role(Enum):
 
     SHAPES = "the run itself: another value trains another model"
     LOCATION = "the folder or the file of the data: another one may hold other data"
+    START = "the weights that a fresh run begins with: a resumed one does not read them again"
     LENGTH = "how long the run is: a longer run continues a shorter one"
     RECOVERY = "what a run does when its loss is not finite or a batch does not fit"
     RECORDING = "when a run logs and saves"
@@ -48,6 +49,7 @@ ROLES = {
     "eval_batch_size": Role.MACHINE,
     "data.root": Role.LOCATION,
     "data.path": Role.LOCATION,
+    "model.weights": Role.START,
     "data.cache": Role.ACCESS,
     "data.download": Role.ACCESS,
     "task": Role.TASK,
@@ -76,8 +78,8 @@ def role_of(key: str) -> Role:
 
 
 def key_of(override: str) -> str:
-    """Return the key of an override KEY=VALUE."""
-    return override.partition("=")[0]
+    """Return the key of an override KEY=VALUE, without the plus signs of one that Hydra is to add."""
+    return override.partition("=")[0].lstrip("+")
 
 
 def owner_of(key: str, places: Iterable[str]) -> str | None:
@@ -108,9 +110,9 @@ def is_saved(key: str) -> bool:
 def shapes_run(key: str) -> bool:
     """Return whether another value of the key makes another run, which a checkpoint cannot continue.
 
-    That of LOCATION may: another folder can hold other data.
+    Those of LOCATION and START may: another folder can hold other data.
     """
-    return role_of(key) in (Role.SHAPES, Role.LOCATION)
+    return role_of(key) in (Role.SHAPES, Role.LOCATION, Role.START)
 
 
 def makes_another_job(key: str) -> bool:
@@ -119,13 +121,18 @@ def makes_another_job(key: str) -> bool:
 
 
 def is_location(key: str) -> bool:
-    """Return whether the value of the key is the path of the data."""
-    return role_of(key) is Role.LOCATION
+    """Return whether the value of the key is the path of the data, or of the weights that a fresh run begins with."""
+    return role_of(key) in (Role.LOCATION, Role.START)
+
+
+def is_of_fresh_run(key: str) -> bool:
+    """Return whether only a fresh run reads the key."""
+    return role_of(key) is Role.START
 
 
 def is_named(key: str) -> bool:
     """Return whether the name of a run's directory holds the key."""
-    return role_of(key) in (Role.SHAPES, Role.LOCATION, Role.LENGTH, Role.TASK)
+    return role_of(key) in (Role.SHAPES, Role.LOCATION, Role.START, Role.LENGTH, Role.TASK)
 
 
 def counts_in_evaluation(key: str) -> bool:

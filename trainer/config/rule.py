@@ -2,16 +2,19 @@
 
 The comment behind a key is `# MEANING; RULE`. The rule is the text behind the last semicolon:
 
-    rule   = "true or false" | "list of ", [ COUNT, " " ], parts | parts | path
+    rule   = "true or false" | "list of ", [ COUNT, " " ], parts | parts, [ ", or a list of them" ] | path | class
     parts  = part, { ( " or " | ", or " ), part }
     part   = "one of ", word, { ", ", word } | word | NAME, ":N" | "null" | "text" | number | length
     number = "number" | [ "number " ], bound | "whole number", [ " ", bound ]
     bound  = ( ">=" | "<=" | ">" | "<" ), " ", decimal | "in [a, b)", with either bracket at either end
     length = "a length" | "steps" | "minutes", each with examples behind it: " (2ep, 500st, 5%)"
-    path   = "an existing ", "folder" | "file", [ " below ", KEY ], [ " unless ", KEY ]
+    path   = "an existing ", ( "folder" | "file" ), [ " below ", KEY ], [ " unless ", KEY ]
+           | "an existing folder or file, or null"
+    class  = "a class of ", LIBRARY
 
 A path below another key of the same node is one in that folder; it may be missing where the key behind "unless" is
-true. Whether it is there is asked when a task begins (config/files.py).
+true. Whether it is there is asked when a task begins (config/files.py). The classes of a library, which bring further
+keys, are read from its files (config/libraries.py).
 
 In a list the nouns are plural (`list of 2 numbers in [0, 1)`, `list of lengths`), and words follow "any of". A word
 that "one of" does not introduce needs a number or null beside it: `whole number >= 1, or auto`. A number behind a whole
@@ -22,10 +25,12 @@ default.
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from trainer.base.checks import satisfies
 from trainer.base.clock import parse_length
+from trainer.base.text import printable
+from trainer.config import libraries
 
 DECIMAL = r"-?(?:inf|\d+(?:\.\d+)?(?:e-?\d+)?)"
 BOUND = rf"in [\[(]{DECIMAL}, {DECIMAL}[\])]|(?:>=|<=|>|<) {DECIMAL}"
@@ -39,6 +44,8 @@ MEASURE = {
     True: re.compile(r"(lengths|steps|minutes)(?: \((.+)\))?"),
 }
 EXISTING = re.compile(r"an existing (folder|file)(?: below (\w+))?(?: unless (\w+))?")
+CLASS = re.compile(r"a class of (\w+)")
+EITHER, LISTED = "an existing folder or file, or null", ", or a list of them"
 WORDS = {False: "one of ", True: "any of "}
 RESERVED = ("number", "numbers", "length", "lengths", "list", "whole", "true", "false", "one", "any")
 
@@ -60,8 +67,10 @@ class Rule:
         fractions: bound of the numbers with a decimal point that are values beside whole ones; None for none.
         truth: true and false are.
         in_list: the value is a list of these; `count` is its length, None for any.
-        path: `folder` or `file` for text that is the path of one, below the folder that the key `below` names; it must
-            be there unless the key `unless` is true.
+        or_list: the value is one of these, or a list of them.
+        path: `folder`, `file` or `folder or file` for text that is the path of one, below the folder that the key
+            `below` names; it must be there unless the key `unless` is true.
+        library: the words are the classes of this library.
     """
 
     source: str
@@ -78,15 +87,21 @@ class Rule:
     fractions: str | None = None
     truth: bool = False
     in_list: bool = False
+    or_list: bool = False
     count: int | None = None
     path: str | None = None
     below: str | None = None
     unless: str | None = None
+    library: str | None = None
 
     def violation(self, value: object) -> str | None:
         """Return why a value breaks the rule, as `must be > 0`; None for a good one."""
+        if self.library and isinstance(value, str) and (why := libraries.refusal(self.library, value)):
+            return f"{printable(value)} {why}"
         if self.in_list:
             fits = isinstance(value, list) and self.count in (None, len(value)) and all(map(self.accepts, value))
+        elif self.or_list and isinstance(value, list):
+            fits = bool(value) and all(map(self.accepts, value))
         else:
             fits = self.accepts(value)
         return None if fits else f"must be {self.describe(with_noun=not is_number(value))}"
@@ -130,6 +145,12 @@ def parse_rule(source: str) -> Rule:
     """Return the rule that a text states. Errors: ValueError where it is not in the grammar."""
     if source == "true or false":
         return Rule(source=source, truth=True)
+    if source == EITHER:
+        return Rule(source=source, text=True, null=True, path="folder or file")
+    if source.endswith(LISTED):
+        return replace(parse_rule(source.removesuffix(LISTED)), source=source, or_list=True)
+    if (found := CLASS.fullmatch(source)) and found[1] in libraries.LIBRARIES:
+        return Rule(source=source, words=libraries.class_names(found[1]), library=found[1])
     if path := EXISTING.fullmatch(source):
         return Rule(source=source, text=True, path=path[1], below=path[2], unless=path[3])
     listed = re.fullmatch(r"list of (?:(\d+) )?(.+)", source)

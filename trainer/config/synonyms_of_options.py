@@ -87,6 +87,16 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "gd": "gradient_descent batch_gd full_batch",
         "adamw": "adamw_torch adamw_torch_fused adamw_hf",
         "optimizer=adam optimizer.amsgrad=true": "amsgrad",
+        "prodigy": "prodigyopt prodigy_adam",
+        "mars": "mars_adamw",
+        "adopt": "adoptw adopt_adam",
+        "grokfast": "grokfast_ema gradfilter gradfilter_ema",
+        "optimizer=grokfast optimizer.base=adamw": "grokadamw grokfast_adamw",
+        "cautious": "cautious_optimizer caution c_optim",
+        "optimizer=cautious optimizer.base=adam": "c_adam cautious_adam",
+        "optimizer=cautious optimizer.base=adamw": "c_adamw cautious_adamw",
+        "optimizer=cautious optimizer.base=lion": "c_lion cautious_lion",
+        "optimizer=pytorch_optimizer optimizer.name=SophiaH": "sophia",
     },
     "pool": {"max": "maxpool max_pool2d max_pooling", "avg": "avgpool average mean avg_pool2d average_pooling"},
     "preprocess": {
@@ -124,6 +134,8 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "sched=inverse_sqrt warmup=linear": "noam",
         "cosine": "cos cosine_annealing cosine_annealing_lr cosine_lr cosine_decay",
         "cosine_restarts": "cosine_warm_restarts cosine_annealing_warm_restarts sgdr cosine_with_restarts",
+        "wsd": "wsd_s wsd_schedule stable_decay trapezoid trapezoidal cooldown constant_with_cooldown",
+        "sched=wsd warmup=linear": "warmup_stable_decay warmup_stable_decay_lr",
         "one_cycle": "1cycle one_cycle_lr super_convergence",
         "plateau": "reduce_on_plateau reduce_lr_on_plateau",
         "multistep": "multi_step_lr piecewise piecewise_constant piecewise_constant_decay",
@@ -136,9 +148,11 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
     },
     "task": {
         "check": "gradcheck gradient_check sanity sanity_check overfit overfit_small overfit_batch babysit",
-        "evaluate": "eval test validate validation predict",
+        "evaluate": "eval test validate validation",
+        "predict": "prediction infer inference classify",
         "train": "fit training",
         "compare": "rank leaderboard",
+        "export": "convert deploy serialize onnx torchscript save_model",
         "lr_find": "lr_finder find_lr lr_range lr_range_test range_test lr_test learning_rate_finder",
     },
     "tta": {"flip": "hflip fliplr horizontal_flip mirror", "ten_crop": "10crop", "mc_dropout": "monte_carlo_dropout"},
@@ -173,14 +187,11 @@ ABSENT = {  # names of other tools for something that no option does: none is an
         "knn kan mlp_mixer nerf"
     ),
     "norm": "weight weight_norm spectral spectral_norm lrn local_response switchable sync_batch syncbn filter_response",
-    "optimizer": (
-        "adafactor adabelief adabound adamp sgdp adan sophia novograd rprop asgd sparse_adam nadamw yogi adahessian "
-        "prodigy apollo came tiger signsgd padam adagrad_da lbfgsb cg conjugate_gradient adamax_w"
-    ),
+    "optimizer": ("rprop asgd sparse_adam nadamw adagrad_da lbfgsb cg conjugate_gradient adamax_w"),
     "pool": "adaptive lp global stochastic min sum",
     "reg": "dropblock zoneout gaussian_dropout group_lasso spectral gradient_penalty shake_shake manifold_mixup r1",
     "sched": (
         "cyclic cyclical cyclic_lr triangular triangular2 linear_lr lambda lambda_lr multiplicative chained sequential "
-        "wsd warmup_stable_decay trapezoid rex"
+        "rex"
     ),
 }

@@ -2,6 +2,7 @@
 
 import os
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from trainer.data.image_decoding import Decoder
 from trainer.data.image_files import ImageFiles, chosen
 from trainer.data.image_scan import CHECKED, Scan, scan_images
 from trainer.data.inputs import ImageInput
-from trainer.data.splits import Split, Splits, one_hot
+from trainer.data.splits import Names, Split, Splits, one_hot
 
 MEMORY_FRACTION = 0.5  # of the free memory, for images that have no other place
 
@@ -51,6 +52,7 @@ class ImageFolder:
     Errors: ValueError; DataError, naming the folder or the file.
     """
 
+    new_samples: ClassVar = "folder"
     root: str
     size: int | None = None
     fit: str = "crop"
@@ -85,7 +87,11 @@ class ImageFolder:
         classes = tuple(name for name, some in zip(layout.classes, trained.tolist()) if some)
         numbers = (trained.cumsum(0) - 1)[labels]  # of the classes that are left
         splits = {
-            split: Split(chosen(images, rows), one_hot(numbers[rows], len(classes), str(layout.root)))
+            split: Split(
+                chosen(images, rows),
+                one_hot(numbers[rows], len(classes), str(layout.root)),
+                Names("path", paths, rows),
+            )
             for split, rows in members.items()
         }
         notes = (*warning, *notes_of(layout, scan, paths, trained.tolist(), decoder), *held)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from omegaconf import OmegaConf
 from torch import nn
 
+from trainer.base.layers import common_rate
 from trainer.base.text import as_typed
 from trainer.config import auto_rate, catalog, schema
 from trainer.engine.setup import Setup
@@ -56,7 +57,7 @@ def high_learning_rate(setup: Setup) -> Iterator[str]:
     for path, option in setup.optimizers.items():
         known = schema.keys(catalog.file("optimizer", option), path)
         usual = known[f"{path}.lr"].default if f"{path}.lr" in known else None
-        lr = setup.run.optimizer.param_groups[0]["base_lr"]
+        lr = common_rate(setup.run.optimizer, "base_lr")
         measured = any(map(auto_rate.is_auto, setup.invocation.overrides))
         if usual and lr >= MUCH_FASTER * usual and not measured:
             times = f"{lr / usual:{'.0f' if lr < 1e6 * usual else '.0e'}} times"

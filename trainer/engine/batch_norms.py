@@ -1,12 +1,13 @@
 """Batch-norm statistics for weights that no step has trained: averages, and an optimizer's point of evaluation."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trainer.base.freezing import keeps_statistics
 from trainer.data.loader import Loader
 
 SMALLEST, LARGEST = 8, 256  # samples a pass
@@ -14,14 +15,20 @@ SMALLEST, LARGEST = 8, 256  # samples a pass
 
 @contextmanager
 def recomputed_statistics(
-    model: nn.Module, train: Loader, batch_size: int, samples: int | None = None
+    model: nn.Module, train: Loader, batch_size: int, samples: int | None = None, only: Container[str] | None = None
 ) -> Iterator[None]:
     """Give the batch norms of a model the statistics of its weights on the training split; the old ones come back.
 
     Args:
         samples: as many of the split, drawn at random; None for all.
+        only: names of the statistics to compute, as `layer1.bn.running_mean`; None for all.
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    norms = [
+        module
+        for name, module in model.named_modules()
+        if isinstance(module, _BatchNorm) and module.track_running_stats and not keeps_statistics(module)
+        if only is None or f"{name}.running_mean" in only
+    ]
     before = [(buffer, buffer.clone()) for norm in norms for buffer in norm.buffers()]
     try:
         if norms:

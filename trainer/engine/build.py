@@ -1,6 +1,6 @@
 """A run built from its configuration: each part of the loop from its node."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import torch
@@ -36,6 +36,7 @@ from trainer.engine.build_data import load_data
 from trainer.engine.build_model import initialize, make_model
 from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates
 from trainer.engine.dry_run import dry_run
+from trainer.engine.fine_tuning import prepare
 from trainer.engine.lengths import make_clock, samples_per_batch, save_interval
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
@@ -43,14 +44,18 @@ from trainer.engine.threads import choose_threads
 from trainer.engine.try_step import try_step
 
 
-def build_run(cfg: DictConfig, invocation: Invocation | None = None, data: Splits | None = None) -> Run:
+def build_run(
+    cfg: DictConfig, invocation: Invocation | None = None, data: Splits | None = None, begins: bool = True
+) -> Run:
     """Build and check everything a run is made of, with its data where they are loaded already.
 
+    Args:
+        begins: whether the run begins here, with model.weights; else its own weights are loaded later.
     Errors: UserError, before anything is written.
     """
     invocation = invocation or Invocation()
     try:
-        return assemble(cfg, invocation, data)
+        return assemble(cfg, invocation, data, begins)
     except Exception as error:
         if not device.out_of_memory(error):
             raise
@@ -58,12 +63,12 @@ def build_run(cfg: DictConfig, invocation: Invocation | None = None, data: Split
         raise MachineError(f"{invocation.describe('model')}: {what}; try a smaller model, residency=stream") from None
 
 
-def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None) -> Run:
+def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begins: bool) -> Run:
     """Make the parts of a run from their nodes, and try them out. Errors: UserError, those of memory."""
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
     data = data or load_data(cfg, invocation)
-    data = replace(data, notes=(*data.notes, *notes_on(data)))
+    data = with_notes(data, notes_on(data))
     apply, splits = fit_preprocess(cfg, data, invocation), (data.train, data.val, data.test)
     train, val, test = (Loader(split, apply, where, residency=cfg.residency, workers=cfg.workers) for split in splits)
     batch_size, clock = samples_per_batch(cfg, len(train), invocation), make_clock(cfg, len(train), invocation)
@@ -75,16 +80,18 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None) -> Ru
     images = sample_batch(train, cfg.seed)
     model = make_model(cfg, data, images, slots, where, invocation)
     initialize(cfg, model, images, train.targets, criterion, invocation)
+    tuning = prepare(cfg, model, images, data, invocation, begins)
+    samples = batch_size * cfg.accumulate
     save_steps, save_seconds = save_interval(cfg.save_every, clock)
     run = Run(
-        data=data,
+        data=with_notes(data, tuning.notes),
         train=train,
         val=val,
         test=test,
         model=model,
         forward=torch.compile(model) if cfg.compile else model,
         criterion=criterion,
-        optimizer=make_optimizer(cfg, model, batch_size * cfg.accumulate, invocation),
+        optimizer=make_optimizer(cfg, model, samples, invocation, tuning.factors),
         sched=factory(cfg, "warmup", invocation)()(sched),
         plateau=sched if isinstance(sched, ObservesLoss) else None,
         sampler=require_task(sampler, "sampler", invocation.choice("sampler"), data.task, invocation),
@@ -106,13 +113,20 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None) -> Ru
         save_seconds=save_seconds,
         skips_nonfinite=cfg.on_nan == "skip",
         monitor=monitor,
-        progress=Progress(losses=torch.zeros(len(train), device=where)),
+        progress=Progress(losses=torch.zeros(len(train), device=where), start=tuning.summary),
+        frozen=tuning.frozen,
+        lr_factors=tuning.factors,
     )
     dry_run(run, cfg, invocation)
-    try_step(run, cfg, invocation, lambda copied: make_optimizer(cfg, copied, batch_size * cfg.accumulate, invocation))
+    try_step(run, cfg, invocation, lambda copied: make_optimizer(cfg, copied, samples, invocation, tuning.factors))
     if cfg.threads == "auto":
         device.use_threads(choose_threads(run))
     return run
+
+
+def with_notes(data: Splits, notes: Iterable[str]) -> Splits:
+    """Return the data with more notes, each once."""
+    return replace(data, notes=tuple(dict.fromkeys((*data.notes, *notes))))
 
 
 def fit_preprocess(cfg: DictConfig, data: Splits, invocation: Invocation) -> Apply:
@@ -194,12 +208,17 @@ def make_augmentations(
     return made
 
 
-def make_optimizer(cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation) -> torch.optim.Optimizer:
+def make_optimizer(
+    cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation, factors: Mapping[str, float] | None = None
+) -> torch.optim.Optimizer:
     """Make the optimizer over parameters that decay and others, at the learning rate for `samples` a step.
 
     Where that is `auto`, at the usual one of the optimizer: task=train measures it on the run that was built.
+
+    Args:
+        factors: on the learning rate, by the name of each parameter; none for 1.
     """
-    optimizer = unwatched_optimizer(cfg, model, samples, invocation)
+    optimizer = unwatched_optimizer(cfg, model, samples, invocation, factors)
     if isinstance(optimizer, WatchesModel):
         with as_config_error("optimizer", invocation, "optimizer", optimizer):
             optimizer.watch(model)
@@ -207,21 +226,21 @@ def make_optimizer(cfg: DictConfig, model: nn.Module, samples: int, invocation: 
 
 
 def unwatched_optimizer(
-    cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation
+    cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation, factors: Mapping[str, float] | None = None
 ) -> torch.optim.Optimizer:
     """Make the optimizer without hooks in the model."""
     cfg = auto_rate.with_defaults(cfg, invocation.choices)
-    optimizer = factory(cfg, "optimizer", invocation)(parameter_groups(model))
-    require_learning_rates(optimizer, invocation.describe("optimizer"))
+    optimizer = factory(cfg, "optimizer", invocation)(parameter_groups(model, factors))
+    require_learning_rates(optimizer, invocation.describe("optimizer"), bool(factors))
     scale = samples / cfg.base_batch if cfg.scale_lr == "linear" else 1.0
     for group in optimizer.param_groups:
-        group["base_lr"] = group["lr"] = group["lr"] * scale
+        group["base_lr"] = group["lr"] = group["lr"] * scale * group.get("lr_factor", 1.0)
     return optimizer
 
 
 def learning_rates(cfg: DictConfig, run: Run, invocation: Invocation) -> list[float]:
     """Return the base learning rates of a run's parameter groups under another configuration. Errors: ConfigError."""
-    other = unwatched_optimizer(cfg, run.model, run.batch_size * run.accumulate, invocation)
+    other = unwatched_optimizer(cfg, run.model, run.batch_size * run.accumulate, invocation, run.lr_factors)
     return [group["base_lr"] for group in other.param_groups]
 
 

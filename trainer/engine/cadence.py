@@ -3,6 +3,7 @@
 import time
 
 from trainer.base.clock import Clock
+from trainer.base.layers import common_rate
 from trainer.engine.run import Run
 
 PROBES = (8, 64)  # steps after which the layers are measured, beside the fresh network and the end of the run
@@ -21,7 +22,7 @@ class Cadence:
         multiplier = float(self.run.sched(self.run.clock.at(step)))  # of NumPy's or torch's numbers, too
         for group in self.run.optimizer.param_groups:
             group["lr"] = group["base_lr"] * multiplier
-        return self.run.clock.at(step, self.run.optimizer.param_groups[0]["lr"])
+        return self.run.clock.at(step, common_rate(self.run.optimizer))
 
     def log(self, now: Clock) -> bool:
         """True if a log point is due after the step that begins now."""

@@ -154,8 +154,15 @@ def require_kind(value: object, kind: type, group: str, technique: object, where
         raise broken(where, group, technique, f"returns {shown(value)}")
 
 
-def require_learning_rates(optimizer: torch.optim.Optimizer, where: str) -> None:
-    """Check that the groups of an optimizer have a learning rate to set. Errors: ConfigError."""
+def require_learning_rates(optimizer: torch.optim.Optimizer, where: str, by_layer: bool = False) -> None:
+    """Check that the groups of an optimizer have a learning rate to set. Errors: ConfigError.
+
+    Args:
+        by_layer: each layer has a rate of its own, so that the groups must be those that were given.
+    """
+    if by_layer and any("lr_factor" not in group for group in optimizer.param_groups):
+        what = "makes parameter groups of its own, and so one learning rate for all layers"
+        raise ConfigError(f"{where}: {origin(optimizer)} {what}; leave optimizer.head_lr and optimizer.layer_decay out")
     if any("lr" not in group for group in optimizer.param_groups):
         hint = "write super().__init__(params, {'lr': lr})"
         raise ConfigError(f"{where}: {origin(optimizer)} has parameter groups without lr, which schedules set; {hint}")

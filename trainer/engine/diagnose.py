@@ -8,6 +8,7 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from trainer.base.accumulator import MetricAccumulator
+from trainer.base.layers import common_rate
 from trainer.base.metrics import score_of
 from trainer.config import schema
 from trainer.diagnosis.evidence import Evidence
@@ -79,7 +80,7 @@ def gather(
 
 def multipliers(run: Run, rows: Sequence[Mapping]) -> dict[int, float]:
     """Return the schedule's multiplier of each step with a row: its learning rate over the optimizer's."""
-    base = run.optimizer.param_groups[0].get("base_lr")
+    base = common_rate(run.optimizer, "base_lr")
     return {row["step"]: row["lr"] / base for row in rows if base and row.get("lr") is not None and row["step"]}
 
 

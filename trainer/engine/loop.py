@@ -17,7 +17,7 @@ from torch import Tensor
 from trainer.base.clock import Clock
 from trainer.base.errors import Interrupted
 from trainer.base.hooks import needs_graph
-from trainer.base.layers import decay_parameters
+from trainer.base.layers import common_rate, decay_parameters
 from trainer.base.protocols import AnalyticPenalty, PreStepEdit
 from trainer.base.rng import derive, seed_default
 from trainer.base.signals import Signals
@@ -53,7 +53,8 @@ class Update:
 
     def __init__(self, run: Run, recorder: Recorder | None) -> None:
         self.run, self.recorder = run, recorder
-        self.weights, self.decaying = list(run.model.parameters()), decay_parameters(run.model)
+        self.weights = [weight for weight in run.model.parameters() if weight.requires_grad]
+        self.decaying = decay_parameters(run.model)
         self.transforms, self.layers_seed = Transforms(run), derive(run.seed, "layers")
         self.pre_step_edits = [edit for edit in run.slots.weights if isinstance(edit, PreStepEdit)]
         self.create_graph = needs_graph(run.optimizer)
@@ -172,7 +173,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     """
     update, progress, cadence, watch = Update(run, recorder), run.progress, Cadence(run), LossWatch(run.progress)
     first, end = progress.step, run.clock.total_steps if until is None else until
-    done = run.clock.at(first, run.optimizer.param_groups[0]["lr"]) if first else cadence.set_learning_rate(0)
+    done = run.clock.at(first, common_rate(run.optimizer)) if first else cadence.set_learning_rate(0)
     run.model.train()
     with Signals() as signals, closing(batches(run)) as upcoming, progress_bar(run, recorder, console) as bar:
         validation = Validation(run, recorder, console, bar)

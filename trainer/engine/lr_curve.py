@@ -11,6 +11,7 @@ from torch import nn
 from trainer.base.atomic import write_figure
 from trainer.base.clock import Clock
 from trainer.base.errors import ConfigError
+from trainer.base.layers import common_rate
 from trainer.base.protocols import ObservesLoss
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
@@ -60,7 +61,7 @@ def make_lr_curve(cfg: DictConfig, samples: int, invocation: Invocation) -> LrCu
     # Some optimizers have other rates for hidden than for last layers.
     any_net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
     optimizer = make_optimizer(cfg, any_net, samples_per_batch(cfg, samples, invocation) * cfg.accumulate, invocation)
-    base = optimizer.param_groups[0]["base_lr"]
+    base = common_rate(optimizer, "base_lr")
     multipliers = [warmed(clock.at(step)) for step in range(clock.total_steps)]
     below = takewhile(lambda step: multipliers[step] < sched(clock.at(step)), range(clock.total_steps))
     return LrCurve(

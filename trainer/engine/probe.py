@@ -82,8 +82,9 @@ def _measure(run: Run, step: int, batch: Batch) -> dict:
     stop_dropping(model.train())
     weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
     activations, layers = ActivationStatistics(), OutputStatistics()
+    bent = [(name, module) for name, module in activation_modules(model) if name not in run.frozen]
     handles = [
-        *(module.register_forward_pre_hook(activations.hook(name)) for name, module in activation_modules(model)),
+        *(module.register_forward_pre_hook(activations.hook(name)) for name, module in bent),
         *(module.register_forward_hook(layers.hook(name)) for name, module in named_weight_layers(model)),
     ]
     try:
@@ -108,18 +109,21 @@ def _measure(run: Run, step: int, batch: Batch) -> dict:
         "penalty_grad_norm": norm(penalty_gradients.values()) if penalty_gradients else 0.0,
         "activations": activations.found,
         "layers": [row | of_weight(weight_of(model.get_submodule(row["name"])), own) for row in layers.found],
-        "parameters": {name: {"norm": w.norm(), "sum": w.double().sum()} for name, w in trained_parameters(model)},
+        "parameters": {name: {"norm": w.norm(), "sum": w.double().sum()} for name, w in trained_parameters(run)},
     }
     if any(isinstance(buffer, Tensor) for module in model.modules() if is_norm(module) for buffer in module.buffers()):
         found["loss_in_evaluation"] = run.criterion(model.eval()(images).float(), targets).mean()
     return {"step": step, "samples": len(targets), **numbers(found)}
 
 
-def trained_parameters(model: nn.Module) -> Iterator[tuple[str, nn.Parameter]]:
-    """Yield the parameters with their names, without those that were computed from the data and stay as they are."""
+def trained_parameters(run: Run) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the parameters with their names, without those that are frozen, or were computed from the data."""
+    model = run.model
     calibrated = [module for module in model.modules() if isinstance(module, Calibrated)]
     fixed = {id(weight) for module in calibrated for weight in module.parameters() if not weight.requires_grad}
-    yield from ((name, weight) for name, weight in model.named_parameters() if id(weight) not in fixed)
+    for name, weight in model.named_parameters():
+        if id(weight) not in fixed and name not in run.frozen:
+            yield name, weight
 
 
 def gradients_of(scalar: Tensor, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -27,6 +27,7 @@ class Progress:
         skipped: steps that were left out.
         skipped_in_a_row: those of them since the last other step.
         probes: statistics of the layers at some steps, as engine/probe.py gives them.
+        start: path and digest of the weights that the run began with (model.weights), and what was loaded of them.
     """
 
     losses: Tensor
@@ -39,6 +40,7 @@ class Progress:
     skipped: int = 0
     skipped_in_a_row: int = 0
     probes: list[dict] = field(default_factory=list)
+    start: dict | None = None
 
     @property
     def recent_history(self) -> Sequence[dict[str, float]]:

@@ -88,7 +88,8 @@ def weight_of_newest_batch(setup: Setup) -> Iterator[str]:
 def young_averages(setup: Setup) -> Iterator[str]:
     steps, cfg = setup.run.clock.total_steps, setup.cfg
     averaging, momentum = setup.chosen["averaging"], OmegaConf.select(cfg, "norm.momentum")
-    if averaging == "none" and momentum is not None and setup.has_layer("norm"):
+    fresh = setup.run.progress.start is None  # averages that come with weights are those of their data
+    if averaging == "none" and momentum is not None and fresh and setup.has_layer("norm"):
         left = (1 - momentum) ** steps
         if left > REMAINDER:
             held = f"after the run's {steps} steps its running averages hold {left:.0%} of their initial values"

@@ -1,8 +1,8 @@
 """Dataclasses of a run: Run (its parts), Slots (its regularisers) and Outcome."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -83,6 +83,8 @@ class Run:
     skips_nonfinite: bool  # leave out steps whose loss or gradient is not finite
     monitor: Metric
     progress: Progress
+    frozen: frozenset[str] = frozenset()  # names of parameters and modules that model.freeze keeps from training
+    lr_factors: Mapping[str, float] = field(default_factory=dict)  # on the learning rate, by parameter; empty for 1
 
     @cached_property
     def uses_losses(self) -> bool:
@@ -113,17 +115,23 @@ class Run:
             if elsewhere:
                 self.optimizer.train()
 
-    def evaluate(self, model: nn.Module, split: Loader, views: Callable | None = None) -> dict[str, float]:
+    def evaluate(
+        self, model: nn.Module, split: Loader, views: Callable | None = None, observe: Callable | None = None
+    ) -> dict[str, float]:
         """Return mean loss and score on a split. Errors: MachineError where a batch does not fit into memory."""
-        return self.evaluate_batches(model, split.in_order(self.eval_batch_size), views)
+        return self.evaluate_batches(model, split.in_order(self.eval_batch_size), views, observe)
 
     def evaluate_batches(
-        self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], views: Callable | None = None
+        self,
+        model: nn.Module,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        views: Callable | None = None,
+        observe: Callable | None = None,
     ) -> dict[str, float]:
         """Return mean loss and score on batches. Errors: MachineError where one does not fit into memory."""
         seed_default(self.device, derive(self.seed, "views"))
         with self._memory_of_evaluation():
-            return evaluate(model, batches, self.criterion, self.data.task, self.autocast, views)
+            return evaluate(model, batches, self.criterion, self.data.task, self.autocast, views, observe)
 
     @contextmanager
     def _memory_of_evaluation(self) -> Iterator[None]:

@@ -17,7 +17,7 @@ from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.recorder import Recorder
 
 # A change of one of these keys changes the base learning rates: optimizer.lr, optimizer.base.adamw_lr, ...
-RATE_KEY = re.compile(r"optimizer\.(.*[._])?lr|scale_lr|base_batch")
+RATE_KEY = re.compile(r"optimizer\.((.*[._])?lr|layer_decay)|scale_lr|base_batch")
 
 
 def capture(
@@ -55,6 +55,7 @@ def capture(
             "losses": progress.losses if run.uses_losses else None,
             "order": progress.order if run.uses_losses else None,
             "probes": progress.probes,
+            "start": progress.start,
         },
         "recorder": recorder.state_dict(),
         "data": fingerprints(run),
@@ -107,6 +108,7 @@ def restore(
         progress.order, progress.extended_from = saved["order"], saved.get("extended_from", 0)
         progress.skipped, progress.skipped_in_a_row = (saved.get(name, 0) for name in ("skipped", "skipped_in_a_row"))
         progress.probes[:] = filter(is_probe, saved.get("probes", []))
+        progress.start = saved["start"] if is_start(saved.get("start")) else None
         if run.uses_losses:
             progress.losses.copy_(saved["losses"])
         best = saved["best"]
@@ -116,6 +118,17 @@ def restore(
     except (RuntimeError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = printable(str(error).partition("\n")[0])
         raise DataError(f"the checkpoint does not fit the configuration ({reason})") from None
+
+
+def is_start(value: object) -> bool:
+    """Return whether a value that a checkpoint holds says which weights its run began with."""
+    kinds = {"path": str, "sha256": str, "loaded": int, "fresh": list}
+    return (
+        isinstance(value, dict)
+        and value.keys() == kinds.keys()
+        and all(isinstance(value[key], kind) for key, kind in kinds.items())
+        and all(isinstance(name, str) for name in value["fresh"])
+    )
 
 
 def require_kinds(state: Mapping, run: Run) -> None:
@@ -145,9 +158,14 @@ def restore_optimizer(run: Run, state: Mapping, changed: Collection[str]) -> Non
     names = {key.rpartition(".")[2] for key in changed if key.startswith("optimizer.")}
     names |= {"base_lr"} if any(map(RATE_KEY.fullmatch, changed)) else set()
     for group, new in zip(run.optimizer.param_groups, wanted):
-        if wrong := [name for name, value in new.items() if is_number(value) and not is_number(group[name])]:
+        if wrong := [name for name, value in new.items() if is_number(value) and not is_number(scalar(group[name]))]:
             raise TypeError(f"its optimizer's {wrong[0]} is not a number")
         group.update({name: new[name] for name in names if name in new})
+
+
+def scalar(value: object) -> object:
+    """Return the number that a tensor of one element holds; any other value as it is."""
+    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
 
 
 def fingerprints(run: Run) -> list[str]:

@@ -21,10 +21,12 @@ from trainer.data.splits import Split
 from trainer.engine.cadence import FIRST_STEPS
 from trainer.engine.run import Outcome, Run
 from trainer.engine.validation import best_constant
+from trainer.report.report import Report
 from trainer.rundir import reader, resume
 from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
+from trainer.rundir.report_folder import REPORT
 from trainer.rundir.saved_options import flat
 
 ALWAYS_SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # others when they differ
@@ -110,6 +112,14 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
         kind = f"{kind} of {run.data.outputs} outputs"
     yield "samples", f"{sizes}; {'x'.join(map(str, run.data.input_shape))}, {kind}"
     yield "model", f"{count_parameters(run.model):,} parameters"
+    if run.progress.start:
+        yield "weights", f"{run.progress.start['path']}  (sha256 {run.progress.start['sha256'][:12]})"
+    if run.frozen:
+        trained = sum(weight.numel() for weight in run.model.parameters() if weight.requires_grad)
+        yield "trained", f"{trained:,} of the parameters, the others are frozen"
+    if run.lr_factors:
+        low, high = min(run.lr_factors.values()), max(run.lr_factors.values())
+        yield "rates", f"by layer, {low:.3g} to {high:.3g} times that of the optimizer"
     yield "steps", f"{run.clock.total_steps:,} ({run.clock.steps_per_epoch:,} per epoch)"
     yield "device", describe(run.device)
 
@@ -203,11 +213,19 @@ def figures_of(
         "parameters": count_parameters(run.model),
         "zeros": sum(int((weight == 0).sum()) for weight in decay_parameters(kept or run.model)),
         "weights_sha256": weights_digest(run.model),
+        **({"start": run.progress.start} if run.progress.start else {}),
     }
 
 
-def print_summary(console: Console, summary: Mapping, run: Run, directory: Path, verdicts: Sequence[str]) -> None:
-    """Print the last lines of a run: figures, the lines of its verdicts, its directory, and how to look at it."""
+def print_summary(
+    console: Console, summary: Mapping, run: Run, directory: Path, verdicts: Sequence[str], report: Report | None
+) -> None:
+    """Print the last lines of a run: figures, what it gets wrong, its verdicts, its directory, and how to look at it.
+
+    Args:
+        verdicts: their lines.
+        report: on its errors, where it has one.
+    """
     score = score_of(run.data.task).name
     rate = f" ({summary['images_per_second']:,.0f} samples/s)" if summary["images_per_second"] else ""
     console.print()
@@ -222,6 +240,8 @@ def print_summary(console: Console, summary: Mapping, run: Run, directory: Path,
         console.print(f"  best   val   {figures(scores)}  (epoch {when})")
     if summary["test"]:
         console.print(f"  {'best' if best else 'last'}   test  {figures(summary['test'])}")
+    for line in report.text if report else ():
+        console.print(f"  {line}")
     if summary["zeros"] > 0.001 * summary["parameters"]:
         console.print(f"  {summary['zeros']:,} of {summary['parameters']:,} parameters are exactly 0")
     if summary["incomplete"]:
@@ -231,6 +251,8 @@ def print_summary(console: Console, summary: Mapping, run: Run, directory: Path,
     path = from_here(directory)
     console.print(f"\nRun directory: {path}")
     console.print(f"Curves:        {path / 'curves.png'}")
+    if report and report.files:
+        console.print(f"Errors:        {path / REPORT}")
     console.print(f"Compare runs:  {as_command('tensorboard', '--logdir', logdir(path))}")
     console.flush()
 

@@ -50,14 +50,16 @@ class Validation:
     def evaluate_fresh(self, now: Clock, signals: Signals) -> None:
         """Evaluate a network that is before its first step, and print its loss beside that of knowing nothing.
 
-        Batch norms have the statistics of a batch: their fresh ones are those of no network. The history, by which runs
-        are stopped and the best evaluation is chosen, begins with the first step.
+        Batch norms have the statistics of a batch, but for those that model.weights brings along: their fresh ones are
+        those of no network. The history, by which runs are stopped and the best evaluation is chosen, begins with the
+        first step.
         """
         run = self.run
         run.progress.add_probe(probe(run, now.step))
         if self.recorder.rows:
             return
-        fitting = recomputed_statistics(run.model, run.train, FRESH_SAMPLES, FRESH_SAMPLES)
+        drawn = run.progress.start and run.progress.start["fresh"]
+        fitting = recomputed_statistics(run.model, run.train, FRESH_SAMPLES, FRESH_SAMPLES, drawn)
         with signals.interrupt_immediately(), self.bar.evaluating(), fitting:
             if len(run.val):
                 split, scores = "val", run.evaluate(run.model, run.val)

@@ -135,6 +135,8 @@ def build(
         apply = make_preprocess(described, allow)
     except ConfigError as error:
         raise DataError(f"cannot be made from its description: {error}") from None
+    except (TypeError, ValueError, AttributeError, LookupError, RuntimeError) as error:
+        raise DataError(f"its description is damaged ({printable(error)})") from None
     try:
         module.load_state_dict(dict(weights))
     except (RuntimeError, LookupError, TypeError, ValueError, AttributeError) as error:
@@ -177,6 +179,9 @@ def make_preprocess(described: Description, allow: tuple[str, ...]) -> object:
         return FITTED[name] if name in FITTED else locate(name, "preprocess", "preprocess", (*LIBRARIES, *allow))
 
     try:
-        return from_plain(described.preprocess, find)
+        apply = from_plain(described.preprocess, find)
+        if apply(torch.zeros(1, *described.inputs.shape)).shape != (1, *described.input_shape):
+            raise ValueError("it makes samples of another shape")
+        return apply
     except (KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise DataError(f"the description of its preprocessing is damaged ({printable(error)})") from None

@@ -129,8 +129,8 @@ def places_of(name: str, rows: Sequence[Sequence[str]], has_header: bool, kind: 
 
 
 def listed(names: Sequence[str]) -> str:
-    """Return the first names of columns."""
-    return ", ".join(names[:10]) + ", ..." * (len(names) > 10)
+    """Return the first names of columns, each shortened."""
+    return ", ".join(printable(name[:40]) for name in names[:10]) + ", ..." * (len(names) > 10)
 
 
 def encoded_rows(rows: Sequence[list[str] | str], kind: TableInput) -> list[Tensor | str]:

@@ -7,6 +7,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from trainer.base.layers import common_rate
 from trainer.base.metrics import score_of
 from trainer.base.protocols import Calibrated, Pretrained
 from trainer.base.text import counted
@@ -40,7 +41,7 @@ LARGER = "try more units or layers, as model=mlp model.hidden=[256,256]; look at
 def weights_that_move(subject: Subject) -> Check:
     """Check that every trainable weight changes in a few steps, and that none is frozen unawares."""
     practice = short_training(subject)
-    model, frozen = practice.model, frozen_on_purpose(practice.model)
+    model, frozen = practice.model, frozen_on_purpose(practice.model) | subject.run.frozen
     weights = [
         (name, weight, before)
         for (name, weight), before in zip(model.named_parameters(), practice.before)
@@ -147,7 +148,7 @@ def fault_of_optimizer(practice: Practice, subject: Subject) -> dict[str, str]:
     grew = not max(practice.losses) < GROWTH * practice.losses[0]
     meaning = "The optimizer does not fit a small sample, and Adam does: its learning rate is probably too "
     meaning += f"{'high' if grew else 'low'}."
-    rate = subject.cfg.optimizer.get("lr") or practice.optimizer.param_groups[0]["base_lr"]
+    rate = subject.cfg.optimizer.get("lr") or common_rate(practice.optimizer, "base_lr")
     rates = [f"optimizer.lr={rate / 10 if grew else rate * 10:.3g}"] if "lr" in subject.cfg.optimizer else []
     return {"meaning": meaning, "advice": f"try {', '.join([*rates, 'optimizer=adam'])}"}
 

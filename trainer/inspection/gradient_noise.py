@@ -10,6 +10,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from trainer.base.freezing import keeps_statistics
 from trainer.base.rng import derive
 from trainer.engine.run import Run
 from trainer.inspection.objective import Objective, Vector, dot
@@ -134,7 +135,8 @@ def batch_sizes(run: Run) -> Iterator[int]:
 
 def uses_batch_statistics(model: nn.Module) -> bool:
     """Return whether the output for a sample depends on the others in its batch, through a batch norm in training."""
-    return any(isinstance(module, _BatchNorm) and module.training for module in model.modules())
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.training]
+    return not all(map(keeps_statistics, norms))
 
 
 class Moments:

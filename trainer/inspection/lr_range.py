@@ -15,6 +15,7 @@ from omegaconf import DictConfig
 
 from trainer.averaging import Identity
 from trainer.base.clock import Clock
+from trainer.base.layers import common_rate
 from trainer.config.auto_rate import with_rate
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import learning_rates
@@ -99,7 +100,7 @@ def training_losses(run: Run, rates: Sequence[Sequence[float]]) -> Iterator[floa
         for step, of_groups in enumerate([*rates, rates[-1]]):
             for group, rate in zip(run.optimizer.param_groups, of_groups):
                 group["lr"] = rate
-            now = trial.clock.at(step, of_groups[0])
+            now = trial.clock.at(step, common_rate(run.optimizer))
             indices, batch = next(upcoming)
             try:
                 loss, micro_outputs = update(now, batch, log=False)

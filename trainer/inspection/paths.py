@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from trainer.base.clock import Clock
+from trainer.base.layers import common_rate
 from trainer.engine.loop import fit
 from trainer.engine.run import Run
 from trainer.inspection.objective import flat
@@ -62,7 +63,7 @@ def follow(run: Run, name: str, paths: int) -> WeightPath:
     steps = sorted(taken)
     return WeightPath(
         name=name,
-        rate=run.optimizer.param_groups[0]["base_lr"],
+        rate=common_rate(run.optimizer, "base_lr"),
         steps=steps,
         weights=torch.stack([taken[step] for step in steps]),
         status=status,

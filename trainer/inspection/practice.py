@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from trainer.base.accumulator import MetricAccumulator
 from trainer.base.hooks import needs_graph
-from trainer.base.layers import stop_dropping
+from trainer.base.layers import common_rate, stop_dropping
 from trainer.base.metrics import score_of
 from trainer.base.protocols import HasEvaluationPoint
 from trainer.base.rng import derive, seed_default
@@ -30,7 +30,7 @@ MakeOptimizer = Callable[[Subject, nn.Module], torch.optim.Optimizer]
 def own_optimizer(subject: Subject, model: nn.Module) -> torch.optim.Optimizer:
     """Return the run's optimizer, made anew for a model, without weight decay."""
     run = subject.run
-    optimizer = make_optimizer(subject.cfg, model, run.batch_size * run.accumulate, subject.invocation)
+    optimizer = make_optimizer(subject.cfg, model, run.batch_size * run.accumulate, subject.invocation, run.lr_factors)
     for group in optimizer.param_groups:
         if "weight_decay" in group:
             group["weight_decay"] = 0.0
@@ -78,7 +78,7 @@ class Practice:
         multiplier = self._multiplier()
         for group in self.optimizer.param_groups:
             group["lr"] = group["base_lr"] * multiplier
-        now = run.clock.at(self._place(), self.optimizer.param_groups[0]["lr"])
+        now = run.clock.at(self._place(), common_rate(self.optimizer))
         evaluations: list[tuple[Tensor, Tensor]] = []
 
         def closure() -> Tensor:

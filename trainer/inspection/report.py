@@ -9,6 +9,7 @@ from typing import TypeVar
 from torch import Tensor, nn
 
 from trainer.base.device import out_of_memory
+from trainer.base.layers import common_rate
 from trainer.base.text import printable
 from trainer.engine.probe import probe, probe_batch
 from trainer.engine.run import Run
@@ -101,7 +102,7 @@ def measure(
             curvature=attempt(lambda: measure_curvature(run, batches, seconds)) if trainable else nothing,
             noise=attempt(lambda: measure_noise(run, seconds)) if trainable else nothing,
             first_order=attempt(lambda: measure_decrease(objective)) if trainable else nothing,
-            rate=run.optimizer.param_groups[0]["base_lr"],
+            rate=common_rate(run.optimizer, "base_lr"),
         )
 
 

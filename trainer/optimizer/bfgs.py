@@ -14,6 +14,7 @@ from trainer.optimizer.base import (
     flat_gradient,
     parameters_of,
     require_few_parameters,
+    require_one_rate,
 )
 
 
@@ -39,6 +40,8 @@ class Bfgs(Optimizer):
     def __init__(self, params, *, lr: float = 1.0, max_eval: int = 25) -> None:
         require("> 0", lr=lr)
         require(">= 1", max_eval=max_eval)
+        params = list(params)
+        require_one_rate(params)
         self.max_eval = max_eval
         super().__init__(params, {"lr": lr})
         require_few_parameters(self, self.limit, "bfgs needs an inverse Hessian")

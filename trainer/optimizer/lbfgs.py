@@ -3,6 +3,7 @@
 import torch
 
 from trainer.base.checks import require
+from trainer.optimizer.base import require_one_rate
 
 
 class Lbfgs(torch.optim.LBFGS):
@@ -32,6 +33,7 @@ class Lbfgs(torch.optim.LBFGS):
         if line_search_fn not in ("strong_wolfe", None):
             raise ValueError(f"line_search_fn must be strong_wolfe or null, got {line_search_fn}")
         params = list(params)
+        require_one_rate(params)
         weights = [weight for group in params for weight in group["params"]] if isinstance(params[0], dict) else params
         super().__init__(
             weights, lr, max_iter, max_eval, tolerance_grad, tolerance_change, history_size, line_search_fn

@@ -1,6 +1,6 @@
-"""The path of a run's data, saved so that the run can be resumed and evaluated from any folder. No torch here.
+"""The paths of a run's data and first weights, saved so that it can be resumed and evaluated from any folder.
 
-overrides.txt has it as it was typed, config.yaml as an absolute path.
+overrides.txt has them as they were typed, config.yaml as absolute paths. No torch here.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ KEYS = [key for key in ROLES if is_location(key)]
 
 
 def paths_in(config: Mapping) -> Iterator[tuple[str, str]]:
-    """Yield the keys of a configuration that hold the path of the data, with their values."""
+    """Yield the keys of a configuration that hold such a path, with their values."""
     for key in KEYS:
         group, _, name = key.partition(".")
         node = config.get(group)
@@ -33,7 +33,7 @@ def replaced(config: Mapping, paths: Mapping[str, str]) -> dict:
 
 
 def absolute(config: Mapping) -> dict:
-    """Return a configuration with the absolute path of its data."""
+    """Return a configuration with the absolute paths of its data and first weights."""
     return replaced(config, {key: str(from_root(value)) for key, value in paths_in(config)})
 
 
@@ -58,7 +58,7 @@ def moved(config: Mapping, overrides: Sequence[str]) -> dict:
 
 
 def pinned(config: Mapping, overrides: Sequence[str]) -> Iterator[str]:
-    """Yield an override with the absolute path of a run's data, where the overrides now mean another place.
+    """Yield an override with the absolute path of a run's data or first weights, where it now means another place.
 
     Args:
         config: the run's configuration.

@@ -4,20 +4,17 @@ import csv
 import os
 import sys
 import time
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
-from rich.table import Table
-from rich.text import Text
 
 from trainer.base.checks import require
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.plain_files import open_plain
-from trainer.base.text import as_csv_cell, counted, from_here, printable
+from trainer.base.text import as_csv_cell, from_here, printable
 from trainer.config.hydra_context import Invocation
 from trainer.data.image_scan import with_progress_bar
 from trainer.data.inputs import ImageInput, Inputs
@@ -25,11 +22,11 @@ from trainer.inference.load import load
 from trainer.inference.model import Ensemble
 from trainer.inference.predictions import Answers, Prediction, stream
 from trainer.inference.sources import Item, count_of, items_of
+from trainer.inference.tally import Tally
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 from trainer.task.evaluate import require_evaluation_keys, run_directories
 
-SHOWN = 10  # predictions, and unreadable inputs, on the terminal
 UNUSED = ("data.root", "data.path", "norm.fuse", "compile")  # keys of an evaluation
 
 
@@ -78,6 +75,8 @@ class Predict:
                 tally.add(prediction)
         tally.print(console, time.perf_counter() - started, kind)
         console.print(f"saved {from_here(directory / 'predictions.csv')}")
+        if tally.unreadable == tally.total:
+            raise DataError(f"input={printable(self.input)}: none of {tally.total:,} inputs could be predicted")
 
 
 def load_models(cfg: DictConfig, invocation: Invocation, console: Console) -> Answers:
@@ -143,62 +142,3 @@ def line(prediction: Prediction, model: Answers, kind: Inputs, top: int) -> list
         return [*place, *[""] * width, prediction.problem]
     cells = [cell for pair in prediction.ranked for cell in pair] if model.classes else prediction.values
     return [*place, *cells, ""]
-
-
-@dataclass
-class Tally:
-    """What is told of many predictions: the first ones, how many of each class, and those that could not be read."""
-
-    model: Answers
-    first: list[Prediction] = field(default_factory=list)
-    classes: Counter = field(default_factory=Counter)
-    problems: list[Prediction] = field(default_factory=list)
-    unreadable: int = 0
-    total: int = 0
-
-    def add(self, prediction: Prediction) -> None:
-        """Count a prediction."""
-        self.total += 1
-        if prediction.problem:
-            self.unreadable += 1
-            self.problems += [prediction] * (len(self.problems) < SHOWN)
-            return
-        self.classes[prediction.label] += 1
-        self.first += [prediction] * (len(self.first) < SHOWN)
-
-    def print(self, console: Console, seconds: float, kind: Inputs) -> None:
-        """Print the first predictions, and the counts."""
-        console.print(self.table())
-        what = "image" if isinstance(kind, ImageInput) else "row"
-        console.print(f"{counted(what, self.total)} in {seconds:.1f} s, {self.total / seconds:,.0f} {what}s/s")
-        if self.model.classes and self.classes:
-            console.print(", ".join(f"{name}: {count:,}" for name, count in self.classes.most_common(SHOWN)))
-        if self.unreadable:
-            console.print(f"warning: {counted(what, self.unreadable)} could not be predicted:")
-            for prediction in self.problems:
-                console.print(f"  {prediction.name}: {prediction.problem}")
-            if self.unreadable > len(self.problems):
-                console.print(f"  and {self.unreadable - len(self.problems):,} more; predictions.csv has all")
-
-    def table(self) -> Table:
-        """Return a table of the first predictions."""
-        columns = self.columns()
-        made = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for prediction in self.first:
-            made.add_row(*map(Text, self.cells(prediction)))
-        return made
-
-    def columns(self) -> list[str]:
-        """Return the headings of the table."""
-        if not self.model.classes:
-            return ["input", *map(printable, self.model.names[:SHOWN])]
-        return ["input", "class", "probability" if self.model.has_probabilities else "output", "next"]
-
-    def cells(self, prediction: Prediction) -> Sequence[str]:
-        """Return the cells of a prediction in the table."""
-        name = prediction.name
-        if not self.model.classes:
-            return [name, *(f"{value:.6g}" for value in prediction.values[:SHOWN])]
-        (label, score), *others = prediction.ranked
-        rest = f"{printable(others[0][0])} {others[0][1]:.4f}" if others else ""
-        return [name, printable(label), f"{score:.4f}", rest]

@@ -17,6 +17,7 @@ from trainer.engine.run import Run
 from trainer.engine.session import Session
 from trainer.rundir import curves_plot, integrity, reader, resume
 from trainer.rundir import directory as rundir
+from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.status import Status
 from trainer.search.halving import pruning_rules
@@ -44,14 +45,14 @@ class Train:
         if summary and "epochs" not in changed and not damaged:
             return directory, nothing_left(directory, summary, cfg.monitor)
 
-        def build(cfg: DictConfig) -> Run:
-            run = build_run(cfg, invocation)
+        def build(cfg: DictConfig, begins: bool = False) -> Run:
+            run = build_run(cfg, invocation, begins=begins)
             stops = pruning_rules(run.monitor.name, run.clock.total_epochs, invocation)
             return replace(run, slots=replace(run.slots, stop=[*run.slots.stop, *stops]))
 
         console = Console(silent=invocation.sweep is not None)
         with fewer_collections(), console.status("preparing the run"):
-            run = build(cfg)
+            run = build(cfg, begins=directory is None or Checkpoints(directory).newest() is None)
         if measures := auto_rate.auto_key(cfg) is not None:
             from trainer.inspection.lr_finder import choose_rate
 
