@@ -169,7 +169,8 @@ def construct(group: str, option: str, name: str, value: object, load: bool = Tr
         load: load a data set too, also one that needs files.
     """
     path, node = node_of(group, option)
-    cfg = OmegaConf.create({"scale_lr": "none", "base_batch": 256})
+    init = OmegaConf.load(catalog.file("init", "torch"))
+    cfg = OmegaConf.create({"scale_lr": "none", "base_batch": 256, "init": init})
     OmegaConf.update(cfg, path, {**node, name: value}, force_add=True)
     chosen = OmegaConf.select(cfg, path)
     for key in [key for key in chosen if OmegaConf.is_missing(chosen, key)]:
