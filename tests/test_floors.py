@@ -130,7 +130,8 @@ def test_what_runs_before_torch_does_not_import_it(path):
 def test_hooks_are_looked_for_in_the_protocols_alone():
     names = {
         item.name if isinstance(item, ast.FunctionDef) else item.target.id
-        for node in tree(Path("base/protocols.py")).body
+        for file in ("base/protocols.py", "base/module_protocols.py")
+        for node in tree(Path(file)).body
         if isinstance(node, ast.ClassDef)
         for item in node.body
         if isinstance(item, ast.FunctionDef | ast.AnnAssign)

@@ -11,6 +11,7 @@
 import gc
 import os
 import re
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from trainer.base import signals
 from trainer.base.device import pick
 from trainer.base.errors import ConfigError
 from trainer.base.interpreter import fewer_collections
+from trainer.base.origin import errors_of_packages
 from trainer.base.rng import preserved_generators
 from trainer.cli import overrides as checking
 from trainer.comparison.ranking import rank
@@ -100,7 +102,7 @@ def execute(command: checking.Command) -> TrainedRun:
     files.require_existing(cfg, invocation.choices)
     with fewer_collections():
         task = instantiate.make_task(cfg, invocation)
-    with preserved_generators(pick(cfg.device)):
+    with preserved_generators(pick(cfg.device)), errors_of_packages(invocation.allow):
         directory, _ = task.train(cfg, invocation)
     rows, allow = [*reader.read_rows(directory)], invocation.allow
     return TrainedRun(directory=directory, summary=reader.read_summary(directory), record=rows, allow=allow)
@@ -132,8 +134,9 @@ def as_typed(value: object) -> str:
 
 @contextmanager
 def undisturbed(quiet: bool) -> Iterator[None]:
-    """Give the process back as it was: signals, own options, threads of torch, garbage collection."""
-    threads, folders, thresholds = torch.get_num_threads(), [*catalog.extra_folders], gc.get_threshold()
+    """Give the process back as it was: signals, own options and where they are, threads of torch, collections."""
+    threads, thresholds = torch.get_num_threads(), gc.get_threshold()
+    folders, places = [*catalog.extra_folders], [*sys.path]
     with ExitStack() as stack:
         if quiet:
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
@@ -144,5 +147,5 @@ def undisturbed(quiet: bool) -> Iterator[None]:
             yield
         finally:
             torch.set_num_threads(threads)
-            catalog.extra_folders[:] = folders
+            catalog.extra_folders[:], sys.path[:] = folders, places
             gc.set_threshold(*thresholds)

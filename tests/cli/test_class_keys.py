@@ -10,6 +10,7 @@ from trainer.base.errors import UserError
 from trainer.cli import help, overrides
 from trainer.config import libraries, schema
 from trainer.config.catalog import file
+from trainer.config.hydra_context import Invocation
 from trainer.rundir.reader import read_config, read_overrides
 
 YOGI = ("optimizer=pytorch_optimizer", "optimizer.name=Yogi")
@@ -28,6 +29,7 @@ def test_an_argument_of_the_class_is_a_key():
     chosen = node(*YOGI, "optimizer.betas=[0.8,0.9]", "optimizer.fixed_decay=true")
     assert chosen["betas"] == [0.8, 0.9] and chosen["fixed_decay"] is True and chosen["name"] == "Yogi"
     assert node(*YOGI, "+optimizer.eps=0.1")["eps"] == 0.1  # as Hydra would want it
+    assert Invocation(overrides=("++optimizer.eps=0.1",)).typed_keys == {"optimizer.eps"}  # as Hydra gets it
     inner = (
         "optimizer=lookahead",
         "optimizer.base=pytorch_optimizer",

@@ -389,7 +389,7 @@ WRONG = {  # a class, the exit code and what is said
         2, [".py:30) raises FileNotFoundError: [Errno 2] No such file or directory: 'no/such/file'"],
     ),
     "a ValueError": (method("__init__(self, root)", "raise ValueError('bad')"), 2, [".py:30) raises ValueError: bad"]),
-    "a missing argument": (method("__init__(self, folder)", "pass"), 2, [".py:29) has no field root; its fields: folder"]),
+    "a missing argument": (method("__init__(self, folder)", "pass"), 2, [".py:29) has no field root; its fields"]),
     "a mistake in __getitem__": (item("{}['x'], 0"), 3, [".py:30) raises KeyError: 'x' for sample 0"]),
     "a mistake at a sample": (label("index % 3 / (index != 17)"), 3, [".py:30) raises ZeroDiv", "for sample 17"]),
     "a mistake in __len__": (method("__len__(self)", "return len(self.files)"), 2, [":30) raises AttributeError"]),

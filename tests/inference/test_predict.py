@@ -2,6 +2,7 @@
 
 import csv
 import io
+import shutil
 import sys
 from itertools import count, islice
 
@@ -364,3 +365,16 @@ def test_items_are_only_made_when_they_are_asked_for(tmp_path):
     kind = ImageInput(shape=(1, 8, 8))
     items = items_of(str(tmp_path / "new"), kind)
     assert callable(next(items).sample)
+
+
+@pytest.mark.parametrize("kept", ["weights.safetensors", "config.yaml weights.safetensors", "config.yaml checkpoints"])
+def test_what_is_left_of_a_run_is_enough(kept, predict, trained, tmp_path):
+    run, place = trained(*IRIS), tmp_path / "left"
+    place.mkdir()
+    for name in kept.split():
+        copy = shutil.copytree if (run.directory / name).is_dir() else shutil.copy
+        copy(run.directory / name, place / name)
+    path = table(",".join(FLOWER) + "\n5.1,3.5,1.4,0.2\n", tmp_path)
+    code, _, errors, (row,) = predict(f"runs=[{place}]", f"task.input={path}")
+    assert code == 0, errors
+    assert float(row["probability"]) == run.load(device="cpu").predict(path)[0].probability

@@ -1,17 +1,20 @@
 """Every hook a technique may have beyond its plain call, one Protocol each. READ SECOND, after engine/loop.py.
 
+Those of modules in a model (layers, activations, norms) are in base/module_protocols.py.
+
 A technique has a hook by defining the method or attribute; nothing registers it: who calls a hook asks
 `isinstance(technique, Hook)` first. The plain call of each group, and its hooks:
 
-    act         () -> module                                    pieces
+    act         () -> module                                    pieces; of the module: mean_square
     aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, on_pixels, tasks
     averaging   update(model, now), evaluated(model)            state_dict
-    data        load() -> Splits                                new_samples
-    init        (model, images, targets, act) -> None           keeps_weights
+    data        load() -> Splits
+    init        (model, images, targets, act) -> None           keeps_weights, rate_factors
     bias        (model, targets, criterion) -> None
     loss        (outputs, targets) -> losses (B,)               average, constant, probabilities, separate_outputs,
                                                                 tasks; or for_task
-    model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate; base/depth.py
+    model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate, linear_input,
+                                                                and those of base/depth.py
     norm        (channels) -> module                            place, on_input; of the module: normalizes
     optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
     pool        () -> module                                    of the module: draws_in_evaluation
@@ -93,14 +96,15 @@ class KeepsWeights(Protocol):
     keeps_weights: bool
 
 
-# Data sets and losses
-
-
 @runtime_checkable
-class ReadsNewSamples(Protocol):
-    """A data set of files: other files of the kind are new samples for its models, whatever the training files were."""
+class ScalesRates(Protocol):
+    """An initialisation that is one of learning rates, too: some parameters learn at a multiple of the optimizer's."""
 
-    new_samples: str  # folder, of classes, or table
+    def rate_factors(self, model: nn.Module, degree: int) -> Mapping[nn.Parameter, float]:
+        """Return the multiples that are not 1: degree 1, steps proportional to the gradient (SGD); 0, of any size."""
+
+
+# Losses
 
 
 @runtime_checkable
@@ -178,41 +182,6 @@ class HasVerdict(Protocol):
     verdict: str
 
 
-@runtime_checkable
-class DropsMaps(Protocol):
-    """A layer of the `layer` slot that drops whole maps of images: it follows convolutions instead of dense layers."""
-
-    on_maps: bool
-
-
-@runtime_checkable
-class FollowsAct(Protocol):
-    """A layer of the `layer` slot that needs an activation's own outputs: it follows every activation directly."""
-
-    follows_act: bool
-
-
-@runtime_checkable
-class DropsInTraining(Protocol):
-    """A module that leaves something out in training, so that tta=mc_dropout can switch it on in evaluation."""
-
-    drops_in_training: bool
-
-
-@runtime_checkable
-class DrawsInEvaluation(Protocol):
-    """A layer that can draw at random in evaluation as well, so that tta=fractional can average over draws."""
-
-    draws_in_evaluation: bool
-
-
-@runtime_checkable
-class Normalizes(Protocol):
-    """A normalisation layer of our own; init=fixup, which is for networks without norms, refuses it."""
-
-    normalizes: bool
-
-
 # Optimizers
 
 
@@ -272,13 +241,6 @@ class Stateful(Protocol):
 
 
 @runtime_checkable
-class HasPieces(Protocol):
-    """An activation that makes one value of so many (maxout): the layer before it is as many times wider."""
-
-    pieces: int
-
-
-@runtime_checkable
 class PlacedNorm(Protocol):
     """A factory of norms that chooses their place: `before_act`, as without this hook, or `after_act`."""
 
@@ -290,13 +252,6 @@ class NormOfInput(Protocol):
     """A factory of norms that puts one more in front of the model where `on_input` is true."""
 
     on_input: bool
-
-
-@runtime_checkable
-class Pretrained(Protocol):
-    """A model that may bring its weights along: no initialisation then."""
-
-    pretrained: bool
 
 
 @runtime_checkable

@@ -3,6 +3,8 @@
 OPTIONS = {  # of each group: the option, or what to type in full, and the names for which it is meant
     "act": {
         "swish": "silu",
+        "relu_squared": "relu2 squared_relu sqrelu",
+        "swiglu": "swish_glu silu_glu",
         "hard_swish": "hswish",
         "hard_sigmoid": "hsigmoid",
         "leaky_relu": "lrelu",
@@ -43,6 +45,7 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
     },
     "init": {
         "torch": "default pytorch none",
+        "mup": "mu_parametrization maximal_update maximal_update_parametrization",
         "xavier_normal": "glorot_normal",
         "xavier_uniform": "glorot_uniform",
         "xavier_normal or xavier_uniform": "xavier glorot",
@@ -72,6 +75,9 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "cnn": "convnet simple_cnn small_cnn conv",
         "lenet": "lenet5",
         "wide_resnet": "wrn wrn_16_4",
+        "vit_tiny": "vit vit_ti simple_vit vision_transformer",
+        "convnext_small32": "convnext convnext32",
+        "mlp_mixer": "mixer",
         "model=linear loss=hinge": "svm",
     },
     "norm": {
@@ -80,6 +86,7 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "group": "gn groupnorm group_normalization",
         "instance": "in instancenorm instance_normalization",
         "rms": "rmsnorm",
+        "dyt": "dynamic_tanh dytanh",
     },
     "optimizer": {
         "momentum": "sgdm sgd_momentum heavy_ball polyak",
@@ -166,8 +173,8 @@ ABSENT = {  # names of other tools for something that no option does: none is an
     "bias": "ones normal uniform random",
     "tta": "5crop five_crop vflip rotate",
     "act": (
-        "celu crelu glu geglu swiglu reglu relu6 htanh hardtanh tanhshrink softshrink hardshrink log_sigmoid rrelu "
-        "threshold softmin snake squareplus relu2 squared_relu sin sine arctan gaussian sparsemax"
+        "celu crelu glu geglu reglu relu6 htanh hardtanh tanhshrink softshrink hardshrink log_sigmoid rrelu "
+        "threshold softmin snake squareplus sin sine arctan gaussian sparsemax"
     ),
     "aug": (
         "auto autoaugment augmix mosaic vflip vertical_flip random_vertical_flip blur gaussian_blur "
@@ -184,7 +191,7 @@ ABSENT = {  # names of other tools for something that no option does: none is an
     ),
     "model": (
         "bert gpt gpt2 llama transformer lstm rnn gru unet yolo autoencoder vae gan diffusion random_forest xgboost "
-        "knn kan mlp_mixer nerf"
+        "knn kan nerf"
     ),
     "norm": "weight weight_norm spectral spectral_norm lrn local_response switchable sync_batch syncbn filter_response",
     "optimizer": ("rprop asgd sparse_adam nadamw adagrad_da lbfgsb cg conjugate_gradient adamax_w"),

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -60,7 +59,6 @@ class Csv(SplitByFraction):
     Shapes: (inputs,). Errors: ValueError; ConfigError and DataError, which name the column and the row.
     """
 
-    new_samples: ClassVar = "table"
     path: str
     target: str | int | None
     task: str = "auto"

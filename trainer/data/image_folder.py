@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass, replace
-from typing import ClassVar
 
 import numpy as np
 import torch
@@ -52,7 +51,6 @@ class ImageFolder:
     Errors: ValueError; DataError, naming the folder or the file.
     """
 
-    new_samples: ClassVar = "folder"
     root: str
     size: int | None = None
     fit: str = "crop"

@@ -97,7 +97,7 @@ class Splits:
     predicted: Predicted = Predicted()
 
     def __post_init__(self) -> None:
-        if self.inputs is None:
+        if self.inputs is None and isinstance(self.train, Split):  # one that is none is told later
             object.__setattr__(self, "inputs", inputs_of_shape(self.train.images.shape[1:]))
 
     @property

@@ -38,6 +38,7 @@ from trainer.engine.contracts import as_config_error, require_kind, require_lear
 from trainer.engine.dry_run import dry_run
 from trainer.engine.fine_tuning import prepare
 from trainer.engine.lengths import make_clock, samples_per_batch, save_interval
+from trainer.engine.parameter_rates import with_factors_of_init
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
 from trainer.engine.threads import choose_threads
@@ -230,7 +231,9 @@ def unwatched_optimizer(
 ) -> torch.optim.Optimizer:
     """Make the optimizer without hooks in the model."""
     cfg = auto_rate.with_defaults(cfg, invocation.choices)
-    optimizer = factory(cfg, "optimizer", invocation)(parameter_groups(model, factors))
+    make = factory(cfg, "optimizer", invocation)
+    factors = with_factors_of_init(factors or {}, cfg, model, make, invocation)
+    optimizer = make(parameter_groups(model, factors))
     require_learning_rates(optimizer, invocation.describe("optimizer"), bool(factors))
     scale = samples / cfg.base_batch if cfg.scale_lr == "linear" else 1.0
     for group in optimizer.param_groups:

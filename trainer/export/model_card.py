@@ -89,7 +89,7 @@ class Card:
         """Return what the numbers of the output are."""
         model, predicted = self.model, self.model.description.predicted
         if not model.classes:
-            unit = f", in {escaped(printable(predicted.unit))}" if predicted.unit else ", in the target's own unit"
+            unit = f", in {escaped(line(predicted.unit))}" if predicted.unit else ", in the target's own unit"
             return f"The values{unit}."
         if model.has_probabilities:
             return "The probability of each class."
@@ -110,7 +110,7 @@ class Card:
             lines += ["", f"Samples: {', '.join(f'{count:,} {split}' for split, count in totals.items())}."]
         if self.by_class:
             classes = self.model.classes[:LISTED]
-            rows = [[printable(name), *(f"{self.by_class[split][name]:,}" for split in SPLITS)] for name in classes]
+            rows = [[line(name), *(f"{self.by_class[split][name]:,}" for split in SPLITS)] for name in classes]
             more = len(self.model.classes) - len(classes)
             lines += ["", *markdown_table(["class", *SPLITS], rows), *(["", f"{more} more classes."] if more else [])]
         return lines
@@ -123,7 +123,7 @@ class Card:
             if OmegaConf.select(cfg, key) is None:  # of the command, and not of the model
                 OmegaConf.update(cfg, key, rule.default, force_add=True)
         rows = settings_table(cfg, Invocation(choices=self.choices))
-        changed = [[group, option, printable(settings)] for group, option, settings, differs in rows if differs]
+        changed = [[group, option, line(settings)] for group, option, settings, differs in rows if differs]
         if not changed:
             return ["All settings are the defaults."]
         return ["Settings that are not the defaults:", "", *markdown_table(["group", "option", "settings"], changed)]
@@ -142,7 +142,7 @@ class Card:
             if isinstance(entries, list) and entries and all(isinstance(entry, Mapping) for entry in entries):
                 heads = [first, *(name for name in entries[0] if name != first)]
                 cells = [[score(entry.get(name)) for name in heads] for entry in entries[:LISTED]]
-                split = escaped(printable(report.get("split", "held-out")))
+                split = escaped(line(report.get("split", "held-out")))
                 lines += ["", f"On the {split} split:", "", *markdown_table(heads, cells)]
         return [*lines, *(["", "![Loss, score and learning rate of the training](curves.png)"] * self.has_curves)]
 
@@ -162,12 +162,10 @@ class Card:
         found = self.summary.get("verdicts")
         for verdict in found if isinstance(found, list) else []:
             if isinstance(verdict, Mapping) and isinstance(verdict.get("what"), str):
-                lines.append(
-                    f"- {escaped(printable(verdict.get('level', 'hint')))}: {escaped(printable(verdict['what']))}"
-                )
+                lines.append(f"- {escaped(line(verdict.get('level', 'hint')))}: {escaped(line(verdict['what']))}")
         status = self.summary.get("status")
         if isinstance(status, str) and status not in ("finished", "stopped"):
-            lines.append(f"- The run did not finish: {escaped(printable(status))}.")
+            lines.append(f"- The run did not finish: {escaped(line(status))}.")
         return lines
 
     def file(self) -> list[str]:
@@ -181,9 +179,9 @@ class Card:
         return [
             f"`{record.file}`, {record.size:,} bytes, {count_parameters(self.model.module):,} parameters; {facts}.",
             "",
-            f"Largest difference from the model: {equality.in_words}, on {equality.source}; "
+            f"Largest difference from the model: {equality.in_words}, on {escaped(line(equality.source))}; "
             f"up to {equality.limit:.0e} is rounding.",
-            *(["", *(f"- {escaped(note)}" for note in record.notes)] if record.notes else []),
+            *(["", *(f"- {escaped(line(note))}" for note in record.notes)] if record.notes else []),
             "",
             f"Median time of a call on {escaped(record.machine)}:",
             "",
@@ -194,10 +192,10 @@ class Card:
         """Return the commands that train the model again and that exported it, and the versions."""
         words = [*self.model.description.command, *places_of(self.choices.get("data"))]
         trained, now = (
-            ", ".join(f"{escaped(printable(name))} {escaped(printable(value))}" for name, value in found.items())
+            ", ".join(f"{escaped(line(name))} {escaped(line(value))}" for name, value in found.items())
             for found in (self.model.description.versions, self.record.versions)
         )
-        commands = [as_command("train", *words), self.record.command]
+        commands = [line(as_command("train", *words)), line(self.record.command)]
         return ["```sh", *commands, "```", "", f"Trained with {trained}.", "", f"Exported with {now}."]
 
 
@@ -216,9 +214,9 @@ def columns_of(columns: Sequence[InputColumn]) -> Iterator[list[str]]:
         last = place + column.width - 1
         kind = {"date": "days since 1970", "number": "number"}.get(column.kind)
         if kind is None:
-            names = [*map(printable, column.categories), *(["missing"] if column.missing else [])]
+            names = [*map(line, column.categories), *(["missing"] if column.missing else [])]
             kind = f"1 for the category, else 0: {listed(names, len(names))}"
-        yield [str(place) if last == place else f"{place} to {last}", printable(column.name), kind]
+        yield [str(place) if last == place else f"{place} to {last}", line(column.name), kind]
         place += column.width
     if len(columns) > LISTED:
         yield ["...", f"{len(columns) - LISTED} more", ""]
@@ -230,16 +228,21 @@ def listed(names: Iterable[str], count: int) -> str:
     return ", ".join(shown) + (f" and {count - LISTED} more" if count > LISTED else "")
 
 
+def line(text: object) -> str:
+    """Return a text without control characters and line breaks, which would end a row or a paragraph."""
+    return " ".join(printable(text).split("\n"))
+
+
 def code(text: object) -> str:
     """Return a text as code in Markdown."""
-    return f"`{printable(text).replace('`', '?').replace(chr(10), ' ')}`"
+    return f"`{line(text).replace('`', '?')}`"
 
 
 def score(value: object) -> str:
     """Return a cell of a table of scores."""
     if isinstance(value, int) and not isinstance(value, bool):
         return f"{value:,}"
-    return figure(float(value)) if is_number(value) else "-" if value is None else printable(value)
+    return figure(float(value)) if is_number(value) else "-" if value is None else line(value)
 
 
 def milliseconds(seconds: float) -> str:

@@ -2,9 +2,11 @@
 
 import os
 import unicodedata
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from pathlib import Path
 
 import torch
@@ -12,12 +14,13 @@ from torch import Tensor
 
 from trainer.base.errors import DataError
 from trainer.base.text import did_you_mean, nearest, printable
+from trainer.data import folder_metadata as metadata
 from trainer.data.cells import MISSING, number
 from trainer.data.folder_layout import list_classes, split_of, unwrapped
 from trainer.data.folder_walk import Layout, visible
 from trainer.data.image_files import read
-from trainer.data.inputs import ImageInput, InputColumn, TableInput
-from trainer.data.splits import Names, Split
+from trainer.data.inputs import ImageInput, InputColumn, Inputs, TableInput
+from trainer.data.splits import Names, Split, Splits
 from trainer.inference.rows import encoded_rows, place_of, read_rows
 from trainer.inference.sources import ROWS, Item, batched, batches_of, decoded
 from trainer.rundir.description import Description
@@ -111,7 +114,9 @@ def labelled_in_folder(place: Path, where: str, described: Description) -> Label
         splits = {split: folder for name, folder in names.items() if (split := split_of(name))}
         if chosen := next((splits[split] for split in SPLITS if split in splits), None):
             base, note = unwrapped(chosen, layout, in_split=True), f"{where}: its {chosen.name}/ alone"
-    found = {name: files for name, files in list_classes(base, layout).items() if files}
+    table = metadata.metadata_of(base, layout.root)
+    listing = metadata.classes_in(table, base, layout) if table else list_classes(base, layout)
+    found = {name: files for name, files in listing.items() if files}
     if not found:
         flat = sum(1 for path in visible(base)[1])
         has = f"its {flat:,} files lie in no class folder, so that they have no label" if flat else "holds no images"
@@ -119,6 +124,7 @@ def labelled_in_folder(place: Path, where: str, described: Description) -> Label
     places = places_of_classes(found, where, described.classes)
     root = os.path.join(layout.root, "")
     kind = described.inputs
+    note = "; ".join([*filter(None, [note]), *(f"{fault.path}: {fault.message}" for fault in layout.faults[:LISTED])])
 
     def pairs() -> Iterator[tuple[Item, Tensor]]:
         for name, files in found.items():
@@ -209,29 +215,71 @@ def target_in(cell: str, row: int, where: str, classes: Mapping[str, int], descr
     return torch.tensor([(value - mean) / deviation], dtype=torch.float32)
 
 
-def labelled_in_split(split: Split, where: str, classes: Sequence[str], described: Description) -> "Given":
-    """Return the samples of a split that a data set has, with its classes by name. Errors: DataError."""
-    count = described.outputs
-    if tuple(split.images.shape[1:]) != described.inputs.shape:
-        shape, own = ("x".join(map(str, sizes)) for sizes in (split.images.shape[1:], described.inputs.shape))
+def labelled_in(splits: Splits, names: Sequence[str], where: str, described: Description) -> "Given":
+    """Return the samples of some splits that a data set has, with its classes by name. Errors: DataError."""
+    parts = [part for name in names if len(part := getattr(splits, name))]
+    if tuple(parts[0].images.shape[1:]) != described.inputs.shape:
+        shape, own = ("x".join(map(str, sizes)) for sizes in (parts[0].images.shape[1:], described.inputs.shape))
         raise DataError(f"{where}: its samples are {shape}, the model takes {own}")
-    targets = split.targets
-    if described.task == "classification":
-        columns = torch.tensor([*places_of_classes(classes, where, described.classes).values()])
-        targets = torch.zeros(len(split), count).index_copy_(1, columns, split.targets)
-    return Given(split=replace(split, targets=targets), inputs=described.inputs)
+    if splits.task != described.task:
+        raise DataError(f"{where}: is {splits.task}, the model is for {described.task}")
+    parts = [replace(part, targets=as_trained(part.targets, splits, where, described)) for part in parts]
+    return Given(parts=parts, inputs=described.inputs)
+
+
+def as_trained(targets: Tensor, splits: Splits, where: str, described: Description) -> Tensor:
+    """Return targets (N, K) of other data in the model's order of classes, or in its standardisation."""
+    if described.task == "regression":
+        own, trained = splits.predicted, described.predicted
+        values = targets.double() * torch.tensor(own.deviation or (1.0,)) + torch.tensor(own.mean or (0.0,))
+        return ((values - torch.tensor(trained.mean or (0.0,))) / torch.tensor(trained.deviation or (1.0,))).float()
+    places = torch.tensor([*places_of_classes(splits.classes, where, described.classes).values()])
+    if described.task == "binary":
+        return places[targets[:, 0].long()].float()[:, None]
+    return torch.zeros(len(targets), described.outputs).index_copy_(1, places, targets)
 
 
 @dataclass
 class Given:
-    """Samples of a split, batch by batch."""
+    """Samples of splits, batch by batch."""
 
-    split: Split
-    inputs: ImageInput | TableInput
+    parts: Sequence[Split]
+    inputs: Inputs
     note: str = ""
     problems: tuple = ()
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield samples and targets (B, K)."""
-        for indices in torch.arange(len(self.split)).split(size):
-            yield read(self.split.images, indices), self.split.targets[indices]
+        for part in self.parts:
+            for indices in torch.arange(len(part)).split(size):
+                yield read(part.images, indices), part.targets[indices]
+
+    @property
+    def split(self) -> Split:
+        """All samples."""
+        if len(self.parts) == 1:
+            return self.parts[0]
+        return Split(
+            Joined(tuple(part.images for part in self.parts)), torch.cat([part.targets for part in self.parts])
+        )
+
+
+@dataclass(frozen=True)
+class Joined:
+    """Images of several splits, one behind the other."""
+
+    parts: Sequence
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self), *self.parts[0].shape[1:])
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+    def read(self, indices: Tensor) -> Tensor:
+        """Return the images of `indices` (B,)."""
+        starts = [0, *accumulate(map(len, self.parts))]
+        found = [bisect_right(starts, index) - 1 for index in indices.tolist()]
+        rows = (read(self.parts[at], indices[place : place + 1] - starts[at]) for place, at in enumerate(found))
+        return torch.cat([*rows])

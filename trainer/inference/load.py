@@ -28,10 +28,9 @@ from trainer.inference.model import Ensemble, TrainedModel
 from trainer.preprocess import FITTED
 from trainer.rundir import checkpoint, description, reader
 from trainer.rundir.checkpoint import Checkpoints
-from trainer.rundir.description import KEY, TENSORS, Description
+from trainer.rundir.description import TENSORS, Description
 from trainer.rundir.integrity import damaged_files
-
-WEIGHTS = "weights.safetensors"
+from trainer.rundir.weights_file import WEIGHTS, parsed_safetensors
 
 
 def load(
@@ -75,7 +74,8 @@ def pick(name: str) -> torch.device:
 def read_model(place: Path, where: torch.device) -> tuple[Description, dict[str, Tensor]]:
     """Return the description and the best weights of a run.
 
-    That is weights.safetensors; of a run that has not ended, or whose file is damaged, the newest checkpoint.
+    That is weights.safetensors; of a run that has not ended, or whose file is damaged, the newest checkpoint, if there
+    is any.
     Errors: DataError.
     """
     if place.is_file():
@@ -87,6 +87,8 @@ def read_model(place: Path, where: torch.device) -> tuple[Description, dict[str,
         return read_weights(place / WEIGHTS, where)
     state, _ = newest_state(place, where)
     if state is None:
+        if (place / WEIGHTS).is_file() and summary is None:
+            return read_weights(place / WEIGHTS, where)
         if summary is not None and (place / WEIGHTS).is_file():
             raise DataError(f"its {WEIGHTS} is damaged, and it has no checkpoint")
         raise DataError(f"not a run with weights; it must hold {WEIGHTS} or checkpoints/")
@@ -97,21 +99,16 @@ def read_model(place: Path, where: torch.device) -> tuple[Description, dict[str,
 
 def read_weights(path: Path, where: torch.device) -> tuple[Description, dict[str, Tensor]]:
     """Return the description and the weights in a file. Errors: DataError."""
-    import safetensors.torch
-
     try:
-        payload = read_plain(path)
-        tensors = safetensors.torch.load(payload)
-        length = int.from_bytes(payload[:8], "little")
-        metadata = json.loads(payload[8 : 8 + length]).get("__metadata__", {})
+        tensors, text = parsed_safetensors(read_plain(path))
     except OSError as error:
         raise DataError(f"cannot be read ({error.strerror})") from None
-    except Exception as error:  # safetensors raises its own kind
-        raise DataError(f"not a file of weights in the format safetensors ({printable(error)})") from None
-    if not isinstance(metadata, dict) or KEY not in metadata:
+    except ValueError as error:
+        raise DataError(f"not a file of weights in the format safetensors ({error})") from None
+    if text is None:
         raise DataError("has weights without a description of their model; it is not of this program, or too old")
-    weights = {name: value.to(where) for name, value in tensors.items() if not is_of_preprocess(name, metadata[KEY])}
-    return description.from_json(metadata[KEY], tensors), weights
+    weights = {name: value.to(where) for name, value in tensors.items() if not is_of_preprocess(name, text)}
+    return description.from_json(text, tensors), weights
 
 
 def is_of_preprocess(name: str, text: str) -> bool:

@@ -13,7 +13,6 @@ from rich.text import Text
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.plain_files import require_plain
 from trainer.base.text import figure, from_here, printable
-from trainer.comparison.record import find
 from trainer.comparison.table import relative
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
@@ -32,6 +31,7 @@ from trainer.rundir.resume import require_same
 from trainer.rundir.saved_options import options_of
 from trainer.task import other_data
 from trainer.task.evaluation_files import EvaluationFiles
+from trainer.task.finished_runs import has_checkpoint, run_directories
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +181,7 @@ class Rebuilt:
 
 def rebuild(directory: Path, cfg: DictConfig, invocation: Invocation, console: Console) -> Rebuilt:
     """Build a finished run anew, and read its weights. Errors: ConfigError, DataError."""
-    if not has_weights(directory):
+    if not has_checkpoint(directory):
         needs = "a run with weights; it must hold config.yaml and checkpoints/"
         raise DataError(f"runs=[{printable(directory)}]: not {needs}")
     name = f"runs=[{printable(directory)}]"
@@ -257,27 +257,6 @@ def merged(directory: Path, cfg: DictConfig, invocation: Invocation) -> DictConf
     for key in typed - {"norm.fuse"}:
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False)
     return saved
-
-
-def run_directories(patterns: Sequence[str], console: Console) -> Iterator[Path]:
-    """Yield the runs that are meant, each once. Errors: DataError where a name matches nothing."""
-    found = {}
-    for pattern in map(str, patterns):
-        if has_weights(place := Path(pattern)):
-            found[place.resolve()] = place
-            continue
-        below, _ = find([pattern])
-        if len(below) > 1 and (without := [run for run in below if not has_weights(run)]):
-            count = f"{len(without)} of {len(below)} runs in {printable(pattern)}"
-            console.print(f"note: {count} have no weights to evaluate, as {relative(without[0])}")
-            below = [run for run in below if run not in without]
-        found |= {run.resolve(): run for run in below}
-    yield from found.values()
-
-
-def has_weights(directory: Path) -> bool:
-    """Return whether a directory is that of a run with a checkpoint."""
-    return (directory / "config.yaml").is_file() and any(checkpoint.newest_first(directory / "checkpoints"))
 
 
 def table(first: str, scores: Mapping[str, Mapping[str, float]]) -> Table:

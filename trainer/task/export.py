@@ -30,7 +30,8 @@ from trainer.rundir import curves_plot, reader
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 from trainer.rundir.saved_options import flat
-from trainer.task.evaluate import merged, require_evaluation_keys, run_directories
+from trainer.task.evaluate import merged, require_evaluation_keys
+from trainer.task.finished_runs import has_model, run_directories
 
 UNUSED = ("tta", "norm.fuse", "precision", "compile", "eval_batch_size", "residency", "workers")  # of an evaluation
 CARD, RECORD, CURVES = "MODEL.md", "export.json", "curves.png"
@@ -69,9 +70,7 @@ class Export:
         require_evaluation_keys(invocation, without=UNUSED)
         self.require_settings(cfg)
         console = Console()
-        files = [path for path in map(str, cfg.runs) if path.endswith(".safetensors")]
-        folders = [path for path in map(str, cfg.runs) if path not in files]
-        places = [*map(Path, files), *(run_directories(folders, console) if folders else ())]
+        places = [*run_directories(cfg.runs, console, has_model)]
         device.use_threads(cfg.threads)
         failures: list[UserError] = []
         for place in places:

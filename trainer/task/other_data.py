@@ -10,21 +10,22 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.base.accumulator import MetricAccumulator
 from trainer.base.errors import DataError
 from trainer.base.paths import expanded
-from trainer.base.protocols import ReadsNewSamples
 from trainer.base.rng import derive, seed_default
 from trainer.base.text import counted, printable
 from trainer.config import keys
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
-from trainer.data.splits import Splits
+from trainer.data.csv import Csv
+from trainer.data.image_folder import ImageFolder
+from trainer.data.splits import SplitByFraction, Splits
 from trainer.engine.build import load_data
 from trainer.engine.fuse import fuse
 from trainer.inference.labelled import (
     SPLITS,
     Given,
     Labelled,
+    labelled_in,
     labelled_in_folder,
-    labelled_in_split,
     labelled_in_table,
 )
 from trainer.inference.load import load
@@ -37,7 +38,7 @@ from trainer.rundir.console import Console
 from trainer.rundir.description import Description
 
 NAME = "other data"
-READERS = {"folder": labelled_in_folder, "table": labelled_in_table}
+READERS = {ImageFolder: labelled_in_folder, Csv: labelled_in_table}  # without what they fit to training samples
 SHOWN = 3  # inputs that could not be read
 
 
@@ -69,12 +70,14 @@ def samples_at(
     """
     where, path = place
     data = factory(saved, "data", invocation)()
-    if isinstance(data, ReadsNewSamples):
-        return READERS[data.new_samples](path, where, described)
+    for kind, reader in READERS.items():
+        if isinstance(data, kind):
+            return reader(path, where, described)
     splits: Splits = load_data(saved, invocation)
-    name, split = next((name, split) for name in SPLITS if len(split := getattr(splits, name)))
-    made = labelled_in_split(split, where, splits.classes, described)
-    return replace(made, note=f"{where}: its {name} split alone")
+    if isinstance(data, SplitByFraction):  # which samples it holds out is of no meaning here
+        return labelled_in(splits, ("train", "val", "test"), where, described)
+    name = next(name for name in SPLITS if len(getattr(splits, name)))
+    return replace(labelled_in(splits, (name,), where, described), note=f"{where}: its {name} split alone")
 
 
 def evaluate_other_data(

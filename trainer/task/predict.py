@@ -28,8 +28,9 @@ from trainer.inference.sources import Item, count_of, items_of
 from trainer.inference.tally import Tally
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
-from trainer.task.evaluate import require_evaluation_keys, run_directories
+from trainer.task.evaluate import require_evaluation_keys
 from trainer.task.explanations import write_explanations
+from trainer.task.finished_runs import has_model, run_directories
 
 UNUSED = ("data.root", "data.path", "norm.fuse", "compile")  # keys of an evaluation
 
@@ -112,10 +113,7 @@ def load_models(cfg: DictConfig, invocation: Invocation, console: Console) -> An
     views = OmegaConf.to_container(cfg.tta, resolve=True) if is_typed("tta", invocation) else None
     precision = cfg.precision if is_typed("precision", invocation) else None
     settings = {"device": cfg.device, "allow": invocation.allow, "tta": views, "precision": precision}
-    files = [path for path in map(str, cfg.runs) if path.endswith(".safetensors")]
-    folders = [path for path in map(str, cfg.runs) if path not in files]
-    places = [*files, *(run_directories(folders, console) if folders else ())]
-    models = [load(place, **settings) for place in places]
+    models = [load(place, **settings) for place in run_directories(cfg.runs, console, has_model)]
     return models[0] if len(models) == 1 else Ensemble(members=models)
 
 
