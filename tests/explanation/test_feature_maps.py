@@ -5,7 +5,12 @@ import torch
 from torch import nn
 from torchvision import models
 
+from trainer.base.layer_factory import LayerFactory
 from trainer.explanation.feature_maps import MIXED, NO_CONVOLUTION, find_feature_map
+from trainer.model.convnext import ConvNext
+from trainer.model.mlp_mixer import MlpMixer
+from trainer.model.vit import VisionTransformer
+from trainer.norm import Layer
 
 
 def found_in(net, size=32, channels=3):
@@ -39,6 +44,43 @@ def test_of_torchvisions_convolutional_networks(name, size, expected):
 def test_transformers_have_none(name):
     small = models.VisionTransformer(32, 8, 2, 2, 16, 32, num_classes=3) if name == "vit_b_16" else models.swin_t()
     assert found_in(small) == MIXED
+
+
+class Hybrid(nn.Module):
+    """Convolution, attention of its pixels written out or torch's, and where `last` another convolution."""
+
+    def __init__(self, attend, last=False):
+        super().__init__()
+        self.conv, self.attend = nn.Conv2d(3, 4, 3), attend
+        self.last, self.head = nn.Conv2d(4, 4, 1) if last else nn.Identity(), nn.Linear(4, 2)
+
+    def forward(self, x):
+        x = self.conv(x)
+        tokens = x.flatten(2).transpose(1, 2)
+        x = x + self.attend(tokens).transpose(1, 2).unflatten(2, x.shape[2:])
+        return self.head(self.last(x).mean((2, 3)))
+
+
+def written_out(tokens):
+    return (tokens @ tokens.mT).softmax(-1) @ tokens
+
+
+def of_torch(tokens):
+    return nn.functional.scaled_dot_product_attention(tokens, tokens, tokens)
+
+
+@pytest.mark.parametrize("attend", [written_out, of_torch])
+def test_attention_behind_the_last_convolution_mixes_its_places_and_before_it_does_not(attend):
+    assert found_in(Hybrid(attend), 10) == MIXED
+    assert found_in(Hybrid(attend, last=True), 10) == ("last", 8, 8)
+
+
+def test_of_the_catalogues_networks_of_patches():
+    kit = LayerFactory(act=nn.GELU, norm=Layer(), pool=lambda: nn.MaxPool2d(2, 2), drops=())
+    assert found_in(VisionTransformer((3, 32, 32), 5, kit, depth=2, heads=1, head_width=16, hidden=8)) == MIXED
+    assert found_in(MlpMixer((3, 32, 32), 5, kit, depth=2, width=16, patch_hidden=8, channel_hidden=8)) == MIXED
+    net = ConvNext((3, 32, 32), 5, kit, channels=[8, 16], blocks=[1, 2])  # dense layers at each pixel of its blocks
+    assert found_in(net) == (str(max(place for place, part in enumerate(net) if len([*part.children()]) == 3)), 8, 8)
 
 
 def test_networks_without_a_convolution_or_places_have_none():

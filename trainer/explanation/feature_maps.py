@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 PLACES = 16  # of a map that shows where: one of 2 x 2 only tells the quarters of an image
+CONVOLUTIONS, PRODUCTS = ("convolution", "_convolution"), ("bmm", "baddbmm")  # of torch.ops.aten
 NO_CONVOLUTION = "the model has no convolution"
 MIXED = "the model mixes all places behind its last convolution"
 
@@ -29,10 +30,15 @@ class FeatureMap:
 
 @dataclass(frozen=True)
 class Event:
-    """A convolution (of no module), or a call of a module, with the shape of its output."""
+    """A convolution, an attention, or the end of a module's call, with the shape of the output."""
 
     shape: tuple[int, ...]
     module: nn.Module | None = None
+    is_attention: bool = False
+
+    @property
+    def is_convolution(self) -> bool:
+        return self.module is None and not self.is_attention
 
     @property
     def size(self) -> tuple[int, int]:
@@ -45,16 +51,19 @@ class Event:
 
     @property
     def is_of_tokens(self) -> bool:
-        """Whether it is a layer with weights, on several vectors of each sample: attention, a dense layer on tokens."""
-        module = self.module
-        if not isinstance(module, nn.Linear | nn.MultiheadAttention | nn.TransformerEncoderLayer):
-            return False
-        return len(self.shape) > 2 and torch.Size(self.shape[1:-1]).numel() > 1
+        """Whether it is a layer with weights, of several vectors for each sample, (B, T, C) or (B, C, T)."""
+        return len(self.shape) == 3 and min(self.shape[1:]) > 1 and any(True for _ in self.module.parameters())
+
+    @property
+    def is_dense_on_places(self) -> bool:
+        """Whether it is a dense layer on several vectors of each sample, (B, H, W, C) as well."""
+        several = len(self.shape) > 2 and torch.Size(self.shape[1:-1]).numel() > 1
+        return isinstance(self.module, nn.Linear) and several
 
 
 @dataclass
 class Record(TorchDispatchMode):
-    """Events of a forward pass in their order: convolutions, whoever calls them, and the ends of modules' calls."""
+    """Events of a forward pass in their order: convolutions and attentions, whoever calls them, and modules' ends."""
 
     batch: int
     events: list[Event] = field(default_factory=list)
@@ -64,8 +73,11 @@ class Record(TorchDispatchMode):
 
     def __torch_dispatch__(self, operation, types, args=(), kwargs=None):
         output = operation(*args, **(kwargs or {}))
-        if operation.overloadpacket in (torch.ops.aten.convolution, torch.ops.aten._convolution):
+        name = operation.overloadpacket.__name__
+        if name in CONVOLUTIONS:
             self.events.append(Event(tuple(output.shape)))
+        elif is_attention(name, args):
+            self.events.append(Event((), is_attention=True))
         return output
 
     def ended(self, module: nn.Module, inputs: tuple, output: object) -> None:
@@ -87,13 +99,13 @@ def find_feature_map(module: nn.Module, images: Tensor) -> FeatureMap | str:
         images: (B, C, H, W), one or more as the network takes them.
     """
     events = forward_events(module, images)
-    convolutions = [place for place, event in enumerate(events) if event.module is None]
+    convolutions = [place for place, event in enumerate(events) if event.is_convolution]
     if not convolutions:
         return NO_CONVOLUTION
     wide = [place for place in convolutions if events[place].places > 1]
     if not wide:
         return "the feature maps of the model have one place"
-    if any(event.is_of_tokens for event in events[last_of_size(events, wide[-1]) + 1 :]):
+    if mixes_places(events, wide[-1]):
         return MIXED
     chosen = [place for place in wide if events[place].places >= PLACES] or wide
     found = last_of_size(events, chosen[-1])
@@ -101,6 +113,28 @@ def find_feature_map(module: nn.Module, images: Tensor) -> FeatureMap | str:
         return "the convolutions of the model are not in modules of their own"
     height, width = events[found].size
     return FeatureMap(layer=events[found].module, height=height, width=width)
+
+
+def mixes_places(events: Sequence[Event], convolution: int) -> bool:
+    """Return whether a network mixes the places of its last convolution's map, other than by pooling them at the end.
+
+    Attention does, and so do layers on tokens; dense layers on each pixel do not within the block of the convolution.
+    """
+    end = last_of_size(events, convolution)
+    return any(
+        event.is_attention
+        or (event.module is not None and (event.is_of_tokens or event.is_dense_on_places and place > end))
+        for place, event in enumerate(events)
+        if place > convolution
+    )
+
+
+def is_attention(name: str, operands: Sequence) -> bool:
+    """Return whether an operation is an attention, or a product of matrices that both belong to the samples."""
+    if name not in PRODUCTS:
+        return "attention" in name or "transformer" in name
+    matrices = [operand for operand in operands if isinstance(operand, Tensor) and operand.dim() == 3]
+    return all(matrix.stride(0) != 0 or len(matrix) == 1 for matrix in matrices[-2:])  # 0: a weight for all samples
 
 
 def last_of_size(events: Sequence[Event], convolution: int) -> int:
@@ -113,7 +147,7 @@ def last_of_size(events: Sequence[Event], convolution: int) -> int:
     found = convolution
     for place in range(convolution + 1, len(events)):
         event = events[place]
-        if event.module is None and event.places > 1 and event.size != size:
+        if event.is_convolution and event.places > 1 and event.size != size:
             break
         if event.module is not None and event.size == size and calls[id(event.module)] == place:
             found = place
