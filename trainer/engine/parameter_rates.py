@@ -32,11 +32,10 @@ def run_groups(cfg: DictConfig, model: nn.Module, make: MakeOptimizer, invocatio
     if not isinstance(init, ScalesRates):
         return parameter_groups(model)
     if (degree := degree_of_steps(make)) is None:
-        known = "steps that are proportional to each weight's gradient (SGD) or independent of its size (Adam)"
-        optimizer = invocation.describe("optimizer")
+        other = "neither proportional to a weight's gradient (SGD) nor independent of its size (Adam)"
+        steps = f"the steps of {invocation.describe('optimizer')}, which are {other}"
         raise ConfigError(
-            f"{invocation.describe('init')}: has learning rates for {known}, not for those of {optimizer};"
-            " try optimizer=adam, optimizer=momentum"
+            f"{invocation.describe('init')}: has no learning rates for {steps}; try optimizer=adam, optimizer=momentum"
         )
     return parameter_groups(model, init.rate_factors(model, degree))
 
