@@ -1,7 +1,7 @@
 """Every hook a technique may have beyond its plain call, one Protocol each. READ SECOND, after engine/loop.py.
 
 A technique has a hook by defining the method or attribute; nothing registers it: who calls a hook asks
-`isinstance(technique, Hook)` first. The plain call of each group, and its hooks:
+`isinstance(technique, Hook)` first. Those of networks of libraries are in network_hooks.py. The calls, and the hooks:
 
     act         () -> module                                    pieces
     aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, on_pixels, tasks
@@ -11,7 +11,7 @@ A technique has a hook by defining the method or attribute; nothing registers it
     bias        (model, targets, criterion) -> None
     loss        (outputs, targets) -> losses (B,)               average, constant, probabilities, separate_outputs,
                                                                 tasks; or for_task
-    model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate; base/depth.py
+    model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate
     norm        (channels) -> module                            place, on_input; of the module: normalizes
     optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
     pool        () -> module                                    of the module: draws_in_evaluation

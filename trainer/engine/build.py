@@ -13,6 +13,7 @@ from trainer.base.errors import ConfigError, MachineError
 from trainer.base.hooks import tasks_of
 from trainer.base.layers import parameter_groups
 from trainer.base.metrics import Metric, metric_named, score_of
+from trainer.base.network_hooks import GoesByModel, HasNormalization
 from trainer.base.pixel_space import PixelSpace, changes_pixels
 from trainer.base.protocols import (
     Apply,
@@ -29,6 +30,7 @@ from trainer.base.text import as_typed
 from trainer.config import auto_rate, catalog
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
+from trainer.config.model_first import settled, settled_invocation
 from trainer.config.targets import LIBRARIES, locate
 from trainer.data.inspection import notes_on
 from trainer.data.loader import Loader
@@ -65,6 +67,7 @@ def build_run(
 
 def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begins: bool) -> Run:
     """Make the parts of a run from their nodes, and try them out. Errors: UserError, those of memory."""
+    cfg, invocation = settled(cfg, invocation.overrides), settled_invocation(invocation)
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
     data = data or load_data(cfg, invocation)
@@ -151,9 +154,13 @@ def load_data(cfg: DictConfig, invocation: Invocation) -> Splits:
 
 def fit_preprocess(cfg: DictConfig, data: Splits, invocation: Invocation) -> Apply:
     """Return the preprocessing, fitted to the training split. Errors: ConfigError."""
-    preprocess = factory(cfg, "preprocess", invocation)()
+    preprocess, model = factory(cfg, "preprocess", invocation)(), factory(cfg, "model", invocation)
     with as_config_error("preprocess", invocation, "preprocess", preprocess):
-        apply = preprocess.fit(data.train.sample())
+        if isinstance(preprocess, GoesByModel) and isinstance(model.kind, HasNormalization):
+            mean, deviation = model.kind.normalization(**model.partial.keywords)
+            apply = preprocess.for_channels(mean, deviation, data.input_shape[0])
+        else:
+            apply = preprocess.fit(data.train.sample())
     require_kind(apply, Callable, "preprocess", preprocess, invocation.describe("preprocess"))
     return apply
 

@@ -12,7 +12,7 @@ from trainer.base.metrics import SCORES
 from trainer.base.origin import class_of, origin, reason
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
-from trainer.config.targets import LIBRARIES
+from trainer.config.targets import LIBRARIES, NETWORKS
 from trainer.data.splits import Split, Splits
 
 BATCH = "(images, targets, rng) -> (images, targets)"
@@ -40,7 +40,7 @@ CALLS = {  # the hooks beyond these are in base/protocols.py
 
 def is_own(technique: object) -> bool:
     """Return whether a technique is of the user's own package."""
-    return class_of(technique).__module__.partition(".")[0] not in LIBRARIES
+    return class_of(technique).__module__.partition(".")[0] not in (*LIBRARIES, *NETWORKS)
 
 
 def broken(where: str, group: str, technique: object, what: str) -> ConfigError:
