@@ -288,3 +288,19 @@ def unfinished(honest, tmp_path):
     shutil.copytree(honest, tmp_path / "run")
     (tmp_path / "run" / "summary.json").unlink()
     return tmp_path / "run"
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """Train a run with the words given, once for each of them, and return it."""
+    from trainer import train
+
+    runs = {}
+
+    def get(*words, **settings):
+        if words not in runs:
+            output = tmp_path_factory.mktemp("runs")
+            runs[words] = train("threads=1", "device=cpu", *words, f"output={output}", quiet=True, **settings)
+        return runs[words]
+
+    return get

@@ -9,7 +9,7 @@ import yaml
 from scipy import integrate, stats
 from torch import nn
 
-from trainer.act import Exponential
+from trainer.act import Exponential, ReluSquared
 from trainer.base.layer_factory import LayerFactory
 from trainer.config import catalog
 from trainer.norm import Identity
@@ -38,6 +38,7 @@ ACTS = {
     "mish": (nn.Mish, lambda z: z * math.tanh(math.log1p(math.exp(z)))),
     "prelu": (nn.PReLU, lambda z: max(z, 0.25 * z)),
     "relu": (nn.ReLU, lambda z: max(z, 0)),
+    "relu_squared": (ReluSquared, lambda z: max(z, 0) ** 2),
     "selu": (nn.SELU, lambda z: 1.0507009873554805 * (z if z > 0 else 1.6732632423543772 * math.expm1(z))),
     "sigmoid": (nn.Sigmoid, lambda z: 1 / (1 + math.exp(-z))),
     "softplus": (nn.Softplus, lambda z: math.log1p(math.exp(z))),

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 from conftest import only_run
+from nets import make_kit
 from omegaconf import OmegaConf
 from scipy.special import erf
+from torch import nn
 
-from trainer.act import Maxout
+from trainer.act import Maxout, Swiglu
 from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
@@ -20,6 +22,7 @@ FORMULAS = {
     "sigmoid": lambda x: 1 / (1 + np.exp(-x)),
     "tanh": lambda x: (np.exp(x) - np.exp(-x)) / (np.exp(x) + np.exp(-x)),
     "relu": lambda x: np.maximum(0, x),
+    "relu_squared": lambda x: np.maximum(0, x) ** 2,
     "leaky_relu": lambda x: np.where(x > 0, x, 0.01 * x),
     "prelu": lambda x: np.where(x > 0, x, 0.25 * x),
     "elu": lambda x: np.where(x > 0, x, np.exp(x) - 1),
@@ -34,7 +37,8 @@ FORMULAS = {
     "mish": lambda x: x * np.tanh(np.log1p(np.exp(x))),
     "hard_swish": lambda x: x * np.clip(x + 3, 0, 6) / 6,
 }
-SINGLE = [name for name in catalog.options("act") if name != "maxout"]
+WITH_PIECES = ["maxout", "swiglu"]
+SINGLE = [name for name in catalog.options("act") if name not in WITH_PIECES]
 
 
 FACTORIES = {}  # of every activation that a test has asked for: composing is slow
@@ -133,6 +137,23 @@ def test_maxout_of_x_and_0_is_relu_and_of_x_and_minus_x_the_absolute_value():
 def test_maxout_of_one_piece_is_refused():
     with pytest.raises(ValueError, match="pieces must be >= 2, got 1"):
         Maxout(pieces=1)
+
+
+def test_swiglu_is_the_first_of_two_neighbours_times_its_sigmoid_and_times_the_second():
+    x = np.random.default_rng(0).normal(size=(4, 12, 3, 2))
+    a, b = x[:, 0::2], x[:, 1::2]
+    torch.testing.assert_close(Swiglu()(torch.from_numpy(x)), torch.from_numpy(a / (1 + np.exp(-a)) * b))
+
+
+def test_swiglu_in_a_kit_is_the_papers_gated_layer():
+    """(Swish(x W) * x V) W2 with two matrices of their own, whose rows are the kit's in turn."""
+    torch.manual_seed(0)
+    model, x = make_kit(act=Swiglu).feed_forward(5, 7), torch.randn(3, 5)
+    first, _, last = model
+    w, v = ((first.weight[start::2], first.bias[start::2]) for start in (0, 1))
+    gated = nn.functional.silu(nn.functional.linear(x, *w)) * nn.functional.linear(x, *v)
+    assert first.weight.shape == (14, 5) and last.weight.shape == (5, 7)
+    torch.testing.assert_close(model(x), nn.functional.linear(gated, last.weight, last.bias))
 
 
 def test_a_learned_slope_is_no_weight_to_the_l2_penalty(composed):

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from trainer.config import catalog
+
 ROOT = Path(__file__).parent.parent
 FENCE = re.compile(r"^```(python|yaml|sh)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -34,35 +36,40 @@ def sections(page: str) -> dict[str, str]:
     return {title: text for title, text in zip(parts[1::2], parts[2::2]) if "```sh\n" in text}
 
 
-EXAMPLES = sections("docs/extending.md")
+PLUGIN = ROOT / "examples" / "plugin"
+PAGE = (ROOT / "docs" / "extending.md").read_text()
+COMMANDS = [line for language, block in FENCE.findall(PAGE) if language == "sh" for line in block.splitlines()]
+SHOWN = re.compile(r"^\[(.+)\]\(../examples/plugin/\1\)\n\n```\w+\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def test_there_is_an_example_of_each_kind():
-    assert list(EXAMPLES) == ["A schedule", "A model", "An optimizer", "A data set", "An augmentation"]
+def test_the_page_shows_files_of_the_plugin_as_they_are():
+    shown = dict(SHOWN.findall(PAGE))
+    assert len(shown) == sum(language != "sh" for language, _ in FENCE.findall(PAGE)) == 4
+    for path, text in shown.items():
+        assert text == (PLUGIN / path).read_text(), path
     assert "docs/extending.md" in (ROOT / "README.md").read_text()
 
 
-@pytest.fixture
-def pasted(tmp_path, monkeypatch):
-    """Return a function that pastes an example into the current folder, which modules are imported from."""
-    monkeypatch.syspath_prepend(str(tmp_path))
-    yield lambda title: paste(EXAMPLES[title], tmp_path)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "my_lab"]:
-        del sys.modules[name]
+def test_the_page_has_every_group_and_its_links_lead_somewhere():
+    groups = re.findall(r"^\| `(\w+)` \| ", PAGE, re.MULTILINE)
+    assert [group for group in groups if group in catalog.groups()] == [
+        group for group in catalog.groups() if group != "experiment"
+    ]
+    for link in re.findall(r"\]\((\.\./[^)]+)\)", PAGE):
+        assert (ROOT / "docs" / link).exists(), link
 
 
-@pytest.mark.parametrize("title", EXAMPLES)
-def test_an_example_runs_as_it_stands(title, pasted, run_in_process, tmp_path):
-    ((program, *words),) = pasted(title)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_command_of_the_page_works_in_a_copy_of_the_plugin(command, run_in_process, tmp_path, monkeypatch):
+    shutil.copytree(PLUGIN, tmp_path, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.syspath_prepend(str(tmp_path))  # and taken away after the test
+    program, *words = shlex.split(command)
     assert program == "train"
-    code, out, errors = run_in_process(*words, "epochs=1", "threads=1")
+    code, out, errors = run_in_process(*words, *(() if "task=new" in words else ("epochs=1", "threads=1")))
     assert code == 0 and not errors, errors
-    assert "finished after" in out
-    (name,) = [path.stem for path in (tmp_path / "options").glob("*/*.yaml")]
-    group = next((tmp_path / "options").iterdir()).name
-    code, out, _ = run_in_process("--config-dir", "options", "--help", f"{group}={name}")
-    assert code == 0 and "options/" not in out and name in out
-    assert run_in_process(*words, "--help")[0] == 0
+    assert ("wrote plugin/" if "task=new" in words else "finished after") in out
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_package"]:
+        del sys.modules[name]
 
 
 def test_the_example_of_the_readme_runs_in_a_clone(tmp_path):

@@ -8,7 +8,7 @@ from torch.testing import assert_close
 
 from trainer.base.errors import ConfigError
 from trainer.engine.build import build_run
-from trainer.norm import Batch, Group, Identity, Instance, Layer, Rms
+from trainer.norm import Batch, DynamicTanh, Group, Identity, Instance, Layer, Rms
 
 SHAPES = [(6, 5), (6, 5, 7), (6, 5, 4, 3), (6, 5, 2, 3, 2)]
 ROUNDING = {"rtol": 1e-10, "atol": 1e-12}  # float64; kernels add in another order than NumPy
@@ -111,10 +111,10 @@ def test_layer_takes_a_batch_of_one():
     assert_close(Layer()(3)(x), torch.tensor([[-root, 0.0, root]]))
 
 
-@pytest.mark.parametrize("norm", [Batch, Layer, Instance, Group, Rms])
+@pytest.mark.parametrize("norm", [Batch, DynamicTanh, Layer, Instance, Group, Rms])
 def test_a_fresh_norm_is_scale_one_and_shift_zero(norm):
     assert (norm()(3).weight.tolist(), norm()(3).bias.tolist()) == ([1, 1, 1], [0, 0, 0])
-    assert list(norm(affine=False)(3).parameters()) == []
+    assert [weight.numel() for weight in norm(affine=False)(3).parameters()] == ([1] if norm is DynamicTanh else [])
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -147,6 +147,28 @@ def test_rms_divides_each_sample_by_its_root_mean_square(shape, training, draws)
     assert_close(norm.train(training)(torch.from_numpy(x)), torch.from_numpy(expected), **ROUNDING)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("shape", SHAPES)
+def test_dyt_squeezes_each_value_by_itself(shape, training, draws):
+    norm, x = DynamicTanh(alpha=0.8)(5), draws.normal(0.5, 2, shape)
+    gamma, beta = (per_channel(values, len(shape)) for values in learned(norm, draws))
+    z = np.exp(2 * norm.alpha.item() * x)  # tanh y = (e^2y - 1) / (e^2y + 1)
+    expected = gamma * (z - 1) / (z + 1) + beta
+    assert norm.alpha.item() == pytest.approx(0.8, rel=1e-7)  # it was made in float32
+    assert_close(norm.train(training)(torch.from_numpy(x)), torch.from_numpy(expected), **ROUNDING)
+
+
+def test_dyt_learns_its_slope():
+    """d/d alpha of the sum of tanh(alpha x) is that of x (1 - tanh^2)."""
+    norm, x = DynamicTanh(affine=False)(2).double(), torch.tensor([[0.3, -2.0], [1.5, 0.1]], dtype=torch.float64)
+    norm(x).sum().backward()
+    assert_close(norm.alpha.grad, (x * (1 - (0.5 * x).tanh().square())).sum().reshape(1))
+
+
+def test_dyt_takes_a_batch_of_one_and_a_layer_of_one():
+    assert_close(DynamicTanh()(1)(torch.tensor([[2.0]])), torch.tensor([[np.tanh(1.0)]], dtype=torch.float32))
+
+
 def test_batch_with_gamma_and_beta_of_the_batch_is_the_identity(draws):
     """gamma = sqrt(var + eps), beta = mean undo it (Ioffe & Szegedy, section 3), exactly so with eps."""
     norm, x = Batch()(5).double(), torch.from_numpy(draws.normal(2, 3, (6, 5, 4)))
@@ -169,7 +191,7 @@ def test_no_norm_is_the_identity():
     assert isinstance(Identity()(5), nn.Identity)
 
 
-@pytest.mark.parametrize("norm", [Batch, Layer, Instance, Group, Rms])
+@pytest.mark.parametrize("norm", [Batch, DynamicTanh, Layer, Instance, Group, Rms])
 def test_a_place_that_does_not_exist_is_refused(norm):
     with pytest.raises(ValueError, match="place must be one of before_act, after_act, got behind"):
         norm(place="behind")
@@ -239,10 +261,11 @@ def test_a_training_batch_of_one_is_refused_before_the_run(composed):
         build_run(composed("model=mlp", "norm=batch", "batch_size=1", "threads=1"))
 
 
-@pytest.mark.parametrize("norm", [Batch, Layer, Instance, Group, Rms])
+@pytest.mark.parametrize("norm", [Batch, DynamicTanh, Layer, Instance, Group, Rms])
 def test_values_out_of_range_are_refused(norm):
     wrong = {Batch: [{"momentum": 0.0}, {"momentum": 1.1}], Group: [{"groups": 0}]}
-    for fields in [{"eps": 0.0 if norm is Batch else -1e-9}, *wrong.get(norm, [])]:
+    first = {"alpha": 0.0} if norm is DynamicTanh else {"eps": 0.0 if norm is Batch else -1e-9}
+    for fields in [first, *wrong.get(norm, [])]:
         with pytest.raises(ValueError, match=f"{next(iter(fields))} must be"):
             norm(**fields)
 

@@ -35,6 +35,16 @@ def test_in_evaluation_the_windows_are_those_of_one_half(height, width, out):
     assert torch.equal(pool(x), torch.stack(largest, 2).view(2, 3, *out)) and torch.equal(pool(x), pool(x))
 
 
+@pytest.mark.parametrize(("kernel", "ratio"), [(2, 0.7071), (3, 0.5), (5, 0.9)])
+def test_in_evaluation_the_outputs_are_torchs_for_u_of_one_half(kernel, ratio):
+    pool, u = Fractional(kernel_size=kernel, ratio=ratio).eval(), torch.full((2, 1, 2), 0.5)
+    for side in range(kernel, 70):
+        x = torch.rand(2, 1, side, side)
+        out = pool(x)
+        torch_says = torch.nn.functional.fractional_max_pool2d(x, kernel, out.shape[2:], _random_samples=u)
+        assert torch.equal(out, torch_says), side
+
+
 def test_windows_that_are_wide_for_the_ratio_leave_fewer_of_them():
     """9 in a side of 10, but only 10 - 4 + 1 = 7 places where a window of 4 can begin."""
     assert Fractional(kernel_size=4, ratio=0.9)(torch.rand(2, 3, 10, 10)).shape == (2, 3, 7, 7)

@@ -55,3 +55,14 @@ def test_the_wheel_trains_elsewhere(installed, tmp_path):
     done = call(installed, tmp_path, "epochs=1", "model=mlp")
     assert done.returncode == 0, done.stderr
     assert str(installed) in done.stderr and list((tmp_path / "outputs").glob("*/*/summary.json"))
+
+
+def test_the_wheel_writes_a_technique_of_one_s_own_and_trains_with_it(installed, tmp_path):
+    files = {path.relative_to(CLONE / "examples/plugin") for path in (CLONE / "examples/plugin").rglob("*.py")}
+    inside = installed / "trainer" / "plugin"
+    assert len(files) > 15 and files == {path.relative_to(inside) for path in inside.rglob("*.py")}
+    done = call(installed, tmp_path, "task=new", "kind=model", "name=mynet")
+    assert done.returncode == 0, done.stderr
+    command = next(line for line in done.stdout.splitlines() if "train --config-dir" in line)
+    done = call(installed, tmp_path, *command.split()[1:], "epochs=1")
+    assert done.returncode == 0 and "mynet" in done.stdout, done.stderr

@@ -30,25 +30,39 @@ def require_values(name: str, x: Tensor, groups: int, least: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Norm:
+class Placed:
     """Fields that all norms share.
 
     Args:
-        eps: added to the variance, >= 0. torch: 1e-5 (Keras: 1e-3).
         affine: learn gamma and beta.
         place: before_act or after_act. Papers: before_act.
         on_input: normalise the model's input as well.
     Errors: ValueError.
     """
 
-    eps: float = 1e-5
     affine: bool = True
     place: str = "before_act"
     on_input: bool = False
 
     def __post_init__(self) -> None:
-        require(">= 0", eps=self.eps)
         require_one_of("before_act", "after_act", place=self.place)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Norm(Placed):
+    """Fields that all norms with statistics share.
+
+    Args:
+        eps: added to the variance, >= 0. torch: 1e-5 (Keras: 1e-3).
+        affine, place, on_input: as in Placed.
+    Errors: ValueError.
+    """
+
+    eps: float = 1e-5
+
+    def __post_init__(self) -> None:
+        require(">= 0", eps=self.eps)
+        super().__post_init__()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,7 +222,50 @@ class RmsNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         require_values("rms", x, 1, 2)
         x = nn.functional.rms_norm(x, x.shape[1:], eps=self.eps)
-        if self.weight is None:
-            return x
-        shape = (-1, *[1] * (x.dim() - 2))
-        return torch.addcmul(self.bias.view(shape), x, self.weight.view(shape))
+        return x if self.weight is None else scale_and_shift(x, self.weight, self.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicTanh(Placed):
+    """Dynamic Tanh, in place of a norm (Zhu et al., 2025): squeeze large values, take no statistics.
+
+    y = gamma tanh(alpha x) + beta, alpha one learned number for the layer, gamma and beta one a channel; the same in
+    training and evaluation. As |tanh(alpha x)| < alpha |x|, deep nets without shortcuts fade.
+
+    Args:
+        alpha: at the start, > 0. Paper: 0.5 (0.2 to 1 in large language models).
+        affine, place, on_input: as in Placed.
+    Shapes: (B, C, ...) -> (B, C, ...). Errors: ValueError.
+    Source: arXiv:2503.10622, eq. (1) and algorithm 1. Differs from the paper: no.
+    """
+
+    alpha: float = 0.5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require("> 0", alpha=self.alpha)
+
+    def __call__(self, channels: int) -> nn.Module:
+        return TanhNorm(channels, self.alpha, self.affine)
+
+
+class TanhNorm(nn.Module):
+    """Layer of norm=dyt, gamma tanh(alpha x) + beta."""
+
+    normalizes = True
+
+    def __init__(self, channels: int, alpha: float, affine: bool) -> None:
+        super().__init__()
+        self.alpha = nn.Parameter(torch.full((1,), alpha))
+        self.weight = nn.Parameter(torch.ones(channels)) if affine else None
+        self.bias = nn.Parameter(torch.zeros(channels)) if affine else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.tanh(self.alpha * x)
+        return x if self.weight is None else scale_and_shift(x, self.weight, self.bias)
+
+
+def scale_and_shift(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """Return gamma x + beta, gamma and beta one a channel (C,), of x (B, C, ...)."""
+    shape = (-1, *[1] * (x.dim() - 2))
+    return torch.addcmul(bias.view(shape), x, weight.view(shape))

@@ -1,5 +1,6 @@
 """Pooling layers that torch.nn does not have in this form."""
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -34,7 +35,20 @@ class Fractional(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         kernel = [min(self.kernel_size, side) for side in x.shape[2:]]
         sides = [max(1, min(int(self.ratio * side), side - size + 1)) for side, size in zip(x.shape[2:], kernel)]
-        u = None  # torch draws
-        if not self.training and not self.draws_in_evaluation:
-            u = torch.full((*x.shape[:2], 2), 0.5, dtype=x.dtype, device=x.device)
-        return F.fractional_max_pool2d(x, kernel, sides, _random_samples=u)
+        if self.training or self.draws_in_evaluation:
+            return F.fractional_max_pool2d(x, kernel, sides)
+        # The windows are known: side by side, they are those of plain max pooling, which other programs know as well.
+        rows, columns = (pixels(*each, device=x.device) for each in zip(x.shape[2:], kernel, sides))
+        return F.max_pool2d(x.index_select(2, rows).index_select(3, columns), kernel)
+
+
+def pixels(side: int, size: int, count: int, device: torch.device) -> Tensor:
+    """Return the places (count * size,) of the pixels in windows of a size along a side, window after window.
+
+    Window i begins at int((i + u) a) - int(u a) with a = (side - size) / (count - 1) and u = 1/2, and the last one at
+    side - size, as in torch, in float32.
+    """
+    step = np.float32(side - size) / np.float32(max(count - 1, 1))
+    starts = [int(np.float32(i + 0.5) * step) - int(np.float32(0.5) * step) for i in range(count - 1)]
+    places = [start + place for start in (*starts, side - size) for place in range(size)]
+    return torch.tensor(places, device=device)

@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from trainer.base.checks import require, require_images, require_one_of
 from trainer.base.layers import drops_in_training
-from trainer.base.protocols import AveragesOutputs, DrawsInEvaluation
+from trainer.base.module_protocols import DrawsInEvaluation
+from trainer.base.protocols import AveragesOutputs
 
 SMALL = 64  # pixels: the longer side up to which method=auto is pad
 

@@ -89,9 +89,9 @@ def part_times(folder: Path) -> dict[str, float]:
     sys.path.insert(0, str(HOME))
     from rich.console import Console as Terminal
 
-    from trainer.compare import plot, table
-    from trainer.compare.ranking import differences, rank
-    from trainer.compare.record import find, read
+    from trainer.comparison import plot, table
+    from trainer.comparison.ranking import differences, rank
+    from trainer.comparison.record import find, read
     from trainer.rundir.console import Console
 
     seconds, start = {}, time.perf_counter()

@@ -21,7 +21,8 @@ from trainer.base.metrics import score_of
 from trainer.base.text import as_typed
 from trainer.config.auto_rate import rate_key, with_rate
 from trainer.config.hydra_context import Invocation, initialized
-from trainer.engine.build import build_run, load_data
+from trainer.engine.build import build_run
+from trainer.engine.build_data import load_data
 from trainer.engine.loop import fit
 from trainer.inspection.lr_finder import find_rate
 from trainer.recipe.trials import standard_error

@@ -27,9 +27,10 @@ import yaml
 from hydra import compose
 
 from trainer.base.text import as_typed
-from trainer.compare import record
+from trainer.comparison import record
 from trainer.config.hydra_context import Invocation, initialized
-from trainer.engine.build import build_run, load_data
+from trainer.engine.build import build_run
+from trainer.engine.build_data import load_data
 from trainer.engine.loop import fit
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder

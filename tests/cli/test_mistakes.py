@@ -80,7 +80,7 @@ Options of another group, keys of another option
     act=leaky_relu act.alpha=0.1                   | did you mean act.negative_slope=0.1?
     sched=step sched.step_size=10                  | did you mean sched.length=10ep?
     model=mlp model.layers=6                       | model=mlp has model.hidden=[128,128]
-    model=linear model.layers=6                    | model=linear has no keys
+    model=linear model.layers=6                    | model=linear has model.weights
     optimizer.betas=[0.9,0.99]                     | write optimizer=adam optimizer.betas=[0.9,0.99]
     optimizer=adam momentum=0.9                    | optimizer.momentum is a key of optimizer=momentum
     norm.momentum=0.9                              | write norm=batch norm.momentum=0.9
@@ -116,6 +116,22 @@ Models, data, runs
     model=resnet50                                 | did you mean model=torchvision model.name=resnet50?
     vit                                            | write model=torchvision model.name=vit_b_16
     model=vit                                      | did you mean model=torchvision model.name=vit_b_16?
+    optimizer=AdEMAMix                             | did you mean optimizer=ademamix?
+    optimizer=adema_mix                            | did you mean optimizer=ademamix?
+    optimizer=c_adamw                              | did you mean optimizer=cautious optimizer.base=adamw?
+    optimizer=adafactor                            | did you mean optimizer=pytorch_optimizer optimizer.name=AdaFactor?
+    optimizer=lookahead optimizer.base=yogi        | optimizer.base=pytorch_optimizer optimizer.base.name=Yogi?
+    sophia                                         | write optimizer=pytorch_optimizer optimizer.name=SophiaH
+    optimizer=pytorch_optimizer optimizer.name=yogii | a class of pytorch_optimizer & did you mean optimizer.name=Yogi?
+    optimizer=pytorch_optimizer optimizer.name=LOMO | LOMO changes the weights before the whole gradient is known
+    optimizer=pytorch_optimizer optimizer.beta=0.9 | AdaBelief has no such key & did you mean optimizer.betas=VALUE?
+    optimizer=pytorch_optimizer optimizer.ep=0.1   | AdaBelief has no such key & did you mean optimizer.eps=0.1?
+    optimizer=pytorch_optimizer optimizer.eps=abc  | must be a number
+    optimizer=pytorch_optimizer rectify=true       | did you mean optimizer.rectify=true?
+    optimizer.rectify=true                         | no such key
+    sched=wsd_s                                    | did you mean sched=wsd?
+    sched=warmup_stable_decay                      | did you mean sched=wsd warmup=linear?
+    sched=wsd sched.shape=1-sqrt                   | did you mean sched.shape=sqrt?
     model=densenet                                 | did you mean model=torchvision model.name=densenet121?
     resnet18 cifar10                               | write model=resnet18 data=cifar10
     data=/my/images                                | did you mean data=image_folder data.root=/my/images?
@@ -214,7 +230,7 @@ Hugging Face
 
 Names that no option has, and flags
     act=relu6                                      | choose one of elu, exponential
-    optimizer=adafactor                            | choose one of adadelta
+    optimizer=rprop                                | choose one of adadelta
     loss=mae                                       | choose one of auto, bce, cross_entropy
     aug=vertical_flip                              | choose one of affine
     model=unet                                     | choose one of alexnet

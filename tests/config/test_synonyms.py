@@ -23,6 +23,8 @@ OTHERS = {"resume", "hydra/launcher", "hydra/sweeper"}
 def exists(override: str) -> bool:
     """Whether an override of a table names an option or a key that is there."""
     path, _, value = override.partition("=")
+    if path in catalog.all_nested_keys(path.partition(".")[0]):
+        return value in catalog.options(path.partition(".")[0])
     if path not in catalog.groups():
         return path in OPTION_KEYS | RUN_KEYS | OTHERS
     names = value.strip("[]").split(",")

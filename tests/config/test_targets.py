@@ -57,7 +57,7 @@ def test_a_class_of_a_module_that_nobody_has_imported_is_found(homemade):
         ),
         (
             "surely_not_installed.Sched",
-            "surely_not_installed cannot be imported.*install it, or put its folder on PYTHON",
+            "surely_not_installed cannot be imported.*install it, put it beside the folder of --config-dir, or",
         ),
     ],
 )

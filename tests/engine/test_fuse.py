@@ -57,6 +57,11 @@ def test_a_layer_and_its_norm_become_one_matrix_and_one_shift():
     torch.testing.assert_close(merged.bias, (linear.bias - norm.running_mean) * shrink + norm.bias)
 
 
+def test_frozen_layers_are_fused_too():
+    model = trained(nn.Sequential(nn.Linear(3, 4), Batch()(4), nn.Linear(4, 2)), torch.randn(20, 3))
+    assert fuse(model.requires_grad_(False), torch.randn(2, 3))[1] == 1
+
+
 def test_a_model_in_training_is_fused_as_in_evaluation():
     model = nn.Sequential(nn.Linear(3, 4), Batch()(4), nn.Dropout(0.5), nn.Linear(4, 2))
     images = torch.randn(20, 3)

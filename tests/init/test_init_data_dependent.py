@@ -172,3 +172,35 @@ def test_a_layer_in_two_places_is_scaled_where_it_comes_first(init):
     outputs = shared(images)
     spread = outputs.var() if isinstance(init, Lsuv) else outputs.var(0)
     torch.testing.assert_close(spread, torch.ones_like(spread), rtol=1e-4, atol=0)  # float32, and the tolerance
+
+
+class Tokens(nn.Module):
+    """Dense layers on tokens (B, T, D), whose channels are the last dimension."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(5, 16), nn.Linear(16, 3)
+
+    def forward(self, images):
+        return self.last(self.first(images).relu()).mean(1)
+
+
+@pytest.mark.parametrize("init", [Lsuv(), DataDependent()])
+def test_dense_layers_on_tokens_get_outputs_of_variance_one(init):
+    torch.manual_seed(0)
+    model, images = Tokens(), torch.randn(200, 4, 5)
+    init(model, images, None, nn.ReLU)
+    first = model.first(images) - model.first.bias
+    second = model.last(model.first(images).relu()) - model.last.bias
+    by_channel = isinstance(init, DataDependent)  # exact; the other one leaves 10 %
+    for outputs in (first, second):
+        spread = outputs.flatten(0, 1).std(0) if by_channel else outputs.std()
+        torch.testing.assert_close(spread, torch.ones_like(spread), rtol=0.06, atol=0)
+
+
+def test_random_walk_takes_tokens():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), Tokens())
+    model[2].first = nn.Linear(16, 16)
+    RandomWalk()(model, torch.randn(20, 4, 5), None, nn.ReLU)
+    assert all(weight.isfinite().all() for weight in model.parameters())

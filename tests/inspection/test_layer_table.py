@@ -44,6 +44,16 @@ def test_resnet20_by_hand():
     assert parameters == 269_722
 
 
+def test_a_vision_transformer_by_hand():
+    """64 patches of 48 numbers; a block: queries, keys and values, scores, sums of values, merging, dense layers."""
+    model = option("vit_tiny", depth=2)((3, 32, 32), 10, make_kit())
+    _, macs, rows = totals(model, (3, 32, 32))
+    block = 64 * (192 * 576 + 2 * 64 * 192 + 192 * 192 + 2 * 192 * 768)
+    assert macs == 64 * 48 * 192 + 2 * block + 192 * 10
+    shapes = [row.shape for row in rows if row.kind == "Linear"]
+    assert shapes == 2 * [(64, 576), (64, 192), (64, 768), (64, 192)] + [(10,)]
+
+
 def test_activations_and_what_is_kept_by_hand():
     model = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.Tanh(), nn.Linear(5, 3))
     rows = count(model, torch.randn(4, 2, 3))

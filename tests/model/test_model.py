@@ -6,9 +6,9 @@ import torchvision
 from nets import dropout, leaves, make_kit, on_meta, option, parameters
 from torch import nn
 
-from trainer.act import Maxout
+from trainer.act import Maxout, Swiglu
 from trainer.config import catalog
-from trainer.norm import Batch
+from trainer.norm import Batch, Layer
 
 OPTIONS = [option for option in catalog.options("model") if option not in ("torchvision", "timm")]
 DENSE = ["deep_mlp", "linear", "linear_chain", "mlp"]
@@ -68,6 +68,25 @@ def fitnet4():
     return convs + 2 * dense(128, 500) + dense(500, 10)
 
 
+def vit_tiny():
+    """12 blocks of 192 channels: two norms, queries, keys and values, their merging, two dense layers of 768 units."""
+    block = 2 * 2 * 192 + dense(192, 3 * 192) + dense(192, 192) + dense(192, 768, 192)
+    return dense(4 * 4 * 3, 192) + 12 * block + 2 * 192 + dense(192, 10)
+
+
+def mlp_mixer():
+    """8 blocks on 8x8 patches of 128 channels: two norms, a mlp across 64 patches and one across the channels."""
+    block = 2 * 2 * 128 + dense(64, 64, 64) + dense(128, 512, 128)
+    return dense(4 * 4 * 3, 128) + 8 * block + 2 * 128 + dense(128, 10)
+
+
+def convnext():
+    """Two blocks a stage: 7x7 kernels of each channel with a bias, a norm, dense layers of 4 c units, c factors."""
+    blocks = sum(2 * (49 * c + c + 2 * c + dense(c, 4 * c, c) + c) for c in (64, 128, 256))
+    down = sum(2 * inputs + dense(4 * inputs, outputs) for inputs, outputs in ((64, 128), (128, 256)))
+    return dense(2 * 2 * 3, 64) + 2 * 64 + blocks + down + 2 * 256 + dense(256, 10)
+
+
 SMALL, CIFAR, LARGE = (1, 28, 28), (3, 32, 32), (3, 224, 224)
 BIG = {"hidden": [4096, 4096]}
 
@@ -101,6 +120,11 @@ COUNTS = [
     ("fast_cnn", {}, CIFAR, 10, {"norm": Batch()},
      24 * 12 + 24 + conv(3, 24, 64) + conv(3, 64, 64) + conv(3, 64, 256) + 3 * conv(3, 256, 256)
      + dense(256, 10), None),
+    ("vit_tiny", {}, CIFAR, 10, {"norm": Layer()}, vit_tiny(), None),
+    ("mlp_mixer", {}, CIFAR, 10, {"norm": Layer()}, mlp_mixer(), None),
+    ("convnext_small32", {}, CIFAR, 10, {"norm": Layer()}, convnext(), None),
+    ("vit_tiny", {"depth": 1, "heads": 1, "head_width": 6, "hidden": 10}, (1, 8, 8), 3, {"act": Swiglu},
+     dense(16, 6) + dense(6, 18) + dense(6, 6) + dense(6, 20) + dense(10, 6) + dense(6, 3), None),
     ("deep_mlp", {}, (64,), 10, {}, dense(64, *6 * [256], 10), None),
     ("linear_chain", {}, (64,), 10, {"norm": Batch()}, 64 * 16 + 8 * 16 * 16 + 16 * 10 + 9 * 2 * 16, None),
     ("mlp", {}, (64,), 10, {}, dense(64, 128, 128, 10), None),
@@ -121,9 +145,9 @@ def test_every_option_is_counted():
 
 
 DROPS = {
-    "alexnet": 2, "cnn": 1, "deep_mlp": 6, "fast_cnn": 1, "lenet": 2, "linear": 0, "linear_chain": 0, "mlp": 2,
-    "resnet18": 1, "resnet20": 1, "resnet56": 1, "thin_deep": 1, "vgg11": 2, "vgg16": 2, "wide_resnet": 6,
-    "wide_shallow": 1,
+    "alexnet": 2, "cnn": 1, "convnext_small32": 7, "deep_mlp": 6, "fast_cnn": 1, "lenet": 2, "linear": 0,
+    "linear_chain": 0, "mlp": 2, "mlp_mixer": 17, "resnet18": 1, "resnet20": 1, "resnet56": 1, "thin_deep": 1,
+    "vgg11": 2, "vgg16": 2, "vit_tiny": 13, "wide_resnet": 6, "wide_shallow": 1,
 }  # fmt: skip
 
 
@@ -164,6 +188,25 @@ def test_dropout_follows_hidden_dense_layers_is_in_wide_blocks_or_precedes_the_h
         ("fast_cnn", {"channels": [0]}, "channels must be >= 1, got 0"),
         ("fast_cnn", {"eps": 0.0}, "eps must be > 0, got 0.0"),
         ("fast_cnn", {"scale": -1.0}, "scale must be > 0, got -1.0"),
+        ("vit_tiny", {"patch": 0}, "patch must be >= 1, got 0"),
+        ("vit_tiny", {"patch": 16}, "patch must be <= 8, the side of the images, got 16; try model.patch=2"),
+        ("vit_tiny", {"heads": 0}, "heads must be >= 1, got 0"),
+        ("vit_tiny", {"head_width": 0}, "head_width must be >= 1, got 0"),
+        ("vit_tiny", {"depth": 0}, "depth must be >= 1, got 0"),
+        ("vit_tiny", {"hidden": 0}, "hidden must be >= 1, got 0"),
+        ("mlp_mixer", {"patch": 9}, "patch must be <= 8, the side of the images, got 9"),
+        ("mlp_mixer", {"width": 0}, "width must be >= 1, got 0"),
+        ("mlp_mixer", {"depth": 0}, "depth must be >= 1, got 0"),
+        ("mlp_mixer", {"patch_hidden": 0}, "patch_hidden must be >= 1, got 0"),
+        ("mlp_mixer", {"channel_hidden": 0}, "channel_hidden must be >= 1, got 0"),
+        ("convnext_small32", {"patch": 9}, "patch must be <= 8, the side of the images, got 9"),
+        ("convnext_small32", {"channels": [4, 0, 4]}, "channels must be >= 1, got 0"),
+        ("convnext_small32", {"blocks": [1, 0, 1]}, "blocks must be >= 1, got 0"),
+        ("convnext_small32", {"blocks": [1, 1]}, "blocks must name each of the 3 stages of channels, got 2"),
+        ("convnext_small32", {"kernel": 4}, "kernel must be odd, to have a centre, got 4; try model.kernel=3"),
+        ("convnext_small32", {"kernel": 0}, "kernel must be >= 1, got 0"),
+        ("convnext_small32", {"expansion": 0}, "expansion must be >= 1, got 0"),
+        ("convnext_small32", {"scale": -0.1}, "scale must be >= 0, got -0.1"),
     ],
 )
 def test_a_field_out_of_its_range_is_refused(name, fields, message):

@@ -15,9 +15,12 @@ from trainer.pool import Fractional
 OPTIONS = [option for option in catalog.options("model") if option not in ("torchvision", "timm")]
 
 SIZES = {  # enough for every kind of layer; test_model.py builds the options as they are
+    "convnext_small32": {"channels": [16, 32], "blocks": [1, 1]},
+    "mlp_mixer": {"depth": 1, "width": 16},
     "resnet18": {"blocks": [2, 1, 1, 1]},
     "resnet20": {"depth": 8},
     "thin_deep": {"channels": [8] * 12},
+    "vit_tiny": {"depth": 1},
     "wide_resnet": {"depth": 10},
 }
 DEEPER = {"resnet56": "resnet20", "vgg16": "vgg11"}  # options of the same class

@@ -220,6 +220,11 @@ CHANGED = [  # settings with a state of their own, and wrappers around bases tha
     ("lookahead", {"base": settings("kfac")}),
     ("lookahead", {"base": settings("schedule_free")}),
     ("sam", {"base": settings("kfac")}),
+    ("cautious", {"base": settings("kfac")}),
+    ("cautious", {"base": settings("sam")}),
+    ("grokfast", {"base": settings("sam")}),
+    ("pytorch_optimizer", {"name": "SophiaH"}),
+    ("pytorch_optimizer", {"name": "ScheduleFreeAdamW"}),
 ]
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from trainer.base.clock import Clock
 from trainer.base.metrics import ACCURACY, LOSS, R2
-from trainer.compare.record import Record
+from trainer.comparison.record import Record
 from trainer.recipe.outcome import noise_of, plateau
 from trainer.recipe.plan import plan_for, smallest_plan
 from trainer.recipe.search import Search, Stage

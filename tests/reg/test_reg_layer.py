@@ -138,7 +138,8 @@ SMALL = {  # fields that make a model small
     "alexnet": {"hidden": [8, 8]}, "fast_cnn": {"channels": [8, 8]}, "vgg16": {"channels": [4, 4, 4, 4, 4]},
     "vgg11": {"channels": [4, 4, 4, 4, 4]}, "resnet18": {"blocks": [1]}, "resnet56": {"depth": 14},
     "wide_resnet": {"depth": 10, "widen": 1}, "thin_deep": {"channels": [4] * 17}, "wide_shallow": {"hidden": 8},
-    "deep_mlp": {"width": 8}, "resnet20": {"depth": 8},
+    "deep_mlp": {"width": 8}, "resnet20": {"depth": 8}, "vit_tiny": {"depth": 1}, "mlp_mixer": {"depth": 1},
+    "convnext_small32": {"channels": [4, 8], "blocks": [1, 1]},
 }  # fmt: skip
 WITHOUT_ACT = ("linear", "linear_chain")
 

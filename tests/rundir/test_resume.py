@@ -48,6 +48,11 @@ KINDS = {
     "lookahead": (*SMALL, "optimizer=lookahead"),
     "schedule_free": (*SMALL, "optimizer=schedule_free"),
     "sam": (*SMALL, "optimizer=sam"),
+    "grokfast": (*SMALL, "optimizer=grokfast"),
+    "cautious": (*SMALL, "optimizer=cautious", "optimizer@optimizer.base=adamw"),
+    "prodigy": (*SMALL, "optimizer=prodigy", "sched=wsd"),
+    "distance": (*SMALL, "optimizer=pytorch_optimizer", "optimizer.name=DAdaptAdan"),
+    "library": (*SMALL, "optimizer=pytorch_optimizer", "optimizer.name=ScheduleFreeAdamW", "norm=batch"),
     "lbfgs": (*SMALL, "optimizer=lbfgs", "optimizer.max_iter=3", "epochs=4", "batch_size=full"),
     "fractional": ("model=cnn", "model.channels=[8]", "pool=fractional", *SMALL[2:]),
 }

@@ -81,6 +81,12 @@ CLOSED_FORMS = [
      lambda t, T, E: np.interp(t, [0, 2 * E, 4 * E, T - 1], [0.25, 1, 0.25, 0.025])),
     ("one_cycle", {"length": "80%"},
      lambda t, T, E: np.interp(t, [0, percent(80, T), 2 * percent(80, T)], [0.04, 1, 0.04])),
+    ("wsd", {}, lambda t, T, E: 1 - np.sqrt(np.clip((t - T + percent(20, T)) / percent(20, T), 0, 1))),
+    ("wsd", {"shape": "linear", "length": "3ep", "floor": 0.1},
+     lambda t, T, E: np.interp(t, [0, T - 3 * E, T], [1, 1, 0.1])),
+    ("wsd", {"shape": "cosine", "length": "7st"},
+     lambda t, T, E: np.cos(np.pi / 2 * np.clip((t - T + 7) / 7, 0, 1)) ** 2),
+    ("wsd", {"shape": "linear", "length": "9000st"}, lambda t, T, E: (T - t) / T),  # longer than the run
     ("plateau", {}, lambda t, T, E: np.ones(T)),  # until it observes a loss
 ]  # fmt: skip
 
@@ -249,6 +255,7 @@ PROMISES = {  # of every schedule with an end or a floor: the multiplier of step
     "linear": lambda floor, left: floor + (1 - floor) * left,
     "polynomial": lambda floor, left: floor + (1 - floor) * left**0.9,
     "cosine": lambda floor, left: floor + (1 - floor) * np.sin(np.pi / 2 * left) ** 2,
+    "wsd": lambda floor, left: floor + (1 - floor) * (1 - np.sqrt(1 - left / 0.2)),
 }
 
 
@@ -318,7 +325,7 @@ def test_schedules_that_keep_the_rule_of_robbins_and_monro(option, fields, sum_d
         ("warmup", "linear", "start", [1.0, -0.1], r"in \[0, 1\)"),
         *[
             ("sched", option, "floor", [1.0, -0.1], r"in \[0, 1\)")
-            for option in ("linear", "polynomial", "cosine", "cosine_restarts")
+            for option in ("linear", "polynomial", "cosine", "cosine_restarts", "wsd")
         ],
     ],
 )
@@ -332,7 +339,8 @@ def test_a_field_out_of_its_range_is_refused(group, option, field, bad, rule):
 @pytest.mark.parametrize("length", ["30", "0ep", "-5%", "soon"])
 @pytest.mark.parametrize(
     ("group", "option"),
-    [("sched", option) for option in ("step", "inverse_sqrt", "cosine_restarts", "one_cycle")] + [("warmup", "linear")],
+    [("sched", option) for option in ("step", "inverse_sqrt", "cosine_restarts", "one_cycle", "wsd")]
+    + [("warmup", "linear")],
 )
 def test_lengths_need_a_number_and_a_unit(group, option, length):
     with pytest.raises(ValueError, match=f"a length must be .* got {length}"):
@@ -348,3 +356,14 @@ def test_milestones_are_lengths(milestones):
 def test_a_step_of_one_epoch_counts_whole_epochs():
     values = multipliers(Step(length="1ep", gamma=0.5), CLOCKS[0])
     assert values.tolist() == [0.5 ** (t // 4) for t in range(40)]  # powers of two are exact
+
+
+def test_wsd_is_constant_up_to_its_decay_and_knows_three_shapes():
+    clock = Clock(total_steps=10, steps_per_epoch=5)
+    assert multipliers(made("sched", "wsd", length="40%", shape="linear"), clock).tolist() == [1.0] * 7 + [
+        0.75,
+        0.5,
+        0.25,
+    ]
+    with pytest.raises(ValueError, match="shape must be one of linear, sqrt, cosine, got square"):
+        type(made("sched", "wsd"))(shape="square")

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.base.layers import LAYERS
-from trainer.base.network_hooks import KnowsLayers
+from trainer.base.module_protocols import KnowsLayers
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 

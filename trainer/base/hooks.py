@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from trainer.base.protocols import DifferentiatesGradient, ForTasks, HasPieces, Stateful, UsesLosses
+from trainer.base.module_protocols import HasPieces
+from trainer.base.protocols import DifferentiatesGradient, ForTasks, Stateful, UsesLosses
 
 
 def pieces_of(act: object) -> int:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Sequence
 from torch import nn
 
 from trainer.base.hooks import pieces_of
-from trainer.base.protocols import DropsMaps, FollowsAct, NormOfInput, PlacedNorm
+from trainer.base.layers import with_linear_input
+from trainer.base.module_protocols import DropsMaps, FollowsAct
+from trainer.base.protocols import NormOfInput, PlacedNorm
 
 
 class LayerFactory:
@@ -77,6 +79,16 @@ class LayerFactory:
 
         layers = self._with_norm_and_act(weight_layer, outputs, self.act() if act else nn.Identity())
         return block(*layers, *(self.drop_maps() if act else ()))
+
+    def feed_forward(self, width: int, hidden: int) -> nn.Sequential:
+        """Make a dense layer of `hidden` units, activation, drop, a dense layer back: (B, width) -> (B, width).
+
+        For residual branches: a norm stands before them, if anywhere.
+        """
+        act = self.act()
+        inner = block(act, *(() if isinstance(act, nn.Identity) else self.drop_activations()), *self.drop())
+        first, last = nn.Linear(width, hidden * pieces_of(act)), nn.Linear(hidden, width)
+        return nn.Sequential(with_linear_input(first), *inner, last)
 
     def bare_conv(self, inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
         """Make a convolution whose norm and activation precede the next one; it has a bias only without norms."""

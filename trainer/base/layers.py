@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from trainer.base.protocols import DropsInTraining, Normalizes
+from trainer.base.module_protocols import DropsInTraining, LinearInput, Normalizes
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 # _NormBase: batch and instance norms.
@@ -23,6 +23,17 @@ def weight_layers(model: nn.Module) -> Iterator[nn.Module]:
 def weight_of(layer: nn.Module) -> Tensor:
     """Return the parameter behind a layer's weight, also where the weight is parametrised (DropConnect)."""
     return layer.parametrizations.weight.original if parametrize.is_parametrized(layer, "weight") else layer.weight
+
+
+def with_linear_input(layer: nn.Module) -> nn.Module:
+    """Return a weight layer, marked as one that takes no activation's output (hook linear_input)."""
+    layer.linear_input = True
+    return layer
+
+
+def takes_activation(layer: nn.Module) -> bool:
+    """Return whether a weight layer, not the first, takes an activation's output, as far as its model says."""
+    return not (isinstance(layer, LinearInput) and layer.linear_input)
 
 
 def decay_parameters(model: nn.Module) -> list[nn.Parameter]:
@@ -70,7 +81,7 @@ def by_factor(group: dict, model: nn.Module, factors: Mapping[str, float] | None
         return [group]
     names, found = {weight: name for name, weight in model.named_parameters()}, {}
     for weight in group["params"]:
-        found.setdefault(factors[names[weight]], []).append(weight)
+        found.setdefault(factors.get(names[weight], 1.0), []).append(weight)
     return [{**group, "params": weights, "lr_factor": factor} for factor, weights in found.items()]
 
 

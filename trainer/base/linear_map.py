@@ -47,7 +47,7 @@ class Projection:
     on_device: dict = field(default_factory=dict, repr=False, compare=False)  # both matrices, by device
 
     def __call__(self, images: Tensor) -> Tensor:
-        return (self.mean(images).flatten(1) @ self._matrices(images.device)[0]).view(len(images), *self.shape)
+        return (self.mean(images).flatten(1) @ self._matrices(images.device)[0]).unflatten(1, self.shape)
 
     def invert(self, values: Tensor) -> Tensor:
         features = values.flatten(1) @ self._matrices(values.device)[1]

@@ -54,6 +54,8 @@ class Monomials:
     on_device: dict = field(default_factory=dict, repr=False, compare=False)  # constants and steps, by device
 
     def __call__(self, images: Tensor) -> Tensor:
+        if torch.compiler.is_exporting():  # a graph has one block, whatever the number of samples
+            return self.products(images.flatten(1)).float()
         return torch.cat([part.float() for part in self.in_blocks(images)])
 
     def invert(self, values: Tensor) -> Tensor:
@@ -63,13 +65,18 @@ class Monomials:
 
     def in_blocks(self, images: Tensor) -> Iterator[Tensor]:
         """Yield the standardised products of some samples after others, about BLOCK values at a time."""
-        (largest, mean, deviation), indices = self._on(images.device)
-        unit = 255 if images.dtype == torch.uint8 else 1
-        for part in images.flatten(1).split(max(1, BLOCK // mean.shape[1])):
-            degrees = [part.to(largest.dtype) / (largest * unit)]
-            for parents, factors in indices:
-                degrees.append(degrees[-1][:, parents] * degrees[0][:, factors])
-            yield torch.cat(degrees, 1).sub_(mean).div_(deviation)
+        count = self.constants[1].shape[1]
+        for part in images.flatten(1).split(max(1, BLOCK // count)):
+            yield self.products(part)
+
+    def products(self, features: Tensor) -> Tensor:
+        """Return the standardised products (B, F) of flat features (B, D)."""
+        (largest, mean, deviation), indices = self._on(features.device)
+        unit = 255 if features.dtype == torch.uint8 else 1
+        degrees = [features.to(largest.dtype) / (largest * unit)]
+        for parents, factors in indices:
+            degrees.append(degrees[-1][:, parents] * degrees[0][:, factors])
+        return torch.cat(degrees, 1).sub_(mean).div_(deviation)
 
     def _on(self, device: torch.device) -> tuple[tuple[Tensor, Tensor, Tensor], list[tuple[Tensor, Tensor]]]:
         if device not in self.on_device:

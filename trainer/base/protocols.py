@@ -1,21 +1,24 @@
 """Every hook a technique may have beyond its plain call, one Protocol each. READ SECOND, after engine/loop.py.
 
-A technique has a hook by defining the method or attribute; nothing registers it: who calls a hook asks
-`isinstance(technique, Hook)` first. Those of networks of libraries are in network_hooks.py. The calls, and the hooks:
+Those of modules in a model (layers, activations, norms) are in base/module_protocols.py.
 
-    act         () -> module                                    pieces
+A technique has a hook by defining the method or attribute; nothing registers it: who calls a hook asks
+`isinstance(technique, Hook)` first. The plain call of each group, and its hooks:
+
+    act         () -> module                                    pieces; of the module: mean_square
     aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, on_pixels, tasks
     averaging   update(model, now), evaluated(model)            state_dict
     data        load() -> Splits
-    init        (model, images, targets, act) -> None           keeps_weights
+    init        (model, images, targets, act) -> None           keeps_weights, rate_factors
     bias        (model, targets, criterion) -> None
     loss        (outputs, targets) -> losses (B,)               average, constant, probabilities, separate_outputs,
                                                                 tasks; or for_task
-    model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate
+    model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate, linear_input,
+                                                                head_layers, layer_depths, converted, normalization
     norm        (channels) -> module                            place, on_input; of the module: normalizes
     optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
     pool        () -> module                                    of the module: draws_in_evaluation
-    preprocess  fit(images) -> apply(images)                    of what fit returns: invert
+    preprocess  fit(images) -> apply(images)                    for_channels; of what fit returns: invert
     reg         one for each slot: Slots in engine/run.py       tasks; of the slot batch: begin, matrices with mode,
                                                                 use; loss: add_gradient; weights: before; stop: verdict;
                                                                 layer (no tasks): on_maps, follows_act,
@@ -91,6 +94,14 @@ class KeepsWeights(Protocol):
     """An initialisation that leaves the layers as they were made, pretrained ones, too."""
 
     keeps_weights: bool
+
+
+@runtime_checkable
+class ScalesRates(Protocol):
+    """An initialisation that is one of learning rates, too: some parameters learn at a multiple of the optimizer's."""
+
+    def rate_factors(self, model: nn.Module, degree: int) -> Mapping[nn.Parameter, float]:
+        """Return the multiples that are not 1: degree 1, steps proportional to the gradient (SGD); 0, of any size."""
 
 
 # Losses
@@ -171,41 +182,6 @@ class HasVerdict(Protocol):
     verdict: str
 
 
-@runtime_checkable
-class DropsMaps(Protocol):
-    """A layer of the `layer` slot that drops whole maps of images: it follows convolutions instead of dense layers."""
-
-    on_maps: bool
-
-
-@runtime_checkable
-class FollowsAct(Protocol):
-    """A layer of the `layer` slot that needs an activation's own outputs: it follows every activation directly."""
-
-    follows_act: bool
-
-
-@runtime_checkable
-class DropsInTraining(Protocol):
-    """A module that leaves something out in training, so that tta=mc_dropout can switch it on in evaluation."""
-
-    drops_in_training: bool
-
-
-@runtime_checkable
-class DrawsInEvaluation(Protocol):
-    """A layer that can draw at random in evaluation as well, so that tta=fractional can average over draws."""
-
-    draws_in_evaluation: bool
-
-
-@runtime_checkable
-class Normalizes(Protocol):
-    """A normalisation layer of our own; init=fixup, which is for networks without norms, refuses it."""
-
-    normalizes: bool
-
-
 # Optimizers
 
 
@@ -265,13 +241,6 @@ class Stateful(Protocol):
 
 
 @runtime_checkable
-class HasPieces(Protocol):
-    """An activation that makes one value of so many (maxout): the layer before it is as many times wider."""
-
-    pieces: int
-
-
-@runtime_checkable
 class PlacedNorm(Protocol):
     """A factory of norms that chooses their place: `before_act`, as without this hook, or `after_act`."""
 
@@ -286,10 +255,11 @@ class NormOfInput(Protocol):
 
 
 @runtime_checkable
-class Pretrained(Protocol):
-    """A model that may bring its weights along: no initialisation then."""
+class GoesByModel(Protocol):
+    """A preprocessing that takes what it needs from the model's class (HasNormalization) instead of the data."""
 
-    pretrained: bool
+    def for_channels(self, mean: Sequence[float], deviation: Sequence[float], channels: int) -> Apply:
+        """Return the preprocessing of images with so many channels."""
 
 
 @runtime_checkable

@@ -9,6 +9,7 @@ from pathlib import Path
 
 # Control characters, changes of direction, halves of surrogate pairs.
 HIDDEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+FORMULA = ("=", "+", "-", "@")  # begin one in a spreadsheet
 SURE = 0.8  # similarity from which the best word is the one that was meant
 
 LEAST_ROOM = 20  # columns beside an indentation
@@ -21,6 +22,11 @@ MARKED = r"[\\|`*<\[]|(?<!\w)_|_(?!\w)|&(?=#?\w+;)|~(?=~)|^[#>+-](?=\s|#)"
 def printable(text: object) -> str:
     """Replace control characters by `?`; line breaks stay."""
     return re.sub(HIDDEN, "?", str(text))
+
+
+def in_one_line(text: object) -> str:
+    """Return a text without control characters and line breaks."""
+    return " ".join(printable(text).split())
 
 
 def counted(noun: str, count: int) -> str:
@@ -147,6 +153,17 @@ def markdown_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterat
     """Yield the lines of a table in Markdown."""
     for row in (head, ["---"] * len(head), *rows):
         yield f"| {' | '.join(map(escaped, row))} |"
+
+
+def as_csv_cell(value: object) -> object:
+    """Return a value of a table; a text that a spreadsheet would compute, behind the quote by which it shows it."""
+    if not isinstance(value, str) or value == "-" or not value.lstrip().startswith(FORMULA):
+        return value
+    try:
+        float(value)
+        return value
+    except ValueError:
+        return f"'{value}"
 
 
 def epochs(number: float) -> str:

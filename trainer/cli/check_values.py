@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from trainer.base.errors import ConfigError
-from trainer.base.text import as_typed, did_you_mean, for_shell
+from trainer.base.text import as_typed, did_you_mean, for_shell, nearest
 from trainer.cli import check_keys
 from trainer.cli.chosen import chosen_by
 from trainer.cli.spelling import good_spellings
@@ -42,9 +42,31 @@ def check_values(
             raise ConfigError(f"{path}: needs a value ({key.comment}); write {path}=VALUE") from None
         plain = OmegaConf.to_container(value) if OmegaConf.is_config(value) else value
         require(key, plain, typed.get(path, "").partition("=")[2])
+    require_class_keys(cfg, rules)
     auto_rate.auto_key(cfg)
     classifiers.require_known(cfg.hydra.runtime.choices["model"], cfg.model.get("name"))
     return cfg, rules
+
+
+def require_class_keys(cfg: DictConfig, rules: Mapping[str, schema.Key]) -> None:
+    """Check that the keys beside one that names a class are arguments of that class. Errors: ConfigError."""
+    for key in (key for key in rules.values() if key.library):
+        place, chosen = key.path.rpartition(".")[0], OmegaConf.select(cfg, key.path)
+        known = {**schema.class_keys(key, chosen), **rules}
+        for name, value in OmegaConf.to_container(OmegaConf.select(cfg, place)).items():
+            path = f"{place}.{name}"
+            if path not in known and name != "_target_":
+                beside = {
+                    other.rpartition(".")[2]: key for other, key in known.items() if other.startswith(f"{place}.")
+                }
+                fixes = [f"{beside[near].path}={typed_for(beside[near], value)}" for near in nearest(name, beside)]
+                hint = f"did you mean {' or '.join(fixes)}?" if fixes else f"its keys are {', '.join(beside)}"
+                raise ConfigError(f"{path}={as_typed(value)}: {chosen} has no such key; {hint}")
+
+
+def typed_for(key: schema.Key, value: object) -> str:
+    """Return a value as it is typed for a key; VALUE where its rule refuses it."""
+    return for_shell(as_typed(value)) if key.violation(value) is None else "VALUE"
 
 
 def require(key: schema.Key, value: object, typed: str) -> None:

@@ -5,7 +5,7 @@ They are read from the files of conf/, not composed: an answer comes at once. Wh
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -34,12 +34,12 @@ class Chosen:
     Args:
         typed: options by group, or by the key that holds one, as `optimizer.base`.
         sweep: whether the command is a sweep.
-        given: keys that the command gives a value.
+        given: keys that the command gives a value, with the first value of each.
     """
 
     typed: Mapping[str, Sequence[str]]
     sweep: bool = False
-    given: frozenset[str] = frozenset()
+    given: Mapping[str, str] = field(default_factory=dict)
 
     @cached_property
     def options(self) -> dict[str, Sequence[str]]:
@@ -59,8 +59,25 @@ class Chosen:
         places = ((place, option) for place, options in self.options.items() for option in options)
         found = dict(vocabulary.run_keys())
         for place, option in places:
-            found = keys_of(place, option) | found
+            found = self.keys_of(place, option) | found
         return found
+
+    def keys_of(self, place: str, option: str) -> dict[str, schema.Key]:
+        """Return the keys of an option, where it stands, with those of the class that one of them names."""
+        found = keys_of(place, option)
+        for key in [key for key in found.values() if key.library]:
+            found = schema.class_keys(key, self.given.get(key.path, key.default)) | found
+        return found
+
+    def adds(self, key: str) -> bool:
+        """Return whether a key is beside one that names a class, and in no file: Hydra has to add it."""
+        found = dict(vocabulary.run_keys())
+        for place, options in self.options.items():
+            if key.startswith(f"{place}."):
+                for option in options:
+                    found |= keys_of(place, option)
+        beside = {name.path.rpartition(".")[0] for name in found.values() if name.library}
+        return key not in found and key.rpartition(".")[0] in beside
 
     def fit(self, overrides: Iterable[str], replacing: bool = False) -> list[str]:
         """Return overrides as they go with the command, so that it is accepted with them in place of a mistake.
@@ -92,7 +109,7 @@ class Chosen:
                 fitted.append(one_text(path, value))
             else:
                 raise Unfit
-        given = self.given | {text.partition("=")[0] for text in overrides}
+        given = {*self.given, *(text.partition("=")[0] for text in overrides)}
         return [*fitted, *(f"{path}=VALUE" for path in needed if path not in given)] or list(overrides)
 
     def _options_of(self, place: str, group: str, value: str, replacing: bool) -> list[str]:
@@ -154,16 +171,17 @@ class Chosen:
 
 def chosen_by(texts: Iterable[str], sweep: bool = False) -> Chosen:
     """Return what the arguments of a command choose; those that are no options are passed over."""
-    typed = {}
+    typed, given = {}, {}
     for text in texts:
         key, _, value = text.partition("=")
+        given[key.lstrip("+")] = value.partition(",")[0]
         place = key.lstrip("+").rpartition("@")[2]
         if group := vocabulary.group_at(place):
             first = re.match(r"\[[^\]]*\]|[^,]*", value)[0]  # of several values in a sweep
             options = [name for name in first.strip("[]").split(",") if name in catalog.options(group)]
             if options or first == "[]":
                 typed[place] = options
-    return Chosen(typed, sweep, frozenset(text.partition("=")[0] for text in texts))
+    return Chosen(typed, sweep, given)
 
 
 def keys_of(place: str, option: str) -> dict[str, schema.Key]:

@@ -12,7 +12,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from trainer.base.errors import ConfigError
-from trainer.base.text import as_typed, nearest
+from trainer.base.text import as_typed, did_you_mean, nearest
 from trainer.cli import vocabulary
 from trainer.cli.chosen import Chosen
 from trainer.cli.hints import ANYTHING
@@ -33,6 +33,7 @@ EXAMPLES = {
     "train task=preview sched=cosine warmup=linear": "draw the learning rate, train nothing",
     "train task=lr_find": "find a learning rate; optimizer.lr=auto trains with it at once",
     "train task=recipe": "go through the recipe of the lectures: check, find the rate, search, look, repeat",
+    "train task=new kind=model name=mynet": "write a model of your own, or another technique, ready to run",
     "train resume=outputs/DATE/TIME...": "resume a run where it stopped",
     "train task=evaluate runs=[outputs/DATE/TIME...]": "evaluate a finished run again",
     "train --cfg job optimizer=adam": "show the configuration, run nothing",
@@ -100,6 +101,8 @@ def page(console: rich.console.Console, topic: str) -> None:
         group_page(console, group)
     elif group in catalog.groups():
         option_pages(console, topic)
+    elif (key := class_key(group)) and option:
+        class_page(console, key, option)
     elif below:
         console.print(key_table(below), markup=False)
         if group == "sweep":
@@ -224,9 +227,31 @@ def option_page(console: rich.console.Console, group: str, name: str, prefix: st
     if chosen := catalog.overrides(path):
         console.print(f"  It chooses {' '.join(chosen)} unless you type another option.", markup=False)
     shared = {path: key for path, key in vocabulary.run_keys().items() if path.startswith(f"{group}.")}
-    console.print(key_table({**schema.keys(path, prefix or group), **shared}), markup=False)
+    keys = schema.keys(path, prefix or group)
+    console.print(key_table({**keys, **shared}), markup=False)
     if group == "model" and name in classifiers.BUILDERS:
         console.print(networks_of(name), markup=False)
+    for key in (key for key in keys.values() if key.library):
+        console.print(f"\nClasses for {key.path}; train --help {key.path}={key.default} lists the keys of one:")
+        console.print(Padding(Text(" ".join(key.rule.words)), (0, 2)), markup=False)
+
+
+def class_key(path: str) -> schema.Key | None:
+    """Return the key of this path that names a class of a library; None where no option has one."""
+    for group, option in vocabulary.option_keys().get(path, []):
+        if (key := schema.keys(catalog.file(group, option), group)[path]).library:
+            return key
+    return None
+
+
+def class_page(console: rich.console.Console, key: schema.Key, name: str) -> None:
+    """Print the keys that the class of a library brings. Errors: ConfigError."""
+    if why := key.violation(name):
+        hint = did_you_mean(name, key.rule.words, f"--help {key.path}=")
+        near = f"; {hint}" if hint.startswith("did") else ""
+        raise ConfigError(f"--help {key.path}={name}: {why}{near}")
+    console.print(f"{key.path}={name}, and its keys:", markup=False)
+    console.print(key_table(schema.class_keys(key, name)), markup=False)
 
 
 def networks_of(library: str) -> str:

@@ -7,12 +7,12 @@ before it is given (chosen.py).
 import re
 from collections.abc import Iterator, Sequence
 
-from trainer.base.text import as_typed, nearest
+from trainer.base.text import as_typed, from_here, nearest
 from trainer.cli import vocabulary
 from trainer.cli.answer import LISTED, Answer, Fix, first_fit, fitting, with_value
-from trainer.cli.chosen import Chosen, Unfit, keys_of
+from trainer.cli.chosen import Chosen, Unfit
 from trainer.cli.option_hints import for_option
-from trainer.cli.paths import data_of, is_path, is_table
+from trainer.cli.paths import data_of, is_data_file, is_path
 from trainer.cli.sweep_overrides import is_for_sweeps
 from trainer.config import catalog, synonyms, untrusted
 from trainer.config.keys import Role, is_location, role_of
@@ -106,8 +106,8 @@ def of_typed_option(parts: Sequence[str], value: str, chosen: Chosen) -> Iterato
 def of_other_tools(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator[Fix]:
     """Yield what other tools mean by a key: the first that goes with the chosen options."""
     fixes = meant(parts, value)
-    if is_table(value) and any(fix[-1].startswith("data.root=") for fix in fixes):
-        given = chosen.given - {".".join(parts)}
+    if is_data_file(value) and any(fix[-1].startswith("data.root=") for fix in fixes):
+        given = {*chosen.given} - {".".join(parts)}
         fixes = [[text for text in data_of(value) if text.partition("=")[0] not in given]]
     yield from [*first_fit(fixes, chosen)] or fixes[:1]  # the first says why not
 
@@ -128,7 +128,8 @@ def chosen_keys(parts: Sequence[str], value: str, chosen: Chosen) -> Iterator[Fi
     """Yield the keys of the chosen options that the parts name, in this order."""
     for place, options in chosen.options.items():
         for option in options:
-            found = ([f"{path}={value}"] for path in keys_of(place, option) if names(parts, path, place, option))
+            keys = chosen.keys_of(place, option)
+            found = ([f"{path}={value}"] for path in keys if names(parts, path, place, option))
             yield from found if len(parts) == 1 or parts[-1] not in options else first_fit(found, chosen)
 
 
@@ -231,6 +232,8 @@ def keys_at(group: str, chosen: Chosen) -> str:
     options = chosen.options.get(group)
     title = group if options is None else f"{group}={','.join(options) or 'none'}"
     found = {path: key for path, key in chosen.keys.items() if path.startswith(f"{group}.")}
+    own = [path for option in options or () if catalog.is_own(path := catalog.file(group.partition(".")[0], option))]
+    more = f"; {from_here(own[0])} may set others" if own else ""
     if not found:
-        return f"{title} has no keys"
-    return f"{title} has {', '.join(f'{path}={as_typed(key.default)}' for path, key in found.items())}"
+        return f"{title} has no keys{more}"
+    return f"{title} has {', '.join(f'{path}={as_typed(key.default)}' for path, key in found.items())}{more}"

@@ -83,6 +83,7 @@ def meanings(place: str, group: str, name: str, value: str, known: Sequence[str]
         *sure,
         [[f"{other}={name}"] for other in vocabulary.groups_with(name) if name != "auto"],
         classifiers.same(name) if is_model else [],
+        vocabulary.classes_named(place, name),
         [[f"{place}={option}"] for option in containing],
         classifiers.beginning(name) if is_model else [],
         elsewhere if len(elsewhere) == 1 else [],

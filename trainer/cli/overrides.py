@@ -16,7 +16,8 @@ from trainer.cli import vocabulary
 from trainer.cli.check_keys import require_current_name
 from trainer.cli.check_options import check_options
 from trainer.cli.check_values import check_values, require
-from trainer.cli.chosen import chosen_by
+from trainer.cli.chosen import Chosen, chosen_by
+from trainer.cli.data_of_runs import with_data_of_runs
 from trainer.cli.hints import for_override
 from trainer.cli.paths import expand_home
 from trainer.cli.sweep_overrides import (
@@ -66,6 +67,7 @@ def check(arguments: list[str]) -> Command:
     check_flags(flags)
     typed = set(flags.overrides)
     asked = [text for text in arguments if text not in typed]  # Hydra's own parser wants the flags behind the overrides
+    flags.overrides = vocabulary.with_task(flags.overrides)
     if flags.shell_completion or flags.hydra_help:
         return Command([*(flags.overrides if flags.shell_completion else ()), *asked], flags.overrides)
     for text in flags.overrides:
@@ -74,7 +76,7 @@ def check(arguments: list[str]) -> Command:
         require_directory(text)
     require_once(flags.overrides)
     last = {key_of(text): text for text in flags.overrides}
-    texts = resume.expand([synonyms.canonical(expand_home(text)) for text in last.values()])
+    texts = with_data_of_runs(resume.expand([synonyms.canonical(expand_home(text)) for text in last.values()]))
     overrides = [*checked(texts, flags.multirun)]
     if flags.multirun:
         from trainer.cli import plugins
@@ -158,7 +160,7 @@ def checked(texts: Sequence[str], multirun: bool) -> Iterator[Override]:
         if key == "runs":
             resume.check_runs(values(override), task)
     for override in overrides:
-        yield OverridesParser.create().parse_override(for_hydra(override))
+        yield OverridesParser.create().parse_override(for_hydra(override, chosen))
 
 
 def require_once(texts: Sequence[str]) -> None:
@@ -222,11 +224,17 @@ def in_shell(overrides: Sequence[str]) -> str:
     return " ".join(map(for_shell, overrides))
 
 
-def for_hydra(override: Override) -> str:
-    """Return an override as Hydra takes it: `optimizer.base=adam` is `optimizer@optimizer.base=adam` to it."""
-    key = override.key_or_group
+def for_hydra(override: Override, chosen: Chosen) -> str:
+    """Return an override as Hydra takes it.
+
+    `optimizer.base=adam` is `optimizer@optimizer.base=adam` to it, and `++` is before a key that no file has: an
+    argument of the class that another key names.
+    """
+    key, line = override.key_or_group, override.input_line
     group = vocabulary.group_at(key)
-    return f"{group}@{override.input_line}" if group and group != key else override.input_line
+    if group and group != key:
+        return f"{group}@{line}"
+    return f"++{line}" if not line.startswith("+") and chosen.adds(key) else line
 
 
 def check_combinations(overrides: Sequence[Override], sweep: bool) -> DictConfig:
@@ -240,8 +248,9 @@ def check_combinations(overrides: Sequence[Override], sweep: bool) -> DictConfig
     for combination in others:
         (changed,) = (text for text, before in zip(combination, first) if text != before)
         override = OverridesParser.create().parse_override(changed)
-        if override.key_or_group in rules and "${" not in changed:  # another value makes no other configuration
-            key = override.key_or_group
+        key = override.key_or_group
+        # Another value makes no other configuration, unless it names a class, which has other keys.
+        if key in rules and "${" not in changed and not rules[key].library:
             require(rules[key], override.value(), typed[key].partition("=")[2])
             if key == classifiers.KEY:
                 classifiers.require_known(cfg.hydra.runtime.choices["model"], override.value())

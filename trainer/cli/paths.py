@@ -10,7 +10,11 @@ from trainer.cli.chosen import Chosen
 from trainer.config import catalog
 from trainer.config.quoting import PLAIN, as_value, quote, unquote
 
-TABLE = (".csv", ".tsv")
+FILES = {  # of data, by their endings: what reads them, and what it must be told besides the path
+    **dict.fromkeys((".csv", ".tsv"), ("data=csv", "data.target=COLUMN")),
+    ".npz": ("data=npz",),
+    ".npy": ("data=npz", "data.target=VALUE"),
+}
 IMAGES = "data=image_folder"
 
 
@@ -23,20 +27,23 @@ def is_path(text: str) -> bool:
         bool(re.match(r"~|\.\.?([/\\]|$)", text))
         or "/" in text
         or "\\" in text
-        or is_table(text)
+        or is_data_file(text)
         or Path(text).is_dir()
     )
 
 
-def is_table(text: str) -> bool:
-    """Return whether a file is a table of text."""
-    return Path(text).suffix.lower() in TABLE
+def is_data_file(text: str) -> bool:
+    """Return whether a file holds data, by its ending: a table of text, or arrays."""
+    return Path(text).suffix.lower() in FILES
 
 
 def data_of(text: str) -> Sequence[str]:
-    """Return the overrides that train on a table or on a folder of images."""
+    """Return the overrides that train on a file of data or on a folder of images."""
     path = as_value(expanded(unquote(text)))
-    return ["data=csv", f"data.path={path}", "data.target=COLUMN"] if is_table(text) else [IMAGES, f"data.root={path}"]
+    if not is_data_file(text):
+        return [IMAGES, f"data.root={path}"]
+    option, *others = FILES[Path(text).suffix.lower()]
+    return [option, f"data.path={path}", *others]
 
 
 def runs_of(words: Sequence[str], chosen: Chosen) -> Sequence[str] | None:

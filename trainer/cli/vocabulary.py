@@ -1,6 +1,9 @@
 """Names on the command line, as the files of conf/ list them: first parts of keys, and the keys of each option."""
 
+from collections.abc import Sequence
+
 from trainer.config import catalog, schema, synonyms
+from trainer.config.keys import key_of
 
 
 def first_parts(with_value: bool = False) -> list[str]:
@@ -30,6 +33,17 @@ def renamed(key: str, value: str) -> str | None:
 def respelled_option(group: str, name: str) -> str | None:
     """Return the option that a name means by its spelling, as `Adam_W`; None where there is none."""
     return next((option for option in catalog.options(group) if synonyms.plain(option) == synonyms.plain(name)), None)
+
+
+def with_task(overrides: Sequence[str]) -> list[str]:
+    """Return overrides with `task.` before keys of the task that is typed: `task=new kind=act` has task.kind=act."""
+    chosen = [text.partition("=")[2] for text in overrides if text.startswith("task=")]
+    if not chosen or chosen[-1] not in catalog.options("task"):
+        return list(overrides)
+    known, others = schema.keys(catalog.file("task", chosen[-1]), "task"), first_parts()
+    return [
+        f"task.{text}" if f"task.{key_of(text)}" in known and key_of(text) not in others else text for text in overrides
+    ]
 
 
 def groups_with(option: str) -> list[str]:
@@ -73,3 +87,14 @@ def group_at(key: str) -> str | None:
 def can_be_held(group: str, option: str) -> bool:
     """Return whether an option can be held by another one of its group."""
     return catalog.is_self_contained(catalog.file(group, option))
+
+
+def classes_named(place: str, name: str) -> list[list[str]]:
+    """Return what to type for a class of a library, by its name in any spelling, in a group or a key that holds one."""
+    group, found = place.partition(".")[0], []
+    for option in catalog.options(group):
+        for key in schema.keys(catalog.file(group, option), place).values():
+            words = key.rule.words if "a class of" in key.comment and key.library else ()
+            same = [word for word in words if synonyms.plain(word) == synonyms.plain(name)]
+            found += [[f"{place}={option}", f"{key.path}={word}"] for word in same]
+    return found

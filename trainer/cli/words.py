@@ -48,4 +48,5 @@ def options_named(word: str) -> list[Fix]:
     if named or vocabulary.is_key(word):
         return named
     meant = [fix for group in catalog.groups() for fix in synonyms.meant_option(group, word)]
-    return meant or classifiers.same(word) or classifiers.beginning(word)
+    classes = [fix for group in catalog.groups() for fix in vocabulary.classes_named(group, word)]
+    return meant or classifiers.same(word) or classes or classifiers.beginning(word)

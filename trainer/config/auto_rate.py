@@ -63,7 +63,10 @@ def default_rate(cfg: Mapping, key: str, choices: Mapping[str, str | None]) -> f
     places = [key.rpartition(".")[0], *(other.rpartition(".")[0] for other, _ in rates_in(cfg["optimizer"]))]
     for place in places:
         path = catalog.file("optimizer", choices.get(place) or "")
-        known = schema.keys(path, place).get(f"{place}.lr") if path.is_file() else None
+        keys = schema.keys(path, place) if path.is_file() else {}
+        for naming in [key for key in keys.values() if key.library]:  # the class has a rate where the option has none
+            keys = {**keys, **schema.class_keys(naming, OmegaConf.select(cfg, naming.path))}
+        known = keys.get(f"{place}.lr")
         if known and is_number(known.default):
             return known.default
     return 1e-3

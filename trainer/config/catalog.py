@@ -42,6 +42,11 @@ def file(group: str, option: str) -> Path:
     )
 
 
+def is_own(path: Path) -> bool:
+    """Return whether the file of an option is the user's own."""
+    return any(path.is_relative_to(place) for place in extra_folders)
+
+
 def selected(cfg: Mapping) -> dict[str, list[str]]:
     """Return the options that a configuration takes of each group of which a run takes several."""
     return {"reg": [name for slot in cfg["reg"].values() for name in slot], "aug": list(cfg["aug"])}

@@ -17,6 +17,7 @@ from trainer.config import catalog
 from trainer.config.keys import Role, key_of, role_of
 from trainer.config.quoting import quote
 
+FILE = "file://"  # before a folder in Hydra's search path
 LAUNCHER = ("hydra/launcher", "hydra.launcher.")  # beginnings of the overrides that concern it
 
 
@@ -84,8 +85,15 @@ def initialized() -> AbstractContextManager[None]:
 
 def search_path() -> list[str]:
     """Return the override by which Hydra finds the user's own options as well; none without --config-dir."""
-    folders = [quote(f"file://{place}") for place in catalog.extra_folders]
+    folders = [quote(f"{FILE}{place}") for place in catalog.extra_folders]
     return [f"hydra.searchpath=[{','.join(folders)}]"] if folders else []
+
+
+def use_search_path() -> None:
+    """Take the folders of the user's own options from the job that Hydra has launched, in whatever process."""
+    if HydraConfig.initialized():
+        folders = [text.removeprefix(FILE) for text in HydraConfig.get().searchpath if text.startswith(FILE)]
+        catalog.extra_folders[:] = map(Path, folders)
 
 
 def current_invocation() -> Invocation:

@@ -78,8 +78,8 @@ def role_of(key: str) -> Role:
 
 
 def key_of(override: str) -> str:
-    """Return the key of an override KEY=VALUE."""
-    return override.partition("=")[0]
+    """Return the key of an override KEY=VALUE, without the plus signs of one that Hydra is to add."""
+    return override.partition("=")[0].lstrip("+")
 
 
 def owner_of(key: str, places: Iterable[str]) -> str | None:

@@ -2,7 +2,7 @@
 
 The comment behind a key is `# MEANING; RULE`. The rule is the text behind the last semicolon:
 
-    rule   = "true or false" | "list of ", [ COUNT, " " ], parts | parts, [ ", or a list of them" ] | path
+    rule   = "true or false" | "list of ", [ COUNT, " " ], parts | parts, [ ", or a list of them" ] | path | class
     parts  = part, { ( " or " | ", or " ), part }
     part   = "one of ", word, { ", ", word } | word | NAME, ":N" | "null" | "text" | number | length
     number = "number" | [ "number " ], bound | "whole number", [ " ", bound ]
@@ -10,9 +10,11 @@ The comment behind a key is `# MEANING; RULE`. The rule is the text behind the l
     length = "a length" | "steps" | "minutes", each with examples behind it: " (2ep, 500st, 5%)"
     path   = "an existing ", ( "folder" | "file" ), [ " below ", KEY ], [ " unless ", KEY ]
            | "an existing folder or file, or null"
+    class  = "a class of ", LIBRARY
 
 A path below another key of the same node is one in that folder; it may be missing where the key behind "unless" is
-true. Whether it is there is asked when a task begins (config/files.py).
+true. Whether it is there is asked when a task begins (config/files.py). The classes of a library, which bring further
+keys, are read from its files (config/libraries.py).
 
 In a list the nouns are plural (`list of 2 numbers in [0, 1)`, `list of lengths`), and words follow "any of". A word
 that "one of" does not introduce needs a number or null beside it: `whole number >= 1, or auto`. A number behind a whole
@@ -27,6 +29,8 @@ from dataclasses import dataclass, replace
 
 from trainer.base.checks import satisfies
 from trainer.base.clock import parse_length
+from trainer.base.text import printable
+from trainer.config import libraries
 
 DECIMAL = r"-?(?:inf|\d+(?:\.\d+)?(?:e-?\d+)?)"
 BOUND = rf"in [\[(]{DECIMAL}, {DECIMAL}[\])]|(?:>=|<=|>|<) {DECIMAL}"
@@ -40,6 +44,7 @@ MEASURE = {
     True: re.compile(r"(lengths|steps|minutes)(?: \((.+)\))?"),
 }
 EXISTING = re.compile(r"an existing (folder|file)(?: below (\w+))?(?: unless (\w+))?")
+CLASS = re.compile(r"a class of (\w+)")
 EITHER, LISTED = "an existing folder or file, or null", ", or a list of them"
 WORDS = {False: "one of ", True: "any of "}
 RESERVED = ("number", "numbers", "length", "lengths", "list", "whole", "true", "false", "one", "any")
@@ -65,6 +70,7 @@ class Rule:
         or_list: the value is one of these, or a list of them.
         path: `folder`, `file` or `folder or file` for text that is the path of one, below the folder that the key
             `below` names; it must be there unless the key `unless` is true.
+        library: the words are the classes of this library.
     """
 
     source: str
@@ -86,9 +92,12 @@ class Rule:
     path: str | None = None
     below: str | None = None
     unless: str | None = None
+    library: str | None = None
 
     def violation(self, value: object) -> str | None:
         """Return why a value breaks the rule, as `must be > 0`; None for a good one."""
+        if self.library and isinstance(value, str) and (why := libraries.refusal(self.library, value)):
+            return f"{printable(value)} {why}"
         if self.in_list:
             fits = isinstance(value, list) and self.count in (None, len(value)) and all(map(self.accepts, value))
         elif self.or_list and isinstance(value, list):
@@ -140,6 +149,8 @@ def parse_rule(source: str) -> Rule:
         return Rule(source=source, text=True, null=True, path="folder or file")
     if source.endswith(LISTED):
         return replace(parse_rule(source.removesuffix(LISTED)), source=source, or_list=True)
+    if (found := CLASS.fullmatch(source)) and found[1] in libraries.LIBRARIES:
+        return Rule(source=source, words=libraries.class_names(found[1]), library=found[1])
     if path := EXISTING.fullmatch(source):
         return Rule(source=source, text=True, path=path[1], below=path[2], unless=path[3])
     listed = re.fullmatch(r"list of (?:(\d+) )?(.+)", source)

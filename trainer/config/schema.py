@@ -1,5 +1,6 @@
 """Keys of the YAML files, with the rules of their values (rule.py). Reads YAML; imports neither Hydra nor torch."""
 
+import functools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,7 +12,7 @@ from yaml.constructor import SafeConstructor
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import as_typed
-from trainer.config import catalog
+from trainer.config import catalog, libraries
 from trainer.config.rule import Rule, fraction_of, is_number, parse_rule, rule_of_type
 
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is 5 times as fast
@@ -39,6 +40,11 @@ class Key:
             return parse_rule(self.comment.rpartition("; ")[2]) if "; " in self.comment else None
         except ValueError:
             return None
+
+    @property
+    def library(self) -> str | None:
+        """The library of whose classes the key names one; None for any other key."""
+        return self.rule.library if self.rule else None
 
     def violation(self, value: object) -> str | None:
         """Return why a value breaks the rule; None for a good one."""
@@ -92,7 +98,22 @@ def rules(cfg: Mapping, choices: Mapping[str, str | None]) -> dict[str, Key]:
         path = catalog.file(place.partition(".")[0], option)
         if path.is_file():
             found |= {name: key for name, key in keys(path, place).items() if name not in found}
+    for key in [key for key in found.values() if key.library]:
+        *places, last = key.path.split(".")
+        node = functools.reduce(lambda node, part: node.get(part, {}), places, cfg)
+        given = class_keys(key, node.get(last))
+        found = {path: other for path, other in given.items() if path.rpartition(".")[2] in node} | found
     return found
+
+
+def class_keys(key: Key, name: object) -> dict[str, Key]:
+    """Return the keys beside one that names a class of a library: the keyword arguments of that class."""
+    place = key.path.rpartition(".")[0]
+    found = {f"{place}.{word}": argument for word, argument in libraries.arguments(key.library, str(name)).items()}
+    return {
+        path: Key(path, argument.default, f"{argument.meaning}; {argument.rule}" if argument.rule else argument.meaning)
+        for path, argument in found.items()
+    }
 
 
 def keys(path: Path, group: str = "") -> dict[str, Key]:

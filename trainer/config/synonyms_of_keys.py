@@ -17,6 +17,8 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
     "optimizer.betas=[{},0.999] | optimizer=adam optimizer.betas=[{},0.999]": "beta1 adam_beta1",
     "optimizer.betas=[0.9,{}] | optimizer=adam optimizer.betas=[0.9,{}]": "beta2 adam_beta2",
     "optimizer.eps={} | optimizer=adam optimizer.eps={}": "adam_epsilon adam_eps optimizer.epsilon",
+    "sched.shape=sqrt": "sched.shape=1-sqrt sched.shape=one_minus_sqrt sched.shape=minus_sqrt",
+    "optimizer.strength={} | optimizer=grokfast optimizer.strength={}": "lamb grokfast_lamb optimizer.lamb",
     "reg=l2 reg.loss.l2.strength={}": "l2_reg l2_lambda l2_penalty reg_lambda lambda reg_strength",
     "reg=l1 reg.loss.l1.strength={}": "l1_reg l1_lambda l1_penalty",
     "batch_size={}": (

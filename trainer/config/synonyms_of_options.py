@@ -3,6 +3,8 @@
 OPTIONS = {  # of each group: the option, or what to type in full, and the names for which it is meant
     "act": {
         "swish": "silu",
+        "relu_squared": "relu2 squared_relu sqrelu",
+        "swiglu": "swish_glu silu_glu",
         "hard_swish": "hswish",
         "hard_sigmoid": "hsigmoid",
         "leaky_relu": "lrelu",
@@ -43,6 +45,7 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
     },
     "init": {
         "torch": "default pytorch none",
+        "mup": "mu_parametrization maximal_update maximal_update_parametrization",
         "xavier_normal": "glorot_normal",
         "xavier_uniform": "glorot_uniform",
         "xavier_normal or xavier_uniform": "xavier glorot",
@@ -72,6 +75,9 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "cnn": "convnet simple_cnn small_cnn conv",
         "lenet": "lenet5",
         "wide_resnet": "wrn wrn_16_4",
+        "vit_tiny": "vit vit_ti simple_vit vision_transformer",
+        "convnext_small32": "convnext convnext32",
+        "mlp_mixer": "mixer",
         "model=linear loss=hinge": "svm",
     },
     "norm": {
@@ -80,6 +86,7 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "group": "gn groupnorm group_normalization",
         "instance": "in instancenorm instance_normalization",
         "rms": "rmsnorm",
+        "dyt": "dynamic_tanh dytanh",
     },
     "optimizer": {
         "momentum": "sgdm sgd_momentum heavy_ball polyak",
@@ -87,6 +94,16 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "gd": "gradient_descent batch_gd full_batch",
         "adamw": "adamw_torch adamw_torch_fused adamw_hf",
         "optimizer=adam optimizer.amsgrad=true": "amsgrad",
+        "prodigy": "prodigyopt prodigy_adam",
+        "mars": "mars_adamw",
+        "adopt": "adoptw adopt_adam",
+        "grokfast": "grokfast_ema gradfilter gradfilter_ema",
+        "optimizer=grokfast optimizer.base=adamw": "grokadamw grokfast_adamw",
+        "cautious": "cautious_optimizer caution c_optim",
+        "optimizer=cautious optimizer.base=adam": "c_adam cautious_adam",
+        "optimizer=cautious optimizer.base=adamw": "c_adamw cautious_adamw",
+        "optimizer=cautious optimizer.base=lion": "c_lion cautious_lion",
+        "optimizer=pytorch_optimizer optimizer.name=SophiaH": "sophia",
     },
     "pool": {"max": "maxpool max_pool2d max_pooling", "avg": "avgpool average mean avg_pool2d average_pooling"},
     "preprocess": {
@@ -124,6 +141,8 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "sched=inverse_sqrt warmup=linear": "noam",
         "cosine": "cos cosine_annealing cosine_annealing_lr cosine_lr cosine_decay",
         "cosine_restarts": "cosine_warm_restarts cosine_annealing_warm_restarts sgdr cosine_with_restarts",
+        "wsd": "wsd_s wsd_schedule stable_decay trapezoid trapezoidal cooldown constant_with_cooldown",
+        "sched=wsd warmup=linear": "warmup_stable_decay warmup_stable_decay_lr",
         "one_cycle": "1cycle one_cycle_lr super_convergence",
         "plateau": "reduce_on_plateau reduce_lr_on_plateau",
         "multistep": "multi_step_lr piecewise piecewise_constant piecewise_constant_decay",
@@ -136,9 +155,11 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
     },
     "task": {
         "check": "gradcheck gradient_check sanity sanity_check overfit overfit_small overfit_batch babysit",
-        "evaluate": "eval test validate validation predict",
+        "evaluate": "eval test validate validation",
+        "predict": "prediction infer inference classify",
         "train": "fit training",
         "compare": "rank leaderboard",
+        "export": "convert deploy serialize onnx torchscript save_model",
         "lr_find": "lr_finder find_lr lr_range lr_range_test range_test lr_test learning_rate_finder",
     },
     "tta": {"flip": "hflip fliplr horizontal_flip mirror", "ten_crop": "10crop", "mc_dropout": "monte_carlo_dropout"},
@@ -152,8 +173,8 @@ ABSENT = {  # names of other tools for something that no option does: none is an
     "bias": "ones normal uniform random",
     "tta": "5crop five_crop vflip rotate",
     "act": (
-        "celu crelu glu geglu swiglu reglu relu6 htanh hardtanh tanhshrink softshrink hardshrink log_sigmoid rrelu "
-        "threshold softmin snake squareplus relu2 squared_relu sin sine arctan gaussian sparsemax"
+        "celu crelu glu geglu reglu relu6 htanh hardtanh tanhshrink softshrink hardshrink log_sigmoid rrelu "
+        "threshold softmin snake squareplus sin sine arctan gaussian sparsemax"
     ),
     "aug": (
         "auto autoaugment augmix mosaic vflip vertical_flip random_vertical_flip blur gaussian_blur "
@@ -170,17 +191,14 @@ ABSENT = {  # names of other tools for something that no option does: none is an
     ),
     "model": (
         "bert gpt gpt2 llama transformer lstm rnn gru unet yolo autoencoder vae gan diffusion random_forest xgboost "
-        "knn kan mlp_mixer nerf"
+        "knn kan nerf"
     ),
     "norm": "weight weight_norm spectral spectral_norm lrn local_response switchable sync_batch syncbn filter_response",
-    "optimizer": (
-        "adafactor adabelief adabound adamp sgdp adan sophia novograd rprop asgd sparse_adam nadamw yogi adahessian "
-        "prodigy apollo came tiger signsgd padam adagrad_da lbfgsb cg conjugate_gradient adamax_w"
-    ),
+    "optimizer": ("rprop asgd sparse_adam nadamw adagrad_da lbfgsb cg conjugate_gradient adamax_w"),
     "pool": "adaptive lp global stochastic min sum",
     "reg": "dropblock zoneout gaussian_dropout group_lasso spectral gradient_penalty shake_shake manifold_mixup r1",
     "sched": (
         "cyclic cyclical cyclic_lr triangular triangular2 linear_lr lambda lambda_lr multiplicative chained sequential "
-        "wsd warmup_stable_decay trapezoid rex"
+        "rex"
     ),
 }

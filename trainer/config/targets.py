@@ -1,15 +1,20 @@
 """Classes that `_target_` may name: of the kind its group allows, from trainer, torch or the libraries we chose."""
 
 import inspect
+import sys
 import traceback
-from importlib import import_module
+from importlib import import_module, invalidate_caches
+from importlib.machinery import PathFinder
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from trainer.base.errors import ConfigError
 from trainer.base.origin import reason
 from trainer.base.text import from_here, printable
-from trainer.config import untrusted
+from trainer.config import catalog, untrusted
 from trainer.config.private_api import unresolved
 
 LIBRARIES = ("trainer", "torch", "torchvision", "pytorch_optimizer")
@@ -52,7 +57,7 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
         raise ConfigError(f"{where}: outside the allowed libraries ({', '.join(libraries)}); {hint}")
     parts = target.split(".")
     try:
-        found = import_module(parts[0])
+        found = import_package(parts[0])
     except Exception as error:
         raise cannot_be_imported(where, parts[0], error) from error
     for end, part in enumerate(parts[1:], start=2):
@@ -81,6 +86,20 @@ def locate(target: str, place: str, group: str, libraries: tuple[str, ...]) -> t
     return found
 
 
+def import_package(name: str) -> ModuleType:
+    """Import a library, or an allowed package: Python's, or one beside the user's options or in the current folder.
+
+    Errors: those of the import.
+    """
+    if name not in LIBRARIES and name not in sys.modules and find_spec(name) is None:
+        invalidate_caches()  # of a folder that has just been written
+        for place in map(str, dict.fromkeys([*(folder.parent for folder in catalog.extra_folders), Path.cwd()])):
+            if PathFinder.find_spec(name, [place]):
+                sys.path.append(place)  # worker processes import it, too
+                break
+    return import_module(name)
+
+
 def cannot_be_imported(where: str, module: str, error: Exception) -> ConfigError:
     """Return the error for a package or a module of one that cannot be imported, or that imports one that cannot."""
     what = printable(error)
@@ -88,7 +107,7 @@ def cannot_be_imported(where: str, module: str, error: Exception) -> ConfigError
         what = printable(what if isinstance(error, ImportError) else reason(error))
         hint = f"fix the error in it{raised_at(error)}"
     elif error.name == module:
-        hint = "install it, or put its folder on PYTHONPATH"
+        hint = "install it, put it beside the folder of --config-dir, or put its folder on PYTHONPATH"
     else:
         hint = f"install {error.name}"
     return ConfigError(f"{where}: {module} cannot be imported ({what}); {hint}")

@@ -26,7 +26,7 @@ from trainer.data.columns import (
 )
 from trainer.data.inputs import InputColumn, Predicted, TableInput
 from trainer.data.missing_values import complete_rows, with_values
-from trainer.data.splits import Split, SplitByFraction, Splits, standardize_targets
+from trainer.data.splits import Names, Split, SplitByFraction, Splits, standardize_targets
 from trainer.data.table import Table, read_table
 from trainer.data.table_layout import SEPARATORS
 from trainer.data.target import TASKS, read_target
@@ -104,7 +104,8 @@ class Csv(SplitByFraction):
         columns = [described(column, table.names.index(column.name), fitted_on, impute) for column in used]
         inputs, unknown = inputs_of(self.path, used, columns)
         whole = target.tensor(self.path)
-        train, val, test = (Split(inputs[rows], whole[rows]) for rows in parts)
+        numbers = table.frame.index[kept].tolist()  # of the rows in the file, as messages count them
+        train, val, test = (Split(inputs[rows], whole[rows], Names("row", numbers, rows)) for rows in parts)
         data = Splits(
             train=train,
             val=val,

@@ -8,6 +8,7 @@ from pathlib import Path
 from trainer.base.errors import DataError
 from trainer.base.text import did_you_mean, nearest
 from trainer.config.quoting import as_argument
+from trainer.data import folder_metadata as metadata
 from trainer.data.folder_walk import (
     EMPTY,
     HIDDEN,
@@ -47,12 +48,18 @@ def read_layout(place: Path) -> Layout:
     splits = split_folders(base, layout)
     for split, folder in splits.items():
         splits[split] = unwrapped(folder, layout, in_split=True) if folder != base else base
-        layout.files[split] = list_classes(splits[split], layout)
+        table = metadata.metadata_of(splits[split], base)
+        layout.files[split] = classes_of(splits[split], table, layout)
     if splits:
         require_training_classes(splits["train"], layout)
         for split in [split for split in splits if split != "train"]:
             require_known_classes(split, below(layout.root, str(splits[split])), layout)
     return layout
+
+
+def classes_of(folder: Path, table: Path | None, layout: Layout) -> dict[str, list[File]]:
+    """Return the files of every class: those that a table labels, or those of the class's folder."""
+    return metadata.classes_in(table, folder, layout) if table else list_classes(folder, layout)
 
 
 def unwrapped(folder: Path, layout: Layout, in_split: bool = False) -> Path:
@@ -63,7 +70,7 @@ def unwrapped(folder: Path, layout: Layout, in_split: bool = False) -> Path:
     fewest = 2 if in_split else 1
     while True:
         folders, files = visible(folder)
-        if len(folders) != 1 or any(has_ending(file.name) for file in files):
+        if len(folders) != 1 or any(has_ending(file.name) or file.name in metadata.NAMES for file in files):
             return folder
         if len(visible(folders[0])[0]) < fewest or (not in_split and split_of(folders[0].name)):
             return folder
@@ -134,7 +141,7 @@ def note_files_of(folder: Path, layout: Layout) -> None:
             path = below(layout.root, entry.path)
             if is_hidden(entry.name):
                 layout.leave_out(HIDDEN, path)
-            elif not entry.is_dir():
+            elif not entry.is_dir() and entry.name not in metadata.NAMES:
                 layout.leave_out(OUTSIDE if has_ending(entry.name) else NO_IMAGE, path)
 
 

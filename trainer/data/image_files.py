@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
@@ -13,6 +14,23 @@ from trainer.data.image_decoding import Decoder
 from trainer.data.image_scan import CHUNK, why, with_progress_bar
 
 COPY_LIMIT = 2 * 2**30  # bytes of chosen images that are copied into memory
+
+
+class Reader(Protocol):
+    """Images (N, C, H, W) that are read by index."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def read(self, indices: Tensor) -> Tensor:
+        """Return the images of `indices` (B,), which are on the CPU. Errors: DataError."""
+
+
+@runtime_checkable
+class Redrawn(Protocol):
+    """A reader whose images differ from reading to reading where `draws` is true, as those of random transforms."""
+
+    draws: bool
 
 
 @dataclass(frozen=True)
@@ -28,6 +46,7 @@ class ImageFiles:
     paths: Sequence[str]
     decoder: Decoder
     shape: tuple[int, ...]
+    dtype = torch.uint8
 
     def read(self, indices: Tensor) -> Tensor:
         """Return the images of `indices` (B,), uint8: decoded by threads, but one by one in a worker process.
@@ -61,16 +80,19 @@ class ImageFiles:
 
 @dataclass(frozen=True)
 class LazyImages:
-    """Images (N, C, H, W) uint8 of a split, read when needed: they exceed the memory or shall not fill it.
+    """Images (N, C, H, W) of a split, read when needed: they exceed the memory or shall not fill it.
 
     Args:
-        source: files, or an array that may be on the disk.
+        source: files, an array that may be on the disk, or another reader of images by index.
         indices: (N,) of the split's images in it.
     """
 
-    source: ImageFiles | Tensor
+    source: Reader | Tensor
     indices: Tensor
-    dtype = torch.uint8
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.source.dtype
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -84,15 +106,15 @@ class LazyImages:
         return read(self.source, self.indices[indices])
 
 
-def chosen(images: Tensor | LazyImages | ImageFiles, rows: Tensor) -> Tensor | LazyImages:
+def chosen(images: Tensor | LazyImages | Reader, rows: Tensor) -> Tensor | LazyImages:
     """Return images of ascending rows: a view where they are contiguous, a copy up to COPY_LIMIT, else lazy ones.
 
     Floats are copied whatever their size: they are in memory, and uint8 may be an array on the disk.
     """
-    if isinstance(images, ImageFiles):
-        return LazyImages(images, rows)
     if isinstance(images, LazyImages):
         return LazyImages(images.source, images.indices[rows])
+    if not isinstance(images, Tensor):
+        return LazyImages(images, rows)
     if len(rows) == 0 or int(rows[-1] - rows[0]) + 1 == len(rows):
         first = int(rows[0]) if len(rows) else 0
         return images[first : first + len(rows)]
@@ -100,7 +122,7 @@ def chosen(images: Tensor | LazyImages | ImageFiles, rows: Tensor) -> Tensor | L
     return images[rows] if few or images.is_floating_point() else LazyImages(images, rows)
 
 
-def read(images: Tensor | LazyImages | ImageFiles, indices: Tensor) -> Tensor:
+def read(images: Tensor | LazyImages | Reader, indices: Tensor) -> Tensor:
     """Return images `indices` (B,), which are on the CPU, in a new tensor."""
     return torch.index_select(images, 0, indices) if isinstance(images, Tensor) else images.read(indices)
 
@@ -109,7 +131,7 @@ def read_all(images: Tensor | LazyImages, device: torch.device) -> Tensor:
     """Return all images on a device."""
     if isinstance(images, Tensor):
         return images.to(device)
-    pixels = torch.empty(images.shape, dtype=torch.uint8, device=device)
+    pixels = torch.empty(images.shape, dtype=images.dtype, device=device)
     for indices in with_progress_bar(torch.arange(len(images)).split(16 * CHUNK), "reading"):
         pixels[indices[0] : indices[-1] + 1] = read(images, indices)
     return pixels

@@ -15,11 +15,12 @@ from trainer.data.capacity import free_bytes
 from trainer.data.folder_layout import read_layout
 from trainer.data.folder_report import faults_of, notes_of, report
 from trainer.data.folder_walk import Layout
+from trainer.data.held_out import hold_out_missing
 from trainer.data.image_decoding import Decoder
 from trainer.data.image_files import ImageFiles, chosen
 from trainer.data.image_scan import CHECKED, Scan, scan_images
 from trainer.data.inputs import ImageInput
-from trainer.data.splits import Split, Splits, hold_out, one_hot
+from trainer.data.splits import Names, Split, Splits, one_hot
 
 MEMORY_FRACTION = 0.5  # of the free memory, for images that have no other place
 
@@ -27,6 +28,9 @@ MEMORY_FRACTION = 0.5  # of the free memory, for images that have no other place
 @dataclass(frozen=True, kw_only=True)
 class ImageFolder:
     """ROOT/CLASS/*, or ROOT/train/CLASS/* with ROOT/val/CLASS/* and ROOT/test/CLASS/* where they are there.
+
+    In place of class folders, a table metadata.csv or metadata.jsonl with file_name and label may lie in ROOT or in the
+    folder of each split, as in Hugging Face's ImageFolder.
 
     Classes are the folders of train in order. A split without a folder is held out from train, class by class; its
     fraction is one of all images of train/, or of the whole folder where it has no splits.
@@ -77,36 +81,20 @@ class ImageFolder:
             split: (readable & trained[labels] & (places == place)).nonzero().flatten()
             for place, split in enumerate(layout.files)
         }
-        held = self._hold_out(members, labels)
+        held = hold_out_missing(members, labels, self.val_fraction, self.test_fraction, self.split_seed, noun="folder")
         classes = tuple(name for name, some in zip(layout.classes, trained.tolist()) if some)
         numbers = (trained.cumsum(0) - 1)[labels]  # of the classes that are left
         splits = {
-            split: Split(chosen(images, rows), one_hot(numbers[rows], len(classes), str(layout.root)))
+            split: Split(
+                chosen(images, rows),
+                one_hot(numbers[rows], len(classes), str(layout.root)),
+                Names("path", paths, rows),
+            )
             for split, rows in members.items()
         }
         notes = (*warning, *notes_of(layout, scan, paths, trained.tolist(), decoder), *held)
         inputs = ImageInput(shape=scan.shape, size=self.size, fit=self.fit, levels=scan.levels)
         return Splits(**splits, task="classification", classes=classes, notes=notes, inputs=inputs)
-
-    def _hold_out(self, members: dict[str, Tensor], labels: Tensor) -> list[str]:
-        """Hold out from train the splits that are not there, and return a note where the test is one of them."""
-        fractions = {"test": self.test_fraction, "val": self.val_fraction}
-        missing = [split for split in fractions if not len(members.get(split, ()))]
-        if sum(fractions[split] for split in missing) >= 1:
-            together = self.val_fraction + self.test_fraction
-            raise ValueError(f"val_fraction + test_fraction must be < 1, got {together}")
-        left = 1.0
-        for split in missing:
-            train = members["train"]
-            kept, out = hold_out(labels[train], fractions[split] / left, self.split_seed)
-            members["train"], members[split] = train[kept], train[out]
-            left -= fractions[split]
-        if "test" not in missing:
-            return []
-        if not self.test_fraction:
-            return ["no test folder, and data.test_fraction=0: there is no test at the end"]
-        told = [f"data.{split}_fraction={fractions[split]:g}" for split in missing if fractions[split]]
-        return [f"no {' and no '.join(missing)} folder: {' and '.join(told)} of every class held out"]
 
     def _images(
         self, layout: Layout, paths: list[str], decoder: Decoder

@@ -1,7 +1,7 @@
 """Facts about image files, found by decoding each of them once."""
 
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 
@@ -204,7 +204,7 @@ def why(error: Exception) -> str:
 
 
 def with_progress_bar(items: Iterable, label: str, total: int | None = None) -> Iterator:
-    """Yield the items, behind a progress bar on a terminal."""
+    """Yield the items, behind a progress bar on a terminal; one without an end where nobody knows their number."""
     if not draws_on(sys.stderr):
         yield from items
         return
@@ -213,4 +213,5 @@ def with_progress_bar(items: Iterable, label: str, total: int | None = None) -> 
 
     progress = Progress(console=Console(stderr=True), transient=True)
     with drawn(progress):
-        yield from progress.track(items, len(items) if total is None else total, description=label)
+        known = len(items) if total is None and isinstance(items, Sized) else total
+        yield from progress.track(items, known, description=label)

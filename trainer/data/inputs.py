@@ -8,6 +8,7 @@ from trainer.base.errors import DataError
 from trainer.base.text import printable
 
 FITS = ("crop", "pad", "squash")
+IMAGE_TYPES = ("uint8", "float32")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +20,14 @@ class ImageInput:
         size: height and width that every file was resized to; None where all files had those of the shape.
         fit: of a file that is not square: crop, pad or squash.
         levels: values of more than 8 bits that became 0 and 255, by data type.
+        dtype: of the data set's samples, uint8 or float32.
     """
 
     shape: tuple[int, ...]
     size: int | None = None
     fit: str = "crop"
     levels: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    dtype: str = field(default="uint8", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +144,8 @@ def from_plain(plain: Mapping) -> Inputs:
         if plain["kind"] == "images":
             if len(shape) != 3 or shape[0] not in (1, 3) or fields.get("fit", "crop") not in FITS:
                 raise ValueError("no images of 1 or 3 channels")
+            if fields.get("dtype", "uint8") not in IMAGE_TYPES:
+                raise ValueError(f"no type of images: {fields['dtype']}")
             fields["size"] = None if fields.get("size") is None else whole(fields["size"])
             levels = {str(kind): levels_from(pair) for kind, pair in fields.pop("levels", {}).items()}
             return ImageInput(shape=shape, levels=levels, **fields)

@@ -12,7 +12,7 @@ from torch import Tensor, device
 from trainer.base.checks import require, require_one_of
 from trainer.base.protocols import Apply
 from trainer.data.capacity import cores, free_bytes
-from trainer.data.image_files import LazyImages, read, read_all
+from trainer.data.image_files import LazyImages, Redrawn, read, read_all
 from trainer.data.splits import Split
 from trainer.data.worker_pool import WorkerPool, prefetch
 
@@ -122,10 +122,13 @@ class Loader:
 
 
 def choose_residency(images: Tensor | LazyImages, target_device: device) -> str:
-    """Return the first of device, host and stream with enough free memory; arrays on the disk count as host."""
-    size = math.prod(images.shape) * (
-        2 * images.element_size() if isinstance(images, Tensor) and images.is_floating_point() else 1
-    )
+    """Return the first of device, host and stream with enough free memory; arrays on the disk count as host.
+
+    Images that change from reading to reading are read anew in every epoch: stream.
+    """
+    if isinstance(images, LazyImages) and isinstance(images.source, Redrawn) and images.source.draws:
+        return "stream"
+    size = math.prod(images.shape) * images.dtype.itemsize * (2 if images.dtype.is_floating_point else 1)
     if size <= MEMORY_FRACTION * free_bytes(target_device):
         return "device"
     return "host" if is_array(images) or size <= MEMORY_FRACTION * free_bytes(torch.device("cpu")) else "stream"

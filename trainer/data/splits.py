@@ -18,14 +18,40 @@ SAMPLE_LIMIT = 512 * 2**20  # bytes of images from which a preprocessing compute
 
 
 @dataclass(frozen=True)
+class Names:
+    """Names of samples in their source, by which a person finds them.
+
+    Args:
+        kind: path of a file, or row of one.
+        known: those of all samples of the source.
+        places: (N,) of these samples among them.
+    """
+
+    kind: str
+    known: Sequence[str | int]
+    places: Tensor
+
+    def __getitem__(self, index: int) -> str | int:
+        return self.known[int(self.places[index])]
+
+    def select(self, rows: Tensor) -> "Names":
+        """Return the names of some of the samples."""
+        return replace(self, places=self.places[rows])
+
+
+@dataclass(frozen=True)
 class Split:
     """Inputs (N, C, H, W), uint8 or floats in [0, 1], or (N, D) floats; targets (N, K) floats.
 
     Images that are not in memory are LazyImages: they have a length and a shape, and are read by index.
+
+    Args:
+        names: of the samples, where they have any.
     """
 
     images: Tensor | LazyImages
     targets: Tensor
+    names: Names | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -43,7 +69,7 @@ class Split:
 
     def select(self, rows: Tensor) -> "Split":
         """Return the samples of some rows, in ascending order; their images as `chosen` gives them."""
-        return Split(chosen(self.images, rows), self.targets[rows])
+        return Split(chosen(self.images, rows), self.targets[rows], self.names and self.names.select(rows))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +97,7 @@ class Splits:
     predicted: Predicted = Predicted()
 
     def __post_init__(self) -> None:
-        if self.inputs is None:
+        if self.inputs is None and isinstance(self.train, Split):  # one that is none is told later
             object.__setattr__(self, "inputs", inputs_of_shape(self.train.images.shape[1:]))
 
     @property

@@ -1,11 +1,12 @@
 """A run built from its configuration: each part of the loop from its node."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import torch
 import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from trainer.base import device
@@ -13,20 +14,20 @@ from trainer.base.errors import ConfigError, MachineError
 from trainer.base.hooks import tasks_of
 from trainer.base.layers import parameter_groups
 from trainer.base.metrics import Metric, metric_named, score_of
-from trainer.base.network_hooks import GoesByModel, HasNormalization
+from trainer.base.module_protocols import HasNormalization
 from trainer.base.pixel_space import PixelSpace, changes_pixels
 from trainer.base.protocols import (
     Apply,
     Calibrated,
     ChosenByTask,
     Criterion,
+    GoesByModel,
     Invertible,
     ObservesLoss,
     UsesCriterion,
     WatchesModel,
 )
 from trainer.base.rng import derive
-from trainer.base.text import as_typed
 from trainer.config import auto_rate, catalog
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
@@ -34,12 +35,14 @@ from trainer.config.model_first import settled, settled_invocation
 from trainer.config.targets import LIBRARIES, locate
 from trainer.data.inspection import notes_on
 from trainer.data.loader import Loader
-from trainer.data.splits import Splits, keep_train_samples
+from trainer.data.splits import Splits
+from trainer.engine.build_data import load_data
 from trainer.engine.build_model import initialize, make_model
-from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates, require_splits
+from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates
 from trainer.engine.dry_run import dry_run
 from trainer.engine.fine_tuning import prepare
-from trainer.engine.lengths import ALL, make_clock, samples_per_batch, save_interval
+from trainer.engine.lengths import make_clock, samples_per_batch, save_interval
+from trainer.engine.parameter_rates import with_factors_of_init
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
 from trainer.engine.threads import choose_threads
@@ -55,7 +58,8 @@ def build_run(
         begins: whether the run begins here, with model.weights; else its own weights are loaded later.
     Errors: UserError, before anything is written.
     """
-    invocation = invocation or Invocation()
+    invocation = settled_invocation(invocation or Invocation())
+    cfg = settled(cfg if begins else with_own_weights(cfg), invocation.overrides)
     try:
         return assemble(cfg, invocation, data, begins)
     except Exception as error:
@@ -67,7 +71,6 @@ def build_run(
 
 def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begins: bool) -> Run:
     """Make the parts of a run from their nodes, and try them out. Errors: UserError, those of memory."""
-    cfg, invocation = settled(cfg, invocation.overrides), settled_invocation(invocation)
     device.use_threads(cfg.threads)
     where = device.pick(cfg.device)
     data = data or load_data(cfg, invocation)
@@ -127,29 +130,18 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begin
     return run
 
 
+def with_own_weights(cfg: DictConfig) -> DictConfig:
+    """Return the configuration of a run whose own weights are loaded later: none are fetched for it."""
+    if not OmegaConf.select(cfg, "model.pretrained"):
+        return cfg
+    made = copy.deepcopy(cfg)
+    made.model.pretrained = False
+    return made
+
+
 def with_notes(data: Splits, notes: Iterable[str]) -> Splits:
     """Return the data with more notes, each once."""
     return replace(data, notes=tuple(dict.fromkeys((*data.notes, *notes))))
-
-
-def load_data(cfg: DictConfig, invocation: Invocation) -> Splits:
-    """Load the data set, with `data.train_samples` of its training samples. Errors: UserError."""
-    made = factory(cfg, "data", invocation)()
-    with as_config_error("data", invocation, "data", made):
-        data: Splits = made.load()
-    require_splits(data, made, invocation.describe("data"))
-    wanted = cfg.data.get("train_samples", ALL)
-    try:
-        data = data if wanted == ALL else keep_train_samples(data, wanted, cfg.data.get("split_seed", 0))
-    except ValueError as error:
-        raise ConfigError(f"data.train_samples={as_typed(wanted)}: {error}") from error
-    count = len(data.train)
-    if cfg.batch_size == "full" or samples_per_batch(cfg, count, invocation) == cfg.batch_size:
-        return data
-    note = (
-        f"batch_size={cfg.batch_size}: larger than the {count:,} training samples, so that each step takes all of them"
-    )
-    return replace(data, notes=(*data.notes, note))
 
 
 def fit_preprocess(cfg: DictConfig, data: Splits, invocation: Invocation) -> Apply:
@@ -257,7 +249,9 @@ def unwatched_optimizer(
 ) -> torch.optim.Optimizer:
     """Make the optimizer without hooks in the model."""
     cfg = auto_rate.with_defaults(cfg, invocation.choices)
-    optimizer = factory(cfg, "optimizer", invocation)(parameter_groups(model, factors))
+    make = factory(cfg, "optimizer", invocation)
+    factors = with_factors_of_init(factors or {}, cfg, model, make, invocation)
+    optimizer = make(parameter_groups(model, factors))
     require_learning_rates(optimizer, invocation.describe("optimizer"), bool(factors))
     scale = samples / cfg.base_batch if cfg.scale_lr == "linear" else 1.0
     for group in optimizer.param_groups:

@@ -8,8 +8,9 @@ from torch import Tensor, nn
 
 from trainer.base.errors import ConfigError
 from trainer.base.layer_factory import LayerFactory
+from trainer.base.module_protocols import Pretrained
 from trainer.base.origin import origin
-from trainer.base.protocols import Calibrated, Criterion, KeepsWeights, Pretrained
+from trainer.base.protocols import Calibrated, Criterion, KeepsWeights
 from trainer.base.rng import derive, seed_default
 from trainer.config import by_name
 from trainer.config.hydra_context import Invocation

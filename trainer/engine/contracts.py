@@ -11,13 +11,14 @@ from trainer.base.errors import ConfigError, UserError
 from trainer.base.metrics import SCORES
 from trainer.base.origin import class_of, origin, reason
 from trainer.base.text import printable
+from trainer.config import instantiate
 from trainer.config.hydra_context import Invocation
-from trainer.config.targets import LIBRARIES, NETWORKS
 from trainer.data.splits import Split, Splits
 
 BATCH = "(images, targets, rng) -> (images, targets)"
 CALLS = {  # the hooks beyond these are in base/protocols.py
-    "data": "load() -> Splits(train=Split(images, targets), val=..., test=..., task=...) of trainer.data.splits",
+    "data": "__len__() and __getitem__(index) -> input, target, as a Dataset of torch; or load() -> Splits(train=Split("
+    "images, targets), val=..., test=..., task=...) of trainer.data.splits",
     "preprocess": "fit(images) -> apply, apply(images) -> images",
     "model": "forward(images) -> outputs (B, K), a tensor",
     "init": "(model, images, targets, act) -> None",
@@ -36,11 +37,12 @@ CALLS = {  # the hooks beyond these are in base/protocols.py
     "reg.weights": "(model, optimizer, now) -> None",
     "reg.stop": "(history) -> bool",
 }
+METHODS = {"data": "load", "preprocess": "fit", "model": "forward", "optimizer": "step", "averaging": "update"}
 
 
 def is_own(technique: object) -> bool:
     """Return whether a technique is of the user's own package."""
-    return class_of(technique).__module__.partition(".")[0] not in (*LIBRARIES, *NETWORKS)
+    return instantiate.is_own(class_of(technique))
 
 
 def broken(where: str, group: str, technique: object, what: str) -> ConfigError:
@@ -50,7 +52,8 @@ def broken(where: str, group: str, technique: object, what: str) -> ConfigError:
         where: the option as it is typed, as `aug=noise`.
         what: it does, as `returns a tuple`.
     """
-    return ConfigError(f"{where}: {origin(technique)} {what}; its call is {CALLS[group]}")
+    method = METHODS.get(group, "__call__")
+    return ConfigError(f"{where}: {origin(technique, method=method)} {what}; its call is {CALLS[group]}")
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Description of a run's model, from the run."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from omegaconf import DictConfig, OmegaConf
@@ -8,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from trainer.base.fitted import to_plain
 from trainer.config import keys
 from trainer.config.hydra_context import Invocation
+from trainer.data.inputs import ImageInput, Inputs
 from trainer.engine.run import Run
 from trainer.preprocess import FITTED
 from trainer.rundir.description import Description
@@ -22,16 +24,23 @@ def describe_model(run: Run, cfg: DictConfig, invocation: Invocation) -> Descrip
     return Description(
         task=data.task,
         classes=data.classes,
-        inputs=data.inputs,
+        inputs=with_type(data.inputs, data.train.images.dtype),
         predicted=data.predicted,
         preprocess=fitted(run.train.preprocess),
         input_shape=tuple(sample.shape[1:]),
         outputs=data.outputs,
         config=shaping(cfg),
         choices={group: option for group, option in invocation.choices.items() if keys.shapes_run(group)},
-        command=tuple(text for text in typed if not keys.is_location(keys.key_of(text))),
+        command=tuple(text for text in typed if is_of_model(keys.key_of(text))),
         versions=versions(),
     )
+
+
+def with_type(inputs: Inputs, dtype: torch.dtype) -> Inputs:
+    """Return what the inputs are, of images with the type of the data set's samples."""
+    if not isinstance(inputs, ImageInput):
+        return inputs
+    return replace(inputs, dtype="uint8" if dtype == torch.uint8 else "float32")
 
 
 def fitted(apply: object) -> object:
@@ -56,3 +65,8 @@ def without_paths(node: Mapping, prefix: str = "") -> dict:
         if keys.shapes_run(path) and not keys.is_location(path):
             kept[key] = without_paths(value, f"{path}.") if isinstance(value, Mapping) else value
     return kept
+
+
+def is_of_model(key: str) -> bool:
+    """Return whether a key decides what the model is, on whatever machine, and from whatever place its data came."""
+    return keys.makes_another_job(key) and not keys.is_location(key)

@@ -7,11 +7,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from trainer.base import signals
-from trainer.base.errors import Interrupted, UserError
+from trainer.base.errors import Diverged, Interrupted, UserError
 from trainer.config.hydra_context import Invocation
+from trainer.engine.run import Outcome
 from trainer.rundir.append_only import append
 from trainer.rundir.reader import completed_summary
 from trainer.rundir.resume import command_to_resume
+from trainer.rundir.status import Status
 
 
 @contextmanager
@@ -47,3 +49,23 @@ def append_to_log(directory: Path, text: str) -> None:
     """Append lines to run.log, if the disk takes them."""
     with suppress(OSError):
         append(directory / "run.log", text.rstrip())
+
+
+def error_for(outcome: Outcome, layer: str, cause: str, on_nan: str) -> UserError | None:
+    """Return the error to raise for a diverged or interrupted run, or None.
+
+    Args:
+        layer: where a non-finite loss began, in words.
+        cause: the likeliest, in words; empty where none is known.
+        on_nan: as of the configuration.
+    """
+    if outcome.status is Status.DIVERGED:
+        more = ", on_nan=skip" if on_nan == "stop" else ""
+        general = f"try a smaller optimizer.lr, reg=grad_clip, warmup=linear{more}"
+        hint = f"likely cause: {cause}" if cause else general
+        what = "loss or gradient" if on_nan == "skip" else "the loss"
+        where = f"diverged: {what} is not finite (NaN or Inf) at step {outcome.nonfinite_step:,}"
+        return Diverged(f"{where}, {layer}; {hint}")
+    if outcome.status is Status.INTERRUPTED:
+        return Interrupted(f"interrupted after {outcome.now.step:,} steps", outcome.signal)
+    return None

@@ -17,6 +17,7 @@ def evaluate(
     task: str,
     autocast: Callable[[], AbstractContextManager],
     views: Callable[[nn.Module, Tensor], Tensor] | None = None,
+    observe: Callable[[Tensor, Tensor, Tensor], None] | None = None,
 ) -> dict[str, float]:
     """Return mean loss and score of the model on batches of a split, in evaluation mode; its own mode is restored.
 
@@ -25,6 +26,7 @@ def evaluate(
     Args:
         views: gives outputs (V, B, K) on several views of each sample, which are averaged; None for the samples as they
             are.
+        observe: takes the losses (B,), outputs and targets (B, K) of every batch.
     """
     training = model.training
     model.eval()
@@ -34,6 +36,9 @@ def evaluate(
             with autocast():
                 outputs = views(model, images) if views else model(images)
             outputs = average(outputs.float(), criterion) if views else outputs.float()
-            accumulator.add(criterion(outputs, targets), outputs, targets)
+            losses = criterion(outputs, targets)
+            accumulator.add(losses, outputs, targets)
+            if observe:
+                observe(losses, outputs, targets)
     model.train(training)
     return accumulator.compute_and_reset()

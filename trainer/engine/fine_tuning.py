@@ -9,8 +9,7 @@ from torch import Tensor, nn
 from trainer.base.depth import depths_of, head_of
 from trainer.base.errors import ConfigError
 from trainer.base.freezing import freeze
-from trainer.base.network_hooks import KnowsLayers
-from trainer.base.protocols import Pretrained
+from trainer.base.module_protocols import KnowsLayers, Pretrained
 from trainer.base.text import as_typed, nearest, printable
 from trainer.config import catalog, classifiers, schema
 from trainer.config.hydra_context import Invocation

@@ -1,14 +1,12 @@
 """Picture of the first batch, for TensorBoard: shuffled, augmented and blended as the network sees it."""
 
 from collections.abc import Sequence
-from functools import cache
-from importlib.util import find_spec
-from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.base.captions import caption_font, shortened
 from trainer.base.device import out_of_memory
 from trainer.engine.image_grid import colors, label
 from trainer.engine.order import order_of
@@ -62,22 +60,3 @@ def draw(images: Tensor, labels: Sequence[str]) -> Tensor:
         for number, line in enumerate(text.split("\n")):
             pen.text((x, y + height + number * line_height), shortened(line, font, width), "black", font)
     return torch.from_numpy(np.array(sheet))
-
-
-@cache
-def caption_font(size: int):
-    """Return matplotlib's own font, which has Greek and Cyrillic letters, in a size in pixels."""
-    from PIL import ImageFont
-
-    # Importing matplotlib takes 0.3 s.
-    package = Path(find_spec("matplotlib").origin).parent
-    return ImageFont.truetype(package / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf", size)
-
-
-def shortened(text: str, font, width: int) -> str:
-    """Return a text that is at most so many pixels wide, with an ellipsis where it was cut."""
-    if font.getlength(text) <= width:
-        return text
-    while text and font.getlength(f"{text}\u2026") > width:
-        text = text[:-1]
-    return f"{text}\u2026"

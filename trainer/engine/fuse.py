@@ -7,8 +7,6 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from trainer.base.layers import weight_layers
-
 
 @torch.no_grad()
 def fuse(model: nn.Module, images: Tensor) -> tuple[nn.Module, int]:
@@ -51,7 +49,7 @@ def following_norms(model: nn.Module, images: Tensor) -> list[tuple[nn.Module, n
         if id(inputs[0]) in made:
             pairs.append((made[id(inputs[0])], norm))
 
-    layers = [layer for layer in weight_layers(model) if isinstance(layer, (nn.Linear, nn.Conv2d))]
+    layers = [layer for layer in model.modules() if isinstance(layer, (nn.Linear, nn.Conv2d))]  # frozen ones, too
     hooks = [layer.register_forward_hook(note) for layer in layers]
     hooks += [norm.register_forward_pre_hook(match) for norm in model.modules() if isinstance(norm, _BatchNorm)]
     model(images)

@@ -1,7 +1,7 @@
-"""Files of a run's end: curves.png, layers.json, the best weights and, last of all, summary.json."""
+"""Files of a run's end: curves.png, layers.json, the best weights, its report and, last of all, summary.json."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.description import Description, write_description
 from trainer.rundir.recorder import Recorder
+from trainer.rundir.report_folder import REPORT, write_report
 from trainer.rundir.resume import command_to_resume
 from trainer.rundir.status import COMPLETE, Status
 
@@ -31,7 +32,9 @@ class LastFiles:
     invocation: Invocation
     description: Description
 
-    def write(self, summary: dict, best: nn.Module | None, probes: Sequence[dict]) -> MachineError | None:
+    def write(
+        self, summary: dict, best: nn.Module | None, probes: Sequence[dict], report: Mapping[str, bytes]
+    ) -> MachineError | None:
         """Write the files, however the run ended; a summary that lists what the disk did not take comes last.
 
         A run that is killed or that a signal ends here is not complete: it makes the rest when it is resumed. Returns:
@@ -40,12 +43,13 @@ class LastFiles:
         Args:
             best: the model with the best weights, if there are any.
             probes: of the layers.
+            report: contents of its files, by name.
         """
         try:
             self.recorder.close()
             self.console.flush()
             summary["incomplete"] = [*self.checkpoints.incomplete, *self.recorder.incomplete, *self.console.incomplete]
-            for name, (doing, write) in self._writers(summary, best, probes).items():
+            for name, (doing, write) in self._writers(summary, best, probes, report).items():
                 try:
                     with self.console.status(f"{doing} {name}"):
                         write(self.directory / name)
@@ -66,7 +70,7 @@ class LastFiles:
         return None
 
     def _writers(
-        self, summary: dict, best: nn.Module | None, probes: Sequence[dict]
+        self, summary: dict, best: nn.Module | None, probes: Sequence[dict], report: Mapping[str, bytes]
     ) -> dict[str, tuple[str, Callable[[Path], None]]]:
         """Return what writes each file, behind its verb; a sweep draws the curves of its jobs."""
         files, end = {}, reader.describe_end(summary)
@@ -78,6 +82,8 @@ class LastFiles:
         files["run.json"] = "writing", lambda path: write_description(path, described)
         if best:
             files["weights.safetensors"] = "writing", lambda path: checkpoint.export(best, path, described)
+        if report:
+            files[REPORT] = "writing", lambda path: write_report(path, report)
         return files
 
 

@@ -115,17 +115,23 @@ class Run:
             if elsewhere:
                 self.optimizer.train()
 
-    def evaluate(self, model: nn.Module, split: Loader, views: Callable | None = None) -> dict[str, float]:
+    def evaluate(
+        self, model: nn.Module, split: Loader, views: Callable | None = None, observe: Callable | None = None
+    ) -> dict[str, float]:
         """Return mean loss and score on a split. Errors: MachineError where a batch does not fit into memory."""
-        return self.evaluate_batches(model, split.in_order(self.eval_batch_size), views)
+        return self.evaluate_batches(model, split.in_order(self.eval_batch_size), views, observe)
 
     def evaluate_batches(
-        self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], views: Callable | None = None
+        self,
+        model: nn.Module,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        views: Callable | None = None,
+        observe: Callable | None = None,
     ) -> dict[str, float]:
         """Return mean loss and score on batches. Errors: MachineError where one does not fit into memory."""
         seed_default(self.device, derive(self.seed, "views"))
         with self._memory_of_evaluation():
-            return evaluate(model, batches, self.criterion, self.data.task, self.autocast, views)
+            return evaluate(model, batches, self.criterion, self.data.task, self.autocast, views, observe)
 
     @contextmanager
     def _memory_of_evaluation(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ from torch import nn
 from trainer.base import signals
 from trainer.base.clock import Clock
 from trainer.base.device import ALL_THREADS, describe, out_of_memory, use_threads
-from trainer.base.errors import ConfigError, Diverged, Interrupted, UserError
+from trainer.base.errors import ConfigError, Interrupted
 from trainer.base.layers import common_rate
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
@@ -19,6 +19,7 @@ from trainer.engine import recovery
 from trainer.engine import summary as texts
 from trainer.engine.advice import advice
 from trainer.engine.describe import describe_model
+from trainer.engine.ending import error_for
 from trainer.engine.first_batch import first_batch
 from trainer.engine.judgement import judge_run
 from trainer.engine.last_files import LastFiles
@@ -27,7 +28,9 @@ from trainer.engine.probe import probe
 from trainer.engine.remarks import remarks
 from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import make_setup
+from trainer.engine.split_report import evaluate_with_report, events_of, held_out_split, import_ahead, title_of
 from trainer.engine.state import capture, restore
+from trainer.report.report import Report
 from trainer.rundir import checkpoint, reader
 from trainer.rundir import directory as rundir
 from trainer.rundir.checkpoint import Checkpoints
@@ -62,6 +65,7 @@ class Session:
     ) -> None:
         self.cfg, self.build, self.run, self.directory, self.invocation = cfg, build, run, directory, invocation
         self.best: nn.Module | None = None
+        self.report: Report | None = None
         self._warned = False
         self._config = rundir.saved_config(cfg)  # with the batch size that was asked for
         self._texts = rundir.saved_texts(self._config, invocation.overrides)
@@ -127,6 +131,8 @@ class Session:
             "notes": self.notes,
         }
         try:
+            if self.invocation.sweep is None:
+                import_ahead(self.run)
             outcome = self.fit_with_recovery()
             summary |= self.results(outcome)
             layer = self.nonfinite_layer(outcome)
@@ -134,18 +140,20 @@ class Session:
                 setup = self.setup and replace(self.setup, run=self.run, cfg=self.cfg)
                 judgement = judge_run(setup, self.recorder.rows, outcome, summary, layer)
             summary["verdicts"] = judgement.as_dicts()
-            error = self.error_for(outcome, layer, judgement.cause)
+            error = error_for(outcome, layer, judgement.cause, self.cfg.on_nan)
             settings = texts.hparams(self.cfg, self.run, self.invocation)
             columns = texts.hparams_columns(self.directory, self.invocation.overrides)
             scores, complete = texts.hparams_metrics(summary), outcome.status in COMPLETE
-            self.recorder.record_results(settings, columns, scores, complete, judgement.as_markdown())
+            events = events_of(self.report) if self.report and self.report.files else ()
+            self.recorder.record_results(settings, columns, scores, complete, judgement.as_markdown(), events)
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(signals.cause_of(error), KeyboardInterrupt | Interrupted):
                 summary["status"] = Status.INTERRUPTED
             raise
         finally:
-            unwritten = self.last_files().write(summary, self.best, self.run.progress.probes)
-        texts.print_summary(self.console, summary, self.run, self.directory, judgement.as_lines())
+            files = self.report.files if self.report else {}
+            unwritten = self.last_files().write(summary, self.best, self.run.progress.probes, files)
+        texts.print_summary(self.console, summary, self.run, self.directory, judgement.as_lines(), self.report)
         if error or unwritten:
             raise error or unwritten
         return (summary["best"] or {}).get(self.run.monitor.name)
@@ -243,24 +251,6 @@ class Session:
             self.notes.append(line)
         self.console.print(f"note: {line}")
 
-    def error_for(self, outcome: Outcome, layer: str, cause: str) -> UserError | None:
-        """Return the error to raise for a diverged or interrupted run, or None.
-
-        Args:
-            layer: where a non-finite loss began, in words.
-            cause: the likeliest, in words; empty where none is known.
-        """
-        if outcome.status is Status.DIVERGED:
-            more = ", on_nan=skip" if self.cfg.on_nan == "stop" else ""
-            general = f"try a smaller optimizer.lr, reg=grad_clip, warmup=linear{more}"
-            hint = f"likely cause: {cause}" if cause else general
-            what = "loss or gradient" if self.cfg.on_nan == "skip" else "the loss"
-            where = f"diverged: {what} is not finite (NaN or Inf) at step {outcome.nonfinite_step:,}"
-            return Diverged(f"{where}, {layer}; {hint}")
-        if outcome.status is Status.INTERRUPTED:
-            return Interrupted(f"interrupted after {outcome.now.step:,} steps", outcome.signal)
-        return None
-
     def nonfinite_layer(self, outcome: Outcome) -> str:
         """Return where the loss of a diverged run became non-finite, in words; empty for any other."""
         if outcome.status is not Status.DIVERGED:
@@ -270,7 +260,7 @@ class Session:
 
     def results(self, outcome: Outcome) -> dict:
         """Save the last weights, evaluate the best ones on the test split, and return the figures of the summary."""
-        run, progress = self.run, self.run.progress
+        run, progress, split = self.run, self.run.progress, held_out_split(self.run)
         test = None
         if outcome.status is not Status.INTERRUPTED and progress.step:
             progress.add_probe(probe(run, progress.step))
@@ -283,11 +273,16 @@ class Session:
                 self.best = copy.deepcopy(run.model)
                 best = progress.best
                 self.best.load_state_dict(self.checkpoints.weights_of(best["step"], run.device) if best else last)
-            if len(run.test):
-                with self.console.status("evaluating the test split"):
-                    test = run.evaluate(self.best, run.test, run.tta)
-                self.recorder.record_evaluation("test", outcome.now, test)
-        said = {"notes": self.notes, "stopped": texts.why_stopped(run)}
+            if split:
+                with self.console.status(f"evaluating the {split} split"):
+                    title, whole = title_of(self.invocation), self.invocation.sweep is None
+                    scores, self.report, failure = evaluate_with_report(run, self.best, split, title, whole)
+                if failure:
+                    self.note(f"no report on the {split} split ({failure})")
+                if split == "test":
+                    test = scores
+                    self.recorder.record_evaluation(split, outcome.now, test)
+        said = {"notes": self.notes, "stopped": texts.why_stopped(run), "report": self.report and self.report.figures}
         return {**texts.figures_of(run, self.recorder, outcome, test, self.best), **said}
 
     def last_files(self) -> LastFiles:

@@ -158,9 +158,14 @@ def restore_optimizer(run: Run, state: Mapping, changed: Collection[str]) -> Non
     names = {key.rpartition(".")[2] for key in changed if key.startswith("optimizer.")}
     names |= {"base_lr"} if any(map(RATE_KEY.fullmatch, changed)) else set()
     for group, new in zip(run.optimizer.param_groups, wanted):
-        if wrong := [name for name, value in new.items() if is_number(value) and not is_number(group[name])]:
+        if wrong := [name for name, value in new.items() if is_number(value) and not is_number(scalar(group[name]))]:
             raise TypeError(f"its optimizer's {wrong[0]} is not a number")
         group.update({name: new[name] for name in names if name in new})
+
+
+def scalar(value: object) -> object:
+    """Return the number that a tensor of one element holds; any other value as it is."""
+    return value.item() if isinstance(value, Tensor) and value.numel() == 1 else value
 
 
 def fingerprints(run: Run) -> list[str]:

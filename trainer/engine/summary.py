@@ -21,10 +21,12 @@ from trainer.data.splits import Split
 from trainer.engine.cadence import FIRST_STEPS
 from trainer.engine.run import Outcome, Run
 from trainer.engine.validation import best_constant
+from trainer.report.report import Report
 from trainer.rundir import reader, resume
 from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
+from trainer.rundir.report_folder import REPORT
 from trainer.rundir.saved_options import flat
 
 ALWAYS_SHOWN = ("data", "preprocess", "model", "act", "init", "loss", "optimizer", "sched")  # others when they differ
@@ -215,8 +217,15 @@ def figures_of(
     }
 
 
-def print_summary(console: Console, summary: Mapping, run: Run, directory: Path, verdicts: Sequence[str]) -> None:
-    """Print the last lines of a run: figures, the lines of its verdicts, its directory, and how to look at it."""
+def print_summary(
+    console: Console, summary: Mapping, run: Run, directory: Path, verdicts: Sequence[str], report: Report | None
+) -> None:
+    """Print the last lines of a run: figures, what it gets wrong, its verdicts, its directory, and how to look at it.
+
+    Args:
+        verdicts: their lines.
+        report: on its errors, where it has one.
+    """
     score = score_of(run.data.task).name
     rate = f" ({summary['images_per_second']:,.0f} samples/s)" if summary["images_per_second"] else ""
     console.print()
@@ -231,6 +240,8 @@ def print_summary(console: Console, summary: Mapping, run: Run, directory: Path,
         console.print(f"  best   val   {figures(scores)}  (epoch {when})")
     if summary["test"]:
         console.print(f"  {'best' if best else 'last'}   test  {figures(summary['test'])}")
+    for line in report.text if report else ():
+        console.print(f"  {line}")
     if summary["zeros"] > 0.001 * summary["parameters"]:
         console.print(f"  {summary['zeros']:,} of {summary['parameters']:,} parameters are exactly 0")
     if summary["incomplete"]:
@@ -240,6 +251,8 @@ def print_summary(console: Console, summary: Mapping, run: Run, directory: Path,
     path = from_here(directory)
     console.print(f"\nRun directory: {path}")
     console.print(f"Curves:        {path / 'curves.png'}")
+    if report and report.files:
+        console.print(f"Errors:        {path / REPORT}")
     console.print(f"Compare runs:  {as_command('tensorboard', '--logdir', logdir(path))}")
     console.flush()
 

@@ -36,19 +36,28 @@ def evaluating(model: nn.Module, hook: ForwardHook | None = None) -> Iterator[No
             module.training = mode
 
 
-def per_channel(values: Tensor, output: Tensor) -> Tensor:
-    """Reshape one value a channel (C,) to broadcast with an output (B, C, ...)."""
-    return values.view(-1, *[1] * (output.dim() - 2))
+def channels_first(output: Tensor, layer: nn.Module) -> Tensor:
+    """Return a layer's outputs with the channels as first dimension: dense layers have them last, convolutions second.
+
+    Shapes: (B, ..., C) or (B, C, ...) -> (C, ...).
+    """
+    return output.movedim(-1 if isinstance(layer, nn.Linear) else 1, 0)
 
 
-def rescale(model: nn.Module, images: Tensor, std_of: Callable[[Tensor], Tensor | None]) -> None:
+def per_channel(values: Tensor, output: Tensor, layer: nn.Module) -> Tensor:
+    """Reshape one value a channel (C,), or one for all (), to broadcast with an output of a layer."""
+    return values if isinstance(layer, nn.Linear) else values.view(-1, *[1] * (output.dim() - 2))
+
+
+def rescale(model: nn.Module, images: Tensor, std_of: Callable[[Tensor, nn.Module], Tensor | None]) -> None:
     """Divide each layer's weight, in the order of execution, by a deviation of its outputs on the images.
 
     The layers above see the outputs that the divided weight gives. A layer used in several places is divided in the
     first.
 
     Args:
-        std_of: from the outputs without their bias to one value for the layer, one a channel, or None to leave it.
+        std_of: from the outputs without their bias, and the layer, to one value for it, one a channel, or None to
+            leave it.
     """
     done = set()
 
@@ -56,14 +65,14 @@ def rescale(model: nn.Module, images: Tensor, std_of: Callable[[Tensor], Tensor 
         if layer in done:
             return None
         done.add(layer)
-        bias = 0 if layer.bias is None else per_channel(layer.bias, output)
+        bias = 0 if layer.bias is None else per_channel(layer.bias, output, layer)
         signal = output - bias
-        std = std_of(signal)
+        std = std_of(signal, layer)
         if std is None:
             return None
         weight = weight_of(layer)
         weight.div_(std.view(-1, *[1] * (weight.dim() - 1)))
-        return signal / per_channel(std, output) + bias
+        return signal / per_channel(std, output, layer) + bias
 
     with evaluating(model, divide):
         model(images)
@@ -95,7 +104,7 @@ class Lsuv:
             for block in weight_of(layer).chunk(getattr(layer, "groups", 1)):
                 nn.init.orthogonal_(block)
 
-        def std_of(signal: Tensor) -> Tensor | None:
+        def std_of(signal: Tensor, layer: nn.Module) -> Tensor | None:
             std = signal.std()
             return None if not std > 1e-6 * signal.abs().max() or abs(std.square() - 1) <= self.tolerance else std
 
@@ -133,8 +142,8 @@ class DataDependent:
         for layer in weight_layers(model):
             nn.init.normal_(weight_of(layer))
 
-        def std_of(signal: Tensor) -> Tensor:
-            columns = signal.transpose(0, 1).flatten(1)
+        def std_of(signal: Tensor, layer: nn.Module) -> Tensor:
+            columns = channels_first(signal, layer).flatten(1)
             std = columns.std(1)
             return torch.where(std > 1e-6 * columns.abs().amax(1), std, 1.0)
 
@@ -219,7 +228,9 @@ def gradient_drift(model: nn.Module, images: Tensor, output_gradient: list[Tenso
             return math.nan
         ends = [outputs[0], outputs[-2]]
         first, last = torch.autograd.grad((final * output_gradient[0]).sum(), ends, materialize_grads=True)
-    ratio = first.flatten(1).norm(dim=1).log() - last.flatten(1).norm(dim=1).log()
+    # A layer may see a sample as several rows, one after another.
+    first, last = (gradient.reshape(len(images), -1).norm(dim=1) for gradient in (first, last))
+    ratio = first.log() - last.log()
     return ratio[ratio.isfinite()].mean().item()  # a sample whose units are all dead has no gradient
 
 

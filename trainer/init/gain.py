@@ -1,37 +1,35 @@
 """Gain of an activation: the factor that makes up for how much it shrinks the signal, measured on the module itself."""
 
-import math
-
 import torch
 
 from trainer.base.checks import require
 from trainer.base.hooks import pieces_of
+from trainer.base.module_protocols import KnowsMeanSquare
 from trainer.base.protocols import Act
-
-REACH, PANELS = 13, 128  # deviations to each side, steps in each: kinks at whole numbers lie between panels
+from trainer.base.standard_normal import expectation, mean_over_draws
 
 
 def gain(act: Act) -> float:
-    """Return g = 1 / sqrt(E[f(z)^2]), z standard normal.
+    """Return g = 1 / sqrt(E[f(z)^2]), z standard normal; of an activation with pieces, independent ones.
 
-    Weights of deviation g / sqrt(fan_in) keep a mean square of 1.
+    Weights of deviation g / sqrt(fan_in) keep a mean square of 1. Of pieces the error is 1e-3 where the activation does
+    not know its mean square, else below 1e-8.
 
-    Simpson's rule in float64 on [-13, 13], error below 1e-8. For an activation with k = `pieces` it is the largest of k
-    independent normals that is squared: their largest has the density k Phi(z)^(k - 1) phi(z), and the module is given
-    k times the same z.
-
-    Source: He et al., 2015, arXiv:1502.01852, eq. (10), where ReLU's sqrt(2) is 1 / sqrt(1/2); Goodfellow et al., 2013,
-    for the pieces.
+    Source: He et al., 2015, arXiv:1502.01852, eq. (10), where ReLU's sqrt(2) is 1 / sqrt(1/2).
     """
     module = act().double().cpu().eval()
-    pieces = pieces_of(module)
-    z = torch.linspace(-REACH, REACH, 2 * REACH * PANELS + 1, dtype=torch.float64)
-    simpson = torch.ones_like(z)
-    simpson[1:-1:2], simpson[2:-1:2] = 4, 2
-    density = pieces * torch.special.ndtr(z) ** (pieces - 1) * torch.exp(-z.square() / 2) / math.sqrt(2 * math.pi)
     with torch.no_grad():
-        values = module(z.unsqueeze(1).repeat(1, pieces)).squeeze(1)
-    return float((values.square() * density * simpson).sum() / (3 * PANELS)) ** -0.5
+        return mean_square(module) ** -0.5
+
+
+def mean_square(module: torch.nn.Module) -> float:
+    """Return E[f(z)^2] of an activation in float64 on the CPU."""
+    if isinstance(module, KnowsMeanSquare):
+        return module.mean_square()
+    pieces = pieces_of(module)
+    if pieces == 1:
+        return expectation(lambda z: module(z.unsqueeze(1)).squeeze(1).square())
+    return mean_over_draws(lambda z: module(z).squeeze(1).square(), pieces)
 
 
 def resolve_gain(setting: float | str, act: Act) -> float:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from trainer.base.checks import require, require_one_of
-from trainer.base.layers import Residual, fans, weight_layers, weight_of
+from trainer.base.layers import Residual, fans, takes_activation, weight_layers, weight_of
 from trainer.base.protocols import Act
 from trainer.init.gain import gain, require_gain, resolve_gain
 
@@ -58,8 +58,9 @@ class Auto:
 
     A unit y = sum_i w_i x_i of independent weights of mean 0 has Var(y) = fan_in Var(w) E[x^2]. The first layer sees
     standardised data, E[x^2] = 1, which g = 1 keeps. Behind an activation x = f(y'), with y' standard normal,
-    E[x^2] = E[f(z)^2] = 1 / g^2, so that every layer's output has variance 1 again. For later layers without an
-    activation before them the deviation is too large.
+    E[x^2] = E[f(z)^2] = 1 / g^2, so that every layer's output has variance 1 again. Layers that the model marks as
+    taking no activation's output (those of transformers, behind norms) have g = 1; for others without an activation
+    before them the deviation is too large.
 
     In each of N residual blocks the last layer of the branch has 1 / sqrt(N) of its deviation, so that their sum does
     not grow with depth (Radford et al., 2019, section 2.3). The model's last layer has `head` times its deviation: the
@@ -78,11 +79,11 @@ class Auto:
         require(">= 0", head=self.head)
 
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
-        layers, entering, later = list(weight_layers(model)), 1.0, gain(act)
+        layers, of_act = list(weight_layers(model)), gain(act)
         for layer in layers:
             factor = self.head if layer is layers[-1] else 1.0
+            entering = of_act if layer is not layers[0] and takes_activation(layer) else 1.0
             normal(weight_of(layer), factor * entering / math.sqrt(fans(layer)[0]))
-            entering = later
         blocks = [block for block in model.modules() if isinstance(block, Residual)]
         for block in blocks:
             *_, last = weight_layers(block.branch)

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from trainer.base.layers import common_rate
 from trainer.base.metrics import score_of
-from trainer.base.protocols import Calibrated, Pretrained
+from trainer.base.module_protocols import Pretrained
+from trainer.base.protocols import Calibrated
 from trainer.base.text import counted
 from trainer.inspection.check import Batch, Check, Subject, judge, not_applicable
 from trainer.inspection.practice import (

@@ -60,8 +60,13 @@ def layer_rows(model: nn.Module, images: Tensor, device: torch.device) -> list[L
 
 @dataclass
 class Tensors:
-    """Outputs of modules, and the memory that the backward pass needs."""
+    """Outputs of modules, and the memory that the backward pass needs.
 
+    Args:
+        samples: in the batch.
+    """
+
+    samples: int
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     outputs: Counter[str] = field(default_factory=Counter)  # bytes
     stored: Counter[str] = field(default_factory=Counter)  # bytes
@@ -71,7 +76,7 @@ class Tensors:
         """Note the output of a call."""
         made = [*tensors_in(output)]
         if made:
-            self.shapes[name] = tuple(made[0].shape[1:])
+            self.shapes[name] = shape_of_sample(made[0], self.samples)
         given = {address(tensor) for tensor in tensors_in(inputs)}
         self.outputs[name] += sum(tensor.nbytes for tensor in made if address(tensor) not in given)
 
@@ -86,7 +91,7 @@ def count(model: nn.Module, images: Tensor) -> list[LayerRow]:
     """Return the rows of the layer table without their times, from two forward passes."""
     operations = count_operations(model, images)
     weights = [*model.parameters(), *model.buffers()]
-    seen, kept = Tensors(known={address(weight) for weight in weights}), []
+    seen, kept = Tensors(len(images), known={address(weight) for weight in weights}), []
     calls = Calls(lambda: 0.0, seen.output)
 
     def pack(tensor: Tensor) -> Tensor:
@@ -166,6 +171,12 @@ def multiplies(module: nn.Module) -> bool:
     """Return whether a module has a matrix to multiply with."""
     matrices = any(weight.dim() > 1 for weight in module.parameters())
     return matrices and not is_norm(module) and not isinstance(module, TABLES)
+
+
+def shape_of_sample(output: Tensor, samples: int) -> tuple[int, ...]:
+    """Return the shape of an output for a sample; of a layer that sees it as several rows, with their number first."""
+    rows, rest = divmod(len(output), samples) if output.dim() else (1, 0)
+    return (rows, *output.shape[1:]) if rows > 1 and not rest else tuple(output.shape[1:])
 
 
 def tensors_in(value: object) -> Iterator[Tensor]:

@@ -4,10 +4,11 @@ import math
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.base.checks import require
-from trainer.base.layer_factory import LayerFactory
+from trainer.base.layer_factory import LayerFactory, block
+from trainer.base.layers import with_linear_input
 
 Shape = tuple[int, ...]
 
@@ -56,6 +57,61 @@ def pooling(kit: LayerFactory, shape: Shape) -> tuple[list[nn.Module], Shape]:
         return [], shape
     pool = kit.pool()
     return [pool], output_shape(pool, shape)
+
+
+def patchify(inputs: int, channels: int, patch: int, shape: Shape) -> tuple[list[nn.Module], Shape]:
+    """Return a convolution of the patches of an image, side by side, and the shape behind it: a place for each patch.
+
+    (B, inputs, H, W) -> (B, channels, ceil(H / patch), ceil(W / patch)). Zeros on the right and below fill the last
+    patches of sides that the patch does not divide.
+    """
+    height, width = shape[1:]
+    below, right = -height % patch, -width % patch
+    padding = [nn.ZeroPad2d((0, right, 0, below))] if below or right else []
+    conv = with_linear_input(nn.Conv2d(inputs, channels, patch, patch))
+    return [*padding, conv], (channels, (height + below) // patch, (width + right) // patch)
+
+
+def require_patch(patch: int, input_shape: Shape) -> None:
+    """Check that a patch fits into the images. Errors: ValueError."""
+    require_image_shape(input_shape)
+    require(">= 1", patch=patch)
+    side = min(input_shape[1:])
+    if patch > side:
+        fitting = max(1, side // 4)
+        raise ValueError(f"patch must be <= {side}, the side of the images, got {patch}; try model.patch={fitting}")
+
+
+class Along(nn.Module):
+    """Layers for vectors (B, D), applied along one dimension of tokens or maps, at each place of the others.
+
+    Along dimension 1 of maps (B, C, H, W) they see B H W vectors of C channels: norm=layer takes the mean over the
+    channels of one place, norm=batch over the batch and all places.
+
+    Args:
+        dim: the dimension of the vectors, >= 1.
+        layers: (B, D) -> (B, D'), in order.
+    Shapes: (B, ..., D, ...) -> (B, ..., D', ...).
+    """
+
+    def __init__(self, dim: int, *layers: nn.Module) -> None:
+        super().__init__()
+        self.dim = dim
+        self.layers = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        last = x.movedim(self.dim, -1)
+        rows = self.layers(last.flatten(0, -2))  # sample after sample
+        return rows.unflatten(0, last.shape[:-1]).movedim(-1, self.dim)
+
+    def extra_repr(self) -> str:
+        return f"dim={self.dim}"
+
+
+def norm_along(kit: LayerFactory, dim: int, channels: int) -> list[nn.Module]:
+    """Return the kit's norm of the vectors along a dimension, or nothing where the kit has none."""
+    norm = block(kit.norm(channels))
+    return [Along(dim, *norm)] if len(norm) else []
 
 
 def fully_connected(kit: LayerFactory, shape: Shape, hidden: Sequence[int], outputs: int) -> list[nn.Module]:

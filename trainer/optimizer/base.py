@@ -53,7 +53,7 @@ class Wrapper(Optimizer):
             self.base = base(params, lr=lr)
         super().__init__(self.base.param_groups, self.base.defaults)
         self._share_base()
-        self.create_graph = needs_graph(self.base)
+        self.create_graph, self.holds_weights = needs_graph(self.base), holds_weights(self.base)
 
     def watch(self, model: nn.Module) -> None:
         if isinstance(self.base, WatchesModel):
@@ -76,6 +76,27 @@ class Wrapper(Optimizer):
 
     def _share_base(self) -> None:
         self.param_groups, self.state = self.base.param_groups, self.base.state
+
+
+def holds_weights(optimizer: Optimizer) -> bool:
+    """Return whether the state of an optimizer holds weights that it writes into the model: other changes are lost.
+
+    Its class says so by an attribute of this name.
+    """
+    return getattr(optimizer, "holds_weights", False)
+
+
+def decoupled_decay(group: dict) -> float:
+    """Return the fraction by which a step shrinks the weights of a group besides its update, as AdamW does.
+
+    0 where the decay is part of the gradient or of the update: groups of optimizers say so, torch's by
+    `decoupled_weight_decay`, those of pytorch_optimizer by `weight_decouple`. It is also 0 where the step has a size of
+    its own beside lr, the `d` of Prodigy.
+    """
+    decouples = group.get("decoupled_weight_decay") or group.get("weight_decouple")
+    if not decouples or "d" in group:
+        return 0.0
+    return group.get("weight_decay", 0.0) * (1.0 if group.get("fixed_decay") else group["lr"])
 
 
 def evaluate_closure(closure: Closure) -> Tensor:

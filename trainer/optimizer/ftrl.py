@@ -23,6 +23,8 @@ class Ftrl(FirstOrder):
     z = 0 where w = 0); c is kept, so that a change of lr does not move the weights.
     """
 
+    holds_weights = True
+
     def __init__(
         self, params, *, lr: float = 0.1, beta: float = 1.0, l1_strength: float = 0.0, l2_strength: float = 0.0
     ) -> None:

@@ -31,7 +31,7 @@ class Lookahead(Wrapper):
         require(">= 1", k=k)
         require("in (0, 1]", alpha=alpha)
         super().__init__(params, base, lr)
-        self.k, self.alpha = k, alpha
+        self.k, self.alpha, self.holds_weights = k, alpha, True
         self.steps = 0
         self.slow: list[Tensor] = []
         self.fast: list[Tensor] = []  # kept while the model holds the slow weights

@@ -52,7 +52,10 @@ class Muon(FirstOrder):
         require("in [0, 1)", adamw_betas=adamw_betas)
         self.momentum, self.nesterov, self.ns_steps = momentum, nesterov, ns_steps
         self.betas, self.eps = adamw_betas, adamw_eps
-        super().__init__(split_groups(params, lr, adamw_lr), {"weight_decay": weight_decay, "step": 0})
+        super().__init__(
+            split_groups(params, lr, adamw_lr),
+            {"weight_decay": weight_decay, "decoupled_weight_decay": True, "step": 0},
+        )
 
     def _update(self, group: dict) -> None:
         if any(weight.grad is not None for weight in group["params"]):

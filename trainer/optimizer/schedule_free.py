@@ -27,6 +27,8 @@ class ScheduleFree(FirstOrder):
     Differs from the paper: the bias of v is corrected under the root, as in Adam, not in lr and so in c.
     """
 
+    holds_weights = True
+
     def __init__(
         self,
         params,

@@ -10,8 +10,8 @@ from hydra.types import TaskFunction
 
 from trainer.base.metrics import ACCURACY, LOSS, R2, Metric
 from trainer.base.text import as_typed
-from trainer.compare import record
-from trainer.compare.record import Record
+from trainer.comparison import record
+from trainer.comparison.record import Record
 from trainer.config.hydra_context import Invocation
 from trainer.diagnosis.verdict import merged
 from trainer.recipe.window import Point

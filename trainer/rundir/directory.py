@@ -26,6 +26,7 @@ from trainer.config.quoting import unquote
 from trainer.rundir import locations
 from trainer.rundir.integrity import digest_of_file, digests_of_files, with_digest
 from trainer.rundir.reader import SWEEP_OVERRIDES, SWEPT_KEYS
+from trainer.rundir.report_folder import REPORT
 
 try:
     import fcntl
@@ -170,7 +171,8 @@ def lock(directory: Path) -> Iterator[None]:
         raise MachineError(f"{printable(directory)}: cannot be locked ({error})") from None
     try:
         with held_folder(directory):
-            discard_partial(directory)
+            for folder in (directory, directory / REPORT):
+                discard_partial(folder)
             yield
     finally:
         held.release()

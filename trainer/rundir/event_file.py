@@ -84,6 +84,18 @@ def points_of(row: Mapping) -> Summary:
     return Summary(value=[Summary.Value(tag=name, simple_value=value) for name, value in values.items()])
 
 
+def scalars(prefix: str, values: Mapping[str, float]) -> Summary:
+    """Return points by their names, behind a prefix."""
+    return Summary(value=[Summary.Value(tag=f"{prefix}{name}", simple_value=it) for name, it in values.items()])
+
+
+def picture(tag: str, png: bytes) -> Summary:
+    """Return a PNG as it is."""
+    width, height = (int.from_bytes(png[start : start + 4], "big") for start in (16, 20))  # of its header
+    image = Summary.Image(width=width, height=height, colorspace=3, encoded_image_string=png)
+    return Summary(value=[Summary.Value(tag=tag, image=image)])
+
+
 def files_in(folder: Path) -> list[Path]:
     """Return the event files of a folder, in the order in which TensorBoard reads them."""
     return sorted(folder.glob(f"{PREFIX}*"))

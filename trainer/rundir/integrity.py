@@ -12,7 +12,7 @@ from pathlib import Path
 from trainer.base.plain_files import read_plain
 from trainer.rundir.status import Status
 
-FILES = ("metrics.jsonl", "layers.json", "weights.safetensors", "train/*", "val/*")
+FILES = ("metrics.jsonl", "layers.json", "weights.safetensors", "train/*", "val/*", "report/*")
 LAST_CHUNK = b"\0\0\0\0IEND\xaeB`\x82"  # of every PNG
 LARGE = 2**26  # bytes, from which only the length of a file is compared
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import torch
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
 from torch.utils.tensorboard.summary import image, text
 
@@ -22,7 +21,7 @@ from trainer.base.statistics import norm
 from trainer.base.text import counted, printable
 from trainer.rundir import hparams, reader
 from trainer.rundir.append_only import AppendOnlyFile
-from trainer.rundir.event_file import EventFile, files_in, newest_config, points_of, texts_and_images
+from trainer.rundir.event_file import EventFile, files_in, newest_config, points_of, scalars, texts_and_images
 from trainer.rundir.row import line_of
 
 CURVES = ("train", "val")  # splits with event files of their own
@@ -153,6 +152,7 @@ class Recorder:
         evaluations: Mapping[str, Mapping[str, float]],
         complete: bool,
         verdicts: str = "",
+        report: Iterable = (),
     ) -> None:
         """Write the row of the HParams tab and the scores in it, into a file that a resumed run replaces.
 
@@ -162,6 +162,7 @@ class Recorder:
             settings, columns, complete: as of `hparams.row`.
             evaluations: scores with their step, as `best` and `test`.
             verdicts: on the run, as Markdown.
+            report: summaries of a report on its errors.
         """
         file = EventFile(self.directory / "val", self._events_failed, RESULTS)
         self._event_files[RESULTS] = file
@@ -169,9 +170,10 @@ class Recorder:
         if verdicts:
             file.add(text("verdicts", verdicts), 0)
         for when, scores in evaluations.items():
-            known = [(f"hparams/{when}_{name}", scores[name]) for name in METRICS if scores.get(name) is not None]
-            points = [Summary.Value(tag=tag, simple_value=value) for tag, value in known]
-            file.add(Summary(value=points), scores["step"])
+            known = {name: scores[name] for name in METRICS if scores.get(name) is not None}
+            file.add(scalars(f"hparams/{when}_", known), scores["step"])
+        for summary in report:
+            file.add(summary, self.rows[-1]["step"])
 
     @property
     def seconds(self) -> float:

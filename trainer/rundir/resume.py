@@ -139,7 +139,8 @@ def newest_unfinished(overrides: Sequence[str], output: Path) -> Path | None:
     """Return the newest incomplete run with the same task and overrides, disregarding those that change no result."""
 
     def shaping(texts: Iterable[str]) -> list[str]:
-        return sorted(text for text in texts if keys.shapes_run(key_of(text)) or role_of(key_of(text)) is Role.TASK)
+        kept = (text for text in texts if keys.shapes_run(key_of(text)) or role_of(key_of(text)) is Role.TASK)
+        return sorted(text.lstrip("+") for text in kept)
 
     for file in sorted(output.glob("*/*/overrides.txt"), key=lambda file: file.stat().st_mtime, reverse=True):
         try:

@@ -80,18 +80,29 @@ def file_of(directory: Path, name: str) -> Path:
 
 def safetensors_in(data: bytes, name: str) -> tuple[Mapping, Description | None]:
     """Return the tensors of a safetensors file, and the description that a run's has. Errors: DataError."""
-    from safetensors.torch import load
-
     try:
-        tensors = load(data)
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    except Exception as error:  # safetensors raises its own
+        tensors, text = parsed_safetensors(data)
+    except ValueError as error:
         raise cannot_be_read(name, error) from None
-    text = header.get("__metadata__", {}).get(KEY)
     try:
         return tensors, from_json(text, tensors) if text else None
     except DataError:  # of another version: the tensors count
         return tensors, None
+
+
+def parsed_safetensors(data: bytes) -> tuple[dict[str, Tensor], str | None]:
+    """Return the tensors of a safetensors file, and the description of their model, as JSON, if it has one.
+
+    Errors: ValueError.
+    """
+    from safetensors.torch import load
+
+    try:
+        tensors = load(data)
+        metadata = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")]).get("__metadata__", {})
+    except Exception as error:  # safetensors raises its own
+        raise ValueError(printable(error)) from None
+    return tensors, metadata.get(KEY)
 
 
 def pickled_in(data: bytes, name: str) -> tuple[object, Description | None]:

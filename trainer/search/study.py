@@ -16,7 +16,7 @@ from trainer.base.atomic import atomic_write, write_figure
 from trainer.base.errors import ConfigError, MachineError, UserError
 from trainer.base.metrics import ACCURACY, monitored
 from trainer.base.text import counted, printable
-from trainer.compare.table import relative
+from trainer.comparison.table import relative
 from trainer.config.keys import key_of
 from trainer.rundir.console import Console
 from trainer.sweep.jobs import distinguishes

@@ -13,7 +13,6 @@ from omegaconf import DictConfig
 from trainer.base.errors import ConfigError, exit_on_user_error
 from trainer.base.text import as_typed, from_here
 from trainer.config.hydra_context import without_hydra_node
-from trainer.config.keys import key_of
 from trainer.config.private_api import trial_id
 from trainer.config.quoting import as_argument
 from trainer.rundir import directory as rundir
@@ -118,7 +117,9 @@ class OptunaSweeper(Sweeper):
         def compose(name: str) -> DictConfig:
             return without_hydra_node(self.loader.load_sweep_config(self.config, list(overrides)))
 
-        return jobs.prepare(self.folder, overrides, [text for text in overrides if key_of(text) in searched], compose)
+        return jobs.prepare(
+            self.folder, overrides, [text for text in overrides if text.partition("=")[0] in searched], compose
+        )
 
     def _next(self, study: "Study", searched: Mapping[str, "BaseDistribution"]) -> "list[Trial | FrozenTrial]":
         """Return trials that a killed process left unfinished here, then new ones; none when `n_trials` have ended."""

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from trainer.base.metrics import METRICS
 from trainer.base.text import counted, figures, printable
-from trainer.compare.table import relative
+from trainer.comparison.table import relative
 from trainer.rundir import integrity, reader
 from trainer.rundir.console import Console
 from trainer.rundir.status import Status

@@ -143,7 +143,8 @@ class Tester:
 
     def __call__(self, overrides: Sequence[str]) -> Trial:
         """Return what the trial has shown. Errors: UserError where the job cannot be built."""
-        from trainer.engine.build import build_run, load_data  # torch, 2 s, behind the first line
+        from trainer.engine.build import build_run  # torch, 2 s, behind the first line
+        from trainer.engine.build_data import load_data
         from trainer.engine.summary import count_parameters
 
         begin = time.perf_counter()

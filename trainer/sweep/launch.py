@@ -74,7 +74,7 @@ def end_sweep(folder: Path, part: bool = False) -> None:
     Args:
         part: of a procedure, which needs the workers again, and prints no ranking.
     """
-    from trainer.compare import table
+    from trainer.comparison import table
 
     if not part:
         devices.shut_down_workers()

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from omegaconf import DictConfig
 
 from trainer.base.errors import ConfigError
-from trainer.compare import table
-from trainer.compare.ranking import Ranking, differences, rank, typed_order
-from trainer.compare.record import clean, find, read
+from trainer.comparison import table
+from trainer.comparison.ranking import Ranking, differences, rank, typed_order
+from trainer.comparison.record import clean, find, read
 from trainer.config.hydra_context import Invocation
 from trainer.config.keys import Role, role_of
 from trainer.rundir import directory as rundir

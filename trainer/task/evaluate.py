@@ -12,9 +12,8 @@ from rich.text import Text
 
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.plain_files import require_plain
-from trainer.base.text import figure, printable
-from trainer.compare.record import find
-from trainer.compare.table import relative
+from trainer.base.text import figure, from_here, printable
+from trainer.comparison.table import relative
 from trainer.config import catalog, keys, schema
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
@@ -22,12 +21,17 @@ from trainer.engine.fuse import fuse
 from trainer.engine.probe import is_probe
 from trainer.engine.recovery import newest_state
 from trainer.engine.run import Run
+from trainer.engine.split_report import TITLE, evaluate_with_report, splits_of
 from trainer.engine.state import fingerprints
+from trainer.report.report import Report
 from trainer.rundir import checkpoint, reader
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.resume import require_same
 from trainer.rundir.saved_options import options_of
+from trainer.task import other_data
+from trainer.task.evaluation_files import EvaluationFiles
+from trainer.task.finished_runs import has_checkpoint, run_directories
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +39,10 @@ class Evaluate:
     """Rebuild each run of `runs=[DIR,...]` from its own config.yaml, load its best weights and evaluate every split.
 
     A folder that is no run's means all runs in it that have weights, a pattern as `outputs/*/*adam*` all that it
-    matches. Device, precision, folder of the data and the like are those of the command line.
+    matches. Device, precision, folder of the data and the like are those of the command line. At another place than the
+    run's own the data is one split of new samples, unless it is that which the run was trained on.
+
+    evaluation.json and, in report/, what the model gets wrong on the last split are in a directory of their own.
     """
 
     def execute(self, cfg: DictConfig, invocation: Invocation) -> float | None:
@@ -47,9 +54,10 @@ class Evaluate:
         if not cfg.runs:
             raise ConfigError("runs=[]: task=evaluate needs a run directory; write runs=[outputs/DATE/TIME-NAME]")
         console = Console()
-        scores = {}
-        for path in run_directories(cfg.runs, console):
-            split, values = evaluate_run(path, cfg, invocation, console)
+        scores, runs = {}, [*run_directories(cfg.runs, console)]
+        files = EvaluationFiles(cfg, invocation, console, len(runs) > 1)
+        for path in runs:
+            split, values = evaluate_run(path, cfg, invocation, console, files)
             scores[relative(path) if split == "test" else f"{relative(path)} ({split})"] = values
         if len(scores) > 1:
             console.print("\nTest split of all runs:")
@@ -79,14 +87,39 @@ def known_keys() -> Iterator[str]:
 
 
 def evaluate_run(
-    directory: Path, cfg: DictConfig, invocation: Invocation, console: Console
+    directory: Path, cfg: DictConfig, invocation: Invocation, console: Console, files: EvaluationFiles
 ) -> tuple[str, dict[str, float]]:
     """Print the scores of a run; return the last split that it has, of train, val and test, with its scores.
 
     Errors: DataError.
     """
-    loaded = rebuild(directory, cfg, invocation, console)
-    run, which = loaded.run, loaded.load_weights()
+    elsewhere = other_data.typed_location(cfg, invocation) is not None
+    try:
+        loaded = rebuild(directory, cfg, invocation, console)
+    except (ConfigError, DataError):
+        if not elsewhere:
+            raise
+        loaded = None
+    if elsewhere and (loaded is None or not loaded.own_data):
+        saved = merged(directory, cfg, invocation)
+        values, report = other_data.evaluate_other_data(directory, saved, cfg, invocation, console)
+        scores, reports, which = {other_data.NAME: values}, {other_data.NAME: report}, "best weights"
+        console.print(table("split", scores))
+    else:
+        which = loaded.load_weights()
+        scores, reports = evaluate_splits(loaded, which, cfg, invocation, console)
+    last = [*scores][-1]
+    for line in reports[last].text if last in reports else ():
+        console.print(line)
+    files.add(directory, which, scores, reports)
+    return last, scores[last]
+
+
+def evaluate_splits(
+    loaded: "Rebuilt", which: str, cfg: DictConfig, invocation: Invocation, console: Console
+) -> tuple[dict[str, dict[str, float]], dict[str, Report]]:
+    """Print the scores of a run on its own splits, and return them with a report on each; the last one has files."""
+    run, directory = loaded.run, loaded.directory
     model = run.model
     if cfg.norm.fuse:
         model, count = fuse(model, run.train.batch(torch.arange(2, device=run.device))[0])
@@ -94,9 +127,17 @@ def evaluate_run(
         console.print(fused if count else "norm.fuse: no batch norm directly follows a layer")
     views = [invocation.describe("tta")] if "tta" in invocation.typed_keys else []
     console.print(f"{printable(directory)} ({', '.join([which, *views])})")
-    scores = {name: run.evaluate(model, split, run.tta) for name, split in splits_of(run) if len(split)}
+    scores, reports = {}, {}
+    names = [name for name, (split, _) in splits_of(run).items() if len(split)]
+    for name in names:
+        title = f"{loaded.title}: {from_here(directory)} ({which})"
+        scores[name], report, failure = evaluate_with_report(run, model, name, printable(title), name == names[-1])
+        if report is not None:
+            reports[name] = report
+        else:
+            console.print(f"note: no report on the {name} split ({failure})")
     console.print(table("split", scores))
-    return [*scores.items()][-1]
+    return scores, reports
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +151,7 @@ class Rebuilt:
         weights: its best weights, of runs without a validation split the last ones.
         best: whether they are the best ones.
         probes: of the run, as far as its checkpoint has them.
+        own_data: whether the data is that which it was trained with.
     """
 
     directory: Path
@@ -118,6 +160,13 @@ class Rebuilt:
     weights: Mapping[str, torch.Tensor]
     best: bool
     probes: Sequence[Mapping]
+    own_data: bool
+
+    @property
+    def title(self) -> str:
+        """The options of the run's data and model."""
+        options = dict(options_of(reader.read_config(self.directory, "runs"), reader.read_overrides(self.directory)))
+        return " ".join(f"{group}={options[group]}" for group in TITLE if group in options)
 
     def load_weights(self) -> str:
         """Put the weights into the run's model, and return which ones they are. Errors: DataError."""
@@ -132,7 +181,7 @@ class Rebuilt:
 
 def rebuild(directory: Path, cfg: DictConfig, invocation: Invocation, console: Console) -> Rebuilt:
     """Build a finished run anew, and read its weights. Errors: ConfigError, DataError."""
-    if not has_weights(directory):
+    if not has_checkpoint(directory):
         needs = "a run with weights; it must hold config.yaml and checkpoints/"
         raise DataError(f"runs=[{printable(directory)}]: not {needs}")
     name = f"runs=[{printable(directory)}]"
@@ -144,11 +193,19 @@ def rebuild(directory: Path, cfg: DictConfig, invocation: Invocation, console: C
         console.print(f"note: {line}")
     if state is None:
         raise DataError(f"{name}: none of its checkpoints is complete")
-    require_of_run(name, run, state, directory, invocation)
+    own_data = require_of_run(name, run, state, directory, invocation)
     best = checkpoint.best_step(state)
     weights = state["weights"] if best is None else Checkpoints(directory).weights_of(best, run.device)
     probes = [found for found in probes_in(state) if is_probe(found)]
-    return Rebuilt(directory=directory, cfg=saved, run=run, weights=weights, best=best is not None, probes=probes)
+    return Rebuilt(
+        directory=directory,
+        cfg=saved,
+        run=run,
+        weights=weights,
+        best=best is not None,
+        probes=probes,
+        own_data=own_data,
+    )
 
 
 def probes_in(state: Mapping) -> Sequence:
@@ -158,29 +215,25 @@ def probes_in(state: Mapping) -> Sequence:
     return probes if isinstance(probes, Sequence) else ()
 
 
-def require_of_run(name: str, run: Run, state: Mapping, directory: Path, invocation: Invocation) -> None:
+def require_of_run(name: str, run: Run, state: Mapping, directory: Path, invocation: Invocation) -> bool:
     """Check that a run's configuration and its data are those that its checkpoint was written with.
 
-    Data that is typed may be another. Errors: DataError.
+    Data that is typed may be another: return whether it is not. Errors: DataError.
     """
     try:
         require_same(state, reader.read_config(directory, "runs"))
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
-    if any(keys.is_location(key) or key == "data" for key in invocation.typed_keys):
-        return
     before = state.get("data")
     before = before if isinstance(before, list) and all(isinstance(each, str) for each in before) else []
-    if before != (now := fingerprints(run)):
+    now = fingerprints(run)
+    typed = any(keys.is_location(key) or key == "data" for key in invocation.typed_keys)
+    if before != now and not typed:
         known = zip_longest(("train", "val", "test"), before, now)
         changed = [split for split, earlier, later in known if split and earlier != later]
         what = f"its {' and '.join(changed)} data are not those that it was trained with: other samples or labels"
         raise DataError(f"{name}: {what}; to evaluate it on other data, type data.root=DIR or data.path=FILE")
-
-
-def splits_of(run: Run) -> Sequence[tuple[str, object]]:
-    """Return the splits with their names."""
-    return ("train", run.train), ("val", run.val), ("test", run.test)
+    return before == now
 
 
 def merged(directory: Path, cfg: DictConfig, invocation: Invocation) -> DictConfig:
@@ -204,27 +257,6 @@ def merged(directory: Path, cfg: DictConfig, invocation: Invocation) -> DictConf
     for key in typed - {"norm.fuse"}:
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key), merge=False)
     return saved
-
-
-def run_directories(patterns: Sequence[str], console: Console) -> Iterator[Path]:
-    """Yield the runs that are meant, each once. Errors: DataError where a name matches nothing."""
-    found = {}
-    for pattern in map(str, patterns):
-        if has_weights(place := Path(pattern)):
-            found[place.resolve()] = place
-            continue
-        below, _ = find([pattern])
-        if len(below) > 1 and (without := [run for run in below if not has_weights(run)]):
-            count = f"{len(without)} of {len(below)} runs in {printable(pattern)}"
-            console.print(f"note: {count} have no weights to evaluate, as {relative(without[0])}")
-            below = [run for run in below if run not in without]
-        found |= {run.resolve(): run for run in below}
-    yield from found.values()
-
-
-def has_weights(directory: Path) -> bool:
-    """Return whether a directory is that of a run with a checkpoint."""
-    return (directory / "config.yaml").is_file() and any(checkpoint.newest_first(directory / "checkpoints"))
 
 
 def table(first: str, scores: Mapping[str, Mapping[str, float]]) -> Table:

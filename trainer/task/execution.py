@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from trainer.base import signals
 from trainer.base.errors import exit_on_user_error
 from trainer.base.interpreter import fewer_collections, freeze_imports
+from trainer.base.origin import errors_of_packages
 from trainer.config import files, hydra_context, instantiate
 from trainer.config.hydra_context import Invocation
 from trainer.config.model_first import settled, settled_invocation
@@ -19,6 +20,7 @@ from trainer.sweep.launch import run_job
 
 def job(cfg: DictConfig) -> float | None:
     """Execute one job of a sweep, in whatever process. Errors: SystemExit with the code of a user's error."""
+    hydra_context.use_search_path()
     invocation = hydra_context.current_invocation()
     if trains(cfg):
         return run_job(cfg, invocation, execute)
@@ -39,4 +41,5 @@ def execute(cfg: DictConfig, invocation: Invocation) -> float | None:
             loading.enter_context(signals.deadly())
         task = instantiate.make_task(cfg, invocation)
     freeze_imports()
-    return task.execute(cfg, invocation)
+    with errors_of_packages(invocation.allow):
+        return task.execute(cfg, invocation)

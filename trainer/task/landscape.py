@@ -31,7 +31,8 @@ from trainer.inspection.title import title_of, title_of_run
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 from trainer.rundir.status import Status
-from trainer.task.evaluate import rebuild, require_evaluation_keys, run_directories
+from trainer.task.evaluate import rebuild, require_evaluation_keys
+from trainer.task.finished_runs import run_directories
 
 RANDOM = (-1.0, 1.0)  # range of a plane of random directions
 HIGH = 10  # times its first value: loss up to which a path that diverges is drawn

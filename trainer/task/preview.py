@@ -9,7 +9,7 @@ from trainer.base.text import from_here
 from trainer.config import auto_rate
 from trainer.config.hydra_context import Invocation
 from trainer.engine import image_grid, lr_curve
-from trainer.engine.build import load_data
+from trainer.engine.build_data import load_data
 from trainer.engine.lr_curve import LrCurve
 from trainer.engine.remarks import lengths_beyond
 from trainer.rundir import directory as rundir

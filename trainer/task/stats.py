@@ -20,7 +20,8 @@ from trainer.inspection.report import Report, earlier_signals, measure
 from trainer.inspection.title import title_of, title_of_run
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
-from trainer.task.evaluate import rebuild, require_evaluation_keys, run_directories
+from trainer.task.evaluate import rebuild, require_evaluation_keys
+from trainer.task.finished_runs import run_directories
 
 UNUSED = ("tta", "norm.fuse")  # keys of an evaluation
 

@@ -29,6 +29,10 @@ class Train:
 
     def execute(self, cfg: DictConfig, invocation: Invocation) -> float | None:
         """Return the best validation score, by which a search goes. Errors: UserError."""
+        return self.train(cfg, invocation)[1]
+
+    def train(self, cfg: DictConfig, invocation: Invocation) -> tuple[Path, float | None]:
+        """Return the run's directory and its best validation score. Errors: UserError."""
         directory = Path(cfg.resume.run) if cfg.resume.run else None
         asked = auto_rate.auto_key(cfg)
         if directory:
@@ -39,7 +43,7 @@ class Train:
         resume.require_allowed(changed, [*cfg.resume.allow, *(["epochs"] if stopped_early else [])])
         damaged = integrity.to_make_again(directory, summary) if summary else []
         if summary and "epochs" not in changed and not damaged:
-            return nothing_left(directory, summary, cfg.monitor)
+            return directory, nothing_left(directory, summary, cfg.monitor)
 
         def build(cfg: DictConfig, begins: bool = False) -> Run:
             run = build_run(cfg, invocation, begins=begins)
@@ -63,7 +67,7 @@ class Train:
                 (directory / "summary.json").unlink(missing_ok=True)  # the run's end is done again
             if measures and cfg.resume.run:  # a job of a sweep: measured once, however often it is begun
                 rundir.write_config(directory, cfg, invocation.overrides)
-            return Session(cfg, build, run, directory, invocation, changed, facts).execute()
+            return directory, Session(cfg, build, run, directory, invocation, changed, facts).execute()
 
 
 def print_damage(directory: Path, names: Sequence[str]) -> None:

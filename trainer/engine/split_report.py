@@ -1,0 +1,112 @@
+"""Evaluation of a split with a report on what the model gets wrong there."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from threading import Thread
+
+from tensorboard.compat.proto.summary_pb2 import Summary
+from torch import Tensor, nn
+from torch.utils.tensorboard.summary import text
+
+from trainer.base.text import printable
+from trainer.config.hydra_context import Invocation
+from trainer.config.keys import is_location, key_of, makes_another_job
+from trainer.data.loader import Loader
+from trainer.data.splits import Split
+from trainer.engine.run import Run
+from trainer.report.predictions import Collector
+from trainer.report.report import Report, Subject, make_report
+from trainer.report.samples import Samples
+from trainer.rundir.directory import last_part
+from trainer.rundir.event_file import picture, scalars
+
+TITLE = ("data", "model")  # options that a title always has
+LIBRARIES = {"sklearn.metrics", "matplotlib.figure"}
+
+
+def evaluate_with_report(
+    run: Run, model: nn.Module, name: str, title: str, whole: bool = True
+) -> tuple[dict[str, float], Report | None, str]:
+    """Return the scores of a model on a split, its report, and why there is none: the scores are kept in any case.
+
+    Args:
+        name: of the split: train, val or test.
+        title: of the pictures.
+        whole: with files; else the figures and the lines alone.
+    Errors: MachineError.
+    """
+    loader, split = splits_of(run)[name]
+    collector = Collector(run.data.task, run.criterion)
+    failures: list[Exception] = []
+
+    def observe(losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        try:
+            collector.add(losses, outputs, targets)
+        except Exception as error:  # of a loss of the user's own
+            failures.append(error)
+
+    scores = run.evaluate(model, loader, run.tta, observe)
+    try:
+        for error in failures:
+            raise error
+        subject = Subject(
+            classes=class_names(run),
+            target=run.data.predicted,
+            samples=Samples(split, run.data.inputs),
+            title=title,
+            split=name,
+        )
+        return scores, make_report(collector.predictions(run.data.predicted), subject, whole), ""
+    except Exception as error:  # what is drawn is of the user's: files that changed, names without measure
+        return scores, None, f"{type(error).__name__}: {printable(str(error).partition(chr(10))[0])}"
+
+
+def import_ahead(run: Run) -> None:
+    """Import what draws and computes a report in a thread while a run trains: at its end that would take a second.
+
+    Not where processes that read images are forked meanwhile, which would inherit half an import.
+    """
+    forks = any(loader.residency == "stream" for loader, _ in splits_of(run).values())
+    if not LIBRARIES <= {*sys.modules} and held_out_split(run) and not forks:
+        Thread(target=import_libraries, daemon=True).start()
+
+
+def import_libraries() -> None:
+    """Import the parts of scikit-learn and matplotlib that a report uses."""
+    import matplotlib.backends.backend_agg  # noqa: F401
+    import matplotlib.figure  # noqa: F401
+    import sklearn.calibration  # noqa: F401
+    import sklearn.metrics  # noqa: F401
+
+
+def events_of(report: Report) -> Iterator[Summary]:
+    """Yield the figures, the pictures and the text of a report for TensorBoard."""
+    split = report.figures["split"]
+    yield scalars(f"{split}/", report.points)
+    for name, png in report.pictures.items():
+        yield picture(f"{split}/{name}", png)
+    yield text(f"report on {split}", report.markdown)
+
+
+def splits_of(run: Run) -> dict[str, tuple[Loader, Split]]:
+    """Return the splits by name: as they are evaluated, and as they were before the preprocessing."""
+    return {name: (getattr(run, name), getattr(run.data, name)) for name in ("train", "val", "test")}
+
+
+def held_out_split(run: Run) -> str | None:
+    """Return the split that a run is reported on: the test, without one the validation split; None without both."""
+    return next((name for name in ("test", "val") if len(splits_of(run)[name][0])), None)
+
+
+def class_names(run: Run) -> Sequence[str]:
+    """Return the names of all classes, numbers where the data set has no names; none for a regression."""
+    count = {"classification": run.data.outputs, "binary": 2, "regression": 0}[run.data.task]
+    known = run.data.classes
+    return known if len(known) == count else [str(place) for place in range(count)]
+
+
+def title_of(invocation: Invocation) -> str:
+    """Return the options of data and model, and whatever else was typed that shapes the run."""
+    typed = [text for text in invocation.run_overrides if key_of(text) not in TITLE and makes_another_job(key_of(text))]
+    typed = [last_part(text) if is_location(key_of(text)) else text for text in typed]
+    return printable(" ".join([*map(invocation.describe, TITLE), *typed]))

@@ -1,0 +1,143 @@
+"""Predictions of a model on a split: for each sample what the report needs, reduced on the device, batch by batch."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from trainer.base.protocols import Criterion, HasProbabilities
+from trainer.data.inputs import Predicted
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Predictions on N samples.
+
+    Args:
+        task: classification, binary or regression.
+        true, predicted: (N,) numbers of classes; of a regression (N, K) values in the targets' own unit.
+        losses: (N,).
+        score: (N,) probability of the predicted class; where the loss gives no probabilities, its output.
+        true_score: (N,) the same of the true class.
+        margin: (N,) between the largest score of a sample and the next one.
+        rank: (N,) classes that are placed before the true one, 0 where it is the predicted one.
+        has_probabilities: whether the scores are probabilities.
+        outputs: number of classes, or of values of a regression.
+    """
+
+    task: str
+    true: np.ndarray
+    predicted: np.ndarray
+    losses: np.ndarray
+    score: np.ndarray | None = None
+    true_score: np.ndarray | None = None
+    margin: np.ndarray | None = None
+    rank: np.ndarray | None = None
+    has_probabilities: bool = False
+    outputs: int = 1
+
+    def __len__(self) -> int:
+        return len(self.losses)
+
+    @property
+    def wrong(self) -> np.ndarray:
+        """Indices of the samples with another class than the predicted one."""
+        return np.flatnonzero(self.true != self.predicted)
+
+    def mistakes(self, most: int) -> np.ndarray:
+        """Return the indices of the worst mistakes, the worst first.
+
+        Those with the highest probability of the wrong class, of equal ones the larger loss; without probabilities
+        those with the largest loss. Of a regression, the samples with the largest loss.
+        """
+        if self.task == "regression":
+            return first(np.arange(len(self)), most, -self.losses)
+        keys = (-self.score, -self.losses) if self.has_probabilities else (-self.losses,)
+        return first(self.wrong, most, *keys)
+
+    def uncertain(self, most: int) -> np.ndarray:
+        """Return the indices of the predictions with the lowest probability; without any, with the smallest margin."""
+        return first(np.arange(len(self)), most, self.score if self.has_probabilities else self.margin)
+
+
+def first(rows: np.ndarray, most: int, *keys: np.ndarray) -> np.ndarray:
+    """Return `most` of the rows with the smallest keys, the first key first; of equal ones the earlier row.
+
+    A key that is NaN comes first: nothing is worse than a prediction that is no number.
+    """
+    values = [np.nan_to_num(key[rows], nan=-np.inf) for key in keys]
+    return rows[np.lexsort(values[::-1])[:most]]
+
+
+class Collector:
+    """Predictions that arrive batch by batch. Each is reduced on the device, and kept there until all are known.
+
+    N samples of K classes take 28 N bytes, whatever K.
+
+    Args:
+        task: kind of the data.
+        criterion: the loss, which says whether the outputs stand for probabilities.
+    """
+
+    def __init__(self, task: str, criterion: Criterion) -> None:
+        self.task, self.criterion = task, criterion
+        self._parts: list[tuple[Tensor, Tensor]] = []
+        self._outputs = 1
+
+    def add(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        """Take a batch's losses (B,), outputs and targets (B, K), without gradient; nothing is copied to the host."""
+        if self.task == "regression":
+            self._parts.append((torch.cat([targets, outputs], 1), losses))
+        else:
+            self._parts.append(reduced(losses, outputs, targets, self.criterion))
+        self._outputs = max(outputs.shape[1], 1 if self.task == "regression" else 2)
+
+    def predictions(self, target: Predicted) -> Predictions:
+        """Return all predictions. Not for an empty collector.
+
+        Args:
+            target: what is predicted, with the scale that the data set has given it.
+        """
+        first_part, second = (torch.cat(part).cpu().numpy() for part in zip(*self._parts))  # host sync: once a split
+        if self.task == "regression":
+            true, predicted = np.split(in_own_unit(first_part, target), 2, axis=1)
+            known = {"true": true, "predicted": predicted, "losses": second}
+        else:
+            known = dict(zip(("true", "predicted", "rank"), first_part.T))
+            known |= dict(zip(("losses", "score", "true_score", "margin"), second.T))
+            known["has_probabilities"] = isinstance(self.criterion, HasProbabilities)
+        return Predictions(task=self.task, outputs=self._outputs, **known)
+
+
+def reduced(losses: Tensor, outputs: Tensor, targets: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:
+    """Return true class, predicted class and rank (B, 3), and loss, both scores and margin (B, 4) of a batch."""
+    if outputs.shape[1] == 1:
+        true, predicted = (targets[:, 0] > 0.5).long(), (outputs[:, 0] > 0).long()
+    else:
+        true, predicted = targets.argmax(1), outputs.argmax(1)
+    scores = scores_of(outputs, criterion)
+    score, true_score = (scores.gather(1, place[:, None])[:, 0] for place in (predicted, true))
+    margin = scores.topk(2).values.diff().neg()[:, 0]
+    ordered = torch.cat([-outputs, outputs], 1) if outputs.shape[1] == 1 else outputs
+    own = ordered.gather(1, true[:, None])
+    places = torch.arange(ordered.shape[1], device=outputs.device)
+    before = (ordered > own) | ((ordered == own) & (places < true[:, None]))  # of equal outputs the first is predicted
+    rank = torch.where(losses.isnan(), ordered.shape[1] - 1, before.sum(1))
+    return torch.stack([true, predicted, rank], 1).int(), torch.stack([losses, score, true_score, margin], 1)
+
+
+def scores_of(outputs: Tensor, criterion: Criterion) -> Tensor:
+    """Return the probabilities (B, C) of all classes, two of a single output; without any, outputs -o and o, or o."""
+    found = criterion.probabilities(outputs) if isinstance(criterion, HasProbabilities) else None
+    if outputs.shape[1] > 1:
+        return outputs if found is None else found
+    return torch.cat([-outputs, outputs] if found is None else [1 - found, found], 1)
+
+
+def in_own_unit(values: np.ndarray, target: Predicted) -> np.ndarray:
+    """Return targets and outputs (N, 2 K) of a regression in float64, in the unit that the file has them in."""
+    values = values.astype(np.float64)
+    if not target.mean:
+        return values
+    return values * np.tile(target.deviation, 2) + np.tile(target.mean, 2)
