@@ -120,6 +120,7 @@ def test_a_category_adds_the_sum_of_its_inputs_and_cells_are_as_in_the_table():
     ]
     blue, missing, green = model.explain(rows)
     assert blue.contributions == pytest.approx({"size": 4.0, "color": 2.0, "day": 1.0})
+    assert [*blue.contributions] == [*blue.cells] == ["size", "color", "day"]  # the largest first
     assert blue.cells == {"size": 0.5, "color": "blue", "day": "1970-01-11"}
     assert missing.cells == {"size": 0.1, "color": "missing", "day": "1970-01-01 06:00"}
     assert missing.contributions == pytest.approx({"color": 4.0, "size": 0.8, "day": 0.025})

@@ -32,8 +32,7 @@ def write_explanations(
     try:
         if isinstance(found[0], ImageExplanation):
             write_maps(directory / name, model, found)
-            note = f" ({found[0].note})" if found[0].note else ""
-            return f"{counted('image', len(found))} explained by {found[0].method}{note}", [name]
+            return f"{counted('image', len(found))} explained by {how(found[0])}", [name]
         write_table(directory / "explanations.csv", found)
         draw_bars(directory / name, overall(found), [chart(each, model) for each in found], title_of_rows(model, found))
         return f"{counted('row', len(found))} explained by {found[0].method}", ["explanations.csv", name]
@@ -44,14 +43,20 @@ def write_explanations(
 def write_maps(path: Path, model: Answers, found: Sequence[ImageExplanation]) -> None:
     """Write the images beside their maps. Errors: OSError."""
     titles = ["\n".join(filter(None, (answer_text(each, model), short_name(each.prediction)))) for each in found]
-    what = "what speaks for the predicted class" if model.classes else f"what moves {printable(found[0].of)}"
+    what = "the predicted class" if model.classes else printable(found[0].of)
+    verb = "where a small change acts on" if found[0].note else "what speaks for" if model.classes else "what moves"
     draw_maps(
         path,
         [each.image for each in found],
         [each.map for each in found],
         titles,
-        f"{of_what(model)}\n{found[0].method}: {what}, from nothing (grey) to the most (yellow)",
+        f"{of_what(model)}\n{how(found[0])}: {verb} {what}, from nothing (grey) to the most (yellow)",
     )
+
+
+def how(found: ImageExplanation) -> str:
+    """Return the method, and why it is not Grad-CAM."""
+    return f"{found.method} ({found.note})" if found.note else found.method
 
 
 def of_what(model: Answers) -> str:
@@ -98,7 +103,7 @@ def overall(found: Sequence[RowExplanation]) -> Bars:
     means = sorted(((math.fsum(each) / len(each), name) for name, each in sizes.items()), reverse=True)[:BARS]
     return Bars(
         f"mean size of what it adds, {counted('row', len(found))}",
-        [name for _, name in means],
+        [shortened(name) for _, name in means],
         [mean for mean, _ in means],
     )
 
@@ -107,7 +112,7 @@ def chart(each: RowExplanation, model: Answers) -> Bars:
     """Return the columns that add the most to a row, with its cells."""
     most = [*each.contributions.items()][:OF_A_ROW]
     names = [f"{shortened(name)} = {cell_text(each.cells[name])}" for name, _ in most]
-    return Bars(f"{short_name(each.prediction)}: {answer_text(each, model)}", names, [added for _, added in most])
+    return Bars(f"{short_name(each.prediction)}\n{answer_text(each, model)}", names, [added for _, added in most])
 
 
 def cell_text(cell: float | str) -> str:
