@@ -56,8 +56,8 @@ class PytorchOptimizer(Wrapper):
         if name not in libraries.class_names(LIBRARY):
             raise ValueError(f"name={name}: {did_you_mean(name, libraries.class_names(LIBRARY))}")
         known = libraries.arguments(LIBRARY, name)
-        given = {key: value for key, value in {"weight_decay": weight_decay, **settings}.items() if value is not None}
-        for key in {**given, **settings}:
+        given = {**({} if weight_decay is None else {"weight_decay": weight_decay}), **settings}
+        for key in given:
             if key not in known:
                 raise ValueError(f"{name} has no {key}; {did_you_mean(key, [*known])}")
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
