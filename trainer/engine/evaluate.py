@@ -17,6 +17,7 @@ def evaluate(
     task: str,
     autocast: Callable[[], AbstractContextManager],
     views: Callable[[nn.Module, Tensor], Tensor] | None = None,
+    confusion: Tensor | None = None,
 ) -> dict[str, float]:
     """Return mean loss and score of the model on batches of a split, in evaluation mode; its own mode is restored.
 
@@ -25,6 +26,7 @@ def evaluate(
     Args:
         views: gives outputs (V, B, K) on several views of each sample, which are averaged; None for the samples as they
             are.
+        confusion: counts (K, K) by class and prediction, which those of the samples are added to; None for no counts.
     """
     training = model.training
     model.eval()
@@ -35,5 +37,18 @@ def evaluate(
                 outputs = views(model, images) if views else model(images)
             outputs = average(outputs.float(), criterion) if views else outputs.float()
             accumulator.add(criterion(outputs, targets), outputs, targets)
+            if confusion is not None:
+                cells = labels_of(targets) * len(confusion) + predicted_classes(outputs)
+                confusion.view(-1).index_add_(0, cells, torch.ones_like(cells))
     model.train(training)
     return accumulator.compute_and_reset()
+
+
+def labels_of(targets: Tensor) -> Tensor:
+    """Return the classes (N,) of targets (N, K): of a single one, 1 where it is above a half."""
+    return targets.argmax(1) if targets.shape[1] > 1 else (targets[:, 0] > 0.5).long()
+
+
+def predicted_classes(outputs: Tensor) -> Tensor:
+    """Return the classes (N,) that outputs (N, K) mean: of a single output, 1 where it is above 0."""
+    return outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).long()

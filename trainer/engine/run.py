@@ -93,6 +93,11 @@ class Run:
         rng = torch.Generator().manual_seed(derive(self.seed, purpose))
         return torch.randperm(len(self.train), generator=rng)[:count].to(self.train.targets.device)
 
+    @property
+    def samples_seen(self) -> int:
+        """Training samples of all steps, each as often as it is seen."""
+        return self.clock.total_steps * self.batch_size * self.accumulate
+
     @contextmanager
     def evaluation_model(self) -> Iterator[nn.Module]:
         """Yield the model to evaluate: averaged weights (ema, swa) or the optimizer's point (schedule-free).
@@ -113,17 +118,30 @@ class Run:
             if elsewhere:
                 self.optimizer.train()
 
-    def evaluate(self, model: nn.Module, split: Loader, views: Callable | None = None) -> dict[str, float]:
+    def evaluate(
+        self, model: nn.Module, split: Loader, views: Callable | None = None, confusion: Tensor | None = None
+    ) -> dict[str, float]:
         """Return mean loss and score on a split. Errors: MachineError where a batch does not fit into memory."""
-        return self.evaluate_batches(model, split.in_order(self.eval_batch_size), views)
+        return self.evaluate_batches(model, split.in_order(self.eval_batch_size), views, confusion)
 
     def evaluate_batches(
-        self, model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]], views: Callable | None = None
+        self,
+        model: nn.Module,
+        batches: Iterable[tuple[Tensor, Tensor]],
+        views: Callable | None = None,
+        confusion: Tensor | None = None,
     ) -> dict[str, float]:
         """Return mean loss and score on batches. Errors: MachineError where one does not fit into memory."""
         seed_default(self.device, derive(self.seed, "views"))
         with self._memory_of_evaluation():
-            return evaluate(model, batches, self.criterion, self.data.task, self.autocast, views)
+            return evaluate(model, batches, self.criterion, self.data.task, self.autocast, views, confusion)
+
+    def no_confusion(self) -> Tensor | None:
+        """Return counts (K, K) of 0 by class and prediction; None for regression."""
+        classes = max(self.data.outputs, 2)
+        return (
+            None if self.data.task == "regression" else torch.zeros(classes, classes, dtype=torch.long).to(self.device)
+        )
 
     @contextmanager
     def _memory_of_evaluation(self) -> Iterator[None]:
@@ -154,6 +172,8 @@ class Outcome:
         nonfinite_step: of a run that diverged, the first step with a non-finite loss; with on_nan=skip the last of as
             many skipped steps in a row as end a run.
         skipped: steps that were left out.
+        confusion: counts of the validation split by class and prediction, of an evaluation after the last step; None
+            where there was none.
     """
 
     status: Status
@@ -161,3 +181,4 @@ class Outcome:
     signal: int = 0
     nonfinite_step: int = 0
     skipped: int = 0
+    confusion: Tensor | None = None
