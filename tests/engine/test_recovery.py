@@ -402,11 +402,14 @@ def test_errors_of_memory_are_told_from_others(error, wanted):
 
 @pytest.mark.parametrize(
     "mode, at, steps",
-    [("false", 5, 7), ("true", 1, None), ("true", 3, None), ("true", 7, 5)],
+    [("false", 6, 7), ("true", 1, None), ("true", 3, None), ("true", 7, 5)],
     ids=["validation", "the probe", "the first step", "a step"],
 )
 def test_a_run_interrupted_by_a_signal_resumes_to_the_same_end(mode, at, steps, mine, run_in_process, tmp_path):
-    """In evaluation pass the gain, two of the dry run, the fresh network, the validation; in training probe, steps."""
+    """Passes in evaluation: the gain, two of the dry run, the multiply-adds, the fresh network, the validation.
+
+    In training: the probe, the steps.
+    """
     words = (*SMALL, f"act._target_={mine}.Killer", f"+act.training={mode}", f"+act.at={at}", f"allow=[{mine}]")
     code, _, errors = run_in_process(*words)
     assert code == 143 and "interrupted" in errors and len(errors.strip().splitlines()) == 1, errors
