@@ -269,7 +269,7 @@ def test_a_run_that_crashes_after_a_rollback_resumes_on_the_branch_that_it_was_o
     module = importlib.import_module(mine)
     code, said, _ = run_in_process(*words, "+act.at=12")
     crashed = only_run(tmp_path)
-    assert code == 1 and said.count("rolled back") == 2 and "rolled back to step 3," in said
+    assert code == 2 and said.count("rolled back") == 2 and "rolled back to step 3," in said
     assert [path.name for path in checkpoint.newest_first(crashed / "checkpoints")][0] == "step-3.pt"
     code, _, errors = run_in_process(f"resume={crashed}", f"allow=[{mine}]")
     assert code == 0, errors

@@ -246,5 +246,5 @@ def test_a_resumed_run_keeps_its_rates_or_takes_new_ones_layer_by_layer(run_in_p
     assert code == 0, errors
     newest = max(half.parent.glob("checkpoints/step-*.pt"), key=lambda path: int(path.stem.partition("-")[2]))
     groups = torch.load(newest, weights_only=True)["optimizer"]["param_groups"]
-    assert {group["base_lr"] / group.get("rate_factor", 1.0) for group in groups} == {0.02}
-    assert sorted(group.get("rate_factor", 1.0) for group in groups) == [16 / 128, 1.0, 1.0]
+    assert {group["base_lr"] / group.get("lr_factor", 1.0) for group in groups} == {0.02}
+    assert sorted(group.get("lr_factor", 1.0) for group in groups) == [16 / 128, 1.0, 1.0]
