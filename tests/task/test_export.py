@@ -176,6 +176,14 @@ def test_weights_beyond_the_format_s_two_gigabytes_go_into_a_second_file(runs, t
     np.testing.assert_allclose(found, expected(runs("iris"), rows), atol=1e-6)
 
 
+def test_batch_norms_are_fused_before_a_program_is_traced(runs, tmp_path):
+    import torch
+
+    program = torch.export.load(made_by(runs("images"), tmp_path) / "model.pt2")
+    operators = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert any("conv2d" in name for name in operators) and not any("norm" in name for name in operators)
+
+
 def test_the_type_of_a_graph_is_that_of_the_training_images(runs, tmp_path):
     out = export(runs("images"), tmp_path, "task.format=safetensors")[1]
     stored = json.loads((runs("images") / "run.json").read_text())["inputs"]["dtype"]
