@@ -120,7 +120,7 @@ class PytorchOptimizer(Wrapper):
         self.kept = [kept.detach().to(weight, copy=True) for kept, weight in zip(state["kept"], parameters_of(self))]
         now = self.base.state_dict()["param_groups"]
         groups = [
-            {**before, **{key: as_in(before.get(key), value) for key, value in group.items()}}
+            {**without_plain(before), **{key: as_in(before.get(key), value) for key, value in group.items()}}
             for before, group in zip(now, state["param_groups"], strict=True)
         ]
         state = {key: value for key, value in state.items() if key != "kept"}
@@ -146,6 +146,11 @@ def is_plain(value: object) -> bool:
     if isinstance(value, list | tuple):
         return all(map(is_plain, value))
     return type(value) in PLAIN
+
+
+def without_plain(group: dict) -> dict:
+    """Return what a checkpoint does not hold of a group: a count of steps that it lacks has not begun."""
+    return {key: value for key, value in group.items() if not is_plain(value)}
 
 
 def as_in(before: object, value: object) -> object:
