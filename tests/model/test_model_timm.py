@@ -290,6 +290,20 @@ def test_pretrained_weights_are_left_alone_by_the_builder(monkeypatch, composed)
     assert run.model.pretrained and any(weight.abs().sum() for weight in run.model.parameters())
 
 
+def test_a_run_that_began_with_pretrained_weights_is_resumed_and_evaluated_without_them(monkeypatch, tmp_path):
+    with monkeypatch.context() as patched:
+        patched.setattr(ours, "make_pretrained", ours.created)  # in place of a download
+        code, _, errors = command(tmp_path, *SMALL, "model.name=test_resnet", "model.pretrained=true")
+    assert code == 0, errors
+    run = only_run(tmp_path)
+    monkeypatch.setattr(ours, "make_pretrained", lambda *arguments: pytest.fail("the weights were fetched again"))
+    code, _, errors = command(tmp_path, f"resume={run}", "epochs=2")
+    assert code == 0, errors
+    assert "pretrained: true" in (run / "config.yaml").read_text()
+    code, _, errors = command(tmp_path, "task=evaluate", f"runs=['{run}']", "device=cpu", "threads=1")
+    assert code == 0, errors
+
+
 def test_the_help_lists_names_by_pattern(run_in_process):
     code, out, _ = run_in_process("--help", "model=timm", "model.name=test_vit*")
     assert code == 0 and {*out.split()} >= {"test_vit", "test_vit2", "test_vit_relpos"} and "resnet" not in out
