@@ -265,7 +265,7 @@ FIGURES: dict[str, tuple[str, float, Figure]] = {  # name -> code of the verdict
         lambda e: max(e.multipliers.values(), default=None),
     ),
     "variety of the labels of a batch": ("not_shuffled", data.MIXED, lambda e: e.mixing),
-    "loss of a sample in a batch / in half of it": ("loss_depends_on_batch", 1.1, lambda e: e.per_sample),
+    "loss of a sample in a batch / in half of it": ("loss_depends_on_batch", 1.1, lambda e: e.loss_in_batch),
     "largest target": ("soft_labels", regularization.PEAK, lambda e: e.peak),
     "gap of the scores, in standard errors": ("overfitting", fit.SIGNIFICANT, lambda e: fit.gap_of(e)[1]),
     "gap of the scores": ("overfitting", fit.GAP, lambda e: fit.gap_of(e)[0]),

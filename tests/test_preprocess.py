@@ -22,7 +22,7 @@ def technique(option, **keys):
     return getattr(preprocess, settings.pop("_target_").rpartition(".")[2])(**{**settings, **keys})
 
 
-ALL = catalog.options("preprocess")
+ALL = [name for name in catalog.options("preprocess") if name != "model"]  # that is not fitted: test_model_timm.py
 KINDS = ["table", "float", "uint8"]
 # The lectures' formulas, t the training split and x any: statistics over samples, or over samples and pixels.
 FORMULAS = {

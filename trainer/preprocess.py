@@ -4,6 +4,7 @@ Images arrive as floats in [0, 1], or as uint8 in 255ths of that; tables (N, D) 
 batch on any device to float32, and its `invert(values)` maps back to the scale of the data: [0, 1] for images.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -93,6 +94,24 @@ class Center:
 
     def fit(self, images: Tensor) -> Apply:
         return Affine(mean_of(images, (0,)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfModel:
+    """Standardisation y = (x - mean) / std of each channel by fixed numbers, those that a network was made for.
+
+    A network for colours that gets another number of channels has the average of its numbers for each. Source: the
+    network's library.
+    """
+
+    def fit(self, images: Tensor) -> Apply:
+        raise ValueError("the model has no normalisation of its own; try preprocess=channel_standardize")
+
+    def for_channels(self, mean: Sequence[float], deviation: Sequence[float], channels: int) -> Apply:
+        values = [torch.tensor(part, dtype=torch.float64) for part in (mean, deviation)]
+        values = [part if len(part) == channels else part.mean().expand(channels) for part in values]
+        mean, deviation = (part.contiguous()[None, :, None, None] for part in values)
+        return Affine(mean, 1 / deviation)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from trainer.base.layers import decay_parameters, parameter_groups
+from trainer.base.layers import decay_parameters, parameter_groups, trained_parameters
 from trainer.reg.dropconnect import DropConnect
 
 
@@ -109,3 +109,39 @@ def test_the_matrices_and_kernels_of_a_family_of_torchvision_decay_and_no_others
 def test_every_family_of_torchvision_was_counted():
     family = {name: models.get_model_builder(name).__module__ for name in models.list_models(module=models)}
     assert {family[name] for name in FAMILIES} == {*family.values()}
+
+
+class Fitted(nn.Module):
+    """Fitted to data, with a frozen layer and one that trains."""
+
+    def __init__(self):
+        super().__init__()
+        self.frozen, self.free = nn.Linear(2, 2), nn.Linear(2, 2)
+        self.frozen.requires_grad_(False)
+
+    def calibrate(self, images):
+        pass
+
+
+class Trained(Fitted):
+    calibrate = None
+
+    def __init__(self, pretrained):
+        super().__init__()
+        self.pretrained = pretrained
+
+
+@pytest.mark.parametrize(
+    ("model", "left_out"),
+    [
+        (Fitted(), {"frozen"}),
+        (nn.Sequential(Fitted(), nn.Linear(2, 2).requires_grad_(False)), {"0.frozen"}),  # nobody says why the last is
+        (Trained(True), {"frozen"}),
+        (Trained(False), set()),
+        (nn.Sequential(nn.Linear(2, 2), nn.BatchNorm1d(2)), set()),
+    ],
+    ids=["fitted", "beside another", "pretrained", "not pretrained", "nothing frozen"],
+)
+def test_parameters_are_trained_but_for_those_frozen_on_purpose(model, left_out):
+    names = {name for name, _ in model.named_parameters()} - {name for name, _ in trained_parameters(model)}
+    assert {name.rpartition(".")[0] for name in names} == left_out

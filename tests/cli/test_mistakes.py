@@ -114,8 +114,8 @@ Tables
 Models, data, runs
     resnet50                                       | write model=torchvision model.name=resnet50
     model=resnet50                                 | did you mean model=torchvision model.name=resnet50?
-    vit                                            | write model=torchvision model.name=vit_b_16
-    model=vit                                      | did you mean model=torchvision model.name=vit_b_16?
+    vit                                            | write model=vit_tiny
+    model=vit                                      | did you mean model=vit_tiny?
     optimizer=AdEMAMix                             | did you mean optimizer=ademamix?
     optimizer=adema_mix                            | did you mean optimizer=ademamix?
     optimizer=c_adamw                              | did you mean optimizer=cautious optimizer.base=adamw?
@@ -185,7 +185,7 @@ PyTorch, timm, fastai
     --gpu                                          | write device=
     --amp                                          | write precision=bf16
     --resume DIR                                   | write resume=DIR
-    --pretrained                                   | write model=torchvision model.pretrained=true
+    --pretrained                                   | write model=timm model.pretrained=true
     label-smoothing=0.1                            | reg=label_smoothing reg.batch.label_smoothing.alpha=0.1
     drop_path=0.1                                  | reg=stochastic_depth reg.model.stochastic_depth.survival=0.9?
     mixup=0.2                                      | did you mean aug=mixup aug.mixup.alpha=0.2?

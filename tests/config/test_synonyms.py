@@ -206,7 +206,7 @@ def test_an_alias_stands_for_another_name(typed, canonical):
 def test_classifiers_are_those_of_torchvision():
     from torchvision import models
 
-    assert classifiers.classifiers() == sorted(models.list_models(module=models))
+    assert classifiers.names("torchvision") == sorted(models.list_models(module=models))
     assert classifiers.same("ResNet-50") == [["model=torchvision", "model.name=resnet50"]]
     assert classifiers.beginning("vit") == [["model=torchvision", "model.name=vit_b_16"]]
     assert classifiers.same("resnet51") == classifiers.beginning("xyz") == classifiers.beginning("v") == []

@@ -45,6 +45,7 @@ def probe(step, **changes):
         "step": step,
         "samples": 64,
         "loss": 2.3 if not step else 0.2,
+        "loss_in_batch": 1.0,
         "common": 0.2,
         "input": {"mean": 0.0, "std": 1.0},
         "grad_norm": 1.0,
@@ -116,7 +117,6 @@ def healthy(**changes):
         "classes": [str(number) for number in range(10)],
         "mixing": 1.0,
         "confusion": [[96 if row == column else 0 for column in range(10)] for row in range(10)],
-        "per_sample": 1.0,
     }
     return Evidence(**usual | changes)
 
@@ -299,7 +299,7 @@ def swinging(size):
 
 
 CASES = {  # code -> evidence before its threshold and beyond it
-    "loss_depends_on_batch": (healthy(per_sample=1.05), healthy(per_sample=2.0)),
+    "loss_depends_on_batch": (healthy(probes=first(loss_in_batch=1.05)), healthy(probes=first(loss_in_batch=2.0))),
     "symmetric_init": (
         failed(probes=first(layers=[layer("0"), layer("2"), layer("4", identical=1.0)])),
         failed(probes=first(layers=[layer("0", identical=1.0), layer("2"), layer("4")])),
@@ -436,6 +436,16 @@ def test_other_ways_to_a_verdict(code, evidence):
     assert judge(evidence)[0].code == code
 
 
+def test_many_classes_are_judged_in_a_moment():
+    """Of 600 classes the last one is never predicted; two loops over all samples for each class would take minutes."""
+    confusion = [[20 if row == column else 0 for column in range(600)] for row in range(600)]
+    confusion[599][599], confusion[599][0] = 0, 20
+    names = [f"class {number}" for number in range(600)]
+    assert judge(healthy(confusion=confusion, counts=[640] * 600, classes=names))[0].code == "class_never_predicted"
+    names[599] = "Class 7"
+    assert judge(healthy(counts=[640] * 600, classes=names))[0].code == "duplicate_classes"
+
+
 @pytest.mark.parametrize(
     ("evidence", "command"),
     [
@@ -481,7 +491,7 @@ def test_merged_overrides(words, changes, wanted):
 
 
 def test_one_cause_explains_the_rest_and_hints_come_alone():
-    several = failed(per_sample=64.0, mixing=0.1, probes=first(input={"mean": 50.0, "std": 50.0}))
+    several = failed(mixing=0.1, probes=first(loss_in_batch=64.0, input={"mean": 50.0, "std": 50.0}))
     assert [verdict.code for verdict in judge(several)] == ["loss_depends_on_batch"]
     beside = replace(several, constants=["feature 1"], classes=["a", "A", *map(str, range(8))])
     assert [verdict.code for verdict in judge(beside)][0] == "loss_depends_on_batch"

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import command, only_run
+from conftest import command, make_image_folder, only_run
 from omegaconf import OmegaConf
 
 from trainer.base.errors import ConfigError
@@ -266,6 +266,27 @@ def test_a_factor_below_one_is_said_to_be_one(value, noted, tmp_path):
 def test_a_factor_outside_its_range_is_refused(word, run_in_process):
     code, _, errors = run_in_process(*SMALL, word)
     assert code == 2 and errors.startswith(f"train: {word}"), errors
+
+
+# The recipe
+
+
+def test_the_recipe_runs_on_what_ships_with_the_install_and_on_a_folder(tmp_path):
+    network = ("model=cnn", "model.channels=[4,8]", "norm=batch", "threads=1", "device=cpu")
+    for name, data in (
+        ("source", ["data=digits", "data.half=a"]),
+        ("digits", ["data=digits", "data.half=b"]),
+        ("folder", ["data=image_folder", f"data.root={make_image_folder(tmp_path / 'images')}"]),
+    ):
+        (tmp_path / name).mkdir()
+        words = [f"model.weights={only_run(tmp_path / 'source')}", "experiment=fine_tune"] if name != "source" else []
+        code, out, errors = command(tmp_path / name, *data, *network, *words, "epochs=1")
+        assert code == 0 and not errors, errors
+        if words:
+            assert "rates       by layer, 0.562 to 1 times" in out  # 0.75^2, two layers below the last one
+            assert "the last layer is a new one" in out
+            notes = read_summary(only_run(tmp_path / name))["notes"]
+            assert ("of another shape" in " ".join(notes)) == (name == "folder")  # colours
 
 
 # Verdicts and checks

@@ -3,10 +3,13 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import parametrize
+from torch.nn.utils.parametrizations import weight_norm
 
 from trainer.engine.build import build_run
 from trainer.engine.fuse import fuse
 from trainer.norm import Batch
+from trainer.reg.dropconnect import DropConnect
 
 
 def trained(model, images):
@@ -60,6 +63,18 @@ def test_a_layer_and_its_norm_become_one_matrix_and_one_shift():
 def test_frozen_layers_are_fused_too():
     model = trained(nn.Sequential(nn.Linear(3, 4), Batch()(4), nn.Linear(4, 2)), torch.randn(20, 3))
     assert fuse(model.requires_grad_(False), torch.randn(2, 3))[1] == 1
+
+
+@pytest.mark.parametrize("change", [DropConnect(p=0.5), lambda model: (weight_norm(model[0]), model)[1]])
+def test_weights_that_a_parametrisation_makes_are_made_once(change):
+    """The original keeps its own, of which the copy shares the class."""
+    model = change(nn.Sequential(nn.Linear(3, 4), Batch()(4), nn.Linear(4, 2)))
+    images = torch.randn(20, 3)
+    expected = trained(model, images)(images)
+    fused, count = fuse(model, images)
+    assert count == 1 and not any("parametrizations" in name for name in fused.state_dict())
+    torch.testing.assert_close(fused(images), expected)
+    assert torch.equal(model(images), expected) and parametrize.is_parametrized(model[0])
 
 
 def test_a_model_in_training_is_fused_as_in_evaluation():

@@ -3,16 +3,19 @@
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from trainer.base.clock import Clock
+from trainer.engine import layer_statistics
 from trainer.engine import probe as probes
 from trainer.engine.build import build_run
+from trainer.engine.layer_statistics import activation_modules, of_activation
 from trainer.engine.loop import Update
 from trainer.engine.order import batches
-from trainer.engine.probe import activation_modules, is_probe, of_activation, probe
+from trainer.engine.probe import is_probe, probe
 from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.recorder import Recorder
 
@@ -61,9 +64,9 @@ def test_saturated_is_where_the_slope_is_below_a_hundredth(act, flat):
 
 
 def test_units_are_channels_of_maps_and_features_of_tokens():
-    assert probes.by_unit(torch.zeros(5, 3)).shape == (5, 3, 1)
-    assert probes.by_unit(torch.zeros(5, 3, 2, 4)).shape == (5, 3, 8)
-    assert probes.by_unit(torch.zeros(5, 7, 3)).shape == (5, 3, 7)
+    assert layer_statistics.by_unit(torch.zeros(5, 3)).shape == (5, 3, 1)
+    assert layer_statistics.by_unit(torch.zeros(5, 3, 2, 4)).shape == (5, 3, 8)
+    assert layer_statistics.by_unit(torch.zeros(5, 7, 3)).shape == (5, 3, 7)
     maps = torch.zeros(5, 2, 3, 3)
     maps[:, 1, 0, 0] = 1.0  # a channel is on where any of its places is
     assert of_activation(maps, (maps > 0).float())["dead"] == 0.5
@@ -195,9 +198,91 @@ def test_what_is_no_probe(forged):
 
 
 def test_probes_are_made_at_the_start_and_the_end_and_kept_by_a_checkpoint(fitted):
-    run, _ = fitted(*SMALL, "model=mlp", "model.hidden=[8]", "epochs=100st")
-    assert [each["step"] for each in run.progress.probes] == [0, 8, 64]
+    for steps, wanted in ((127, [0]), (128, [0, 64]), (1023, [0, 64]), (1024, [0, 8, 64])):
+        run, _ = fitted(*SMALL, "data=iris", "model=linear", f"epochs={steps}st")
+        assert [each["step"] for each in run.progress.probes] == wanted
     assert isinstance(run.clock, Clock)
+
+
+def test_multiply_adds_by_hand(built):
+    """Of images of 8 x 8: a layer of 64 x 8 and one of 8 x 10; of a convolution of 3 x 3, 1 to 4, and its head."""
+    assert probe(built("model=mlp", "model.hidden=[8]"), 0)["multiply_adds"] == 64 * 8 + 8 * 10
+    run = built("model=linear")
+    model = Net(nn.Conv2d(1, 4, 3, padding=1, stride=2), nn.ReLU(), nn.Conv2d(4, 4, 1, groups=2), nn.Flatten())
+    model.layers.append(nn.Linear(64, 10))
+    wanted = 9 * 4 * 16 + 2 * 4 * 16 + 64 * 10
+    assert (
+        probe(replace(run, model=model), 0)["multiply_adds"]
+        == probes.multiply_adds(replace(run, model=model))
+        == wanted
+    )
+
+
+@pytest.mark.parametrize(
+    ("multiply_adds", "steps", "batch_size", "samples"),
+    [
+        (10**9, 60, 64, 32),  # a 400th of 3,840 is under the least
+        (10**9, 300, 64, 48),
+        (10**9, 10_000, 64, 64),  # no more than a batch
+        (10**9, 10_000, 1_000, 256),
+        (1_000, 60, 64, 64),  # 5,000 samples of it cost nothing
+        (125_000, 60, 64, 40),
+    ],
+)
+def test_a_probe_of_the_record_takes_as_many_samples_as_the_run_pays_for(
+    multiply_adds, steps, batch_size, samples, built
+):
+    run = built("model=linear")
+    run = replace(run, clock=run.clock._replace(total_steps=steps), batch_size=batch_size)
+    run.progress.probes.append({"step": 7, "multiply_adds": multiply_adds})
+    probes.record_probe(run)
+    assert run.progress.probes[-1]["samples"] == samples
+
+
+def test_the_loss_of_a_sample_beside_that_in_half_of_the_batch(built):
+    run = built("data=iris", "model=linear")
+    assert probe(run, 0)["loss_in_batch"] == pytest.approx(1)
+    summed = replace(run, criterion=lambda outputs, targets: run.criterion(outputs, targets) * len(outputs))
+    assert probe(summed, 0)["loss_in_batch"] == pytest.approx(2)
+    assert probe(run, 0, run.train.batch(torch.tensor([3])))["loss_in_batch"] is None
+
+
+def test_the_running_averages_are_measured_behind_the_first_step(built):
+    """Those of a fresh network are of no network."""
+    run = built("model=cnn", "norm=batch")
+    images, targets = probes.probe_batch(run)
+    assert "loss_in_evaluation" not in probe(run, 0) and "loss_in_evaluation" not in probe(built("model=cnn"), 1)
+    wanted = run.criterion(run.model.eval()(images), targets).mean().item()
+    assert probe(run, 1)["loss_in_evaluation"] == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("values", [torch.randn(7, 5), torch.randn(3, 4, 2) * 1e-3 + 5, torch.zeros(4)])
+@pytest.mark.parametrize("correction", [0, 1])
+def test_mean_and_deviation_are_those_of_torch(values, correction):
+    found = layer_statistics.mean_and_deviation(values, correction)
+    wanted = values.double().mean().item(), values.double().std(correction=correction).item()
+    assert [each.item() for each in found] == pytest.approx(wanted, rel=1e-4)  # float32, 5,000 deviations from 0
+    assert math.isnan(layer_statistics.mean_and_deviation(torch.ones(1), 1)[1])
+
+
+@pytest.mark.parametrize(
+    ("rows", "gradient", "wanted"),
+    [
+        ([[1, 2], [1, 2], [1, 2]], [[3, 4]] * 3, True),
+        ([[1, 2], [1, 2], [1, 2]], None, True),
+        ([[0, 0], [0, 0], [0, 0]], [[0, 0]] * 3, True),
+        ([[1, 2], [5, 6], [1, 2]], [[3, 4]] * 3, False),  # the first row and the last are alike
+        ([[1, 2], [1, 2], [1, 2]], [[3, 4], [3, 5], [3, 4]], False),
+        ([[1, 2], [1, 2], [1, 2.1]], [[3, 4]] * 3, False),
+        ([[1, 2]], [[3, 4]], False),  # one unit is like no other
+    ],
+)
+def test_units_are_alike_where_all_rows_are(rows, gradient, wanted):
+    weight = torch.tensor(rows, dtype=torch.float32)
+    gradients = {weight: torch.tensor(gradient, dtype=torch.float32)} if gradient else {}
+    (found,) = layer_statistics.of_weights([weight], gradients)
+    assert bool(found["identical"]) is wanted
+    assert float(found["grad_mean"]) == pytest.approx(np.abs(gradient).mean() if gradient else 0)
 
 
 def test_activations_that_overflow_are_measured_all_the_same(built):

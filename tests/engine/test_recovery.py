@@ -269,7 +269,7 @@ def test_a_run_that_crashes_after_a_rollback_resumes_on_the_branch_that_it_was_o
     module = importlib.import_module(mine)
     code, said, _ = run_in_process(*words, "+act.at=12")
     crashed = only_run(tmp_path)
-    assert code == 1 and said.count("rolled back") == 2 and "rolled back to step 3," in said
+    assert code == 2 and said.count("rolled back") == 2 and "rolled back to step 3," in said
     assert [path.name for path in checkpoint.newest_first(crashed / "checkpoints")][0] == "step-3.pt"
     code, _, errors = run_in_process(f"resume={crashed}", f"allow=[{mine}]")
     assert code == 0, errors
@@ -402,11 +402,14 @@ def test_errors_of_memory_are_told_from_others(error, wanted):
 
 @pytest.mark.parametrize(
     "mode, at, steps",
-    [("false", 5, 7), ("true", 1, None), ("true", 3, None), ("true", 7, 5)],
+    [("false", 6, 7), ("true", 1, None), ("true", 3, None), ("true", 7, 5)],
     ids=["validation", "the probe", "the first step", "a step"],
 )
 def test_a_run_interrupted_by_a_signal_resumes_to_the_same_end(mode, at, steps, mine, run_in_process, tmp_path):
-    """In evaluation pass the gain, two of the dry run, the fresh network, the validation; in training probe, steps."""
+    """Passes in evaluation: the gain, two of the dry run, the multiply-adds, the fresh network, the validation.
+
+    In training: the probe, the steps.
+    """
     words = (*SMALL, f"act._target_={mine}.Killer", f"+act.training={mode}", f"+act.at={at}", f"allow=[{mine}]")
     code, _, errors = run_in_process(*words)
     assert code == 143 and "interrupted" in errors and len(errors.strip().splitlines()) == 1, errors

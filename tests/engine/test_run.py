@@ -134,6 +134,9 @@ def test_a_run_has_two_rows_train_and_val_which_share_the_tags_of_loss_and_score
         "hparams/best_accuracy",
         "hparams/test_loss",
         "hparams/test_accuracy",
+        "test/macro_f1",
+        "test/balanced_accuracy",
+        "test/ece",
     }
     events = EventAccumulator(str(run / "train")).Reload()
     assert events.Tags()["images"] == ["first_batch"] and "config/text_summary" in events.Tags()["tensors"]
@@ -425,7 +428,7 @@ def test_a_crash_leaves_its_traceback_in_the_log(run_in_process, tmp_path, monke
     )
     monkeypatch.syspath_prepend(str(tmp_path))
     code, _, _ = run_in_process(*SHORT, "sched=constant", "sched._target_=broken_sched.Broken", "allow=[broken_sched]")
-    assert code == 1 and summary(tmp_path)["status"] == "failed"
+    assert code == 2 and summary(tmp_path)["status"] == "failed"
     assert "ZeroDivisionError" in (only_run(tmp_path) / "run.log").read_text()
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from nets import RELU, ROOT2, chain, mean_square
+from nets import RELU, ROOT2, chain, make_kit, mean_square, option
 from torch import nn
 
 from trainer.base.layers import Residual
@@ -198,9 +198,8 @@ def test_dense_layers_on_tokens_get_outputs_of_variance_one(init):
         torch.testing.assert_close(spread, torch.ones_like(spread), rtol=0.06, atol=0)
 
 
-def test_random_walk_takes_tokens():
+def test_random_walk_takes_layers_that_see_a_sample_as_several_rows():
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Linear(5, 16), nn.ReLU(), Tokens())
-    model[2].first = nn.Linear(16, 16)
-    RandomWalk()(model, torch.randn(20, 4, 5), None, nn.ReLU)
+    model = option("vit_tiny", depth=1, heads=1, head_width=8, hidden=8)((1, 8, 8), 3, make_kit())
+    RandomWalk()(model, torch.randn(20, 1, 8, 8), None, nn.ReLU)
     assert all(weight.isfinite().all() for weight in model.parameters())

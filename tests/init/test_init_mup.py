@@ -1,5 +1,6 @@
 """Maximal update: table 3 of the paper by hand, rates in the optimizer, and the coordinate check."""
 
+import json
 import math
 
 import pytest
@@ -157,9 +158,8 @@ def test_other_initialisations_leave_two_groups(composed):
 
 
 def test_an_optimizer_without_a_column_is_refused_with_one_that_has_one(composed):
-    with pytest.raises(
-        ConfigError, match="init.*not for those of optimizer.*; try optimizer=adam, optimizer=momentum$"
-    ):
+    message = "init.*: has no learning rates for the steps of optimizer.*; try optimizer=adam, optimizer=momentum$"
+    with pytest.raises(ConfigError, match=message):
         build_run(composed(*WIDE, *MLP, "optimizer=muon"))
 
 
@@ -220,3 +220,31 @@ def test_class_tokens_and_attention_of_torchvision_have_widths():
     (attention,) = [name for name in adam if name.endswith("encoder_layer_0.self_attention.in_proj_weight")]
     (token,) = [name for name in sgd if name.endswith("class_token")]
     assert (adam[attention], sgd.get(attention), adam.get(token), sgd[token]) == (1 / 8, None, None, 8)
+
+
+def test_a_resumed_run_keeps_its_rates_or_takes_new_ones_layer_by_layer(run_in_process, tmp_path):
+    """Bit for bit; a new optimizer.lr is multiplied anew."""
+    words = (
+        "data=iris",
+        "model=mlp",
+        "init=mup",
+        "init.base_width=16",
+        "optimizer=adam",
+        "sched=constant",
+        "threads=1",
+    )
+    assert run_in_process(*words, "epochs=8st", "output=whole")[0] == 0
+    assert run_in_process(*words, "epochs=4st", "output=half")[0] == 0
+    (half,) = tmp_path.glob("half/*/*/summary.json")
+    code, _, errors = run_in_process(f"resume={half.parent}", "epochs=+4st")
+    assert code == 0, errors
+    (whole,) = tmp_path.glob("whole/*/*/summary.json")
+    digests = [json.loads(path.read_text())["weights_sha256"] for path in (half, whole)]
+    assert digests[0] == digests[1]
+    changes = ("optimizer.lr=0.02", "resume.allow=[optimizer.lr]")
+    code, _, errors = run_in_process(f"resume={half.parent}", "epochs=+2st", *changes)
+    assert code == 0, errors
+    newest = max(half.parent.glob("checkpoints/step-*.pt"), key=lambda path: int(path.stem.partition("-")[2]))
+    groups = torch.load(newest, weights_only=True)["optimizer"]["param_groups"]
+    assert {group["base_lr"] / group.get("lr_factor", 1.0) for group in groups} == {0.02}
+    assert sorted(group.get("lr_factor", 1.0) for group in groups) == [16 / 128, 1.0, 1.0]

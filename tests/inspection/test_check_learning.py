@@ -5,8 +5,6 @@ from dataclasses import replace
 import pytest
 import torch
 from checking import AlwaysDropping, Blind, Detached, Dropping, Frozen, Net, Unused, subject_of
-from sklearn.model_selection import LeaveOneOut, cross_val_predict
-from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
@@ -97,24 +95,6 @@ def test_shuffled_labels_and_unseen_inputs_are_found(words):
     assert check_learning.inputs_against_zeros(subject).passed
     assert check_learning.inputs_against_zeros(replace(subject, run=run, cache={})).passed is False
     assert check_learning.inputs_against_zeros(subject_of(*words.split(), model=Blind)).passed is False
-
-
-@pytest.mark.parametrize(
-    ("words", "model"),
-    [("data=iris", KNeighborsClassifier(1)), ("data=breast_cancer", KNeighborsClassifier(1)),
-     ("data=diabetes", KNeighborsRegressor(5)), ("data=regression", KNeighborsRegressor(5))],
-)  # fmt: skip
-def test_the_score_of_neighbours_is_scikit_learns(words, model):
-    subject = subject_of(words)
-    sample = small_sample(subject, 2)
-    x, y = sample.images.flatten(1).double().numpy(), sample.targets.double().numpy()
-    labels = y.argmax(1) if words == "data=iris" else y if y.shape[1] > 1 else y[:, 0]
-    predicted = cross_val_predict(model, x, labels, cv=LeaveOneOut())
-    if subject.run.data.task == "regression":
-        wanted = 1 - ((predicted - labels) ** 2).sum() / ((labels - labels.mean(0)) ** 2).sum()
-    else:
-        wanted = (predicted == labels).mean()
-    assert check_learning.score_of_neighbours(sample, subject.run.data.task) == pytest.approx(wanted, abs=0.02)  # ties
 
 
 def test_samples_that_lie_far_apart_by_hand():

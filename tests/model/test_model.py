@@ -10,7 +10,7 @@ from trainer.act import Maxout, Swiglu
 from trainer.config import catalog
 from trainer.norm import Batch, Layer
 
-OPTIONS = [option for option in catalog.options("model") if option != "torchvision"]
+OPTIONS = [option for option in catalog.options("model") if option not in ("torchvision", "timm")]
 DENSE = ["deep_mlp", "linear", "linear_chain", "mlp"]
 
 

@@ -12,7 +12,7 @@ from trainer.config import catalog
 from trainer.norm import Batch, Group, Identity
 from trainer.pool import Fractional
 
-OPTIONS = [option for option in catalog.options("model") if option != "torchvision"]
+OPTIONS = [option for option in catalog.options("model") if option not in ("torchvision", "timm")]
 
 SIZES = {  # enough for every kind of layer; test_model.py builds the options as they are
     "convnext_small32": {"channels": [16, 32], "blocks": [1, 1]},

@@ -8,8 +8,9 @@ from torch import nn
 
 from trainer.base.errors import ConfigError, DataError
 from trainer.engine.build import build_run
+from trainer.model.finished import accepts
 from trainer.model.surgery import forward_on_meta
-from trainer.model.torchvision import BUILDERS, accepts, adapt_stem, build_network
+from trainer.model.torchvision import BUILDERS, adapt_stem, build_network
 
 NAMES = torchvision.models.list_models(module=torchvision.models)
 LIGHT = {  # and the channels of its images: a first layer that strides is replaced for either number
@@ -96,7 +97,7 @@ def test_a_transformer_of_one_size_takes_small_images_that_its_patches_divide():
 
 
 def test_unknown_names_and_values_are_refused():
-    with pytest.raises(ValueError, match="model.name=mobilnet_v3_small.*did you mean model.name=mobilenet_v3_small"):
+    with pytest.raises(ConfigError, match="model.name=mobilnet_v3_small.*did you mean model.name=mobilenet_v3_small"):
         make("mobilnet_v3_small")
     for field in ("stem", "act", "norm", "drop"):
         with pytest.raises(ValueError, match=f"{field} must be one of .*, got nonsense"):

@@ -223,7 +223,7 @@ CHANGED = [  # settings with a state of their own, and wrappers around bases tha
     ("cautious", {"base": settings("kfac")}),
     ("cautious", {"base": settings("sam")}),
     ("grokfast", {"base": settings("sam")}),
-    ("pytorch_optimizer", {"name": "SophiaH"}),
+    ("pytorch_optimizer", {"name": "Muon"}),
     ("pytorch_optimizer", {"name": "ScheduleFreeAdamW"}),
 ]
 

@@ -160,6 +160,12 @@ def test_schedules_of_the_classes_own_are_off(name):
     assert moved[0] == 0 and moved[1] > 1e-3
 
 
+def test_null_is_a_value_of_an_argument_and_the_default_of_the_weight_decay():
+    weight = parameter([1.0])
+    assert PytorchOptimizer([weight], name="Prodigy", eps=None).param_groups[0]["eps"] is None
+    assert PytorchOptimizer([weight], name="BCOS").param_groups[0]["weight_decay"] > 0
+
+
 def test_muon_gets_the_hidden_matrices():
     net = Net()
     optimizer = PytorchOptimizer(parameter_groups(net), name="Muon", lr=0.5, adamw_lr=0.25)

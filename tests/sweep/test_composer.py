@@ -54,14 +54,14 @@ GRIDS = [
     (("model=torchvision,mlp,cnn", "act=relu,tanh"), 5),  # it sets init=torch, and they do not
     (("experiment=none,mnist_mlp", "optimizer=adam,sgd"), 5),
     (("~averaging", "optimizer=adam,sgd", "seed=0,1"), 3),
-    (("+optimizer.note=1,2", "optimizer=adam,sgd"), 5),
+    (("+optimizer.note=1,2", "optimizer=adam,sgd"), 3),
     (("reg=[],[l2],[l2,dropout],[dropout,l2]", "act=relu,tanh"), 6),
     (("reg=[l1,l2],[l2,l1]", "reg.loss.l2.strength=1e-3,1e-2"), 3),
     (("aug=[crop,flip],[flip,crop],[]", "seed=0,1"), 4),
     (("experiment=mnist_mlp", "data=mnist,cifar10", "seed=0,1"), 3),
     (("model=mlp", "model.hidden=[8],[8,8],[]", "seed=0,1"), 2),
     (("optimizer=lookahead", "optimizer@optimizer.base=adam,sgd", "optimizer.base.lr=0.1,0.2"), 3),
-    (("+sched.note=1,2", "seed=0,1"), 3),
+    (("+sched.note=1,2", "seed=0,1"), 2),
     (("seed=3", "seed=0,1", "epochs=1,2"), 2),  # the last word counts
     (("batch_size=${seed},4", "seed=5,6"), 2),
     (("sched=cosine,step", "warmup=none,linear", "norm=batch,none"), 5),

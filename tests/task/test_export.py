@@ -20,7 +20,15 @@ RUNS = {
     "iris": ("data=iris", "model=linear"),
     "binary": ("data=breast_cancer", "model=linear"),
     "values": ("data=diabetes", "model=linear"),
-    "images": ("data=photos", "data.size=16", "model=cnn", "model.channels=[4,4]", "norm=batch", "pool=fractional"),
+    "images": (
+        "data=photos",
+        "data.size=16",
+        "model=cnn",
+        "model.channels=[4,4]",
+        "norm=batch",
+        "pool=fractional",
+        "tta=flip",
+    ),
 }
 ONNX = pytest.mark.skipif(
     "not __import__('importlib.util').util.find_spec('onnxruntime')", reason="needs trainer[onnx]"
@@ -153,7 +161,27 @@ def test_a_graph_of_images_takes_bytes_or_floats_and_has_no_batch_norm(runs, tmp
     assert json.loads(texts["trainer"])["inputs"]["shape"] == [3, 16, 16]
     assert json.loads(texts["input"])["values"] == "0 ... 1"
     assert str(Path(__file__).parent.parent.parent) not in path.read_bytes().decode("latin-1")  # paths of this machine
-    assert "2 batch norms fused" in json.loads((path.parent / "export.json").read_text())["notes"][0]
+    notes = json.loads((path.parent / "export.json").read_text())["notes"]
+    assert "2 batch norms fused" in notes[0] and notes[1] == "tta=flip is left out: the file has the plain model"
+
+
+@ONNX
+def test_weights_beyond_the_format_s_two_gigabytes_go_into_a_second_file(runs, tmp_path, monkeypatch):
+    from trainer.export import onnx
+
+    monkeypatch.setattr(onnx, "LARGEST", 0)
+    path, rows = made_by(runs("iris"), tmp_path, "task.format=onnx") / "model.onnx", samples_of(runs("iris"))
+    assert (path.parent / "model.onnx.data").is_file()
+    found = session_of(path).run(None, {"rows": rows})[0]
+    np.testing.assert_allclose(found, expected(runs("iris"), rows), atol=1e-6)
+
+
+def test_batch_norms_are_fused_before_a_program_is_traced(runs, tmp_path):
+    import torch
+
+    program = torch.export.load(made_by(runs("images"), tmp_path) / "model.pt2")
+    operators = {str(node.target) for node in program.graph.nodes if node.op == "call_function"}
+    assert any("conv2d" in name for name in operators) and not any("norm" in name for name in operators)
 
 
 def test_the_type_of_a_graph_is_that_of_the_training_images(runs, tmp_path):
@@ -337,5 +365,6 @@ def test_an_older_opset_that_has_all_operators_is_written(runs, tmp_path):
     path = made_by(runs("iris"), tmp_path, "task.format=onnx", "task.opset=15") / "model.onnx"
     rows = samples_of(runs("iris"))
     assert json.loads((path.parent / "export.json").read_text())["facts"]["opset"] == 15
+    assert '"versicolor"' in session_of(path).get_modelmeta().custom_metadata_map["classes"]
     found = session_of(path).run(None, {"rows": rows})[0]
     np.testing.assert_allclose(found, expected(runs("iris"), rows), atol=1e-6)

@@ -145,7 +145,7 @@ def test_a_trained_run_has_its_best_weights_and_its_shifts(trained, tmp_path):
     norms = {name: weights[name].norm().item() for name in weights if weights[name].dim() > 1}
     measured = {f"{row['names'][0]}.weight": row["weight_norm"] for row in found["signals"] if row["weight_norm"]}
     assert measured == pytest.approx(norms, rel=1e-5)
-    assert [*found["shifts"]] == ["step 8", "best weights"]
+    assert [*found["shifts"]] == ["best weights"]  # a run of 40 steps has no measurements in between
     assert any(abs(each["mean"]) > 1e-3 for each in found["shifts"]["best weights"])
     assert json.loads((run / "summary.json").read_text())["status"] == "finished"
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from trainer.base.metrics import ACCURACY, R2
+from trainer.base.statistics import exact_type
 
 BATCHES_HELD = 64  # before they are reduced to sums
 
@@ -39,7 +40,7 @@ class MetricAccumulator:
     @torch.no_grad()
     def _sums_with_pending(self) -> Tensor:
         losses, outputs, targets = map(torch.cat, zip(*self._pending))
-        exact = torch.float32 if losses.device.type == "mps" else torch.float64  # MPS has no float64
+        exact = exact_type(losses.device)
         columns = [losses[:, None]]
         if self.task == "regression":
             targets = targets.to(exact)  # t^2 - mean^2 cancels

@@ -1,28 +1,14 @@
 """Layers of a model in the order of its forward pass: the last one, and the depth of each parameter."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from trainer.base.layers import LAYERS
+from trainer.base.module_protocols import KnowsLayers
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-
-
-@runtime_checkable
-class KnowsLayers(Protocol):
-    """A model around a library's network, which knows its layers better than a forward pass shows them."""
-
-    def head_layers(self) -> Sequence[nn.Module]:
-        """Return the modules that make the outputs."""
-
-    def layer_depths(self) -> Mapping[str, int]:
-        """Return the depth of each parameter by its name, from 0 at the input."""
-
-    def converted(self, weights: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
-        """Return the weights of a file as this network names and shapes them."""
 
 
 def head_of(model: nn.Module, images: Tensor) -> dict[str, nn.Module]:
@@ -32,9 +18,8 @@ def head_of(model: nn.Module, images: Tensor) -> dict[str, nn.Module]:
         images: some samples for a forward pass, in evaluation mode.
     """
     for module in model.modules():
-        if isinstance(module, KnowsLayers):
-            own = {id(layer) for layer in module.head_layers()}
-            return {inner: layer for inner, layer in model.named_modules() if id(layer) in own}
+        if isinstance(module, KnowsLayers) and (known := {id(layer) for layer in module.head_layers()}):
+            return {name: layer for name, layer in model.named_modules() if id(layer) in known}
     names = {module: name for name, module in model.named_modules()}
     called = [module for module in calls(model, images) if isinstance(module, LAYERS)]
     return {names[called[-1]]: called[-1]} if called else {}
@@ -49,8 +34,7 @@ def depths_of(model: nn.Module, images: Tensor) -> dict[str, int]:
     """
     found: dict[str, int] = dict.fromkeys((name for name, _ in model.named_parameters()), 0)
     for prefix, module in model.named_modules():
-        if isinstance(module, KnowsLayers):
-            own = module.layer_depths()
+        if isinstance(module, KnowsLayers) and (own := module.layer_depths()):
             return found | {f"{prefix}.{name}" if prefix else name: depth for name, depth in own.items()}
     order = {module: place for place, module in enumerate(calls(model, images))}
     units = [unit for unit in units_of(model) if any(module in order for module in unit[1].modules())]

@@ -1,12 +1,14 @@
 """Layers as models, initialisers, regularisers and optimizers see them: weight layers, fans, norms, residual blocks."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from functools import cache
 
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from trainer.base.module_protocols import DropsInTraining, LinearInput, Normalizes
+from trainer.base.module_protocols import DropsInTraining, LinearInput, Normalizes, Pretrained
+from trainer.base.protocols import Calibrated
 
 LAYERS = (nn.Linear, nn.modules.conv._ConvNd)
 # _NormBase: batch and instance norms.
@@ -56,6 +58,29 @@ def matrices_of(module: nn.Module) -> Iterator[nn.Parameter]:
         if weight is not None and weight.dim() > 1 and "weight" in name.split("_") and len(weight) < weight.numel():
             if not is_norm(module) and not isinstance(module, (nn.Embedding, nn.EmbeddingBag)):
                 yield weight
+
+
+def trained_parameters(model: nn.Module, left_out: Collection[str] = frozenset()) -> Iterator[tuple[str, nn.Parameter]]:
+    """Yield the parameters with their names, without those that are frozen on purpose.
+
+    Those are the frozen weights of modules that are fitted to the data, or that bring their weights along, and those
+    that the user has named. Any other weight is meant to train.
+
+    Args:
+        left_out: names that the user has frozen.
+    """
+    weights = dict(model.named_parameters())
+    frozen = {id(weight) for weight in weights.values() if not weight.requires_grad}
+    owners = (module for module in model.modules() if brings_weights(module)) if frozen else ()
+    on_purpose = frozen & {id(weight) for module in owners for weight in module.parameters()}
+    for name, weight in weights.items():
+        if id(weight) not in on_purpose and name not in left_out:
+            yield name, weight
+
+
+def brings_weights(module: nn.Module) -> bool:
+    """Return whether a module is computed from the data, or comes with trained weights."""
+    return isinstance(module, Calibrated) or (isinstance(module, Pretrained) and module.pretrained)
 
 
 def parameter_groups(model: nn.Module, factors: Mapping[str, float] | None = None) -> list[dict]:
@@ -112,13 +137,23 @@ def fans(layer: nn.Module) -> tuple[int, int]:
 
 def is_norm(module: nn.Module) -> bool:
     """Return whether a module normalises its input: a norm of torch.nn, or one with `normalizes`."""
+    if is_of_torch(type(module)):
+        return isinstance(module, NORMS)
     return isinstance(module, NORMS) or (isinstance(module, Normalizes) and module.normalizes)
 
 
 def drops_in_training(module: nn.Module) -> bool:
     """Return whether a module leaves something out in training: dropout, or one with `drops_in_training`."""
+    if is_of_torch(type(module)):
+        return isinstance(module, nn.modules.dropout._DropoutNd)
     own = isinstance(module, DropsInTraining) and module.drops_in_training
     return own or isinstance(module, nn.modules.dropout._DropoutNd)
+
+
+@cache
+def is_of_torch(kind: type[nn.Module]) -> bool:
+    """Return whether a class is one of torch.nn, which has no hooks: to ask for them takes 20 us a module."""
+    return kind.__module__.startswith("torch.nn.")
 
 
 def stop_dropping(model: nn.Module) -> None:

@@ -14,11 +14,11 @@ A technique has a hook by defining the method or attribute; nothing registers it
     loss        (outputs, targets) -> losses (B,)               average, constant, probabilities, separate_outputs,
                                                                 tasks; or for_task
     model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate, linear_input,
-                                                                and those of base/depth.py
+                                                                head_layers, layer_depths, converted, normalization
     norm        (channels) -> module                            place, on_input; of the module: normalizes
     optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
     pool        () -> module                                    of the module: draws_in_evaluation
-    preprocess  fit(images) -> apply(images)                    of what fit returns: invert
+    preprocess  fit(images) -> apply(images)                    for_channels; of what fit returns: invert
     reg         one for each slot: Slots in engine/run.py       tasks; of the slot batch: begin, matrices with mode,
                                                                 use; loss: add_gradient; weights: before; stop: verdict;
                                                                 layer (no tasks): on_maps, follows_act,
@@ -252,6 +252,14 @@ class NormOfInput(Protocol):
     """A factory of norms that puts one more in front of the model where `on_input` is true."""
 
     on_input: bool
+
+
+@runtime_checkable
+class GoesByModel(Protocol):
+    """A preprocessing that takes what it needs from the model's class (HasNormalization) instead of the data."""
+
+    def for_channels(self, mean: Sequence[float], deviation: Sequence[float], channels: int) -> Apply:
+        """Return the preprocessing of images with so many channels."""
 
 
 @runtime_checkable

@@ -9,6 +9,11 @@ CHUNK = 2**18  # values converted to float64 at once: as many as a cache holds, 
 NO_DEVIATION = 1e-7  # of a size beside it: the square root of float64's rounding, below which a deviation is none
 
 
+def exact_type(device: torch.device) -> torch.dtype:
+    """Return float64, and float32 for a device that has no float64."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
 def in_chunks(images: Tensor, size: int | None = None) -> Iterator[Tensor]:
     """Yield the samples in float64, about `size` values (CHUNK) at a time; uint8 in 255ths."""
     for part in images.split(max(1, (size or CHUNK) // images[0].numel())):

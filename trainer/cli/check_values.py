@@ -15,7 +15,7 @@ from trainer.base.text import as_typed, did_you_mean, for_shell, nearest
 from trainer.cli import check_keys
 from trainer.cli.chosen import chosen_by
 from trainer.cli.spelling import good_spellings
-from trainer.config import auto_rate, catalog, hydra_context, schema, untrusted
+from trainer.config import auto_rate, catalog, classifiers, hydra_context, schema, untrusted
 from trainer.config.quoting import as_argument
 from trainer.search import overrides as search
 from trainer.sweep import jobs
@@ -44,6 +44,7 @@ def check_values(
         require(key, plain, typed.get(path, "").partition("=")[2])
     require_class_keys(cfg, rules)
     auto_rate.auto_key(cfg)
+    classifiers.require_known(cfg.hydra.runtime.choices["model"], cfg.model.get("name"))
     return cfg, rules
 
 

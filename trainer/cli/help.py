@@ -1,7 +1,7 @@
 """`train --help`: all groups and settings, one group, one option or one key. No torch here."""
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from trainer.cli.chosen import Chosen
 from trainer.cli.hints import ANYTHING
 from trainer.cli.option_hints import for_option
 from trainer.cli.words import options_named
-from trainer.config import catalog, own_options, schema, synonyms
+from trainer.config import catalog, classifiers, own_options, schema, synonyms
 from trainer.sweep.launchers import LAUNCHERS, install_command
 
 EXAMPLES = {
@@ -63,8 +63,32 @@ def show(arguments: list[str]) -> None:
     console = rich.console.Console(highlight=False)
     if not topics:
         overview(console)
+    libraries = [option for option in classifiers.BUILDERS if f"model={option}" in topics]
+    patterns = [topic for topic in topics if is_pattern(topic, libraries)]
     for topic in topics:
-        page(console, topic)
+        if topic in patterns:
+            network_page(console, topic.rpartition("=")[2], libraries)
+        elif not (patterns and topic.rpartition("=")[2] in libraries):
+            page(console, topic)
+
+
+def is_pattern(topic: str, libraries: Sequence[str]) -> bool:
+    """Return whether a topic is a pattern of names: `model.name=convnext*`, beside a library `convnext*`."""
+    return topic.startswith(f"{classifiers.KEY}=") or (bool(libraries) and ("*" in topic or "?" in topic))
+
+
+def network_page(console: rich.console.Console, pattern: str, libraries: Sequence[str]) -> None:
+    """Print the networks of libraries, by default of all, whose names match a pattern. Errors: ConfigError for none."""
+    found = {library: classifiers.matching(library, pattern) for library in libraries or classifiers.BUILDERS}
+    table = columns()
+    for library, names in found.items():
+        if names:
+            table.add_row(f"model={library}", " ".join(names))
+    if not table.row_count:
+        for library in found:
+            classifiers.require_known(library, pattern)
+        raise ConfigError(f"--help {classifiers.KEY}={pattern}: no network of {' or '.join(found)} has such a name")
+    console.print(table, markup=False)
 
 
 def page(console: rich.console.Console, topic: str) -> None:
@@ -205,6 +229,8 @@ def option_page(console: rich.console.Console, group: str, name: str, prefix: st
     shared = {path: key for path, key in vocabulary.run_keys().items() if path.startswith(f"{group}.")}
     keys = schema.keys(path, prefix or group)
     console.print(key_table({**keys, **shared}), markup=False)
+    if group == "model" and name in classifiers.BUILDERS:
+        console.print(networks_of(name), markup=False)
     for key in (key for key in keys.values() if key.library):
         console.print(f"\nClasses for {key.path}; train --help {key.path}={key.default} lists the keys of one:")
         console.print(Padding(Text(" ".join(key.rule.words)), (0, 2)), markup=False)
@@ -226,6 +252,13 @@ def class_page(console: rich.console.Console, key: schema.Key, name: str) -> Non
         raise ConfigError(f"--help {key.path}={name}: {why}{near}")
     console.print(f"{key.path}={name}, and its keys:", markup=False)
     console.print(key_table(schema.class_keys(key, name)), markup=False)
+
+
+def networks_of(library: str) -> str:
+    """Return how many networks a library has, and how to list them."""
+    if not (count := len(classifiers.names(library))):
+        return f"{library} is not installed: pip install 'trainer[{library}]'"
+    return f"{count:,} networks; train --help model={library} {classifiers.KEY}='*tiny*' lists those with such a name."
 
 
 def key_table(keys: dict[str, schema.Key]) -> "Entries":

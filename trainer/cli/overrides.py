@@ -31,9 +31,10 @@ from trainer.cli.sweep_overrides import (
     values,
 )
 from trainer.cli.syntax import parse, parse_flags
-from trainer.config import catalog, files, hydra_context, own_options, synonyms, untrusted
+from trainer.config import catalog, classifiers, files, hydra_context, own_options, synonyms, untrusted
 from trainer.config.hydra_context import LAUNCHER
 from trainer.config.keys import is_location, key_of
+from trainer.config.model_first import chosen_by_model
 from trainer.config.quoting import quote
 from trainer.rundir import resume
 from trainer.sweep import launchers
@@ -94,6 +95,8 @@ def check(arguments: list[str]) -> Command:
             files.require_existing(cfg, hydra_context.plain_names(cfg.hydra.runtime.choices), swept)
     if flags.multirun and not flags.cfg and not resumes:
         texts.append(f"hydra.sweep.dir={quote(make_sweep_folder(overrides))}")
+    if flags.cfg and not flags.multirun:  # what would run
+        texts += [f"{group}={option}" for group, option in chosen_by_model(texts).items()]
     return Command([*texts, *asked], texts, flags.multirun, None if flags.cfg or flags.info else cfg)
 
 
@@ -249,6 +252,8 @@ def check_combinations(overrides: Sequence[Override], sweep: bool) -> DictConfig
         # Another value makes no other configuration, unless it names a class, which has other keys.
         if key in rules and "${" not in changed and not rules[key].library:
             require(rules[key], override.value(), typed[key].partition("=")[2])
+            if key == classifiers.KEY:
+                classifiers.require_known(cfg.hydra.runtime.choices["model"], override.value())
         else:
             check_values(combination, typed, sweep)
     return cfg

@@ -12,7 +12,7 @@ from trainer.base.signals import raise_received
 from trainer.base.text import printable
 from trainer.config import by_name, catalog, schema
 from trainer.config.hydra_context import Invocation
-from trainer.config.targets import LIBRARIES, locate, require_fixed_values
+from trainer.config.targets import LIBRARIES, NETWORKS, locate, require_fixed_values
 
 # What the classes of a group are called with, before the keys of their YAML. A model's takes those that it names.
 GIVEN = {"model": ("input_shape", "outputs", "kit"), "optimizer": ("params",), "averaging": ("model",)}
@@ -100,7 +100,7 @@ def node_at(cfg: DictConfig, path: str) -> DictConfig:
 
 def is_own(kind: type) -> bool:
     """Return whether a class is of the user's own package."""
-    return kind.__module__.partition(".")[0] not in LIBRARIES
+    return kind.__module__.partition(".")[0] not in (*LIBRARIES, *NETWORKS)
 
 
 def refused(partial: functools.partial, path: str, arguments: tuple, keywords: dict) -> str | None:

@@ -18,6 +18,7 @@ from trainer.config import catalog, untrusted
 from trainer.config.private_api import unresolved
 
 LIBRARIES = ("trainer", "torch", "torchvision", "pytorch_optimizer")
+NETWORKS = ("timm",)  # libraries whose networks a class of ours makes; no target names one
 MODULE, OPTIMIZER = "torch.nn.Module", "torch.optim.Optimizer"  # imported when needed
 KINDS = {"model": MODULE, "act": MODULE, "pool": MODULE, "reg.layer": MODULE, "optimizer": OPTIMIZER}
 FROM = {

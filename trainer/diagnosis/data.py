@@ -1,7 +1,7 @@
 """Verdicts on the data: their order, their classes, their labels and their features."""
 
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from trainer.base.text import printable
 from trainer.diagnosis.evidence import Evidence
@@ -22,7 +22,7 @@ SIGNIFICANT = 3.0  # standard errors
 
 def loss_of_batch(evidence: Evidence) -> Iterator[Verdict]:
     """A loss of a sample that depends on the size of its batch: a sum where a mean is meant."""
-    ratio = evidence.per_sample
+    ratio = evidence.loss_in_batch
     if ratio is not None and not 0.9 < ratio < 1.1:
         yield Verdict(
             code="loss_depends_on_batch",
@@ -87,8 +87,9 @@ def imbalanced(evidence: Evidence) -> Iterator[Verdict]:
 
 def same_class_twice(evidence: Evidence) -> Iterator[Verdict]:
     """Two classes with one name, or that are taken for one another as often as not."""
-    for first, second in pairs(len(evidence.classes)):
-        if normal(evidence.classes[first]) == normal(evidence.classes[second]):
+    known: dict[str, int] = {}
+    for second, name in enumerate(evidence.classes):
+        if (first := known.setdefault(normal(name), second)) != second:
             names = f"{name_of(evidence, first)} and {name_of(evidence, second)}"
             yield Verdict(
                 code="duplicate_classes",
@@ -97,14 +98,14 @@ def same_class_twice(evidence: Evidence) -> Iterator[Verdict]:
                 other="put the samples of both into one class",
             )
             return
+    sizes, recognised, _ = sums_of(evidence.confusion)
+    total, correct = sum(sizes), sum(recognised)
     for first, second in pairs(len(evidence.confusion)):
         (a, b), (c, d) = ([evidence.confusion[i][j] for j in (first, second)] for i in (first, second))
-        if min(a + b, c + d) < ENOUGH or a + b < 0.8 * sum(evidence.confusion[first]):
+        if min(a + b, c + d) < ENOUGH or a + b < 0.8 * sizes[first]:
             continue
         wrong = b / (a + b), c / (c + d)
-        total = sum(map(sum, evidence.confusion))
-        others = total - a - b - c - d
-        right = sum(row[index] for index, row in enumerate(evidence.confusion)) - a - d
+        others, right = total - a - b - c - d, correct - a - d
         if min(wrong) > CONFUSED and others and right / others > KNOWN:
             yield Verdict(
                 code="confused_classes",
@@ -119,22 +120,27 @@ def same_class_twice(evidence: Evidence) -> Iterator[Verdict]:
 
 def never_predicted(evidence: Evidence) -> Iterator[Verdict]:
     """A class that no sample is taken for, in a network that knows the others."""
-    confusion = evidence.confusion
-    for index, row in enumerate(confusion):
-        predicted = sum(other[index] for other in confusion)
-        others = sum(map(sum, confusion)) - sum(row)
-        right = sum(other[place] for place, other in enumerate(confusion) if place != index)
-        if sum(row) < ENOUGH or predicted or not others or right / others <= KNOWN:
+    sizes, recognised, predicted = sums_of(evidence.confusion)
+    total, correct = sum(sizes), sum(recognised)
+    for index, size in enumerate(sizes):
+        others, right = total - size, correct - recognised[index]
+        if size < ENOUGH or predicted[index] or not others or right / others <= KNOWN:
             continue
         yield Verdict(
             code="class_never_predicted",
-            what=f"no validation sample is predicted as {name_of(evidence, index)}, though {sum(row)} are; "
+            what=f"no validation sample is predicted as {name_of(evidence, index)}, though {size} are; "
             f"{right / others:.0%} of the others are right",
             meaning="The output of this class never is the largest one: it may be cut off, or hardly trained.",
             other="look at the last layer for an activation behind it, and at the labels of that class",
             numbers={"others": (right / others, KNOWN)},
         )
         return
+
+
+def sums_of(confusion: Sequence[Sequence[int]]) -> tuple[list[int], list[int], list[int]]:
+    """Return for each class its samples, those of them that are recognised, and the samples that are taken for it."""
+    recognised = [row[index] for index, row in enumerate(confusion)]
+    return [sum(row) for row in confusion], recognised, [sum(column) for column in zip(*confusion)]
 
 
 def pairs(count: int) -> Iterator[tuple[int, int]]:

@@ -36,14 +36,14 @@ class Evidence:
         multipliers: of the schedule, by step.
         fit: scores of the last weights on some of the training split, with `samples`; empty for a diverged run.
         neighbours: score of nearest neighbours on the training split, cross-validated; None where it is not known.
-        noisy: those on the same samples as training sees them: augmented, with layers that drop.
+        noisy: those on the same samples as training sees them: augmented, with layers that drop; empty where it changes
+            no sample and drops nothing.
         peak: mean largest target of these samples as training sees them; None for regression.
         counts: samples of each class in the training split; empty for regression.
         classes: their names.
         mixing: entropy of the labels within a batch over that of shuffled batches, in the order of an epoch.
         constants: names of features of a table that have one value.
         confusion: by class and prediction, the counts on the validation split.
-        per_sample: loss of a sample within a batch over that within half of it: 1 where it does not depend on it.
         layer: the layer where a loss became non-finite, in words.
         nonfinite_step: the first step with a non-finite loss, 0 for none.
         stopped: why a rule has ended the run.
@@ -77,7 +77,6 @@ class Evidence:
     mixing: float | None = None
     constants: Sequence[str] = ()
     confusion: Sequence[Sequence[int]] = ()
-    per_sample: float | None = None
     layer: str = ""
     nonfinite_step: int = 0
     stopped: str = ""
@@ -104,6 +103,11 @@ class Evidence:
     def last(self) -> Mapping | None:
         """The newest probe after the first step."""
         return next((probe for probe in reversed(self.probes) if probe["step"]), None)
+
+    @property
+    def loss_in_batch(self) -> float | None:
+        """Loss of a sample within a batch over that within half of it: 1 where it does not depend on the batch."""
+        return next((value for probe in self.probes if (value := probe.get("loss_in_batch")) is not None), None)
 
     @cached_property
     def initial_loss(self) -> float | None:

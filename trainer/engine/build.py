@@ -1,11 +1,12 @@
 """A run built from its configuration: each part of the loop from its node."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import torch
 import yaml
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from trainer.base import device
@@ -13,12 +14,14 @@ from trainer.base.errors import ConfigError, MachineError
 from trainer.base.hooks import tasks_of
 from trainer.base.layers import parameter_groups
 from trainer.base.metrics import Metric, metric_named, score_of
+from trainer.base.module_protocols import HasNormalization
 from trainer.base.pixel_space import PixelSpace, changes_pixels
 from trainer.base.protocols import (
     Apply,
     Calibrated,
     ChosenByTask,
     Criterion,
+    GoesByModel,
     Invertible,
     ObservesLoss,
     UsesCriterion,
@@ -28,6 +31,7 @@ from trainer.base.rng import derive
 from trainer.config import auto_rate, catalog
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
+from trainer.config.model_first import settled, settled_invocation
 from trainer.config.targets import LIBRARIES, locate
 from trainer.data.inspection import notes_on
 from trainer.data.loader import Loader
@@ -54,7 +58,8 @@ def build_run(
         begins: whether the run begins here, with model.weights; else its own weights are loaded later.
     Errors: UserError, before anything is written.
     """
-    invocation = invocation or Invocation()
+    invocation = settled_invocation(invocation or Invocation())
+    cfg = settled(cfg if begins else with_own_weights(cfg), invocation.overrides)
     try:
         return assemble(cfg, invocation, data, begins)
     except Exception as error:
@@ -125,6 +130,15 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begin
     return run
 
 
+def with_own_weights(cfg: DictConfig) -> DictConfig:
+    """Return the configuration of a run whose own weights are loaded later: none are fetched for it."""
+    if not OmegaConf.select(cfg, "model.pretrained"):
+        return cfg
+    made = copy.deepcopy(cfg)
+    made.model.pretrained = False
+    return made
+
+
 def with_notes(data: Splits, notes: Iterable[str]) -> Splits:
     """Return the data with more notes, each once."""
     return replace(data, notes=tuple(dict.fromkeys((*data.notes, *notes))))
@@ -132,9 +146,13 @@ def with_notes(data: Splits, notes: Iterable[str]) -> Splits:
 
 def fit_preprocess(cfg: DictConfig, data: Splits, invocation: Invocation) -> Apply:
     """Return the preprocessing, fitted to the training split. Errors: ConfigError."""
-    preprocess = factory(cfg, "preprocess", invocation)()
+    preprocess, model = factory(cfg, "preprocess", invocation)(), factory(cfg, "model", invocation)
     with as_config_error("preprocess", invocation, "preprocess", preprocess):
-        apply = preprocess.fit(data.train.sample())
+        if isinstance(preprocess, GoesByModel) and isinstance(model.kind, HasNormalization):
+            mean, deviation = model.kind.normalization(**model.partial.keywords)
+            apply = preprocess.for_channels(mean, deviation, data.input_shape[0])
+        else:
+            apply = preprocess.fit(data.train.sample())
     require_kind(apply, Callable, "preprocess", preprocess, invocation.describe("preprocess"))
     return apply
 

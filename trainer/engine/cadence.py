@@ -1,12 +1,14 @@
 """Times of a run at which something is due, and its learning rate."""
 
+import math
 import time
 
 from trainer.base.clock import Clock
 from trainer.base.layers import common_rate
 from trainer.engine.run import Run
 
-PROBES = (8, 64)  # steps after which the layers are measured, beside the fresh network and the end of the run
+PROBES = {8: 1024, 64: 128}  # steps after which the layers are measured, in runs of at least so many
+FIRST_WARNING = 64  # the step of them that shows what stays wrong
 FIRST_STEPS = 64  # those of them that are powers of two are log points, too: what explains a run happens early
 
 
@@ -34,8 +36,8 @@ class Cadence:
         return self._every(self.run.eval_steps, now)
 
     def probe(self, done: Clock) -> bool:
-        """True if a probe is due, `done` being the time after the step."""
-        return done.step in PROBES and done.step != done.total_steps
+        """True if a probe is due, `done` being the time after the step; fresh network and end have their own."""
+        return done.total_steps >= PROBES.get(done.step, math.inf)
 
     def save(self, done: Clock) -> bool:
         """True if a checkpoint is due, `done` being the time after the step."""

@@ -10,10 +10,13 @@ from torch import Tensor
 from trainer.base.accumulator import MetricAccumulator
 from trainer.base.layers import common_rate
 from trainer.base.metrics import score_of
+from trainer.base.neighbours import score_of_neighbours
+from trainer.base.statistics import exact_type
 from trainer.config import schema
 from trainer.diagnosis.evidence import Evidence
+from trainer.engine.evaluate import counting, labels_of
 from trainer.engine.order import order_of
-from trainer.engine.probe import predicted_classes, probe_batch, without_trace
+from trainer.engine.probe import affordable, probe_batch, without_trace
 from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import Setup
 from trainer.engine.summary import plain, why_stopped
@@ -21,9 +24,10 @@ from trainer.engine.transforms import Transforms
 from trainer.engine.validation import constant_loss
 from trainer.rundir.status import Status
 
-LEAST, MOST = 512, 4096  # training samples that the last weights are evaluated on
+LEAST, MOST = 128, 4096  # training samples that the last weights are evaluated on
+PART, FREE = 0.01, 2e7  # of the samples that the run sees, and multiply-adds, for which there may be more than LEAST
 POOR = 0.9  # score on the training split below which it is compared with that of nearest neighbours
-NEIGHBOURS = 1000  # samples for them
+NEIGHBOURS, SOME = 5, 1000  # how many they are; samples for them
 LARGEST_SAMPLE = 4096  # values of a sample for them
 BATCHES = 64  # of an epoch's order that are looked at
 
@@ -45,7 +49,7 @@ def gather(
     run, progress = setup.run, setup.run.progress
     known = schema.rules(setup.cfg, setup.invocation.choices)
     test, held_out = summary["test"], "val" if len(run.val) else "test"
-    measured = measure_fit(run) if outcome.status is not Status.DIVERGED and progress.step else {}
+    measured = measure_fit(run, outcome.confusion) if outcome.status is not Status.DIVERGED and progress.step else {}
     return Evidence(
         task=run.data.task,
         status=str(outcome.status),
@@ -70,7 +74,6 @@ def gather(
         classes=run.data.classes,
         mixing=mixing(run),
         constants=constant_features(run),
-        per_sample=loss_in_half(run),
         layer=layer,
         nonfinite_step=outcome.nonfinite_step,
         stopped="; ".join(why_stopped(run)),
@@ -88,13 +91,8 @@ def class_counts(run: Run) -> list[int]:
     """Return the training samples of each class; empty for regression."""
     if run.data.task == "regression":
         return []
-    counts = run.train.targets.double().sum(0).round().long().tolist()
+    counts = run.train.targets.sum(0, dtype=exact_type(run.device)).round().long().tolist()
     return [len(run.train) - counts[0], counts[0]] if len(counts) == 1 else counts
-
-
-def labels_of(targets: Tensor) -> Tensor:
-    """Return the classes (N,) of targets (N, K)."""
-    return targets.argmax(1) if targets.shape[1] > 1 else (targets[:, 0] > 0.5).long()
 
 
 def mixing(run: Run) -> float | None:
@@ -129,100 +127,59 @@ def constant_features(run: Run) -> list[str]:
 
 
 @torch.no_grad()
-def loss_in_half(run: Run) -> float | None:
-    """Return the mean loss of samples within a batch over that within half of it; None where it is not known."""
-    with without_trace(run):
-        images, targets = probe_batch(run)
-        outputs = run.model.eval()(images).float()
-        half = len(targets) // 2
-        if not half:
-            return None
-        whole, alone = (
-            run.criterion(outputs, targets)[:half].mean(),
-            run.criterion(outputs[:half], targets[:half]).mean(),
-        )
-    return (whole / alone).item() if alone.isfinite() and alone != 0 and whole.isfinite() else None
+def measure_fit(run: Run, counts: Tensor | None = None) -> dict:
+    """Return what the last weights make of the data: `fit`, `neighbours`, `noisy`, `peak` and `confusion` of Evidence.
 
-
-@torch.no_grad()
-def measure_fit(run: Run) -> dict:
-    """Return what the last weights make of the data: `fit`, `noisy`, `peak` and `confusion` of Evidence."""
-    count = min(len(run.train), max(len(run.val), LEAST), MOST)
+    Args:
+        counts: of the validation split by class and prediction, where they are known.
+    """
+    count = min(len(run.train), max(affordable(run, PART, FREE), LEAST), MOST)
     some = run.random_samples("fit", count)
     with without_trace(run), run.evaluation_model() as model:
         scores = run.evaluate_batches(model, run.train.batches(some.split(run.eval_batch_size)))
-        confusion = confusion_of(run, model) if run.data.task != "regression" and len(run.val) else []
+        if counts is None and len(run.val):
+            run.evaluate(model, run.val, observe=counting(counts := run.no_confusion()))
     noisy, peak = as_in_training(run)
     score = scores[score_of(run.data.task).name]
-    neighbours = neighbours_score(run) if score < POOR else None
     return {
-        "neighbours": neighbours,
+        "neighbours": neighbours_score(run) if score < POOR else None,
         "fit": {**scores, "samples": count},
         "noisy": noisy,
         "peak": peak,
-        "confusion": confusion,
+        "confusion": counts.tolist() if counts is not None else [],
     }
 
 
 def neighbours_score(run: Run) -> float | None:
-    """Return the score of five nearest neighbours on the training split, cross-validated; None for large samples.
+    """Return the score of five nearest neighbours on the training split; None for large samples.
 
     It is what the data gives without a network: one that does worse on the samples it was trained on is held back.
     """
-    size = math.prod(run.train.images.shape[1:])
-    if size > LARGEST_SAMPLE or len(run.train) < 30:
+    if math.prod(run.train.images.shape[1:]) > LARGEST_SAMPLE or len(run.train) < 30:
         return None
-    from sklearn.model_selection import cross_val_score
-    from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
-
-    images, targets = run.train.batch(run.random_samples("fit", NEIGHBOURS))
-    known = images.flatten(1).float().cpu().numpy()
-    if run.data.task == "regression":
-        return float(cross_val_score(KNeighborsRegressor(), known, targets.cpu().numpy(), cv=3, scoring="r2").mean())
-    labels = labels_of(targets)
-    if labels.bincount().min() < 3:
-        return None
-    return float(cross_val_score(KNeighborsClassifier(), known, labels.cpu().numpy(), cv=3).mean())
+    return score_of_neighbours(*run.train.batch(run.random_samples("fit", SOME)), run.data.task, NEIGHBOURS)
 
 
-def confusion_of(run: Run, model: torch.nn.Module) -> list[list[int]]:
-    """Return the counts of the validation split by class and prediction."""
-    classes, training = max(run.data.outputs, 2), model.training
-    counts = torch.zeros(classes, classes, dtype=torch.long, device=run.device)
-    model.eval()
-    for images, targets in run.val.in_order(run.eval_batch_size):
-        with run.autocast():
-            outputs = model(images)
-        cells = labels_of(targets) * classes + predicted_classes(outputs)
-        counts += cells.bincount(minlength=classes**2).view(classes, classes)
-    model.train(training)
-    return counts.tolist()
+def as_in_training(run: Run) -> tuple[dict[str, float | None], float | None]:
+    """Return the scores on the probe's samples as training sees them, beside `plain`, and the mean largest target.
 
-
-def as_in_training(run: Run) -> tuple[dict[str, float], float | None]:
-    """Return the scores on the probe's samples as training sees them, beside `plain`, and the mean largest target."""
+    No scores of a run that changes no sample and drops nothing.
+    """
     with without_trace(run):
         images, targets = probe_batch(run)
-        run.model.train()
-        plain_scores = scores_of(run, run.model, images, targets)
         now = run.clock.at(max(run.progress.step - 1, 0))
         ((changed, soft),) = Transforms(run)(now, [(images, targets)])
-        noisy = scores_of(run, run.model, changed, soft)
-        run.model.eval()
-        quiet, seen = (scores_of(run, run.model, each, labels) for each, labels in ((images, targets), (changed, soft)))
-    before, after = (each.flatten(1).float().std(0).norm() for each in (images, changed))
+        found, drops = {}, bool(run.slots.layer or run.slots.model)
+        if drops or run.aug or run.slots.batch:
+            plain_scores = scores_of(run, run.model.eval(), images, targets)
+            seen = plain_scores if changed is images and soft is targets else scores_of(run, run.model, changed, soft)
+            dropping = scores_of(run, run.model.train(), images, targets) if drops else plain_scores
+            for name, scores in (("plain", plain_scores), ("augmented", seen), ("dropping", dropping)):
+                found |= {name: scores["loss"], f"score_{name}": scores[score_of(run.data.task).name]}
+            before, after = (each.flatten(1).float().std(0).norm() for each in (images, changed))
+            found["contrast"] = (after / before).item() if len(images) > 1 and before > 0 else None
     peak = soft.max(1).values.mean().item() if soft.shape[1] > 1 and run.data.task == "classification" else None
-    return {
-        "loss": noisy["loss"],
-        "plain": quiet["loss"],
-        "augmented": seen["loss"],
-        "dropping": plain_scores["loss"],
-        "contrast": (after / before).item() if len(images) > 1 and before > 0 else None,
-        **{
-            f"score_{name}": scores.get("accuracy", scores.get("r2"))
-            for name, scores in (("plain", quiet), ("augmented", seen), ("dropping", plain_scores), ("training", noisy))
-        },
-    }, peak
+    return found, peak
 
 
 def scores_of(run: Run, model: torch.nn.Module, images: Tensor, targets: Tensor) -> dict[str, float]:

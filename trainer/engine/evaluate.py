@@ -42,3 +42,25 @@ def evaluate(
                 observe(losses, outputs, targets)
     model.train(training)
     return accumulator.compute_and_reset()
+
+
+def counting(confusion: Tensor | None) -> Callable[[Tensor, Tensor, Tensor], None] | None:
+    """Return an observer that adds the samples to counts (K, K) by class and prediction; None without counts."""
+    if confusion is None:
+        return None
+
+    def count(losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
+        cells = labels_of(targets) * len(confusion) + predicted_classes(outputs)
+        confusion.view(-1).index_add_(0, cells, torch.ones_like(cells))
+
+    return count
+
+
+def labels_of(targets: Tensor) -> Tensor:
+    """Return the classes (N,) of targets (N, K): of a single one, 1 where it is above a half."""
+    return targets.argmax(1) if targets.shape[1] > 1 else (targets[:, 0] > 0.5).long()
+
+
+def predicted_classes(outputs: Tensor) -> Tensor:
+    """Return the classes (N,) that outputs (N, K) mean: of a single output, 1 where it is above 0."""
+    return outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).long()

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from trainer.base.depth import depths_of, head_of
 from trainer.base.errors import ConfigError
 from trainer.base.freezing import freeze
-from trainer.base.module_protocols import Pretrained
+from trainer.base.module_protocols import KnowsLayers, Pretrained
 from trainer.base.text import as_typed, nearest, printable
 from trainer.config import catalog, classifiers, schema
 from trainer.config.hydra_context import Invocation
@@ -59,7 +59,7 @@ def prepare(
     start = start_of(cfg, model, few, data, invocation) if begins and cfg.model.get("weights") else None
     factors = rate_factors(cfg, model, few)
     frozen = freeze_layers(cfg, model, few, invocation)
-    notes = [*notes_on(cfg, model, start, frozen, invocation)] if begins else []
+    notes = [*notes_on(cfg, model, tuple(images.shape[2:]), start, frozen, invocation)] if begins else []
     return FineTuning(start=start, frozen=frozen, factors=factors, notes=notes)
 
 
@@ -210,10 +210,21 @@ def factors_in(cfg: DictConfig) -> tuple[float, float]:
 
 
 def notes_on(
-    cfg: DictConfig, model: nn.Module, start: Start | None, frozen: frozenset[str], invocation: Invocation
+    cfg: DictConfig,
+    model: nn.Module,
+    shape: tuple[int, ...],
+    start: Start | None,
+    frozen: frozenset[str],
+    invocation: Invocation,
 ) -> Iterator[str]:
-    """Yield what was loaded, and settings of fine-tuning that do not mean what they seem to."""
+    """Yield what was loaded, and what does not mean what it seems to: sizes of images, and settings of fine-tuning."""
     decay, head_lr = factors_in(cfg)
+    for module in model.modules():
+        if isinstance(module, KnowsLayers) and module.made_for != shape:
+            made, here = ("x".join(map(str, size)) for size in (module.made_for, shape))
+            fix = f"; data.size={module.made_for[0]} makes them so" if "size" in cfg.data else ""
+            name = cfg.model.get("name", invocation.choice("model"))
+            yield f"model.name={name}: is made for images of {made}, and those of the data have {here}{fix}"
     if start:
         yield f"{start.key}: {start.describe()}"
         described = start.file.description

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval
+from torch.nn.utils import fuse_conv_bn_eval, fuse_linear_bn_eval, parametrize
 
 
 @torch.no_grad()
@@ -19,7 +19,7 @@ def fuse(model: nn.Module, images: Tensor) -> tuple[nn.Module, int]:
         images: a batch, sent through once to see which norm takes which layer's output as it is.
     Source: arXiv:1502.03167, section 3.1 (a linear transform at inference).
     """
-    model = copy.deepcopy(model).eval()
+    model = with_plain_weights(model)
     names = {module: name for name, module in model.named_modules()}
     pairs = following_norms(model, images)
     expected, count = model(images), 0
@@ -33,6 +33,21 @@ def fuse(model: nn.Module, images: Tensor) -> tuple[nn.Module, int]:
             model.set_submodule(names[layer], layer)
             model.set_submodule(names[norm], norm)
     return model, count
+
+
+@torch.no_grad()
+def with_plain_weights(model: nn.Module) -> nn.Module:
+    """Return a copy of the model in evaluation mode, with the weights that parametrisations make as parameters."""
+    model = copy.deepcopy(model).eval()
+    for module in [*model.modules()]:
+        if parametrize.is_parametrized(module):
+            made = {name: getattr(module, name).detach().clone() for name in module.parametrizations}
+            del module.parametrizations
+            # torch's remove_parametrizations would take the weights out of the class, which the original has as well.
+            module.__class__ = type(module).__bases__[0]
+            for name, value in made.items():
+                module.register_parameter(name, nn.Parameter(value, requires_grad=False))
+    return model
 
 
 def following_norms(model: nn.Module, images: Tensor) -> list[tuple[nn.Module, nn.Module]]:

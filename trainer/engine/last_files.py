@@ -1,7 +1,9 @@
 """Files of a run's end: curves.png, layers.json, the best weights, its report and, last of all, summary.json."""
 
 import math
+import shutil
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +21,8 @@ from trainer.rundir.recorder import Recorder
 from trainer.rundir.report_folder import REPORT, write_report
 from trainer.rundir.resume import command_to_resume
 from trainer.rundir.status import COMPLETE, Status
+
+SPARED = (REPORT, "layers.json", "run.json", "curves.png")  # for the summary, on a full disk
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,9 @@ class LastFiles:
                     path = f"{printable(self.directory)}/{name}"
                     self.console.print(f"warning: {path}: could not be written ({error.strerror})")
                     summary["incomplete"].append(name)
-            rundir.write_summary(self.directory, summary)  # last: a run that has one lacks nothing
+                    if name == REPORT:
+                        self.remove(REPORT)  # half of it tells less than its absence
+            self.write_summary(summary)  # last: a run that has one lacks nothing
         except OSError as error:
             what = f"{printable(self.directory)}/summary.json: could not be written ({error.strerror})"
             again = command_to_resume(self.directory, self.invocation)
@@ -68,6 +74,23 @@ class LastFiles:
             rundir.write_summary(self.directory, summary)
             raise
         return None
+
+    def write_summary(self, summary: dict) -> None:
+        """Write summary.json, in place of files that can be made again where the disk has no space. Errors: OSError."""
+        for name in (*SPARED, None):
+            try:
+                return rundir.write_summary(self.directory, summary)
+            except OSError:
+                if name is None:
+                    raise
+                self.remove(name)
+                summary["incomplete"] = [*dict.fromkeys([*summary["incomplete"], name])]
+
+    def remove(self, name: str) -> None:
+        """Remove a file or a folder of the run, if it is there."""
+        shutil.rmtree(self.directory / name, ignore_errors=True)
+        with suppress(OSError):
+            (self.directory / name).unlink()
 
     def _writers(
         self, summary: dict, best: nn.Module | None, probes: Sequence[dict], report: Mapping[str, bytes]

@@ -22,11 +22,11 @@ from trainer.base.protocols import AnalyticPenalty, PreStepEdit
 from trainer.base.rng import derive, seed_default
 from trainer.base.signals import Signals
 from trainer.diagnosis.early import certain
-from trainer.engine.cadence import PROBES, Cadence
+from trainer.engine.cadence import FIRST_WARNING, Cadence
 from trainer.engine.contracts import broken
 from trainer.engine.loss_watch import LossWatch
 from trainer.engine.order import MicroBatch, batches
-from trainer.engine.probe import probe
+from trainer.engine.probe import record_probe
 from trainer.engine.progress import MicroOutput
 from trainer.engine.run import Outcome, Run
 from trainer.engine.transforms import Transforms
@@ -146,8 +146,8 @@ def progress_bar(run: Run, recorder: Recorder, console: Console) -> AbstractCont
 
 def look_at_layers(run: Run, done: Clock, console: Console) -> None:
     """Measure the layers, and warn of what is certain to stay wrong."""
-    run.progress.add_probe(probe(run, done.step))
-    for sign in certain(run.progress.probes) if done.step == PROBES[-1] else ():
+    record_probe(run)
+    for sign in certain(run.progress.probes) if done.step == FIRST_WARNING else ():
         console.print(f"warning: after {done.step} steps: {sign}")
 
 
@@ -209,4 +209,4 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
                 cadence.saved()
     if status is Status.INTERRUPTED:
         signals.answered()
-    return Outcome(status, done, signals.number, watch.nonfinite_step, progress.skipped)
+    return Outcome(status, done, signals.number, watch.nonfinite_step, progress.skipped, validation.counts_at(done))

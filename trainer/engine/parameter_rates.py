@@ -34,11 +34,10 @@ def with_factors_of_init(
     if not isinstance(init, ScalesRates):
         return factors
     if (degree := degree_of_steps(make)) is None:
-        known = "steps that are proportional to each weight's gradient (SGD) or independent of its size (Adam)"
-        optimizer = invocation.describe("optimizer")
+        other = "neither proportional to a weight's gradient (SGD) nor independent of its size (Adam)"
+        steps = f"the steps of {invocation.describe('optimizer')}, which are {other}"
         raise ConfigError(
-            f"{invocation.describe('init')}: has learning rates for {known}, not for those of {optimizer};"
-            " try optimizer=adam, optimizer=momentum"
+            f"{invocation.describe('init')}: has no learning rates for {steps}; try optimizer=adam, optimizer=momentum"
         )
     names = {weight: name for name, weight in model.named_parameters()}
     own = {names[weight]: factor for weight, factor in init.rate_factors(model, degree).items() if factor != 1}

@@ -95,6 +95,11 @@ class Run:
         rng = torch.Generator().manual_seed(derive(self.seed, purpose))
         return torch.randperm(len(self.train), generator=rng)[:count].to(self.train.targets.device)
 
+    @property
+    def samples_seen(self) -> int:
+        """Training samples of all steps, each as often as it is seen."""
+        return self.clock.total_steps * self.batch_size * self.accumulate
+
     @contextmanager
     def evaluation_model(self) -> Iterator[nn.Module]:
         """Yield the model to evaluate: averaged weights (ema, swa) or the optimizer's point (schedule-free).
@@ -133,6 +138,13 @@ class Run:
         with self._memory_of_evaluation():
             return evaluate(model, batches, self.criterion, self.data.task, self.autocast, views, observe)
 
+    def no_confusion(self) -> Tensor | None:
+        """Return counts (K, K) of 0 by class and prediction; None for regression."""
+        if self.data.task == "regression":
+            return None
+        classes = max(self.data.outputs, 2)
+        return torch.zeros(classes, classes, dtype=torch.long, device=self.device)
+
     @contextmanager
     def _memory_of_evaluation(self) -> Iterator[None]:
         """Name the key to change where memory runs out."""
@@ -162,6 +174,8 @@ class Outcome:
         nonfinite_step: of a run that diverged, the first step with a non-finite loss; with on_nan=skip the last of as
             many skipped steps in a row as end a run.
         skipped: steps that were left out.
+        confusion: counts of the validation split by class and prediction, of an evaluation after the last step; None
+            where there was none.
     """
 
     status: Status
@@ -169,3 +183,4 @@ class Outcome:
     signal: int = 0
     nonfinite_step: int = 0
     skipped: int = 0
+    confusion: Tensor | None = None

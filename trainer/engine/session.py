@@ -24,7 +24,7 @@ from trainer.engine.first_batch import first_batch
 from trainer.engine.judgement import judge_run
 from trainer.engine.last_files import LastFiles
 from trainer.engine.loop import fit
-from trainer.engine.probe import probe
+from trainer.engine.probe import record_probe
 from trainer.engine.remarks import remarks
 from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import make_setup
@@ -263,7 +263,7 @@ class Session:
         run, progress, split = self.run, self.run.progress, held_out_split(self.run)
         test = None
         if outcome.status is not Status.INTERRUPTED and progress.step:
-            progress.add_probe(probe(run, progress.step))
+            record_probe(run)
         if outcome.status in COMPLETE:
             with self.console.status("saving the last weights"):
                 with run.evaluation_model() as model:

@@ -8,8 +8,9 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
-from trainer.base.depth import KnowsLayers, has_parts, head_of
+from trainer.base.depth import has_parts, head_of
 from trainer.base.errors import DataError
+from trainer.base.module_protocols import KnowsLayers
 from trainer.base.text import counted, printable
 from trainer.data.splits import Splits
 from trainer.rundir.description import TENSORS, Description

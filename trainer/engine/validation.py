@@ -13,7 +13,8 @@ from trainer.base.signals import Signals
 from trainer.base.text import figure, figures
 from trainer.data.loader import Loader
 from trainer.engine.batch_norms import recomputed_statistics
-from trainer.engine.probe import probe
+from trainer.engine.evaluate import counting
+from trainer.engine.probe import record_probe
 from trainer.engine.run import Run
 from trainer.rundir.console import Console
 from trainer.rundir.progress_bar import Bar
@@ -32,6 +33,12 @@ class Validation:
 
     def __init__(self, run: Run, recorder: Recorder, console: Console, bar: Bar) -> None:
         self.run, self.recorder, self.console, self.bar = run, recorder, console, bar
+        self._counts: Tensor | None = None
+        self._counted = -1  # the step of them
+
+    def counts_at(self, done: Clock) -> Tensor | None:
+        """Return the counts by class and prediction of an evaluation after a step; None where there was none."""
+        return self._counts if self._counted == done.step else None
 
     def overdue(self) -> bool:
         """True if the run was interrupted before the validation due at its current step."""
@@ -55,7 +62,7 @@ class Validation:
         first step.
         """
         run = self.run
-        run.progress.add_probe(probe(run, now.step))
+        record_probe(run)
         if self.recorder.rows:
             return
         drawn = run.progress.start and run.progress.start["fresh"]
@@ -80,8 +87,10 @@ class Validation:
             self.console.print_evaluation(now, {"train": self.recorder.since_evaluation()})
             return None, False, False
         with signals.interrupt_immediately(), self.bar.evaluating(), run.evaluation_model() as model:
-            scores = run.evaluate(model, run.val)
+            counts = run.no_confusion()
+            scores = run.evaluate(model, run.val, observe=counting(counts))
             weights = {name: value.clone() for name, value in model.state_dict().items()}
+        self._counts, self._counted = counts, now.step
         best = progress.add_evaluation(now, scores, run.monitor)
         self.recorder.record_evaluation("val", now, scores)
         self.console.print_evaluation(now, {"train": self.recorder.since_evaluation(), "val": scores})

@@ -45,6 +45,7 @@ class Equality:
         return f"{self.largest:.1e}" if self.largest else "0"
 
 
+@torch.no_grad()
 def compare(exported: Call, model: TrainedModel, samples: Tensor, source: str) -> Equality:
     """Compare a file with its model on samples, in batches of several sizes; few samples are used repeatedly."""
     count = max(BATCHES)

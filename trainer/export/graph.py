@@ -1,6 +1,5 @@
 """Graph of a trained model: samples in, probabilities or values out, with the preprocessing and the softmax in it."""
 
-import copy
 import io
 import logging
 import warnings
@@ -12,12 +11,11 @@ from types import TracebackType
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.utils import parametrize
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import counted, printable
 from trainer.data.inputs import ImageInput, TableInput
-from trainer.engine.fuse import fuse
+from trainer.engine.fuse import fuse, with_plain_weights
 from trainer.export.equality import LIMIT, largest_difference
 from trainer.inference.model import TrainedModel
 
@@ -109,11 +107,7 @@ def make_graph(model: TrainedModel, samples: Tensor) -> tuple[Graph, list[str]]:
     Args:
         samples: of the graph's type, by which this is checked.
     """
-    network = copy.deepcopy(model.module).eval()
-    for module in network.modules():
-        if isinstance(module, nn.Module) and parametrize.is_parametrized(module):
-            for name in [*module.parametrizations]:
-                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+    network = with_plain_weights(model.module)
     whole = Graph(model, network).eval()
     if not any(isinstance(module, _BatchNorm) for module in network.modules()):
         return whole, []

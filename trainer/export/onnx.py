@@ -54,8 +54,10 @@ def convert(
         what = f"the exporter of torch {torch.__version__} writes opset {reached} in its place"
         raise ConfigError(f"task.opset={opset}: {what}; try task.opset={reached}, or leave it out")
     made.model.metadata_props.update(metadata)
-    weights = sum(value.numel() * value.element_size() for value in program.state_dict.values())
-    if weights > LARGEST and (opset is None or opset >= OLDEST):
+    tensors = [*program.state_dict.values(), *program.constants.values()]
+    if sum(value.nbytes for value in tensors if isinstance(value, Tensor)) > LARGEST and (
+        opset is None or opset >= OLDEST
+    ):
         return lambda path: made.save(path, external_data=True)  # weights in a second file
     proto = made.model_proto
     if opset is not None and opset < OLDEST:

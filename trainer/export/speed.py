@@ -39,6 +39,7 @@ class Speed:
     exported: float
 
 
+@torch.no_grad()
 def measure(model: TrainedModel, exported: Call, samples: Tensor) -> list[Speed]:
     """Return the times for batches of 1 and of 64 samples, with the threads that torch has."""
     macs = macs_of(model, samples)

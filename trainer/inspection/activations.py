@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from trainer.base.rng import derive
-from trainer.engine.probe import Batch, activation_modules, named_weight_layers
+from trainer.engine.layer_statistics import activation_modules, named_weight_layers
+from trainer.engine.probe import Batch
 from trainer.engine.run import Run
 from trainer.inspection.objective import differentiate, measuring
 

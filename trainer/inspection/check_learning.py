@@ -7,10 +7,9 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from trainer.base.layers import common_rate
+from trainer.base.layers import common_rate, trained_parameters
 from trainer.base.metrics import score_of
-from trainer.base.module_protocols import Pretrained
-from trainer.base.protocols import Calibrated
+from trainer.base.neighbours import score_of_neighbours
 from trainer.base.text import counted
 from trainer.inspection.check import Batch, Check, Subject, judge, not_applicable
 from trainer.inspection.practice import (
@@ -42,11 +41,11 @@ LARGER = "try more units or layers, as model=mlp model.hidden=[256,256]; look at
 def weights_that_move(subject: Subject) -> Check:
     """Check that every trainable weight changes in a few steps, and that none is frozen unawares."""
     practice = short_training(subject)
-    model, frozen = practice.model, frozen_on_purpose(practice.model) | subject.run.frozen
+    model, trained = practice.model, dict(trained_parameters(practice.model, subject.run.frozen))
     weights = [
         (name, weight, before)
         for (name, weight), before in zip(model.named_parameters(), practice.before)
-        if name not in frozen and weight.numel()
+        if name in trained and weight.numel()
     ]
     if not weights:
         return not_applicable("the model has no weights to train")
@@ -72,19 +71,6 @@ def why_still(name: str, weight: Tensor, subject: Subject) -> tuple[str, str]:
     return meaning, "try a larger optimizer.lr, or optimizer=adam"
 
 
-def frozen_on_purpose(model: torch.nn.Module) -> set[str]:
-    """Return the names of the frozen weights of modules that are fitted to the data, or bring their weights along."""
-    known = (Calibrated, Pretrained)
-    owners = [(name, module) for name, module in model.named_modules() if isinstance(module, known)]
-    owners = [(name, module) for name, module in owners if not isinstance(module, Pretrained) or module.pretrained]
-    return {
-        f"{prefix}.{name}" if prefix else name
-        for prefix, module in owners
-        for name, weight in module.named_parameters()
-        if not weight.requires_grad
-    }
-
-
 def overfit_small_sample(subject: Subject) -> Check:
     """Check that the model fits a few batches perfectly: accuracy 1, or r2 0.99, without regularisation.
 
@@ -102,7 +88,8 @@ def overfit_small_sample(subject: Subject) -> Check:
     if own >= goal:
         return result(passed=True, detail=detail)
     best = learn_with_adam(subject, sample)
-    neighbours = score_of_neighbours(sample, subject.run.data.task)
+    task = subject.run.data.task
+    neighbours = score_of_neighbours(sample.images, sample.targets, task, NEIGHBOURS if task == "regression" else 1)
     least = min(goal, 1 - WORSE * (1 - neighbours) - 1 / len(sample.targets))
     detail += f", with Adam {best:.3g}, of nearest neighbours {neighbours:.3g}"
     if max(own, best) < least:
@@ -164,18 +151,6 @@ def of_ten_samples(subject: Subject, sample: Sample, detail: str) -> Check:
         return not_applicable(f"{counted('parameter', parameters)} cannot fit {many} perfectly; {detail}")
     detail = f"{score} on {counted('training sample', len(few.targets))}; {detail}"
     return judge(best, f">= {ENOUGH[score]:g}", detail, "The model cannot fit even a handful of samples.", LARGER)
-
-
-def score_of_neighbours(sample: Sample, task: str) -> float:
-    """Return accuracy or r2 of nearest neighbours: a sample is predicted from one other, in regression from five."""
-    inputs, targets = sample.images.flatten(1).double(), sample.targets.double()
-    distances = torch.cdist(inputs, inputs).fill_diagonal_(float("inf"))
-    count = min(NEIGHBOURS if task == "regression" else 1, len(inputs) - 1)
-    predicted = targets[distances.topk(count, largest=False).indices].mean(1)
-    if task == "regression":
-        return float(1 - (predicted - targets).square().sum() / (targets - targets.mean(0)).square().sum())
-    right = predicted.argmax(1) == targets.argmax(1) if targets.shape[1] > 1 else (predicted == targets).flatten()
-    return float(right.double().mean())
 
 
 def inputs_against_zeros(subject: Subject) -> Check:

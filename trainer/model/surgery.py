@@ -30,23 +30,28 @@ ACTIVATION_FUNCTIONS = {
 CHANNELS_FIRST_NORMS = (nn.BatchNorm2d, LayerNorm2d)
 
 
-def replace_act(model: nn.Module, kit: LayerFactory, input_shape: tuple[int, ...]) -> int:
+def replace_act(
+    model: nn.Module, kit: LayerFactory, input_shape: tuple[int, ...], others: tuple[type, ...] = ()
+) -> int:
     """Replace the hidden activations by the kit's and return how many modules that were.
 
     A module used in several places (ResNet's relu) becomes one that is used in the same places. Gates stay, and so does
     an activation behind the last layer with weights (SqueezeNet's), which is not hidden.
+
+    Args:
+        others: classes of activations, beside those of torch.
     Errors: ValueError on one that needs a wider layer (maxout), and where forward calls a function instead of a module.
     """
     pieces = pieces_of(kit.act())
     if pieces != 1:
         needs = f"needs layers {pieces} times as wide, which a finished network does not have"
         raise ValueError(f"act with pieces={pieces}: {needs}; try act=relu, act=gelu")
-    calls = functional_activations(model, input_shape)
+    calls = functional_activations(model, input_shape, (*ACTIVATIONS, *others))
     if calls:
         names = ", ".join(sorted(set(calls)))
         why = f"calls {names} inside forward ({len(calls)} times), where no module can be replaced"
         raise ValueError(f"{why}; try model.act=original")
-    hidden = hidden_activations(model)
+    hidden = hidden_activations(model, (*ACTIVATIONS, *others))
     return replace_modules(model, lambda module: kit.act() if module in hidden else None)
 
 
@@ -130,13 +135,13 @@ def replace_modules(model: nn.Module, replacement: Callable[[nn.Module], nn.Modu
     return len(fresh)
 
 
-def hidden_activations(model: nn.Module) -> set[nn.Module]:
+def hidden_activations(model: nn.Module, kinds: tuple[type, ...] = ACTIVATIONS) -> set[nn.Module]:
     """Return the activation modules that were made before the last layer with weights."""
     found: set[nn.Module] = set()
     hidden: set[nn.Module] = set()
     weighted = set(weight_layers(model))
     for module in model.modules():
-        if isinstance(module, ACTIVATIONS):
+        if isinstance(module, kinds):
             found.add(module)
         elif module in weighted:
             hidden = set(found)
@@ -161,12 +166,14 @@ def forward_on_meta(model: nn.Module, input_shape: tuple[int, ...]) -> Tensor:
             del norm.forward
 
 
-def functional_activations(model: nn.Module, input_shape: tuple[int, ...]) -> list[str]:
+def functional_activations(
+    model: nn.Module, input_shape: tuple[int, ...], kinds: tuple[type, ...] = ACTIVATIONS
+) -> list[str]:
     """Return the name of every activation that a forward pass calls as a function instead of a module."""
     recorder = FunctionalCalls()
     handles = []
     for module in model.modules():
-        if isinstance(module, ACTIVATIONS):
+        if isinstance(module, kinds):
             handles += [module.register_forward_pre_hook(recorder.enter), module.register_forward_hook(recorder.leave)]
     try:
         with recorder:

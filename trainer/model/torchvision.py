@@ -2,7 +2,6 @@
 
 import inspect
 import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -13,19 +12,12 @@ from trainer.base.checks import require_one_of
 from trainer.base.errors import DataError
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import weight_layers
-from trainer.base.text import did_you_mean
+from trainer.config import classifiers
 from trainer.model.blocks import Shape, require_image_shape
-from trainer.model.surgery import (
-    ACTIVATIONS,
-    forward_on_meta,
-    replace_act,
-    replace_drop,
-    replace_modules,
-    replace_norm,
-)
+from trainer.model.finished import next_side, replace_parts, require_effect, require_large_enough
+from trainer.model.surgery import ACTIVATIONS, replace_modules
 
 SMALL = 64  # pixels: the longer side up to which stem=auto is stem=small
-LARGEST = 512  # pixels: the end of the search for a side that fits
 BUILDERS = {name: models.get_model_builder(name) for name in models.list_models(module=models)}
 
 
@@ -66,9 +58,7 @@ class Torchvision(nn.Sequential):
         require_one_of("auto", "small", "original", stem=stem)
         require_one_of("original", "kit", act=act, norm=norm, drop=drop)
         require_image_shape(input_shape)
-        if name not in BUILDERS:
-            hint = did_you_mean(name, list(BUILDERS), prefix="model.name=")
-            raise ValueError(f"model.name={name}: torchvision has no such classifier; {hint}")
+        classifiers.require_known("torchvision", name)
         require_effect(kit, act, norm, drop)
         network, has_fixed_size = build_network(name, input_shape, outputs)
         small = not has_fixed_size and (stem == "small" or (stem == "auto" and max(input_shape[1:]) <= SMALL))
@@ -76,23 +66,9 @@ class Torchvision(nn.Sequential):
         require_large_enough(network, name, input_shape)
         if pretrained:
             load_pretrained(network, name)
-        if act == "kit":
-            replace_part(name, "act", lambda: replace_act(network, kit, input_shape))
-        if norm == "kit":
-            replace_part(name, "norm", lambda: replace_norm(network, kit))
-        if drop == "kit":
-            replace_part(name, "drop", lambda: replace_drop(network, kit))
+        replace_parts(network, name, kit, input_shape, act, norm, drop)
         super().__init__(network)
         self.pretrained = pretrained
-
-
-def require_effect(kit: LayerFactory, act: str, norm: str, drop: str) -> None:
-    """Check that every part of the kit that differs from the defaults reaches the network. Errors: ValueError."""
-    chosen = {"act": act, "norm": norm, "drop": drop}
-    for part, made in kit.unlike_default().items():
-        if chosen[part] == "original":
-            why = f"which has no effect while model.{part}=original keeps the network's own"
-            raise ValueError(f"{made}, {why}; try model.{part}=kit")
 
 
 def build_network(name: str, input_shape: Shape, outputs: int) -> tuple[nn.Module, bool]:
@@ -116,19 +92,7 @@ def build_network(name: str, input_shape: Shape, outputs: int) -> tuple[nn.Modul
     try:
         return make(height), True
     except (AssertionError, ValueError):
-        side = next((side for side in range(height + 1, LARGEST + 1) if can_make(make, side)), LARGEST)
-        cannot = f"cannot take images of {height}x{width}"
-        raise ValueError(f"model.name={name}: {cannot}; the next side it can take: {side}") from None
-
-
-def can_make(make: Callable[[int], nn.Module], side: int) -> bool:
-    """Return whether a network can be made for images of this side."""
-    try:
-        with torch.device("meta"):
-            make(side)
-    except (AssertionError, ValueError):
-        return False
-    return True
+        raise next_side(make, name, height, width) from None
 
 
 def adapt_stem(network: nn.Module, channels: int, small: bool) -> None:
@@ -145,31 +109,6 @@ def adapt_stem(network: nn.Module, channels: int, small: bool) -> None:
     if shrink and isinstance(pool, nn.MaxPool2d):
         replacements[pool] = nn.Identity()
     replace_modules(network, replacements.get)
-
-
-def require_large_enough(network: nn.Module, name: str, input_shape: Shape) -> None:
-    """Check that the image does not shrink to nothing. Errors: ValueError with the smallest side that fits."""
-    channels, height, width = input_shape
-    if accepts(network, input_shape):
-        return
-    low = min(height, width)
-    high = min(2 * low, LARGEST)
-    while high < LARGEST and not accepts(network, (channels, high, high)):
-        low, high = high, min(2 * high, LARGEST)
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if accepts(network, (channels, middle, middle)) else (middle, high)
-    shrinks = f"images of {height}x{width} shrink to nothing inside the network"
-    raise ValueError(f"model.name={name}: {shrinks}; the smallest side it can take: {high}")
-
-
-def accepts(network: nn.Module, input_shape: Shape) -> bool:
-    """Return whether the network can take such images."""
-    try:
-        forward_on_meta(network, input_shape)
-    except RuntimeError:
-        return False
-    return True
 
 
 def load_pretrained(network: nn.Module, name: str) -> None:
@@ -199,14 +138,3 @@ def load_pretrained(network: nn.Module, name: str) -> None:
             why = f"the weights have {shape} for {key}, the network for this data {tuple(own.shape)}"
             raise ValueError(f"model.pretrained=true: {why}; try model.pretrained=false")
     network.load_state_dict(loaded, strict=False)
-
-
-def replace_part(name: str, part: str, replace: Callable[[], int]) -> None:
-    """Do a replacement. Errors: ValueError with the network's name, also where there was nothing to replace."""
-    try:
-        count = replace()
-    except ValueError as error:
-        raise ValueError(f"model.name={name}: {error}") from error
-    if not count:
-        what = {"act": "activations", "norm": "normalisations", "drop": "dropouts"}[part]
-        raise ValueError(f"model.name={name}: has no {what} to replace; try model.{part}=original")

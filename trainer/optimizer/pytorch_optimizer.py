@@ -56,8 +56,8 @@ class PytorchOptimizer(Wrapper):
         if name not in libraries.class_names(LIBRARY):
             raise ValueError(f"name={name}: {did_you_mean(name, libraries.class_names(LIBRARY))}")
         known = libraries.arguments(LIBRARY, name)
-        given = {key: value for key, value in {"weight_decay": weight_decay, **settings}.items() if value is not None}
-        for key in {**given, **settings}:
+        given = {**({} if weight_decay is None else {"weight_decay": weight_decay}), **settings}
+        for key in given:
             if key not in known:
                 raise ValueError(f"{name} has no {key}; {did_you_mean(key, [*known])}")
         given = {key: tuple(value) if isinstance(value, list) else value for key, value in given.items()}
@@ -120,7 +120,7 @@ class PytorchOptimizer(Wrapper):
         self.kept = [kept.detach().to(weight, copy=True) for kept, weight in zip(state["kept"], parameters_of(self))]
         now = self.base.state_dict()["param_groups"]
         groups = [
-            {**before, **{key: as_in(before.get(key), value) for key, value in group.items()}}
+            {**without_plain(before), **{key: as_in(before.get(key), value) for key, value in group.items()}}
             for before, group in zip(now, state["param_groups"], strict=True)
         ]
         state = {key: value for key, value in state.items() if key != "kept"}
@@ -146,6 +146,11 @@ def is_plain(value: object) -> bool:
     if isinstance(value, list | tuple):
         return all(map(is_plain, value))
     return type(value) in PLAIN
+
+
+def without_plain(group: dict) -> dict:
+    """Return what a checkpoint does not hold of a group: a count of steps that it lacks has not begun."""
+    return {key: value for key, value in group.items() if not is_plain(value)}
 
 
 def as_in(before: object, value: object) -> object:

@@ -158,13 +158,14 @@ class Checkpoints:
 def export(model: nn.Module, path: Path, description: Description) -> None:
     """Write weights and buffers under the model's own names as safetensors, with the description of the model.
 
-    A preprocessing with large matrices has them beside the weights, under names of its own.
+    A preprocessing with large matrices has them beside the weights, under names of its own. The metadata have one key,
+    as safetensors writes several in any order, and equal runs have equal files.
     """
     from safetensors.torch import save
 
     text, large = description.to_json()
     weights = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
-    atomic_write(path, save(large | weights, metadata={"format": "pt", KEY: text}))
+    atomic_write(path, save(large | weights, metadata={KEY: text}))
 
 
 def best_step(state: dict) -> int | None:

@@ -5,6 +5,7 @@ import io
 import json
 import os
 import re
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -108,7 +109,8 @@ def parsed_safetensors(data: bytes) -> tuple[dict[str, Tensor], str | None]:
 def pickled_in(data: bytes, name: str) -> tuple[object, Description | None]:
     """Return the tensors, numbers, texts, lists and dicts of a file of torch. Errors: DataError."""
     try:
-        content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # of a pickle by another program
+            content = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # torch and pickle raise many kinds
         if other := OTHER_GLOBAL.search(str(error)):
             what = f"holds more than tensors ({printable(other[1])}), and loading that could execute code"

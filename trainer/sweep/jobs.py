@@ -11,6 +11,7 @@ from trainer.base.errors import ConfigError, DataError
 from trainer.base.plain_files import require_plain
 from trainer.base.text import printable
 from trainer.config.keys import Role, key_of, makes_another_job, role_of
+from trainer.config.model_first import settled
 from trainer.rundir import directory as rundir
 from trainer.rundir import integrity, reader
 from trainer.rundir.reader import SWEEP_OVERRIDES
@@ -125,7 +126,7 @@ def prepare(
         # A directory without overrides was made by a process that died at once.
         if not directory.is_dir() or (directory / "overrides.txt").exists():
             directory = rundir.make_unique(folder, directory.name)
-        rundir.write_job(directory, compose(directory.name), overrides, map(key_of, naming))
+        rundir.write_job(directory, settled(compose(directory.name), overrides), overrides, map(key_of, naming))
     job = Job(tuple(overrides), directory)
     if not job.ended:
         discard_summary(directory)

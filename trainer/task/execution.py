@@ -12,6 +12,7 @@ from trainer.base.interpreter import fewer_collections, freeze_imports
 from trainer.base.origin import errors_of_packages
 from trainer.config import files, hydra_context, instantiate
 from trainer.config.hydra_context import Invocation
+from trainer.config.model_first import settled, settled_invocation
 from trainer.rundir.console import Console
 from trainer.sweep.jobs import trains
 from trainer.sweep.launch import run_job
@@ -29,6 +30,7 @@ def job(cfg: DictConfig) -> float | None:
 
 def execute(cfg: DictConfig, invocation: Invocation) -> float | None:
     """Make the task and execute it. Errors: UserError."""
+    cfg, invocation = settled(cfg, invocation.overrides), settled_invocation(invocation)
     files.require_existing(cfg, invocation.choices)
     # Threads that wait for one another sleep. They would spin, and keep from its core the one that they wait for.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

@@ -73,6 +73,8 @@ def samples_at(
     for kind, reader in READERS.items():
         if isinstance(data, kind):
             return reader(path, where, described)
+    if "task" in saved.data:
+        saved.data.task = described.task  # two of its classes would be binary data
     splits: Splits = load_data(saved, invocation)
     if isinstance(data, SplitByFraction):  # which samples it holds out is of no meaning here
         return labelled_in(splits, ("train", "val", "test"), where, described)
