@@ -16,7 +16,7 @@ from trainer.rundir.recorder import Recorder
 
 COUNTS = {
     "act": 19, "aug": 20, "averaging": 3, "bias": 3, "data": 20, "experiment": 2, "init": 26, "loss": 5, "model": 21,
-    "norm": 7, "optimizer": 36, "pool": 3, "preprocess": 12, "reg": 16, "sampler": 5, "sched": 14, "task": 12, "tta": 6,
+    "norm": 7, "optimizer": 36, "pool": 3, "preprocess": 12, "pretrain": 4, "reg": 16, "sampler": 5, "sched": 14, "task": 12, "tta": 6,
     "warmup": 2,
 }  # fmt: skip
 OPTIONS = [(group, option) for group in catalog.groups() for option in catalog.options(group)]
@@ -128,6 +128,13 @@ def test_every_technique_has_an_option():
         "trainer.data.dataset.OwnDataset",
         "trainer.init.fixup.Shift",
         "trainer.init.fixup.Scale",
+        "trainer.pretrain.fitnet.Distillation",
+        "trainer.pretrain.fitnet.HintLoss",
+        "trainer.pretrain.greedy.FreshHead",
+        "trainer.pretrain.stage.Stage",
+        "trainer.pretrain.truncated.MeanOfTokens",
+        "trainer.pretrain.truncated.Reached",
+        "trainer.pretrain.truncated.Truncated",
     }
     for path in rooms:
         module = ".".join(["trainer", *path.relative_to(package).with_suffix("").parts])
@@ -143,7 +150,7 @@ def test_every_technique_has_an_option():
 
 
 @pytest.mark.parametrize("group, option", [pair for pair in TECHNIQUES if pair[0] not in ("data", "preprocess")])
-def test_an_option_trains_for_a_few_steps(group, option, composed, tmp_path):
+def test_an_option_trains_for_a_few_steps(group, option, composed, trained, tmp_path):
     """On real data the loop moves the weights, and weights and predictions stay finite."""
     require_installed(group, option)
     choice = f"{group}=[{option}]" if group in ("reg", "aug") else f"{group}={option}"
@@ -163,6 +170,8 @@ def test_an_option_trains_for_a_few_steps(group, option, composed, tmp_path):
         cfg = composed(*base, choice)
     else:  # as composed: the option's file in its group's place
         cfg = composed(*base)
+        for key in {"run", "teacher"} & content.keys():  # of a pretraining: another run
+            content[key] = str(trained(*base, "epochs=1st").directory)
         OmegaConf.update(cfg, group, content, merge=False, force_add=True)
     run = build_run(cfg)
     before = [weight.clone() for weight in run.model.parameters()]

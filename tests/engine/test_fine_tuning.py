@@ -12,7 +12,7 @@ from trainer.base.layers import common_rate
 from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run, learning_rates
-from trainer.engine.session import SLOWER
+from trainer.engine.training import SLOWER
 from trainer.rundir.reader import read_summary
 
 SMALL = ("data=iris", "model=mlp", "model.hidden=[8,6]", "threads=1", "device=cpu")

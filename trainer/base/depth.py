@@ -1,6 +1,6 @@
 """Layers of a model in the order of its forward pass: the last one, and the depth of each parameter."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
@@ -36,15 +36,43 @@ def depths_of(model: nn.Module, images: Tensor) -> dict[str, int]:
     for prefix, module in model.named_modules():
         if isinstance(module, KnowsLayers) and (own := module.layer_depths()):
             return found | {f"{prefix}.{name}" if prefix else name: depth for name, depth in own.items()}
-    order = {module: place for place, module in enumerate(calls(model, images))}
-    units = [unit for unit in units_of(model) if any(module in order for module in unit[1].modules())]
-    units.sort(key=lambda unit: min(order[module] for module in unit[1].modules() if module in order))
     layers = 0
-    for name, unit in units:
+    for name, unit in called_units(model, images):
         layers += has_matrix(unit)
         for own, _ in unit.named_parameters():
             found[f"{name}.{own}" if name else own] = max(layers - 1, 0)
     return found
+
+
+def layers_in_order(model: nn.Module, images: Tensor) -> list[str]:
+    """Return the names of what counts as a layer for `depths_of`, in the order of the forward pass; the head is last.
+
+    Norms, which belong to the layers before them, are left out.
+    """
+    return [name for name, unit in called_units(model, images) if has_matrix(unit)]
+
+
+def names_at(model: nn.Module, images: Tensor, chosen: Callable[[int], bool]) -> frozenset[str]:
+    """Return the names of the parameters at some depths, and of the modules whose parameters are all there.
+
+    A module without parameters, as a norm without weights, belongs to the layer before it.
+    """
+    depths, last, found = depths_of(model, images), 0, set()
+    for name, module in model.named_modules():
+        own = {depths[each] for each in depths if not name or each.startswith(f"{name}.")}
+        if all(map(chosen, own or {last})):
+            found.add(name)
+        last = max(
+            (depths[f"{name}.{each}".lstrip(".")] for each, _ in module.named_parameters(recurse=False)), default=last
+        )
+    return frozenset(found | {name for name, depth in depths.items() if chosen(depth)})
+
+
+def called_units(model: nn.Module, images: Tensor) -> list[tuple[str, nn.Module]]:
+    """Return the units of a model that a forward pass calls, with their names, in its order."""
+    order = {module: place for place, module in enumerate(calls(model, images))}
+    units = [unit for unit in units_of(model) if any(module in order for module in unit[1].modules())]
+    return sorted(units, key=lambda unit: min(order[module] for module in unit[1].modules() if module in order))
 
 
 def calls(model: nn.Module, images: Tensor) -> list[nn.Module]:

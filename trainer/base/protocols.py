@@ -18,6 +18,8 @@ A technique has a hook by defining the method or attribute; nothing registers it
     norm        (channels) -> module                            place, on_input; of the module: normalizes
     optimizer   torch's, stepped with a closure                 watch, eval and train, create_graph
     pool        () -> module                                    of the module: draws_in_evaluation
+    pretrain    stages(network, images, targets) -> stages      copied, freezes_always; taught_stages, lesson in its
+                                                                place; of a lesson: begin, from_teacher
     preprocess  fit(images) -> apply(images)                    for_channels; of what fit returns: invert
     reg         one for each slot: Slots in engine/run.py       tasks; of the slot batch: begin, matrices with mode,
                                                                 use; loss: add_gradient; weights: before; stop: verdict;
@@ -55,7 +57,7 @@ class ForTasks(Protocol):
 
 @runtime_checkable
 class UsesClock(Protocol):
-    """A transform that depends on the time of the step."""
+    """A transform, or a term of the loss, that depends on the time of the step."""
 
     def begin(self, now: Clock) -> None:
         """Take the time, before the first micro-batch of each step."""
@@ -102,9 +104,6 @@ class ScalesRates(Protocol):
 
     def rate_factors(self, model: nn.Module, degree: int) -> Mapping[nn.Parameter, float]:
         """Return the multiples that are not 1: degree 1, steps proportional to the gradient (SGD); 0, of any size."""
-
-
-# Losses
 
 
 @runtime_checkable
@@ -180,6 +179,37 @@ class HasVerdict(Protocol):
     """A rule of the `stop` slot that can say why it ended the run; empty until it does."""
 
     verdict: str
+
+
+@runtime_checkable
+class CopiesLayers(Protocol):
+    """A pretraining that copies the first layers from a `run`, a directory or a file of weights; perhaps for good."""
+
+    run: str
+    freezes_always: bool
+
+    def copied(self, network: nn.Module, images: Tensor) -> frozenset[str]:
+        """Return the names of the parameters and modules to copy. Errors: ValueError."""
+
+
+@runtime_checkable
+class HasTeacher(Protocol):
+    """A pretraining that learns from a trained model: directory of its run, or its weights.safetensors."""
+
+    teacher: str
+
+    def taught_stages(self, network: nn.Module, teacher: nn.Module, images: Tensor) -> Sequence:
+        """Return the stages, for a teacher of images as the network takes them. Errors: ValueError."""
+
+    def lesson(self, teacher: nn.Module) -> object | None:
+        """Return a term of the main training's loss, called as one of the slot `loss`; None without."""
+
+
+@runtime_checkable
+class FromTeacher(Protocol):
+    """A term of the loss that comes from a teacher: it is no penalty on the weights."""
+
+    from_teacher: bool
 
 
 # Optimizers

@@ -13,7 +13,7 @@ class Role(Enum):
     """Role of a key: the part of a run or a command that it decides."""
 
     SHAPES = "the run itself: another value trains another model"
-    LOCATION = "the folder or the file of the data: another one may hold other data"
+    LOCATION = "the folder or the file of the data, or of a teacher: another one may hold other data"
     START = "the weights that a fresh run begins with: a resumed one does not read them again"
     LENGTH = "how long the run is: a longer run continues a shorter one"
     RECOVERY = "what a run does when its loss is not finite or a batch does not fit"
@@ -50,6 +50,8 @@ ROLES = {
     "data.root": Role.LOCATION,
     "data.path": Role.LOCATION,
     "model.weights": Role.START,
+    "pretrain.run": Role.START,
+    "pretrain.teacher": Role.LOCATION,
     "data.cache": Role.ACCESS,
     "data.download": Role.ACCESS,
     "task": Role.TASK,
@@ -121,7 +123,7 @@ def makes_another_job(key: str) -> bool:
 
 
 def is_location(key: str) -> bool:
-    """Return whether the value of the key is the path of the data, or of the weights that a fresh run begins with."""
+    """Return whether the value of the key is a path: of the data, of a teacher, of weights that a run begins with."""
     return role_of(key) in (Role.LOCATION, Role.START)
 
 

@@ -9,7 +9,7 @@ The comment behind a key is `# MEANING; RULE`. The rule is the text behind the l
     bound  = ( ">=" | "<=" | ">" | "<" ), " ", decimal | "in [a, b)", with either bracket at either end
     length = "a length" | "steps" | "minutes", each with examples behind it: " (2ep, 500st, 5%)"
     path   = "an existing ", ( "folder" | "file" ), [ " below ", KEY ], [ " unless ", KEY ]
-           | "an existing folder or file, or null"
+           | "an existing folder or file", [ ", or null" ]
     class  = "a class of ", LIBRARY
 
 A path below another key of the same node is one in that folder; it may be missing where the key behind "unless" is
@@ -45,7 +45,7 @@ MEASURE = {
 }
 EXISTING = re.compile(r"an existing (folder|file)(?: below (\w+))?(?: unless (\w+))?")
 CLASS = re.compile(r"a class of (\w+)")
-EITHER, LISTED = "an existing folder or file, or null", ", or a list of them"
+EITHER, OR_NULL, LISTED = "an existing folder or file", ", or null", ", or a list of them"
 WORDS = {False: "one of ", True: "any of "}
 RESERVED = ("number", "numbers", "length", "lengths", "list", "whole", "true", "false", "one", "any")
 
@@ -145,8 +145,8 @@ def parse_rule(source: str) -> Rule:
     """Return the rule that a text states. Errors: ValueError where it is not in the grammar."""
     if source == "true or false":
         return Rule(source=source, truth=True)
-    if source == EITHER:
-        return Rule(source=source, text=True, null=True, path="folder or file")
+    if source in (EITHER, EITHER + OR_NULL):
+        return Rule(source=source, text=True, null=source.endswith(OR_NULL), path="folder or file")
     if source.endswith(LISTED):
         return replace(parse_rule(source.removesuffix(LISTED)), source=source, or_list=True)
     if (found := CLASS.fullmatch(source)) and found[1] in libraries.LIBRARIES:

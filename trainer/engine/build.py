@@ -40,11 +40,12 @@ from trainer.engine.build_data import load_data
 from trainer.engine.build_model import initialize, make_model
 from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates
 from trainer.engine.dry_run import dry_run
-from trainer.engine.fine_tuning import prepare
+from trainer.engine.fine_tuning import FineTuning, prepare
 from trainer.engine.lengths import make_clock, samples_per_batch, save_interval
 from trainer.engine.parameter_rates import with_factors_of_init
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
+from trainer.engine.stages import Plan, plan_pretraining
 from trainer.engine.threads import choose_threads
 from trainer.engine.try_step import try_step
 
@@ -86,7 +87,7 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begin
     images = sample_batch(train, cfg.seed)
     model = make_model(cfg, data, images, slots, where, invocation)
     initialize(cfg, model, images, train.targets, criterion, invocation)
-    tuning = prepare(cfg, model, images, data, invocation, begins)
+    tuning, plan = begin_with(cfg, model, images, data, apply, invocation, begins)
     samples = batch_size * cfg.accumulate
     save_steps, save_seconds = save_interval(cfg.save_every, clock)
     run = Run(
@@ -102,7 +103,7 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begin
         plateau=sched if isinstance(sched, ObservesLoss) else None,
         sampler=require_task(sampler, "sampler", invocation.choice("sampler"), data.task, invocation),
         aug=make_augmentations(cfg, data.task, images, apply, invocation),
-        slots=slots,
+        slots=replace(slots, loss=[*slots.loss, *plan.lessons]),
         averaging=factory(cfg, "averaging", invocation)(model),
         tta=factory(cfg, "tta", invocation)(),
         clock=clock,
@@ -121,6 +122,7 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begin
         monitor=monitor,
         progress=Progress(losses=torch.zeros(len(train), device=where), start=tuning.summary),
         frozen=tuning.frozen,
+        stages=plan.stages,
         lr_factors=tuning.factors,
     )
     dry_run(run, cfg, invocation)
@@ -128,6 +130,21 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begin
     if cfg.threads == "auto":
         device.use_threads(choose_threads(run))
     return run
+
+
+def begin_with(
+    cfg: DictConfig,
+    model: nn.Module,
+    images: Tensor,
+    data: Splits,
+    apply: Apply,
+    invocation: Invocation,
+    begins: bool,
+) -> tuple[FineTuning, Plan]:
+    """Return how an initialised model is fine-tuned and pretrained. Errors: ConfigError, DataError."""
+    pretraining = factory(cfg, "pretrain", invocation)()
+    tuning = prepare(cfg, model, images, data, invocation, begins, pretraining)
+    return tuning, plan_pretraining(pretraining, model, images, data, apply, invocation)
 
 
 def with_own_weights(cfg: DictConfig) -> DictConfig:

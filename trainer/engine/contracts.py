@@ -25,6 +25,7 @@ CALLS = {  # the hooks beyond these are in base/protocols.py
     "bias": "(model, targets, criterion) -> None",
     "loss": "(outputs, targets) -> losses (B,), one of each sample",
     "optimizer": "step(closure), which begins with: with torch.enable_grad(): loss = closure()",
+    "pretrain": "stages(network, images, targets) -> stages of trainer.pretrain.stage",
     "sched": "(now) -> multiplier of the learning rate, a float",
     "sampler": "(epoch, targets, losses, rng) -> indices (N,)",
     "aug": BATCH,
@@ -37,7 +38,14 @@ CALLS = {  # the hooks beyond these are in base/protocols.py
     "reg.weights": "(model, optimizer, now) -> None",
     "reg.stop": "(history) -> bool",
 }
-METHODS = {"data": "load", "preprocess": "fit", "model": "forward", "optimizer": "step", "averaging": "update"}
+METHODS = {
+    "data": "load",
+    "pretrain": "stages",
+    "preprocess": "fit",
+    "model": "forward",
+    "optimizer": "step",
+    "averaging": "update",
+}
 
 
 def is_own(technique: object) -> bool:

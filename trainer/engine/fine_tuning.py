@@ -10,11 +10,13 @@ from trainer.base.depth import depths_of, head_of
 from trainer.base.errors import ConfigError
 from trainer.base.freezing import freeze
 from trainer.base.module_protocols import KnowsLayers, Pretrained
+from trainer.base.protocols import CopiesLayers
 from trainer.base.text import as_typed, nearest, printable
 from trainer.config import catalog, classifiers, schema
 from trainer.config.hydra_context import Invocation
 from trainer.data.splits import Splits
-from trainer.engine.start_weights import Start, compare, listed, load
+from trainer.engine.contracts import as_config_error
+from trainer.engine.start_weights import Start, compare, listed, load, only, plain_name
 from trainer.rundir.description import Description
 from trainer.rundir.weights_file import read_weights
 
@@ -46,19 +48,31 @@ class FineTuning:
 
 
 def prepare(
-    cfg: DictConfig, model: nn.Module, images: Tensor, data: Splits, invocation: Invocation, begins: bool
+    cfg: DictConfig,
+    model: nn.Module,
+    images: Tensor,
+    data: Splits,
+    invocation: Invocation,
+    begins: bool,
+    pretraining: object = None,
 ) -> FineTuning:
     """Load, freeze and rank the layers of an initialised model, as the configuration says.
 
     Args:
         images: some of the training split.
+        pretraining: of the run, which may copy layers.
         begins: whether the run begins here; else its own weights are loaded later.
     Errors: ConfigError, DataError.
     """
     few = images[:2]
     start = start_of(cfg, model, few, data, invocation) if begins and cfg.model.get("weights") else None
+    if isinstance(pretraining, CopiesLayers):
+        copied = layers_to_copy(pretraining, cfg, model, few, invocation)
+        start = first_layers(pretraining, copied, cfg, model, few, data, invocation) if begins else None
     factors = rate_factors(cfg, model, few)
     frozen = freeze_layers(cfg, model, few, invocation)
+    if isinstance(pretraining, CopiesLayers) and pretraining.freezes_always:
+        frozen |= frozenset(freeze(model, copied.__contains__))
     notes = [*notes_on(cfg, model, tuple(images.shape[2:]), start, frozen, invocation)] if begins else []
     return FineTuning(start=start, frozen=frozen, factors=factors, notes=notes)
 
@@ -75,6 +89,40 @@ def start_of(cfg: DictConfig, model: nn.Module, images: Tensor, data: Splits, in
         raise ConfigError(
             f"{start.key}: {what} of {invocation.describe('model')} fit it; {hint(start, cfg, invocation)}"
         )
+    load(start, model)
+    return start
+
+
+def layers_to_copy(
+    pretraining: CopiesLayers, cfg: DictConfig, model: nn.Module, images: Tensor, invocation: Invocation
+) -> frozenset[str]:
+    """Return the names of the parameters and modules that pretraining copies. Errors: ConfigError."""
+    if cfg.model.get("weights"):
+        what = f"{invocation.describe('pretrain')} brings weights along, too; leave one of the two out"
+        raise ConfigError(f"model.weights={printable(cfg.model.weights)}: {what}")
+    with as_config_error("pretrain", invocation):
+        return pretraining.copied(model, images)
+
+
+def first_layers(
+    pretraining: CopiesLayers,
+    copied: frozenset[str],
+    cfg: DictConfig,
+    model: nn.Module,
+    images: Tensor,
+    data: Splits,
+    invocation: Invocation,
+) -> Start:
+    """Load some layers of another run's network into the model. Errors: ConfigError where they do not fit, DataError.
+
+    Args:
+        copied: names of their parameters and modules.
+    """
+    start = only(compare(read_weights(pretraining.run, "pretrain.run"), model, images, data), copied)
+    wanted = [plain_name(name) for name, _ in model.named_parameters() if name in copied]
+    if lacking := [name for name in wanted if name not in start.loaded]:
+        what = f"does not fit the layers to copy of {invocation.describe('model')} ({listed(lacking)})"
+        raise ConfigError(f"{start.key}: {what}; {hint(start, cfg, invocation)}")
     load(start, model)
     return start
 

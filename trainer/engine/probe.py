@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from trainer.base.device import out_of_memory
 from trainer.base.layers import is_norm, stop_dropping, trained_parameters, weight_of
+from trainer.base.protocols import FromTeacher
 from trainer.base.rng import derive, preserved_generators, seed_default
 from trainer.base.statistics import exact_type, norm
 from trainer.config.rule import is_number
@@ -129,7 +130,8 @@ def _measure(run: Run, step: int, batch: Batch) -> dict:
         outputs = outputs.float()
         losses = run.criterion(outputs, targets)
         loss = losses.mean()
-        penalties = [penalty(model, images, outputs, targets) for penalty in run.slots.loss]
+        terms = [term for term in run.slots.loss if not isinstance(term, FromTeacher)]
+        penalties = [penalty(model, images, outputs, targets) for penalty in terms]
         gradients = gradients_of(loss, weights, keep=bool(penalties))
         penalty_gradients = gradients_of(sum(penalties), weights) if penalties else {}
     used = [weight_of(layer) for layer in layers.layers]

@@ -26,8 +26,8 @@ def lengths_beyond(cfg: DictConfig, choices: Mapping[str, str | None], clock: Cl
     """Yield a line on each length that begins or ends when the run is over, and so has no effect."""
     for path, key in schema.rules(cfg, choices).items():
         group, _, own = path.partition(".")
-        if not own or key.rule is None or not key.rule.length:
-            continue
+        if not own or group == "pretrain" or key.rule is None or not key.rule.length:
+            continue  # a pretraining comes before the run, and is as long as it says
         value = OmegaConf.select(cfg, path)
         given = [*value] if isinstance(value, ListConfig) else [value]
         late = [length for length in given if is_beyond(clock.steps(length), clock, choices.get(group))]

@@ -20,6 +20,7 @@ from trainer.data.splits import Splits
 from trainer.engine.batch_norms import recomputed_statistics
 from trainer.engine.evaluate import evaluate
 from trainer.engine.progress import Progress
+from trainer.pretrain.stage import Stage
 from trainer.rundir.status import Status
 
 
@@ -84,6 +85,8 @@ class Run:
     monitor: Metric
     progress: Progress
     frozen: frozenset[str] = frozenset()  # names of parameters and modules that model.freeze keeps from training
+    stages: Sequence[Stage] = ()  # of a pretraining, before the first step
+    taught: bool = False  # the targets are a teacher's, not those of the data
     lr_factors: Mapping[str, float] = field(default_factory=dict)  # on the learning rate, by parameter; empty for 1
 
     @cached_property

@@ -1,8 +1,8 @@
 """Weights that a fresh run begins with (model.weights): the tensors of a file that fit the model, and what does not."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import torch
@@ -23,6 +23,7 @@ LISTED = 4  # names in a message
 COUNTER = "num_batches_tracked"  # of a batch norm; files of old versions of torch lack it
 PARAMETRIZED = (".parametrizations.", ".original")  # around the name of a weight that is computed from another one
 MISSING, SHAPE, HEAD = "not in it, so freshly drawn", "of another shape, so freshly drawn", ""
+ABOVE = "above the layers to copy, so freshly drawn"
 
 Found = Mapping[str, tuple[str, Tensor]]  # by the model's name, the file's name and tensor
 
@@ -52,7 +53,7 @@ class Start:
     @cached_property
     def key(self) -> str:
         """The override that named the file."""
-        return f"model.weights={printable(self.file.typed)}"
+        return f"{self.file.key}={printable(self.file.typed)}"
 
     @property
     def fits(self) -> bool:
@@ -69,7 +70,7 @@ class Start:
         """Return counts, the last layer, and the first names of what was not loaded, in one line."""
         said = [f"{len(self.loaded)} of {counted('tensor', len(self.loaded) + len(self.fresh))} loaded"]
         said += [self.head] if self.head else []
-        for reason in (MISSING, SHAPE):
+        for reason in (MISSING, SHAPE, ABOVE):
             if names := [name for name, why in self.fresh.items() if why == reason]:
                 said.append(f"{reason}: {listed(names)}")
         if self.unused:
@@ -114,6 +115,23 @@ def compare(file: WeightsFile, model: nn.Module, images: Tensor, data: Splits) -
         unused=unused,
         head=why,
     )
+
+
+def only(start: Start, copied: Collection[str]) -> Start:
+    """Return what a model takes of a file where it takes some layers alone.
+
+    Args:
+        copied: names of parameters and modules.
+    """
+
+    def is_copied(name: str) -> bool:
+        return name in plain or name.rpartition(".")[0] in plain
+
+    plain = {plain_name(name) for name in copied}
+    above = {name: ABOVE for name in (*start.loaded, *start.fresh) if not is_copied(name)}
+    loaded = [name for name in start.loaded if name not in above]
+    found = {name: pair for name, pair in start.found.items() if is_copied(name)}
+    return replace(start, found=found, fresh={**start.fresh, **above}, loaded=loaded, unused=(), head="")
 
 
 @torch.no_grad()

@@ -14,20 +14,23 @@ from trainer.engine.run import Run
 
 
 class Transforms:
-    """Transforms of a run's batches. What they draw depends on (seed, step) and the batch alone."""
+    """Transforms of a run's batches. What they draw depends on (seed, step) and the batch alone.
+
+    They tell the time to the terms of the loss, too.
+    """
 
     def __init__(self, run: Run) -> None:
         transforms = [*run.aug, *run.slots.batch]
-        self.timed = [transform for transform in transforms if isinstance(transform, UsesClock)]
+        self.timed = [part for part in (*transforms, *run.slots.loss) if isinstance(part, UsesClock)]
         self.transforms = fuse_pixel_spaces(fuse_warps(transforms))
         self.seed, self.rng = derive(run.seed, "transforms"), torch.Generator(run.device)
 
     def __call__(self, now: Clock, batch: Sequence[MicroBatch]) -> Sequence[MicroBatch]:
         """Return the micro-batches of a step, transformed in order."""
+        for part in self.timed:
+            part.begin(now)
         if self.transforms:
             self.rng.manual_seed(self.seed + now.step)
-            for transform in self.timed:
-                transform.begin(now)
             for transform in self.transforms:
                 batch = [transform(images, targets, self.rng) for images, targets in batch]
         return batch

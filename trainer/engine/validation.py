@@ -74,7 +74,8 @@ class Validation:
                 some = torch.arange(min(FRESH_SAMPLES, len(run.train)), device=run.device)
                 split, scores = "train", run.evaluate_batches(run.model, [run.train.batch(some)])
         self.recorder.record_evaluation(split, now, scores)
-        self.console.print(f"step 0  {split} {figures(scores)}  ({ignorance(run)})")
+        known = "" if run.taught else f"  ({ignorance(run)})"
+        self.console.print(f"step 0  {split} {figures(scores)}{known}")
 
     def __call__(self, now: Clock, signals: Signals) -> tuple[dict[str, Tensor] | None, bool, bool]:
         """Return the evaluated weights, whether they are the best so far, and whether to stop. Errors: Interrupted.

@@ -38,6 +38,7 @@ class WeightsFile:
         sha256: of its bytes.
         parts: sets of tensors by name in it, the likeliest first, each with the key that holds it.
         description: of the model, in a file of a run; else None.
+        key: of the configuration that names the file.
     """
 
     typed: str
@@ -45,11 +46,16 @@ class WeightsFile:
     sha256: str
     parts: tuple[tuple[str, Mapping[str, Tensor]], ...]
     description: Description | None = None
+    key: str = "model.weights"
 
 
-def read_weights(typed: str) -> WeightsFile:
-    """Return the weights of a run's directory, its best ones, or of a file. Errors: DataError."""
-    name = f"model.weights={printable(typed)}"
+def read_weights(typed: str, key: str = WeightsFile.key) -> WeightsFile:
+    """Return the weights of a run's directory, its best ones, or of a file. Errors: DataError.
+
+    Args:
+        key: of the configuration that names it.
+    """
+    name = f"{key}={printable(typed)}"
     path = from_root(typed)
     place = file_of(path, name) if path.is_dir() else Path(os.path.realpath(path))  # a cache holds links
     try:
@@ -64,7 +70,7 @@ def read_weights(typed: str) -> WeightsFile:
     if not parts:
         raise DataError(f"{name}: holds no tensors by name; save model.state_dict()")
     sha256 = hashlib.sha256(data).hexdigest()
-    return WeightsFile(typed=typed, path=place, sha256=sha256, parts=tuple(parts), description=description)
+    return WeightsFile(typed=typed, path=place, sha256=sha256, parts=tuple(parts), description=description, key=key)
 
 
 def file_of(directory: Path, name: str) -> Path:

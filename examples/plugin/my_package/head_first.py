@@ -1,0 +1,21 @@
+"""Pretrainings of one's own."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from trainer.base.depth import depths_of, names_at
+from trainer.pretrain.stage import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadFirst:
+    """Train the last layer alone at first, so that it does not disturb the layers below while it knows nothing."""
+
+    length: str = "2ep"
+
+    def stages(self, network: nn.Module, images: Tensor, targets: Tensor) -> Sequence[Stage]:
+        last = max(depths_of(network, images).values())
+        below = names_at(network, images, lambda depth: depth < last)
+        return [Stage(name="head", length=self.length, frozen=below)]
