@@ -16,7 +16,7 @@ from trainer.rundir.recorder import Recorder
 
 COUNTS = {
     "act": 19, "aug": 20, "averaging": 3, "bias": 3, "data": 20, "experiment": 2, "init": 26, "loss": 5, "model": 21,
-    "norm": 7, "optimizer": 36, "pool": 3, "preprocess": 12, "reg": 16, "sampler": 5, "sched": 14, "task": 12, "tta": 6,
+    "norm": 7, "optimizer": 36, "pool": 3, "preprocess": 12, "reg": 16, "sampler": 5, "sched": 14, "task": 13, "tta": 6,
     "warmup": 2,
 }  # fmt: skip
 OPTIONS = [(group, option) for group in catalog.groups() for option in catalog.options(group)]
