@@ -61,7 +61,7 @@ def in_place(key: schema.Key, item: object, place: int = 0) -> object:
     """A value of the key with this item: of a list its first or last one, the others as they are by default."""
     if not rule_of(key).in_list:
         return item
-    items = list(key.default) or [1, 1]
+    items = list(key.default) or 2 * [next(iter(rule_of(key).words), 1)]
     items[place] = item
     return items
 

@@ -82,7 +82,7 @@ def ill_conditioned_bowl_and_saddle(plain: Callable = SGD, momentum: Callable = 
     growth = middle + math.sqrt(middle**2 - M)
     escapes = [math.log(1e6) / math.log(rate) for rate in (1.01, growth)]
     return Finding(
-        predicted=f"bowl {expected} steps against fewer than a fourth; saddle {escapes[0]:.0f} against {escapes[1]:.0f}",
+        predicted=f"bowl {expected} steps against a fourth at most; saddle {escapes[0]:.0f} against {escapes[1]:.0f}",
         measured=f"bowl {down[0]} against {down[1]}; saddle {out[0]} against {out[1]}",
         # The smaller root, and the share of the larger one at the start, take a few steps.
         holds=abs(down[0] - expected) <= 1

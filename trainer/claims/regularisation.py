@@ -32,7 +32,7 @@ State = dict[str, Tensor]  # weights and buffers by name
 def dropout_on_average(
     vanilla: Callable = Option("reg", "dropout_scaled"), inverted: Callable = Option("reg", "dropout")
 ) -> Finding:
-    """Check that the mean of dropout over all masks is its output in evaluation, by enumerating the masks of two inputs.
+    """Check that the mean of dropout over all masks, those of two inputs, is its output in evaluation.
 
     A mask has the probability (1 - p)^kept p^dropped. Vanilla dropout gives E[a] = (1 - p) (w1 x + w2 y) in training,
     half of it at p = 1/2, and multiplies by 1 - p, the probability of keeping, in evaluation; inverted dropout divides
@@ -64,7 +64,7 @@ def l2_penalty_and_weight_decay(
 
     The penalty adds lambda w to the gradient: w - lr (g + lambda w) = (1 - lr lambda) w - lr g, which is decay. With
     momentum the second step carries m lambda w_0 of the first one's along, lr m lambda w_0 further. Adam divides by the
-    root of the mean square: its first step is lr in either direction, whatever the penalty adds, and decay comes on top.
+    root of the mean square: its first step is lr, whatever the penalty adds, and decay comes on top.
     """
     names = ("sgd", "momentum", "adam")
     apart = {}
@@ -74,9 +74,9 @@ def l2_penalty_and_weight_decay(
     start = starting_model().weight.detach()
     second = largest(apart["momentum"][1] + LR * 0.9 * STRENGTH * start)
     first = largest(apart["adam"][0] - LR * STRENGTH * start)
-    carried = LR * 0.9 * STRENGTH * largest(start)
+    shrinks = LR * STRENGTH * largest(start)
     return Finding(
-        predicted=f"0 apart for SGD; momentum {carried:.3f} in step 2, Adam {LR * STRENGTH * largest(start):.3f} in step 1",
+        predicted=f"0 apart for SGD; momentum {0.9 * shrinks:.3f} in step 2, Adam {shrinks:.3f} in step 1",
         measured=f"{largest(apart['sgd']):.1e}; {largest(apart['momentum'][1]):.3f}, {largest(apart['adam'][0]):.3f}",
         holds=largest(apart["sgd"]) < 1e-12 and second < 1e-12 and first < 1e-6,
     )
