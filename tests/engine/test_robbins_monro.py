@@ -11,7 +11,6 @@ from trainer.engine.robbins_monro import RateSums, describe, rate_sums, tail_exp
 from trainer.sched.cyclic import CosineRestarts
 from trainer.sched.decay import Constant, Exponential, Inverse, InverseSqrt, MultiStep, Power, Step
 
-
 Steady = Constant | Power | Inverse | InverseSqrt | MultiStep | Exponential | Step
 
 

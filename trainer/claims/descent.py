@@ -36,8 +36,8 @@ def bound_of_gradient_descent(gd: Callable = GD) -> Finding:
 
     Descent lemma: L(w - lr g) <= L(w) - lr |g|^2 / 2 for lr <= 1 / l. With convexity, L(w) <= L* + g (w - w*), so that
     L(w_k+1) - L* <= (|w_k - w*|^2 - |w_k+1 - w*|^2) / (2 lr). The sum over k = 0 ... n - 1 telescopes, and L falls in
-    every step. The bound falls like 1 / n, which is sublinear: no factor below 1 a step. Losses of one weight, from
-    w_0 = 1: quadratics with curvatures from 1 down to 1e-4, which reach 1 / (2 e) of the bound at n = 1 / (2 curvature);
+    every step. The bound falls like 1 / n, which is sublinear: no factor below 1 a step. Losses of one weight, from w_0
+    = 1: quadratics with curvatures from 1 down to 1e-4, which reach 1 / (2 e) of the bound at n = 1 / (2 curvature);
     and Huber's, w^2 / 2 up to |w| = d and a line beyond, which with d = 1 / (2 n + 1) reach n / (2 n + 1) of it.
     """
     curvature, bends = torch.logspace(0, -4, 40, dtype=torch.float64), 1 / torch.tensor([3.0, 9.0, 33.0, 201.0])
@@ -85,11 +85,11 @@ def bound_of_averaged_sgd(
 ) -> Finding:
     """Check the bound of averaged SGD with rates c / sqrt(t), (D^2 / c + c C^2 r) / sqrt(t), r = sqrt((t + 1) / t).
 
-    It bounds L(mean of w_1 ... w_t) - L*; C bounds the gradients, D the distance to w*. From
-    |w_s+1 - w*|^2 = |w_s - w*|^2 - 2 lr_s g_s (w_s - w*) + lr_s^2 g_s^2, divided by 2 lr_s and summed over s, follows
-    (D^2 / (2 c) + c C^2) / sqrt(t), as the sum of 1 / sqrt(s) is below 2 sqrt(t). The lecture's first term is twice that: the tighter bound
-    is checked as well. The average is over w_1 ... w_t, t terms. L(w) = E|w - x|, x = 1 with probability 3/4, else -1:
-    w* = 1, L* = 1/2, C = 1. The expectation is the mean over 400 chains.
+    It bounds L(mean of w_1 ... w_t) - L*; C bounds the gradients, D the distance to w*. From |w_s+1 - w*|^2 = |w_s -
+    w*|^2 - 2 lr_s g_s (w_s - w*) + lr_s^2 g_s^2, divided by 2 lr_s and summed over s, follows (D^2 / (2 c) + c C^2) /
+    sqrt(t), as the sum of 1 / sqrt(s) is below 2 sqrt(t). The lecture's first term is twice that: the tighter bound is
+    checked as well. The average is over w_1 ... w_t, t terms. L(w) = E|w - x|, x = 1 with probability 3/4, else -1: w*
+    = 1, L* = 1/2, C = 1. The expectation is the mean over 400 chains.
     """
     steps, c = 4000, 1.0
     rng = torch.Generator().manual_seed(3)

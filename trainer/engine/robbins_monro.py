@@ -1,10 +1,10 @@
 """Conditions of Robbins and Monro (1951) on a schedule: the sum of all rates diverges, that of their squares does not.
 
 Decided by the tail of the schedule in a run without an end: its multiplier falls like t^-a, and the sum of t^-a
-diverges where a <= 1, that of its squares where a <= 1/2. The exponent a is fitted, not derived, so that it is found for
-any schedule, also for one of your own. A schedule that ends with the run has a = 0: the longer the run, the longer it stays
-near any of its values, so that both sums grow with the length of the run. A warm-up, which is over after some steps,
-changes neither sum. Factors of log t are not seen: 1 / (t log t) counts as a = 1.02, whose sum converges.
+diverges where a <= 1, that of its squares where a <= 1/2. The exponent a is fitted, not derived, so that it is found
+for any schedule, also for one of your own. A schedule that ends with the run has a = 0: the longer the run, the longer
+it stays near any of its values, so that both sums grow with the length of the run. A warm-up, which is over after some
+steps, changes neither sum. Factors of log t are not seen: 1 / (t log t) counts as a = 1.02, whose sum converges.
 """
 
 import math
