@@ -2,9 +2,9 @@
 
 Decided by the tail of the schedule in a run without an end: its multiplier falls like t^-a, and the sum of t^-a
 diverges where a <= 1, that of its squares where a <= 1/2. The exponent a is fitted, not derived, so that it is found
-for any schedule, also for one of your own. A schedule that ends with the run has a = 0: the longer the run, the longer
-it stays near any of its values, so that both sums grow with the length of the run. A warm-up, which is over after some
-steps, changes neither sum. Factors of log t are not seen: 1 / (t log t) counts as a = 1.02, whose sum converges.
+for any schedule, also for one of your own. A schedule that ends with the run has a = 0: its mean multiplier is the same
+in a run of any length, so that both sums grow with the length. A warm-up, which is over after some steps, changes
+neither sum. Factors of log t are not seen: 1 / (t log t) counts as a = 1.02, whose sum converges.
 """
 
 import math
