@@ -13,6 +13,7 @@ from trainer.claims.claim import Option
 from trainer.claims.claims import BY_NUMBER
 from trainer.cli import overrides
 from trainer.config import catalog
+from trainer.config.hydra_context import Invocation
 from trainer.engine.lengths import make_clock
 from trainer.norm import Batch
 
@@ -61,10 +62,8 @@ def test_options_cite_the_papers_that_made_them(option, texts):
 
 
 def test_steps_are_whole_numbers(composed):
-    assert all(
-        isinstance(steps, int)
-        for steps in make_clock(composed("data=iris"), 90, overrides.hydra_context.Invocation())[:3]
-    )
+    clock = make_clock(composed("data=iris", "batch_size=7"), 90, Invocation())
+    assert clock == (20 * 13, 13, 0, 0.0) and all(isinstance(steps, int) for steps in clock[:3])
     with pytest.raises(ConfigError, match="epochs=1.5st"):
         overrides.check(["epochs=1.5st"])
 

@@ -137,7 +137,7 @@ def test_uniform_within_one_over_the_root_of_the_fan_in_shrinks_by_the_root_of_3
     torch.manual_seed(0)
     x, layer = torch.randn(16, 2048), nn.Linear(2048, 2048, bias=False)
     FanInUniform()(nn.Sequential(layer), None, None, nn.Identity)
-    assert float(layer(x).std() / x.std()) == pytest.approx(1 / math.sqrt(3), rel=0.03)
+    assert (layer(x).std() / x.std()).item() == pytest.approx(1 / math.sqrt(3), rel=0.03)
 
 
 def test_a_layer_of_4096_units_has_2_to_the_4096_masks_about_10_to_the_1233():

@@ -11,8 +11,8 @@ from rich.text import Text
 from torch.utils.tensorboard.summary import text
 
 from trainer.base.atomic import atomic_write
-from trainer.base.device import use_threads
-from trainer.base.errors import CheckFailed, ConfigError, UserError
+from trainer.base.device import out_of_memory, use_threads
+from trainer.base.errors import CheckFailed, ConfigError, Interrupted, MachineError
 from trainer.base.origin import reason
 from trainer.base.text import counted, did_you_mean, from_here, markdown_table, printable, wrap
 from trainer.claims.claim import Claim, Finding
@@ -78,11 +78,18 @@ def require_no_run(invocation: Invocation) -> None:
 
 
 def measured(claim: Claim) -> Finding:
-    """Return the result of a claim; of one in which a technique raises, that it does not hold, and why."""
+    """Return the result of a claim; of one in which a technique raises, that it does not hold, and why.
+
+    Errors: Interrupted, MachineError, those of memory.
+    """
     try:
         return claim.measure()
-    except (UserError, ValueError, RuntimeError, TypeError, AttributeError, KeyError) as error:
-        return Finding(predicted="a number", measured=printable(reason(error)), holds=False)
+    except (Interrupted, MachineError):
+        raise
+    except Exception as error:
+        if out_of_memory(error):
+            raise
+        return Finding(predicted="no error", measured=printable(reason(error)), holds=False)
 
 
 def status(finding: Finding) -> str:
