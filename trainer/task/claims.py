@@ -63,7 +63,8 @@ class ClaimsRun:
         for line in lines_of(results, console.terminal.width):
             console.print(line)
         failed = [claim.number for claim, finding in results if not finding.holds]
-        console.print(f"\n{len(results) - len(failed)} of {counted('claim', len(results))} hold, in {seconds:.1f} s")
+        what = "claims hold" if len(results) > 1 else "claim holds"
+        console.print(f"\n{len(results) - len(failed)} of {len(results)} {what}, in {seconds:.1f} s")
         for path in write(results, seconds, directory):
             console.print(f"saved {from_here(path)}")
         if failed and invocation.sweep is None:
