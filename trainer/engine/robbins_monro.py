@@ -60,6 +60,6 @@ def tail_exponent(sched: Callable[[Clock], float], steps_per_epoch: int = 1) -> 
 def describe(sums: RateSums | None) -> str:
     """Return `sum of rates diverges: yes; of squares converges: no`."""
     if sums is None:
-        return "sum of rates diverges, of squares converges: as the validation loss has it"
+        return "sums of rates and of their squares: depend on the validation loss"
     yes, also = ("yes" if condition else "no" for condition in sums)
     return f"sum of rates diverges: {yes}; of squares converges: {also}"
