@@ -10,6 +10,7 @@ from trainer.claims.claim import Finding, Option, kit, largest
 
 EXACT = 1e-12  # in float64 only the order of sums differs
 RELU = Option("act", "relu")
+SQUARED_ERROR = partial(Option("loss", "mse"), reduction="sum")
 
 
 def network_3_3_2(act: Callable = RELU) -> nn.Sequential:
@@ -17,7 +18,7 @@ def network_3_3_2(act: Callable = RELU) -> nn.Sequential:
     return Option("model", "mlp")((3,), 2, kit(act), hidden=[3]).double()
 
 
-def backprop_by_hand(act: Callable = RELU, criterion: Callable = Option("loss", "mse")) -> Finding:
+def backprop_by_hand(act: Callable = RELU, criterion: Callable = SQUARED_ERROR) -> Finding:
     """Check autograd against the gradient by hand of |f - y|^2, f = W2 h + b2, h = max(0, z), z = W1 x + b1.
 
     d = 2 (f - y) is the gradient of the outputs, d h^T that of W2, d that of b2. Through the mask: e = (W2^T d) where
@@ -28,8 +29,7 @@ def backprop_by_hand(act: Callable = RELU, criterion: Callable = Option("loss", 
     model = network_3_3_2(act)
     weights = dict(model.named_parameters())
     w1, b1, w2, b2 = (weight.detach() for weight in weights.values())
-    loss = criterion(reduction="sum") if isinstance(criterion, Option) else criterion
-    found = torch.autograd.grad(loss(model(x), y).sum(), [*weights.values()])
+    found = torch.autograd.grad(criterion()(model(x), y).sum(), [*weights.values()])
     z = x @ w1.T + b1
     h = z.clamp_min(0)
     d = 2 * (h @ w2.T + b2 - y)

@@ -13,6 +13,7 @@ from trainer.config import catalog
 from trainer.engine.robbins_monro import rate_sums
 
 GD, SGD = Option("optimizer", "gd"), Option("optimizer", "sgd")
+ROOT = partial(Option("sched", "inverse_sqrt"), length="1st")  # 1 / sqrt(t), t = 1, 2, ...
 NEAR = 0.05  # of a fitted slope: chains of random steps leave 0.02
 KEEP = ("inverse", "power")  # schedules that keep both conditions, as derived in schedules_by_their_sums
 PER_EPOCH = 20  # steps
@@ -80,16 +81,14 @@ def schedules_by_their_sums(classify: Callable = rate_sums) -> Finding:
     )
 
 
-def bound_of_averaged_sgd(
-    sgd: Callable = SGD, sched: Callable = Option("sched", "inverse_sqrt"), length: str = "1st"
-) -> Finding:
+def bound_of_averaged_sgd(sgd: Callable = SGD, sched: Callable = ROOT) -> Finding:
     """Check the bound of averaged SGD with rates c / sqrt(t), (D^2 / c + c C^2 r) / sqrt(t), r = sqrt((t + 1) / t).
 
-    It bounds L(mean of w_1 ... w_t) - L*; C bounds the gradients, D the distance to w*. From |w_s+1 - w*|^2 = |w_s -
-    w*|^2 - 2 lr_s g_s (w_s - w*) + lr_s^2 g_s^2, divided by 2 lr_s and summed over s, follows (D^2 / (2 c) + c C^2) /
-    sqrt(t), as the sum of 1 / sqrt(s) is below 2 sqrt(t). The lecture's first term is twice that: the tighter bound is
-    checked as well. The average is over w_1 ... w_t, t terms. L(w) = E|w - x|, x = 1 with probability 3/4, else -1: w*
-    = 1, L* = 1/2, C = 1. The expectation is the mean over 400 chains.
+    It bounds L(mean of w_1 ... w_t) - L*; C bounds the gradients, D the distance to w*. With u_s = w_s - w*,
+        u_s+1^2 = u_s^2 - 2 lr_s g_s u_s + lr_s^2 g_s^2, divided by 2 lr_s and summed over s,
+    gives (D^2 / (2 c) + c C^2) / sqrt(t), as the sum of 1 / sqrt(s) is below 2 sqrt(t). The lecture's first term is
+    twice that: the tighter bound is checked as well. The average is over w_1 ... w_t, t terms. The loss is E|w - x|,
+    x = 1 with probability 3/4, else -1, with w* = 1, L* = 1/2 and C = 1; the expectation is the mean over 400 chains.
     """
     steps, c = 4000, 1.0
     rng = torch.Generator().manual_seed(3)
@@ -99,8 +98,7 @@ def bound_of_averaged_sgd(
         x = 2 * (torch.rand(weight.shape, generator=rng) < 0.75).double() - 1
         return (weight - x).abs().sum()
 
-    schedule = sched(length=length) if isinstance(sched, Option) else sched
-    path = path_of(partial(sgd, lr=c), start, loss, steps - 1, multiplied(c, schedule, steps))
+    path = path_of(partial(sgd, lr=c), start, loss, steps - 1, multiplied(c, sched(), steps))
     t = torch.arange(1, steps + 1, dtype=torch.float64)
     means = path.cumsum(0) / t[:, None]
     gaps = (0.75 * (means - 1).abs() + 0.25 * (means + 1).abs()).mean(1) - 0.5
@@ -115,9 +113,7 @@ def bound_of_averaged_sgd(
     )
 
 
-def rates_of_convergence(
-    gd: Callable = GD, sgd: Callable = SGD, sched: Callable = Option("sched", "inverse_sqrt")
-) -> Finding:
+def rates_of_convergence(gd: Callable = GD, sgd: Callable = SGD, sched: Callable = ROOT) -> Finding:
     """Check that gradient descent converges like 1 / k, SGD with rates c / sqrt(k) like 1 / sqrt(k), by slopes of logs.
 
     Quadratic with curvatures i / d, i = 1 ... d, and w_0 = curvature^-1/2, the worst of quadratics: with lr = 1 the gap
@@ -128,12 +124,12 @@ def rates_of_convergence(
     curvature = torch.arange(1, 10_001, dtype=torch.float64) / 10_000
     path = path_of(partial(gd, lr=1.0), curvature**-0.5, lambda w: (curvature * w * w).sum() / 2, 300)
     full = slope((curvature * path.square()).sum(1) / 2, 30)
-    rng, schedule = torch.Generator().manual_seed(4), sched(length="1st") if isinstance(sched, Option) else sched
+    rng = torch.Generator().manual_seed(4)
 
     def loss(weight: Tensor) -> Tensor:
         return (weight - torch.randn(weight.shape, generator=rng)).square().sum() / 2
 
-    noisy = path_of(partial(sgd, lr=0.5), torch.zeros(4000), loss, 2000, multiplied(0.5, schedule, 2000))
+    noisy = path_of(partial(sgd, lr=0.5), torch.zeros(4000), loss, 2000, multiplied(0.5, sched(), 2000))
     stochastic = slope(noisy.square().mean(1) / 2, 200)
     return Finding(
         predicted="slopes -1 (full batch) and -0.5 (SGD)",
