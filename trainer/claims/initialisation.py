@@ -25,9 +25,9 @@ def signals_through_wide_layers(
 
     A unit z = sum_i w_i x_i of independent weights of mean 0 and deviation s / sqrt(4096) has variance s^2 E[x^2], and
     is normal by the central limit. So q = E[x^2] follows q <- E[f(s sqrt(q) z)^2], z standard normal, from q = 1. tanh:
-    s = 0.64 (std 0.01) dies out, s = 3.2 (0.05) and s = 64 (1) saturate, s = 1 (Xavier) lives; ReLU has E[f^2] = s^2 q
-    / 2: s = sqrt(2) (He) keeps 1, s = 1 halves it in each layer. The batch's own logarithm of sqrt(q) moves by at most
-    sqrt(5 / (4 * 4096)) / 2 a layer, its weights being drawn: 0.043 after six, of which four are 0.17.
+    s = 0.64 (std 0.01) dies out, s = 3.2 (0.05) and s = 64 (1) saturate, s = 1 (Xavier) lives. ReLU has
+    E[f^2] = s^2 q / 2: s = sqrt(2) (He) keeps 1, s = 1 halves it in each layer. The weights being drawn, log sqrt(q)
+    has a deviation of at most sqrt(5 / (4 * 4096)) a layer: 0.043 after six, of which four are 0.17.
     """
     cases = {  # start, activation, s
         "small tanh": (small, Option("act", "tanh"), 0.01 * math.sqrt(WIDTH)),
