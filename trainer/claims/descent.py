@@ -39,7 +39,8 @@ def bound_of_gradient_descent(gd: Callable = GD) -> Finding:
     L(w_k+1) - L* <= (|w_k - w*|^2 - |w_k+1 - w*|^2) / (2 lr). The sum over k = 0 ... n - 1 telescopes, and L falls in
     every step. The bound falls like 1 / n, which is sublinear: no factor below 1 a step. Losses of one weight that
     starts at 1: quadratics with curvatures from 1 down to 1e-4, which reach 1 / (2 e) of the bound at
-    n = 1 / (2 curvature); and Huber's, w^2 / 2 up to |w| = d and a line beyond, which with d = 1 / (2 n + 1) reach n / (2 n + 1) of it.
+    n = 1 / (2 curvature); and Huber's, w^2 / 2 up to |w| = d and a line beyond, which with d = 1 / (2 n + 1) reach
+    n / (2 n + 1) of it.
     """
     curvature, bends = torch.logspace(0, -4, 40, dtype=torch.float64), 1 / torch.tensor([3.0, 9.0, 33.0, 201.0])
 
