@@ -61,7 +61,7 @@ def in_place(key: schema.Key, item: object, place: int = 0) -> object:
     """A value of the key with this item: of a list its first or last one, the others as they are by default."""
     if not rule_of(key).in_list:
         return item
-    items = list(key.default) or [1, 1]
+    items = list(key.default) or 2 * [next(iter(rule_of(key).words), 1)]
     items[place] = item
     return items
 
@@ -214,7 +214,7 @@ def test_a_comment_behind_a_value_has_one_semicolon_and_a_rule_behind_it():
 
 
 def test_the_number_of_keys_found_is_the_number_meant():
-    assert (sum(map(len, KEYS.values())), len(RUN_KEYS), len(SEARCH_KEYS)) == (561, 32, 10)
+    assert (sum(map(len, KEYS.values())), len(RUN_KEYS), len(SEARCH_KEYS)) == (562, 32, 10)
 
 
 @pytest.mark.parametrize("keys", EVERY_FILE)
