@@ -11,6 +11,7 @@ from trainer.diagnosis.decide import BESIDE, CAUSES, HINTS, MOST, judge
 from trainer.diagnosis.early import certain
 from trainer.diagnosis.evidence import Evidence
 from trainer.diagnosis.fit import gap_of
+from trainer.diagnosis.speed import speed_of
 from trainer.diagnosis.verdict import LEVELS, Verdict, merged
 
 VALUES = {
@@ -298,6 +299,28 @@ def swinging(size):
     return healthy(history=evaluations, best=evaluations[5], samples=sizes, values=values)
 
 
+def slowed(ratio, fast_points=0, times=1.0, points=50, pause_at=None, since=0.5, **values):
+    """A run whose points of 20 steps take 2 s each, and more since half of the steps, but for some of the last points.
+
+    Args:
+        ratio: of the later throughput to that before.
+        times: by which all is faster.
+        pause_at: point after which the run was resumed, an hour later.
+        since: part of the run after which it is slow.
+    """
+    rows, seconds = [], 0.0
+    for point in range(1, points + 1):
+        slow = since * points < point <= points - fast_points
+        throughput = 640 * times * (ratio if slow else 1.0)
+        seconds += 20 * 64 / throughput
+        clock = 1e9 + seconds + (3600.0 if pause_at is not None and point > pause_at else 0.0)
+        rows.append(train(20 * point, 0.2, throughput=throughput, seconds=seconds, time=clock))
+    start = healthy().rows
+    return healthy(
+        rows=[*start, *rows], values=VALUES | {key.replace("__", "."): value for key, value in values.items()}
+    )
+
+
 CASES = {  # code -> evidence before its threshold and beyond it
     "loss_depends_on_batch": (healthy(probes=first(loss_in_batch=1.05)), healthy(probes=first(loss_in_batch=2.0))),
     "symmetric_init": (
@@ -380,6 +403,7 @@ CASES = {  # code -> evidence before its threshold and beyond it
     "class_never_predicted": (never(1), never(0)),
     "stopped_too_early": (impatient(5), impatient(4)),
     "noisy_validation": (swinging(0.05), swinging(0.07)),
+    "throughput_dropped": (slowed(0.51), slowed(0.49)),
 }
 EXTRA = [  # other ways to the same verdicts
     ("rate_too_high", rising(2.5)),
@@ -398,6 +422,9 @@ EXTRA = [  # other ways to the same verdicts
     ("no_better_than_constant", failed(fit={"accuracy": 0.125, "loss": 2.3, "samples": 1000})),
     ("augmentation_too_strong", failed(noisy=FAILED["noisy"] | {"contrast": 0.04})),
     ("duplicate_classes", healthy(classes=["cat", "dog", " Cat", *map(str, range(7))])),
+    ("throughput_dropped", slowed(0.4, fast_points=2)),
+    ("throughput_dropped", slowed(0.4, times=2.9)),  # 10 * 2 / 2.9 (1 / 0.4 - 1) = 10.3 s
+    ("throughput_dropped", slowed(0.4, points=100, pause_at=40, since=0.7)),  # slow since it was resumed
 ]
 OF_GROUPS = [rule for rule in (*CAUSES, *BESIDE, *HINTS)]
 
@@ -421,6 +448,12 @@ SILENT = [  # other conditions of the same verdicts, each just not met
     ("noisy_validation", swinging(0.13)),  # 4 sqrt(0.9 0.1 / 100) = 0.12
     ("class_never_predicted", never(0, wrong=24)),  # of 8 classes 75 % are right, of the last all: 0.78
     ("augmentation_too_strong", failed(noisy=FAILED["noisy"] | {"contrast": 0.06})),
+    ("throughput_dropped", slowed(0.4, fast_points=3)),  # of the last ten points seven are slow
+    ("throughput_dropped", slowed(0.4, times=4)),  # ten points cost 2 / 4 (1 / 0.4 - 1) = 0.75 s each
+    ("throughput_dropped", slowed(0.4, points=24, since=0.4)),  # too few points
+    ("throughput_dropped", slowed(0.4, pause_at=25)),  # the slow half was trained elsewhere
+    ("throughput_dropped", slowed(0.4, since=0.0)),  # slow from the first step on
+    ("throughput_dropped", slowed(0.4, optimizer__max_eval=25)),  # a line search
 ]
 
 
@@ -510,6 +543,23 @@ def test_a_warm_up_from_0_is_no_early_decay():
     assert judge(replace(beyond, multipliers=warm))[0].numbers == judge(beyond)[0].numbers
     rising = {step: min(1.0, step / 500) for step in range(0, 1001, 50)} | {1: 0.001}
     assert "decayed_too_early" not in [verdict.code for verdict in judge(replace(beyond, multipliers=rising))]
+
+
+def test_the_speed_of_a_run_leaves_out_its_first_fifth_and_what_was_before_a_resume():
+    """Ten points of 1,280 samples at 640 a second are 20 s; at 256 a second 50 s."""
+    found = speed_of(slowed(0.4, since=0.75))
+    assert (found.early, found.late, found.slow) == (640.0, 256.0, 1.0) and found.lost == pytest.approx(30)
+    warm = slowed(0.4, since=0.75)
+    rows = [row | {"throughput": 1.0} if row.get("throughput") and row["step"] <= 200 else row for row in warm.rows]
+    assert speed_of(replace(warm, rows=rows)) == found
+    resumed = speed_of(slowed(0.4, points=100, pause_at=75, since=0.75))
+    assert (resumed.early, resumed.late, resumed.lost) == (256.0, 256.0, 0.0)
+    assert speed_of(slowed(0.4, pause_at=30)) is None  # 20 points are left
+
+
+def test_the_advice_on_a_slow_run_names_the_disk_where_samples_are_streamed():
+    (of_disk,) = judge(slowed(0.4, residency="stream"))
+    assert "residency=host" in of_disk.other and "residency" not in judge(slowed(0.4, residency="auto"))[0].other
 
 
 def test_the_gap_is_counted_in_standard_errors():
