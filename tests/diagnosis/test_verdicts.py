@@ -1,7 +1,9 @@
 """Rules of diagnosis on made evidence: each speaks beyond its threshold and is silent before it, alone."""
 
+import importlib
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -196,6 +198,16 @@ def penalized(share):
     return failed(probes=[probe(0), end])
 
 
+def decayed_weights(left):
+    """Weights that a strong decay has left so much of, in a run that fits 70 % of its training samples."""
+    end = probe(1000)
+    end["parameters"] = {name: row | {"norm": left * row["norm"]} for name, row in end["parameters"].items()}
+    decay = {"optimizer.weight_decay": 1.0}
+    fit = {"accuracy": 0.7, "loss": 1.0, "samples": 1000}
+    usual = VALUES | {"optimizer.weight_decay": 0.01}
+    return healthy(probes=[probe(0), end], values=VALUES | decay, usual=usual, fit=fit)
+
+
 def counts(large, missed):
     confusion = [[0] * 10 for _ in range(10)]
     confusion[3][3], confusion[3][4] = 100 - missed, missed
@@ -241,11 +253,12 @@ def still(best_at):
     return healthy(history=evaluations, best=evaluations[best_at], fit=fit)
 
 
-def noisy(lost):
-    scores = {"score_plain": 0.6, "score_augmented": 0.6 - lost, "score_dropping": 0.6, "score_training": 0.5}
-    losses = {"loss": 2.0, "plain": 1.0, "augmented": 2.0, "dropping": 1.0}
+def noisy(lost, cause="augmented"):
+    """A run whose training samples score so much less by a cause."""
+    scores = {"score_plain": 0.6, "score_augmented": 0.6, "score_dropping": 0.6, "score_training": 0.5}
+    losses = {"loss": 2.0, "plain": 1.0, "augmented": 1.0, "dropping": 1.0}
     fit = {"accuracy": 0.6, "loss": 1.0, "samples": 1000}
-    return healthy(noisy=scores | losses, fit=fit)
+    return healthy(noisy=scores | losses | {f"score_{cause}": 0.6 - lost, cause: 2.0}, fit=fit)
 
 
 def hidden(times):
@@ -418,6 +431,8 @@ EXTRA = [  # other ways to the same verdicts
     ("vanishing_gradients", failed(probes=gradients(0.5, 1.0, mean=5e-8))),
     ("rate_too_low", replace(slow(4e-5), values=set_to(optimizer__eps=1.0))),
     ("penalty_outweighs", failed(values=set_to(reg__loss__l2__strength=1.0))),
+    ("penalty_outweighs", decayed_weights(0.49)),
+    ("dropping_too_much", noisy(0.3, "dropping")),
     ("still_improving", improving(0.02, fall=0.11)),
     ("no_better_than_constant", failed(fit={"accuracy": 0.125, "loss": 2.3, "samples": 1000})),
     ("augmentation_too_strong", failed(noisy=FAILED["noisy"] | {"contrast": 0.04})),
@@ -441,6 +456,27 @@ def test_a_rule_speaks_beyond_its_threshold_alone(code):
     assert found[0].code == code and len(found) <= MOST and found[0].level in LEVELS
 
 
+COUNTED = {"symmetric_init", "frozen_layer", "constant_features"}  # one layer, weight or feature is enough for them
+
+
+def test_each_threshold_is_in_the_table_of_margins_and_its_figure_is_what_the_rule_compares(monkeypatch):
+    """Every figure is on one side of its threshold for a run without the verdict, and on the other for one with it."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    margins = importlib.import_module("margins")
+    assert CASES.keys() - {code for code, _, _ in margins.FIGURES.values()} == COUNTED
+    together = []
+    for name, (code, threshold, figure) in margins.FIGURES.items():
+        before = [figure(evidence) for evidence in (healthy(), CASES[code][0])]
+        beyond = [figure(evidence) for evidence in (CASES[code][1], *(e for other, e in EXTRA if other == code))]
+        pairs = ((one, other) for one in before for other in beyond if other is not None)
+        if not any(
+            one is None or (one - threshold) * (other - threshold) <= 0 < abs(one - other) for one, other in pairs
+        ):
+            together.append(name)
+    assert together == []
+    assert margins.figures_of(bare()).keys() == margins.FIGURES.keys()
+
+
 SILENT = [  # other conditions of the same verdicts, each just not met
     ("uphill", uphill(0.009, falls_at=4)),
     ("stopped_too_early", impatient(4, last=0.56)),  # 12 % above the least loss
@@ -448,6 +484,8 @@ SILENT = [  # other conditions of the same verdicts, each just not met
     ("noisy_validation", swinging(0.13)),  # 4 sqrt(0.9 0.1 / 100) = 0.12
     ("class_never_predicted", never(0, wrong=24)),  # of 8 classes 75 % are right, of the last all: 0.78
     ("augmentation_too_strong", failed(noisy=FAILED["noisy"] | {"contrast": 0.06})),
+    ("penalty_outweighs", decayed_weights(0.51)),
+    ("dropping_too_much", noisy(0.2, "dropping")),
     ("throughput_dropped", slowed(0.4, fast_points=3)),  # of the last ten points seven are slow
     ("throughput_dropped", slowed(0.4, times=4)),  # ten points cost 2 / 4 (1 / 0.4 - 1) = 0.75 s each
     ("throughput_dropped", slowed(0.4, points=24, since=0.4)),  # too few points
@@ -599,19 +637,18 @@ def test_distance_from_a_default(value, usual, times):
     assert math.exp(departures.distance(value, usual)) == pytest.approx(times)
 
 
-def test_rules_bear_evidence_that_lacks_everything():
-    bare = Evidence(
-        task="classification",
-        status="diverged",
-        steps=0,
-        steps_per_epoch=1,
-        total_steps=1,
-        samples={"train": 2, "val": 0, "test": 0},
-        batch=1,
+def bare():
+    """Evidence that lacks everything."""
+    sizes = {"train": 2, "val": 0, "test": 0}
+    return Evidence(
+        task="classification", status="diverged", steps=0, steps_per_epoch=1, total_steps=1, samples=sizes, batch=1
     )
+
+
+def test_rules_bear_evidence_that_lacks_everything():
     for changes in ({}, {"task": "regression"}, {"steps": 1, "probes": [numberless(0), numberless(1)]}):
         for rule in OF_GROUPS:
-            assert all(isinstance(verdict, Verdict) for verdict in rule(replace(bare, **changes)))
+            assert all(isinstance(verdict, Verdict) for verdict in rule(replace(bare(), **changes)))
 
 
 def numberless(step):

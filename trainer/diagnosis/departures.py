@@ -23,12 +23,7 @@ PLACES = {  # keys -> the code of their verdict, and what they do
 
 def departure(evidence: Evidence, least: float = FAR) -> Iterator[Verdict]:
     """Yield a verdict on the key that is farthest from its default, but for the learning rate."""
-    found = [
-        (distance(value, evidence.usual.get(key)), key)
-        for key, value in evidence.values.items()
-        if key.startswith(tuple(PLACES)) and not key.endswith(".lr") and not is_weaker(key, value, evidence.usual)
-    ]
-    far, key = max(found, default=(0.0, ""))
+    far, key = farthest(evidence)
     if far < just_below(least):
         return
     code, meaning = next(pair for place, pair in PLACES.items() if key.startswith(place))
@@ -40,6 +35,16 @@ def departure(evidence: Evidence, least: float = FAR) -> Iterator[Verdict]:
         changes=[f"{key}={usual:g}"],
         numbers={key: (value, usual)},
     )
+
+
+def farthest(evidence: Evidence) -> tuple[float, str]:
+    """Return how far the key that is farthest from its default is from it, as `distance`, and that key."""
+    found = [
+        (distance(value, evidence.usual.get(key)), key)
+        for key, value in evidence.values.items()
+        if key.startswith(tuple(PLACES)) and not key.endswith(".lr") and not is_weaker(key, value, evidence.usual)
+    ]
+    return max(found, default=(0.0, ""))
 
 
 def is_weaker(key: str, value: object, usual: Mapping) -> bool:
