@@ -1,5 +1,6 @@
 """Verdicts on the data: their order, their classes, their labels and their features."""
 
+import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 
@@ -183,6 +184,10 @@ def no_signal(evidence: Evidence) -> Iterator[Verdict]:
     guess, fit = evidence.constant[evidence.metric.name], evidence.fit.get(evidence.metric.name)
     base = max(guess, evidence.largest_share or 0.0)
     if fit is None or errors_above(base, evidence) < SIGNIFICANT:
+        return
+    # A network that has hardly begun to learn is a little above chance on both splits.
+    errors = math.hypot(evidence.error_at(fit, int(evidence.fit["samples"])), evidence.error_at(evidence.score))
+    if fit - evidence.score < SIGNIFICANT * errors:
         return
     yield Verdict(
         code="labels_without_signal",
