@@ -576,6 +576,13 @@ def test_a_weak_strength_is_no_departure_and_a_strong_one_is():
         assert any(verdict.code == "penalty_outweighs" for verdict in found) is accused
 
 
+def test_a_short_patience_is_a_departure_and_a_long_one_is_not():
+    key = "reg.stop.early_stopping.patience"
+    for value, codes in ((1, ["stopped_too_early"]), (100, ["no_better_than_constant"])):
+        found = judge(failed(values=VALUES | {key: value}, usual=VALUES | {key: 10}))
+        assert [verdict.code for verdict in found] == codes
+
+
 def test_a_warm_up_from_0_is_no_early_decay():
     _, beyond = CASES["decayed_too_early"]
     warm = {step: times for step, times in beyond.multipliers.items()} | {1: 0.001, 2: 0.002}

@@ -11,6 +11,7 @@ STRENGTHS = (".strength", ".p", ".alpha", ".std")  # ends of keys of which a lar
 PLACES = {  # keys -> the code of their verdict, and what they do
     "reg.layer.": ("dropping_too_much", "A network can only learn from what is left of its signals."),
     "reg.loss.": ("penalty_outweighs", "The network is trained to have small weights rather than to fit the data."),
+    "reg.stop.": ("stopped_too_early", "A rule that waits this little ends a run before it has begun to learn."),
     "reg.": (
         "regularization_too_strong",
         "What holds the weights or their steps back this much leaves nothing to learn.",
@@ -48,7 +49,9 @@ def farthest(evidence: Evidence) -> tuple[float, str]:
 
 
 def is_weaker(key: str, value: object, usual: Mapping) -> bool:
-    """Return whether a strength is below its default: it holds nothing back."""
+    """Return whether a strength is below its default, or a patience above it: it holds nothing back."""
+    if key.endswith(".patience"):
+        return is_positive(usual.get(key)) and is_number(value) and value > usual[key]
     return key.endswith(STRENGTHS) and is_positive(usual.get(key)) and is_number(value) and value < usual[key]
 
 
