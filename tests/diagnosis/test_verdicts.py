@@ -304,6 +304,11 @@ def impatient(patience, last=0.52, falls=0.2):
     )
 
 
+def too_simple(loss):
+    """A training score of chance with a loss on a plateau, so many times that of knowing nothing."""
+    return failed(fit={"accuracy": 0.11, "loss": loss * 2.3026, "samples": 1000}, neighbours=0.9)
+
+
 def swinging(size):
     """Scores of 100 samples that go up and down by so much at the end."""
     evaluations = history([0.6, 0.8, 0.85, 0.87, 0.88, *[0.9, 0.9 - size] * 3, 0.9], [0.5] * 10 + [0.4] * 2)
@@ -432,6 +437,7 @@ EXTRA = [  # other ways to the same verdicts
     ("rate_too_low", replace(slow(4e-5), values=set_to(optimizer__eps=1.0))),
     ("penalty_outweighs", failed(values=set_to(reg__loss__l2__strength=1.0))),
     ("penalty_outweighs", decayed_weights(0.49)),
+    ("underfitting", too_simple(0.94)),
     ("dropping_too_much", noisy(0.3, "dropping")),
     ("still_improving", improving(0.02, fall=0.11)),
     ("no_better_than_constant", failed(fit={"accuracy": 0.125, "loss": 2.3, "samples": 1000})),
@@ -485,6 +491,7 @@ SILENT = [  # other conditions of the same verdicts, each just not met
     ("class_never_predicted", never(0, wrong=24)),  # of 8 classes 75 % are right, of the last all: 0.78
     ("augmentation_too_strong", failed(noisy=FAILED["noisy"] | {"contrast": 0.06})),
     ("penalty_outweighs", decayed_weights(0.51)),
+    ("underfitting", too_simple(0.96)),
     ("dropping_too_much", noisy(0.2, "dropping")),
     ("labels_without_signal", failed(fit={"accuracy": 0.15, "loss": 2.2, "samples": 1000})),  # 2.7 errors above 0.11
     ("throughput_dropped", slowed(0.4, fast_points=3)),  # of the last ten points seven are slow

@@ -13,6 +13,7 @@ SETTLED = 0.02  # fall of the validation loss in the last third of a run
 GAP_OF_R2 = 0.15  # between two r2
 FEW_STEPS = 100  # too few to tell a plateau
 SIGNIFICANT = 3.0  # standard errors
+FITTED_LOSS = 0.95  # training loss over that of knowing nothing, of a network that has fitted anything
 FITTED_R2 = 0.1  # training r2 of a network that has fitted anything
 LOW = 0.9  # training score of a network that has not fitted its data
 FLAT = 0.03  # fall of the training loss over the last third: less is a plateau
@@ -36,7 +37,7 @@ def underfitting(evidence: Evidence) -> Iterator[Verdict]:
         least, learnt = GAP_OF_R2, True
     else:
         least = max(GAP, SIGNIFICANT * evidence.error_at(reference, int(evidence.fit["samples"])))
-        learnt = has_fitted(evidence)
+        learnt = has_fitted(evidence) or has_lowered_loss(evidence)
     if not learnt or reference - fit < least or falls > (FALLING if reference - fit > FAR else FLAT):
         return
     yield Verdict(
@@ -56,6 +57,12 @@ def has_fitted(evidence: Evidence) -> bool:
         return fit is not None and fit > FITTED_R2
     guess = evidence.largest_share or 0.5
     return fit > guess + 2 * evidence.error_at(guess, int(evidence.fit["samples"]))
+
+
+def has_lowered_loss(evidence: Evidence) -> bool:
+    """Return whether the training loss is clearly below that of knowing nothing, whatever the score says of it."""
+    loss, known = evidence.fit.get("loss"), evidence.ignorance
+    return loss is not None and known is not None and loss < FITTED_LOSS * known
 
 
 def larger(evidence: Evidence) -> list[str]:
