@@ -8,6 +8,7 @@ from statistics import median
 
 from trainer.base.metrics import Metric, score_of
 
+LEARNT, LEARNT_R2 = 2.0, 0.1  # standard errors above the score of the constant answer, and r2 above its
 HALF = 0.5  # of the run: the part in which its learning rate is judged
 LEAST_MULTIPLIER = 1e-9  # of a schedule, below which a step tells nothing of the learning rate
 
@@ -135,7 +136,7 @@ class Evidence:
         if self.score is None or self.constant.get(self.metric.name) is None:
             return False
         constant = self.constant[self.metric.name]
-        margin = 0.1 if self.task == "regression" else 2 * self.error_at(constant)
+        margin = LEARNT_R2 if self.task == "regression" else LEARNT * self.error_at(constant)
         return self.score > constant + margin
 
     @cached_property
