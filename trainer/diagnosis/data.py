@@ -1,10 +1,11 @@
 """Verdicts on the data: their order, their classes, their labels and their features."""
 
+import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 
 from trainer.base.text import printable
-from trainer.diagnosis.evidence import Evidence
+from trainer.diagnosis.evidence import FEW_STEPS, Evidence
 from trainer.diagnosis.start import OFF_CENTRE, activations
 from trainer.diagnosis.verdict import Verdict
 
@@ -119,9 +120,11 @@ def same_class_twice(evidence: Evidence) -> Iterator[Verdict]:
 
 
 def never_predicted(evidence: Evidence) -> Iterator[Verdict]:
-    """A class that no sample is taken for, in a network that knows the others."""
+    """A class that no sample is taken for, in a trained network that tells the others apart."""
     sizes, recognised, predicted = sums_of(evidence.confusion)
     total, correct = sum(sizes), sum(recognised)
+    if evidence.steps < FEW_STEPS or sum(map(bool, recognised)) < 2:
+        return
     for index, size in enumerate(sizes):
         others, right = total - size, correct - recognised[index]
         if size < ENOUGH or predicted[index] or not others or right / others <= KNOWN:
@@ -165,8 +168,11 @@ def no_signal(evidence: Evidence) -> Iterator[Verdict]:
         return
     guess, fit = evidence.constant[evidence.metric.name], evidence.fit.get(evidence.metric.name)
     base = max(guess, evidence.largest_share or 0.0)
-    if fit is None or fit < base + SIGNIFICANT * evidence.error_at(base, int(evidence.fit["samples"])):
+    count = int(evidence.fit.get("samples", 0))
+    if fit is None or fit < base + SIGNIFICANT * evidence.error_at(base, count):
         return
+    if fit - evidence.score < 2 * math.hypot(evidence.error_at(fit, count), evidence.error_at(evidence.score)):
+        return  # too few samples are held out to tell the two scores apart
     yield Verdict(
         code="labels_without_signal",
         what=f"training samples are fitted ({fit:.3g}), but validation {evidence.metric.name} is {evidence.score:.3g} "
