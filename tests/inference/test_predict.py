@@ -322,6 +322,62 @@ def test_a_regression_is_written_in_the_unit_of_its_target(predict, trained, tmp
     assert [float(row["price"]) for row in rows] == pytest.approx([1600, 2200], abs=30) and "price" in printed
 
 
+def test_values_of_money_are_written_without_an_exponent(predict, trained, tmp_path):
+    """Of 1,280,345 to 1,300,345 an exponent and six digits would leave the tens."""
+    lines = "\n".join(f"{place / 10},{1280345 + 20000 * place / 59:.0f}" for place in range(60))
+    path = table(f"metres,price\n{lines}\n", tmp_path)
+    words = ("data=csv", f"data.path={path}", "data.target=price", "model=linear", "epochs=1")
+    run = trained(*words)
+    _, printed, _, rows = predict(f"runs=[{run.directory}]", f"task.input={path}")
+    assert f"{float(rows[0]['price']):.0f}" in printed and "e+" not in printed
+    mistakes = [*csv.DictReader(io.StringIO((run.directory / "report/mistakes.csv").read_text()))]
+    known = {f"{1280345 + 20000 * place / 59:.0f}" for place in range(60)}
+    assert {row["true"] for row in mistakes} <= known and mistakes
+
+
+def test_a_category_that_the_training_did_not_have_is_told(predict, trained, tmp_path):
+    lines = "\n".join(f"{place},{'ab'[place % 2]},{place % 2}" for place in range(40))
+    path = table(f"size,kind,class\n{lines}\n", tmp_path)
+    words = ("data=csv", f"data.path={path}", "data.target=class", "model=linear", "epochs=1")
+    run = trained(*words)
+    new = table("size,kind\n1,a\n2,c\n3,b", tmp_path, "new.csv")
+    code, printed, errors, rows = predict(f"runs=[{run.directory}]", f"task.input={new}")
+    assert code == 0 and "note: 1 row with a value that the model does not know:" in printed, errors
+    assert [row["problem"] for row in rows] == ["", "kind: the training split does not have 'c'", ""]
+    assert all(row["class"] for row in rows)
+    (found,) = run.load().predict([{"size": 2, "kind": "c"}])
+    assert found.note == rows[1]["problem"] and not found.problem
+
+
+def test_a_pillow_image_is_predicted_as_its_file(trained, tmp_path):
+    """Transparent, turned by its EXIF tag, and of 16 bits."""
+    model = trained(*DIGITS).load()
+    values = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    clear = Image.fromarray(values).convert("RGBA")
+    clear.putalpha(100)
+    clear.save(tmp_path / "clear.png")
+    exif = Image.Exif()
+    exif[274] = 6  # turned by a quarter
+    Image.fromarray(values).save(tmp_path / "turned.png", exif=exif)
+    for name in ("clear.png", "turned.png"):
+        (of_file,), (of_image,) = (model.predict([given(tmp_path / name)]) for given in (str, Image.open))
+        assert of_file.ranked == of_image.ranked
+    Image.fromarray(values.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    for given in (str, Image.open):
+        with pytest.raises(DataError, match="has values of type uint16, the training images have 8 bits"):
+            model.predict([given(tmp_path / "deep.png")])
+
+
+def test_an_array_of_the_wrong_kind_is_refused_with_its_name(predict, trained, tmp_path):
+    run = trained(*DIGITS).directory
+    np.save(tmp_path / "bright.npy", np.full((2, 1, 8, 8), 200.0))
+    np.savez(tmp_path / "several.npz", x=np.zeros((2, 1, 8, 8)))
+    _, _, errors, _ = predict(f"runs=[{run}]", f"task.input={tmp_path / 'bright.npy'}")
+    assert "bright.npy: images of floats must be in [0, 1]" in errors
+    _, _, errors, _ = predict(f"runs=[{run}]", f"task.input={tmp_path / 'several.npz'}")
+    assert "several.npz: may hold several arrays; save the one to predict with numpy.save" in errors
+
+
 NOTHING = {
     "no input": ((), "task.input: task=predict needs what to predict"),
     "no file": (("task.input=nowhere.png",), "nowhere.png: no such file or folder"),

@@ -167,4 +167,4 @@ def line(prediction: Prediction, model: Answers, kind: Inputs, top: int) -> list
     if prediction.problem:
         return [*place, *[""] * width, prediction.problem]
     cells = [cell for pair in prediction.ranked for cell in pair] if model.classes else prediction.values
-    return [*place, *cells, ""]
+    return [*place, *cells, prediction.note]
