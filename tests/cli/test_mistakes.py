@@ -139,6 +139,8 @@ Models, data, runs
     data=imagenet                                  | did you mean data=image_folder data.root=DIR?
     data=CIFAR-10                                  | did you mean data=cifar10?
     task=compare outputs/a outputs/b               | write runs=[outputs/a,outputs/b]
+    task=predict runs=[outputs/a] ./new            | write task.input=./new
+    task=predict runs=[outputs/a] new/a.png new/b  | write task.input=PATH
     resume=last                                    | write resume=auto
 
 Students, with the words of lectures

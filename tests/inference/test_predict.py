@@ -4,6 +4,7 @@ import csv
 import io
 import shutil
 import sys
+from dataclasses import replace
 from itertools import count, islice
 
 import numpy as np
@@ -16,6 +17,7 @@ from trainer.base.errors import DataError
 from trainer.data.columns import as_days
 from trainer.data.csv import Csv
 from trainer.data.inputs import ImageInput, InputColumn, TableInput
+from trainer.inference.model import Ensemble
 from trainer.inference.predictions import stream
 from trainer.inference.rows import days_of, encoded_rows, read_rows
 from trainer.inference.sources import Item, items_of, sample_of
@@ -308,7 +310,24 @@ def test_models_of_other_classes_have_no_average(predict, trained, tmp_path):
     runs = [trained(*IRIS), trained("data=wine", "model=linear", "epochs=2")]
     path = table("a,b\n1,2\n", tmp_path)
     code, _, errors, _ = predict(f"runs=[{','.join(str(run.directory) for run in runs)}]", f"task.input={path}")
-    assert code == 3 and "have other classes" in errors
+    shown = " ".join(errors.split())
+    assert (
+        code == 3 and "takes sepal length (cm), " in shown and "only models of the same inputs have an average" in shown
+    )
+    model = runs[0].load()
+    other = replace(model, description=replace(model.description, classes=("a", "b", "c")))
+    with pytest.raises(DataError, match="predicts a, b, c and .* predicts setosa, .* of the same classes have"):
+        Ensemble(members=[other, model])
+
+
+def test_weights_from_elsewhere_than_their_file_are_told(predict, trained, tmp_path):
+    shutil.copytree(trained(*IRIS).directory, tmp_path / "run")
+    (tmp_path / "run/weights.safetensors").write_bytes(b"cut")
+    path = table(",".join(FLOWER) + "\n5.1,3.5,1.4,0.2\n", tmp_path)
+    code, printed, errors, _ = predict(f"runs=[{tmp_path / 'run'}]", f"task.input={path}")
+    assert code == 0 and "run: weights.safetensors is damaged or gone; its weights are read" in " ".join(
+        printed.split()
+    )
 
 
 def test_a_regression_is_written_in_the_unit_of_its_target(predict, trained, tmp_path):

@@ -57,11 +57,11 @@ def load(
     place, where = expanded(run), pick(device)
     name = printable(place)
     try:
-        described, weights = read_model(place, where)
+        described, weights, note = read_model(place, where)
         changed = {key: value for key, value in (("tta", tta), ("precision", precision)) if value is not None}
         described = replace(described, config={**described.config, **changed})
         with preserved_generators(where):
-            return build(described, weights, where, tuple(allow), name)
+            return replace(build(described, weights, where, tuple(allow), name), note=note)
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
 
@@ -71,30 +71,31 @@ def pick(name: str) -> torch.device:
     return device.pick(name)
 
 
-def read_model(place: Path, where: torch.device) -> tuple[Description, dict[str, Tensor]]:
-    """Return the description and the best weights of a run.
+def read_model(place: Path, where: torch.device) -> tuple[Description, dict[str, Tensor], str]:
+    """Return the description and the best weights of a run, and a note where those are not of the file that has them.
 
     That is weights.safetensors; of a run that has not ended, or whose file is damaged, the newest checkpoint, if there
     is any.
     Errors: DataError.
     """
     if place.is_file():
-        return read_weights(place, where)
+        return *read_weights(place, where), ""
     if not place.is_dir():
         raise DataError("no such run or file")
     summary = reader.completed_summary(place)
     if summary is not None and WEIGHTS not in [*damaged_files(place, summary)] and (place / WEIGHTS).is_file():
-        return read_weights(place / WEIGHTS, where)
+        return *read_weights(place / WEIGHTS, where), ""
     state, _ = newest_state(place, where)
     if state is None:
         if (place / WEIGHTS).is_file() and summary is None:
-            return read_weights(place / WEIGHTS, where)
+            return *read_weights(place / WEIGHTS, where), ""
         if summary is not None and (place / WEIGHTS).is_file():
             raise DataError(f"its {WEIGHTS} is damaged, and it has no checkpoint")
         raise DataError(f"not a run with weights; it must hold {WEIGHTS} or checkpoints/")
     best = checkpoint.best_step(state)
     weights = state["weights"] if best is None else Checkpoints(place).weights_of(best, where)
-    return description.from_state(state.get("description")), weights
+    note = "" if summary is None else f"{WEIGHTS} is damaged or gone; its weights are read from a checkpoint"
+    return description.from_state(state.get("description")), weights, note
 
 
 def read_weights(path: Path, where: torch.device) -> tuple[Description, dict[str, Tensor]]:

@@ -10,12 +10,15 @@ from torch import Tensor, nn
 
 from trainer.base.errors import DataError
 from trainer.base.protocols import Criterion, HasProbabilities
+from trainer.base.text import printable
 from trainer.data.inputs import ImageInput
 from trainer.inference.explain import Explanation, explain
 from trainer.inference.predictions import Prediction, predict
 from trainer.rundir.description import Description
 from trainer.tta import average
 
+SAME = {"task": "kind", "inputs": "inputs", "classes": "classes", "names": "outputs"}
+LISTED = 5  # names in a message
 SLACK = 1e-3  # beyond [0, 1], from a resampling
 
 
@@ -32,6 +35,7 @@ class TrainedModel:
         device: where it computes.
         autocast: context of its forward pass.
         source: the run or the file that it is from.
+        note: what is wrong with it, where the weights had to be read elsewhere; empty for nothing.
     """
 
     module: nn.Module
@@ -42,6 +46,7 @@ class TrainedModel:
     device: torch.device
     autocast: Callable[[], AbstractContextManager]
     source: str
+    note: str = ""
 
     @property
     def members(self) -> "tuple[TrainedModel]":
@@ -142,10 +147,12 @@ class Ensemble:
     def __post_init__(self) -> None:
         first = self.members[0]
         for other in self.members[1:]:
-            for what in ("classes", "inputs", "task", "names"):
+            for what in ("task", "inputs", "classes", "names"):
                 one, two = (getattr(part if what == "names" else part.description, what) for part in (first, other))
                 if one != two:
-                    raise DataError(f"the models of {first.source} and {other.source} have other {what}")
+                    listed = (in_words(part, what) for part in (first, other))
+                    pairs = (f"{part.source} {words}" for part, words in zip((first, other), listed))
+                    raise DataError(f"{' and '.join(pairs)}; only models of the same {SAME[what]} have an average")
             if first.has_probabilities != other.has_probabilities:
                 raise DataError("only some of the models give probabilities; their answers have no common average")
 
@@ -180,6 +187,22 @@ class Ensemble:
     def explain(self, inputs: object, *, of: str | None = None) -> list[Explanation]:
         """Return why the model answers as it does for each input, as `trainer.inference.explain.explain`."""
         return explain(self, inputs, of=of)
+
+
+def in_words(model: TrainedModel, what: str) -> str:
+    """Return what a model takes or gives in words, as `is a classification`, `takes 3x32x32`, `predicts cat, dog`."""
+    if what == "task":
+        return f"is a {model.description.task} model"
+    if what == "inputs":
+        shape, inputs = "x".join(map(str, model.input_shape)), model.description.inputs
+        names = [column.name for column in getattr(inputs, "columns", ())]
+        return f"takes {shortened(names)}" if names else f"takes {shape}"
+    return f"predicts {shortened(model.names)}"
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return the first of some names."""
+    return printable(", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED))
 
 
 def in_own_unit(outputs: Tensor, description: Description) -> Tensor:

@@ -114,6 +114,9 @@ def load_models(cfg: DictConfig, invocation: Invocation, console: Console) -> An
     precision = cfg.precision if is_typed("precision", invocation) else None
     settings = {"device": cfg.device, "allow": invocation.allow, "tta": views, "precision": precision}
     models = [load(place, **settings) for place in run_directories(cfg.runs, console, has_model)]
+    for model in models:
+        if model.note:
+            console.print(f"note: {model.source}: {model.note}")
     return models[0] if len(models) == 1 else Ensemble(members=models)
 
 
