@@ -392,7 +392,7 @@ def test_an_array_of_the_wrong_kind_is_refused_with_its_name(predict, trained, t
     np.save(tmp_path / "bright.npy", np.full((2, 1, 8, 8), 200.0))
     np.savez(tmp_path / "several.npz", x=np.zeros((2, 1, 8, 8)))
     _, _, errors, _ = predict(f"runs=[{run}]", f"task.input={tmp_path / 'bright.npy'}")
-    assert "bright.npy: images of floats must be in [0, 1]" in errors
+    assert "bright.npy: images of floats must be in [0, 1]" in errors and not (tmp_path / "outputs").exists()
     _, _, errors, _ = predict(f"runs=[{run}]", f"task.input={tmp_path / 'several.npz'}")
     assert "several.npz: may hold several arrays; save the one to predict with numpy.save" in errors
 
