@@ -229,7 +229,7 @@ def test_a_model_of_images_takes_no_table_and_the_other_way_round(trained, tmp_p
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="not a table|lacks|cannot be read as a table"):
         trained(*IRIS).load(device="cpu").predict(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"holds no table"):
+    with pytest.raises(DataError, match=r"holds no tables \(.csv, .tsv, .txt\)"):
         (tmp_path / "empty").mkdir()
         trained(*IRIS).load(device="cpu").predict(tmp_path / "empty")
 
@@ -394,6 +394,14 @@ def test_an_array_of_the_wrong_kind_is_refused_with_its_name(predict, trained, t
     _, _, errors, _ = predict(f"runs=[{run}]", f"task.input={tmp_path / 'bright.npy'}")
     assert "bright.npy: images of floats must be in [0, 1]" in errors and not (tmp_path / "outputs").exists()
     _, _, errors, _ = predict(f"runs=[{run}]", f"task.input={tmp_path / 'several.npz'}")
+    two = np.random.default_rng(0).normal(size=(60, 2, 6, 6)).astype(np.float32)
+    np.savez(tmp_path / "two.npz", x=two, y=np.arange(60) % 2)
+    np.save(tmp_path / "two.npy", two)
+    arrays = trained("data=npz", f"data.path={tmp_path / 'two.npz'}", "model=cnn", "epochs=1").directory
+    _, printed, _, _ = predict(f"runs=[{arrays}]", f"task.input={tmp_path / 'two.npy'}")
+    assert "60 arrays in " in printed and " arrays/s" in printed
+    _, _, told, _ = predict(f"runs=[{arrays}]", f"task.input={table('a,b', tmp_path)}")
+    assert "t.csv: the model takes arrays (.npy)" in told
     assert "several.npz: may hold several arrays; save the one to predict with numpy.save" in errors
 
 

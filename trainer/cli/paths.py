@@ -62,7 +62,11 @@ def of_task(words: Sequence[str], chosen: Chosen) -> list[Sequence[str]]:
 
 def for_words(words: Sequence[str], chosen: Chosen) -> Answer:
     """Return the answer to paths without a key: of runs, or of data."""
-    return Answer(found) if (found := of_task(words, chosen)) else for_data(words[0], chosen)
+    if found := of_task(words, chosen):
+        return Answer(found)
+    if "runs" in chosen.given:  # which say by themselves how their data is read
+        return Answer([data_of(words[0])[1:2]])
+    return for_data(words[0], chosen)
 
 
 def for_data(text: str, chosen: Chosen) -> Answer:

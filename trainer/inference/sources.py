@@ -139,8 +139,8 @@ def require_some(found: Iterator[str], otherwise: str) -> Iterator[str]:
 
 
 def what_it_takes(kind: Inputs) -> str:
-    """Return what files a model takes, in words."""
-    names = {ImageInput: "image", TableInput: "table (.csv, .tsv, .txt)", ArrayInput: "array (.npy)"}
+    """Return which files a model takes, in words."""
+    names = {ImageInput: "image files", TableInput: "tables (.csv, .tsv, .txt)", ArrayInput: "arrays (.npy)"}
     return names[type(kind)]
 
 
@@ -159,7 +159,7 @@ def items_in(file: str, kind: Inputs) -> Iterator[Item]:
     elif isinstance(kind, ImageInput) and not ending.endswith(TABLES):
         yield Item(file, None, lambda: decoded(file, kind))
     else:
-        raise DataError(f"{printable(file)}: the model takes {what_it_takes(kind)} files")
+        raise DataError(f"{printable(file)}: the model takes {what_it_takes(kind)}")
 
 
 def decoded(file: str, kind: ImageInput) -> Tensor:
@@ -253,7 +253,7 @@ def arrangement(found: tuple, shape: tuple, images: bool) -> Callable[[Tensor], 
 def items_in_rows(path: str, rows: Sequence[Mapping], kind: Inputs) -> Iterator[Item]:
     """Yield rows of a table, dicts by column. Errors: DataError where the model takes none, or columns are missing."""
     if not isinstance(kind, TableInput):
-        raise DataError(f"the model takes {what_it_takes(kind)} files, not rows of a table")
+        raise DataError(f"the model takes {what_it_takes(kind)}, not rows of a table")
     named = replace(kind, header=True)
     for start, part in enumerate(batched(rows, ROWS)):
         missing = [column.name for column in named.columns if column.name not in part[0]]
@@ -273,7 +273,7 @@ def batched(items: Iterable, size: int) -> Iterator[list]:
 def require_images(kind: Inputs, what: str) -> ImageInput:
     """Return what images the model takes. Errors: DataError where it takes none."""
     if not isinstance(kind, ImageInput):
-        raise DataError(f"the model takes {what_it_takes(kind)} files, not {what}")
+        raise DataError(f"the model takes {what_it_takes(kind)}, not {what}")
     return kind
 
 

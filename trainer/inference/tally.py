@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from trainer.base.text import counted, printable, significant
-from trainer.data.inputs import ImageInput, Inputs
+from trainer.data.inputs import ArrayInput, ImageInput, Inputs, TableInput
 from trainer.inference.predictions import Answers, Prediction
 from trainer.rundir.console import Console
 
@@ -44,7 +44,7 @@ class Tally:
     def print(self, console: Console, seconds: float, kind: Inputs) -> None:
         """Print the first predictions, and the counts."""
         console.print(self.table())
-        what = "image" if isinstance(kind, ImageInput) else "row"
+        what = {ImageInput: "image", TableInput: "row", ArrayInput: "array"}[type(kind)]
         console.print(f"{counted(what, self.total)} in {seconds:.1f} s, {self.total / seconds:,.0f} {what}s/s")
         if self.model.classes and self.classes:
             console.print(", ".join(f"{name}: {count:,}" for name, count in self.classes.most_common(SHOWN)))
