@@ -293,6 +293,20 @@ def never(times, wrong=0):
     return healthy(confusion=confusion)
 
 
+def never_of_two():
+    """Two classes, of which the network names one."""
+    return failed(confusion=[[0, 40], [0, 40]], counts=[3200, 3200], classes=["cat", "dog"])
+
+
+def of_few(training, validation, held_out=20):
+    """Scores of training and of a few validation samples, of two equal classes."""
+    evaluations = history([validation] * 10, [0.7] * 10)
+    fit = {"accuracy": training, "loss": 0.6, "samples": 128}
+    found = {"constant": {"accuracy": 0.5, "loss": 0.69}, "counts": [64, 64], "confusion": []}
+    samples = {"train": 128, "val": held_out, "test": held_out}
+    return healthy(history=evaluations, best=evaluations[-1], fit=fit, samples=samples, **found)
+
+
 def impatient(patience, last=0.52, falls=0.2):
     """A run that early stopping has ended after 300 of 1,000 steps, where the training loss fell by so much."""
     evaluations = [{**row, "step": round(row["step"] * 0.3)} for row in history([0.8, 0.85, 0.9], [0.6, 0.5, last])]
@@ -488,6 +502,10 @@ SILENT = [  # other conditions of the same verdicts, each just not met
     ("stopped_too_early", impatient(4, last=0.56)),  # 12 % above the least loss
     ("stopped_too_early", impatient(4, falls=0.09)),
     ("noisy_validation", swinging(0.13)),  # 4 sqrt(0.9 0.1 / 100) = 0.12
+    ("class_never_predicted", replace(never(0), steps=99)),
+    ("class_never_predicted", never_of_two()),  # the only answer is right on all of the other class
+    ("labels_without_signal", of_few(training=0.77, validation=0.65)),  # sqrt(0.65 0.35 / 20) = 0.11
+    ("overfitting", of_few(training=0.4, validation=0.0, held_out=2)),  # 0 of 2, which 0.4 may well give
     ("class_never_predicted", never(0, wrong=24)),  # of 8 classes 75 % are right, of the last all: 0.78
     ("augmentation_too_strong", failed(noisy=FAILED["noisy"] | {"contrast": 0.06})),
     ("penalty_outweighs", decayed_weights(0.51)),
@@ -616,12 +634,13 @@ def test_the_advice_on_a_slow_run_names_the_disk_where_samples_are_streamed():
 
 
 def test_the_gap_is_counted_in_standard_errors():
-    """(0.95 - 0.90) / sqrt(0.95 0.05 / 1000 + 0.9 0.1 / 1000) = 4.264; on 30 validation samples 0.906."""
+    """(0.95 - 0.90) / sqrt(p (1 - p) / 1000 + q (1 - q) / 1000) = 4.242 with p = 951 / 1002 and q = 901 / 1002; on 30
+    validation samples, q = 28 / 32, 0.823."""
     evaluations = history([0.90] * 10)
     evidence = healthy(history=evaluations, fit={"accuracy": 0.95, "loss": 0.1, "samples": 1000})
-    assert gap_of(evidence) == pytest.approx((0.05, 4.264), rel=1e-3)
+    assert gap_of(evidence) == pytest.approx((0.05, 4.242), rel=1e-3)
     few = replace(evidence, samples={"train": 6400, "val": 30, "test": 10})
-    assert gap_of(few) == pytest.approx((0.05, 0.906), rel=1e-3)
+    assert gap_of(few) == pytest.approx((0.05, 0.823), rel=1e-3)
     assert judge(gap(0.065, samples=30)) == []
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 from trainer import load, train
 from trainer.api import as_typed
 from trainer.base.errors import DataError
-from trainer.inference.load import read_model
+from trainer.engine.trained import read_model
 from trainer.rundir import checkpoint, description
 
 CLASSIFIERS = [
@@ -128,6 +128,7 @@ def test_a_damaged_weights_file_of_a_run_is_not_used(trained, tmp_path):
     (copy / "weights.safetensors").write_bytes(content)
     found, expected = load(copy, device="cpu").module, run.load(device="cpu").module
     assert checkpoint.weights_digest(found) == checkpoint.weights_digest(expected)
+    assert "weights.safetensors is damaged or gone" in load(copy).note and not run.load().note
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(DataError, match="weights.safetensors is damaged, and it has no checkpoint"):
         load(copy, device="cpu")
@@ -188,7 +189,7 @@ def test_what_is_no_run_is_refused(tmp_path):
 def changed(run, place, change):
     """A copy of a run's weights alone whose description is changed."""
     source = run.directory / "weights.safetensors"
-    described, weights = read_model(source, torch.device("cpu"))
+    described, weights, _ = read_model(source, torch.device("cpu"))
     state = json.loads(described.to_json()[0])
     change(state)
     target = place / "changed.safetensors"

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterator, Sequence
 
 from trainer.base.text import printable
-from trainer.diagnosis.evidence import Evidence
+from trainer.diagnosis.evidence import FEW_STEPS, Evidence
 from trainer.diagnosis.start import OFF_CENTRE, activations
 from trainer.diagnosis.verdict import Verdict
 
@@ -132,7 +132,7 @@ def confusions(evidence: Evidence) -> Iterator[tuple[int, int, tuple[float, floa
 
 
 def never_predicted(evidence: Evidence) -> Iterator[Verdict]:
-    """A class that no sample is taken for, in a network that knows the others."""
+    """A class that no sample is taken for, in a trained network that tells the others apart."""
     for index, size, right in unpredicted(evidence):
         if right > KNOWN:
             yield Verdict(
@@ -150,6 +150,8 @@ def unpredicted(evidence: Evidence) -> Iterator[tuple[int, int, float]]:
     """Yield each class that no sample is taken for, its samples, and the fraction of all others that are right."""
     sizes, recognised, predicted = sums_of(evidence.confusion)
     total, correct = sum(sizes), sum(recognised)
+    if evidence.steps < FEW_STEPS or sum(map(bool, recognised)) < 2:
+        return
     for index, size in enumerate(sizes):
         if size >= ENOUGH and not predicted[index] and total > size:
             yield index, size, (correct - recognised[index]) / (total - size)
@@ -183,10 +185,11 @@ def no_signal(evidence: Evidence) -> Iterator[Verdict]:
         return
     guess, fit = evidence.constant[evidence.metric.name], evidence.fit.get(evidence.metric.name)
     base = max(guess, evidence.largest_share or 0.0)
+    count = int(evidence.fit.get("samples", 0))
     if fit is None or errors_above(base, evidence) < SIGNIFICANT:
         return
     # A network that has hardly begun to learn is a little above chance on both splits.
-    errors = math.hypot(evidence.error_at(fit, int(evidence.fit["samples"])), evidence.error_at(evidence.score))
+    errors = math.hypot(evidence.error_at(fit, count), evidence.error_at(evidence.score))
     if fit - evidence.score < SIGNIFICANT * errors:
         return
     yield Verdict(

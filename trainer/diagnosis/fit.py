@@ -4,14 +4,13 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from trainer.base.text import counted, epochs
-from trainer.diagnosis.evidence import Evidence, fall, is_positive
+from trainer.diagnosis.evidence import FEW_STEPS, Evidence, fall, is_positive
 from trainer.diagnosis.verdict import Verdict
 from trainer.rundir.status import Status
 
 GAP = 0.06  # between two accuracies
 SETTLED = 0.02  # fall of the validation loss in the last third of a run
 GAP_OF_R2 = 0.15  # between two r2
-FEW_STEPS = 100  # too few to tell a plateau
 SIGNIFICANT = 3.0  # standard errors
 FITTED_LOSS = 0.95  # training loss over that of knowing nothing, of a network that has fitted anything
 FITTED_R2 = 0.1  # training r2 of a network that has fitted anything

@@ -7,7 +7,7 @@ from itertools import pairwise
 from statistics import median
 
 from trainer.diagnosis.departures import FAR, departure, rate_departure
-from trainer.diagnosis.evidence import Evidence, fall, is_positive
+from trainer.diagnosis.evidence import FEW_STEPS, Evidence, fall, is_positive
 from trainer.diagnosis.start import DEAD, activations, amplifying, initial_loss, nth, unscaled_inputs
 from trainer.diagnosis.verdict import Verdict
 
@@ -24,7 +24,7 @@ FALLEN, EARLY = 0.01, 0.6  # multiplier, and fraction of the run that it stays b
 BEGUN, POOR = 0.2, 0.9  # fraction of the run, and training score
 IMPROVING = 0.05  # of the loss, an evaluation
 BEHIND = 0.1  # training score below that of nearest neighbours
-FEW_STEPS, UNFINISHED = 100, 0.1  # steps, and the fall of the loss over the second half of them
+UNFINISHED = 0.1  # fall of the loss over the second half of few steps
 OUTSET, CLIMB, SMALL = 8, 0.01, 0.01  # steps, rise of the loss between two points of them, update over weight
 TOO_LONG = "Steps this long jump over the valley that they aim at, and land higher."
 DEPARTURES = (".eps", ".betas", ".momentum", ".alpha", ".rho")  # keys of optimizers that change the size of steps

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from trainer.base.text import counted, escaped, in_one_line
+from trainer.base.text import counted, escaped, in_one_line, significant
 from trainer.data.inputs import Predicted
 from trainer.report import (
     calibration_plot,
@@ -217,4 +217,4 @@ def files_of_values(
 
 def joined(values: np.ndarray) -> str:
     """Return the values of a sample in short."""
-    return ", ".join(f"{value:.4g}" for value in values)
+    return ", ".join(significant(value, 4) for value in values)
