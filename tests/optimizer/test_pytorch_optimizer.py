@@ -59,10 +59,8 @@ def tensors(value):
 def test_the_names_are_those_of_the_library_but_for_those_that_are_refused():
     listed = {known.__name__ for known in pytorch_optimizer.optimizer.OPTIMIZER_LIST}
     refused = set(libraries.LIBRARIES[LIBRARY].refused)
-    assert {*NAMES} | (refused & listed) == listed and not {*NAMES} & refused
-    wrappers = {"FriendlySAM", "GSAM", "LookSAM", "Lookahead", "OrthoGrad", "PCGrad", "SAM", "WSAM", "TRAC"}
-    wrappers |= {"SafeFP16Optimizer", "ScheduleFreeWrapper"}
-    assert refused - listed == wrappers and (len(listed), len(NAMES)) == (128, 112)
+    assert {*NAMES} == listed - refused and len(NAMES) > 100  # a version has others
+    assert not [name for name in refused if name not in listed and not hasattr(pytorch_optimizer.optimizer, name)]
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")

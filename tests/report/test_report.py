@@ -10,9 +10,11 @@ import torch
 from PIL import Image
 from test_predictions import collected, random_classes
 
+from trainer.base.captions import caption_font, cut_in_the_middle
 from trainer.data.inputs import Predicted, inputs_of_shape, named_columns
 from trainer.data.splits import Split
 from trainer.loss import CrossEntropy, Hinge, MeanSquaredError
+from trainer.report import image_sheet
 from trainer.report.report import Subject, make_report
 from trainer.report.samples import Samples
 
@@ -158,3 +160,12 @@ def test_values_that_are_no_numbers_or_are_one_sample():
     found = collected("regression", MeanSquaredError(), torch.ones(1, 1), torch.zeros(1, 1))
     (row,) = make_report(found, subject).figures["by_output"]
     assert row["mae"] == 1 and np.isnan(row["r2"])
+
+
+def test_the_longest_caption_is_not_cut():
+    font = caption_font(image_sheet.SIZE)
+    for length in range(1, 16):
+        left, right = f"said {'automobilehangars'[:length]}", "0.69"
+        width = image_sheet.longest([[(left, right, "plain")]], font)
+        room = width - font.getlength(right) - image_sheet.SPACE
+        assert cut_in_the_middle(left, font, room) == left

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -15,9 +15,6 @@ from trainer.inference.explain import Explanation, explain
 from trainer.inference.predictions import Prediction, predict
 from trainer.rundir.description import Description
 from trainer.tta import average
-
-if TYPE_CHECKING:
-    import numpy
 
 SLACK = 1e-3  # beyond [0, 1], from a resampling
 
@@ -73,7 +70,7 @@ class TrainedModel:
         """Whether the loss says which probabilities the outputs stand for: cross-entropy does, a hinge does not."""
         return bool(self.classes) and isinstance(self.criterion, HasProbabilities)
 
-    def __call__(self, samples: "Tensor | numpy.ndarray") -> Tensor:
+    def __call__(self, samples: Tensor | np.ndarray) -> Tensor:
         """Return what the model makes of samples (B, *input_shape), (B, len(names)) on the CPU.
 
         That is a probability for each class; without `has_probabilities` the outputs, of binary data -o and o; of a
@@ -86,7 +83,7 @@ class TrainedModel:
         return self.answers(self.outputs(samples)).cpu()
 
     @torch.no_grad()
-    def outputs(self, samples: "Tensor | numpy.ndarray") -> Tensor:
+    def outputs(self, samples: Tensor | np.ndarray) -> Tensor:
         """Return the network's outputs (B, K), averaged over views, on its device. Errors: DataError."""
         images = self.preprocess(self.as_samples(samples).to(self.device))
         with self.autocast():
@@ -102,8 +99,10 @@ class TrainedModel:
             return torch.cat([1 - found, found], 1) if found.shape[1] == 1 else found
         return torch.cat([-outputs, outputs], 1) if outputs.shape[1] == 1 else outputs
 
-    def as_samples(self, samples: "Tensor | numpy.ndarray") -> Tensor:
+    def as_samples(self, samples: Tensor | np.ndarray) -> Tensor:
         """Return samples as a tensor of uint8 or float32. Errors: DataError."""
+        if isinstance(samples, np.ndarray):  # torch warns of arrays that cannot be written, and takes no flipped ones
+            samples = np.require(samples, requirements=("C", "W"))
         found = torch.as_tensor(samples)
         if tuple(found.shape[1:]) != self.input_shape:
             wanted = " x ".join(map(str, self.input_shape))
@@ -172,7 +171,7 @@ class Ensemble:
         """Whether the answers are probabilities."""
         return self.members[0].has_probabilities
 
-    def __call__(self, samples: "Tensor | numpy.ndarray") -> Tensor:
+    def __call__(self, samples: Tensor | np.ndarray) -> Tensor:
         """Return the mean of the models' answers to samples (B, *input_shape), (B, len(names)) on the CPU."""
         return torch.stack([model(samples) for model in self.members]).mean(0)
 
