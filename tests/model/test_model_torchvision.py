@@ -196,5 +196,5 @@ def test_the_networks_normalisation_is_taken_where_none_is_typed(cache, composed
     code, out, errors = run_in_process(*overrides, "preprocess=standardize", "--cfg", "job")
     assert code == 0 and "trainer.preprocess.Standardize" in out and "OfModel" not in out, errors
     run = build_run(composed(*overrides))
-    apply, pixel = run.train.apply, torch.full((1, 1, 4, 4), 0.6)
+    apply, pixel = run.train.preprocess, torch.full((1, 1, 4, 4), 0.6)
     torch.testing.assert_close(apply(pixel), torch.full_like(pixel, (0.6 - 0.449) / 0.226))  # means over the colours

@@ -1,4 +1,4 @@
-"""task=evaluate with explain=true: the worst mistakes beside their maps, each for the class that it is said to be for."""
+"""task=evaluate with explain=true: the worst mistakes beside their maps, each for the class that its caption names."""
 
 import csv
 import sys
