@@ -195,6 +195,6 @@ def test_the_networks_normalisation_is_taken_where_none_is_typed(cache, composed
     assert code == 0 and "trainer.preprocess.OfModel" in out, errors  # digits bring another one
     code, out, errors = run_in_process(*overrides, "preprocess=standardize", "--cfg", "job")
     assert code == 0 and "trainer.preprocess.Standardize" in out and "OfModel" not in out, errors
-    run = build_run(composed(*overrides))
+    run = build_run(composed(*overrides, "preprocess=model"))
     apply, pixel = run.train.preprocess, torch.full((1, 1, 4, 4), 0.6)
     torch.testing.assert_close(apply(pixel), torch.full_like(pixel, (0.6 - 0.449) / 0.226))  # means over the colours
