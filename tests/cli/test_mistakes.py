@@ -120,6 +120,13 @@ Models, data, runs
     optimizer=adema_mix                            | did you mean optimizer=ademamix?
     optimizer=c_adamw                              | did you mean optimizer=cautious optimizer.base=adamw?
     optimizer=adafactor                            | did you mean optimizer=pytorch_optimizer optimizer.name=AdaFactor?
+    optimizer=lomo                                 | LOMO changes the weights before the whole gradient is known
+    optimizer=ada_lomo                             | AdaLOMO changes the weights before the whole gradient is known
+    optimizer=swats                                | SWATS sets its own step size
+    optimizer=conda                                | Conda keeps Python objects in its state
+    optimizer=gsam                                 | GSAM wraps another optimizer & write optimizer=sam
+    optimizer=SAM                                  | did you mean optimizer=sam?
+    optimizer=lookahead optimizer.base=lomo        | LOMO changes the weights before the whole gradient is known
     optimizer=lookahead optimizer.base=yogi        | optimizer.base=pytorch_optimizer optimizer.base.name=Yogi?
     sophia                                         | write optimizer=pytorch_optimizer optimizer.name=SophiaH
     optimizer=pytorch_optimizer optimizer.name=yogii | a class of pytorch_optimizer & did you mean optimizer.name=Yogi?

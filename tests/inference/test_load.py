@@ -286,3 +286,14 @@ def test_images_of_floats_beyond_one_are_refused(trained):
 def test_values_of_python_as_they_are_typed():
     assert as_typed(["l2", True, None, 0.5]) == "[l2,true,null,0.5]"
     assert as_typed("a,b") == "'a,b'" and as_typed("[l2]") == "[l2]" and as_typed("+1") == "+1"
+
+
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_cannot_be_written_or_run_backwards_are_taken_without_a_warning(trained):
+    model = trained("data=digits", "model=cnn", "epochs=1", "norm=batch").load(device="cpu")
+    images = np.random.default_rng(0).random((4, 1, 8, 8), dtype=np.float32)
+    wanted, kept = model(images.copy()), images.copy()
+    images.setflags(write=False)
+    torch.testing.assert_close(model(images), wanted)
+    torch.testing.assert_close(model(images[::-1]), wanted.flip(0))
+    assert np.array_equal(images, kept)

@@ -10,10 +10,11 @@ import torch
 from PIL import Image
 from test_predictions import collected, random_classes
 
+from trainer.base.captions import caption_font, cut_in_the_middle
 from trainer.data.inputs import Predicted, inputs_of_shape, named_columns
 from trainer.data.splits import Split
 from trainer.loss import CrossEntropy, Hinge, MeanSquaredError
-from trainer.report import residuals_plot
+from trainer.report import image_sheet, residuals_plot
 from trainer.report.headline import Headline
 from trainer.report.report import Subject, make_report
 from trainer.report.samples import Samples
@@ -179,3 +180,12 @@ def test_labels_of_residuals_of_any_size_do_not_overlap(deviation):
     for axes in figure.axes:
         boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
         assert all(one.x1 + 2 < two.x0 for one, two in zip(boxes, boxes[1:]))
+
+
+def test_the_longest_caption_is_not_cut():
+    font = caption_font(image_sheet.SIZE)
+    for length in range(1, 16):
+        left, right = f"said {'automobilehangars'[:length]}", "0.69"
+        width = image_sheet.longest([[(left, right, "plain")]], font)
+        room = width - font.getlength(right) - image_sheet.SPACE
+        assert cut_in_the_middle(left, font, room) == left

@@ -106,7 +106,9 @@ class TrainedModel:
 
     def as_samples(self, samples: Tensor | np.ndarray) -> Tensor:
         """Return samples as a tensor of uint8 or float32. Errors: DataError."""
-        found = torch.as_tensor(np.require(samples, requirements="W") if isinstance(samples, np.ndarray) else samples)
+        if isinstance(samples, np.ndarray):  # torch warns of arrays that cannot be written, and takes no flipped ones
+            samples = np.require(samples, requirements=("C", "W"))
+        found = torch.as_tensor(samples)
         if tuple(found.shape[1:]) != self.input_shape:
             wanted = " x ".join(map(str, self.input_shape))
             single = tuple(found.shape) == self.input_shape
