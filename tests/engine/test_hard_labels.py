@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainer.engine.build import build_run
-from trainer.engine.hard_labels import HardLabels, labels_of
+from trainer.engine.hard_labels import HardLabels
 from trainer.engine.order import batches
 from trainer.engine.transforms import Transforms
 from trainer.loss import CrossEntropy
@@ -77,7 +77,7 @@ def test_what_softens_the_targets_brings_them_back(words, hard, composed):
 @pytest.mark.parametrize("words", ["data=diabetes", "data=breast_cancer"])
 def test_other_kinds_of_data_have_targets(words, composed):
     run = build_run(composed(words, "model=linear", "threads=1"))
-    assert labels_of(run) is None
+    assert run.labels is None
     [(criterion, truth)], [indices] = criteria(run)
     assert criterion is run.criterion and torch.equal(truth, run.train.targets[indices])
 
@@ -93,7 +93,7 @@ def test_targets_changed_in_place_are_not_taken_for_classes(composed):
 
 
 def test_soft_targets_of_a_data_set_stay_soft(composed):
+    assert build_run(composed(*SMALL)).labels is not None
     run = build_run(composed(*SMALL))
-    assert labels_of(run) is not None
     run.train.targets[3] = 0.1
-    assert labels_of(run) is None
+    assert run.labels is None

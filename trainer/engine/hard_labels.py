@@ -4,7 +4,6 @@ from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from trainer.base.protocols import TakesLabels
 from trainer.engine.order import MicroBatch
 from trainer.engine.run import Run
 
@@ -18,7 +17,7 @@ class HardLabels:
     """
 
     def __init__(self, run: Run) -> None:
-        self._criterion, self._labels = run.criterion, labels_of(run)
+        self._criterion, self._labels = run.criterion, run.labels
 
     def __call__(
         self, indices: Sequence[Tensor], before: Sequence[Tensor], batch: Sequence[MicroBatch]
@@ -38,12 +37,3 @@ class HardLabels:
             else (self._criterion, targets)
             for samples, old, (_, targets) in zip(indices, before, batch)
         ]
-
-
-def labels_of(run: Run) -> Tensor | None:
-    """Return the classes (N,) of the training samples; None where the loss has no use for them, or they are soft."""
-    if run.data.task != "classification" or not isinstance(run.criterion, TakesLabels):
-        return None
-    targets = run.train.targets
-    one_each = (targets.amax(1) == 1) & (targets.sum(1) == 1) & (targets.amin(1) == 0)
-    return targets.argmax(1) if bool(one_each.all()) else None  # host sync, once a run
