@@ -12,7 +12,7 @@ from torch import nn
 from trainer.base.errors import MachineError
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
-from trainer.rundir import checkpoint, curves_plot, reader
+from trainer.rundir import checkpoint, curves_plot
 from trainer.rundir import directory as rundir
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
@@ -21,6 +21,7 @@ from trainer.rundir.recorder import Recorder
 from trainer.rundir.report_folder import REPORT, write_report
 from trainer.rundir.resume import command_to_resume
 from trainer.rundir.status import COMPLETE, Status
+from trainer.rundir.title import title_of
 
 SPARED = (REPORT, "layers.json", "run.json", "curves.png")  # for the summary, on a full disk
 
@@ -96,9 +97,10 @@ class LastFiles:
         self, summary: dict, best: nn.Module | None, probes: Sequence[dict], report: Mapping[str, bytes]
     ) -> dict[str, tuple[str, Callable[[Path], None]]]:
         """Return what writes each file, behind its verb; a sweep draws the curves of its jobs."""
-        files, end = {}, reader.describe_end(summary)
+        files, title = {}, title_of(self.invocation)
         if self.invocation.sweep is None:
-            files["curves.png"] = "drawing", lambda path: curves_plot.draw(self.recorder.rows, path, end)
+            rows = self.recorder.rows
+            files["curves.png"] = "drawing", lambda path: curves_plot.draw_run(path.parent, rows, summary, title)
         if probes:
             files["layers.json"] = "writing", lambda path: rundir.write_layers(path, probes)
         described = replace(self.description, scores=scores_of(summary))

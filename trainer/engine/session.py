@@ -7,6 +7,7 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 from torch import nn
+from torch.utils.tensorboard.summary import image
 
 from trainer.base import signals
 from trainer.base.device import ALL_THREADS, describe, use_threads
@@ -26,7 +27,7 @@ from trainer.engine.probe import record_probe
 from trainer.engine.remarks import remarks
 from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import make_setup
-from trainer.engine.split_report import evaluate_with_report, events_of, held_out_split, import_ahead, title_of
+from trainer.engine.split_report import evaluate_with_report, events_of, held_out_split, import_ahead
 from trainer.engine.state import restore
 from trainer.engine.training import Training
 from trainer.report.report import Report
@@ -36,6 +37,7 @@ from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.resume import require_same
 from trainer.rundir.status import COMPLETE, Status
+from trainer.rundir.title import title_of
 
 
 class Session:
@@ -92,7 +94,7 @@ class Session:
         self.console.log_only(texts.decay_lists(run.model))
         self.recorder.record_config(*texts_of_run, step=self.run.progress.step)
         if not state and (picture := first_batch(run)) is not None:
-            self.recorder.record_first_batch(picture)
+            self.recorder.record_summary(image("first_batch", picture, dataformats="HWC"), 0)
 
     @property
     def run(self) -> Run:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from trainer.base.text import printable
 from trainer.rundir import curves_plot, reader
+from trainer.rundir.title import title_of_files
 
 
 class PlotWorker:
@@ -68,5 +69,5 @@ def prepare_worker() -> None:
 
 def draw_curves(directory: Path) -> None:
     """Draw curves.png from a run's files. Errors: OSError."""
-    ending = reader.describe_end(reader.read_summary(directory))
-    curves_plot.draw([*reader.read_rows(directory)], directory / "curves.png", ending)
+    summary = reader.read_summary(directory)
+    curves_plot.draw_run(directory, [*reader.read_rows(directory)], summary, title_of_files(directory))

@@ -20,6 +20,7 @@ from trainer.rundir import directory as rundir
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.status import Status
+from trainer.rundir.title import title_of_files
 from trainer.search.halving import pruning_rules
 
 
@@ -85,7 +86,7 @@ def nothing_left(directory: Path, summary: dict, monitor: str) -> float | None:
         print_damage(directory, ["curves.png"])
         try:
             with rundir.lock(directory):
-                curves_plot.draw([*reader.read_rows(directory)], directory / "curves.png", "")
+                curves_plot.draw_run(directory, [*reader.read_rows(directory)], summary, title_of_files(directory))
         except OSError as error:
             what = f"{printable(directory)}/curves.png: cannot be written ({error.strerror})"
             raise MachineError(f"{what}; free some space and repeat the command") from None
