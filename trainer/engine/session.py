@@ -20,6 +20,7 @@ from trainer.engine.advice import advice
 from trainer.engine.describe import describe_model
 from trainer.engine.ending import error_for
 from trainer.engine.first_batch import first_batch
+from trainer.engine.fit_pictures import caption_of, fit_map
 from trainer.engine.judgement import judge_run
 from trainer.engine.last_files import LastFiles
 from trainer.engine.pretraining import has_stages, pretrain
@@ -34,6 +35,7 @@ from trainer.report.report import Report
 from trainer.rundir import checkpoint, reader
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
+from trainer.rundir.fit_map import FitMap
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.resume import require_same
 from trainer.rundir.status import COMPLETE, Status
@@ -63,6 +65,7 @@ class Session:
         self.cfg, self.directory, self.invocation = cfg, directory, invocation
         self.best: nn.Module | None = None
         self.report: Report | None = None
+        self.fit: FitMap | None = None
         self.stages: list[dict] = []  # figures of those of a pretraining
         self._config = rundir.saved_config(cfg)  # with the batch size that was asked for
         texts_of_run = rundir.saved_texts(self._config, invocation.overrides)
@@ -181,7 +184,7 @@ class Session:
             raise
         finally:
             files = self.report.files if self.report else {}
-            unwritten = self.last_files().write(summary, self.best, self.run.progress.probes, files)
+            unwritten = self.last_files().write(summary, self.best, self.run.progress.probes, files, self.fit)
         texts.print_summary(self.console, summary, self.run, self.directory, judgement.as_lines(), self.report)
         if error or unwritten:
             raise error or unwritten
@@ -198,6 +201,8 @@ class Session:
             signals.raise_received()  # a signal behind the last step
             self.best = copy.deepcopy(run.model)
             self.best.load_state_dict(weights)
+            best = progress.best or {"epoch": outcome.now.epoch}
+            self.fit = fit_map(run, self.best, f"best weights, {caption_of(run, self.best, best['epoch'])}")
             if split:
                 with self.console.status(f"evaluating the {split} split"):
                     title, whole = title_of(self.invocation), self.invocation.sweep is None

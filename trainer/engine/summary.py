@@ -254,6 +254,8 @@ def print_summary(
     path = from_here(directory)
     console.print(f"\nRun directory: {path}")
     console.print(f"Curves:        {path / 'curves.png'}")
+    if (directory / "fit.png").is_file():
+        console.print(f"Fit:           {path / 'fit.png'}")
     if report and report.files:
         console.print(f"Errors:        {path / REPORT}")
     console.print(f"Compare runs:  {as_command('tensorboard', '--logdir', logdir(path))}")
