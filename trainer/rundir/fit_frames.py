@@ -184,8 +184,8 @@ class FrameDrawer:
 def is_frame(evaluation: int) -> bool:
     """Return whether an evaluation is drawn: each of the first seven, then those 15 % later than the one before.
 
-    Of 40 evaluations about 20 are drawn, of 400 36, of 4,000 53: a fit changes most at first. The rule needs no memory, so
-    that a resumed run draws the same.
+    Of 40 evaluations about 20 are drawn, of 400 36, of 4,000 53: a fit changes most at first. The rule needs no
+    memory, so that a resumed run draws the same.
     """
     if evaluation <= EACH:
         return True
