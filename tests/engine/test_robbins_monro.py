@@ -3,9 +3,9 @@
 import math
 
 import pytest
-from trainer.claims.claim import Option
 
 from trainer.base.clock import Clock
+from trainer.claims.claim import Option
 from trainer.config import catalog
 from trainer.engine.robbins_monro import RateSums, describe, rate_sums, tail_exponent
 from trainer.sched.cyclic import CosineRestarts

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from trainer.base.atomic import atomic_write
 from trainer.base.errors import MachineError
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
@@ -29,6 +30,19 @@ from trainer.rundir.title import title_of
 SPARED = (REPORT, "fit.gif", "filters.png", "layers.json", "run.json", "curves.png", "fit.png", FIT)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """What there is to draw of the best weights.
+
+    Args:
+        fit: of a model of one or two features.
+        filters: of the first convolution, as PNG.
+    """
+
+    fit: FitMap | None = None
+    filters: bytes = b""
+
+
 @dataclass(frozen=True)
 class LastFiles:
     """Writer of the files of a run's end."""
@@ -46,7 +60,7 @@ class LastFiles:
         best: nn.Module | None,
         probes: Sequence[dict],
         report: Mapping[str, bytes],
-        fit: FitMap | None = None,
+        pictures: Pictures,
     ) -> MachineError | None:
         """Write the files, however the run ended; a summary that lists what the disk did not take comes last.
 
@@ -57,13 +71,13 @@ class LastFiles:
             best: the model with the best weights, if there are any.
             probes: of the layers.
             report: contents of its files, by name.
-            fit: of the best weights, of a model of one or two features.
+            pictures: of the best weights.
         """
         try:
             self.recorder.close()
             self.console.flush()
             summary["incomplete"] = [*self.checkpoints.incomplete, *self.recorder.incomplete, *self.console.incomplete]
-            for name, (doing, write) in self._writers(summary, best, probes, report, fit).items():
+            for name, (doing, write) in self._writers(summary, best, probes, report, pictures).items():
                 try:
                     with self.console.status(f"{doing} {name}"):
                         write(self.directory / name)
@@ -108,10 +122,10 @@ class LastFiles:
         best: nn.Module | None,
         probes: Sequence[dict],
         report: Mapping[str, bytes],
-        fit: FitMap | None,
+        pictures: Pictures,
     ) -> dict[str, tuple[str, Callable[[Path], None]]]:
         """Return what writes each file, behind its verb; a sweep draws the curves and the fit of its jobs."""
-        files, title = {}, title_of(self.invocation)
+        files, title, fit = {}, title_of(self.invocation), pictures.fit
         if self.invocation.sweep is None:
             rows = self.recorder.rows
             files["curves.png"] = "drawing", lambda path: curves_plot.draw_run(path.parent, rows, summary, title)
@@ -119,6 +133,8 @@ class LastFiles:
                 files["fit.png"] = "drawing", lambda path: fit_plot.draw(fit, path, title)
             if fit and len(frames := frames_in(self.directory / "train")) > 1:
                 files["fit.gif"] = "drawing", lambda path: write_gif(frames, path)
+            if pictures.filters:
+                files["filters.png"] = "writing", lambda path: atomic_write(path, pictures.filters)
         if fit:
             files[FIT] = "writing", lambda path: fit_map.write(fit, path)
         if probes:
