@@ -34,7 +34,7 @@ def write_graph(run: Run, directory: Path) -> bool:
     found = graph_of(run)
     if found is None:
         return False
-    events = EventFile(directory)
+    events = EventFile(directory, suffix=".graph")  # beside the histograms
     events.add_graph(found)
     events.close()
     return True
