@@ -32,4 +32,5 @@ def test_a_filter_is_drawn_from_its_smallest_weight_in_black_to_its_largest_in_w
     picture = Image.open(io.BytesIO(draw_filters(kernels, "title", "epoch 3"))).convert("L")
     counts = dict(zip(*reversed([*zip(*picture.getcolors())])))
     side = 43  # pixels of a weight: 128 / 3, up to a whole number
-    assert counts[64] == MOST * 7 * side**2 and counts[0] >= MOST * side**2
+    assert counts[64] == pytest.approx(MOST * 7 * side**2, rel=1e-3)  # edges of letters have some of it, too
+    assert counts[0] >= MOST * side**2 and counts[255] > MOST * side**2

@@ -31,8 +31,8 @@ def test_values_and_slopes_of_every_option(option, composed):
         central = (values[2:] - values[:-2]) / 0.002
         smooth = np.abs(curve.slopes[other][2:] - curve.slopes[other][:-2]) < 0.05 * (1 + np.abs(central))  # no kink
         assert smooth.mean() > 0.99
-        # The error of a central difference is h^2 / 6 of the third derivative.
-        np.testing.assert_allclose(curve.slopes[other][1:-1][smooth], central[smooth], rtol=1e-5, atol=1e-5)
+        # Where f'' jumps by 4, as softsign's at 0, a central difference over 2 h is wrong by h = 0.001.
+        np.testing.assert_allclose(curve.slopes[other][1:-1][smooth], central[smooth], rtol=1e-5, atol=1.1e-3)
 
 
 @pytest.mark.parametrize(

@@ -76,5 +76,5 @@ def test_images_before_and_after(words, panels, view_of, drawn):
     view, raw = view_of("data=digits", *words)
     figure = drawn(view)
     assert len(figure.axes) == panels
-    np.testing.assert_allclose(np.asarray(figure.axes[0].images[0].get_array())[..., 0], raw[0, 0] / 255, atol=1e-6)
+    np.testing.assert_allclose(np.asarray(figure.axes[0].images[0].get_array())[..., 0], raw[0, 0], atol=1e-6)
     assert ("no image" in figure.get_supxlabel()) == (panels == 6)
