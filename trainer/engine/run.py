@@ -88,6 +88,7 @@ class Run:
     stages: Sequence[Stage] = ()  # of a pretraining, before the first step
     taught: bool = False  # the targets are a teacher's, not those of the data
     lr_factors: Mapping[str, float] = field(default_factory=dict)  # on the learning rate, by parameter; empty for 1
+    fit_title: str = ""  # of pictures of the fit at evaluations; empty for none
 
     @cached_property
     def uses_losses(self) -> bool:

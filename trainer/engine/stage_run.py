@@ -64,6 +64,7 @@ def stage_run(run: Run, stage: Stage, number: int, cfg: DictConfig, invocation: 
         frozen=frozen,
         lr_factors=factors,
         stages=(),
+        fit_title="",
     )
     return with_teacher(built, stage) if stage.teach else built
 
