@@ -7,7 +7,7 @@ A technique has a hook by defining the method or attribute; nothing registers it
 
     act         () -> module                                    pieces; of the module: mean_square
     aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, on_pixels, tasks
-    averaging   update(model, now), evaluated(model)            state_dict
+    averaging   update(model, now), evaluated(model)            state_dict, follow, snapshots
     data        load() -> Splits
     init        (model, images, targets, act) -> None           keeps_weights, rate_factors
     bias        (model, targets, criterion) -> None
@@ -26,7 +26,7 @@ A technique has a hook by defining the method or attribute; nothing registers it
                                                                 layer (no tasks): on_maps, follows_act,
                                                                 drops_in_training
     sampler     (epoch, targets, losses, rng) -> indices (N,)   uses_losses, tasks
-    sched       (now) -> multiplier of the learning rate        observe, state_dict
+    sched       (now) -> multiplier of the learning rate        observe, state_dict, ends_cycle
     task        execute(cfg, invocation) -> score or None
     tta         (model, images) -> outputs
     warmup      (sched) -> sched
@@ -257,6 +257,29 @@ class ObservesLoss(Protocol):
 
     def observe(self, loss: float) -> None:
         """Take the loss of an evaluation."""
+
+
+@runtime_checkable
+class HasCycles(Protocol):
+    """A schedule of several cycles, at whose ends the learning rate jumps up again."""
+
+    def ends_cycle(self, now: Clock) -> bool:
+        """Return whether a step is the last one of a cycle; a cycle that the run cuts short has none."""
+
+
+@runtime_checkable
+class FollowsSchedule(Protocol):
+    """An averaging that depends on the schedule."""
+
+    def follow(self, sched: object) -> None:
+        """Take the run's schedule, without its warm-up, before the first step."""
+
+
+@runtime_checkable
+class HasSnapshots(Protocol):
+    """An averaging that keeps weights of several steps: by the number of steps done, (name, value) on the host."""
+
+    snapshots: Mapping[int, Mapping[str, Tensor]]
 
 
 @runtime_checkable

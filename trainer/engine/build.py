@@ -21,6 +21,7 @@ from trainer.base.protocols import (
     Calibrated,
     ChosenByTask,
     Criterion,
+    FollowsSchedule,
     GoesByModel,
     Invertible,
     ObservesLoss,
@@ -104,7 +105,7 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begin
         sampler=require_task(sampler, "sampler", invocation.choice("sampler"), data.task, invocation),
         aug=make_augmentations(cfg, data.task, images, apply, invocation),
         slots=replace(slots, loss=[*slots.loss, *plan.lessons]),
-        averaging=factory(cfg, "averaging", invocation)(model),
+        averaging=make_averaging(cfg, model, sched, invocation),
         tta=factory(cfg, "tta", invocation)(),
         clock=clock,
         device=where,
@@ -190,6 +191,18 @@ def make_slots(cfg: DictConfig, task: str, criterion: Criterion, invocation: Inv
         if isinstance(transform, UsesCriterion):
             transform.use(criterion)
     return Slots(**filled)
+
+
+def make_averaging(cfg: DictConfig, model: nn.Module, sched: Callable, invocation: Invocation) -> object:
+    """Make the averaging of a model's weights.
+
+    Args:
+        sched: the schedule without its warm-up.
+    """
+    averaging = factory(cfg, "averaging", invocation)(model)
+    if isinstance(averaging, FollowsSchedule):
+        averaging.follow(sched)
+    return averaging
 
 
 def make_criterion(cfg: DictConfig, task: str, invocation: Invocation) -> Criterion:

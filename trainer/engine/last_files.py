@@ -4,15 +4,15 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.base.errors import MachineError
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
-from trainer.rundir import checkpoint, curves_plot, reader
+from trainer.rundir import checkpoint, curves_plot, reader, snapshots
 from trainer.rundir import directory as rundir
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
@@ -35,6 +35,7 @@ class LastFiles:
     checkpoints: Checkpoints
     invocation: Invocation
     description: Description
+    snapshots: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)  # weights by steps done
 
     def write(
         self, summary: dict, best: nn.Module | None, probes: Sequence[dict], report: Mapping[str, bytes]
@@ -105,6 +106,8 @@ class LastFiles:
         files["run.json"] = "writing", lambda path: write_description(path, described)
         if best:
             files["weights.safetensors"] = "writing", lambda path: checkpoint.export(best, path, described)
+        if best and self.snapshots:
+            files[snapshots.FOLDER] = "writing", lambda path: snapshots.write(path, self.snapshots, self.description)
         if report:
             files[REPORT] = "writing", lambda path: write_report(path, report)
         return files

@@ -11,6 +11,7 @@ from torch import nn
 from trainer.base import signals
 from trainer.base.device import ALL_THREADS, describe, use_threads
 from trainer.base.errors import ConfigError, Diverged, Interrupted
+from trainer.base.protocols import HasSnapshots
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
 from trainer.engine import recovery
@@ -212,4 +213,5 @@ class Session:
     def last_files(self) -> LastFiles:
         """Return what writes the files of the run's end."""
         parts = self.recorder, self.console, self.training.checkpoints, self.invocation, self.description
-        return LastFiles(self.directory, *parts)
+        averaging = self.run.averaging
+        return LastFiles(self.directory, *parts, averaging.snapshots if isinstance(averaging, HasSnapshots) else {})
