@@ -37,7 +37,7 @@ def draw_part(axes: "Axes", result: Result, name: str) -> None:
     mean, deviation = result.curves[name]
     sizes = np.arange(1, len(mean) + 1)
     axes.plot(np.ones(len(single)), single, "o", color="0.6", markersize=4, label="members")
-    axes.plot(sizes, mean, "o-", color="tab:blue", markersize=4, label="so many of them, mean and std")
+    axes.plot(sizes, mean, "o-", color="tab:blue", markersize=4, label="averages of so many, mean and std")
     axes.fill_between(sizes, mean - deviation, mean + deviation, color="tab:blue", alpha=0.15, linewidth=0)
     axes.axhline(single[result.best], color="tab:red", linestyle="--", linewidth=1, label="best member on val")
     if result.path[name]:
