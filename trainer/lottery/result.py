@@ -83,7 +83,7 @@ class Result:
         dense = self.of(DENSE)[0]
         noise = max(dense.deviation, standard_error(dense.mean, self.samples, self.metric))
         good = [row for row in self.of(TICKET) if row.mean >= dense.mean - noise]
-        margin = f"within {noise:.4f}, a standard error"
+        margin = f"within {noise:.4f}, its noise"
         if not good:
             return f"no ticket is as good as the dense network ({margin})"
         best = min(good, key=lambda row: row.left)
