@@ -161,10 +161,10 @@ def test_ema_refuses_a_decay_outside_the_open_interval(decay, model):
 @pytest.mark.parametrize(
     ("every", "sched", "steps"),
     [
-        ("auto", CosineRestarts(length="1ep", growth=1.0), [5, 10, 15, 20]),
-        ("auto", CosineRestarts(length="2st", growth=2.0), [2, 6, 14]),  # 2, 4 and 8 steps; the last cycle is cut short
-        ("auto", CosineRestarts(length="3st", growth=1.5), [3, 8, 15]),  # 3, 4.5 and 6.75 steps: 3, 7.5, 14.25
-        ("auto", Cosine(), [20]),
+        (None, CosineRestarts(length="1ep", growth=1.0), [5, 10, 15, 20]),
+        (None, CosineRestarts(length="2st", growth=2.0), [2, 6, 14]),  # 2, 4 and 8 steps; the last cycle is cut short
+        (None, CosineRestarts(length="3st", growth=1.5), [3, 8, 15]),  # 3, 4.5 and 6.75 steps: 3, 7.5, 14.25
+        (None, Cosine(), [20]),
         ("8st", Cosine(), [8, 16]),
         ("25%", CosineRestarts(), [5, 10, 15, 20]),
     ],

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from trainer.base.checks import require
 from trainer.base.clock import Clock, nearly_ends, parse_length
-from trainer.base.protocols import HasCycles
+from trainer.base.cycle_protocols import HasCycles
 
 
 class Identity:
@@ -123,14 +123,14 @@ class Snapshots:
     directory, whose predictions task=ensemble averages. Until then they are in memory, and in each checkpoint.
 
     Args:
-        every: length between two; auto for the last step of each cycle of the schedule, of one without cycles the last
+        every: length between two; null for the last step of each cycle of the schedule, of one without cycles the last
             step of the run. A cycle that the run cuts short has no snapshot.
     Errors: ValueError. Source: Huang et al., 2017, arXiv:1704.00109, section 3. Differs from the paper: the schedule is
     that of `sched`: cosine_restarts with growth 1 and length T / M gives the M cycles of eq. (2).
     """
 
-    def __init__(self, model: nn.Module, *, every: str = "auto") -> None:
-        if every != "auto":
+    def __init__(self, model: nn.Module, *, every: str | None = None) -> None:
+        if every is not None:
             parse_length(every)
         self.every = every
         self.snapshots: dict[int, dict[str, Tensor]] = {}
@@ -151,7 +151,7 @@ class Snapshots:
         return model
 
     def _is_due(self, now: Clock) -> bool:
-        if self.every != "auto":
+        if self.every is not None:
             length = now.steps(self.every)
             return nearly_ends(now, now.step % length, length)
         if isinstance(self._sched, HasCycles):

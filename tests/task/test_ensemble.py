@@ -19,7 +19,7 @@ from trainer.rundir.recorder import Recorder
 
 TINY = ("model=mlp", "model.hidden=[8]", "device=cpu", "threads=1")
 IRIS = (*TINY, "data=iris")
-CYCLES = ("sched=cosine_restarts", "sched.length=25%", "sched.growth=1", "averaging=snapshots", "epochs=8")
+CYCLES = ("sched=cosine_restarts", "sched.length=25%", "sched.growth=1", "averaging=snapshot", "epochs=8")
 
 
 def train(folder, place, *words):

@@ -1,6 +1,6 @@
 """Every hook a technique may have beyond its plain call, one Protocol each. READ SECOND, after engine/loop.py.
 
-Those of modules in a model (layers, activations, norms) are in base/module_protocols.py.
+Those of modules (layers, activations, norms) are in module_protocols.py, of cyclic schedules in cycle_protocols.py.
 
 A technique has a hook by defining the method or attribute; nothing registers it: who calls a hook asks
 `isinstance(technique, Hook)` first. The plain call of each group, and its hooks:
@@ -257,29 +257,6 @@ class ObservesLoss(Protocol):
 
     def observe(self, loss: float) -> None:
         """Take the loss of an evaluation."""
-
-
-@runtime_checkable
-class HasCycles(Protocol):
-    """A schedule of several cycles, at whose ends the learning rate jumps up again."""
-
-    def ends_cycle(self, now: Clock) -> bool:
-        """Return whether a step is the last one of a cycle; a cycle that the run cuts short has none."""
-
-
-@runtime_checkable
-class FollowsSchedule(Protocol):
-    """An averaging that depends on the schedule."""
-
-    def follow(self, sched: object) -> None:
-        """Take the run's schedule, without its warm-up, before the first step."""
-
-
-@runtime_checkable
-class HasSnapshots(Protocol):
-    """An averaging that keeps weights of several steps: by the number of steps done, (name, value) on the host."""
-
-    snapshots: Mapping[int, Mapping[str, Tensor]]
 
 
 @runtime_checkable

@@ -21,7 +21,6 @@ from trainer.base.protocols import (
     Calibrated,
     ChosenByTask,
     Criterion,
-    FollowsSchedule,
     GoesByModel,
     Invertible,
     ObservesLoss,
@@ -37,6 +36,7 @@ from trainer.config.targets import LIBRARIES, locate
 from trainer.data.inspection import notes_on
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
+from trainer.engine.build_averaging import make_averaging
 from trainer.engine.build_data import load_data
 from trainer.engine.build_model import initialize, make_model
 from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates
@@ -191,18 +191,6 @@ def make_slots(cfg: DictConfig, task: str, criterion: Criterion, invocation: Inv
         if isinstance(transform, UsesCriterion):
             transform.use(criterion)
     return Slots(**filled)
-
-
-def make_averaging(cfg: DictConfig, model: nn.Module, sched: Callable, invocation: Invocation) -> object:
-    """Make the averaging of a model's weights.
-
-    Args:
-        sched: the schedule without its warm-up.
-    """
-    averaging = factory(cfg, "averaging", invocation)(model)
-    if isinstance(averaging, FollowsSchedule):
-        averaging.follow(sched)
-    return averaging
 
 
 def make_criterion(cfg: DictConfig, task: str, invocation: Invocation) -> Criterion:

@@ -9,9 +9,9 @@ from omegaconf import DictConfig
 from torch import nn
 
 from trainer.base import signals
+from trainer.base.cycle_protocols import HasSnapshots
 from trainer.base.device import ALL_THREADS, describe, use_threads
 from trainer.base.errors import ConfigError, Diverged, Interrupted
-from trainer.base.protocols import HasSnapshots
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
 from trainer.engine import recovery

@@ -16,7 +16,8 @@ from trainer.base.rng import derive, seed_default
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.data.loader import Loader
-from trainer.engine.build import make_averaging, make_optimizer
+from trainer.engine.build import make_optimizer
+from trainer.engine.build_averaging import make_averaging
 from trainer.engine.lengths import samples_per_batch, save_interval
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run

@@ -25,8 +25,8 @@ from trainer.rundir.console import Console
 from trainer.rundir.saved_options import selected_options
 from trainer.sweep.grid import run_sweep
 
-MASK = "pruned"  # the regulariser that holds pruned weights at 0
-MASK_KEY = f"reg.weights.{MASK}.mask"
+MASK = "pruning_mask"  # the regulariser that holds pruned weights at 0
+MASK_KEY = f"reg.weights.{MASK}.file"
 START = "model.weights"
 
 

@@ -13,7 +13,7 @@ from trainer.base.clock import Clock
 from trainer.base.errors import DataError
 from trainer.config import catalog
 from trainer.engine.build import build_run
-from trainer.reg.pruned import Pruned
+from trainer.reg.pruning_mask import PruningMask
 
 NOW = Clock(total_steps=10, steps_per_epoch=5)
 RUN = ("data=iris", "model=mlp", "model.hidden=[8,6]", "epochs=3", "device=cpu", "threads=1")
@@ -29,8 +29,8 @@ def pruned_start(composed, tmp_path):
     }
     save_file(masks, tmp_path / "masks.safetensors")
     save_file({name: value * masks.get(name, 1.0) for name, value in state.items()}, tmp_path / "start.safetensors")
-    mask = f"reg.weights.pruned.mask={tmp_path / 'masks.safetensors'}"
-    return (f"model.weights={tmp_path / 'start.safetensors'}", "reg=[pruned]", mask), masks
+    mask = f"reg.weights.pruning_mask.file={tmp_path / 'masks.safetensors'}"
+    return (f"model.weights={tmp_path / 'start.safetensors'}", "reg=[pruning_mask]", mask), masks
 
 
 @pytest.mark.parametrize("option", catalog.options("optimizer"))
@@ -45,7 +45,9 @@ def test_they_are_exactly_zero_after_training_with_every_optimizer(option, prune
     assert all(weight[masks[name] == 1].count_nonzero() > 0 for name, weight in weights.items() if name in masks)
 
 
-@pytest.mark.parametrize("more", [("averaging=ema",), ("averaging=swa",), ("reg=[l2,pruned,weight_decay,grad_noise]",)])
+@pytest.mark.parametrize(
+    "more", [("averaging=ema",), ("averaging=swa",), ("reg=[l2,pruning_mask,weight_decay,grad_noise]",)]
+)
 def test_averages_penalties_and_noise_leave_them_at_zero(more, pruned_start, fitted):
     words, masks = pruned_start
     run, _ = fitted(*RUN, *words, *more)
@@ -65,7 +67,7 @@ def test_the_others_train_as_with_the_pruning_of_torch(tmp_path):
     for place in (0, 2):
         prune.custom_from_mask(theirs[place], "weight", masks[f"{place}.weight"])
     images, targets = torch.randn(20, 5).double(), torch.randn(20, 2).double()
-    reg = Pruned(mask=str(tmp_path / "masks.safetensors"))
+    reg = PruningMask(file=str(tmp_path / "masks.safetensors"))
     for model, edit in ((ours, reg), (theirs, None)):
         optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=0.01)
         for step in range(10):
@@ -92,7 +94,7 @@ def test_without_a_mask_the_zeros_of_the_start_stay():
     with torch.no_grad():
         model.weight.copy_(torch.tensor([[0.0, 1.0], [2.0, 0.0], [3.0, 4.0]]))
         model.bias.zero_()  # is not pruned
-    optimizer, reg = torch.optim.Adam(model.parameters(), lr=0.1), Pruned()
+    optimizer, reg = torch.optim.Adam(model.parameters(), lr=0.1), PruningMask()
 
     def closure():
         optimizer.zero_grad()
@@ -110,10 +112,10 @@ def test_without_a_mask_the_zeros_of_the_start_stay():
 
 def test_a_mask_of_another_model_is_refused(tmp_path):
     save_file({"0.weight": torch.ones(3, 3)}, tmp_path / "masks.safetensors")
-    reg = Pruned(mask=str(tmp_path / "masks.safetensors"))
+    reg = PruningMask(file=str(tmp_path / "masks.safetensors"))
     with pytest.raises(DataError, match=r"masks\.safetensors: its 0\.weight is not for a weight of this model$"):
         reg.before(nn.Sequential(nn.Linear(2, 3)), None, NOW)
     (tmp_path / "text.safetensors").write_text("no mask")
-    words = ("reg=[pruned]", f"reg.weights.pruned.mask={tmp_path / 'text.safetensors'}", *RUN)
+    words = ("reg=[pruning_mask]", f"reg.weights.pruning_mask.file={tmp_path / 'text.safetensors'}", *RUN)
     code, _, errors = command(tmp_path, *words)
     assert code == 3 and errors.count("\n") == 1 and "not a file of masks" in errors
