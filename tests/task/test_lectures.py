@@ -10,7 +10,6 @@ from conftest import command
 FEW = "data.train_samples=128 epochs=1"
 LATER = {  # rows whose words come later
     "CSP 13": "names the cause: units that begin alike stay alike",
-    "CSP 14": "task=ensemble",
     "cs231n 3": "task=stats",
     "cs231n 16": "task=recipe",
     "SDU 4": "names the cause: a product of weights below one vanishes",
@@ -57,6 +56,7 @@ ROWS = [  # row, command line, exit code, texts that must come; * stands for any
     ("CSP 12", "task=preview aug=mixup", 0, ["preview-images.png"]),
     ("CSP 14", "task=check data=iris", 0, ["gradients against differences*20 checks passed"]),
     ("CSP 14", "task=gradcheck data=iris", 2, ["did you mean task=check?"]),
+    ("CSP 14", "task=ensemble", 2, ["task=ensemble needs runs; write runs="]),
     ("cs231n 2", f"-m preprocess=none,center,whiten_zca model=mlp {FEW}", 0, ["ranking"]),
     ("cs231n 4", f"-m norm=none,batch,layer,instance,group {FEW}", 0, ["ranking"]),
     (
