@@ -27,6 +27,7 @@ FLOORS = [  # from the ground up; a file imports from its own room and from lowe
     {"engine"},
     {"inference"},
     {"inspection"},
+    {"claims"},
     {"export"},
     {"comparison"},
     {"ensemble"},

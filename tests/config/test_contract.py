@@ -15,10 +15,27 @@ from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 
 COUNTS = {
-    "act": 19, "aug": 20, "averaging": 4, "bias": 3, "data": 20, "experiment": 2, "init": 26, "loss": 5, "model": 21,
-    "norm": 7, "optimizer": 36, "pool": 3, "preprocess": 12, "pretrain": 4, "reg": 17, "sampler": 5, "sched": 14,
-    "task": 14, "tta": 6, "warmup": 2,
-}  # fmt: skip
+    "act": 19,
+    "aug": 20,
+    "averaging": 4,
+    "bias": 3,
+    "data": 20,
+    "experiment": 2,
+    "init": 26,
+    "loss": 5,
+    "model": 21,
+    "norm": 7,
+    "optimizer": 36,
+    "pool": 3,
+    "preprocess": 12,
+    "pretrain": 4,
+    "reg": 17,
+    "sampler": 5,
+    "sched": 14,
+    "task": 15,
+    "tta": 6,
+    "warmup": 2,
+}
 OPTIONS = [(group, option) for group in catalog.groups() for option in catalog.options(group)]
 TECHNIQUES = [(group, option) for group, option in OPTIONS if group not in ("experiment", "task")]
 OFFLINE = (

@@ -163,6 +163,7 @@ ROWS = [  # row, command line, exit code, texts that must come; * stands for any
         ["stopped after"],
     ),
     ("CU 10", "data=polynomial preprocess=polynomial preprocess.degree=15 model=linear reg=l1 epochs=2", 0, ["r2"]),
+    ("CU 14", "task=claims task.only=[Y12,Y19]", 0, ["2 of 2 claims hold"]),
     (
         "CU 12",
         f"reg=label_smoothing model=mlp {FEW}",

@@ -43,6 +43,7 @@ from trainer.engine.contracts import as_config_error, require_kind, require_lear
 from trainer.engine.dry_run import dry_run
 from trainer.engine.fine_tuning import FineTuning, prepare
 from trainer.engine.lengths import make_clock, samples_per_batch, save_interval
+from trainer.engine.optimizer_groups import merge_equal_groups
 from trainer.engine.parameter_rates import with_factors_of_init
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
@@ -274,6 +275,7 @@ def unwatched_optimizer(
     scale = samples / cfg.base_batch if cfg.scale_lr == "linear" else 1.0
     for group in optimizer.param_groups:
         group["base_lr"] = group["lr"] = group["lr"] * scale * group.get("lr_factor", 1.0)
+    merge_equal_groups(optimizer)
     return optimizer
 
 

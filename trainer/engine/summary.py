@@ -110,7 +110,8 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
     kind = f"{run.data.outputs} classes" if run.data.task == "classification" else run.data.task
     if run.data.task == "regression" and run.data.outputs > 1:
         kind = f"{kind} of {run.data.outputs} outputs"
-    yield "samples", f"{sizes}; {'x'.join(map(str, run.data.input_shape))}, {kind}"
+    shape = "x".join(map(str, run.data.input_shape))
+    yield "samples", f"{sizes}; {shape}{' inputs' * (len(run.data.input_shape) == 1)}, {kind}"
     yield "model", f"{count_parameters(run.model):,} parameters"
     if run.progress.start:
         yield "weights", f"{run.progress.start['path']}  (sha256 {run.progress.start['sha256'][:12]})"

@@ -101,8 +101,9 @@ class SweepDisplay:
         """Return `[3/18] adam: finished, best accuracy 0.9889, 4.2 s; 50 s left`, or its error and log."""
         head, status = f"[{len(self.reported)}/{self.count}] {label(job)}", printable(summary["status"])
         if summary["status"] in FAILED:
-            error = printable(summary.get("error", "")).removeprefix(f"{status}: ")
-            return f"{head}: {status}: {error} ({relative(job.directory / 'run.log')})"
+            error = printable(summary.get("error", "")) or status
+            reason = error if error.startswith(status) else f"{status}: {error}"
+            return f"{head}: {reason} ({relative(job.directory / 'run.log')})"
         best = summary.get("best") or {}
         scores = {name: value for name, value in best.items() if name in METRICS}
         epoch = f" (epoch {best['epoch']:g})" if isinstance(best.get("epoch"), int | float) else ""

@@ -120,7 +120,7 @@ class Export:
             opset = None if self.opset == "auto" else self.opset
             subject = Subject(model=model, graph=graph, signature=signature, named=named, opset=opset)
             write = kind.make(subject)
-        notes += left_out(loaded) if kind.has_graph else []
+        notes += [*(left_out(loaded) if kind.has_graph else []), *filter(None, [loaded.note])]
         directory = self.create(place, cfg, invocation, several)
         path = directory / kind.file
         written(directory, kind.file, lambda: write(path))
