@@ -76,7 +76,8 @@ def common_folder(members: Sequence[Member]) -> str:
 
 def short_names(members: Sequence[Member]) -> list[str]:
     """Return the names of members within their common folder; their paths where there is none."""
-    return [Path(member.source).name if common_folder(members) else member.source for member in members]
+    names = (Path(member.source).name.removesuffix(".safetensors") for member in members)
+    return [*names] if common_folder(members) else [member.source for member in members]
 
 
 def stacked(members: Sequence[Member], split: str) -> np.ndarray:
