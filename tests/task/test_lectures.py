@@ -47,6 +47,7 @@ ROWS = [  # row, command line, exit code, texts that must come; * stands for any
     ("CSP 14", "task=check data=iris", 0, ["gradients against differences*20 checks passed"]),
     ("CSP 14", "task=gradcheck data=iris", 2, ["did you mean task=check?"]),
     ("cs231n 3", "task=stats model=deep_mlp model.width=64 act=tanh init=small_normal", 0, ["activations*saved"]),
+    ("CSP 14", "task=ensemble", 2, ["task=ensemble needs runs; write runs="]),
     ("cs231n 2", f"-m preprocess=none,center,whiten_zca model=mlp {FEW}", 0, ["ranking"]),
     ("cs231n 4", f"-m norm=none,batch,layer,instance,group {FEW}", 0, ["ranking"]),
     (

@@ -1,13 +1,13 @@
 """Every hook a technique may have beyond its plain call, one Protocol each. READ SECOND, after engine/loop.py.
 
-Those of modules in a model (layers, activations, norms) are in base/module_protocols.py.
+Those of modules (layers, activations, norms) are in module_protocols.py, of cyclic schedules in cycle_protocols.py.
 
 A technique has a hook by defining the method or attribute; nothing registers it: who calls a hook asks
 `isinstance(technique, Hook)` first. The plain call of each group, and its hooks:
 
     act         () -> module                                    pieces; of the module: mean_square
     aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, on_pixels, tasks
-    averaging   update(model, now), evaluated(model)            state_dict
+    averaging   update(model, now), evaluated(model)            state_dict, follow, snapshots
     data        load() -> Splits
     init        (model, images, targets, act) -> None           keeps_weights, rate_factors
     bias        (model, targets, criterion) -> None
@@ -26,7 +26,7 @@ A technique has a hook by defining the method or attribute; nothing registers it
                                                                 layer (no tasks): on_maps, follows_act,
                                                                 drops_in_training
     sampler     (epoch, targets, losses, rng) -> indices (N,)   uses_losses, tasks
-    sched       (now) -> multiplier of the learning rate        observe, state_dict
+    sched       (now) -> multiplier of the learning rate        observe, state_dict, ends_cycle
     task        execute(cfg, invocation) -> score or None
     tta         (model, images) -> outputs
     warmup      (sched) -> sched

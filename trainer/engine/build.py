@@ -36,6 +36,7 @@ from trainer.config.targets import LIBRARIES, locate
 from trainer.data.inspection import notes_on
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
+from trainer.engine.build_averaging import make_averaging
 from trainer.engine.build_data import load_data
 from trainer.engine.build_model import initialize, make_model
 from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates
@@ -105,7 +106,7 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begin
         sampler=require_task(sampler, "sampler", invocation.choice("sampler"), data.task, invocation),
         aug=make_augmentations(cfg, data.task, images, apply, invocation),
         slots=replace(slots, loss=[*slots.loss, *plan.lessons]),
-        averaging=factory(cfg, "averaging", invocation)(model),
+        averaging=make_averaging(cfg, model, sched, invocation),
         tta=factory(cfg, "tta", invocation)(),
         clock=clock,
         device=where,

@@ -4,16 +4,16 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.base.atomic import atomic_write
 from trainer.base.errors import MachineError
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
-from trainer.rundir import checkpoint, curves_plot, fit_map, fit_plot
+from trainer.rundir import checkpoint, curves_plot, fit_map, fit_plot, snapshots
 from trainer.rundir import directory as rundir
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
@@ -53,6 +53,7 @@ class LastFiles:
     checkpoints: Checkpoints
     invocation: Invocation
     description: Description
+    snapshots: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)  # weights by steps done
 
     def write(
         self,
@@ -143,6 +144,8 @@ class LastFiles:
         files["run.json"] = "writing", lambda path: write_description(path, described)
         if best:
             files["weights.safetensors"] = "writing", lambda path: checkpoint.export(best, path, described)
+        if best and self.snapshots:
+            files[snapshots.FOLDER] = "writing", lambda path: snapshots.write(path, self.snapshots, self.description)
         if report:
             files[REPORT] = "writing", lambda path: write_report(path, report)
         return files

@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.tensorboard.summary import image
 
 from trainer.base import signals
+from trainer.base.cycle_protocols import HasSnapshots
 from trainer.base.device import ALL_THREADS, describe, use_threads
 from trainer.base.errors import ConfigError, Diverged, Interrupted
 from trainer.base.text import printable
@@ -227,4 +228,5 @@ class Session:
     def last_files(self) -> LastFiles:
         """Return what writes the files of the run's end."""
         parts = self.recorder, self.console, self.training.checkpoints, self.invocation, self.description
-        return LastFiles(self.directory, *parts)
+        averaging = self.run.averaging
+        return LastFiles(self.directory, *parts, averaging.snapshots if isinstance(averaging, HasSnapshots) else {})
