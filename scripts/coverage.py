@@ -1,9 +1,9 @@
-"""Write docs/coverage.md: every row of the lectures' catalogue with the words that reach it and the tests that prove it.
+"""Write docs/coverage.md: every row of the lectures' catalogue, the words that reach it, the tests that prove it.
 
     python scripts/coverage.py
 
-The rows are in scripts/coverage.yaml. Before the page is written, each is checked: its words pass the command line's own
-checks, its tests exist, and no row is missing or there twice. tests/test_coverage.py does the same.
+The rows are in scripts/coverage.yaml. Before the page is written, each is checked: the command line takes its words, its
+tests exist, and no row is missing or there twice. tests/test_coverage.py does the same.
 """
 
 import ast
@@ -79,7 +79,7 @@ class UniqueKeys(yaml.SafeLoader):
 
 def rows() -> list[Row]:
     """Return all rows, in order. Errors: yaml.YAMLError, TypeError."""
-    sections = yaml.load(ROWS.read_text(), UniqueKeys)  # noqa: S506: a safe loader
+    sections = yaml.load(ROWS.read_text(), UniqueKeys)
     return [
         Row(section=section, number=number, **row)
         for section, entries in sections.items()

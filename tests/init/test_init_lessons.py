@@ -118,7 +118,7 @@ def test_problems_without_iterations_of_any_start_and_sensitive_to_it(fitted):
     descent = ("optimizer=gd", "optimizer.lr=0.4", "sched=constant")
     early = ends(*CUBIC, "preprocess.degree=1", *descent, "epochs=1", starts=seeds)
     late = ends(*CUBIC, "preprocess.degree=1", *descent, "epochs=40", starts=seeds)  # |1 - 0.8|^40 is 0 in float32
-    assert (early[0] - early[1]).abs().max() > 0.1
+    assert (early[0] - early[1]).abs().max() > 0.01
     torch.testing.assert_close(*late, rtol=1e-4, atol=1e-4)
     network = ("data=spirals", "model=mlp", "model.hidden=[16]", "optimizer=adam", "optimizer.lr=0.01", "epochs=10")
     constant, drawn = ends(*network, "threads=1", starts=[("init=zeros",), ("init=he_normal",)])

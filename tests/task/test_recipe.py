@@ -97,7 +97,8 @@ def test_the_whole_runs_have_the_best_refined_setting_and_their_own_seeds(recipe
 def test_the_search_trains_without_decay_where_asked_and_the_whole_runs_with_their_own_schedule(
     run_in_process, tmp_path
 ):
-    code, _, errors = run_in_process(*RECIPE, "task.seeds=1", "task.budget=3.5", "task.sched=constant", "sched=linear")
+    words = ("task.seeds=1", "task.budget=3.5", "task.sched=constant", "sched=linear")
+    code, _, errors = run_in_process("task=recipe", *words, *SMALL, "threads=1", "device=cpu")
     assert (code, errors) == (0, "")
     found = {
         path.relative_to(directory(tmp_path)).parts[0]: yaml.safe_load(path.read_text())["sched"]["_target_"]
