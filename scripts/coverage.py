@@ -2,8 +2,8 @@
 
     python scripts/coverage.py
 
-The rows are in scripts/coverage.yaml. Before the page is written, each is checked: the command line takes its words, its
-tests exist, and no row is missing or there twice. tests/test_coverage.py does the same.
+The rows are in scripts/coverage.yaml. Before the page is written, each is checked: the command line takes its words,
+its tests exist, and no row is missing or there twice. tests/test_coverage.py does the same.
 """
 
 import ast
