@@ -36,6 +36,7 @@ LONGEST = [  # longest first: a long file that starts last leaves the other work
     "test_launchers.py",
     "test_search.py",
     "test_mistakes.py",
+    "test_coverage.py",
     "test_sweep.py",
     "test_contract.py",
     "test_recovery.py",

@@ -1,5 +1,7 @@
 """Normalisation against the formula in NumPy float64 and against torch's own layers, for inputs of any rank."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -281,3 +283,22 @@ def test_eps_0_is_the_lectures_formula_without_it(norm):
 def test_rms_of_eps_0_is_the_papers():
     x = torch.randn(3, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 1e-4
     torch.testing.assert_close(Rms(eps=0.0)(4).double()(x), x / x.square().mean(1, keepdim=True).sqrt())
+
+
+def test_the_output_of_a_sample_varies_with_its_batch_by_one_over_the_root_of_its_size():
+    """(x - mean) / deviation of a batch of m is off by sqrt((1 + x^2 / 2) / m) for normal companions; later by nothing.
+
+    This noise is what makes batch norm a regulariser.
+    """
+    torch.manual_seed(0)
+    norm, x = Batch(affine=False)(1).double(), 1.5
+    for size in (32, 512):
+        batches = torch.randn(size, 2000, dtype=torch.float64)
+        batches[0] = x
+        outputs = Batch(affine=False)(2000).double()(batches)[0]  # 2,000 batches side by side
+        # A deviation over 2,000 draws is off by 1 / sqrt(4000) = 1.6 %; the formula by a term of order 1 / m.
+        assert outputs.std().item() == pytest.approx(math.sqrt((1 + x**2 / 2) / size), rel=5 * 0.016 + 1 / size)
+    alone, among = (
+        norm.eval()(torch.cat([torch.full((1, 1), x).double(), rest])) for rest in (batches[:0, :1], batches[1:, :1])
+    )
+    assert torch.equal(alone[0], among[0])

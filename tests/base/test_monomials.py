@@ -172,3 +172,20 @@ def test_proximal_steps_on_monomials_are_scikit_learns_lasso(fitted):
     expected = torch.from_numpy(lasso[-1].coef_)
     assert_close(weight.detach().double().flatten(), expected, rtol=1e-3, atol=1e-3)  # 2,000 steps of 0.1
     assert (weight.flatten() == 0).tolist() == (expected == 0).tolist() and (expected == 0).any()
+
+
+def test_a_smaller_norm_of_the_parameters_is_a_smoother_fit(fitted):
+    """Along a ridge of growing strength |w| falls, and with it the second differences of the fitted curve."""
+    words = ("data=polynomial", "data.samples=100", "data.train_samples=20", "data.noise=0.5", "model=linear")
+    words += ("preprocess=polynomial", "preprocess.degree=15")
+    newton = ("optimizer=newton", "optimizer.damping=0", "batch_size=full", "epochs=1", "sched=constant")
+    norms, roughness = [], []
+    for strength in ("0.01", "0.1", "1"):
+        run, _ = fitted(*words, *newton, "reg=l2", f"reg.loss.l2.strength={strength}")
+        inputs = run.data.train.images
+        along = torch.linspace(inputs.min().item(), inputs.max().item(), 201)[:, None]
+        with torch.no_grad():
+            curve = run.model(run.train.preprocess(along))[:, 0].double()
+        norms.append(max(weight.norm().item() for weight in run.model.parameters() if weight.dim() > 1))
+        roughness.append(curve.diff(n=2).square().mean().item())
+    assert norms[0] > norms[1] > norms[2] and roughness[0] > 2 * roughness[1] > 4 * roughness[2]

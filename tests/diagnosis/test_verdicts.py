@@ -652,6 +652,27 @@ def test_a_gap_beside_a_loss_that_still_falls_is_no_overfitting():
     assert judge(healthy(history=settled, best=settled[-1], fit=fit))[0].code == "overfitting"
 
 
+def test_the_advice_against_overfitting_is_more_data_augmentation_or_dropout():
+    """Of all samples before anything else; augmentation of images; dropout, and then a penalty, where it has been."""
+    few = replace(gap(0.2), values=set_to(data__train_samples=200))
+    options = {
+        "act": "relu",
+        "norm": "none",
+        "sched": "cosine",
+        "warmup": "none",
+        "model": "cnn",
+        "reg": set(),
+        "aug": set(),
+    }
+    images = replace(gap(0.2), options=options, values=set_to(data__size=64))
+    plain = replace(gap(0.2), options={**options, "norm": "batch"}, values=set_to(data__size=64))
+    dropping = replace(gap(0.2), options={**options, "reg": {"dropout"}})
+    both = replace(gap(0.2), options={**options, "reg": {"dropout", "l2"}})
+    changes = [judge(each)[0].changes for each in (few, images, plain, dropping)]
+    assert changes == [["~data.train_samples"], ["aug=[crop]"], ["reg=[dropout]"], ["reg=[dropout,l2]"]]
+    assert judge(both)[0].code == "overfitting"
+
+
 def test_a_rate_is_judged_by_the_schedule_and_the_first_half():
     """Update ratios that fall with the schedule are divided by it; those of the second half do not count."""
     rows = [train(step, 0.5, update_ratio=1e-3 * (1 - step / 1000)) for step in range(100, 1001, 100)]

@@ -27,6 +27,18 @@ def test_inputs_that_are_not_centred_fail_with_the_ratio_of_numpy(raw_wine):
     assert "preprocess=standardize" in found.advice
 
 
+def test_features_of_other_scales_are_told_by_the_ratio_of_their_deviations():
+    """Metres beside kilograms, of which the lecture says that the network is biased to the weight."""
+    subject = subject_of("data=height_weight", "preprocess=none")
+    height, weight = subject.run.data.train.images.double().numpy().std(0)
+    detail = check_data.centred_inputs(subject).detail
+    assert weight > 100 * height and detail.endswith(
+        f"; the deviation of one feature is {weight / height:.3g} times that of another"
+    )
+    assert check_data.centred_inputs(subject_of("data=height_weight")).detail.endswith("is 1 times that of another")
+    assert "times" not in check_data.centred_inputs(subject_of("data=digits", "model=linear")).detail
+
+
 @pytest.mark.parametrize("words", ["data=wine", "data=digits model=linear", "data=spirals"])
 def test_standardised_inputs_pass_all_checks_of_the_data(words):
     subject = subject_of(*words.split())

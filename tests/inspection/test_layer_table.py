@@ -62,6 +62,16 @@ def test_activations_and_what_is_kept_by_hand():
     assert sum(row.stored_bytes for row in rows) == 4 * 4 * (6 + 5)
 
 
+@pytest.mark.parametrize("hidden", [[], [7], [64, 32], [300, 300, 300]])
+def test_the_multiplications_of_dense_layers_are_as_many_as_their_weights(hidden):
+    """CU: the cost of a pass is linear in the parameters; the way back takes two such products for each of its one."""
+    model = option("mlp", hidden=hidden)((11,), 5, make_kit())
+    _, macs, _ = totals(model, (11,))
+    widths = [11, *hidden, 5]
+    assert macs == sum(i * o for i, o in zip(widths, widths[1:]))
+    assert macs == sum(weight.numel() for weight in model.parameters() if weight.dim() > 1)
+
+
 def test_groups_divide_the_multiplications():
     rows = count(nn.Conv2d(8, 16, 3, padding=1, groups=4), torch.randn(2, 8, 5, 5))
     assert [row.macs for row in rows] == [25 * 16 * 2 * 9] and rows[0].name == ""

@@ -162,6 +162,15 @@ def test_a_schedule_starts_at_exactly_one_and_stays_in_the_unit_interval(option,
     assert values.min() > 0 and values.max() <= 1.0
 
 
+@pytest.mark.parametrize("clock", CLOCKS, ids=lambda clock: f"{clock.total_steps}st")
+@pytest.mark.parametrize("option", [option for option in PURE if option not in ("cosine_restarts", "one_cycle")])
+def test_schedules_start_at_the_full_rate_and_never_rise_but_for_cycles(option, clock):
+    """The lectures' common pattern: start large, decay."""
+    values = multipliers(made("sched", option), clock)
+    assert values[0] == 1 and (np.diff(values) <= 0).all()
+    assert (values[-1] < 1) == (option != "constant")
+
+
 @pytest.mark.parametrize("option", PURE)
 def test_a_schedule_depends_on_the_time_alone(option):
     sched, clock = made("sched", option), CLOCKS[0]

@@ -193,7 +193,8 @@ def test_a_command_of_the_lectures_does_what_it_must(row, line, code, texts, tmp
 def best_accuracies(folder):
     """Return the best validation accuracy of each job of the only sweep, by the name of its directory."""
     summaries = folder.glob("outputs/sweeps/*/*/*/summary.json")
-    return {path.parent.name: json.loads(path.read_text())["best"]["accuracy"] for path in summaries}
+    best = {path.parent.name: json.loads(path.read_text())["best"] for path in summaries}
+    return {name: found["accuracy"] if found else 0.0 for name, found in best.items()}  # one that diverged has none
 
 
 def test_relu_and_its_kin_train_deep_nets_and_sigmoid_does_not(tmp_path):
@@ -215,3 +216,15 @@ def test_sum_and_mean_differ_by_the_number_of_outputs(tmp_path):
         _, out, _ = command(tmp_path, *words, f"loss.reduction={reduction}")
         losses.append(float(re.search(r"step 0  val loss ([\d.]+)", out)[1]))
     assert losses[1] == pytest.approx(2 * losses[0], rel=1e-3)  # four decimals
+
+
+def test_batch_norm_trains_with_rates_and_weights_that_fail_without_it(tmp_path):
+    """cs231n and PST: higher learning rates, and less care with the initialisation."""
+    words = ("-m", "norm=none,batch", "model=deep_mlp", "model.width=64", "epochs=3", "threads=1")
+    for folder, changed in (("rate", "optimizer.lr=1"), ("init", "init=small_normal")):
+        (tmp_path / folder).mkdir()
+        command(tmp_path / folder, *words, changed)
+        found = best_accuracies(tmp_path / folder)
+        (with_norm,) = (value for name, value in found.items() if "batch" in name)
+        assert with_norm > 0.6, found
+        assert all(value < 0.3 for name, value in found.items() if "batch" not in name), found

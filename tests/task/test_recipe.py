@@ -94,6 +94,20 @@ def test_the_whole_runs_have_the_best_refined_setting_and_their_own_seeds(recipe
     assert all(config["optimizer"]["lr"] == point["optimizer.lr"] and config["epochs"] == 20 for config in configs)
 
 
+def test_the_search_trains_without_decay_where_asked_and_the_whole_runs_with_their_own_schedule(
+    run_in_process, tmp_path
+):
+    words = ("task.seeds=1", "task.budget=3.5", "task.sched=constant", "sched=linear")
+    code, _, errors = run_in_process("task=recipe", *words, *SMALL, "threads=1", "device=cpu")
+    assert (code, errors) == (0, "")
+    found = {
+        path.relative_to(directory(tmp_path)).parts[0]: yaml.safe_load(path.read_text())["sched"]["_target_"]
+        for path in directory(tmp_path).glob("*/*/config.yaml")
+    }
+    assert {name[:2] for name in found} >= {"4-", "5-", "wh"}
+    assert all(target.endswith(".Linear" if name[0] == "w" else ".Constant") for name, target in found.items())
+
+
 def test_the_experiment_runs_at_once_and_is_the_first_whole_run(recipe, run_in_process, tmp_path):
     place, printed = recipe
     assert (

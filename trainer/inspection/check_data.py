@@ -32,6 +32,8 @@ def centred_inputs(subject: Subject) -> Check:
         return Check(passed=False, detail="all inputs are constant", meaning=meaning, advice="look at the data")
     ratio = float((mean[varies] / deviation[varies]).square().mean().sqrt())
     detail = f"|mean| / deviation; inputs from {images.min():.3g} to {images.max():.3g}"
+    if images.dim() == 2 and len(spread := deviation[varies]) > 1:
+        detail += f"; the deviation of one feature is {spread.max() / spread.min():.3g} times that of another"
     meaning = "The inputs are not centred: their mean acts like a strong bias, and the first layer learns slowly."
     return judge(ratio, "<= 0.2", detail, meaning, subject.words(subject.standardize, "preprocess=center"))
 
