@@ -85,3 +85,12 @@ def test_bf16_without_instructions_for_it_is_said_to_be_slow(capabilities, slow,
     assert [line.startswith("precision=bf16: this CPU has neither AVX512-BF16 nor AMX") for line in lines] == [
         True
     ] * slow
+
+
+def test_snapshots_need_a_schedule_with_cycles(setup_of):
+    words = "data=iris model=mlp epochs=2 device=cpu threads=1 averaging=snapshot"
+    (line,) = [line for line in remarks(setup_of(words)) if "averaging" in line]
+    better = "try sched=cosine_restarts sched.length=20% sched.growth=1"
+    assert line == f"averaging=snapshot: sched=cosine has no cycles, so it keeps only the last weights; {better}"
+    for more in ("sched=cosine_restarts sched.length=50% sched.growth=1", "averaging.every=1ep"):
+        assert not [line for line in remarks(setup_of(f"{words} {more}")) if "averaging" in line]
