@@ -31,14 +31,20 @@ SPARED = (REPORT, "fit.gif", "filters.png", "layers.json", "run.json", "curves.p
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pictures:
-    """What there is to draw of the best weights.
+class Results:
+    """Results of a run, as far as it has them.
 
     Args:
-        fit: of a model of one or two features.
-        filters: of the first convolution, as PNG.
+        best: the model with the best weights.
+        probes: of the layers.
+        report: contents of its files, by name.
+        fit: of the best weights, of a model of one or two features.
+        filters: of their first convolution, as PNG.
     """
 
+    best: nn.Module | None = None
+    probes: Sequence[dict] = ()
+    report: Mapping[str, bytes] = field(default_factory=dict)
     fit: FitMap | None = None
     filters: bytes = b""
 
@@ -55,30 +61,17 @@ class LastFiles:
     description: Description
     snapshots: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)  # weights by steps done
 
-    def write(
-        self,
-        summary: dict,
-        best: nn.Module | None,
-        probes: Sequence[dict],
-        report: Mapping[str, bytes],
-        pictures: Pictures,
-    ) -> MachineError | None:
+    def write(self, summary: dict, results: Results) -> MachineError | None:
         """Write the files, however the run ended; a summary that lists what the disk did not take comes last.
 
         A run that is killed or that a signal ends here is not complete: it makes the rest when it is resumed. Returns:
         the error where the summary could not be written.
-
-        Args:
-            best: the model with the best weights, if there are any.
-            probes: of the layers.
-            report: contents of its files, by name.
-            pictures: of the best weights.
         """
         try:
             self.recorder.close()
             self.console.flush()
             summary["incomplete"] = [*self.checkpoints.incomplete, *self.recorder.incomplete, *self.console.incomplete]
-            for name, (doing, write) in self._writers(summary, best, probes, report, pictures).items():
+            for name, (doing, write) in self._writers(summary, results).items():
                 try:
                     with self.console.status(f"{doing} {name}"):
                         write(self.directory / name)
@@ -102,7 +95,7 @@ class LastFiles:
 
     def write_summary(self, summary: dict) -> None:
         """Write summary.json, in place of files that can be made again where the disk has no space. Errors: OSError."""
-        for name in (*SPARED, None):
+        for name in (*(name for name in SPARED if (self.directory / name).exists()), None):
             try:
                 return rundir.write_summary(self.directory, summary)
             except OSError:
@@ -117,16 +110,9 @@ class LastFiles:
         with suppress(OSError):
             (self.directory / name).unlink()
 
-    def _writers(
-        self,
-        summary: dict,
-        best: nn.Module | None,
-        probes: Sequence[dict],
-        report: Mapping[str, bytes],
-        pictures: Pictures,
-    ) -> dict[str, tuple[str, Callable[[Path], None]]]:
+    def _writers(self, summary: dict, results: Results) -> dict[str, tuple[str, Callable[[Path], None]]]:
         """Return what writes each file, behind its verb; a sweep draws the curves and the fit of its jobs."""
-        files, title, fit = {}, title_of(self.invocation), pictures.fit
+        files, title, fit = {}, title_of(self.invocation), results.fit
         if self.invocation.sweep is None:
             rows = self.recorder.rows
             files["curves.png"] = "drawing", lambda path: curves_plot.draw_run(path.parent, rows, summary, title)
@@ -134,20 +120,20 @@ class LastFiles:
                 files["fit.png"] = "drawing", lambda path: fit_plot.draw(fit, path, title)
             if fit and len(frames := frames_in(self.directory / "train")) > 1:
                 files["fit.gif"] = "drawing", lambda path: write_gif(frames, path)
-            if pictures.filters:
-                files["filters.png"] = "writing", lambda path: atomic_write(path, pictures.filters)
+            if results.filters:
+                files["filters.png"] = "writing", lambda path: atomic_write(path, results.filters)
         if fit:
             files[FIT] = "writing", lambda path: fit_map.write(fit, path)
-        if probes:
-            files["layers.json"] = "writing", lambda path: rundir.write_layers(path, probes)
+        if results.probes:
+            files["layers.json"] = "writing", lambda path: rundir.write_layers(path, results.probes)
         described = replace(self.description, scores=scores_of(summary))
         files["run.json"] = "writing", lambda path: write_description(path, described)
-        if best:
-            files["weights.safetensors"] = "writing", lambda path: checkpoint.export(best, path, described)
-        if best and self.snapshots:
+        if results.best:
+            files["weights.safetensors"] = "writing", lambda path: checkpoint.export(results.best, path, described)
+        if results.best and self.snapshots:
             files[snapshots.FOLDER] = "writing", lambda path: snapshots.write(path, self.snapshots, self.description)
-        if report:
-            files[REPORT] = "writing", lambda path: write_report(path, report)
+        if results.report:
+            files[REPORT] = "writing", lambda path: write_report(path, results.report)
         return files
 
 

@@ -24,7 +24,7 @@ from trainer.engine.filters import draw_filters, first_filters
 from trainer.engine.first_batch import first_batch
 from trainer.engine.fit_pictures import caption_of, fit_map
 from trainer.engine.judgement import judge_run
-from trainer.engine.last_files import LastFiles, Pictures
+from trainer.engine.last_files import LastFiles, Results
 from trainer.engine.pretraining import has_stages, pretrain
 from trainer.engine.probe import record_probe
 from trainer.engine.remarks import remarks
@@ -38,6 +38,7 @@ from trainer.rundir import checkpoint, reader
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 from trainer.rundir.event_file import picture
+from trainer.rundir.fit_map import FitMap
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.resume import require_same
 from trainer.rundir.status import COMPLETE, Status
@@ -67,7 +68,8 @@ class Session:
         self.cfg, self.directory, self.invocation = cfg, directory, invocation
         self.best: nn.Module | None = None
         self.report: Report | None = None
-        self.pictures = Pictures()
+        self.fit: FitMap | None = None
+        self.filters = b""  # of the best weights, as PNG
         self.stages: list[dict] = []  # figures of those of a pretraining
         self._config = rundir.saved_config(cfg)  # with the batch size that was asked for
         texts_of_run = rundir.saved_texts(self._config, invocation.overrides)
@@ -177,7 +179,7 @@ class Session:
             columns = texts.hparams_columns(self.directory, self.invocation.overrides)
             scores, complete = texts.hparams_metrics(summary), outcome.status in COMPLETE
             events = [*events_of(self.report)] if self.report and self.report.files else []
-            events += [picture("filters", self.pictures.filters)] if self.pictures.filters else []
+            events += [picture("filters", self.filters)] if self.filters else []
             self.recorder.record_results(settings, columns, scores, complete, judgement.as_markdown(), events)
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(signals.cause_of(error), KeyboardInterrupt | Interrupted):
@@ -187,7 +189,9 @@ class Session:
             raise
         finally:
             files = self.report.files if self.report else {}
-            unwritten = self.last_files().write(summary, self.best, self.run.progress.probes, files, self.pictures)
+            made = {"report": files, "fit": self.fit, "filters": self.filters}
+            results = Results(best=self.best, probes=self.run.progress.probes, **made)
+            unwritten = self.last_files().write(summary, results)
         texts.print_summary(self.console, summary, self.run, self.directory, judgement.as_lines(), self.report)
         if error or unwritten:
             raise error or unwritten
@@ -205,7 +209,10 @@ class Session:
             self.best = copy.deepcopy(run.model)
             self.best.load_state_dict(weights)
             best = progress.best or {"epoch": outcome.now.epoch}
-            self.pictures = self.draw_best(f"best weights, {caption_of(run, self.best, best['epoch'])}")
+            caption = f"best weights, {caption_of(run, self.best, best['epoch'])}"
+            self.fit = fit_map(run, self.best, caption)
+            kernels = first_filters(self.best) if self.invocation.sweep is None else None
+            self.filters = b"" if kernels is None else draw_filters(kernels, title_of(self.invocation), caption)
             if split:
                 with self.console.status(f"evaluating the {split} split"):
                     title, whole = title_of(self.invocation), self.invocation.sweep is None
@@ -218,12 +225,6 @@ class Session:
         said = {"pretrain": self.stages} if self.stages else {}
         said |= {"notes": self.notes, "stopped": texts.why_stopped(run), "report": self.report and self.report.figures}
         return {**texts.figures_of(run, self.recorder, outcome, test, self.best), **said}
-
-    def draw_best(self, caption: str) -> Pictures:
-        """Return what there is to draw of the best weights; in a sweep no filters."""
-        kernels = first_filters(self.best) if self.invocation.sweep is None else None
-        filters = b"" if kernels is None else draw_filters(kernels, title_of(self.invocation), caption)
-        return Pictures(fit=fit_map(self.run, self.best, caption), filters=filters)
 
     def last_files(self) -> LastFiles:
         """Return what writes the files of the run's end."""
