@@ -24,7 +24,7 @@ FALLEN, EARLY = 0.01, 0.6  # multiplier, and fraction of the run that it stays b
 BEGUN, POOR = 0.2, 0.9  # fraction of the run, and training score
 IMPROVING = 0.05  # of the loss, an evaluation
 BEHIND = 0.1  # training score below that of nearest neighbours
-UNFINISHED = 0.1  # fall of the loss over the second half of few steps
+UNFINISHED, CONVERGED = 0.1, 0.005  # fall of the loss over the second half of few steps
 OUTSET, CLIMB, SMALL = 8, 0.01, 0.01  # steps, rise of the loss between two points of them, update over weight
 TOO_LONG = "Steps this long jump over the valley that they aim at, and land higher."
 DEPARTURES = (".eps", ".betas", ".momentum", ".alpha", ".rho")  # keys of optimizers that change the size of steps
@@ -164,7 +164,7 @@ def warm_up_never_ends(evidence: Evidence) -> Iterator[Verdict]:
 
 def rate_too_low(evidence: Evidence) -> Iterator[Verdict]:
     """Steps that are small beside the weights, in a run that still improves, or has not begun to."""
-    if evidence.rate is None or evidence.rate >= SLOW:
+    if not evidence.rate or evidence.rate >= SLOW:  # 0: most steps have no gradient, as a perceptron's
         return
     latest = not evidence.history or evidence.best is None or evidence.best["step"] >= 0.8 * evidence.steps
     if not latest and evidence.has_learnt:
@@ -246,7 +246,7 @@ def too_few_steps(evidence: Evidence) -> Iterator[Verdict]:
     falls = fall_of_second_half(evidence)
     poor = evidence.fit_score(1.0) < 0.95
     full = evidence.batch >= evidence.samples["train"] and evidence.samples["train"] > 64
-    behind = full and (evidence.neighbours or 0.0) - evidence.fit_score(1.0) > BEHIND
+    behind = full and falls > CONVERGED and (evidence.neighbours or 0.0) - evidence.fit_score(1.0) > BEHIND
     if evidence.best["step"] >= 0.9 * evidence.steps and poor and (falls > UNFINISHED or behind):
         what = (
             f"the run has {evidence.total_steps:,} steps, and its loss fell by {falls:.0%} in the second half of them"
