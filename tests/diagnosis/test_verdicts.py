@@ -513,6 +513,7 @@ SILENT = [  # other conditions of the same verdicts, each just not met
     ("underfitting", too_simple(0.96)),
     ("dropping_too_much", noisy(0.2, "dropping")),
     ("labels_without_signal", failed(fit={"accuracy": 0.15, "loss": 2.2, "samples": 1000})),  # 2.7 errors above 0.11
+    ("rate_too_high", failed(rows=[*FAILED["rows"], {**train(1000, 12.0), "split": "val"}])),  # young averages
     ("rate_too_low", slow(0.0)),  # no gradient in most steps, as of a perceptron that errs on few samples
     ("too_few_steps", replace(full_batch(0.004), neighbours=0.9)),  # converged: more steps bring nothing
     ("throughput_dropped", slowed(0.4, fast_points=3)),  # of the last ten points seven are slow

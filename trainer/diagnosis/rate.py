@@ -97,14 +97,15 @@ def why_blown(evidence: Evidence) -> tuple[str, dict]:
         where = f", {evidence.layer}" if evidence.layer else ""
         return f"the loss is not finite (NaN or Inf) at step {evidence.nonfinite_step:,}{where}", {}
     first, known = evidence.initial_loss, evidence.ignorance
-    losses = [row["loss"] for row in evidence.rows if row["step"]]
+    rows = [row for row in evidence.rows if row["step"] and (row["split"] == "train" or not evidence.training)]
+    losses = [row["loss"] for row in rows]  # those of validation may be of batch norm's young averages alone
     if first is None or not losses or None in losses:
         return "", {}
-    highest, last = max(losses), evidence.training[-1]["loss"] if evidence.training else losses[-1]
+    highest, last = max(losses), losses[-1]
     level = max(first, known or first)
     spoilt = not evidence.has_learnt or last > 0.9 * level or evidence.fit_score(0.0) < SPOILT
     if highest > BLOWN * level and spoilt:
-        when = next(row["step"] for row in evidence.rows if row["step"] and row["loss"] == highest)
+        when = next(row["step"] for row in rows if row["loss"] == highest)
         what = f"the training loss rises from {first:.4g} to {highest:.4g} (step {when:,})"
         return what, {"loss": (highest / level, BLOWN)}
     before, after = activations(evidence.first), activations(evidence.last)
