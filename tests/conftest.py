@@ -27,6 +27,7 @@ from trainer.config.hydra_context import initialized
 
 LONGEST = [  # longest first: a long file that starts last leaves the other worker idle
     "test_lectures.py",
+    "test_course.py",
     "test_kill.py",
     "test_hostile.py",
     "test_damage.py",

@@ -449,6 +449,7 @@ EXTRA = [  # other ways to the same verdicts
     ("init_too_large", healthy(rows=[{**healthy().rows[0], "loss": 5.0}, *curve([2.2, 1.0, 0.5, 0.2])])),
     ("vanishing_gradients", failed(probes=gradients(0.5, 1.0, mean=5e-8))),
     ("rate_too_low", replace(slow(4e-5), values=set_to(optimizer__eps=1.0))),
+    ("too_few_steps", replace(full_batch(0.01), neighbours=0.9)),
     ("penalty_outweighs", failed(values=set_to(reg__loss__l2__strength=1.0))),
     ("penalty_outweighs", decayed_weights(0.49)),
     ("underfitting", too_simple(0.94)),
@@ -512,6 +513,9 @@ SILENT = [  # other conditions of the same verdicts, each just not met
     ("underfitting", too_simple(0.96)),
     ("dropping_too_much", noisy(0.2, "dropping")),
     ("labels_without_signal", failed(fit={"accuracy": 0.15, "loss": 2.2, "samples": 1000})),  # 2.7 errors above 0.11
+    ("rate_too_high", failed(rows=[*FAILED["rows"], {**train(1000, 12.0), "split": "val"}])),  # young averages
+    ("rate_too_low", slow(0.0)),  # no gradient in most steps, as of a perceptron that errs on few samples
+    ("too_few_steps", replace(full_batch(0.004), neighbours=0.9)),  # converged: more steps bring nothing
     ("throughput_dropped", slowed(0.4, fast_points=3)),  # of the last ten points seven are slow
     ("throughput_dropped", slowed(0.4, times=4)),  # ten points cost 2 / 4 (1 / 0.4 - 1) = 0.75 s each
     ("throughput_dropped", slowed(0.4, points=24, since=0.4)),  # too few points

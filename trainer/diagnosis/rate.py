@@ -24,7 +24,7 @@ FALLEN, EARLY = 0.01, 0.6  # multiplier, and fraction of the run that it stays b
 BEGUN, POOR = 0.2, 0.9  # fraction of the run, and training score
 IMPROVING = 0.05  # of the loss, an evaluation
 BEHIND = 0.1  # training score below that of nearest neighbours
-UNFINISHED = 0.1  # fall of the loss over the second half of few steps
+UNFINISHED, CONVERGED = 0.1, 0.005  # fall of the loss over the second half of few steps
 OUTSET, CLIMB, SMALL = 8, 0.01, 0.01  # steps, rise of the loss between two points of them, update over weight
 TOO_LONG = "Steps this long jump over the valley that they aim at, and land higher."
 DEPARTURES = (".eps", ".betas", ".momentum", ".alpha", ".rho")  # keys of optimizers that change the size of steps
@@ -97,14 +97,15 @@ def why_blown(evidence: Evidence) -> tuple[str, dict]:
         where = f", {evidence.layer}" if evidence.layer else ""
         return f"the loss is not finite (NaN or Inf) at step {evidence.nonfinite_step:,}{where}", {}
     first, known = evidence.initial_loss, evidence.ignorance
-    losses = [row["loss"] for row in evidence.rows if row["step"]]
+    rows = [row for row in evidence.rows if row["step"] and (row["split"] == "train" or not evidence.training)]
+    losses = [row["loss"] for row in rows]  # those of validation may be of batch norm's young averages alone
     if first is None or not losses or None in losses:
         return "", {}
-    highest, last = max(losses), evidence.training[-1]["loss"] if evidence.training else losses[-1]
+    highest, last = max(losses), losses[-1]
     level = max(first, known or first)
     spoilt = not evidence.has_learnt or last > 0.9 * level or evidence.fit_score(0.0) < SPOILT
     if highest > BLOWN * level and spoilt:
-        when = next(row["step"] for row in evidence.rows if row["step"] and row["loss"] == highest)
+        when = next(row["step"] for row in rows if row["loss"] == highest)
         what = f"the training loss rises from {first:.4g} to {highest:.4g} (step {when:,})"
         return what, {"loss": (highest / level, BLOWN)}
     before, after = activations(evidence.first), activations(evidence.last)
@@ -164,7 +165,7 @@ def warm_up_never_ends(evidence: Evidence) -> Iterator[Verdict]:
 
 def rate_too_low(evidence: Evidence) -> Iterator[Verdict]:
     """Steps that are small beside the weights, in a run that still improves, or has not begun to."""
-    if evidence.rate is None or evidence.rate >= SLOW:
+    if not evidence.rate or evidence.rate >= SLOW:  # 0: most steps have no gradient, as a perceptron's
         return
     latest = not evidence.history or evidence.best is None or evidence.best["step"] >= 0.8 * evidence.steps
     if not latest and evidence.has_learnt:
@@ -246,7 +247,7 @@ def too_few_steps(evidence: Evidence) -> Iterator[Verdict]:
     falls = fall_of_second_half(evidence)
     poor = evidence.fit_score(1.0) < 0.95
     full = evidence.batch >= evidence.samples["train"] and evidence.samples["train"] > 64
-    behind = full and (evidence.neighbours or 0.0) - evidence.fit_score(1.0) > BEHIND
+    behind = full and falls > CONVERGED and (evidence.neighbours or 0.0) - evidence.fit_score(1.0) > BEHIND
     if evidence.best["step"] >= 0.9 * evidence.steps and poor and (falls > UNFINISHED or behind):
         what = (
             f"the run has {evidence.total_steps:,} steps, and its loss fell by {falls:.0%} in the second half of them"
