@@ -13,10 +13,10 @@ import argparse
 import json
 from pathlib import Path
 
-from gallery_exhibits import EXHIBITS
-from gallery_page import PAGE, RECORD, as_entry, write_measured, write_page
-from gallery_results import Exhibit
-from gallery_runs import ROOT, run
+from exhibits.exhibits import EXHIBITS
+from exhibits.page import PAGE, RECORD, as_entry, write_measured, write_page
+from exhibits.results import Exhibit
+from exhibits.runs import ROOT, run
 
 FIGURES = PAGE.parent / "gallery"
 LARGEST = 60_000  # bytes of a figure

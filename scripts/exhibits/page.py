@@ -1,11 +1,10 @@
-"""The page docs/gallery.md, and the measured line of each experiment, from the record docs/gallery.json; for gallery.py."""
+"""The page docs/gallery.md, and the measured line of each experiment, both made of docs/gallery.json."""
 
 import math
 from collections.abc import Mapping, Sequence
 
-from gallery_results import Exhibit, Results, spread
-from gallery_runs import ROOT, Measured, commands
-
+from exhibits.results import Exhibit, Results, spread
+from exhibits.runs import ROOT, Measured, commands
 from trainer.config import catalog
 
 PAGE = ROOT / "docs" / "gallery.md"
@@ -15,9 +14,8 @@ HEAD = """# The gallery
 
 What the lectures say, each as an experiment that runs as it stands: its command, what was measured, and whether the
 statement held. `train --help experiment` lists them; `python scripts/gallery.py --mnist DIR` runs them all and writes
-this page. Every figure is mean ± deviation over three seeds, in the accuracy of the test split if nothing else is said.
-Experiments are small: digits are 1,259 samples for training and 359 for the test, whose accuracy has a standard error of
-0.01. A time is that of one core, all seeds and settings together. `DIR` is the folder of MNIST.
+this page. Every figure is mean ± deviation over three seeds. Experiments are small: digits are 1,259 samples for training
+and 359 for the test, whose accuracy has a standard error of 0.01. A time is that of one core, all seeds and settings together. `DIR` is the folder of MNIST.
 """
 
 

@@ -1,8 +1,9 @@
-"""Run the commands of experiments, and read what their runs left; for gallery.py."""
+"""Run the commands of experiments, and read what their runs left."""
 
 import json
 import os
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from statistics import fmean, stdev
 from trainer.config import catalog
 from trainer.rundir import reader
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 COMMAND = "#     train "  # how a line with a command begins
 SEEDS = ("seed", "data.split_seed")  # keys over which figures are averaged
 LIMIT = 900.0  # seconds of a command
@@ -106,19 +107,38 @@ def run(name: str, folder: Path, data: Sequence[str], threads: int) -> float:
     for part, command in enumerate(commands(name)):
         words = [word for word in shlex.split(command) if word != "data.root=DIR"]
         words += [*(data if "data.root=DIR" in command else ()), f"threads={threads}"]
-        if "-m" in words:
-            words.append(f"hydra.sweep.dir=sweep-{part}")
-        elif not any(word.startswith("hydra.run.dir=") for word in words):
-            words.append(f"hydra.run.dir=run-{part}")
-        total += run_once(words, place, place / f"finished-{part}.json")
+        target = next((word.partition("=")[2] for word in words if word.startswith("hydra.run.dir=")), None)
+        if target is None:
+            kind = "sweep" if "-m" in words else "run"
+            target = f"{kind}-{part}"
+            words.append(f"hydra.{kind}.dir={target}")
+        total += run_once(words, settings(name), place, place / target, place / f"command-{part}.json")
     return total
 
 
-def run_once(words: Sequence[str], place: Path, note: Path) -> float:
-    """Run a command, unless a note says that this one has finished; return its seconds of processor time."""
+def settings(name: str) -> list[str]:
+    """Return the lines of an experiment without its comments."""
+    return [line for line in catalog.file("experiment", name).read_text().splitlines() if not line.startswith("#")]
+
+
+def run_once(words: Sequence[str], options: Sequence[str], place: Path, target: Path, note: Path) -> float:
+    """Run a command, unless a note says that this one has finished; return its seconds of processor time.
+
+    What an interrupted run has spent is not counted.
+
+    Args:
+        options: the lines of its experiment; with others the command begins anew.
+        target: directory that it makes.
+    """
+    asked = {"words": [*words], "settings": [*options]}
     known = json.loads(note.read_text()) if note.exists() else {}
-    if known.get("words") == [*words]:
+    if asked != {key: known.get(key) for key in asked}:
+        shutil.rmtree(target, ignore_errors=True)
+    elif known["seconds"] is not None:
         return known["seconds"]
+    elif "-m" not in words:
+        shutil.rmtree(target, ignore_errors=True)
+    note.write_text(json.dumps({**asked, "seconds": None}))
     before = os.times()
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     with (place / "log.txt").open("a") as log:
@@ -131,7 +151,7 @@ def run_once(words: Sequence[str], place: Path, note: Path) -> float:
         raise SystemExit(f"gallery: {shlex.join(words)}: exit code {ended.returncode}, see {place / 'log.txt'}")
     after = os.times()
     seconds = after.children_user + after.children_system - before.children_user - before.children_system
-    note.write_text(json.dumps({"words": [*words], "seconds": seconds}))
+    note.write_text(json.dumps({**asked, "seconds": seconds}))
     return seconds
 
 

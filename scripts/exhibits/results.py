@@ -1,11 +1,12 @@
-"""Results of an experiment: figures by setting, and what a claim made of them; for gallery.py."""
+"""Results of an experiment: measurements by setting, and the finding on its statement."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gallery_runs import Group, Job, Measured, grouped, measured, read_jobs
 from matplotlib.figure import Figure
+
+from exhibits.runs import Group, Job, Measured, grouped, measured, read_jobs
 
 Metric = Callable[[Job], float | None]
 
@@ -160,3 +161,15 @@ def of_summary(*path: str) -> Metric:
 def epochs(job: Job) -> float:
     """Epochs that the run took."""
     return job.summary["epochs"]
+
+
+LABEL = "test accuracy"
+ACCURACY = {LABEL: test_accuracy}
+
+
+def compare(results: Results, better: str, worse: str, metric: str = LABEL, smaller: bool = False) -> Finding:
+    """Return whether one setting is better than another, by their means."""
+    one, other = results.of(metric, better), results.of(metric, worse)
+    known = one.mean is not None
+    held = known and (other.mean is None or (one.mean < other.mean if smaller else one.mean > other.mean))
+    return Finding(held, f"{metric} {spread(one)} with `{better}`, {spread(other)} with `{worse}`")

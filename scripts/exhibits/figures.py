@@ -1,4 +1,4 @@
-"""Figures of the gallery, one function for each kind; for gallery.py."""
+"""Figures of the gallery, one function for each kind."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -6,10 +6,12 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-from gallery_runs import Group, Measured
 from matplotlib.axes import Axes
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+
+from exhibits.results import LABEL, Results
+from exhibits.runs import Group, Measured
 
 SIZE, DPI = (6.4, 3.4), 80  # inches, and dots per inch
 Pairs = Sequence[tuple[Group, Measured]]
@@ -161,3 +163,13 @@ def paths(places: Sequence[Path]) -> Figure:
     axes.set(xlabel=first["axes"][0], ylabel=first["axes"][1], xlim=(a[0], a[-1]), ylim=(b[0], b[-1]))
     axes.legend(fontsize=8)
     return figure
+
+
+def bars_of(metric: str = LABEL, low: float | None = None, log: bool = False) -> Callable[[Results], Figure]:
+    """Return what draws a bar for each setting of an experiment."""
+    return lambda results: bars(results.values(metric), metric, low, log)
+
+
+def line_of(key: str, by: str | None = None, metric: str = LABEL, log: bool = True) -> Callable[[Results], Figure]:
+    """Return what draws a figure of an experiment against a key."""
+    return lambda results: against(results.values(metric), key, metric, by, log)
