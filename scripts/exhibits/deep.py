@@ -29,8 +29,8 @@ def find_greedy(results: Results) -> Finding:
     )
     return Finding(
         greedy.mean > max(joint.mean, longer.mean),
-        f"test accuracy {spread(greedy)} with it, {spread(joint)} jointly from the start, {spread(longer)} jointly for as "
-        "many epochs in all",
+        f"test accuracy {spread(greedy)} with it, {spread(joint)} jointly from the start, {spread(longer)} jointly for "
+        "as many epochs in all",
     )
 
 
@@ -39,7 +39,41 @@ def find_practice(results: Results) -> Finding:
     return Finding(value.mean < 0.6, f"test accuracy {spread(value)}: the score to beat")
 
 
+def find_mnist(results: Results) -> Finding:
+    value = results.of(LABEL)
+    return Finding(value.mean > 0.975, f"test accuracy {spread(value)}")
+
+
+def find_fine_tune(results: Results) -> Finding:
+    tuned, scratch = results.of(LABEL, part=1), results.of(LABEL, part=2)
+    return Finding(
+        tuned.mean > scratch.mean + scratch.deviation,
+        f"test accuracy {spread(tuned)} from the weights for 0 to 4, {spread(scratch)} from fresh ones",
+    )
+
+
 EXHIBITS = [
+    Exhibit(
+        name="mnist_mlp",
+        says="Adam is a good default, and batch normalisation is almost always worth it (231n)",
+        metrics=ACCURACY,
+        find=find_mnist,
+        draw=lambda results: figures.curves(results.groups, "val", "accuracy", label=lambda group: "mnist_mlp"),
+        data="mnist",
+    ),
+    Exhibit(
+        name="fine_tune",
+        says="With few samples, begin with the weights of a network for a similar task (231n, SDU)",
+        metrics=ACCURACY,
+        find=find_fine_tune,
+        draw=lambda results: figures.curves(
+            results.groups,
+            "val",
+            "accuracy",
+            label=lambda group: "trained weights" if group.part == 1 else "fresh weights",
+            time="epoch",
+        ),
+    ),
     Exhibit(
         name="stochastic_depth",
         says="Leave out layers in training, use all of them in testing (231n)",

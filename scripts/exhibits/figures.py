@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from exhibits.results import LABEL, Results
 from exhibits.runs import Group, Measured
 
-SIZE, DPI = (6.4, 3.4), 80  # inches, and dots per inch
+SIZE = (6.4, 3.4)  # inches
 Pairs = Sequence[tuple[Group, Measured]]
 
 
@@ -73,6 +73,9 @@ def against(pairs: Pairs, key: str, label: str, by: str | None = None, log: bool
         axes.errorbar(x, mean, yerr=deviation, marker="o", markersize=4, capsize=3, label=name)
     if log:
         axes.set_xscale("log")
+        ticks = sorted({x for points in lines.values() for x, *_ in points})
+        axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axes.minorticks_off()
     axes.set(xlabel=key, ylabel=label)
     axes.grid(alpha=0.3)
     if len(lines) > 1:

@@ -52,8 +52,8 @@ def find_hard_examples(results: Results) -> Finding:
     }
     return Finding(
         hard[1, "1"] < plain[1] - 0.005 and hard[1, "0.5"] > hard[1, "1"],
-        f"among overlapping classes {short(plain[1])} with uniform draws, {short(hard[1, '1'])} with hard examples and no "
-        f"cap, {short(hard[1, '0.5'])} with a cap at the median; among classes apart {short(plain[3])}, "
+        f"among overlapping classes {short(plain[1])} with uniform draws, {short(hard[1, '1'])} with hard examples and "
+        f"no cap, {short(hard[1, '0.5'])} with a cap at the median; among classes apart {short(plain[3])}, "
         f"{short(hard[3, '1'])}, {short(hard[3, '0.5'])}",
     )
 

@@ -54,8 +54,8 @@ def find_lbfgs(results: Results) -> Finding:
 EXHIBITS = [
     Exhibit(
         name="bowl",
-        says="On an ill-conditioned loss, descent jitters along the steep direction and crawls along the shallow one; momentum "
-        "does not (231n)",
+        says="On an ill-conditioned loss, descent jitters along the steep direction and crawls along the shallow one; "
+        "momentum does not (231n)",
         metrics={"steps": steps_to("loss", 0.015)},
         find=find_momentum,
         draw=draw_paths,

@@ -28,8 +28,8 @@ def find_sparsity(results: Results) -> Finding:
     exact = strongest["l1_proximal"][0]
     return Finding(
         exact > 0.5 and strongest["l1"][1] > 2 * strongest["l2"][1],
-        f"at a strength of 0.01 {exact:.0%} of the weights are exactly 0 with `reg=l1_proximal`, none with the other two; "
-        f"{strongest['l1'][1]:.0%} are below 0.001 with `reg=l1`, {strongest['l2'][1]:.0%} with `reg=l2`",
+        f"at a strength of 0.01 {exact:.0%} of the weights are exactly 0 with `reg=l1_proximal`, none with the "
+        f"other two; {strongest['l1'][1]:.0%} are below 0.001 with `reg=l1`, {strongest['l2'][1]:.0%} with `reg=l2`",
     )
 
 
@@ -95,8 +95,8 @@ def find_early_stopping(results: Results) -> Finding:
     took = [results.mean("epochs", words) for words in (plain, early)]
     return Finding(
         abs(lost) < 0.01 and took[1] < took[0] / 2,
-        f"{took[1]:.0f} epochs in place of {took[0]:.0f}, at a test accuracy of {spread(results.of(LABEL, early))} against "
-        f"{spread(results.of(LABEL, plain))}",
+        f"{took[1]:.0f} epochs in place of {took[0]:.0f}, at a test accuracy of {spread(results.of(LABEL, early))} "
+        f"against {spread(results.of(LABEL, plain))}",
     )
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import shutil
 import subprocess
@@ -17,7 +18,17 @@ from trainer.rundir import reader
 
 ROOT = Path(__file__).parents[2]
 COMMAND = "#     train "  # how a line with a command begins
-SEEDS = ("seed", "data.split_seed")  # keys over which figures are averaged
+# Keys that make no other setting: figures are averaged over seeds, and the others are this machine's.
+SAME = (
+    "experiment",
+    "seed",
+    "data.split_seed",
+    "data.root",
+    "threads",
+    "pretrain.run",
+    "pretrain.teacher",
+    "model.weights",
+)
 LIMIT = 900.0  # seconds of a command
 
 
@@ -160,16 +171,24 @@ def read_jobs(name: str, folder: Path) -> list[Job]:
     jobs = []
     for part, _ in enumerate(commands(name)):
         for path in sorted((folder / name / f"sweep-{part}").glob("*/config.yaml")):
-            swept = reader.read_text(path.parent / reader.SWEPT_KEYS).split()
-            typed = dict(line.split("=", 1) for line in reader.read_text(path.parent / "overrides.txt").splitlines())
-            jobs.append(Job(path.parent, {key: typed[key] for key in swept if key not in SEEDS and key in typed}, part))
-    return jobs
+            lines = reader.read_text(path.parent / "overrides.txt").splitlines()
+            typed = dict(line.split("=", 1) for line in lines)
+            jobs.append(Job(path.parent, {key: value for key, value in typed.items() if key not in SAME}, part))
+    return sorted(jobs, key=lambda job: order_in(commands(name)[job.part], job))
+
+
+def order_in(command: str, job: Job) -> list[int]:
+    """Return the places of a job's words among the choices of its command."""
+    choices = dict(word.split("=", 1) for word in shlex.split(command) if "=" in word)
+    known = {key: re.findall(r"\[[^\]]*\]|[^,]+", choices[key]) for key in job.words}
+    return [job.part, *(known[key].index(value) for key, value in job.words.items() if value in known[key])]
 
 
 def grouped(jobs: Sequence[Job]) -> list[Group]:
-    """Return the settings of runs, in the order of the command."""
+    """Return the settings of runs, in the order of the commands, without the words that all of them have."""
+    shared = set.intersection(*({*job.words.items()} for job in jobs)) if jobs else set()
     groups: dict[tuple, Group] = {}
     for job in jobs:
-        key = job.part, tuple(job.words.items())
-        groups.setdefault(key, Group(job.words, job.part, [])).jobs.append(job)
+        words = {key: value for key, value in job.words.items() if (key, value) not in shared}
+        groups.setdefault((job.part, *words.items()), Group(words, job.part, [])).jobs.append(job)
     return [*groups.values()]
