@@ -148,23 +148,27 @@ def curves(
     return figure
 
 
-def paths(places: Sequence[Path]) -> Figure:
-    """Draw the paths of several files landscape.json on the surface of the first one."""
+def paths(places: Sequence[Path], groups: Sequence[Group]) -> Figure:
+    """Draw the paths of several files landscape.json on the surface of the first one, and the loss over steps.
+
+    Args:
+        groups: the runs of the same optimizers.
+    """
     contents = [json.loads(place.read_text()) for place in places]
     first = contents[0]
     found = [path for content in contents for path in content["paths"]]
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
-    axes = figure.subplots()
+    figure = Figure(figsize=(9.4, 3.8), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     a, b, loss = (np.array(first[key], dtype=float) for key in ("a", "b", "loss"))
     levels = np.geomspace(np.nanmin(loss), np.nanmax(loss), 16)
-    axes.contour(a, b, loss, levels=levels, norm=LogNorm(), cmap="Greys_r", linewidths=0.7)
+    left.contour(a, b, loss, levels=levels, norm=LogNorm(), cmap="Greys_r", linewidths=0.7)
     for path in found:
         points = np.array(path["points"])
-        axes.plot(points[:, 0], points[:, 1], marker=".", markersize=3, linewidth=1, label=path["optimizer"], alpha=0.8)
-    start = np.array(found[0]["points"])[0]
-    axes.plot(*start, "k*", markersize=10, label="start")
-    axes.set(xlabel=first["axes"][0], ylabel=first["axes"][1], xlim=(a[0], a[-1]), ylim=(b[0], b[-1]))
-    axes.legend(fontsize=8)
+        left.plot(points[:, 0], points[:, 1], marker=".", markersize=3, linewidth=1, label=path["optimizer"], alpha=0.8)
+    left.plot(*np.array(found[0]["points"])[0], "k*", markersize=10, label="start")
+    left.set(xlabel=first["axes"][0], ylabel=first["axes"][1], xlim=(a[0], a[-1]), ylim=(b[0], b[-1]))
+    left.legend(fontsize=8)
+    curves(groups, "val", "loss", log=True, label=lambda group: group.words["optimizer"], axes=right)
     return figure
 
 

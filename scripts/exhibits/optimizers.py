@@ -16,7 +16,7 @@ def find_momentum(results: Results) -> Finding:
 
 def draw_paths(results: Results) -> Figure:
     """Draw the paths of the last two commands."""
-    return figures.paths([results.place / f"run-{part}" / "landscape.json" for part in (2, 3)])
+    return figures.paths([results.place / f"run-{part}" / "landscape.json" for part in (2, 3)], results.groups)
 
 
 def find_newton(results: Results) -> Finding:

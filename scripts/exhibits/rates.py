@@ -2,6 +2,8 @@
 
 import json
 
+from matplotlib.figure import Figure
+
 from exhibits import figures
 from exhibits.results import ACCURACY, LABEL, Exhibit, Finding, Results, final, of_summary, short
 
@@ -50,8 +52,9 @@ def find_batch_size(results: Results) -> Finding:
     return Finding(
         noise[256] < noise[4] / 10 and speed[0] < speed[3] and score[0] > score[-1],
         f"from batches of 4 to 256 samples the variance of the gradient falls from {short(noise[4])} to "
-        f"{short(noise[256])}, and the speed rises {speed[3] / speed[0]:.0f} times; at one rate and five epochs the test "
-        f"accuracy falls from {short(score[0])} to {short(score[3])}, to {short(score[-1])} with one step an epoch",
+        f"{short(noise[256])}, and the speed rises {speed[3] / speed[0]:.0f} times; at one rate and five epochs "
+        f"the test accuracy falls from {short(score[0])} to {short(score[3])}, to {short(score[-1])} with one "
+        "step an epoch",
     )
 
 
