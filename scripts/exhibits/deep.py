@@ -79,21 +79,21 @@ EXHIBITS = [
         says="Leave out layers in training, use all of them in testing (231n)",
         metrics=ACCURACY,
         find=lambda results: compare(results, "reg=[stochastic_depth]", "reg=[]"),
-        draw=figures.bars_of(low=0),
+        draw=figures.bars_of(),
     ),
     Exhibit(
         name="fixup",
         says="Fixup trains deep residual networks without normalisation (231n: Zhang et al., 2019)",
         metrics=ACCURACY,
         find=lambda results: compare(results, "init=fixup", "init=he_normal"),
-        draw=figures.bars_of(low=0),
+        draw=figures.bars_of(),
     ),
     Exhibit(
         name="fitnets",
         says="A thin, deep student learns better with hints from the middle of a wide teacher (SDU)",
         metrics=ACCURACY,
         find=find_fitnets,
-        draw=figures.bars_of(low=0),
+        draw=figures.bars_of(),
         data="mnist",
     ),
     Exhibit(
@@ -109,7 +109,7 @@ EXHIBITS = [
         says="Train layer by layer, then all together: it helps where joint training fails (SDU)",
         metrics=ACCURACY,
         find=find_greedy,
-        draw=figures.bars_of(low=0),
+        draw=figures.bars_of(),
     ),
     Exhibit(
         name="practice",

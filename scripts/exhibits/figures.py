@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from statistics import fmean
+from textwrap import wrap
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -25,26 +26,31 @@ def number(text: str) -> float | None:
         return None
 
 
-def bars(pairs: Pairs, label: str, low: float | None = None, log: bool = False) -> Figure:
+def bars(pairs: Pairs, label: str, low: float = 0.0, log: bool = False) -> Figure:
     """Draw a bar for each setting, with its deviation and a dot for each seed.
 
     Args:
-        low: beginning of the axis.
+        low: beginning of the axis; above 0 a line from there would mislead, and the mean is drawn as a diamond.
     """
-    figure = Figure(figsize=(SIZE[0], 0.9 + 0.38 * len(pairs)), layout="constrained")
+    names = ["\n".join(wrap(group.label, 44, break_long_words=False)) for group, _ in pairs]
+    width = max(len(line) for name in names for line in name.split("\n"))
+    figure = Figure(figsize=(4.2 + 0.075 * width, 0.9 + 0.38 * len(pairs)), layout="constrained")
     axes = figure.subplots()
     for place, (_, value) in enumerate(pairs):
-        if value.mean is not None:
-            axes.barh(place, value.mean, xerr=value.deviation, color="C0", alpha=0.6, capsize=3)
-            axes.plot(value.values, [place] * len(value.values), ".", color="black", markersize=5)
-        else:
+        if value.mean is None:
             axes.annotate(" none", (0, place), xycoords=("axes fraction", "data"), va="center")
-    axes.set_yticks(range(len(pairs)), [group.label.replace("$", r"\$") for group, _ in pairs])
+            continue
+        if low or log:
+            axes.errorbar(value.mean, place, xerr=value.deviation, color="C0", marker="D", capsize=3)
+        else:
+            axes.barh(place, value.mean, xerr=value.deviation, color="C0", alpha=0.6, capsize=3)
+        axes.plot(value.values, [place] * len(value.values), ".", color="black", markersize=5)
+    axes.set_yticks(range(len(pairs)), names, fontsize=9)
     axes.invert_yaxis()
     axes.set_xlabel(label)
     if log:
         axes.set_xscale("log")
-    if low is not None:
+    else:
         axes.set_xlim(left=low)
     axes.grid(alpha=0.3, axis="x")
     return figure
@@ -172,7 +178,7 @@ def paths(places: Sequence[Path], groups: Sequence[Group]) -> Figure:
     return figure
 
 
-def bars_of(metric: str = LABEL, low: float | None = None, log: bool = False) -> Callable[[Results], Figure]:
+def bars_of(metric: str = LABEL, low: float = 0.0, log: bool = False) -> Callable[[Results], Figure]:
     """Return what draws a bar for each setting of an experiment."""
     return lambda results: bars(results.values(metric), metric, low, log)
 

@@ -3,7 +3,7 @@
 from matplotlib.figure import Figure
 
 from exhibits import figures
-from exhibits.results import ACCURACY, LABEL, Exhibit, Finding, Results, of_summary, short, spread
+from exhibits.results import ACCURACY, LABEL, Exhibit, Finding, Results, final, of_summary, short, spread
 
 
 def find_dropout(results: Results) -> Finding:
@@ -44,17 +44,18 @@ def draw_smoothing(results: Results) -> Figure:
 
 
 def find_hard_examples(results: Results) -> Finding:
-    plain = {far: results.mean(LABEL, f"data.separation={far}", part=0) for far in (1, 3)}
+    name = "last val accuracy"
+    plain = {far: results.mean(name, f"data.separation={far}", part=0) for far in (1, 3)}
     hard = {
-        (far, cap): results.mean(LABEL, f"data.separation={far} sampler.cap={cap}", part=1)
+        (far, cap): results.mean(name, f"data.separation={far} sampler.cap={cap}", part=1)
         for far in (1, 3)
         for cap in ("0.5", "1")
     }
     return Finding(
-        hard[1, "1"] < plain[1] - 0.005 and hard[1, "0.5"] > hard[1, "1"],
-        f"among overlapping classes {short(plain[1])} with uniform draws, {short(hard[1, '1'])} with hard examples and "
-        f"no cap, {short(hard[1, '0.5'])} with a cap at the median; among classes apart {short(plain[3])}, "
-        f"{short(hard[3, '1'])}, {short(hard[3, '0.5'])}",
+        all(hard[far, "1"] < plain[far] for far in (1, 3)) and hard[3, "0.5"] > hard[3, "1"],
+        f"among classes that are well apart the last weights have a val accuracy of {short(plain[3])} with uniform "
+        f"draws, {short(hard[3, '1'])} with hard examples, {short(hard[3, '0.5'])} with their losses capped at the "
+        f"median; among overlapping classes {short(plain[1])}, {short(hard[1, '1'])}, {short(hard[1, '0.5'])}",
     )
 
 
@@ -64,6 +65,8 @@ EXHIBITS = [
         says="Dropout for large dense layers: it prevents that units adapt to one another (231n)",
         metrics=ACCURACY,
         find=find_dropout,
+        because="A network of 512 units does not overfit 200 digits by much, so that there is little for dropout to "
+        "gain; at p=0.8 it hardly learns.",
         draw=figures.line_of("reg.layer.dropout.p", log=False),
     ),
     Exhibit(
@@ -78,13 +81,17 @@ EXHIBITS = [
         says="Targets of (1 - alpha) and alpha / K keep a network from being too sure (CU)",
         metrics={**ACCURACY, "ECE": of_summary("report", "calibration", "ece")},
         find=find_smoothing,
+        because="Without smoothing this network is not too sure: its error of calibration is small already, and "
+        "smoothing lowers its confidence below its accuracy. What it does raise is the accuracy.",
         draw=draw_smoothing,
     ),
     Exhibit(
         name="hard_examples",
         says="Prefer samples with a large error, but beware of outliers (CSP)",
-        metrics=ACCURACY,
+        metrics={"last val accuracy": final("val", "accuracy"), **ACCURACY},
         find=find_hard_examples,
-        draw=figures.bars_of(low=0.3),
+        draw=figures.bars_of("last val accuracy", low=0.3),
+        because="The samples with the largest losses are here those that no rule gets right: to prefer them helped in "
+        "no case, and the cap is of use only where they are few.",
     ),
 ]

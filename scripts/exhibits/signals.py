@@ -82,7 +82,7 @@ EXHIBITS = [
         "tanh, He with ReLU (231n)",
         metrics=ACCURACY,
         find=find_init_cases,
-        draw=figures.bars_of(low=0),
+        draw=figures.bars_of(),
     ),
     Exhibit(
         name="sigmoid_depth",
