@@ -1,7 +1,7 @@
 """Run the experiments of conf/experiment and write docs/gallery.md: what a lecture says, and what was measured.
 
     python scripts/gallery.py                            # those on data that ships with the install
-    python scripts/gallery.py --mnist DIR                # and those on MNIST
+    python scripts/gallery.py --mnist DIR --cifar DIR    # and those on MNIST and CIFAR-10
     python scripts/gallery.py --only bowl,saddle         # some; the page keeps what is known of the others
 
 The commands are those in the opening comments of the experiments; each runs in FOLDER/NAME. A command that has finished
@@ -55,6 +55,7 @@ def show(exhibit: Exhibit, folder: Path, data: list[str], threads: int) -> dict:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", metavar="DIR", help="folder that holds MNIST/raw")
+    parser.add_argument("--cifar", metavar="DIR", help="folder that holds train/CLASS/* and test/CLASS/* of CIFAR-10")
     parser.add_argument("--only", metavar="NAME,...", help="experiments to run")
     parser.add_argument("--folder", type=Path, default=ROOT / "outputs" / "gallery", help="of all runs")
     parser.add_argument("--threads", type=int, default=1, help="of torch")
@@ -62,7 +63,7 @@ def main() -> None:
     names = chosen.only.split(",") if chosen.only else [exhibit.name for exhibit in EXHIBITS]
     if unknown := {*names} - {exhibit.name for exhibit in EXHIBITS}:
         parser.error(f"--only: no experiment of the gallery: {', '.join(sorted(unknown))}")
-    roots = {"digits": "", "mnist": chosen.mnist}
+    roots = {"digits": "", "mnist": chosen.mnist, "cifar": chosen.cifar}
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     for exhibit in EXHIBITS:
         root = roots[exhibit.data]

@@ -21,6 +21,7 @@ from exhibits.runs import Job, commands, grouped, measured, order_in  # noqa: E4
 NAMES = catalog.options("experiment")
 ENTRIES = json.loads(RECORD.read_text())
 FIRST = re.compile(r"(\[[^\]]*\]|[^,]+)(,.*)?")  # of the choices of a sweep
+FOLDER = ("data.root=.", "data.train_samples=all", "data.val_fraction=0.3")  # for data=image_folder
 SHORT = ("epochs=1st", "eval_every=1ep", "threads=1", "device=cpu")
 
 
@@ -31,7 +32,9 @@ def text(name: str) -> str:
 def words_of(command: str) -> list[str]:
     """The words of the first run of a command, on data that are there."""
     values = dict(word.split("=", 1) for word in shlex.split(command) if word not in ("-m", "data.root=DIR"))
-    if "data.root=DIR" in command:
+    if "image_preprocess" in command:
+        values |= dict(word.split("=", 1) for word in FOLDER)
+    elif "data.root=DIR" in command:
         values["data"] = "digits"
         values.pop("data.train_samples", None)  # of MNIST
     choices = {key: FIRST.fullmatch(value)[1] for key, value in values.items()}
@@ -72,7 +75,7 @@ def test_the_commands_of_an_experiment_compose(name, composed):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_an_experiment_runs(name, run_in_process):
+def test_an_experiment_runs(name, root, run_in_process):
     """Its first sweep, one run of one step, behind the runs that it needs."""
     for command in commands(name):
         code, _, errors = run_in_process(*shortened(command))

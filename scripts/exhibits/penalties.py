@@ -161,8 +161,8 @@ EXHIBITS = [
         metrics={"train error": train_error, "test error": test_error},
         find=find_capacity,
         because="The rise at a high capacity is missing: with 200 samples and 256 units the test error still falls. "
-        "That a network found by descent need not overfit with its size is known (Zhang et al., 2017, arXiv:1611.03530); "
-        "`polynomial_fits` shows the rise.",
+        "That a network found by descent need not overfit with its size is known (Zhang et al., 2017, "
+        "arXiv:1611.03530); `polynomial_fits` shows the rise.",
         draw=draw_capacity,
     ),
     Exhibit(

@@ -1,5 +1,6 @@
 """Results of an experiment: measurements by setting, and the finding on its statement."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,12 +97,14 @@ class Exhibit:
 
 
 def short(value: float) -> str:
-    """Return a figure with three or four digits."""
-    if value != value or abs(value) == float("inf"):
+    """Return a figure with three digits behind the point below 10, else with three digits in all."""
+    if not math.isfinite(value):
         return "none"
-    if value == 0 or 0.001 <= abs(value) < 10:
+    if value == 0:
+        return "0"
+    if 0.001 <= abs(value) < 10:
         return f"{value:.3f}"
-    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 def spread(value: Measured) -> str:

@@ -75,7 +75,25 @@ def find_six_times(results: Results) -> Finding:
     )
 
 
+def find_image_preprocess(results: Results) -> Finding:
+    names = ("none", "center", "channel_mean", "channel_standardize")
+    values = {name: results.of(LABEL, f"preprocess={name}") for name in names}
+    return Finding(
+        values["center"].mean > values["none"].mean,
+        "test accuracy " + ", ".join(f"{spread(value)} with `preprocess={name}`" for name, value in values.items()),
+    )
+
+
 EXHIBITS = [
+    Exhibit(
+        name="image_preprocess",
+        says="Centre images: by the mean image (AlexNet), the mean of each channel (VGG), or its deviation, too (ResNet) "
+        "(231n)",
+        metrics=ACCURACY,
+        find=find_image_preprocess,
+        draw=figures.bars_of(),
+        data="cifar",
+    ),
     Exhibit(
         name="init_cases",
         says="Small weights let the signal of a deep network fade, large ones saturate tanh; Xavier keeps it with "

@@ -20,7 +20,7 @@ COUNTS = {
     "averaging": 3,
     "bias": 3,
     "data": 20,
-    "experiment": 29,
+    "experiment": 30,
     "init": 26,
     "loss": 5,
     "model": 21,
