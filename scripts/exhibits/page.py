@@ -13,8 +13,8 @@ MEASURED = "# Measured: "  # how the line begins
 HEAD = """# The gallery
 
 What the lectures say, each as an experiment that runs as it stands: its command, what was measured, and whether the
-statement held. `train --help experiment` lists them; `python scripts/gallery.py --mnist DIR --cifar DIR` runs them all and
-writes this page. Figures are mean ± deviation over three seeds. The experiments are small: digits are 1,259 samples for
+statement held. `train --help experiment` lists them; `python scripts/gallery.py --mnist DIR --cifar DIR` runs them all
+and writes this page. Figures are mean ± deviation over three seeds. The experiments are small: digits are 1,259 samples for
 training and 359 for the test, whose accuracy has a standard error of 0.01. A time is that of one core, all settings and
 seeds together. `DIR` is a folder with `MNIST/raw`, or one with CIFAR-10 as `train/CLASS/*` and `test/CLASS/*`.
 """

@@ -87,8 +87,8 @@ def find_image_preprocess(results: Results) -> Finding:
 EXHIBITS = [
     Exhibit(
         name="image_preprocess",
-        says="Centre images: by the mean image (AlexNet), the mean of each channel (VGG), or its deviation, too (ResNet) "
-        "(231n)",
+        says="Centre images: by the mean image (AlexNet), the mean of each channel (VGG), or its deviation, too "
+        "(ResNet; 231n)",
         metrics=ACCURACY,
         find=find_image_preprocess,
         draw=figures.bars_of(),
