@@ -79,7 +79,7 @@ EXHIBITS = [
         says="Leave out layers in training, use all of them in testing (231n)",
         metrics=ACCURACY,
         find=lambda results: compare(results, "reg=[stochastic_depth]", "reg=[]"),
-        draw=figures.bars_of(),
+        draw=figures.bars_of(low=0.85),
     ),
     Exhibit(
         name="fixup",

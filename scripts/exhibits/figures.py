@@ -36,9 +36,11 @@ def bars(pairs: Pairs, label: str, low: float = 0.0, log: bool = False) -> Figur
     width = max(len(line) for name in names for line in name.split("\n"))
     figure = Figure(figsize=(4.2 + 0.075 * width, 0.9 + 0.38 * len(pairs)), layout="constrained")
     axes = figure.subplots()
-    for place, (_, value) in enumerate(pairs):
+    for place, (group, value) in enumerate(pairs):
         if value.mean is None:
-            axes.annotate(" none", (0, place), xycoords=("axes fraction", "data"), va="center")
+            axes.annotate(
+                " diverged" if group.diverged else " none", (0, place), xycoords=("axes fraction", "data"), va="center"
+            )
             continue
         if low or log:
             axes.errorbar(value.mean, place, xerr=value.deviation, color="C0", marker="D", capsize=3)
@@ -46,7 +48,7 @@ def bars(pairs: Pairs, label: str, low: float = 0.0, log: bool = False) -> Figur
             axes.barh(place, value.mean, xerr=value.deviation, color="C0", alpha=0.6, capsize=3)
         axes.plot(value.values, [place] * len(value.values), ".", color="black", markersize=5)
     axes.set_yticks(range(len(pairs)), names, fontsize=9)
-    axes.invert_yaxis()
+    axes.set_ylim(len(pairs) - 0.5, -0.5)
     axes.set_xlabel(label)
     if log:
         axes.set_xscale("log")

@@ -14,9 +14,9 @@ HEAD = """# The gallery
 
 What the lectures say, each as an experiment that runs as it stands: its command, what was measured, and whether the
 statement held. `train --help experiment` lists them; `python scripts/gallery.py --mnist DIR --cifar DIR` runs them all
-and writes this page. Figures are mean ± deviation over three seeds. The experiments are small: digits are 1,259 samples for
-training and 359 for the test, whose accuracy has a standard error of 0.01. A time is that of one core, all settings and
-seeds together. `DIR` is a folder with `MNIST/raw`, or one with CIFAR-10 as `train/CLASS/*` and `test/CLASS/*`.
+and writes this page. Figures are mean ± deviation over three seeds. The experiments are small: digits are 1,259 samples
+for training and 359 for the test, whose accuracy has a standard error of 0.01. A time is that of one core, all settings
+and seeds together. `DIR` is a folder with `MNIST/raw`, or one with CIFAR-10 as `train/CLASS/*` and `test/CLASS/*`.
 """
 
 
@@ -31,6 +31,7 @@ def as_entry(exhibit: Exhibit, results: Results, seconds: float) -> dict:
                 "command": group.part + 1,
                 "setting": group.label,
                 "runs": len(group.jobs),
+                "diverged": group.diverged,
                 **{
                     name: [rounded(value.mean), rounded(value.deviation), len(value.values)]
                     for name, value in figures.items()
@@ -97,19 +98,19 @@ def section(exhibit: Exhibit, entry: Mapping) -> str:
     lines.append(f"Time: {time_of(entry)}.\n")
     lines += [f"| setting | {' | '.join(names)} |", f"| --- |{' --- |' * len(names)}"]
     for row in entry["rows"]:
-        cells = [cell(row[name], row["runs"]) for name in names]
+        cells = [cell(row[name], row) for name in names]
         setting = row["setting"] if row["setting"].startswith("command") else f"`{row['setting']}`"
         lines.append(f"| {setting} | {' | '.join(cells)} |")
     lines.append(f"\n![{exhibit.name}](gallery/{exhibit.name}.png)\n")
     return "\n".join(lines)
 
 
-def cell(values: Sequence, runs: int) -> str:
+def cell(values: Sequence, row: Mapping) -> str:
     """Return mean and deviation of a row's figure as text; with fewer runs that have one, how many."""
     mean, deviation, count = values
     if not count:
-        return "none"
-    return spread(Measured(mean, deviation)) + (f" ({count} of {runs} runs)" if count < runs else "")
+        return "diverged" if row["diverged"] else "none"
+    return spread(Measured(mean, deviation)) + (f" ({count} of {row['runs']} runs)" if count < row["runs"] else "")
 
 
 def headline(name: str) -> str:

@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from exhibits import figures
 from exhibits.results import ACCURACY, LABEL, Exhibit, Finding, Results, epochs, of_summary, short, spread
-from exhibits.runs import Job
+from exhibits.runs import Group, Job
 
 
 def weights_below(limit: float):
@@ -33,12 +33,17 @@ def find_sparsity(results: Results) -> Finding:
     )
 
 
+def strength_of(group: Group) -> str:
+    """Return the strength of the penalty."""
+    return next(value for key, value in group.words.items() if key.endswith(".strength"))
+
+
 def draw_sparsity(results: Results) -> Figure:
     figure = Figure(figsize=(8, 3.2), layout="constrained")
     for axes, name in zip(figure.subplots(1, 2), ("below 0.001", LABEL)):
         for part, reg in enumerate(("l2", "l1", "l1_proximal")):
             pairs = [(group, value) for group, value in results.values(name) if group.part == part]
-            points = [(figures.number([*group.words.values()][0]), value) for group, value in pairs]
+            points = [(float(strength_of(group)), value) for group, value in pairs]
             points = [(x, value) for x, value in points if x]
             axes.errorbar(
                 [x for x, _ in points], [value.mean for _, value in points],

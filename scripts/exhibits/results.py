@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from exhibits.runs import Group, Job, Measured, grouped, measured, read_jobs
+from exhibits.runs import Group, Job, Measured, grouped, measured, plain, read_jobs
 
 Metric = Callable[[Job], float | None]
 
@@ -49,11 +49,11 @@ class Results:
 
     def group(self, words: str = "", part: int | None = None) -> Group:
         """Return the one setting that has these words, and is of that command."""
-        wanted = set(words.split())
+        wanted = {(key, plain(value)) for key, value in (word.split("=", 1) for word in words.split())}
         found = [
             group
             for group in self.groups
-            if wanted <= {f"{key}={value}" for key, value in group.words.items()} and part in (None, group.part)
+            if wanted <= {(key, plain(value)) for key, value in group.words.items()} and part in (None, group.part)
         ]
         if len(found) != 1:
             raise LookupError(f"{len(found)} settings have {words or 'no words'} (command {part})")
@@ -175,4 +175,5 @@ def compare(results: Results, better: str, worse: str, metric: str = LABEL, smal
     one, other = results.of(metric, better), results.of(metric, worse)
     known = one.mean is not None
     held = known and (other.mean is None or (one.mean < other.mean if smaller else one.mean > other.mean))
-    return Finding(held, f"{metric} {spread(one)} with `{better}`, {spread(other)} with `{worse}`")
+    text = "all runs diverge" if results.group(worse).diverged else spread(other)
+    return Finding(held, f"{metric} {spread(one)} with `{better}`, {text} with `{worse}`")

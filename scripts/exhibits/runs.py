@@ -77,6 +77,11 @@ class Group:
     jobs: Sequence[Job] = field(default_factory=list)
 
     @property
+    def diverged(self) -> bool:
+        """True if no run ended with a finite loss."""
+        return all(job.diverged for job in self.jobs)
+
+    @property
     def label(self) -> str:
         """The setting, as it is typed."""
         return " ".join(f"{key}={value}" for key, value in self.words.items()) or f"command {self.part + 1}"
@@ -180,8 +185,16 @@ def read_jobs(name: str, folder: Path) -> list[Job]:
 def order_in(command: str, job: Job) -> list[int]:
     """Return the places of a job's words among the choices of its command."""
     choices = dict(word.split("=", 1) for word in shlex.split(command) if "=" in word)
-    known = {key: re.findall(r"\[[^\]]*\]|[^,]+", choices[key]) for key in job.words}
-    return [job.part, *(known[key].index(value) for key, value in job.words.items() if value in known[key])]
+    known = {key: [*map(plain, re.findall(r"\[[^\]]*\]|[^,]+", choices[key]))] for key in job.words}
+    return [job.part, *(known[key].index(plain(value)) for key, value in job.words.items())]
+
+
+def plain(value: str) -> str:
+    """Return a value that was typed; a number in the same way however it was written, as 0.01 for 1e-2."""
+    try:
+        return f"{float(value):g}"
+    except ValueError:
+        return value
 
 
 def grouped(jobs: Sequence[Job]) -> list[Group]:
