@@ -79,8 +79,8 @@ EXHIBITS = [
         says="Where the loss is a quadratic, solve for its minimum: Newton needs one step (SDU, 231n)",
         metrics={"val loss": final("val", "loss")},
         find=find_newton,
-        because="Ten steps of descent score better on new samples than the minimum of the training loss: stopped early, "
-        "descent is a penalty.",
+        because="Ten steps of descent score better on new samples than the minimum of the training loss: stopped "
+        "early, descent is a penalty.",
         draw=draw_newton,
     ),
 ]

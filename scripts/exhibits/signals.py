@@ -79,7 +79,7 @@ def find_image_preprocess(results: Results) -> Finding:
     names = ("none", "center", "channel_mean", "channel_standardize")
     values = {name: results.of(LABEL, f"preprocess={name}") for name in names}
     return Finding(
-        values["center"].mean > values["none"].mean,
+        min(values[name].mean for name in names[1:]) > values["none"].mean + values["none"].deviation,
         "test accuracy " + ", ".join(f"{spread(value)} with `preprocess={name}`" for name, value in values.items()),
     )
 
@@ -91,6 +91,8 @@ EXHIBITS = [
         "(ResNet; 231n)",
         metrics=ACCURACY,
         find=find_image_preprocess,
+        because="To subtract a mean changes little in these 15 epochs; to divide by the deviation does, which is about a "
+        "quarter of the range of a pixel: inputs four times as large bring gradients four times as large, at one rate.",
         draw=figures.bars_of(),
         data="cifar",
     ),
