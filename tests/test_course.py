@@ -17,7 +17,7 @@ SMALLER = {  # added to the commands of a task, which then takes seconds
     "check": ("data=iris", "task.steps=20"),
     "stats": ("model.width=8", "task.seconds=0.05", "task.samples=16"),
     "landscape": ("task.points=5", "task.samples=32", "epochs=4st"),
-    "lr_find": ("data=iris", "task.length=20st", "task.probe=null"),
+    "lr_find": ("data=iris", "task.probe=null"),
     "recipe": ("data=iris", "model.hidden=[8]", "task.budget=2", "task.seeds=2", "epochs=4"),
     "train": ("data.train_samples=60", "epochs=2st"),
 }
@@ -42,7 +42,7 @@ ENDS = {  # what comes at the end of other commands
     "check": "20 checks passed",
     "stats": "Activations by layer",
     "landscape": "saved",
-    "lr_find": "optimizer.lr=",
+    "lr_find": "suggested optimizer.lr=",
     "recipe": "The story is in",
 }
 LATER = {"../laboratory.md"}  # a page that comes with ensembles and lottery tickets
