@@ -40,7 +40,7 @@ def test_the_command_line_takes_the_words(section):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"words": "optimizer=adan"}, "D1: train optimizer=adan: optimizer=adan: no such option"),
+        ({"words": "optimizer=adan"}, "D1: train optimizer=adan: optimizer=adan: optimizer has no option adan"),
         ({"words": "-m norm=none,bach"}, "D1: train -m norm=none,bach: "),
         ({"words": "preprocess.degree=-1 preprocess=polynomial"}, "preprocess.degree=-1"),
         ({"words": "--help optimiser"}, "D1: train --help optimiser: "),
