@@ -126,7 +126,7 @@ def test_a_run_has_two_rows_train_and_val_which_share_the_tags_of_loss_and_score
     run, _ = finished
     assert {path.parent.name for path in run.rglob("events*")} == {"train", "val"}
     train, val = scalars(run, "train"), scalars(run, "val")
-    assert set(train) == {"loss", "accuracy", "lr", "grad_norm", "update_ratio", "throughput"}
+    assert set(train) == {"loss", "accuracy", "lr", "grad_norm", "update_ratio", "param_norm", "throughput"}
     assert set(val) == {
         "loss",
         "accuracy",

@@ -22,7 +22,7 @@ from trainer.engine.cadence import FIRST_STEPS
 from trainer.engine.run import Outcome, Run
 from trainer.engine.validation import best_constant
 from trainer.report.report import Report
-from trainer.rundir import reader, resume
+from trainer.rundir import gap, reader, resume
 from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
@@ -206,6 +206,7 @@ def figures_of(
         "best": run.progress.best,
         "final": {split: recorder.last(split) for split in ("train", "val")},
         "test": test,
+        "gap": {name: value - train for name, (train, value) in gap.gaps(recorder.rows, run.progress.best).items()},
         "steps": outcome.now.step,
         **({"diverged_in": outcome.nonfinite_step} if outcome.nonfinite_step else {}),
         "epochs": outcome.now.step / outcome.now.steps_per_epoch,
@@ -239,6 +240,8 @@ def print_summary(
         scores = {key: best[key] for key in ("loss", score)}
         when = epochs(best["step"] / run.clock.steps_per_epoch)
         console.print(f"  best   val   {figures(scores)}  (epoch {when})")
+        if summary["gap"]:
+            console.print(f"  gap    val minus train  {figures(summary['gap'])}  (at the best)")
     if summary["test"]:
         console.print(f"  {'best' if best else 'last'}   test  {figures(summary['test'])}")
     for line in report.text if report else ():
@@ -252,6 +255,8 @@ def print_summary(
     path = from_here(directory)
     console.print(f"\nRun directory: {path}")
     console.print(f"Curves:        {path / 'curves.png'}")
+    if (directory / "fit.png").is_file():
+        console.print(f"Fit:           {path / 'fit.png'}")
     if report and report.files:
         console.print(f"Errors:        {path / REPORT}")
     console.print(f"Compare runs:  {as_command('tensorboard', '--logdir', logdir(path))}")

@@ -13,7 +13,6 @@ from trainer.config.hydra_context import Invocation
 from trainer.config.rule import is_number
 from trainer.inspection import lr_picture
 from trainer.inspection.lr_finder import Finding
-from trainer.inspection.title import short_title
 from trainer.recipe import experiment, figure, story
 from trainer.recipe.first_steps import Step, step_from
 from trainer.recipe.plan import Pace, Plan
@@ -23,6 +22,7 @@ from trainer.recipe.trials import mean_and_deviation
 from trainer.rundir import directory as rundir
 from trainer.rundir import resume
 from trainer.rundir.reader import read_mapping
+from trainer.rundir.title import WITH_OPTIMIZER, title_of
 
 NAME = "recipe"  # of the experiment
 OPTIONS = "options"  # folder that --config-dir takes
@@ -75,7 +75,7 @@ class Files:
 
     def draw_range_test(self, finding: Finding, key: str) -> None:
         """Draw lr_find.png."""
-        title = f"range test of {key}: {short_title(self.invocation)}"
+        title = f"range test of {key}: {title_of(self.invocation, WITH_OPTIMIZER)}"
         self.write("lr_find.png", lambda path: lr_picture.draw(finding, path, title))
 
     @property
@@ -103,7 +103,7 @@ class Files:
             keys: of the learning rate and the weight decay.
         """
         stages = [stage for _, stage in done if stage]
-        title = short_title(self.invocation)
+        title = title_of(self.invocation, WITH_OPTIMIZER)
         labels = [f"{stage.folder}, {self.plan.words(stage.length)}" for stage in stages]
         self.write("search.png", lambda path: figure.draw(stages, labels, keys, result, title, path))
         metric, found = whole.trials[0].metric.name, mean_and_deviation(whole.trials)

@@ -22,7 +22,7 @@ from trainer.rundir.saved_options import defaults_of, flat
 from trainer.rundir.status import Status
 
 TOLERANT_TASKS = ("compare",)  # show runs as far as their files can be read
-RESUMED = ("train", "recipe")  # tasks that go on where they stopped
+RESUMED = ("train", "recipe", "lottery")  # tasks that go on where they stopped
 LISTED = 5  # keys that have changed
 FIXED_PARTS = ("optimizer", "model", "averaging")  # the state of one class does not fit another
 

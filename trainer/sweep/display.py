@@ -13,8 +13,9 @@ from rich.text import Text
 from trainer.base.metrics import METRICS
 from trainer.base.text import counted, figures, printable
 from trainer.comparison.table import relative
-from trainer.rundir import integrity, reader
+from trainer.rundir import reader
 from trainer.rundir.console import Console
+from trainer.rundir.pictures import missing_pictures
 from trainer.rundir.status import Status
 from trainer.sweep.jobs import Job
 from trainer.sweep.plot_worker import PlotWorker
@@ -56,7 +57,7 @@ class SweepDisplay:
             self._live = self._stack.enter_context(live)
         self._stack.enter_context(self._plots)
         for job in self.ended_before:
-            if not integrity.is_whole_picture(job.directory / "curves.png"):  # the sweep was killed before it was drawn
+            if missing_pictures(job.directory):  # the sweep was killed before it was drawn
                 self._plots.draw(job.directory)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()

@@ -21,7 +21,7 @@ from trainer.engine.fuse import fuse
 from trainer.engine.probe import is_probe
 from trainer.engine.recovery import newest_state
 from trainer.engine.run import Run
-from trainer.engine.split_report import TITLE, evaluate_with_report, splits_of
+from trainer.engine.split_report import evaluate_with_report, splits_of
 from trainer.engine.state import fingerprints
 from trainer.explanation.attribution import require_captum
 from trainer.report.report import Report
@@ -30,6 +30,7 @@ from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.resume import require_same
 from trainer.rundir.saved_options import options_of
+from trainer.rundir.title import title_from
 from trainer.task import other_data
 from trainer.task.evaluation_files import EvaluationFiles
 from trainer.task.explained_mistakes import with_explained_mistakes
@@ -183,9 +184,9 @@ class Rebuilt:
 
     @property
     def title(self) -> str:
-        """The options of the run's data and model."""
-        options = dict(options_of(reader.read_config(self.directory, "runs"), reader.read_overrides(self.directory)))
-        return " ".join(f"{group}={options[group]}" for group in TITLE if group in options)
+        """The options of the run's data and model, and what else was typed for it."""
+        typed = reader.read_overrides(self.directory)
+        return title_from(dict(options_of(reader.read_config(self.directory, "runs"), typed)), typed)
 
     def load_weights(self) -> str:
         """Put the weights into the run's model, and return which ones they are. Errors: DataError."""
