@@ -156,11 +156,12 @@ def faults(found: Sequence[Row]) -> list[str]:
 
 def page(found: Sequence[Row]) -> str:
     """Return the page: the counts and what is lacking, then a table for each section."""
-    numbered = [row for row in found if row.section != UNNUMBERED]
+    numbered = sum(row.section != UNNUMBERED for row in found)
+    total = sum(count for section, (_, count) in COUNTS.items() if section != UNNUMBERED)
     partly = [f"\n- {row.number}, {row.what}: {row.lacks}" for row in found if row.lacks]
     lines = [
-        f"\n**{len(numbered)} of {sum(count for section, (_, count) in COUNTS.items() if section != UNNUMBERED)} rows** "
-        f"are reached, {len(partly)} of them in part, and {len(found) - len(numbered)} models that the lectures imply.\n",
+        f"\n**{numbered} of {total} rows** are reached, {len(partly)} of them in part, ",
+        f"and {len(found) - numbered} models that the lectures imply.\n",
         *partly,
     ]
     return HEAD + "".join(lines) + "\n" + "".join(table(section, found) for section in COUNTS)
