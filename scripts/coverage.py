@@ -155,19 +155,23 @@ def faults(found: Sequence[Row]) -> list[str]:
 
 
 def page(found: Sequence[Row]) -> str:
-    """Return the page: the count and what is missing, then a table for each section."""
-    numbered = [row for row in found if row.section != UNNUMBERED]
-    others = len(found) - len(numbered)
-    counts = f"**{len(numbered)} of {len(numbered)} rows**, and {others} of {others} models that the lectures imply"
-    lines = [f"\n{counts}.\n"]
-    lines += [f"\n- {row.number}, {row.what}: in part; {row.lacks}" for row in found if row.lacks]
+    """Return the page: the counts and what is lacking, then a table for each section."""
+    numbered = sum(row.section != UNNUMBERED for row in found)
+    total = sum(count for section, (_, count) in COUNTS.items() if section != UNNUMBERED)
+    partly = [f"\n- {row.number}, {row.what}: {row.lacks}" for row in found if row.lacks]
+    lines = [
+        f"\n**{numbered} of {total} rows** are reached, {len(partly)} of them in part, ",
+        f"and {len(found) - numbered} models that the lectures imply.\n",
+        *partly,
+    ]
     return HEAD + "".join(lines) + "\n" + "".join(table(section, found) for section in COUNTS)
 
 
 def table(section: str, found: Sequence[Row]) -> str:
     """Return the table of a section."""
     own = [row for row in found if row.section == section]
-    head = f"\n## {section}: {len(own)} of {len(own)}\n\n| row | what | words | tests |\n| --- | --- | --- | --- |\n"
+    count = COUNTS[section][1]
+    head = f"\n## {section}: {len(own)} of {count}\n\n| row | what | words | tests |\n| --- | --- | --- | --- |\n"
     return head + "".join(
         f"| {row.number} | {cell(row.what)} | `train {cell(row.words)}` | "
         f"{', '.join(f'`{cell(test)}`' for test in row.tests)} |\n"
