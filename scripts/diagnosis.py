@@ -12,22 +12,17 @@ gives must score higher, by two standard errors. The exit code is 0 if the numbe
 
 import argparse
 import json
-import math
 import shlex
 import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
 
 import children
+from margins import keep_figures, print_margins
 
-from trainer.diagnosis import data, fit, rate, regularization, start
-from trainer.diagnosis.decide import judge
-from trainer.diagnosis.evidence import Evidence
-from trainer.diagnosis.verdict import Verdict
 from trainer.engine import judgement
 
 LIMIT = 600.0  # seconds of a run
@@ -130,9 +125,29 @@ BROKEN = {
     "duplicates": Broken(
         f"data._target_=faults.Twice {OWN} {MLP} epochs=15", ("duplicate_classes", "confused_classes"), repairs=False
     ),
+    "uphill": Broken(
+        f"optimizer=sgd optimizer._target_=faults.Uphill {OWN} {MLP} sched=constant epochs=10",
+        ("uphill",),
+        repairs=False,
+    ),
+    "cut": Broken(f"model=linear model._target_=faults.Cut {OWN} epochs=15", ("class_never_predicted",), repairs=False),
+    "impatient": Broken(
+        "model=mlp optimizer=adam reg=early_stopping reg.stop.early_stopping.patience=1 epochs=60",
+        ("stopped_too_early",),
+        repairs=False,
+    ),
+    "too_short": Broken(
+        "optimizer=sgd optimizer.lr=0.01 sched=constant epochs=10", ("still_improving",), repairs=False
+    ),
+    "slowing": Broken(
+        f"data=iris model=linear model._target_=faults.Slowing {OWN} epochs=300st log_every=5 eval_every=50st",
+        ("throughput_dropped",),
+        repairs=False,
+    ),
     "one_unit": Broken("model=mlp model.hidden=[1] epochs=60", ("underfitting",)),
 }
 FAULTS = '''
+import time
 from dataclasses import dataclass, replace
 import torch
 from torch import nn
@@ -194,110 +209,40 @@ class Frozen(nn.Module):
     def forward(self, x):
         return self.third(self.second(self.first(x.flatten(1)).relu().detach()).relu())
 
+class Uphill(torch.optim.SGD):
+    """Gradient ascent."""
+    def __init__(self, params, lr=0.1, fused=True):
+        super().__init__(params, lr=0.2 * lr, fused=fused, maximize=True)
+
+class Cut(nn.Module):
+    """A network that ends in a ReLU, and whose output for the last class begins below 0."""
+    def __init__(self, input_shape, outputs, kit):
+        super().__init__()
+        size = torch.Size(input_shape).numel()
+        self.first, self.second = nn.Linear(size, 64), nn.Linear(64, outputs)
+    def forward(self, x):
+        outputs = self.second(self.first(x.flatten(1)).relu())
+        return torch.cat([outputs[:, :-1], outputs[:, -1:] - 9], 1).relu()
+
+class Slowing(nn.Module):
+    """A linear network that computes something beside it for 0.2 s, from its 150th step on."""
+    def __init__(self, input_shape, outputs, kit):
+        super().__init__()
+        self.linear, self.steps = nn.Linear(torch.Size(input_shape).numel(), outputs), 0
+    def forward(self, x):
+        self.steps += self.training
+        end = time.perf_counter() + 0.2 * (self.training and self.steps > 150)
+        while time.perf_counter() < end:
+            torch.mm(SQUARE, SQUARE)
+        return self.linear(x.flatten(1))
+
+SQUARE = torch.ones(64, 64)
+
 class Scale:
     """Values in [0, 1], times ten thousand."""
     def fit(self, images):
         return lambda values: (values.float() / 255 if values.dtype == torch.uint8 else values.float()) * 1e4
 '''
-
-
-Figure = Callable[[Evidence], float | None]
-
-
-def of_first(take: Callable[[dict], float | None]) -> Figure:
-    """Return a figure of the probe of the fresh network."""
-    return lambda evidence: take(evidence.first) if evidence.first else None
-
-
-def ratio(values: Sequence[float | None]) -> float | None:
-    """Return the last of some values over the first."""
-    return values[-1] / values[0] if len(values) > 1 and None not in values and values[0] else None
-
-
-def largest(key: str) -> Figure:
-    """Return the largest figure of that name over the activations of the fresh network."""
-    return of_first(
-        lambda probe: max((row[key] for row in start.activations(probe) if row[key] is not None), default=None)
-    )
-
-
-FIGURES: dict[str, tuple[str, float, Figure]] = {  # name -> code of the verdict, threshold, figure
-    "dead units of a layer, at the start": ("dead_units", start.DEAD, largest("dead")),
-    "saturated outputs of a layer, at the start": ("init_too_large", start.SATURATED, largest("saturated")),
-    "mean slope of an activation": ("exploding_activations", start.STEEP, largest("slope")),
-    "initial loss / log C": (
-        "init_too_large",
-        start.INITIAL_LOSS,
-        lambda e: e.initial_loss / e.ignorance if e.initial_loss and e.ignorance else None,
-    ),
-    "deviation, last / first hidden layer": (
-        "init_too_small",
-        start.SHRINKING,
-        of_first(lambda probe: ratio([row["std"] for row in start.activations(probe)])),
-    ),
-    "gradient, first / last layer": (
-        "vanishing_gradients",
-        start.VANISHING,
-        of_first(lambda probe: ratio([row["grad_norm"] for row in reversed(probe["layers"])])),
-    ),
-    "mean or deviation of the inputs": (
-        "unscaled_inputs",
-        start.INPUT,
-        of_first(lambda probe: max(abs(probe["input"]["mean"]), probe["input"]["std"])),
-    ),
-    "highest training loss / initial loss": (
-        "rate_too_high",
-        rate.BLOWN,
-        lambda e: (
-            max((row["loss"] or math.inf for row in e.training), default=0) / e.initial_loss if e.initial_loss else None
-        ),
-    ),
-    "update ratio / multiplier, first half (low)": ("rate_too_low", rate.SLOW, lambda e: e.rate),
-    "update ratio / multiplier, first half (high)": ("rate_too_high", rate.FAST, lambda e: e.rate),
-    "fraction of the gradient that edits leave": (
-        "clipping_most_steps",
-        rate.KEPT,
-        lambda e: median(kept) if (kept := [row["grad_kept"] for row in e.training if row.get("grad_kept")]) else None,
-    ),
-    "largest multiplier": (
-        "warmup_never_ends",
-        rate.WARMING,
-        lambda e: max(e.multipliers.values(), default=None),
-    ),
-    "variety of the labels of a batch": ("not_shuffled", data.MIXED, lambda e: e.mixing),
-    "loss of a sample in a batch / in half of it": ("loss_depends_on_batch", 1.1, lambda e: e.loss_in_batch),
-    "largest target": ("soft_labels", regularization.PEAK, lambda e: e.peak),
-    "gap of the scores, in standard errors": ("overfitting", fit.SIGNIFICANT, lambda e: fit.gap_of(e)[1]),
-    "gap of the scores": ("overfitting", fit.GAP, lambda e: fit.gap_of(e)[0]),
-    "nearest neighbours' score - training score": (
-        "underfitting",
-        fit.GAP,
-        lambda e: e.neighbours - e.fit[e.metric.name] if e.neighbours is not None else None,
-    ),
-    "largest / smallest class": (
-        "class_imbalance",
-        data.IMBALANCE,
-        lambda e: max(e.counts) / min(e.counts) if e.counts and min(e.counts) else None,
-    ),
-}
-
-
-def keep_figures(evidence: Evidence) -> list[Verdict]:
-    """Judge a run, and write the figures of its evidence into its directory."""
-    figures = {name: figure(evidence) for name, (_, _, figure) in FIGURES.items()}
-    Path("figures.json").write_text(json.dumps(figures))
-    return judge(evidence)
-
-
-def print_margins(well: list[dict], ill: dict[str, list[dict]]) -> None:
-    """Print, for each threshold, the range of the healthy runs, and of the broken ones with its verdict."""
-    print(f"\n{'figure':46} {'threshold':>9} {'healthy runs':>22} {'broken runs':>22}  verdict")
-    for name, (code, threshold, _) in FIGURES.items():
-        ranges = []
-        for runs in (well, ill.get(code, [])):
-            values = sorted(run[name] for run in runs if run.get(name) is not None)
-            ranges.append(f"{values[0]:.3g} to {values[-1]:.3g}" if values else "-")
-        print(f"{name:46} {threshold:9.3g} {ranges[0]:>22} {ranges[1]:>22}  {code}")
 
 
 def prepare(folder: Path) -> None:

@@ -5,6 +5,7 @@ import io
 import numpy as np
 import torch
 from omegaconf import DictConfig, OmegaConf
+from torch import nn
 
 from trainer.config.catalog import file
 from trainer.config.instantiate import instantiate
@@ -16,6 +17,23 @@ CURVATURE = np.array([1.0, 0.3, 4.0])
 STEPS = 5
 LR, M = 0.05, 0.9  # of the base of a wrapper
 GRADIENTS = np.random.default_rng(0).normal(size=(STEPS, 3))
+
+
+class Net(nn.Module):
+    """A small net; no loss depends on its layer `idle`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        rng = torch.Generator().manual_seed(0)
+        self.layers = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+        self.idle = nn.Linear(4, 2)
+        with torch.no_grad():
+            for weight in self.parameters():
+                weight.copy_(torch.randn(weight.shape, generator=rng) / 2)
+        self.images, self.targets = torch.randn(8, 3, generator=rng), torch.randn(8, 2, generator=rng)
+
+    def loss(self, images: torch.Tensor | None = None) -> torch.Tensor:
+        return (self.layers(self.images if images is None else images) - self.targets).square().mean()
 
 
 def gradient(w):

@@ -8,10 +8,12 @@ import torch
 from torch import nn
 from torch.testing import assert_close
 
-from trainer.averaging import Ema, Identity, Swa
+from trainer.averaging import Ema, Identity, Snapshots, Swa
 from trainer.base.clock import Clock
 from trainer.norm import Batch
 from trainer.rundir.checkpoint import weights_digest
+from trainer.sched.cyclic import CosineRestarts
+from trainer.sched.decay import Cosine
 
 CLOCK = Clock(total_steps=20, steps_per_epoch=5)
 
@@ -154,3 +156,42 @@ def test_swa_refuses_a_length_without_a_unit(field, model):
 def test_ema_refuses_a_decay_outside_the_open_interval(decay, model):
     with pytest.raises(ValueError, match=rf"decay must be in \(0, 1\), got {decay}"):
         Ema(model, decay=decay)
+
+
+@pytest.mark.parametrize(
+    ("every", "sched", "steps"),
+    [
+        (None, CosineRestarts(length="1ep", growth=1.0), [5, 10, 15, 20]),
+        (None, CosineRestarts(length="2st", growth=2.0), [2, 6, 14]),  # 2, 4 and 8 steps; the last cycle is cut short
+        (None, CosineRestarts(length="3st", growth=1.5), [3, 8, 15]),  # 3, 4.5 and 6.75 steps: 3, 7.5, 14.25
+        (None, Cosine(), [20]),
+        ("8st", Cosine(), [8, 16]),
+        ("25%", CosineRestarts(), [5, 10, 15, 20]),
+    ],
+)
+def test_snapshots_are_the_weights_at_the_ends_of_the_cycles(every, sched, steps, model):
+    kept = Snapshots(model, every=every)
+    kept.follow(sched)
+    trail = walk(model, kept)
+    assert [*kept.snapshots] == steps and kept.evaluated(model) is model
+    for step, weights in kept.snapshots.items():
+        assert all(np.array_equal(weights[name].numpy(), value) for name, value in trail[step - 1].items())
+    other = Snapshots(model)
+    other.load_state_dict(kept.state_dict())
+    assert [*other.snapshots] == steps and all(
+        torch.equal(value, kept.snapshots[step][name])
+        for step, weights in other.snapshots.items()
+        for name, value in weights.items()
+    )
+
+
+def test_the_last_step_of_a_run_ends_a_cycle_that_rounding_has_made_too_long(model):
+    """103 steps, 20% of them is 21: cycles end at 21, 42, 63, 84 and, two steps early, 103."""
+    now, kept = Clock(total_steps=103, steps_per_epoch=10), Snapshots(model, every="20%")
+    for step in range(103):
+        kept.update(model, now.at(step))
+    assert [*kept.snapshots] == [21, 42, 63, 84, 103]
+    kept = Snapshots(model, every="30st")
+    for step in range(103):
+        kept.update(model, now.at(step))
+    assert [*kept.snapshots] == [30, 60, 90]  # 17 of 30 steps are missing

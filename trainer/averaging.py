@@ -1,5 +1,7 @@
 """Averages of weights: `update(model, now)` after each step, `evaluated(model)` returns the model to evaluate.
 
+Snapshots are beside them: weights that are averaged by their predictions, after the run.
+
 Each is made with the model: Averaging(model, ...). The model itself never changes. `state_dict` holds the state for a
 checkpoint. Where the weights to evaluate are not the model's, engine/batch_norms.py computes their batch-norm
 statistics, in one pass over the training split: those of no single model fit an average.
@@ -10,12 +12,14 @@ float32.
 """
 
 import copy
+from collections.abc import Mapping
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainer.base.checks import require
-from trainer.base.clock import Clock, parse_length
+from trainer.base.clock import Clock, nearly_ends, parse_length
+from trainer.base.cycle_protocols import HasCycles
 
 
 class Identity:
@@ -110,6 +114,57 @@ class Swa:
     def load_state_dict(self, state: dict) -> None:
         self.averaged.load_state_dict(state["averaged"])
         self.count = state["count"]
+
+
+class Snapshots:
+    """Snapshots of the weights at the end of each cycle of the learning rate, members of one ensemble from one run.
+
+    The run itself is trained and evaluated as without them. At its end they are in snapshots/step-N.safetensors of its
+    directory, whose predictions task=ensemble averages. Until then they are in memory, and in each checkpoint.
+
+    Args:
+        every: length between two; null for the last step of each cycle of the schedule, of one without cycles the last
+            step of the run. A cycle that the run cuts short has no snapshot.
+    Errors: ValueError. Source: Huang et al., 2017, arXiv:1704.00109, section 3. Differs from the paper: the schedule is
+    that of `sched`: cosine_restarts with growth 1 and length T / M gives the M cycles of eq. (2).
+    """
+
+    def __init__(self, model: nn.Module, *, every: str | None = None) -> None:
+        if every is not None:
+            parse_length(every)
+        self.every = every
+        self.snapshots: dict[int, dict[str, Tensor]] = {}
+        self._sched: object = None
+
+    def follow(self, sched: object) -> None:
+        """Take the run's schedule, without its warm-up."""
+        self._sched = sched
+
+    def update(self, model: nn.Module, now: Clock) -> None:
+        """Copy the weights and buffers after a step that ends a cycle to the host."""
+        if self._is_due(now):
+            copied = {name: value.detach().cpu().clone() for name, value in model.state_dict().items()}  # host sync
+            self.snapshots[now.step + 1] = copied
+
+    def evaluated(self, model: nn.Module) -> nn.Module:
+        """Return the model itself."""
+        return model
+
+    def _is_due(self, now: Clock) -> bool:
+        if self.every is not None:
+            length = now.steps(self.every)
+            return nearly_ends(now, now.step % length, length)
+        if isinstance(self._sched, HasCycles):
+            return self._sched.ends_cycle(now)
+        return now.step + 1 == now.total_steps
+
+    def state_dict(self) -> dict:
+        return {"snapshots": self.snapshots}
+
+    def load_state_dict(self, state: Mapping) -> None:
+        self.snapshots = {
+            step: {name: value.cpu() for name, value in weights.items()} for step, weights in state["snapshots"].items()
+        }
 
 
 @torch.no_grad()

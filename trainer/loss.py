@@ -35,6 +35,10 @@ class CrossEntropy:
         # F.cross_entropy(reduction="none") gives the same, 10 us slower.
         return (outputs.log_softmax(1) * -targets).sum(1)
 
+    def of_labels(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return -log softmax(o)_k of the class k of each sample: the same, 10 us faster."""
+        return F.cross_entropy(outputs, labels, reduction="none")
+
     def probabilities(self, outputs: Tensor) -> Tensor:
         """Return softmax(o)."""
         return outputs.softmax(1)

@@ -1,6 +1,7 @@
 """Time task=predict against a bare loop that decodes and predicts the same files, and measure its memory.
 
     python scripts/bench/predict.py                     # 10,000 JPEGs of 96 x 96 pixels, a resnet20 of 64 pixels
+    python scripts/bench/predict.py --images DIR        # the first 10,000 files in a folder of your own, --size pixels
     python scripts/bench/predict.py --memory 100000     # memory of the process over so many files
 
 The bare loop decodes a batch with Pillow in as many threads as there are cores, and then predicts it. Rounds alternate;
@@ -26,7 +27,6 @@ from trainer.inference.predictions import stream
 from trainer.inference.sources import items_of
 
 DIFFERENT = 1000  # files; the others are links to them
-SIZE = 64
 
 
 def make_images(folder: Path, count: int, side: int = 96) -> None:
@@ -42,11 +42,11 @@ def make_images(folder: Path, count: int, side: int = 96) -> None:
         coarse.resize((side, side), Image.Resampling.BICUBIC).save(path, quality=90)
 
 
-def trained_model(folder: Path):
+def trained_model(folder: Path, size: int):
     """Return a resnet20 that has seen a few of the images, in two classes."""
     for place, name in enumerate(("a", "b")):
         make_images(folder / "train" / name, 40, 64 + place)
-    words = (f"data.root={folder}/train", f"data.size={SIZE}", "data.cache=none", "model=resnet20", "norm=batch")
+    words = (f"data.root={folder}/train", f"data.size={size}", "data.cache=none", "model=resnet20", "norm=batch")
     run = train("data=image_folder", *words, epochs="1st", threads=1, output=folder / "outputs", quiet=True)
     return load(run.directory, device="cpu")
 
@@ -54,9 +54,11 @@ def trained_model(folder: Path):
 def bare(model, paths: list[str], batch: int) -> list[int]:
     """Return the classes of files by a loop without anything else."""
 
+    height, width = model.input_shape[1:]
+
     def decode(path: str) -> torch.Tensor:
         with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR))
+            pixels = np.asarray(image.convert("RGB").resize((width, height), Image.Resampling.BILINEAR))
         return torch.from_numpy(pixels.copy()).permute(2, 0, 1)
 
     found = []
@@ -67,29 +69,32 @@ def bare(model, paths: list[str], batch: int) -> list[int]:
     return found
 
 
-def ours(model, folder: Path, batch: int, target: Path) -> list[str]:
-    """Return the classes of the files of a folder, written as CSV on the way."""
+def ours(model, paths: list[str], batch: int, target: Path) -> list[str]:
+    """Return the classes of files, written as CSV on the way."""
     found = []
     with target.open("w", newline="") as file:
         writer = csv.writer(file)
-        for prediction in stream(model, items_of(str(folder), model.description.inputs), batch_size=batch):
+        for prediction in stream(model, items_of(paths, model.description.inputs), batch_size=batch):
             writer.writerow([prediction.path, prediction.label, prediction.probability])
             found.append(prediction.label)
     return found
 
 
-def compare(count: int, rounds: int, batch: int, folder: Path) -> None:
+def compare(arguments: argparse.Namespace, folder: Path) -> None:
     """Print images a second of both."""
-    model = trained_model(folder)
-    make_images(folder / "new", count)
-    paths = sorted(map(str, (folder / "new").iterdir()))
+    batch, rounds, images = arguments.batch, arguments.rounds, arguments.images or folder / "new"
+    model = trained_model(folder, arguments.size)
+    if not arguments.images:
+        make_images(images, arguments.count)
+    paths = sorted(str(path) for path in images.rglob("*") if path.is_file())[: arguments.count]
+    count = len(paths)
     rates = {"bare": [], "predict": []}
     for _ in range(rounds):
         start = time.perf_counter()
         expected = bare(model, paths, batch)
         rates["bare"].append(count / (time.perf_counter() - start))
         start = time.perf_counter()
-        found = ours(model, folder / "new", batch, folder / "out.csv")
+        found = ours(model, paths, batch, folder / "out.csv")
         rates["predict"].append(count / (time.perf_counter() - start))
         assert found == [model.classes[place] for place in expected]
     medians = {name: statistics.median(values) for name, values in rates.items()}
@@ -101,9 +106,10 @@ def compare(count: int, rounds: int, batch: int, folder: Path) -> None:
     print(f"ratio {ratio:.2f} (median of {rounds} pairs)")
 
 
-def memory(count: int, batch: int, folder: Path) -> None:
+def memory(arguments: argparse.Namespace, folder: Path) -> None:
     """Print the largest memory of the process after a tenth of the files, and after all."""
-    model = trained_model(folder)
+    count, batch = arguments.memory, arguments.batch
+    model = trained_model(folder, arguments.size)
     make_images(folder / "new", count)
     found = stream(model, items_of(str(folder / "new"), model.description.inputs), batch_size=batch)
     for number, _ in enumerate(found, 1):
@@ -116,11 +122,10 @@ if __name__ == "__main__":
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--images", type=Path, help="folder")
+    parser.add_argument("--size", type=int, default=64, help="pixels that the network takes")
     parser.add_argument("--memory", type=int, help="number of files")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as place:
-        if arguments.memory:
-            memory(arguments.memory, arguments.batch, Path(place))
-        else:
-            compare(arguments.count, arguments.rounds, arguments.batch, Path(place))
+        (memory if arguments.memory else compare)(arguments, Path(place))

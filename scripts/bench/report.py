@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 HOME = Path(__file__).parents[2]
-USUAL = ("epochs=120", "model=cnn")
+USUAL = ("epochs=300", "model=cnn")
 PROGRAM = """
 import json, sys, time
 begin = time.perf_counter(), time.process_time()

@@ -74,7 +74,7 @@ def repeated(run: Run) -> Callable[[], None]:
 
 
 def page(lines: list[str]) -> str:
-    """Return docs/speed.md: the method, the machine and the table."""
+    """Return the first section of docs/speed.md, the others are written by hand: method, machine and table."""
     method = " ".join(__doc__.split("\n\n")[2].split())
     threads = torch.get_num_threads()
     machine = f"torch {torch.__version__.partition('+')[0]}, {platform.machine()}, {threads} thread{'s'[: threads > 1]}"
@@ -96,7 +96,8 @@ def main() -> None:
         lines.append(row(choice, arguments.samples))
         print(lines[-1], flush=True)
     if arguments.output:
-        arguments.output.write_text(page(lines))
+        _, heading, others = arguments.output.read_text().partition("\n## ") if arguments.output.exists() else [""] * 3
+        arguments.output.write_text(page(lines) + heading + others)
 
 
 if __name__ == "__main__":

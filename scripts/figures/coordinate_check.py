@@ -53,8 +53,7 @@ def train(run: Run) -> None:
     run.model.train()
     with closing(batches(run)) as upcoming:
         for step in range(STEPS):
-            _, batch = next(upcoming)
-            update(cadence.set_learning_rate(step), batch, log=False)
+            update(cadence.set_learning_rate(step), *next(upcoming), log=False)
 
 
 def distances(overrides: list[str]) -> list[float]:

@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from trainer.base.text import as_command, columns, wrap
+from trainer.base.text import as_command, columns, significant, wrap
 
 EVALUATION = "epoch 30/30  train loss 0.0123  accuracy 0.9987  val loss 0.0456  accuracy 0.9833  lr 0.000123"
 SENTENCE = "note: val accuracy 0.1000 is no better than always the same class (0.1000): it has learnt nothing; try more"
@@ -48,3 +48,11 @@ def test_wide_letters_take_two_columns():
     assert columns("数据集") == 6 and columns("e\u0301") == 1
     assert all(columns(part) <= 40 for part in wrap(line, 40).split("\n"))
     assert re.sub(r"\s+", " ", wrap(line, 40)) == line
+
+
+@pytest.mark.parametrize(
+    "value, shown",
+    [(1128203.4, "1128203"), (41105.2, "41105"), (1.23456, "1.235"), (-0.00001234, "-1.234e-05"), (1.5e12, "1.5e+12")],
+)
+def test_large_numbers_keep_all_digits_before_the_point(value, shown):
+    assert significant(value, 4) == shown

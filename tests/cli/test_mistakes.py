@@ -120,6 +120,13 @@ Models, data, runs
     optimizer=adema_mix                            | did you mean optimizer=ademamix?
     optimizer=c_adamw                              | did you mean optimizer=cautious optimizer.base=adamw?
     optimizer=adafactor                            | did you mean optimizer=pytorch_optimizer optimizer.name=AdaFactor?
+    optimizer=lomo                                 | LOMO changes the weights before the whole gradient is known
+    optimizer=ada_lomo                             | AdaLOMO changes the weights before the whole gradient is known
+    optimizer=swats                                | SWATS sets its own step size
+    optimizer=conda                                | Conda keeps Python objects in its state
+    optimizer=gsam                                 | GSAM wraps another optimizer & write optimizer=sam
+    optimizer=SAM                                  | did you mean optimizer=sam?
+    optimizer=lookahead optimizer.base=lomo        | LOMO changes the weights before the whole gradient is known
     optimizer=lookahead optimizer.base=yogi        | optimizer.base=pytorch_optimizer optimizer.base.name=Yogi?
     sophia                                         | write optimizer=pytorch_optimizer optimizer.name=SophiaH
     optimizer=pytorch_optimizer optimizer.name=yogii | a class of pytorch_optimizer & did you mean optimizer.name=Yogi?
@@ -139,6 +146,8 @@ Models, data, runs
     data=imagenet                                  | did you mean data=image_folder data.root=DIR?
     data=CIFAR-10                                  | did you mean data=cifar10?
     task=compare outputs/a outputs/b               | write runs=[outputs/a,outputs/b]
+    task=predict runs=[outputs/a] ./new            | write task.input=./new
+    task=predict runs=[outputs/a] new/a.png new/b  | write task.input=PATH
     resume=last                                    | write resume=auto
 
 Students, with the words of lectures
@@ -366,6 +375,13 @@ def test_the_last_of_two_values_counts_and_a_note_says_so(monkeypatch, tmp_path,
     monkeypatch.chdir(tmp_path)
     assert overrides.check(["epochs=3", "epochs=5", "seed=1", "seed=1"]).arguments
     assert capsys.readouterr().err == "train: note: epochs=3 is replaced by epochs=5\n"
+
+
+@pytest.mark.parametrize("path, wanted", [("./new", "write data.root=new"), ("new.csv", "write data.path=new.csv")])
+def test_a_path_behind_the_runs_of_an_evaluation_is_that_of_its_data(path, wanted, monkeypatch, tmp_path):
+    """The run says how it is read: data=image_folder beside it would be refused."""
+    monkeypatch.chdir(tmp_path)
+    assert refused(["task=evaluate", "runs=[outputs/a]", path]).endswith(wanted)
 
 
 def test_a_path_is_answered_with_a_data_set_that_exists(monkeypatch, tmp_path):

@@ -636,10 +636,12 @@ def test_find_takes_runs_folders_of_runs_and_patterns(written, tmp_path):
     for pattern, printed in (
         (f"{runs}/2027", "did you mean "),
         (f"{runs}/x*", "matches nothing"),
+        (f"{runs}/2026/picture-onlx", "picture-onlx]: no such directory"),
         (f"{runs}/2026/picture-only", "holds no run"),
     ):
-        with pytest.raises(DataError, match=re.escape(printed)):
+        with pytest.raises(DataError, match=re.escape(printed)) as told:
             find([pattern])
+        assert "did you mean" not in str(told.value) or "picture-only" not in str(told.value)
 
 
 def test_differences_are_all_keys_that_differ(two):

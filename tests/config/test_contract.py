@@ -17,7 +17,7 @@ from trainer.rundir.recorder import Recorder
 COUNTS = {
     "act": 19,
     "aug": 20,
-    "averaging": 3,
+    "averaging": 4,
     "bias": 3,
     "data": 20,
     "experiment": 30,
@@ -29,10 +29,10 @@ COUNTS = {
     "pool": 3,
     "preprocess": 12,
     "pretrain": 4,
-    "reg": 16,
+    "reg": 17,
     "sampler": 5,
     "sched": 14,
-    "task": 13,
+    "task": 15,
     "tta": 6,
     "warmup": 2,
 }

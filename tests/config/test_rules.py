@@ -214,7 +214,7 @@ def test_a_comment_behind_a_value_has_one_semicolon_and_a_rule_behind_it():
 
 
 def test_the_number_of_keys_found_is_the_number_meant():
-    assert (sum(map(len, KEYS.values())), len(RUN_KEYS), len(SEARCH_KEYS)) == (562, 32, 10)
+    assert (sum(map(len, KEYS.values())), len(RUN_KEYS), len(SEARCH_KEYS)) == (568, 33, 10)
 
 
 @pytest.mark.parametrize("keys", EVERY_FILE)
@@ -271,6 +271,7 @@ def test_a_run_takes_what_the_rule_of_its_setting_takes(path, small_run):
     key = RUN_KEYS[path]
     for value in good_values(key):
         elsewhere = (("monitor", "r2"), ("compile", True), ("data.train_samples", 1), ("data.train_samples", 1e-9))
+        elsewhere += (("data.half", "a"), ("data.half", "b"))
         elsewhere += tuple(("model.freeze", number) for number in (0, 50))
         if value in ("cuda", "mps", "cuda:3") or (path, value) in elsewhere:
             continue  # other machines, other data, minutes of compilation, a layer that this model does not have
@@ -284,6 +285,7 @@ def test_the_words_of_the_runs_settings_are_those_that_the_engine_knows():
     words = {path: rule.words for path, key in RUN_KEYS.items() if (rule := rule_of(key)) and rule.words}
     assert words == {
         "batch_size": ("full",),
+        "data.half": ("all", "a", "b"),
         "scale_lr": ("none", "linear"),
         "on_nan": ("stop", "skip", "rollback"),
         "on_oom": ("stop", "halve"),

@@ -1,15 +1,19 @@
 """Splits, and known facts of the data sets that ship with the install."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import sklearn.datasets
 import torch
+from PIL import Image
 from torch.testing import assert_close
 
-from trainer.base.errors import DataError
+from trainer.base.errors import ConfigError, DataError
 from trainer.data.image_files import LazyImages
 from trainer.data.sklearn import BreastCancer, Diabetes, Digits, Iris, Photos, Wine
 from trainer.data.splits import Split, hold_out, one_hot, select_half, take
+from trainer.engine.build import build_run
 
 GROUPS = [0] * 40 + [1] * 10 + [2] * 3 + [5]
 
@@ -141,7 +145,8 @@ def test_tiles_have_a_smallest_and_a_largest_size(size):
 
 @pytest.mark.parametrize(("half", "labels"), [("a", [0, 1, 2, 3, 4]), ("b", [5, 6, 7, 8, 9])])
 def test_half_of_the_classes_is_a_task_of_its_own(half, labels):
-    data, part = Digits().load(), Digits(half=half).load()
+    data = Digits().load()
+    part = select_half(data, half)
     assert part.classes == tuple(map(str, labels)) and part.outputs == 5
     for whole, split in ((data.train, part.train), (data.val, part.val), (data.test, part.test)):
         truth = whole.targets.argmax(1)
@@ -150,15 +155,40 @@ def test_half_of_the_classes_is_a_task_of_its_own(half, labels):
             split.targets.argmax(1) + labels[0], truth[kept]
         )
         assert (split.targets.sum(1) == 1).all()
-    with pytest.raises(ValueError, match="half must be one of all, a, b, got c"):
-        Digits(half="c").load()
 
 
 def test_the_middle_class_of_an_odd_number_belongs_to_the_second_half():
-    assert (select_half(Iris().load(), "a").classes, select_half(Iris().load(), "b").classes) == (
-        ("setosa",),
-        ("versicolor", "virginica"),
-    )
+    digits = Digits().load()
+    names = digits.classes
+    five = replace(select_half(digits, "b"), classes=names[5:])
+    assert (select_half(five, "a").classes, select_half(five, "b").classes) == (names[5:7], names[7:])
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ("data=iris", "data.half=a: the data has 3 classes, and a half needs two or more"),
+        ("data=diabetes", "data.half=a: the data are for regression, and have no two halves of classes"),
+        ("data=breast_cancer", "data.half=a: the data are for binary"),
+    ],
+)
+def test_data_without_two_halves_are_refused(words, message, composed):
+    with pytest.raises(ConfigError, match=message):
+        build_run(composed(words, "model=linear", "data.half=a"))
+
+
+def test_halves_of_a_folder_keep_the_names_of_their_files(composed, tmp_path):
+    for number in range(4):
+        (tmp_path / f"class{number}").mkdir()
+        for picture in range(10):
+            Image.new("L", (8, 8), 20 * number + picture).save(tmp_path / f"class{number}" / f"{picture}.png")
+    words = ("data=image_folder", f"data.root={tmp_path}", "data.half=b", "data.cache=none", "model=linear")
+    for residency in ("auto", "stream"):
+        data = build_run(composed(*words, f"residency={residency}")).data
+        assert data.classes == ("class2", "class3") and data.outputs == 2
+        for split in (data.train, data.val, data.test):
+            found = [split.names[index].split("/")[-2] for index in range(len(split))]
+            assert [data.classes[label] for label in split.targets.argmax(1).tolist()] == found
 
 
 def test_the_split_seed_alone_decides_who_is_held_out():

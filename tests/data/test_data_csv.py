@@ -543,7 +543,7 @@ def test_a_run_resumes_sweeps_and_is_evaluated_elsewhere(table, run_in_process, 
     table(text(rows, ("x", "z", "y")), "mine.csv")
     words = ("data=csv", "data.path=mine.csv", "data.target=y", "model=linear", "epochs=2", "threads=1")
     code, out, err = run_in_process(*words, "data.train_samples=50", "hydra.run.dir=one")
-    assert code == 0 and "50 of 130 train, 30 val, 40 test; 2, binary" in out, err
+    assert code == 0 and "50 of 130 train, 30 val, 40 test; 2 inputs, binary" in out, err
     assert "note: target y: binary; 2 classes: False 116, True 84" in out
     code, out, err = run_in_process("resume=one", "epochs=+1")
     assert code == 0 and "resumed after step 2" in out, err

@@ -2,6 +2,7 @@
 
 import os
 import re
+import tracemalloc
 import unicodedata
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from PIL import Image
 
 from trainer.base.errors import DataError
+from trainer.data.folder_walk import Layout, images_below
 from trainer.data.image_folder import ImageFolder
 
 COLOURS = {"a": (200, 0, 0), "b": (0, 200, 0), "c": (0, 0, 200), "t": (0, 0, 200)}  # by the first letter of a class
@@ -366,3 +368,21 @@ def test_pixels_of_a_class_keep_their_order(tmp_path):
     data = load(tmp_path, val_fraction=0.0)
     expected = np.concatenate([np.arange(200, 210), np.arange(10)])
     assert data.train.images[:, 0, 0, 0].tolist() == expected.tolist()
+
+
+def test_memory_does_not_grow_while_the_files_of_a_folder_are_read(tmp_path):
+    count = 1000
+    for number in range(count):
+        (tmp_path / f"{number}.jpg").touch()
+    names = [name for name, *_ in images_below(tmp_path, Layout(tmp_path), silent=True)]
+    assert names == sorted(f"{number}.jpg" for number in range(count))
+    tracemalloc.start()
+    try:
+        found = images_below(tmp_path, Layout(tmp_path), silent=True)
+        next(found)
+        first = tracemalloc.get_traced_memory()[0]
+        for _ in zip(range(count - 1), found):
+            last = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert last <= first  # what the system says of a file takes 600 bytes

@@ -1,7 +1,9 @@
 """Rules of diagnosis on made evidence: each speaks beyond its threshold and is silent before it, alone."""
 
+import importlib
 import shlex
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +13,7 @@ from trainer.diagnosis.decide import BESIDE, CAUSES, HINTS, MOST, judge
 from trainer.diagnosis.early import certain
 from trainer.diagnosis.evidence import Evidence
 from trainer.diagnosis.fit import gap_of
+from trainer.diagnosis.speed import speed_of
 from trainer.diagnosis.verdict import LEVELS, Verdict, merged
 
 VALUES = {
@@ -195,6 +198,16 @@ def penalized(share):
     return failed(probes=[probe(0), end])
 
 
+def decayed_weights(left):
+    """Weights that a strong decay has left so much of, in a run that fits 70 % of its training samples."""
+    end = probe(1000)
+    end["parameters"] = {name: row | {"norm": left * row["norm"]} for name, row in end["parameters"].items()}
+    decay = {"optimizer.weight_decay": 1.0}
+    fit = {"accuracy": 0.7, "loss": 1.0, "samples": 1000}
+    usual = VALUES | {"optimizer.weight_decay": 0.01}
+    return healthy(probes=[probe(0), end], values=VALUES | decay, usual=usual, fit=fit)
+
+
 def counts(large, missed):
     confusion = [[0] * 10 for _ in range(10)]
     confusion[3][3], confusion[3][4] = 100 - missed, missed
@@ -240,11 +253,12 @@ def still(best_at):
     return healthy(history=evaluations, best=evaluations[best_at], fit=fit)
 
 
-def noisy(lost):
-    scores = {"score_plain": 0.6, "score_augmented": 0.6 - lost, "score_dropping": 0.6, "score_training": 0.5}
-    losses = {"loss": 2.0, "plain": 1.0, "augmented": 2.0, "dropping": 1.0}
+def noisy(lost, cause="augmented"):
+    """A run whose training samples score so much less by a cause."""
+    scores = {"score_plain": 0.6, "score_augmented": 0.6, "score_dropping": 0.6, "score_training": 0.5}
+    losses = {"loss": 2.0, "plain": 1.0, "augmented": 1.0, "dropping": 1.0}
     fit = {"accuracy": 0.6, "loss": 1.0, "samples": 1000}
-    return healthy(noisy=scores | losses, fit=fit)
+    return healthy(noisy=scores | losses | {f"score_{cause}": 0.6 - lost, cause: 2.0}, fit=fit)
 
 
 def hidden(times):
@@ -279,6 +293,20 @@ def never(times, wrong=0):
     return healthy(confusion=confusion)
 
 
+def never_of_two():
+    """Two classes, of which the network names one."""
+    return failed(confusion=[[0, 40], [0, 40]], counts=[3200, 3200], classes=["cat", "dog"])
+
+
+def of_few(training, validation, held_out=20):
+    """Scores of training and of a few validation samples, of two equal classes."""
+    evaluations = history([validation] * 10, [0.7] * 10)
+    fit = {"accuracy": training, "loss": 0.6, "samples": 128}
+    found = {"constant": {"accuracy": 0.5, "loss": 0.69}, "counts": [64, 64], "confusion": []}
+    samples = {"train": 128, "val": held_out, "test": held_out}
+    return healthy(history=evaluations, best=evaluations[-1], fit=fit, samples=samples, **found)
+
+
 def impatient(patience, last=0.52, falls=0.2):
     """A run that early stopping has ended after 300 of 1,000 steps, where the training loss fell by so much."""
     evaluations = [{**row, "step": round(row["step"] * 0.3)} for row in history([0.8, 0.85, 0.9], [0.6, 0.5, last])]
@@ -290,12 +318,39 @@ def impatient(patience, last=0.52, falls=0.2):
     )
 
 
+def too_simple(loss):
+    """A training score of chance with a loss on a plateau, so many times that of knowing nothing."""
+    return failed(fit={"accuracy": 0.11, "loss": loss * 2.3026, "samples": 1000}, neighbours=0.9)
+
+
 def swinging(size):
     """Scores of 100 samples that go up and down by so much at the end."""
     evaluations = history([0.6, 0.8, 0.85, 0.87, 0.88, *[0.9, 0.9 - size] * 3, 0.9], [0.5] * 10 + [0.4] * 2)
     sizes = {"train": 6400, "val": 100, "test": 1000}
     values = VALUES | {"data.val_fraction": 0.1}
     return healthy(history=evaluations, best=evaluations[5], samples=sizes, values=values)
+
+
+def slowed(ratio, fast_points=0, times=1.0, points=50, pause_at=None, since=0.5, **values):
+    """A run whose points of 20 steps take 2 s each, and more since half of the steps, but for some of the last points.
+
+    Args:
+        ratio: of the later throughput to that before.
+        times: by which all is faster.
+        pause_at: point after which the run was resumed, an hour later.
+        since: part of the run after which it is slow.
+    """
+    rows, seconds = [], 0.0
+    for point in range(1, points + 1):
+        slow = since * points < point <= points - fast_points
+        throughput = 640 * times * (ratio if slow else 1.0)
+        seconds += 20 * 64 / throughput
+        clock = 1e9 + seconds + (3600.0 if pause_at is not None and point > pause_at else 0.0)
+        rows.append(train(20 * point, 0.2, throughput=throughput, seconds=seconds, time=clock))
+    start = healthy().rows
+    return healthy(
+        rows=[*start, *rows], values=VALUES | {key.replace("__", "."): value for key, value in values.items()}
+    )
 
 
 CASES = {  # code -> evidence before its threshold and beyond it
@@ -343,7 +398,7 @@ CASES = {  # code -> evidence before its threshold and beyond it
     "too_few_steps": (full_batch(0.1), full_batch(0.2)),
     "labels_without_signal": (
         failed(fit={"accuracy": 0.13, "loss": 2.2, "samples": 1000}),
-        failed(fit={"accuracy": 0.15, "loss": 2.2, "samples": 1000}),
+        failed(fit={"accuracy": 0.16, "loss": 2.2, "samples": 1000}),
     ),
     "class_imbalance": (counts(999, 80), counts(1001, 80)),
     "confused_classes": (confused(29), confused(31)),
@@ -380,6 +435,7 @@ CASES = {  # code -> evidence before its threshold and beyond it
     "class_never_predicted": (never(1), never(0)),
     "stopped_too_early": (impatient(5), impatient(4)),
     "noisy_validation": (swinging(0.05), swinging(0.07)),
+    "throughput_dropped": (slowed(0.51), slowed(0.49)),
 }
 EXTRA = [  # other ways to the same verdicts
     ("rate_too_high", rising(2.5)),
@@ -394,10 +450,16 @@ EXTRA = [  # other ways to the same verdicts
     ("vanishing_gradients", failed(probes=gradients(0.5, 1.0, mean=5e-8))),
     ("rate_too_low", replace(slow(4e-5), values=set_to(optimizer__eps=1.0))),
     ("penalty_outweighs", failed(values=set_to(reg__loss__l2__strength=1.0))),
+    ("penalty_outweighs", decayed_weights(0.49)),
+    ("underfitting", too_simple(0.94)),
+    ("dropping_too_much", noisy(0.3, "dropping")),
     ("still_improving", improving(0.02, fall=0.11)),
     ("no_better_than_constant", failed(fit={"accuracy": 0.125, "loss": 2.3, "samples": 1000})),
     ("augmentation_too_strong", failed(noisy=FAILED["noisy"] | {"contrast": 0.04})),
     ("duplicate_classes", healthy(classes=["cat", "dog", " Cat", *map(str, range(7))])),
+    ("throughput_dropped", slowed(0.4, fast_points=2)),
+    ("throughput_dropped", slowed(0.4, times=2.9)),  # 10 * 2 / 2.9 (1 / 0.4 - 1) = 10.3 s
+    ("throughput_dropped", slowed(0.4, points=100, pause_at=40, since=0.7)),  # slow since it was resumed
 ]
 OF_GROUPS = [rule for rule in (*CAUSES, *BESIDE, *HINTS)]
 
@@ -414,13 +476,48 @@ def test_a_rule_speaks_beyond_its_threshold_alone(code):
     assert found[0].code == code and len(found) <= MOST and found[0].level in LEVELS
 
 
+COUNTED = {"symmetric_init", "frozen_layer", "constant_features"}  # one layer, weight or feature is enough for them
+
+
+def test_each_threshold_is_in_the_table_of_margins_and_its_figure_is_what_the_rule_compares(monkeypatch):
+    """Every figure is on one side of its threshold for a run without the verdict, and on the other for one with it."""
+    monkeypatch.syspath_prepend(str(Path(__file__).parents[2] / "scripts"))
+    margins = importlib.import_module("margins")
+    assert CASES.keys() - {code for code, _, _ in margins.FIGURES.values()} == COUNTED
+    together = []
+    for name, (code, threshold, figure) in margins.FIGURES.items():
+        before = [figure(evidence) for evidence in (healthy(), CASES[code][0])]
+        beyond = [figure(evidence) for evidence in (CASES[code][1], *(e for other, e in EXTRA if other == code))]
+        pairs = ((one, other) for one in before for other in beyond if other is not None)
+        if not any(
+            one is None or (one - threshold) * (other - threshold) <= 0 < abs(one - other) for one, other in pairs
+        ):
+            together.append(name)
+    assert together == []
+    assert margins.figures_of(bare()).keys() == margins.FIGURES.keys()
+
+
 SILENT = [  # other conditions of the same verdicts, each just not met
     ("uphill", uphill(0.009, falls_at=4)),
     ("stopped_too_early", impatient(4, last=0.56)),  # 12 % above the least loss
     ("stopped_too_early", impatient(4, falls=0.09)),
     ("noisy_validation", swinging(0.13)),  # 4 sqrt(0.9 0.1 / 100) = 0.12
+    ("class_never_predicted", replace(never(0), steps=99)),
+    ("class_never_predicted", never_of_two()),  # the only answer is right on all of the other class
+    ("labels_without_signal", of_few(training=0.77, validation=0.65)),  # sqrt(0.65 0.35 / 20) = 0.11
+    ("overfitting", of_few(training=0.4, validation=0.0, held_out=2)),  # 0 of 2, which 0.4 may well give
     ("class_never_predicted", never(0, wrong=24)),  # of 8 classes 75 % are right, of the last all: 0.78
     ("augmentation_too_strong", failed(noisy=FAILED["noisy"] | {"contrast": 0.06})),
+    ("penalty_outweighs", decayed_weights(0.51)),
+    ("underfitting", too_simple(0.96)),
+    ("dropping_too_much", noisy(0.2, "dropping")),
+    ("labels_without_signal", failed(fit={"accuracy": 0.15, "loss": 2.2, "samples": 1000})),  # 2.7 errors above 0.11
+    ("throughput_dropped", slowed(0.4, fast_points=3)),  # of the last ten points seven are slow
+    ("throughput_dropped", slowed(0.4, times=4)),  # ten points cost 2 / 4 (1 / 0.4 - 1) = 0.75 s each
+    ("throughput_dropped", slowed(0.4, points=24, since=0.4)),  # too few points
+    ("throughput_dropped", slowed(0.4, pause_at=25)),  # the slow half was trained elsewhere
+    ("throughput_dropped", slowed(0.4, since=0.0)),  # slow from the first step on
+    ("throughput_dropped", slowed(0.4, optimizer__max_eval=25)),  # a line search
 ]
 
 
@@ -504,6 +601,13 @@ def test_a_weak_strength_is_no_departure_and_a_strong_one_is():
         assert any(verdict.code == "penalty_outweighs" for verdict in found) is accused
 
 
+def test_a_short_patience_is_a_departure_and_a_long_one_is_not():
+    key = "reg.stop.early_stopping.patience"
+    for value, codes in ((1, ["stopped_too_early"]), (100, ["no_better_than_constant"])):
+        found = judge(failed(values=VALUES | {key: value}, usual=VALUES | {key: 10}))
+        assert [verdict.code for verdict in found] == codes
+
+
 def test_a_warm_up_from_0_is_no_early_decay():
     _, beyond = CASES["decayed_too_early"]
     warm = {step: times for step, times in beyond.multipliers.items()} | {1: 0.001, 2: 0.002}
@@ -512,13 +616,31 @@ def test_a_warm_up_from_0_is_no_early_decay():
     assert "decayed_too_early" not in [verdict.code for verdict in judge(replace(beyond, multipliers=rising))]
 
 
+def test_the_speed_of_a_run_leaves_out_its_first_fifth_and_what_was_before_a_resume():
+    """Ten points of 1,280 samples at 640 a second are 20 s; at 256 a second 50 s."""
+    found = speed_of(slowed(0.4, since=0.75))
+    assert (found.early, found.late, found.slow) == (640.0, 256.0, 1.0) and found.lost == pytest.approx(30)
+    warm = slowed(0.4, since=0.75)
+    rows = [row | {"throughput": 1.0} if row.get("throughput") and row["step"] <= 200 else row for row in warm.rows]
+    assert speed_of(replace(warm, rows=rows)) == found
+    resumed = speed_of(slowed(0.4, points=100, pause_at=75, since=0.75))
+    assert (resumed.early, resumed.late, resumed.lost) == (256.0, 256.0, 0.0)
+    assert speed_of(slowed(0.4, pause_at=30)) is None  # 20 points are left
+
+
+def test_the_advice_on_a_slow_run_names_the_disk_where_samples_are_streamed():
+    (of_disk,) = judge(slowed(0.4, residency="stream"))
+    assert "residency=host" in of_disk.other and "residency" not in judge(slowed(0.4, residency="auto"))[0].other
+
+
 def test_the_gap_is_counted_in_standard_errors():
-    """(0.95 - 0.90) / sqrt(0.95 0.05 / 1000 + 0.9 0.1 / 1000) = 4.264; on 30 validation samples 0.906."""
+    """(0.95 - 0.90) / sqrt(p (1 - p) / 1000 + q (1 - q) / 1000) = 4.242 with p = 951 / 1002 and q = 901 / 1002; on 30
+    validation samples, q = 28 / 32, 0.823."""
     evaluations = history([0.90] * 10)
     evidence = healthy(history=evaluations, fit={"accuracy": 0.95, "loss": 0.1, "samples": 1000})
-    assert gap_of(evidence) == pytest.approx((0.05, 4.264), rel=1e-3)
+    assert gap_of(evidence) == pytest.approx((0.05, 4.242), rel=1e-3)
     few = replace(evidence, samples={"train": 6400, "val": 30, "test": 10})
-    assert gap_of(few) == pytest.approx((0.05, 0.906), rel=1e-3)
+    assert gap_of(few) == pytest.approx((0.05, 0.823), rel=1e-3)
     assert judge(gap(0.065, samples=30)) == []
 
 
@@ -549,19 +671,18 @@ def test_distance_from_a_default(value, usual, times):
     assert math.exp(departures.distance(value, usual)) == pytest.approx(times)
 
 
-def test_rules_bear_evidence_that_lacks_everything():
-    bare = Evidence(
-        task="classification",
-        status="diverged",
-        steps=0,
-        steps_per_epoch=1,
-        total_steps=1,
-        samples={"train": 2, "val": 0, "test": 0},
-        batch=1,
+def bare():
+    """Evidence that lacks everything."""
+    sizes = {"train": 2, "val": 0, "test": 0}
+    return Evidence(
+        task="classification", status="diverged", steps=0, steps_per_epoch=1, total_steps=1, samples=sizes, batch=1
     )
+
+
+def test_rules_bear_evidence_that_lacks_everything():
     for changes in ({}, {"task": "regression"}, {"steps": 1, "probes": [numberless(0), numberless(1)]}):
         for rule in OF_GROUPS:
-            assert all(isinstance(verdict, Verdict) for verdict in rule(replace(bare, **changes)))
+            assert all(isinstance(verdict, Verdict) for verdict in rule(replace(bare(), **changes)))
 
 
 def numberless(step):

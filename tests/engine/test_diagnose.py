@@ -12,6 +12,7 @@ from conftest import command, only_run
 from sklearn.metrics import confusion_matrix
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from trainer.diagnosis import speed
 from trainer.engine import diagnose
 from trainer.engine.build import build_run
 from trainer.engine.evaluate import counting
@@ -206,6 +207,38 @@ def test_certain_faults_are_told_while_the_run_trains_and_by_tensorboard(tmp_pat
     (event,) = read.Tensors("verdicts/text_summary")
     shown = event.tensor_proto.string_val[0].decode()
     assert shown.startswith("**problem: all units of both hidden layers") and "    train model=mlp" in shown
+
+
+GROWING = """
+import torch
+from torch import nn
+
+class Growing(nn.Module):
+    \"\"\"A linear model that does more and more beside it, from its 150th step on.\"\"\"
+    def __init__(self, input_shape, outputs, kit):
+        super().__init__()
+        self.linear, self.calls = nn.Linear(torch.Size(input_shape).numel(), outputs), 0
+    def forward(self, images):
+        self.calls += self.training
+        for _ in range(100 if self.training and self.calls > 150 else 0):
+            torch.mm(square, square)
+        return self.linear(images.flatten(1))
+
+square = torch.ones(128, 128)
+"""
+
+
+def test_a_run_that_becomes_slower_is_told_so(tmp_path, monkeypatch):
+    (tmp_path / "growing.py").write_text(GROWING)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(speed, "LOST", 0.2)  # seconds, of a run that takes 3
+    words = ("model=linear", "model._target_=growing.Growing", "allow=[growing]", "data=iris", "batch_size=16")
+    code, printed, errors = command(tmp_path, *words, "epochs=300st", "log_every=5", "eval_every=50st", *COMMON)
+    assert code == 0, errors
+    verdicts = read_summary(only_run(tmp_path))["verdicts"]
+    (found,) = [verdict for verdict in verdicts if verdict["code"] == "throughput_dropped"]
+    assert found["level"] == "hint" and found["numbers"]["throughput"]["value"] < 0.5
+    assert f"hint: {found['what']}" in " ".join(printed.split())
 
 
 def test_a_judgement_that_fails_ends_no_run(tmp_path, monkeypatch):

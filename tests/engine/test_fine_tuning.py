@@ -142,7 +142,7 @@ def test_every_optimizer_keeps_the_factors_through_its_schedule(name, fitted):
     rates = {
         (group["decays"], group["lr_factor"], group.get("orthogonal")): group for group in run.optimizer.param_groups
     }
-    kinds = {(group["decays"], group.get("orthogonal")): group for group in plain.optimizer.param_groups}
+    kinds = {(group.get("decays"), group.get("orthogonal")): group for group in plain.optimizer.param_groups}
     assert {factor for _, factor, _ in rates} == {0.25, 0.5, 3.0}
     for (decays, factor, orthogonal), group in rates.items():
         alike = kinds.get((decays, orthogonal)) or next(iter(kinds.values()))

@@ -176,6 +176,8 @@ def test_gradient_norm_and_update_ratio_are_measured_before_edits_and_after_the_
     (row,) = [row for row in curves.rows if row["split"] == "train"]
     assert row["grad_norm"] == pytest.approx(norm, rel=1e-5)
     assert row["update_ratio"] == pytest.approx(0.1 * min(1, norm) / size, rel=1e-4)
+    after = torch.cat([weight.detach().flatten() for weight in run.model.parameters()]).norm().item()
+    assert row["param_norm"] == pytest.approx(after, rel=1e-5) and after != pytest.approx(size, rel=1e-7)
 
 
 def test_scoring_leaves_the_model_as_it_was_and_weighs_every_sample_alike(composed):

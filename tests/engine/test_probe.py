@@ -131,14 +131,14 @@ def test_a_probe_leaves_no_trace(words, built, tmp_path):
     def trained(probing):
         run = built(*words)
         update = Update(run, Recorder(tmp_path / str(probing), run.data.task))
-        for step, (_, batch) in zip(range(2), batches(run)):
+        for step, (indices, batch) in zip(range(2), batches(run)):
             modes, random = [module.training for module in run.model.modules()], torch.get_rng_state()
             if probing:
                 found = probe(run, step)
                 assert is_probe(found) and found["loss"] is not None
             assert [module.training for module in run.model.modules()] == modes
             assert torch.equal(torch.get_rng_state(), random)
-            update(run.clock.at(step, 0.01), batch, False)
+            update(run.clock.at(step, 0.01), indices, batch, False)
         return weights_digest(run.model), [buffer.clone() for buffer in run.model.buffers()]
 
     (tmp_path / "True").mkdir()

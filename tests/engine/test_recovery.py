@@ -107,7 +107,7 @@ class Crash(nn.Module):
         return x.relu()
 
 class Data:
-    def __init__(self, val_fraction, test_fraction, split_seed, half):
+    def __init__(self, val_fraction, test_fraction, split_seed):
         pass
     def load(self):
         os.kill(os.getpid(), signal.SIGTERM)

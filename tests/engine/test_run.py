@@ -126,7 +126,7 @@ def test_a_run_has_two_rows_train_and_val_which_share_the_tags_of_loss_and_score
     run, _ = finished
     assert {path.parent.name for path in run.rglob("events*")} == {"train", "val"}
     train, val = scalars(run, "train"), scalars(run, "val")
-    assert set(train) == {"loss", "accuracy", "lr", "grad_norm", "update_ratio", "throughput"}
+    assert set(train) == {"loss", "accuracy", "lr", "grad_norm", "update_ratio", "param_norm", "throughput"}
     assert set(val) == {
         "loss",
         "accuracy",
@@ -281,7 +281,7 @@ def test_evaluate_takes_every_run_of_a_folder(finished, run_in_process, tmp_path
     scores = f"{told['loss']:.4f} {told['accuracy']:.4f}"
     assert " ".join(shown.split()).endswith(f"Test split of all runs: run loss accuracy all/a {scores} all/c {scores}")
     assert (
-        "note: 1 of 3 runs in all have no weights, as all/b" in shown
+        "note: 1 of 3 runs in all left out, without weights: all/b" in shown
         and " ".join(shown.split()).count(f"test {scores}") == 2
     )
     code, shown, _ = run_in_process("task=evaluate", "runs=[all/a*,all/a]")

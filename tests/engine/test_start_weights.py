@@ -168,7 +168,8 @@ def test_a_head_of_another_size_is_replaced_and_said(source, tmp_path):
     torch.save(weights, tmp_path / "seven.pt")
     run = trained(tmp_path, *FRESH, "model.weights=seven.pt")
     assert (
-        "4 of 6 tensors loaded; the last layer is a new one, with 3 outputs (it has 7)" in read_summary(run)["notes"][0]
+        "4 of 6 tensors loaded; the last layer is a new one, with 3 outputs (that of the weights has 7)"
+        in read_summary(run)["notes"][0]
     )
     assert read_summary(run)["start"]["fresh"] == [weight, bias]
     assert all(torch.equal(weights_of(run)[name], values) for name, values in weights.items() if name[:2] != "5.")

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 
-from trainer.explanation.picture import overlaid, shortened
+from trainer.explanation.picture import Bars, draw_chart, overlaid, shortened
 
 
 def test_where_the_map_is_0_the_image_is_grey_and_where_it_is_1_yellow():
@@ -33,3 +34,15 @@ def test_small_images_are_enlarged_by_a_whole_number(shape, size):
 def test_a_long_name_is_cut_in_its_middle():
     assert shortened("x" * 24) == "x" * 24
     assert shortened("a" * 30 + "b" * 30) == "a" * 11 + "\u2026" + "b" * 12
+
+
+@pytest.mark.parametrize(
+    "values", [(-341234.0, 12000.0), (164061.0, -140713.0), (-178000.0, 8000.0), (0.00012, -0.00034), (9.9e8, -1.0)]
+)
+def test_labels_of_large_values_do_not_overlap(values):
+    figure = Figure(figsize=(3.2, 1.9), layout="constrained")
+    axes = figure.subplots()
+    draw_chart(axes, Bars("row 2", ["sold = 2020-09-16", "b"], values), ["red", "blue"])
+    figure.draw_without_rendering()
+    boxes = sorted((label.get_window_extent().x0, label.get_window_extent().x1) for label in axes.get_xticklabels())
+    assert len(boxes) > 2 and all(end < start for (_, end), (start, _) in zip(boxes, boxes[1:]))

@@ -13,7 +13,7 @@ from PIL import Image
 from trainer import load, train
 from trainer.api import as_typed
 from trainer.base.errors import DataError
-from trainer.inference.load import read_model
+from trainer.engine.trained import read_model
 from trainer.rundir import checkpoint, description
 
 CLASSIFIERS = [
@@ -128,6 +128,7 @@ def test_a_damaged_weights_file_of_a_run_is_not_used(trained, tmp_path):
     (copy / "weights.safetensors").write_bytes(content)
     found, expected = load(copy, device="cpu").module, run.load(device="cpu").module
     assert checkpoint.weights_digest(found) == checkpoint.weights_digest(expected)
+    assert "weights.safetensors is damaged or gone" in load(copy).note and not run.load().note
     shutil.rmtree(copy / "checkpoints")
     with pytest.raises(DataError, match="weights.safetensors is damaged, and it has no checkpoint"):
         load(copy, device="cpu")
@@ -188,7 +189,7 @@ def test_what_is_no_run_is_refused(tmp_path):
 def changed(run, place, change):
     """A copy of a run's weights alone whose description is changed."""
     source = run.directory / "weights.safetensors"
-    described, weights = read_model(source, torch.device("cpu"))
+    described, weights, _ = read_model(source, torch.device("cpu"))
     state = json.loads(described.to_json()[0])
     change(state)
     target = place / "changed.safetensors"
@@ -285,3 +286,14 @@ def test_images_of_floats_beyond_one_are_refused(trained):
 def test_values_of_python_as_they_are_typed():
     assert as_typed(["l2", True, None, 0.5]) == "[l2,true,null,0.5]"
     assert as_typed("a,b") == "'a,b'" and as_typed("[l2]") == "[l2]" and as_typed("+1") == "+1"
+
+
+@pytest.mark.filterwarnings("error")
+def test_arrays_that_cannot_be_written_or_run_backwards_are_taken_without_a_warning(trained):
+    model = trained("data=digits", "model=cnn", "epochs=1", "norm=batch").load(device="cpu")
+    images = np.random.default_rng(0).random((4, 1, 8, 8), dtype=np.float32)
+    wanted, kept = model(images.copy()), images.copy()
+    images.setflags(write=False)
+    torch.testing.assert_close(model(images), wanted)
+    torch.testing.assert_close(model(images[::-1]), wanted.flip(0))
+    assert np.array_equal(images, kept)

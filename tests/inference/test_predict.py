@@ -4,6 +4,7 @@ import csv
 import io
 import shutil
 import sys
+from dataclasses import replace
 from itertools import count, islice
 
 import numpy as np
@@ -16,6 +17,7 @@ from trainer.base.errors import DataError
 from trainer.data.columns import as_days
 from trainer.data.csv import Csv
 from trainer.data.inputs import ImageInput, InputColumn, TableInput
+from trainer.inference.model import Ensemble
 from trainer.inference.predictions import stream
 from trainer.inference.rows import days_of, encoded_rows, read_rows
 from trainer.inference.sources import Item, items_of, sample_of
@@ -227,7 +229,7 @@ def test_a_model_of_images_takes_no_table_and_the_other_way_round(trained, tmp_p
     Image.new("L", (8, 8)).save(tmp_path / "a.png")
     with pytest.raises(DataError, match="not a table|lacks|cannot be read as a table"):
         trained(*IRIS).load(device="cpu").predict(tmp_path / "a.png")
-    with pytest.raises(DataError, match=r"holds no table"):
+    with pytest.raises(DataError, match=r"holds no tables \(.csv, .tsv, .txt\)"):
         (tmp_path / "empty").mkdir()
         trained(*IRIS).load(device="cpu").predict(tmp_path / "empty")
 
@@ -308,7 +310,24 @@ def test_models_of_other_classes_have_no_average(predict, trained, tmp_path):
     runs = [trained(*IRIS), trained("data=wine", "model=linear", "epochs=2")]
     path = table("a,b\n1,2\n", tmp_path)
     code, _, errors, _ = predict(f"runs=[{','.join(str(run.directory) for run in runs)}]", f"task.input={path}")
-    assert code == 3 and "have other classes" in errors
+    shown = " ".join(errors.split())
+    assert (
+        code == 3 and "takes sepal length (cm), " in shown and "only models of the same inputs have an average" in shown
+    )
+    model = runs[0].load()
+    other = replace(model, description=replace(model.description, classes=("a", "b", "c")))
+    with pytest.raises(DataError, match="predicts a, b, c and .* predicts setosa, .* of the same classes have"):
+        Ensemble(members=[other, model])
+
+
+def test_weights_from_elsewhere_than_their_file_are_told(predict, trained, tmp_path):
+    shutil.copytree(trained(*IRIS).directory, tmp_path / "run")
+    (tmp_path / "run/weights.safetensors").write_bytes(b"cut")
+    path = table(",".join(FLOWER) + "\n5.1,3.5,1.4,0.2\n", tmp_path)
+    code, printed, errors, _ = predict(f"runs=[{tmp_path / 'run'}]", f"task.input={path}")
+    assert code == 0 and "run: weights.safetensors is damaged or gone; its weights are read" in " ".join(
+        printed.split()
+    )
 
 
 def test_a_regression_is_written_in_the_unit_of_its_target(predict, trained, tmp_path):
@@ -320,6 +339,70 @@ def test_a_regression_is_written_in_the_unit_of_its_target(predict, trained, tmp
     code, printed, errors, rows = predict(f"runs=[{run.directory}]", f"task.input={new}")
     assert code == 0, errors
     assert [float(row["price"]) for row in rows] == pytest.approx([1600, 2200], abs=30) and "price" in printed
+
+
+def test_values_of_money_are_written_without_an_exponent(predict, trained, tmp_path):
+    """Of 1,280,345 to 1,300,345 an exponent and six digits would leave the tens."""
+    lines = "\n".join(f"{place / 10},{1280345 + 20000 * place / 59:.0f}" for place in range(60))
+    path = table(f"metres,price\n{lines}\n", tmp_path)
+    words = ("data=csv", f"data.path={path}", "data.target=price", "model=linear", "epochs=1")
+    run = trained(*words)
+    _, printed, _, rows = predict(f"runs=[{run.directory}]", f"task.input={path}")
+    assert f"{float(rows[0]['price']):.0f}" in printed and "e+" not in printed
+    mistakes = [*csv.DictReader(io.StringIO((run.directory / "report/mistakes.csv").read_text()))]
+    known = {f"{1280345 + 20000 * place / 59:.0f}" for place in range(60)}
+    assert {row["true"] for row in mistakes} <= known and mistakes
+
+
+def test_a_category_that_the_training_did_not_have_is_told(predict, trained, tmp_path):
+    lines = "\n".join(f"{place},{'ab'[place % 2]},{place % 2}" for place in range(40))
+    path = table(f"size,kind,class\n{lines}\n", tmp_path)
+    words = ("data=csv", f"data.path={path}", "data.target=class", "model=linear", "epochs=1")
+    run = trained(*words)
+    new = table("size,kind\n1,a\n2,c\n3,b", tmp_path, "new.csv")
+    code, printed, errors, rows = predict(f"runs=[{run.directory}]", f"task.input={new}")
+    assert code == 0 and "note: 1 row with a value that the model does not know:" in printed, errors
+    assert [row["problem"] for row in rows] == ["", "kind: the training split does not have 'c'", ""]
+    assert all(row["class"] for row in rows)
+    (found,) = run.load().predict([{"size": 2, "kind": "c"}])
+    assert found.note == rows[1]["problem"] and not found.problem
+
+
+def test_a_pillow_image_is_predicted_as_its_file(trained, tmp_path):
+    """Transparent, turned by its EXIF tag, and of 16 bits."""
+    model = trained(*DIGITS).load()
+    values = np.arange(64, dtype=np.uint8).reshape(8, 8) * 4
+    clear = Image.fromarray(values).convert("RGBA")
+    clear.putalpha(100)
+    clear.save(tmp_path / "clear.png")
+    exif = Image.Exif()
+    exif[274] = 6  # turned by a quarter
+    Image.fromarray(values).save(tmp_path / "turned.png", exif=exif)
+    for name in ("clear.png", "turned.png"):
+        (of_file,), (of_image,) = (model.predict([given(tmp_path / name)]) for given in (str, Image.open))
+        assert of_file.ranked == of_image.ranked
+    Image.fromarray(values.astype(np.uint16) * 257).save(tmp_path / "deep.png")
+    for given in (str, Image.open):
+        with pytest.raises(DataError, match="has values of type uint16, the training images have 8 bits"):
+            model.predict([given(tmp_path / "deep.png")])
+
+
+def test_an_array_of_the_wrong_kind_is_refused_with_its_name(predict, trained, tmp_path):
+    run = trained(*DIGITS).directory
+    np.save(tmp_path / "bright.npy", np.full((2, 1, 8, 8), 200.0))
+    np.savez(tmp_path / "several.npz", x=np.zeros((2, 1, 8, 8)))
+    _, _, errors, _ = predict(f"runs=[{run}]", f"task.input={tmp_path / 'bright.npy'}")
+    assert "bright.npy: images of floats must be in [0, 1]" in errors and not (tmp_path / "outputs").exists()
+    _, _, errors, _ = predict(f"runs=[{run}]", f"task.input={tmp_path / 'several.npz'}")
+    two = np.random.default_rng(0).normal(size=(60, 2, 6, 6)).astype(np.float32)
+    np.savez(tmp_path / "two.npz", x=two, y=np.arange(60) % 2)
+    np.save(tmp_path / "two.npy", two)
+    arrays = trained("data=npz", f"data.path={tmp_path / 'two.npz'}", "model=cnn", "epochs=1").directory
+    _, printed, _, _ = predict(f"runs=[{arrays}]", f"task.input={tmp_path / 'two.npy'}")
+    assert "60 arrays in " in printed and " arrays/s" in printed
+    _, _, told, _ = predict(f"runs=[{arrays}]", f"task.input={table('a,b', tmp_path)}")
+    assert "t.csv: the model takes arrays (.npy)" in told
+    assert "several.npz: may hold several arrays; save the one to predict with numpy.save" in errors
 
 
 NOTHING = {

@@ -152,7 +152,7 @@ def test_scale_lr_and_factors_multiply(composed):
 
 
 def test_other_initialisations_leave_two_groups(composed):
-    run = build_run(composed(*WIDE, "model=mlp", "init=auto", "optimizer=adam", "threads=1"))
+    run = build_run(composed(*WIDE, "model=mlp", "init=auto", "optimizer=adamw", "threads=1"))
     assert [group["decays"] for group in run.optimizer.param_groups] == [True, False]
     assert not any("lr_factor" in group for group in run.optimizer.param_groups)
 
@@ -180,7 +180,7 @@ def moved(run):
     before, update, cadence, upcoming = layer_outputs(run.model, images), Update(run, None), Cadence(run), batches(run)
     run.model.train()
     for step in range(4):
-        update(cadence.set_learning_rate(step), next(upcoming)[1], log=False)
+        update(cadence.set_learning_rate(step), *next(upcoming), log=False)
     upcoming.close()
     return [(new - old).square().mean().sqrt().item() for new, old in zip(layer_outputs(run.model, images), before)]
 

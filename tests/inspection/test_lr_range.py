@@ -206,10 +206,10 @@ def test_the_rates_rise_by_one_factor_and_the_losses_are_those_after_each_step(c
 @pytest.mark.parametrize(
     "words, follows, at_one",
     [
-        (("optimizer=adam",), [True, True], [1.0, 1.0]),
+        (("optimizer=adam",), [True], [1.0]),
         (("optimizer=muon", "optimizer.adamw_lr=0.004"), [True, False, False], [1.0, 0.004, 0.004]),
         (("optimizer=lookahead", "optimizer@optimizer.base=adam"), [True, True], [1.0, 1.0]),
-        (("optimizer=sgd", "scale_lr=linear", "base_batch=60"), [True, True], [0.5, 0.5]),
+        (("optimizer=sgd", "scale_lr=linear", "base_batch=60"), [True], [0.5]),
     ],
 )
 def test_a_key_sets_the_rates_of_the_groups_that_go_by_it(words, follows, at_one, composed):

@@ -10,7 +10,7 @@ from trainer.base.errors import ConfigError, DataError
 from trainer.engine.build import build_run
 from trainer.model.finished import accepts
 from trainer.model.surgery import forward_on_meta
-from trainer.model.torchvision import BUILDERS, adapt_stem, build_network
+from trainer.model.torchvision import BUILDERS, Torchvision, adapt_stem, build_network, parameters_of_class
 
 NAMES = torchvision.models.list_models(module=torchvision.models)
 LIGHT = {  # and the channels of its images: a first layer that strides is replaced for either number
@@ -166,3 +166,35 @@ def test_the_builder_leaves_pretrained_weights_and_biases_alone(cache, composed,
     assert code == 2 and "init=he_normal: would overwrite the pretrained weights" in errors
     assert "leave it out" in errors
     assert run_in_process(*overrides, "init=torch", "epochs=0", "threads=1")[0] == 0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_normalisation_is_that_of_the_weights(name):
+    """Of the preset that torchvision gives the weights and of the network's own change of scale, which is off here."""
+    mean, deviation = (torch.tensor(part)[:, None, None] for part in Torchvision.normalization(name=name))
+    images = torch.rand(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+    preset = torchvision.models.get_model_weights(name).DEFAULT.transforms()
+    expected = torchvision.transforms.functional.normalize(images, preset.mean, preset.std)
+    if name in ("googlenet", "inception_v3"):
+        with torch.device("meta"):
+            network = BUILDERS[name](weights=None, init_weights=False)
+        network.transform_input = True
+        expected = network._transform_input(expected)
+    torch.testing.assert_close((images - mean) / deviation, expected)
+
+
+def test_networks_that_change_the_scale_of_their_input_are_known():
+    """Those whose weights torchvision loads with transform_input=True."""
+    changing = [name for name in NAMES if "transform_input" in parameters_of_class(name)]
+    assert changing == ["googlenet", "inception_v3"]
+
+
+def test_the_networks_normalisation_is_taken_where_none_is_typed(cache, composed, run_in_process):
+    overrides = ("data=digits", "model=torchvision", "model.pretrained=true")
+    code, out, errors = run_in_process(*overrides, "--cfg", "job")
+    assert code == 0 and "trainer.preprocess.OfModel" in out, errors  # digits bring another one
+    code, out, errors = run_in_process(*overrides, "preprocess=standardize", "--cfg", "job")
+    assert code == 0 and "trainer.preprocess.Standardize" in out and "OfModel" not in out, errors
+    run = build_run(composed(*overrides, "preprocess=model"))
+    apply, pixel = run.train.preprocess, torch.full((1, 1, 4, 4), 0.6)
+    torch.testing.assert_close(apply(pixel), torch.full_like(pixel, (0.6 - 0.449) / 0.226))  # means over the colours

@@ -7,7 +7,7 @@ from functools import cache, partial
 
 import pytest
 import torch
-from stepping import draws, make, reloaded, settings
+from stepping import Net, draws, make, reloaded, settings
 from torch import nn
 from torch.testing import assert_close
 
@@ -36,23 +36,6 @@ class Point(nn.Module):
 
     def forward(self) -> torch.Tensor:
         return self.layer(torch.tensor([[1.0, 0.0, 0.0]]))[0]
-
-
-class Net(nn.Module):
-    """A small net; no loss depends on its layer `idle`."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        rng = torch.Generator().manual_seed(0)
-        self.layers = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
-        self.idle = nn.Linear(4, 2)
-        with torch.no_grad():
-            for weight in self.parameters():
-                weight.copy_(torch.randn(weight.shape, generator=rng) / 2)
-        self.images, self.targets = torch.randn(8, 3, generator=rng), torch.randn(8, 2, generator=rng)
-
-    def loss(self, images: torch.Tensor | None = None) -> torch.Tensor:
-        return (self.layers(self.images if images is None else images) - self.targets).square().mean()
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,15 @@ import torch
 from PIL import Image
 from test_predictions import collected, random_classes
 
+from trainer.base.captions import caption_font, cut_in_the_middle
 from trainer.data.inputs import Predicted, inputs_of_shape, named_columns
 from trainer.data.splits import Split
 from trainer.loss import CrossEntropy, Hinge, MeanSquaredError
+from trainer.report import image_sheet, residuals_plot
+from trainer.report.headline import Headline
 from trainer.report.report import Subject, make_report
 from trainer.report.samples import Samples
+from trainer.report.values import figures_of_values
 
 
 def subject_of(images, targets, classes, target=Predicted()):  # noqa: B008
@@ -158,3 +162,30 @@ def test_values_that_are_no_numbers_or_are_one_sample():
     found = collected("regression", MeanSquaredError(), torch.ones(1, 1), torch.zeros(1, 1))
     (row,) = make_report(found, subject).figures["by_output"]
     assert row["mae"] == 1 and np.isnan(row["r2"])
+
+
+@pytest.mark.parametrize("deviation", [1e-4, 1.0, 285301.0, 1e9])
+def test_labels_of_residuals_of_any_size_do_not_overlap(deviation):
+    rng = torch.Generator().manual_seed(1)
+    targets = torch.randn(60, 1, generator=rng)
+    said = targets + 0.2 * torch.randn(60, 1, generator=rng)
+    target = Predicted(name="price", names=("price",), mean=(2.5 * deviation,), deviation=(deviation,))
+    found = collected("regression", MeanSquaredError(), said, targets, target=target)
+    head = Headline("data=csv", "predicted against true values", residuals_plot.WIDTH)
+    figure = residuals_plot.drawn(found, figures_of_values(found), ["price"], head)
+    figure.draw_without_rendering()
+    left, middle, right = figure.axes
+    for axes, other in ((middle, left), (right, middle)):
+        assert axes.yaxis.label.get_window_extent().x0 > other.get_window_extent().x1
+    for axes in figure.axes:
+        boxes = [label.get_window_extent() for label in axes.get_xticklabels() if label.get_text()]
+        assert all(one.x1 + 2 < two.x0 for one, two in zip(boxes, boxes[1:]))
+
+
+def test_the_longest_caption_is_not_cut():
+    font = caption_font(image_sheet.SIZE)
+    for length in range(1, 16):
+        left, right = f"said {'automobilehangars'[:length]}", "0.69"
+        width = image_sheet.longest([[(left, right, "plain")]], font)
+        room = width - font.getlength(right) - image_sheet.SPACE
+        assert cut_in_the_middle(left, font, room) == left

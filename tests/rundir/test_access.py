@@ -41,7 +41,7 @@ def test_a_run_does_not_fetch_data_that_nobody_asked_for_now(job, honest, tmp_pa
     monkeypatch.setattr(torchvision, "fetch", lambda download: pytest.fail("it would download"))
     shutil.copytree(honest, tmp_path / "run")
     (tmp_path / "run" / "summary.json").unlink()
-    mnist = {"source": "MNIST", "folder": "MNIST/raw", "root": str(tmp_path / "data"), "download": True, "half": "all"}
+    mnist = {"source": "MNIST", "folder": "MNIST/raw", "root": str(tmp_path / "data"), "download": True}
     mnist |= {"_target_": "trainer.data.torchvision.Torchvision", "val_fraction": 0.1, "split_seed": 0}
     change(tmp_path / "run", lambda saved: saved.update(data=mnist))
     typed = (tmp_path / "run" / "overrides.txt").read_text()

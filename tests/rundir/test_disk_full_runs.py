@@ -6,6 +6,7 @@ import pytest
 import torch
 from conftest import files_of_at_most, fill, only_run
 
+from trainer.engine.last_files import LastFiles
 from trainer.rundir.checkpoint import Checkpoints, is_complete
 from trainer.rundir.reader import read_summary
 
@@ -81,6 +82,25 @@ def test_a_run_without_space_for_a_third_checkpoint_evaluates_its_best_and_can_b
     assert code == 0 and "resumed after step 40 of 80" in out, errors
     _, summary, found = figures(tmp_path)
     assert found == undisturbed and summary["incomplete"] == []
+
+
+@pytest.mark.parametrize("count", [0, 1, 3, 4])
+def test_on_a_full_disk_the_summary_takes_the_place_of_files_that_can_be_made_again(count, small_disk):
+    """A page of the disk for each file: as many are removed as the summary needs pages, in their order."""
+    (small_disk / "report").mkdir()
+    files = ["report/mistakes.png", "layers.json", "run.json", "curves.png", "weights.safetensors"]
+    for name in files:
+        (small_disk / name).write_bytes(bytes(4096))
+    (small_disk / "config.yaml").touch()
+    ballast = fill(small_disk)
+    if not count:
+        shutil.rmtree(ballast)
+    (ballast / "0").unlink(missing_ok=True)  # an inode for the new file
+    last = LastFiles(small_disk, None, None, None, None, None)
+    summary = {"status": "finished", "incomplete": [], "text": "x" * (4096 * count - 2500 if count else 0)}
+    last.write_summary(summary)
+    assert read_summary(small_disk)["incomplete"] == ["report", "layers.json", "run.json", "curves.png"][:count]
+    assert [name for name in files if (small_disk / name).exists()] == files[count:]
 
 
 def test_a_run_cannot_begin_on_a_full_disk(small_disk, run_in_process):

@@ -262,7 +262,7 @@ def test_time_series_draws_train_and_val_of_all_runs_and_means_on_one_chart_with
         r"(all => all.length > 8 && all.map(one => one.innerText.replace(/\d+ cards/, '').trim()))"
         "(deep('metrics-card-group-toolbar'))"
     )
-    own = ["accuracy", "first_batch", "grad_norm", "hparams", "loss", "lr", "throughput", "update_ratio"]
+    own = ["accuracy", "first_batch", "grad_norm", "hparams", "loss", "lr", "param_norm", "throughput", "update_ratio"]
     assert groups == [*own, "within_std"]
     listed = page.value(
         "deep('runs-data-table tb-data-table-content-cell.table-column-run').map(cell => cell.innerText)"

@@ -15,6 +15,7 @@ from sweeping import SHORT, results, summaries, sweep_in
 from trainer.cli import main
 
 TECHNIQUES = '''
+import os, signal
 from pathlib import Path
 
 class Failing:
@@ -27,6 +28,15 @@ class Failing:
             self.count.write_text(str(so_far + 1))
             if so_far < self.times:
                 raise RuntimeError(f"attempt {so_far + 1} fails")
+        return 1.0
+
+class Interrupting:
+    """Interrupts the first run at its 9th step, once."""
+    done = False
+    def __call__(self, now):
+        if now.step == 8 and not Interrupting.done:
+            Interrupting.done = True
+            os.kill(os.getpid(), signal.SIGINT)
         return 1.0
 
 class Editing:
@@ -142,6 +152,20 @@ def test_a_failure_is_reported_at_once_and_ends_no_other_job(mine, run_in_proces
     assert "[2/2] seed-1: finished" in printed
     code, printed, _ = run_in_process(*failing(mine, 1, "seed=0,1"))  # the second attempt succeeds
     assert code == 0 and "1 of them ended before" in printed
+
+
+def test_an_interrupted_sweep_prints_how_to_resume_all_of_it_and_not_one_job(mine, run_in_process, tmp_path):
+    own = ("sched=constant", f"sched._target_={mine}.Interrupting", f"allow=[{mine}]")
+    code, printed, errors = run_in_process("-m", *SHORT, "seed=0,1", *own, "hydra.sweep.dir=s")
+    said = " ".join(printed.split())
+    assert code == 130 and errors == "train: interrupted after 9 steps\n"
+    assert "[1/2] seed-0: interrupted after 9 steps (s/seed-0/run.log)" in said
+    assert "interrupted: seed=0: after 9 steps (s/seed-0/run.log)" in said
+    assert "2 of 2 jobs did not finish; to resume the sweep, repeat the command with hydra.sweep.dir=s" in said
+    assert "resume=" not in printed + (tmp_path / "s" / "seed-0" / "run.log").read_text()
+    code, printed, errors = run_in_process("-m", *SHORT, "seed=0,1", *own, "hydra.sweep.dir=s")
+    assert code == 0 and "did not finish" not in printed, errors
+    assert {status for status, _ in results(tmp_path / "s").values()} == {"finished"}
 
 
 def test_a_sweep_stops_at_a_failure_with_on_error_stop(mine, run_in_process, tmp_path):

@@ -8,18 +8,6 @@ import pytest
 from conftest import command
 
 FEW = "data.train_samples=128 epochs=1"
-LATER = {  # rows whose words come later
-    "CSP 13": "names the cause: units that begin alike stay alike",
-    "CSP 14": "task=ensemble",
-    "cs231n 3": "task=stats",
-    "cs231n 16": "task=recipe",
-    "SDU 4": "names the cause: a product of weights below one vanishes",
-    "SDU 8": "pretrain=greedy, pretrain=transfer, pretrain=fitnet",
-    "SDU 11": "names the cause: young running averages in each layer",
-    "PST 7": "names the cause: activations shrink with depth",
-    "PST 11": "names the cause: dead units",
-    "CU 14": "task=claims, task=explain",
-}
 ROWS = [  # row, command line, exit code, texts that must come; * stands for anything
     ("CSP 1", f"optimizer=gd batch_size=64 {FEW}", 0, ["make it stochastic (SGD)*batch_size=full"]),
     (
@@ -55,8 +43,11 @@ ROWS = [  # row, command line, exit code, texts that must come; * stands for any
     ("CSP 10", f"-m sched=constant,step,inverse,exponential {FEW}", 0, ["ranking"]),
     ("CSP 11", "-m optimizer.lr=1e-1,1e-3 data.train_samples=200 epochs=1", 0, ["ranking"]),
     ("CSP 12", "task=preview aug=mixup", 0, ["preview-images.png"]),
+    ("CSP 13", "init=zeros model=mlp epochs=3", 0, ["Units that begin alike stay alike"]),
     ("CSP 14", "task=check data=iris", 0, ["gradients against differences*20 checks passed"]),
     ("CSP 14", "task=gradcheck data=iris", 2, ["did you mean task=check?"]),
+    ("cs231n 3", "task=stats model=deep_mlp model.width=64 act=tanh init=small_normal", 0, ["activations*saved"]),
+    ("CSP 14", "task=ensemble", 2, ["task=ensemble needs runs; write runs="]),
     ("cs231n 2", f"-m preprocess=none,center,whiten_zca model=mlp {FEW}", 0, ["ranking"]),
     ("cs231n 4", f"-m norm=none,batch,layer,instance,group {FEW}", 0, ["ranking"]),
     (
@@ -121,9 +112,25 @@ ROWS = [  # row, command line, exit code, texts that must come; * stands for any
     ),
     ("SDU 5", "norm=batch model=linear_chain model.width=1 model.depth=5 data=polynomial epochs=2", 0, ["r2"]),
     ("SDU 6", f"norm=batch norm.eps=1e-8 {FEW}", 0, ["val loss"]),
+    (
+        "SDU 4",
+        "init=torch model=linear_chain model.width=1 model.depth=10 data=polynomial epochs=3",
+        0,
+        ["signals fade to"],
+    ),
+    ("SDU 8", f"pretrain=greedy model=mlp pretrain.length=1ep {FEW}", 0, ["pretrain 2 of 2*best val loss"]),
+    ("SDU 8", f"pretrain=transfer {FEW}", 2, ["pretrain.run"]),
     ("SDU 9", f"data.half=a model=cnn {FEW}", 0, ["val loss"]),
+    ("SDU 11", "model=thin_deep norm=batch epochs=1", 0, ["running averages, which hold 12% of their initial values"]),
     ("SDU 12", "model=torchvision model.name=resnet18 model.pretrained=true", 3, ["resnet18"]),
     ("SDU 13", f"bias=constant bias.value=0.1 model=mlp {FEW}", 0, ["val loss"]),
+    ("PST 7", "init=normal init.std=0.01 act=tanh model=deep_mlp model.width=64 epochs=3", 0, ["signals fade to"]),
+    (
+        "PST 11",
+        "bias=constant bias.value=-10 model=mlp init=he_normal epochs=3",
+        0,
+        ["100% of the units of activation 1*off"],
+    ),
     ("PST 1", "model.hidden=[1] model=mlp data=spirals epochs=2", 0, ["val loss"]),
     ("PST 2", f"act=exponential model=mlp {FEW}", None, []),
     ("PST 3", "act=softmax", 2, ["loss=cross_entropy"]),

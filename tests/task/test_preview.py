@@ -149,8 +149,10 @@ def test_what_is_printed_and_written(run_in_process, tmp_path):
         "config.yaml",
         "overrides.txt",
         "events.out",
+        "preview-activation.png",
         "preview-images.png",
         "preview-learning-rate.png",
+        "preview-preprocess.png",
     }
     assert f"saved {figure(tmp_path).relative_to(tmp_path)}\n" in out
 

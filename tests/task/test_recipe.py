@@ -6,6 +6,7 @@ import shlex
 import shutil
 
 import pytest
+import sklearn.datasets
 import yaml
 from conftest import command
 
@@ -201,7 +202,27 @@ def test_a_larger_budget_goes_on_from_what_is_trained(recipe, run_in_process, tm
     assert (code, errors) == (0, "")
     assert before < {*summaries(place)} and content_of(place)["cost"]["epochs"] <= 120
     code, _, errors = run_in_process(f"resume={place}", "batch_size=8")
-    assert code == 2 and "batch_size was 64, is 8" in errors
+    assert code == 2 and errors == (
+        f"train: resume={place}: a recipe keeps its settings: batch_size was 64, is 8\n"
+        "leave batch_size= out, or repeat the recipe's command with it and without resume= for a new recipe\n"
+    )
+
+
+def test_a_recipe_is_not_resumed_with_other_data(recipe, run_in_process, tmp_path, monkeypatch):
+    place = shutil.copytree(recipe[0], tmp_path / "outputs" / "today" / recipe[0].name)
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    code, _, errors = run_in_process(f"resume={place}", "data=wine")
+    assert code == 2 and "a recipe keeps its settings: data._target_ was " in errors, errors
+    assert errors.splitlines()[1].startswith("leave data= out, or ") and "resume.allow" not in errors
+    flowers = sklearn.datasets.load_iris()
+    flowers.target[0] = 2  # of another species
+    monkeypatch.setattr(sklearn.datasets, "load_iris", lambda: flowers)
+    code, _, errors = run_in_process(f"resume={place}")
+    assert code == 3 and errors == (
+        f"train: resume={place}: the data has changed since the recipe began: other samples or labels; "
+        "repeat its command without resume= for a new recipe\n"
+    )
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
 
 
 def test_only_what_trains_can_be_resumed(recipe, run_in_process, tmp_path):

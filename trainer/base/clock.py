@@ -48,6 +48,15 @@ class Clock(NamedTuple):
         return max(1, math.floor(number * one + 0.5))
 
 
+def nearly_ends(now: Clock, since: float, length: float) -> bool:
+    """Return whether a step is the last one of a cycle, which has begun `since` steps before it.
+
+    The last step of a run ends a cycle that lacks less than a tenth: lengths in percent are rounded.
+    """
+    left = length - since - 1  # below 0 in the step behind which a cycle of a broken length ends
+    return left <= 0 or (now.step + 1 == now.total_steps and left < length / 10)
+
+
 def steps_of(epochs: int | str) -> int | None:
     """Return N of `epochs=Nst`; None where epochs are counted."""
     return int(epochs.removesuffix("st")) if isinstance(epochs, str) else None

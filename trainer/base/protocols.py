@@ -1,18 +1,18 @@
 """Every hook a technique may have beyond its plain call, one Protocol each. READ SECOND, after engine/loop.py.
 
-Those of modules in a model (layers, activations, norms) are in base/module_protocols.py.
+Those of modules (layers, activations, norms) are in module_protocols.py, of cyclic schedules in cycle_protocols.py.
 
 A technique has a hook by defining the method or attribute; nothing registers it: who calls a hook asks
 `isinstance(technique, Hook)` first. The plain call of each group, and its hooks:
 
     act         () -> module                                    pieces; of the module: mean_square
     aug         (images, targets, rng) -> (images, targets)     begin, matrices with mode, calibrate, on_pixels, tasks
-    averaging   update(model, now), evaluated(model)            state_dict
+    averaging   update(model, now), evaluated(model)            state_dict, follow, snapshots
     data        load() -> Splits
     init        (model, images, targets, act) -> None           keeps_weights, rate_factors
     bias        (model, targets, criterion) -> None
-    loss        (outputs, targets) -> losses (B,)               average, constant, probabilities, separate_outputs,
-                                                                tasks; or for_task
+    loss        (outputs, targets) -> losses (B,)               average, constant, of_labels, probabilities,
+                                                                separate_outputs, tasks; or for_task
     model       (input_shape, outputs, kit) -> module           pretrained; of a module in it: calibrate, linear_input,
                                                                 head_layers, layer_depths, converted, normalization
     norm        (channels) -> module                            place, on_input; of the module: normalizes
@@ -26,7 +26,7 @@ A technique has a hook by defining the method or attribute; nothing registers it
                                                                 layer (no tasks): on_maps, follows_act,
                                                                 drops_in_training
     sampler     (epoch, targets, losses, rng) -> indices (N,)   uses_losses, tasks
-    sched       (now) -> multiplier of the learning rate        observe, state_dict
+    sched       (now) -> multiplier of the learning rate        observe, state_dict, ends_cycle
     task        execute(cfg, invocation) -> score or None
     tta         (model, images) -> outputs
     warmup      (sched) -> sched
@@ -50,9 +50,6 @@ class ForTasks(Protocol):
     """A technique for some kinds of data only: classification, binary, regression (not the group task=)."""
 
     tasks: Sequence[str]
-
-
-# Augmentations and transforms of the `batch` slot
 
 
 @runtime_checkable
@@ -115,6 +112,14 @@ class ChosenByTask(Protocol):
 
 
 @runtime_checkable
+class TakesLabels(Protocol):
+    """A loss that is cheaper for classes than for probabilities of them, with the same values and gradients."""
+
+    def of_labels(self, outputs: Tensor, labels: Tensor) -> Tensor:
+        """Return the losses (B,) for the numbers of the classes (B,)."""
+
+
+@runtime_checkable
 class AveragesOutputs(Protocol):
     """A loss that says how several outputs for one sample become one; without it, they are averaged as they are."""
 
@@ -138,9 +143,6 @@ class HasBestConstant(Protocol):
 
     def constant(self, targets: Tensor) -> Tensor:
         """Return the outputs (K,) for targets (N, K), in float64."""
-
-
-# Regularisers
 
 
 @runtime_checkable
@@ -212,9 +214,6 @@ class FromTeacher(Protocol):
     from_teacher: bool
 
 
-# Optimizers
-
-
 @runtime_checkable
 class WatchesModel(Protocol):
     """An optimizer that needs more of a layer than its gradient."""
@@ -239,9 +238,6 @@ class DifferentiatesGradient(Protocol):
     """An optimizer that differentiates the gradient: backward keeps the graph where `create_graph` is true."""
 
     create_graph: bool
-
-
-# Samplers, schedules, averages
 
 
 @runtime_checkable

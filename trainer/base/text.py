@@ -10,6 +10,7 @@ from pathlib import Path
 # Control characters, changes of direction, halves of surrogate pairs.
 HIDDEN = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
 FORMULA = ("=", "+", "-", "@")  # begin one in a spreadsheet
+PLAIN = 1e12  # a number below it is written without an exponent
 SURE = 0.8  # similarity from which the best word is the one that was meant
 
 LEAST_ROOM = 20  # columns beside an indentation
@@ -169,6 +170,11 @@ def as_csv_cell(value: object) -> object:
 def epochs(number: float) -> str:
     """Return a number of epochs, with two decimals where it is not whole."""
     return f"{number:.0f}" if number == int(number) else f"{number:.2f}"
+
+
+def significant(value: float, digits: int) -> str:
+    """Return a number with so many significant digits; of a larger one all that stand before the point: 1128203."""
+    return f"{value:.0f}" if 10**digits <= abs(value) < PLAIN else f"{value:.{digits}g}"
 
 
 def figures(scores: Mapping[str, float | None]) -> str:

@@ -33,6 +33,8 @@ EXAMPLES = {
     "train task=preview sched=cosine warmup=linear": "draw the learning rate, train nothing",
     "train task=lr_find": "find a learning rate; optimizer.lr=auto trains with it at once",
     "train task=recipe": "go through the recipe of the lectures: check, find the rate, search, look, repeat",
+    "train task=ensemble runs=[outputs/sweeps/DATE/TIME]": "average the predictions of finished runs",
+    "train task=lottery model=mlp": "prune, rewind and train again: lottery tickets",
     "train task=new kind=model name=mynet": "write a model of your own, or another technique, ready to run",
     "train resume=outputs/DATE/TIME...": "resume a run where it stopped",
     "train task=evaluate runs=[outputs/DATE/TIME...]": "evaluate a finished run again",

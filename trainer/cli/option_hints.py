@@ -29,6 +29,9 @@ def for_option(place: str, value: str, chosen: Chosen) -> Answer:
     name = unknown[0]
     if synonyms.truth(name) is False or (name.lower() in NEUTRAL and not synonyms.meant_option(group, name)):
         return without(place, group, [other for other in names if other != name], chosen) or choose
+    known_by_name = vocabulary.respelled_option(group, name) or synonyms.meant_option(group, name)
+    if not known_by_name and (why := vocabulary.refused_class(group, name)):
+        return Answer(reason=why)
     for fixes in meanings(place, group, name, value, known, chosen):
         if fitted := fitting(fixes, chosen, []):
             kept = [whole(fix, place, name, value, chosen) for fix in fitted]

@@ -42,6 +42,7 @@ from trainer.sweep.jobs import distinguishes
 
 MOST_HINTED = 100  # values of a sweep that are looked at for what was meant
 EXCLUSIVE = ("run", "multirun", "cfg", "info", "shell_completion")  # flags, one at a time
+LAUNCHING = {"task=recipe", "task=lottery"}  # single commands that launch runs
 
 
 @dataclass(frozen=True)
@@ -72,7 +73,7 @@ def check(arguments: list[str]) -> Command:
         return Command([*(flags.overrides if flags.shell_completion else ()), *asked], flags.overrides)
     for text in flags.overrides:
         untrusted.require_one_line(text)
-        require_place(text, flags.multirun, launches="task=recipe" in flags.overrides)
+        require_place(text, flags.multirun, launches=not LAUNCHING.isdisjoint(flags.overrides))
         require_directory(text)
     require_once(flags.overrides)
     last = {key_of(text): text for text in flags.overrides}

@@ -46,17 +46,27 @@ def data_of(text: str) -> Sequence[str]:
     return [option, f"data.path={path}", *others]
 
 
-def runs_of(words: Sequence[str], chosen: Chosen) -> Sequence[str] | None:
-    """Return the overrides for the directories of runs: to resume one, or for the task that is typed; else None."""
-    if chosen.typed.get("task"):
-        return [f"runs=[{','.join(map(as_value, words))}]"]
-    return [f"resume={as_value(words[0])}"] if (Path(words[0]) / "overrides.txt").is_file() else None
+def of_task(words: Sequence[str], chosen: Chosen) -> list[Sequence[str]]:
+    """Return the overrides for the directories of runs: to resume one, or for the task that is typed.
+
+    Where the runs are typed, a path is for a key of the task that has no value yet.
+    """
+    if not chosen.typed.get("task"):
+        return [[f"resume={as_value(words[0])}"]] if (Path(words[0]) / "overrides.txt").is_file() else []
+    if "runs" not in chosen.given:
+        return [[f"runs=[{','.join(map(as_value, words))}]"]]
+    empty = (key.path for key in chosen.keys.values() if key.path.startswith("task.") and key.default is None)
+    value = as_value(words[0]) if len(words) == 1 else "PATH"
+    return [[f"{path}={value}"] for path in empty if path not in chosen.given]
 
 
 def for_words(words: Sequence[str], chosen: Chosen) -> Answer:
     """Return the answer to paths without a key: of runs, or of data."""
-    runs = runs_of(words, chosen)
-    return Answer([runs]) if runs else for_data(words[0], chosen)
+    if found := of_task(words, chosen):
+        return Answer(found)
+    if "runs" in chosen.given:  # which say by themselves how their data is read
+        return Answer([data_of(words[0])[1:2]])
+    return for_data(words[0], chosen)
 
 
 def for_data(text: str, chosen: Chosen) -> Answer:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from trainer.config import catalog, schema, synonyms
+from trainer.config import catalog, libraries, schema, synonyms
 from trainer.config.keys import key_of
 
 
@@ -87,6 +87,16 @@ def group_at(key: str) -> str | None:
 def can_be_held(group: str, option: str) -> bool:
     """Return whether an option can be held by another one of its group."""
     return catalog.is_self_contained(catalog.file(group, option))
+
+
+def refused_class(group: str, name: str) -> str | None:
+    """Return a class of a library that cannot be chosen, and why, by its name in any spelling; None for another one."""
+    for option in catalog.options(group):
+        for key in schema.keys(catalog.file(group, option), group).values():
+            for known, why in libraries.LIBRARIES[key.library].refused.items() if key.library else ():
+                if synonyms.plain(known) == synonyms.plain(name):
+                    return f"{known} {why}"
+    return None
 
 
 def classes_named(place: str, name: str) -> list[list[str]]:

@@ -1,20 +1,22 @@
 """Figure of a ranking, ranking.png: every setting's score, seed by seed, above the curves behind it. No torch here."""
 
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 
 from trainer.base.atomic import write_figure
 from trainer.base.metrics import LOSS
 from trainer.comparison import findings
 from trainer.comparison.ranking import EVALUATIONS, Ranking, Setting
-from trainer.comparison.record import number
+from trainer.comparison.record import Record, number
+from trainer.rundir.title import in_lines, title_from
 
 MAX_SETTINGS = 30  # with a line of their own
 LABEL_LENGTH = 70  # letters
 MAX_CURVES = 36  # in one picture; of more, each setting has only its mean
 LARGEST_RATIO = 1e4  # of a loss to the lowest one: what is above leaves the picture
 TIMES = ("epoch", "step", "seconds")  # keys of a row, over which curves are drawn
-CURVES = 4.2  # inches
+WIDTH, CURVES = 11, 4.2  # inches
 OTHERS = "0.75"  # grey: the settings behind the best
 
 
@@ -38,13 +40,25 @@ def draw(ranking: Ranking, path: Path) -> None:
         TIMES if len({rate for setting in settings for job in setting.counted if (rate := job.pace)}) > 1 else TIMES[:1]
     )
     height, below = 0.9 + 0.32 * len(settings), CURVES * len(times)
-    sheet = Figure(figsize=(11, height + below), layout="constrained")
+    title = in_lines(title_of_runs(ranking.jobs), WIDTH)
+    sheet = Figure(figsize=(WIDTH, height + below + 0.2 * (title.count("\n") + 1)), layout="constrained")
+    sheet.suptitle(title, fontsize=10)
     upper, lower = sheet.subfigures(2, 1, height_ratios=[height, below])
     draw_scores(upper.subplots(), ranking, settings, colors)
     for row, time in zip(lower.subplots(len(times), len(ranking.metrics), squeeze=False), times):
         for axes, metric in zip(row, reversed(ranking.metrics)):
             draw_curves(axes, settings, colors, metric, time)
     write_figure(sheet, path)
+
+
+def title_of_runs(runs: Sequence[Record]) -> str:
+    """Return the title of a picture of several runs: the options and the overrides that all of them have."""
+    first, *others = runs
+    same = {
+        key: option for key, option in first.options.items() if all(run.options.get(key) == option for run in others)
+    }
+    typed = [text for text in first.overrides if all(text in run.overrides for run in others)]
+    return title_from(same, typed)
 
 
 def draw_scores(axes, ranking: Ranking, settings: list[Setting], colors: list) -> None:

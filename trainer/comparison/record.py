@@ -217,7 +217,8 @@ def find(patterns: Sequence[str]) -> tuple[list[Path], list[str]]:
         matched = [place] if place.exists() else sorted(Path(name) for name in glob.glob(str(place)))
         if not matched:
             siblings = [path.name for path in place.parent.iterdir()] if place.parent.is_dir() else []
-            near = ", ".join(clean(place.parent / name) for name in nearest(place.name, siblings))
+            similar = (place.parent / name for name in nearest(place.name, siblings))
+            near = ", ".join(clean(path) for path in similar if path.suffix == ".safetensors" or any(runs_below(path)))
             missing = "matches nothing" if {*pattern} & {*"*?["} else "no such directory"
             raise DataError(f"runs=[{clean(pattern)}]: {missing}{f'; did you mean {near}?' if near else ''}")
         for path in matched:

@@ -33,7 +33,11 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "reg=label_smoothing": "label_smoothing",
         "preprocess=channel_standardize": "normalize",
     },
-    "averaging": {"ema": "exponential_moving_average model_ema", "swa": "stochastic_weight_averaging"},
+    "averaging": {
+        "ema": "exponential_moving_average model_ema",
+        "swa": "stochastic_weight_averaging",
+        "snapshot": "snapshots snapshot_ensemble snapshot_ensembles",
+    },
     "bias": {"zero": "zeros"},
     "data": {
         "fashion_mnist": "fmnist",
@@ -160,6 +164,8 @@ OPTIONS = {  # of each group: the option, or what to type in full, and the names
         "train": "fit training",
         "compare": "rank leaderboard",
         "export": "convert deploy serialize onnx torchscript save_model",
+        "ensemble": "ensembling bagging average averages vote voting",
+        "lottery": "lottery_ticket lottery_tickets prune pruning winning_ticket",
         "lr_find": "lr_finder find_lr lr_range lr_range_test range_test lr_test learning_rate_finder",
     },
     "tta": {"flip": "hflip fliplr horizontal_flip mirror", "ten_crop": "10crop", "mc_dropout": "monte_carlo_dropout"},

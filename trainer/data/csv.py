@@ -13,6 +13,7 @@ from torch import Tensor
 from trainer.base.checks import require_one_of
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.paths import expanded
+from trainer.base.text import significant
 from trainer.data.column_names import as_typed, listed, place_of
 from trainer.data.columns import (
     Column,
@@ -119,7 +120,7 @@ class Csv(SplitByFraction):
         if target.task == "regression":
             data = standardize_targets(data)
             (mean,), (deviation,) = data.predicted.mean, data.predicted.deviation
-            what += f"; standardised, (value - {mean:.6g}) / {deviation:.6g}"
+            what += f"; standardised, (value - {significant(mean, 6)}) / {significant(deviation, 6)}"
         file = f"{Path(self.path).name}: {table.how}"
         notes = (file, what, summary_of(used, inputs.shape[1]), left_out, emptied, filled, unknown)
         return replace(data, notes=tuple(note for note in notes if note))

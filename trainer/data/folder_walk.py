@@ -87,11 +87,12 @@ def images_below(folder: Path, layout: Layout, silent: bool = False) -> Iterator
             continue
         seen.add(real)
         try:
-            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name, reverse=True)
         except OSError as error:
             layout.add_fault(below(layout.root, here), f"cannot be read ({error.strerror})")
             continue
-        for entry in entries:
+        while entries:
+            entry = entries.pop()  # it holds all that the system has said of it: of many, more memory than their names
             if is_hidden(entry.name):
                 reason = HIDDEN
             elif entry.is_dir():

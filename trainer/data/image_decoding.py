@@ -91,8 +91,7 @@ def read_picture(path: str, smallest: int | None = None) -> Picture:
                 else:
                     if smallest is not None:
                         image.draft(None, (smallest, smallest))
-                    upright = ImageOps.exif_transpose(image)
-                    picture = deep_picture(upright, kind) if kind else flat_picture(upright)
+                    picture = fields_of(ImageOps.exif_transpose(image), kind)
             except (OSError, MemoryError, DecompressionBombError):
                 raise
             except Exception as error:  # Pillow raises many kinds, by format
@@ -103,6 +102,22 @@ def read_picture(path: str, smallest: int | None = None) -> Picture:
     except DecompressionBombError:
         raise ValueError("it claims to have more pixels than Pillow's limit") from None
     return Picture(**picture, several=several, square=size[0] == size[1])
+
+
+def picture_of(image: "Image") -> Picture:
+    """Return an image of Pillow as its file is decoded, but for the lower bits of 16-bit colours, which Pillow drops.
+
+    Errors: ValueError or OSError.
+    """
+    from PIL import ImageOps
+
+    kind = wide_kind(image)
+    return Picture(**fields_of(ImageOps.exif_transpose(image), kind))
+
+
+def fields_of(upright: "Image", kind: str | None) -> dict:
+    """Return the fields of a picture, of an image whose one channel has the type `kind`, or of one of 8 bits."""
+    return deep_picture(upright, kind) if kind else flat_picture(upright)
 
 
 def flat_picture(image: "Image") -> dict:

@@ -6,9 +6,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from trainer.base.checks import require, require_one_of
+from trainer.base.checks import require
 from trainer.data.inputs import Predicted, named_columns
-from trainer.data.splits import SplitByFraction, Splits, select_half, standardize_targets
+from trainer.data.splits import SplitByFraction, Splits, standardize_targets
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,21 +17,15 @@ class Digits(SplitByFraction):
 
     Args:
         val_fraction, test_fraction, split_seed: as in SplitByFraction.
-        half: of the classes: all, a (0 to 4) or b (5 to 9), the two tasks of a transfer (Yosinski et al., 2014,
-            arXiv:1411.1792).
     Errors: ValueError.
     """
 
     val_fraction: float = 0.1
-    half: str = "all"
 
     def load(self) -> Splits:
-        require_one_of("all", "a", "b", half=self.half)
         bunch = digits()
         images = torch.from_numpy(bunch.images).float().div(16).unsqueeze(1)
-        return select_half(
-            self.classification(images, torch.tensor(bunch.target), bunch.target_names, "data=digits"), self.half
-        )
+        return self.classification(images, torch.tensor(bunch.target), bunch.target_names, "data=digits")
 
 
 @dataclass(frozen=True, kw_only=True)

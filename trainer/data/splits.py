@@ -243,20 +243,24 @@ def priorities(groups: Tensor, seed: int) -> Tensor:
 
 
 def select_half(data: Splits, half: str) -> Splits:
-    """Return the samples of the first half of the classes (`a`), of the other half (`b`), or `all`.
+    """Return the samples of the first half of the classes (`a`) or of the other half (`b`), as tasks of their own.
 
-    The middle class of an odd number belongs to b.
+    The two tasks of a transfer (Yosinski et al., 2014, arXiv:1411.1792). The middle one of odd classes belongs to b.
+    Errors: ValueError for data without classes, or a half of one class.
     """
-    if half == "all":
-        return data
+    if data.task != "classification":
+        raise ValueError(f"the data are for {data.task}, and have no two halves of classes")
+    if data.outputs < 4:
+        raise ValueError(f"the data has {data.outputs} classes, and a half needs two or more")
     columns = slice(None, data.outputs // 2) if half == "a" else slice(data.outputs // 2, None)
 
-    def part(split: Split) -> Split:
+    def of_half(split: Split) -> Split:
         kept = split.targets[:, columns].sum(1).nonzero().flatten()
-        return Split(split.images[kept], split.targets[kept, columns])
+        part = split.select(kept)
+        return replace(part, targets=part.targets[:, columns])
 
     return replace(
-        data, train=part(data.train), val=part(data.val), test=part(data.test), classes=data.classes[columns]
+        data, train=of_half(data.train), val=of_half(data.val), test=of_half(data.test), classes=data.classes[columns]
     )
 
 

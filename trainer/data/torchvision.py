@@ -7,11 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from trainer.base.checks import require, require_one_of
+from trainer.base.checks import require
 from trainer.base.errors import DataError
 from trainer.data.download import fetch
 from trainer.data.lock import exclusive_lock
-from trainer.data.splits import Split, Splits, hold_out, one_hot, select_half, take
+from trainer.data.splits import Split, Splits, hold_out, one_hot, take
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +28,6 @@ class Torchvision:
         download: download missing files.
         val_fraction: of the training images, held out class by class, in [0, 1).
         split_seed: >= 0.
-        half: of the classes: all, a (the first half) or b (the others), the two tasks of a transfer (Yosinski et al.,
-            2014, arXiv:1411.1792).
     Shapes: images (C, H, W). Errors: ValueError; DataError without the files.
     """
 
@@ -39,12 +37,10 @@ class Torchvision:
     download: bool = False
     val_fraction: float = 0.1
     split_seed: int = 0
-    half: str = "all"
 
     def __post_init__(self) -> None:
         require("in [0, 1)", val_fraction=self.val_fraction)
         require(">= 0", split_seed=self.split_seed)
-        require_one_of("all", "a", "b", half=self.half)
 
     def load(self) -> Splits:
         train, test = (self._read(train) for train in (True, False))
@@ -62,7 +58,7 @@ class Torchvision:
             "val": take(images, targets, held),
             "test": Split(test_images, test_targets),
         }
-        return select_half(Splits(**splits, task="classification", classes=classes), self.half)
+        return Splits(**splits, task="classification", classes=classes)
 
     def _read(self, train: bool) -> object:
         """Return torchvision's object of the training or the test images, downloaded if necessary."""

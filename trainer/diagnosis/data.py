@@ -1,13 +1,15 @@
 """Verdicts on the data: their order, their classes, their labels and their features."""
 
+import math
 import unicodedata
 from collections.abc import Iterator, Sequence
 
 from trainer.base.text import printable
-from trainer.diagnosis.evidence import Evidence
+from trainer.diagnosis.evidence import FEW_STEPS, Evidence
 from trainer.diagnosis.start import OFF_CENTRE, activations
 from trainer.diagnosis.verdict import Verdict
 
+OTHER_LOSS = 0.1  # by which the loss of a sample in a batch differs from that in half of it
 MIXED = 0.5  # entropy of the labels of a batch over that of shuffled batches
 IMBALANCE = 10.0  # largest over smallest class (SageMaker)
 MISSED = 0.7  # fraction of a class that is not recognised (SageMaker)
@@ -23,13 +25,13 @@ SIGNIFICANT = 3.0  # standard errors
 def loss_of_batch(evidence: Evidence) -> Iterator[Verdict]:
     """A loss of a sample that depends on the size of its batch: a sum where a mean is meant."""
     ratio = evidence.loss_in_batch
-    if ratio is not None and not 0.9 < ratio < 1.1:
+    if ratio is not None and abs(ratio - 1) >= OTHER_LOSS:
         yield Verdict(
             code="loss_depends_on_batch",
             what=f"the loss of a sample is {ratio:.3g} times as large in a batch as in half of it",
             meaning="A sum where a mean is meant multiplies every gradient, and the learning rate, by the batch size.",
             other="let the loss return the loss of each sample, (B,)",
-            numbers={"ratio": (ratio, 1.0)},
+            numbers={"ratio": (ratio, 1 + OTHER_LOSS)},
         )
 
 
@@ -69,9 +71,7 @@ def imbalanced(evidence: Evidence) -> Iterator[Verdict]:
     counts = evidence.counts
     if len(counts) < 2 or not min(counts) or max(counts) / min(counts) <= IMBALANCE:
         return
-    small = min(range(len(counts)), key=counts.__getitem__)
-    row = evidence.confusion[small] if evidence.confusion else []
-    missed = 1 - row[small] / sum(row) if sum(row) else None
+    small, missed = smallest_class(evidence)
     if missed is not None and missed <= MISSED:
         return
     ratio = max(counts) / min(counts)
@@ -83,6 +83,13 @@ def imbalanced(evidence: Evidence) -> Iterator[Verdict]:
         changes=["sampler=balanced"],
         numbers={"ratio": (ratio, IMBALANCE), "missed": (missed if missed is not None else 1.0, MISSED)},
     )
+
+
+def smallest_class(evidence: Evidence) -> tuple[int, float | None]:
+    """Return the smallest class, and the fraction of it that is not recognised; None where that is not known."""
+    small = min(range(len(evidence.counts)), key=evidence.counts.__getitem__)
+    row = evidence.confusion[small] if evidence.confusion else []
+    return small, 1 - row[small] / sum(row) if sum(row) else None
 
 
 def same_class_twice(evidence: Evidence) -> Iterator[Verdict]:
@@ -98,15 +105,8 @@ def same_class_twice(evidence: Evidence) -> Iterator[Verdict]:
                 other="put the samples of both into one class",
             )
             return
-    sizes, recognised, _ = sums_of(evidence.confusion)
-    total, correct = sum(sizes), sum(recognised)
-    for first, second in pairs(len(evidence.confusion)):
-        (a, b), (c, d) = ([evidence.confusion[i][j] for j in (first, second)] for i in (first, second))
-        if min(a + b, c + d) < ENOUGH or a + b < 0.8 * sizes[first]:
-            continue
-        wrong = b / (a + b), c / (c + d)
-        others, right = total - a - b - c - d, correct - a - d
-        if min(wrong) > CONFUSED and others and right / others > KNOWN:
+    for first, second, wrong in confusions(evidence):
+        if min(wrong) > CONFUSED:
             yield Verdict(
                 code="confused_classes",
                 what=f"{name_of(evidence, first)} and {name_of(evidence, second)} are taken for one another in "
@@ -118,23 +118,43 @@ def same_class_twice(evidence: Evidence) -> Iterator[Verdict]:
             return
 
 
+def confusions(evidence: Evidence) -> Iterator[tuple[int, int, tuple[float, float]]]:
+    """Yield two classes, and which fractions of both are taken for the other, where the other classes are known."""
+    sizes, recognised, _ = sums_of(evidence.confusion)
+    total, correct = sum(sizes), sum(recognised)
+    for first, second in pairs(len(evidence.confusion)):
+        (a, b), (c, d) = ([evidence.confusion[i][j] for j in (first, second)] for i in (first, second))
+        if min(a + b, c + d) < ENOUGH or a + b < 0.8 * sizes[first]:
+            continue
+        others, right = total - a - b - c - d, correct - a - d
+        if others and right / others > KNOWN:
+            yield first, second, (b / (a + b), c / (c + d))
+
+
 def never_predicted(evidence: Evidence) -> Iterator[Verdict]:
-    """A class that no sample is taken for, in a network that knows the others."""
+    """A class that no sample is taken for, in a trained network that tells the others apart."""
+    for index, size, right in unpredicted(evidence):
+        if right > KNOWN:
+            yield Verdict(
+                code="class_never_predicted",
+                what=f"no validation sample is predicted as {name_of(evidence, index)}, though {size} are; "
+                f"{right:.0%} of the others are right",
+                meaning="The output of this class never is the largest one: it may be cut off, or hardly trained.",
+                other="look at the last layer for an activation behind it, and at the labels of that class",
+                numbers={"others": (right, KNOWN)},
+            )
+            return
+
+
+def unpredicted(evidence: Evidence) -> Iterator[tuple[int, int, float]]:
+    """Yield each class that no sample is taken for, its samples, and the fraction of all others that are right."""
     sizes, recognised, predicted = sums_of(evidence.confusion)
     total, correct = sum(sizes), sum(recognised)
-    for index, size in enumerate(sizes):
-        others, right = total - size, correct - recognised[index]
-        if size < ENOUGH or predicted[index] or not others or right / others <= KNOWN:
-            continue
-        yield Verdict(
-            code="class_never_predicted",
-            what=f"no validation sample is predicted as {name_of(evidence, index)}, though {size} are; "
-            f"{right / others:.0%} of the others are right",
-            meaning="The output of this class never is the largest one: it may be cut off, or hardly trained.",
-            other="look at the last layer for an activation behind it, and at the labels of that class",
-            numbers={"others": (right / others, KNOWN)},
-        )
+    if evidence.steps < FEW_STEPS or sum(map(bool, recognised)) < 2:
         return
+    for index, size in enumerate(sizes):
+        if size >= ENOUGH and not predicted[index] and total > size:
+            yield index, size, (correct - recognised[index]) / (total - size)
 
 
 def sums_of(confusion: Sequence[Sequence[int]]) -> tuple[list[int], list[int], list[int]]:
@@ -165,7 +185,12 @@ def no_signal(evidence: Evidence) -> Iterator[Verdict]:
         return
     guess, fit = evidence.constant[evidence.metric.name], evidence.fit.get(evidence.metric.name)
     base = max(guess, evidence.largest_share or 0.0)
-    if fit is None or fit < base + SIGNIFICANT * evidence.error_at(base, int(evidence.fit["samples"])):
+    count = int(evidence.fit.get("samples", 0))
+    if fit is None or errors_above(base, evidence) < SIGNIFICANT:
+        return
+    # A network that has hardly begun to learn is a little above chance on both splits.
+    errors = math.hypot(evidence.error_at(fit, count), evidence.error_at(evidence.score))
+    if fit - evidence.score < SIGNIFICANT * errors:
         return
     yield Verdict(
         code="labels_without_signal",
@@ -175,6 +200,11 @@ def no_signal(evidence: Evidence) -> Iterator[Verdict]:
         other="look at samples with their labels (task=preview): they may be shuffled, or read from the wrong place",
         numbers={"fit": (fit, base), "validation": (evidence.score, guess)},
     )
+
+
+def errors_above(base: float, evidence: Evidence) -> float:
+    """Return by how many standard errors of its samples the training score is above another."""
+    return (evidence.fit_score(base) - base) / evidence.error_at(base, int(evidence.fit["samples"]))
 
 
 def constant_features(evidence: Evidence) -> Iterator[Verdict]:

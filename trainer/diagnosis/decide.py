@@ -7,7 +7,7 @@ the cause are always asked; hints are given to runs without a problem.
 
 from collections.abc import Callable, Iterable, Iterator
 
-from trainer.diagnosis import data, departures, fit, rate, regularization, start
+from trainer.diagnosis import data, departures, fit, rate, regularization, speed, start
 from trainer.diagnosis.evidence import Evidence
 from trainer.diagnosis.verdict import Verdict
 
@@ -54,7 +54,13 @@ CAUSES: tuple[Rule, ...] = (  # in this order: the first that finds something ex
     fit.no_better_than_constant,
 )
 BESIDE: tuple[Rule, ...] = (regularization.frozen, data.imbalanced, data.same_class_twice, data.constant_features)
-HINTS: tuple[Rule, ...] = (fit.standstill, fit.still_improving, fit.stopped_too_early, fit.noisy_validation)
+HINTS: tuple[Rule, ...] = (
+    fit.standstill,
+    fit.still_improving,
+    fit.stopped_too_early,
+    fit.noisy_validation,
+    speed.throughput_dropped,
+)
 
 
 def judge(evidence: Evidence) -> list[Verdict]:

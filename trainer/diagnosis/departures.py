@@ -11,6 +11,7 @@ STRENGTHS = (".strength", ".p", ".alpha", ".std")  # ends of keys of which a lar
 PLACES = {  # keys -> the code of their verdict, and what they do
     "reg.layer.": ("dropping_too_much", "A network can only learn from what is left of its signals."),
     "reg.loss.": ("penalty_outweighs", "The network is trained to have small weights rather than to fit the data."),
+    "reg.stop.": ("stopped_too_early", "A rule that waits this little ends a run before it has begun to learn."),
     "reg.": (
         "regularization_too_strong",
         "What holds the weights or their steps back this much leaves nothing to learn.",
@@ -23,12 +24,7 @@ PLACES = {  # keys -> the code of their verdict, and what they do
 
 def departure(evidence: Evidence, least: float = FAR) -> Iterator[Verdict]:
     """Yield a verdict on the key that is farthest from its default, but for the learning rate."""
-    found = [
-        (distance(value, evidence.usual.get(key)), key)
-        for key, value in evidence.values.items()
-        if key.startswith(tuple(PLACES)) and not key.endswith(".lr") and not is_weaker(key, value, evidence.usual)
-    ]
-    far, key = max(found, default=(0.0, ""))
+    far, key = farthest(evidence)
     if far < just_below(least):
         return
     code, meaning = next(pair for place, pair in PLACES.items() if key.startswith(place))
@@ -42,8 +38,20 @@ def departure(evidence: Evidence, least: float = FAR) -> Iterator[Verdict]:
     )
 
 
+def farthest(evidence: Evidence) -> tuple[float, str]:
+    """Return how far the key that is farthest from its default is from it, as `distance`, and that key."""
+    found = [
+        (distance(value, evidence.usual.get(key)), key)
+        for key, value in evidence.values.items()
+        if key.startswith(tuple(PLACES)) and not key.endswith(".lr") and not is_weaker(key, value, evidence.usual)
+    ]
+    return max(found, default=(0.0, ""))
+
+
 def is_weaker(key: str, value: object, usual: Mapping) -> bool:
-    """Return whether a strength is below its default: it holds nothing back."""
+    """Return whether a strength is below its default, or a patience above it: it holds nothing back."""
+    if key.endswith(".patience"):
+        return is_positive(usual.get(key)) and is_number(value) and value > usual[key]
     return key.endswith(STRENGTHS) and is_positive(usual.get(key)) and is_number(value) and value < usual[key]
 
 

@@ -8,6 +8,8 @@ from statistics import median
 
 from trainer.base.metrics import Metric, score_of
 
+LEARNT, LEARNT_R2 = 2.0, 0.1  # standard errors above the score of the constant answer, and r2 above its
+FEW_STEPS = 100  # too few to tell a plateau, or what a network cannot learn
 HALF = 0.5  # of the run: the part in which its learning rate is judged
 LEAST_MULTIPLIER = 1e-9  # of a schedule, below which a step tells nothing of the learning rate
 
@@ -126,8 +128,14 @@ class Evidence:
         return self.best[self.metric.name] if self.best else None
 
     def error_at(self, p: float, samples: int | None = None) -> float:
-        """Return the standard error of an accuracy p on as many samples, those of the validation split by default."""
-        return math.sqrt(max(p * (1 - p), 1e-9) / max(samples or self.samples[self.held_out], 1))
+        """Return the standard error of an accuracy p on as many samples, those of the validation split by default.
+
+        One right and one wrong answer are added (Wilson, 1927; Agresti & Coull, 1998 add two of each): 0 of 2 is not
+        certain to be 0.
+        """
+        count = max(samples or self.samples[self.held_out], 1)
+        p = (p * count + 1) / (count + 2)
+        return math.sqrt(p * (1 - p) / count)
 
     @cached_property
     def has_learnt(self) -> bool:
@@ -135,7 +143,7 @@ class Evidence:
         if self.score is None or self.constant.get(self.metric.name) is None:
             return False
         constant = self.constant[self.metric.name]
-        margin = 0.1 if self.task == "regression" else 2 * self.error_at(constant)
+        margin = LEARNT_R2 if self.task == "regression" else LEARNT * self.error_at(constant)
         return self.score > constant + margin
 
     @cached_property

@@ -1,23 +1,24 @@
 """Verdicts on the fit: a network that is too small, one that learns by heart, and runs of the wrong length."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 
 from trainer.base.text import counted, epochs
-from trainer.diagnosis.evidence import Evidence, fall, is_positive
+from trainer.diagnosis.evidence import FEW_STEPS, Evidence, fall, is_positive
 from trainer.diagnosis.verdict import Verdict
 from trainer.rundir.status import Status
 
 GAP = 0.06  # between two accuracies
 SETTLED = 0.02  # fall of the validation loss in the last third of a run
 GAP_OF_R2 = 0.15  # between two r2
-FEW_STEPS = 100  # too few to tell a plateau
 SIGNIFICANT = 3.0  # standard errors
+FITTED_LOSS = 0.95  # training loss over that of knowing nothing, of a network that has fitted anything
 FITTED_R2 = 0.1  # training r2 of a network that has fitted anything
 LOW = 0.9  # training score of a network that has not fitted its data
 FLAT = 0.03  # fall of the training loss over the last third: less is a plateau
 FALLING, FAR = 0.15, 0.15  # the same where the score is so far below that of nearest neighbours
 FEW = 10  # evaluations
+BEST_EARLY = 0.25  # fraction of the run in which its best score is
 STILL = 0.05  # rise of the score, and fall of the loss, within the last fifth
 STILL_FALLING = 0.1  # fall of the loss alone
 EAGER, PATIENT = 4, 10  # evaluations that early stopping waits, at most and better
@@ -30,12 +31,12 @@ def underfitting(evidence: Evidence) -> Iterator[Verdict]:
     fit, losses, reference = evidence.fit.get(evidence.metric.name), training_losses(evidence), evidence.neighbours
     if fit is None or reference is None or fit >= LOW or len(losses) < 6 or evidence.steps < FEW_STEPS:
         return
-    falls = fall(losses[-max(len(losses) // 3, 3) :])
+    falls = fall(last_third(losses))
     if evidence.task == "regression":
         least, learnt = GAP_OF_R2, True
     else:
         least = max(GAP, SIGNIFICANT * evidence.error_at(reference, int(evidence.fit["samples"])))
-        learnt = has_fitted(evidence)
+        learnt = has_fitted(evidence) or has_lowered_loss(evidence)
     if not learnt or reference - fit < least or falls > (FALLING if reference - fit > FAR else FLAT):
         return
     yield Verdict(
@@ -57,6 +58,12 @@ def has_fitted(evidence: Evidence) -> bool:
     return fit > guess + 2 * evidence.error_at(guess, int(evidence.fit["samples"]))
 
 
+def has_lowered_loss(evidence: Evidence) -> bool:
+    """Return whether the training loss is clearly below that of knowing nothing, whatever the score says of it."""
+    loss, known = evidence.fit.get("loss"), evidence.ignorance
+    return loss is not None and known is not None and loss < FITTED_LOSS * known
+
+
 def larger(evidence: Evidence) -> list[str]:
     """Return the change to a larger network."""
     if evidence.options.get("model") in ("linear", "linear_chain", "mlp"):
@@ -67,6 +74,11 @@ def larger(evidence: Evidence) -> list[str]:
 def training_losses(evidence: Evidence) -> list[float]:
     """Return the losses of the training curve from the last of its first steps on."""
     return [row["loss"] for row in evidence.training if row["loss"] is not None]
+
+
+def last_third(values: Sequence[float]) -> Sequence[float]:
+    """Return the last third of some values, at least three."""
+    return values[-max(len(values) // 3, 3) :]
 
 
 def gap_of(evidence: Evidence) -> tuple[float, float]:
@@ -148,7 +160,12 @@ def no_better_than_constant(evidence: Evidence) -> Iterator[Verdict]:
 def standstill(evidence: Evidence) -> Iterator[Verdict]:
     """A run whose best score is of its first quarter and whose least loss of its first half, of ten evaluations."""
     history, best = evidence.history, evidence.best
-    if evidence.stopped or best is None or len(history) < FEW or history[len(history) // 4]["step"] <= best["step"]:
+    if (
+        evidence.stopped
+        or best is None
+        or len(history) < FEW
+        or history[int(BEST_EARLY * len(history))]["step"] <= best["step"]
+    ):
         return
     if min(history, key=lambda row: row["loss"])["step"] > evidence.steps / 2:
         return
@@ -163,7 +180,7 @@ def standstill(evidence: Evidence) -> Iterator[Verdict]:
         if constant
         else "The rest of the run brought nothing: a shorter one gives the same weights.",
         changes=["sched=cosine"] if constant else [f"epochs={half}"],
-        numbers={"best": (best["step"] / evidence.steps, 0.25)},
+        numbers={"best": (best["step"] / evidence.steps, BEST_EARLY)},
     )
 
 
@@ -174,7 +191,7 @@ def stopped_too_early(evidence: Evidence) -> Iterator[Verdict]:
     losses, training = [row["loss"] for row in evidence.history], training_losses(evidence)
     if evidence.status != Status.STOPPED or patience > EAGER or len(losses) < 3 or min(losses) <= 0:
         return
-    falls, worse = fall(training[-max(len(training) // 3, 3) :]), losses[-1] / min(losses) - 1
+    falls, worse = fall(last_third(training)), losses[-1] / min(losses) - 1
     if evidence.steps > evidence.total_steps / 2 or falls < STILL_FALLING or worse > WORSE:
         return
     yield Verdict(
@@ -192,8 +209,7 @@ def noisy_validation(evidence: Evidence) -> Iterator[Verdict]:
     """Validation scores that go up and down at the end, by what their few samples explain."""
     if evidence.task == "regression" or len(evidence.history) < FEW or evidence.best is None:
         return
-    scores = [row[evidence.metric.name] for row in evidence.history[-max(len(evidence.history) // 3, 5) :]]
-    error, swing = evidence.error_at(evidence.best[evidence.metric.name]), max(scores) - min(scores)
+    error, swing = evidence.error_at(evidence.best[evidence.metric.name]), swing_of(evidence)
     held_out = evidence.samples.get(evidence.held_out, 0)
     share = evidence.values.get("data.val_fraction")
     if swing < SWING or swing > 4 * error or not held_out or not is_positive(share) or share >= LARGE_SHARE:
@@ -209,12 +225,18 @@ def noisy_validation(evidence: Evidence) -> Iterator[Verdict]:
     )
 
 
+def swing_of(evidence: Evidence) -> float:
+    """Return the difference between the highest and the lowest validation score of a run's last third."""
+    scores = [row[evidence.metric.name] for row in evidence.history[-max(len(evidence.history) // 3, 5) :]]
+    return max(scores) - min(scores)
+
+
 def still_improving(evidence: Evidence) -> Iterator[Verdict]:
     """A run that ended while its validation score was rising clearly."""
     history, name = evidence.history, evidence.metric.name
     if len(history) < 5 or evidence.best is None or evidence.best["step"] < history[-1]["step"] or evidence.stopped:
         return
-    tail = history[-max(len(history) // 5, 2) - 1 :]
+    tail = last_fifth(history)
     rise = tail[-1][name] - tail[0][name]
     steady = all(later["loss"] < before["loss"] for before, later in zip(tail, tail[1:]))
     noise = 2 * evidence.error_at(tail[-1][name]) if evidence.task != "regression" else 0.0
@@ -229,3 +251,8 @@ def still_improving(evidence: Evidence) -> Iterator[Verdict]:
         changes=[f"epochs={evidence.longer(2)}"],
         numbers={"rise": (rise, max(STILL, noise)), "falls": (falls, STILL_FALLING)},
     )
+
+
+def last_fifth(history: Sequence[Mapping]) -> Sequence[Mapping]:
+    """Return the evaluations of a run's last fifth, at least two, with the one before them."""
+    return history[-max(len(history) // 5, 2) - 1 :]

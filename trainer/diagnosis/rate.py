@@ -1,12 +1,13 @@
 """Verdicts on the steps: a learning rate that is too high or too low, and what else makes steps too large or small."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import pairwise
 from statistics import median
 
 from trainer.diagnosis.departures import FAR, departure, rate_departure
-from trainer.diagnosis.evidence import Evidence, fall, is_positive
+from trainer.diagnosis.evidence import FEW_STEPS, Evidence, fall, is_positive
 from trainer.diagnosis.start import DEAD, activations, amplifying, initial_loss, nth, unscaled_inputs
 from trainer.diagnosis.verdict import Verdict
 
@@ -23,7 +24,7 @@ FALLEN, EARLY = 0.01, 0.6  # multiplier, and fraction of the run that it stays b
 BEGUN, POOR = 0.2, 0.9  # fraction of the run, and training score
 IMPROVING = 0.05  # of the loss, an evaluation
 BEHIND = 0.1  # training score below that of nearest neighbours
-FEW_STEPS, UNFINISHED = 100, 0.1  # steps, and the fall of the loss over the second half of them
+UNFINISHED = 0.1  # fall of the loss over the second half of few steps
 OUTSET, CLIMB, SMALL = 8, 0.01, 0.01  # steps, rise of the loss between two points of them, update over weight
 TOO_LONG = "Steps this long jump over the valley that they aim at, and land higher."
 DEPARTURES = (".eps", ".betas", ".momentum", ".alpha", ".rho")  # keys of optimizers that change the size of steps
@@ -51,21 +52,29 @@ def blown_up(evidence: Evidence) -> Iterator[Verdict]:
 
 def climbing(evidence: Evidence) -> Iterator[Verdict]:
     """A loss that rises from the first step on, each time by more, with steps that are too small to jump anywhere."""
-    rows = [row for row in evidence.rows if row["split"] == "train" and 0 < row["step"] <= OUTSET]
-    known = [(row["loss"], row.get("update_ratio")) for row in rows if row["loss"] is not None]
-    if len(known) < 4 or None in {ratio for _, ratio in known}:
-        return
-    losses, largest = [loss for loss, _ in known], max(ratio for _, ratio in known)
-    steady = all(later > (1 + CLIMB) * before for before, later in zip(losses, losses[1:]))
-    if steady and largest < SMALL:
+    rows, rise, largest = outset(evidence)
+    if rise is not None and rise > CLIMB and largest < SMALL:
+        first, last = rows[0]["loss"], rows[-1]["loss"]
         yield Verdict(
             code="uphill",
-            what=f"it rose in each of the first steps, from {losses[0]:.4g} to {losses[-1]:.4g} in {rows[-1]['step']}, "
+            what=f"it rose in each of the first steps, from {first:.4g} to {last:.4g} in {rows[-1]['step']}, "
             f"with updates of at most {largest:.2g} of the weights' norm",
             meaning="Steps this small lower the loss where they go against its gradient; these go along it.",
             other="look at the sign of the update in the optimizer, and of the loss",
-            numbers={"update_ratio": (largest, SMALL)},
+            numbers={"rise": (rise, CLIMB), "update_ratio": (largest, SMALL)},
         )
+
+
+def outset(evidence: Evidence) -> tuple[list[Mapping], float | None, float]:
+    """Return the points of the first steps, the least rise of the loss from one to the next, and the largest update.
+
+    The rise is None where there are too few points.
+    """
+    rows = [row for row in evidence.training if 0 < row["step"] <= OUTSET and row["loss"] is not None]
+    ratios = [row.get("update_ratio") for row in rows]
+    if len(rows) < 4 or None in ratios:
+        return rows, None, math.inf
+    return rows, min(-fall([before["loss"], later["loss"]]) for before, later in pairwise(rows)), max(ratios)
 
 
 def long_momentum(evidence: Evidence) -> Iterator[Verdict]:
@@ -199,11 +208,9 @@ def percentile_of_norms(evidence: Evidence) -> float:
 
 def decayed_too_early(evidence: Evidence) -> Iterator[Verdict]:
     """A schedule that was near 0 for most of the run, while the loss was still falling."""
-    warm = max((step for step, times in evidence.multipliers.items() if times >= FALLEN), default=0)
-    low = [step for step, times in evidence.multipliers.items() if times < FALLEN and step > warm]
-    if not low or evidence.fit_score(1.0) > 0.98:
+    since = fallen_since(evidence)
+    if since is None or evidence.fit_score(1.0) > 0.98:
         return
-    since = min(low)
     if since / evidence.total_steps > EARLY or len(evidence.history) < 3:
         return
     before = [row for row in evidence.history if row["step"] < since]
@@ -226,12 +233,17 @@ def decayed_too_early(evidence: Evidence) -> Iterator[Verdict]:
         )
 
 
+def fallen_since(evidence: Evidence) -> int | None:
+    """Return the step since which the multiplier of the schedule is near 0; None where it is not at the end."""
+    warm = max((step for step, times in evidence.multipliers.items() if times >= FALLEN), default=0)
+    return min((step for step, times in evidence.multipliers.items() if times < FALLEN and step > warm), default=None)
+
+
 def too_few_steps(evidence: Evidence) -> Iterator[Verdict]:
     """A run of few steps that was still improving when it ended."""
     if evidence.total_steps >= FEW_STEPS or evidence.best is None or len(evidence.history) < 2:
         return
-    half = evidence.history[len(evidence.history) // 2]["loss"]
-    falls = 1 - evidence.history[-1]["loss"] / max(half, 1e-9)
+    falls = fall_of_second_half(evidence)
     poor = evidence.fit_score(1.0) < 0.95
     full = evidence.batch >= evidence.samples["train"] and evidence.samples["train"] > 64
     behind = full and (evidence.neighbours or 0.0) - evidence.fit_score(1.0) > BEHIND
@@ -247,3 +259,9 @@ def too_few_steps(evidence: Evidence) -> Iterator[Verdict]:
             changes=["batch_size=64"] if full else [f"epochs={evidence.longer(3)}"],
             numbers={"steps": (evidence.total_steps, FEW_STEPS), "falling": (falls, UNFINISHED)},
         )
+
+
+def fall_of_second_half(evidence: Evidence) -> float:
+    """Return by which fraction the validation loss fell in the second half of a run's evaluations."""
+    half = evidence.history[len(evidence.history) // 2]["loss"]
+    return 1 - evidence.history[-1]["loss"] / max(half, 1e-9)

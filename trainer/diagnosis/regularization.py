@@ -1,7 +1,7 @@
 """Verdicts on what holds a network back: penalties, dropping, augmentation, soft labels, young averages."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from trainer.diagnosis.departures import FAR, distance
 from trainer.diagnosis.evidence import Evidence
@@ -9,6 +9,7 @@ from trainer.diagnosis.start import without_keys
 from trainer.diagnosis.verdict import Verdict
 
 PENALTY = 1.0  # gradient norm of the penalties over that of the data, late in the run
+SHARE = 0.5  # penalties over the whole loss, late in the run
 HARMFUL = 1.5  # loss of what training sees over that of the same samples without it
 POOR = 0.25  # loss of the score that goes with it
 BLANK = 0.05  # deviation between augmented samples over that between samples
@@ -24,13 +25,12 @@ def penalty_outweighs(evidence: Evidence) -> Iterator[Verdict]:
     probe = evidence.last
     if not probe or not probe.get("penalty_grad_norm") or fits(evidence):
         return
-    loss, penalty = probe["loss"], probe["penalty"]
     ratio = probe["penalty_grad_norm"] / max(probe["grad_norm"] or 0.0, 1e-12)
-    share = penalty / (penalty + loss) if loss is not None and penalty + loss > 0 else 0.0
+    share = share_of_penalty(probe)
     begun = evidence.first or {}
     early = (begun.get("penalty_grad_norm") or 0.0) / max(begun.get("grad_norm") or 0.0, 1e-12)
     shrunk = norm_of(probe) / max(norm_of(begun), 1e-12) if begun else 1.0
-    if share <= 0.5 and not (early > PENALTY and shrunk < 0.5) and not (ratio > PENALTY and shrunk < SHRUNK):
+    if share <= SHARE and not (early > PENALTY and shrunk < 0.5) and not (ratio > PENALTY and shrunk < SHRUNK):
         return
     keys = [key for key in evidence.values if key.startswith("reg.loss.") and key.endswith("strength")]
     key = max(keys, key=lambda each: evidence.values[each] or 0.0, default=None)
@@ -44,8 +44,14 @@ def penalty_outweighs(evidence: Evidence) -> Iterator[Verdict]:
         f"and the weights have shrunk to {shrunk:.2g} of their norm",
         meaning="The network is trained to have small weights rather than to fit the data.",
         changes=[f"{key}={better:g}"] if key else [],
-        numbers={"ratio": (max(ratio, early), PENALTY), "share": (share, 0.5)},
+        numbers={"ratio": (max(ratio, early), PENALTY), "share": (share, SHARE)},
     )
+
+
+def share_of_penalty(probe: Mapping) -> float:
+    """Return the penalties over the whole loss."""
+    loss, penalty = probe["loss"], probe["penalty"]
+    return penalty / (penalty + loss) if loss is not None and penalty + loss > 0 else 0.0
 
 
 def decay_outweighs(evidence: Evidence) -> Iterator[Verdict]:
@@ -105,7 +111,7 @@ def noise_of_training(evidence: Evidence) -> Iterator[Verdict]:
         return
     for cause, kind in (("dropping", "reg"), ("augmented", "aug")):
         plain, seen = noisy["plain"], noisy[cause]
-        drop = (noisy["score_plain"] or 0.0) - (noisy[f"score_{cause}"] or 0.0)
+        drop = score_lost(noisy, cause)
         typed = evidence.options.get(kind)
         guess = evidence.constant.get(evidence.metric.name, 0.0)
         weak = (noisy[f"score_{cause}"] or 0.0) < guess + 0.35 * (1 - guess)
@@ -123,6 +129,11 @@ def noise_of_training(evidence: Evidence) -> Iterator[Verdict]:
             changes=weaker(evidence, kind),
             numbers={"score_lost": (drop, POOR)},
         )
+
+
+def score_lost(noisy: Mapping[str, float | None], cause: str) -> float:
+    """Return by how much the score is lower as training sees samples, `augmented` or `dropping`, than without it."""
+    return (noisy["score_plain"] or 0.0) - (noisy[f"score_{cause}"] or 0.0)
 
 
 def blank_images(evidence: Evidence) -> Iterator[Verdict]:

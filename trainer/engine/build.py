@@ -36,12 +36,14 @@ from trainer.config.targets import LIBRARIES, locate
 from trainer.data.inspection import notes_on
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
+from trainer.engine.build_averaging import make_averaging
 from trainer.engine.build_data import load_data
 from trainer.engine.build_model import initialize, make_model
 from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates
 from trainer.engine.dry_run import dry_run
 from trainer.engine.fine_tuning import FineTuning, prepare
 from trainer.engine.lengths import make_clock, samples_per_batch, save_interval
+from trainer.engine.optimizer_groups import merge_equal_groups
 from trainer.engine.parameter_rates import with_factors_of_init
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
@@ -104,7 +106,7 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begin
         sampler=require_task(sampler, "sampler", invocation.choice("sampler"), data.task, invocation),
         aug=make_augmentations(cfg, data.task, images, apply, invocation),
         slots=replace(slots, loss=[*slots.loss, *plan.lessons]),
-        averaging=factory(cfg, "averaging", invocation)(model),
+        averaging=make_averaging(cfg, model, sched, invocation),
         tta=factory(cfg, "tta", invocation)(),
         clock=clock,
         device=where,
@@ -273,6 +275,7 @@ def unwatched_optimizer(
     scale = samples / cfg.base_batch if cfg.scale_lr == "linear" else 1.0
     for group in optimizer.param_groups:
         group["base_lr"] = group["lr"] = group["lr"] * scale * group.get("lr_factor", 1.0)
+    merge_equal_groups(optimizer)
     return optimizer
 
 

@@ -10,17 +10,25 @@ from trainer.base.text import as_typed
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import class_at, factory
 from trainer.data import dataset
-from trainer.data.splits import Splits, keep_train_samples
+from trainer.data.splits import Splits, keep_train_samples, select_half
 from trainer.engine.contracts import as_config_error, require_splits
 from trainer.engine.lengths import ALL, samples_per_batch
 
 
 def load_data(cfg: DictConfig, invocation: Invocation) -> Splits:
-    """Load the data set, with `data.train_samples` of its training samples. Errors: UserError."""
+    """Load the data set, `data.half` of its classes, and `data.train_samples` of its training samples.
+
+    Errors: UserError.
+    """
     made = make_data(cfg, invocation)
     with as_config_error("data", invocation, "data", made):
         data: Splits = made.load()
     require_splits(data, made, invocation.describe("data"))
+    half = cfg.data.get("half", ALL)
+    try:
+        data = data if half == ALL else select_half(data, half)
+    except ValueError as error:
+        raise ConfigError(f"data.half={half}: {error}") from error
     wanted = cfg.data.get("train_samples", ALL)
     try:
         data = data if wanted == ALL else keep_train_samples(data, wanted, cfg.data.get("split_seed", 0))

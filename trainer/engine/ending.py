@@ -20,6 +20,8 @@ from trainer.rundir.status import Status
 def errors_in_log(directory: Path, invocation: Invocation) -> Iterator[None]:
     """Append the error that ends the block to the run.log of a directory; after a signal, with the command to resume.
 
+    A job of a sweep has none: the sweep prints how to continue all of them.
+
     Errors: that of the block; Interrupted after a signal.
     """
     try:
@@ -36,11 +38,12 @@ def errors_in_log(directory: Path, invocation: Invocation) -> Iterator[None]:
 
 
 def with_command(error: KeyboardInterrupt | Interrupted, directory: Path, invocation: Invocation) -> Interrupted:
-    """Return the error of a signal with the command that resumes the run, if there is a run yet."""
+    """Return the error of a signal with the command that resumes the run, if there is one yet, and of no sweep."""
     known = isinstance(error, Interrupted)
     number = error.code - 128 if known else getattr(error, "number", signal.SIGINT)
     what = str(error) if known else "interrupted"
-    if (directory / "overrides.txt").is_file() and not completed_summary(directory):
+    begun = (directory / "overrides.txt").is_file()
+    if begun and invocation.sweep is None and not completed_summary(directory):
         what = f"{what}; resume it with: {command_to_resume(directory, invocation)}"
     return Interrupted(what, number)
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from trainer.base.atomic import write_figure
 from trainer.base.pixel_space import fuse_pixel_spaces
-from trainer.base.protocols import Invertible, UsesClock
+from trainer.base.protocols import Apply, Invertible, UsesClock
 from trainer.base.rng import derive
 from trainer.base.warp import fuse_warps
 from trainer.config.hydra_context import Invocation
@@ -26,6 +26,7 @@ from trainer.engine.build import (
 )
 from trainer.engine.lengths import make_clock
 from trainer.rundir.event_file import EventFile
+from trainer.rundir.title import in_lines, title_of
 
 SAMPLES, VIEWS = 6, 6
 BATCH = 64  # samples that may be blended with one another
@@ -46,9 +47,15 @@ class ImageGrid:
     title: str
 
 
-def make_image_grid(cfg: DictConfig, data: Splits, invocation: Invocation) -> ImageGrid | None:
-    """Return the grid of a run's training images; None where the samples are not images. Errors: ConfigError."""
-    apply = fit_preprocess(cfg, data, invocation)
+def make_image_grid(
+    cfg: DictConfig, data: Splits, invocation: Invocation, apply: Apply | None = None
+) -> ImageGrid | None:
+    """Return the grid of a run's training images; None where the samples are not images. Errors: ConfigError.
+
+    Args:
+        apply: the fitted preprocessing, where there is one already.
+    """
+    apply = apply or fit_preprocess(cfg, data, invocation)
     train = Loader(data.train, apply, torch.device("cpu"))
     rng = torch.Generator()
     rng.manual_seed(derive(cfg.seed, "preview"))
@@ -60,7 +67,7 @@ def make_image_grid(cfg: DictConfig, data: Splits, invocation: Invocation) -> Im
     criterion = make_criterion(cfg, data.task, invocation)
     transforms = [*augmentations, *make_slots(cfg, data.task, criterion, invocation).batch]
     if not transforms:
-        return samples_only(images, targets, data, apply)
+        return samples_only(images, targets, data, apply, title_of(invocation))
     timed = [transform for transform in transforms if isinstance(transform, UsesClock)]
     fused, clock = fuse_pixel_spaces(fuse_warps(transforms)), make_clock(cfg, len(train), invocation)
     columns = [(images, targets)]
@@ -77,11 +84,11 @@ def make_image_grid(cfg: DictConfig, data: Splits, invocation: Invocation) -> Im
     return ImageGrid(
         images=torch.stack([colors(part[:shown], apply) for part, _ in columns], dim=1),
         labels=[[label(part[sample], data) for _, part in columns] for sample in range(shown)],
-        title=f"left: the sample; beside it: draws of {names}",
+        title=f"{title_of(invocation)}\nleft: the sample; beside it: draws of {names}",
     )
 
 
-def samples_only(images: Tensor, targets: Tensor, data: Splits, apply: Callable) -> ImageGrid:
+def samples_only(images: Tensor, targets: Tensor, data: Splits, apply: Callable, title: str) -> ImageGrid:
     """Return a grid of different samples, without augmentation."""
     width = min(1 + VIEWS, len(images))
     shown = min(SAMPLES * width, len(images)) // width * width
@@ -89,7 +96,7 @@ def samples_only(images: Tensor, targets: Tensor, data: Splits, apply: Callable)
     return ImageGrid(
         images=colors(images[:shown], apply).unflatten(0, (-1, width)),
         labels=[labels[start : start + width] for start in range(0, shown, width)],
-        title="samples without augmentation",
+        title=f"{title}\nsamples without augmentation",
     )
 
 
@@ -137,7 +144,8 @@ def draw(grid: ImageGrid, directory: Path) -> Path:
             axes.imshow(grid.images[row, column].numpy(), interpolation="nearest")
             axes.set_title(grid.labels[row][column], fontsize=7, pad=2)
             axes.set_axis_off()
-    figure.suptitle(grid.title, fontsize=10)
+    title = "\n".join(in_lines(line, 1.35 * columns) for line in grid.title.split("\n"))
+    figure.suptitle(title, fontsize=10)
     path = directory / "preview-images.png"
     write_figure(figure, path, dpi=120)
     pixels = torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy())

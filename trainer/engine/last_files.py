@@ -4,25 +4,43 @@ import math
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from torch import nn
+from torch import Tensor, nn
 
+from trainer.base.atomic import atomic_write
 from trainer.base.errors import MachineError
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
-from trainer.rundir import checkpoint, curves_plot, reader
+from trainer.rundir import checkpoint, curves_plot, fit_map, fit_plot, snapshots
 from trainer.rundir import directory as rundir
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.description import Description, write_description
+from trainer.rundir.fit_frames import frames_in, write_gif
+from trainer.rundir.fit_map import FIT, FitMap
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.report_folder import REPORT, write_report
 from trainer.rundir.resume import command_to_resume
 from trainer.rundir.status import COMPLETE, Status
+from trainer.rundir.title import title_of
 
-SPARED = (REPORT, "layers.json", "run.json", "curves.png")  # for the summary, on a full disk
+# Files that give way to the summary on a full disk, in this order.
+SPARED = (REPORT, "fit.gif", "filters.png", "layers.json", "run.json", "curves.png", "fit.png", FIT)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """What there is to draw of the best weights.
+
+    Args:
+        fit: of a model of one or two features.
+        filters: of the first convolution, as PNG.
+    """
+
+    fit: FitMap | None = None
+    filters: bytes = b""
 
 
 @dataclass(frozen=True)
@@ -35,9 +53,15 @@ class LastFiles:
     checkpoints: Checkpoints
     invocation: Invocation
     description: Description
+    snapshots: Mapping[int, Mapping[str, Tensor]] = field(default_factory=dict)  # weights by steps done
 
     def write(
-        self, summary: dict, best: nn.Module | None, probes: Sequence[dict], report: Mapping[str, bytes]
+        self,
+        summary: dict,
+        best: nn.Module | None,
+        probes: Sequence[dict],
+        report: Mapping[str, bytes],
+        pictures: Pictures,
     ) -> MachineError | None:
         """Write the files, however the run ended; a summary that lists what the disk did not take comes last.
 
@@ -48,12 +72,13 @@ class LastFiles:
             best: the model with the best weights, if there are any.
             probes: of the layers.
             report: contents of its files, by name.
+            pictures: of the best weights.
         """
         try:
             self.recorder.close()
             self.console.flush()
             summary["incomplete"] = [*self.checkpoints.incomplete, *self.recorder.incomplete, *self.console.incomplete]
-            for name, (doing, write) in self._writers(summary, best, probes, report).items():
+            for name, (doing, write) in self._writers(summary, best, probes, report, pictures).items():
                 try:
                     with self.console.status(f"{doing} {name}"):
                         write(self.directory / name)
@@ -93,18 +118,34 @@ class LastFiles:
             (self.directory / name).unlink()
 
     def _writers(
-        self, summary: dict, best: nn.Module | None, probes: Sequence[dict], report: Mapping[str, bytes]
+        self,
+        summary: dict,
+        best: nn.Module | None,
+        probes: Sequence[dict],
+        report: Mapping[str, bytes],
+        pictures: Pictures,
     ) -> dict[str, tuple[str, Callable[[Path], None]]]:
-        """Return what writes each file, behind its verb; a sweep draws the curves of its jobs."""
-        files, end = {}, reader.describe_end(summary)
+        """Return what writes each file, behind its verb; a sweep draws the curves and the fit of its jobs."""
+        files, title, fit = {}, title_of(self.invocation), pictures.fit
         if self.invocation.sweep is None:
-            files["curves.png"] = "drawing", lambda path: curves_plot.draw(self.recorder.rows, path, end)
+            rows = self.recorder.rows
+            files["curves.png"] = "drawing", lambda path: curves_plot.draw_run(path.parent, rows, summary, title)
+            if fit:
+                files["fit.png"] = "drawing", lambda path: fit_plot.draw(fit, path, title)
+            if fit and len(frames := frames_in(self.directory / "train")) > 1:
+                files["fit.gif"] = "drawing", lambda path: write_gif(frames, path)
+            if pictures.filters:
+                files["filters.png"] = "writing", lambda path: atomic_write(path, pictures.filters)
+        if fit:
+            files[FIT] = "writing", lambda path: fit_map.write(fit, path)
         if probes:
             files["layers.json"] = "writing", lambda path: rundir.write_layers(path, probes)
         described = replace(self.description, scores=scores_of(summary))
         files["run.json"] = "writing", lambda path: write_description(path, described)
         if best:
             files["weights.safetensors"] = "writing", lambda path: checkpoint.export(best, path, described)
+        if best and self.snapshots:
+            files[snapshots.FOLDER] = "writing", lambda path: snapshots.write(path, self.snapshots, self.description)
         if report:
             files[REPORT] = "writing", lambda path: write_report(path, report)
         return files

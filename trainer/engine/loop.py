@@ -24,6 +24,7 @@ from trainer.base.signals import Signals
 from trainer.diagnosis.early import certain
 from trainer.engine.cadence import FIRST_WARNING, Cadence
 from trainer.engine.contracts import broken
+from trainer.engine.hard_labels import HardLabels
 from trainer.engine.loss_watch import LossWatch
 from trainer.engine.order import MicroBatch, batches
 from trainer.engine.probe import record_probe
@@ -55,17 +56,21 @@ class Update:
         self.run, self.recorder = run, recorder
         self.weights = [weight for weight in run.model.parameters() if weight.requires_grad]
         self.decaying = decay_parameters(run.model)
-        self.transforms, self.layers_seed = Transforms(run), derive(run.seed, "layers")
+        self.transforms, self.labels = Transforms(run), HardLabels(run)
+        self.layers_seed, self.equal_parts = derive(run.seed, "layers"), {}
         self.pre_step_edits = [edit for edit in run.slots.weights if isinstance(edit, PreStepEdit)]
         self.create_graph = needs_graph(run.optimizer)
         analytic = [isinstance(penalty, AnalyticPenalty) and not self.create_graph for penalty in run.slots.loss]
         self.analytic = [penalty for penalty, known in zip(run.slots.loss, analytic) if known]
         self.penalties = [penalty for penalty, known in zip(run.slots.loss, analytic) if not known]
 
-    def __call__(self, now: Clock, batch: list[MicroBatch], log: bool) -> tuple[Tensor | None, list[MicroOutput]]:
+    def __call__(
+        self, now: Clock, indices: Sequence[Tensor], batch: list[MicroBatch], log: bool
+    ) -> tuple[Tensor | None, list[MicroOutput]]:
         """Return the loss and each micro-batch's outputs, on the device; None and nothing for a skipped step."""
         run, model, slots = self.run, self.run.model, self.run.slots
-        batch = self.transforms(now, batch)
+        before, batch = [targets for _, targets in batch], self.transforms(now, batch)
+        criteria = self.labels(indices, before, batch)  # of targets, or of classes where these are not softened
         count = sum([len(targets) for _, targets in batch])
         evaluations = []  # of the closure: one, but for optimizers as SAM and L-BFGS
 
@@ -74,12 +79,12 @@ class Update:
                 weight.grad = None  # as zero_grad does, 8 us faster
             seed_default(run.device, self.layers_seed + now.step)  # the same dropout masks in every evaluation
             loss, micro_outputs = None, []
-            for images, targets in batch:
+            for (images, targets), (criterion, truth) in zip(batch, criteria):
                 with run.autocast():
                     outputs = run.forward(images)
                 outputs = outputs.float()
-                losses = run.criterion(outputs, targets)  # (B,)
-                fraction, per_sample = len(targets) / count, torch.full_like(losses, 1 / count)
+                losses = criterion(outputs, truth)  # (B,)
+                fraction, per_sample = len(targets) / count, self.weights_of(losses, count)
                 penalties = [penalty(model, images, outputs, targets) * fraction for penalty in self.penalties]
                 # Backward of losses.dot(per_sample) + sum(penalties), without a node for the dot product (15 us).
                 gradients = [per_sample, *[None] * len(penalties)]
@@ -112,6 +117,13 @@ class Update:
         if not evaluations:
             raise broken("optimizer", "optimizer", run.optimizer, "does not call the closure in its step")
         return evaluations[0]  # at the weights before the step
+
+    def weights_of(self, losses: Tensor, count: int) -> Tensor:
+        """Return 1 / count for each loss (B,); nearly every step has the same."""
+        known = self.equal_parts.get((len(losses), count))
+        if known is None:
+            known = self.equal_parts[len(losses), count] = torch.full_like(losses, 1 / count)
+        return known
 
     def _step(self, closure: Callable[[], Tensor]) -> bool:
         """Step the optimizer; False if the closure has skipped the step, with the model's buffers as they were."""
@@ -183,7 +195,7 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
             log, validate = cadence.log(now), cadence.validate(now)
             indices, batch = next(upcoming)
             with signals.interrupt_immediately(when=now.step == first):  # it may compile for minutes; nothing is lost
-                loss, micro_outputs = update(now, batch, log)
+                loss, micro_outputs = update(now, indices, batch, log)
             done = run.clock.at(now.step + 1, now.lr)
             progress.advance(done, indices, micro_outputs, keep_losses=run.uses_losses)
             watch.add(done, loss)

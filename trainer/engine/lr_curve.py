@@ -1,6 +1,7 @@
 """Learning-rate curve of a run, from its configuration alone: as values, as text for a terminal and as PNG."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count, takewhile
 from pathlib import Path
@@ -15,6 +16,7 @@ from trainer.base.layers import common_rate
 from trainer.base.protocols import ObservesLoss
 from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
+from trainer.engine import robbins_monro
 from trainer.engine.build import make_optimizer
 from trainer.engine.lengths import make_clock, samples_per_batch
 
@@ -33,6 +35,7 @@ class LrCurve:
         observes_loss: True if the schedule depends on the validation loss; the rates are then those of a loss that
             falls at every evaluation.
         title: the options that decide the rate, as they are typed.
+        sums: what becomes of the sums of the rates and of their squares in a run without an end; empty if not known.
     """
 
     clock: Clock
@@ -40,6 +43,7 @@ class LrCurve:
     warmup_steps: int
     observes_loss: bool
     title: str
+    sums: str = ""
 
     def epoch(self, step: int) -> float:
         """Return the time of a step in epochs."""
@@ -70,7 +74,16 @@ def make_lr_curve(cfg: DictConfig, samples: int, invocation: Invocation) -> LrCu
         warmup_steps=len(list(below)),
         observes_loss=isinstance(sched, ObservesLoss),
         title=" ".join(invocation.describe(group) for group in GROUPS if invocation.choice(group)),
+        sums=sums_of(sched, clock.steps_per_epoch),
     )
+
+
+def sums_of(sched: Callable[[Clock], float], steps_per_epoch: int) -> str:
+    """Return the line on the conditions of Robbins and Monro; empty for a schedule that has no such times."""
+    try:
+        return robbins_monro.describe(robbins_monro.rate_sums(sched, steps_per_epoch))
+    except (ArithmeticError, LookupError, TypeError, ValueError):  # of the user's own
+        return ""
 
 
 def describe(curve: LrCurve) -> list[str]:

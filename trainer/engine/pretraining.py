@@ -26,6 +26,7 @@ from trainer.rundir import curves_plot, reader
 from trainer.rundir import directory as rundir
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.status import COMPLETE
+from trainer.rundir.title import title_of_description
 
 FOLDER = "pretrain"  # in the run's directory
 
@@ -133,7 +134,8 @@ def write_files(own: Training, stage: Stage, outcome: Outcome) -> dict:
         "notes": own.notes,
     }
     try:
-        curves_plot.draw(own.recorder.rows, directory / "curves.png", reader.describe_end(summary))
+        title = f"pretraining, {stage.name}: {title_of_description(own.saved['description'])}"
+        curves_plot.draw_run(directory, own.recorder.rows, summary, title)
         rundir.write_summary(directory, summary)
     except OSError as error:
         what = f"{printable(directory)}: curves and summary could not be written ({error.strerror})"

@@ -29,7 +29,7 @@ def lengths_beyond(cfg: DictConfig, choices: Mapping[str, str | None], clock: Cl
         if not own or group == "pretrain" or key.rule is None or not key.rule.length:
             continue  # a pretraining comes before the run, and is as long as it says
         value = OmegaConf.select(cfg, path)
-        given = [*value] if isinstance(value, ListConfig) else [value]
+        given = [*value] if isinstance(value, ListConfig) else [value] if value is not None else []
         late = [length for length in given if is_beyond(clock.steps(length), clock, choices.get(group))]
         if late:
             epochs = f"{clock.total_epochs:g} epoch{'' if clock.total_epochs == 1 else 's'}"
@@ -102,6 +102,13 @@ def young_averages(setup: Setup) -> Iterator[str]:
             yield f"averaging=ema without averaging.warmup: {held}; try averaging.warmup=true, averaging.decay=0.99"
 
 
+def snapshots_without_cycles(setup: Setup) -> Iterator[str]:
+    sched = setup.chosen["sched"]
+    if setup.chosen["averaging"] == "snapshot" and setup.cfg.averaging.every is None and sched != "cosine_restarts":
+        better = "sched=cosine_restarts sched.length=20% sched.growth=1"
+        yield f"averaging=snapshot: sched={sched} has no cycles, so it keeps only the last weights; try {better}"
+
+
 def unlike_losses(setup: Setup) -> Iterator[str]:
     """Name what makes the losses of training, validation and test different quantities."""
     changed = [f"aug={name}" for name in MIXED_TARGETS if name in setup.cfg.aug]
@@ -128,5 +135,6 @@ RULES: tuple[Callable[[Setup], Iterator[str]], ...] = (
     full_batches,
     weight_of_newest_batch,
     young_averages,
+    snapshots_without_cycles,
     unlike_losses,
 )

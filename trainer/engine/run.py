@@ -13,7 +13,7 @@ from trainer.base.device import out_of_memory
 from trainer.base.errors import MachineError
 from trainer.base.hooks import uses_losses
 from trainer.base.metrics import Metric
-from trainer.base.protocols import HasEvaluationPoint
+from trainer.base.protocols import HasEvaluationPoint, TakesLabels
 from trainer.base.rng import derive, seed_default
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
@@ -88,10 +88,20 @@ class Run:
     stages: Sequence[Stage] = ()  # of a pretraining, before the first step
     taught: bool = False  # the targets are a teacher's, not those of the data
     lr_factors: Mapping[str, float] = field(default_factory=dict)  # on the learning rate, by parameter; empty for 1
+    fit_title: str = ""  # of pictures of the fit at evaluations; empty for none
 
     @cached_property
     def uses_losses(self) -> bool:
         return uses_losses(self.sampler)
+
+    @cached_property
+    def labels(self) -> Tensor | None:
+        """Classes (N,) of the training samples; None where the loss has no use for them, or the targets are soft."""
+        if self.data.task != "classification" or not isinstance(self.criterion, TakesLabels):
+            return None
+        targets = self.train.targets
+        one_each = (targets.amax(1) == 1) & (targets.sum(1) == 1) & (targets.amin(1) == 0)
+        return targets.argmax(1) if bool(one_each.all()) else None  # host sync, once a run
 
     def random_samples(self, purpose: str, count: int | None = None) -> Tensor:
         """Return the indices of training samples, drawn for a purpose without repetition; None for all of them."""

@@ -7,8 +7,10 @@ from pathlib import Path
 
 from omegaconf import DictConfig
 from torch import nn
+from torch.utils.tensorboard.summary import image
 
 from trainer.base import signals
+from trainer.base.cycle_protocols import HasSnapshots
 from trainer.base.device import ALL_THREADS, describe, use_threads
 from trainer.base.errors import ConfigError, Diverged, Interrupted
 from trainer.base.text import printable
@@ -18,24 +20,28 @@ from trainer.engine import summary as texts
 from trainer.engine.advice import advice
 from trainer.engine.describe import describe_model
 from trainer.engine.ending import error_for
+from trainer.engine.filters import draw_filters, first_filters
 from trainer.engine.first_batch import first_batch
+from trainer.engine.fit_pictures import caption_of, fit_map
 from trainer.engine.judgement import judge_run
-from trainer.engine.last_files import LastFiles
+from trainer.engine.last_files import LastFiles, Pictures
 from trainer.engine.pretraining import has_stages, pretrain
 from trainer.engine.probe import record_probe
 from trainer.engine.remarks import remarks
 from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import make_setup
-from trainer.engine.split_report import evaluate_with_report, events_of, held_out_split, import_ahead, title_of
+from trainer.engine.split_report import evaluate_with_report, events_of, held_out_split, import_ahead
 from trainer.engine.state import restore
 from trainer.engine.training import Training
 from trainer.report.report import Report
 from trainer.rundir import checkpoint, reader
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
+from trainer.rundir.event_file import picture
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.resume import require_same
 from trainer.rundir.status import COMPLETE, Status
+from trainer.rundir.title import title_of
 
 
 class Session:
@@ -61,6 +67,7 @@ class Session:
         self.cfg, self.directory, self.invocation = cfg, directory, invocation
         self.best: nn.Module | None = None
         self.report: Report | None = None
+        self.pictures = Pictures()
         self.stages: list[dict] = []  # figures of those of a pretraining
         self._config = rundir.saved_config(cfg)  # with the batch size that was asked for
         texts_of_run = rundir.saved_texts(self._config, invocation.overrides)
@@ -91,8 +98,8 @@ class Session:
             rundir.write_texts(directory, *texts_of_run)
         self.console.log_only(texts.decay_lists(run.model))
         self.recorder.record_config(*texts_of_run, step=self.run.progress.step)
-        if not state and (picture := first_batch(run)) is not None:
-            self.recorder.record_first_batch(picture)
+        if not state and (shown := first_batch(run)) is not None:
+            self.recorder.record_summary(image("first_batch", shown, dataformats="HWC"), 0)
 
     @property
     def run(self) -> Run:
@@ -169,7 +176,8 @@ class Session:
             settings = texts.hparams(self.training.cfg, self.run, self.invocation)
             columns = texts.hparams_columns(self.directory, self.invocation.overrides)
             scores, complete = texts.hparams_metrics(summary), outcome.status in COMPLETE
-            events = events_of(self.report) if self.report and self.report.files else ()
+            events = [*events_of(self.report)] if self.report and self.report.files else []
+            events += [picture("filters", self.pictures.filters)] if self.pictures.filters else []
             self.recorder.record_results(settings, columns, scores, complete, judgement.as_markdown(), events)
         except (Exception, KeyboardInterrupt) as error:
             if isinstance(signals.cause_of(error), KeyboardInterrupt | Interrupted):
@@ -179,7 +187,7 @@ class Session:
             raise
         finally:
             files = self.report.files if self.report else {}
-            unwritten = self.last_files().write(summary, self.best, self.run.progress.probes, files)
+            unwritten = self.last_files().write(summary, self.best, self.run.progress.probes, files, self.pictures)
         texts.print_summary(self.console, summary, self.run, self.directory, judgement.as_lines(), self.report)
         if error or unwritten:
             raise error or unwritten
@@ -196,6 +204,8 @@ class Session:
             signals.raise_received()  # a signal behind the last step
             self.best = copy.deepcopy(run.model)
             self.best.load_state_dict(weights)
+            best = progress.best or {"epoch": outcome.now.epoch}
+            self.pictures = self.draw_best(f"best weights, {caption_of(run, self.best, best['epoch'])}")
             if split:
                 with self.console.status(f"evaluating the {split} split"):
                     title, whole = title_of(self.invocation), self.invocation.sweep is None
@@ -209,7 +219,14 @@ class Session:
         said |= {"notes": self.notes, "stopped": texts.why_stopped(run), "report": self.report and self.report.figures}
         return {**texts.figures_of(run, self.recorder, outcome, test, self.best), **said}
 
+    def draw_best(self, caption: str) -> Pictures:
+        """Return what there is to draw of the best weights; in a sweep no filters."""
+        kernels = first_filters(self.best) if self.invocation.sweep is None else None
+        filters = b"" if kernels is None else draw_filters(kernels, title_of(self.invocation), caption)
+        return Pictures(fit=fit_map(self.run, self.best, caption), filters=filters)
+
     def last_files(self) -> LastFiles:
         """Return what writes the files of the run's end."""
         parts = self.recorder, self.console, self.training.checkpoints, self.invocation, self.description
-        return LastFiles(self.directory, *parts)
+        averaging = self.run.averaging
+        return LastFiles(self.directory, *parts, averaging.snapshots if isinstance(averaging, HasSnapshots) else {})

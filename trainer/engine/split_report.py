@@ -9,18 +9,14 @@ from torch import Tensor, nn
 from torch.utils.tensorboard.summary import text
 
 from trainer.base.text import printable
-from trainer.config.hydra_context import Invocation
-from trainer.config.keys import is_location, key_of, makes_another_job
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
 from trainer.engine.run import Run
 from trainer.report.predictions import Collector
 from trainer.report.report import Report, Subject, make_report
 from trainer.report.samples import Samples
-from trainer.rundir.directory import last_part
 from trainer.rundir.event_file import picture, scalars
 
-TITLE = ("data", "model")  # options that a title always has
 LIBRARIES = {"sklearn.metrics", "matplotlib.figure"}
 
 
@@ -103,10 +99,3 @@ def class_names(run: Run) -> Sequence[str]:
     count = {"classification": run.data.outputs, "binary": 2, "regression": 0}[run.data.task]
     known = run.data.classes
     return known if len(known) == count else [str(place) for place in range(count)]
-
-
-def title_of(invocation: Invocation) -> str:
-    """Return the options of data and model, and whatever else was typed that shapes the run."""
-    typed = [text for text in invocation.run_overrides if key_of(text) not in TITLE and makes_another_job(key_of(text))]
-    typed = [last_part(text) if is_location(key_of(text)) else text for text in typed]
-    return printable(" ".join([*map(invocation.describe, TITLE), *typed]))

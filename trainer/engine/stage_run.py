@@ -17,6 +17,7 @@ from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.data.loader import Loader
 from trainer.engine.build import make_optimizer
+from trainer.engine.build_averaging import make_averaging
 from trainer.engine.lengths import samples_per_batch, save_interval
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run
@@ -52,7 +53,7 @@ def stage_run(run: Run, stage: Stage, number: int, cfg: DictConfig, invocation: 
         sched=factory(cfg, "warmup", invocation)()(sched),
         plateau=sched if isinstance(sched, ObservesLoss) else None,
         slots=replace(run.slots, loss=[*own_terms(run)], stop=()),
-        averaging=factory(cfg, "averaging", invocation)(model),
+        averaging=make_averaging(cfg, model, sched, invocation),
         clock=clock,
         seed=seed,
         batch_size=batch_size,
@@ -64,6 +65,7 @@ def stage_run(run: Run, stage: Stage, number: int, cfg: DictConfig, invocation: 
         frozen=frozen,
         lr_factors=factors,
         stages=(),
+        fit_title="",
     )
     return with_teacher(built, stage) if stage.teach else built
 

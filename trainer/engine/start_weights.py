@@ -221,7 +221,8 @@ def reason_for_head(
         return ""
     outputs = {(len(found[name][1]), len(own[name])) for name in last if found[name][1].dim() and own[name].dim()}
     if different := [pair for pair in outputs if pair[0] != pair[1]]:
-        return f"the last layer is a new one, with {different[0][1]} outputs (it has {different[0][0]})"
+        theirs, ours = different[0]
+        return f"the last layer is a new one, with {ours} outputs (that of the weights has {theirs})"
     if description and (description.task, description.classes) != (data.task, data.classes):
         others = f"classes ({listed(description.classes)})" if description.classes else f"targets ({description.task})"
         return f"the last layer is a new one, as that in it is for other {others}"

@@ -11,6 +11,7 @@ from trainer.base.errors import DataError
 from trainer.base.hooks import state_of
 from trainer.base.text import printable
 from trainer.config.rule import is_number
+from trainer.engine.optimizer_groups import with_merged_groups
 from trainer.engine.probe import is_probe
 from trainer.engine.run import Run
 from trainer.rundir.checkpoint import Checkpoints
@@ -154,7 +155,7 @@ def restore_optimizer(run: Run, state: Mapping, changed: Collection[str]) -> Non
     """Load weights and optimizer; settings of the optimizer that have changed keep their new values."""
     wanted = [dict(group) for group in run.optimizer.param_groups]
     run.model.load_state_dict(state["model"])
-    run.optimizer.load_state_dict(state["optimizer"])
+    run.optimizer.load_state_dict(with_merged_groups(state["optimizer"], len(wanted)))
     names = {key.rpartition(".")[2] for key in changed if key.startswith("optimizer.")}
     names |= {"base_lr"} if any(map(RATE_KEY.fullmatch, changed)) else set()
     for group, new in zip(run.optimizer.param_groups, wanted):

@@ -22,7 +22,7 @@ from trainer.engine.cadence import FIRST_STEPS
 from trainer.engine.run import Outcome, Run
 from trainer.engine.validation import best_constant
 from trainer.report.report import Report
-from trainer.rundir import reader, resume
+from trainer.rundir import gap, reader, resume
 from trainer.rundir.checkpoint import weights_digest
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
@@ -110,7 +110,8 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
     kind = f"{run.data.outputs} classes" if run.data.task == "classification" else run.data.task
     if run.data.task == "regression" and run.data.outputs > 1:
         kind = f"{kind} of {run.data.outputs} outputs"
-    yield "samples", f"{sizes}; {'x'.join(map(str, run.data.input_shape))}, {kind}"
+    shape = "x".join(map(str, run.data.input_shape))
+    yield "samples", f"{sizes}; {shape}{' inputs' * (len(run.data.input_shape) == 1)}, {kind}"
     yield "model", f"{count_parameters(run.model):,} parameters"
     if run.progress.start:
         yield "weights", f"{run.progress.start['path']}  (sha256 {run.progress.start['sha256'][:12]})"
@@ -205,6 +206,7 @@ def figures_of(
         "best": run.progress.best,
         "final": {split: recorder.last(split) for split in ("train", "val")},
         "test": test,
+        "gap": {name: value - train for name, (train, value) in gap.gaps(recorder.rows, run.progress.best).items()},
         "steps": outcome.now.step,
         **({"diverged_in": outcome.nonfinite_step} if outcome.nonfinite_step else {}),
         "epochs": outcome.now.step / outcome.now.steps_per_epoch,
@@ -238,6 +240,8 @@ def print_summary(
         scores = {key: best[key] for key in ("loss", score)}
         when = epochs(best["step"] / run.clock.steps_per_epoch)
         console.print(f"  best   val   {figures(scores)}  (epoch {when})")
+        if summary["gap"]:
+            console.print(f"  gap    val minus train  {figures(summary['gap'])}  (at the best)")
     if summary["test"]:
         console.print(f"  {'best' if best else 'last'}   test  {figures(summary['test'])}")
     for line in report.text if report else ():
@@ -251,6 +255,8 @@ def print_summary(
     path = from_here(directory)
     console.print(f"\nRun directory: {path}")
     console.print(f"Curves:        {path / 'curves.png'}")
+    if (directory / "fit.png").is_file():
+        console.print(f"Fit:           {path / 'fit.png'}")
     if report and report.files:
         console.print(f"Errors:        {path / REPORT}")
     console.print(f"Compare runs:  {as_command('tensorboard', '--logdir', logdir(path))}")

@@ -45,7 +45,7 @@ def load_teacher(run: str, apply: Apply, data: Splits, where: device, invocation
     """
     name = f"pretrain.teacher={printable(run)}"
     try:
-        described, weights = read_model(expanded(run), where)
+        described, weights, _ = read_model(expanded(run), where)
         with preserved_generators(where):
             network, own = make_network(described, weights, where, invocation.allow)
     except DataError as error:

@@ -32,30 +32,31 @@ from trainer.rundir.integrity import damaged_files
 from trainer.rundir.weights_file import WEIGHTS, parsed_safetensors
 
 
-def read_model(place: Path, where: torch.device) -> tuple[Description, dict[str, Tensor]]:
-    """Return the description and the best weights of a run.
+def read_model(place: Path, where: torch.device) -> tuple[Description, dict[str, Tensor], str]:
+    """Return the description and the best weights of a run, and a note where those are not of the file that has them.
 
     That is weights.safetensors; of a run that has not ended, or whose file is damaged, the newest checkpoint, if there
     is any.
     Errors: DataError.
     """
     if place.is_file():
-        return read_weights(place, where)
+        return *read_weights(place, where), ""
     if not place.is_dir():
         raise DataError("no such run or file")
     summary = reader.completed_summary(place)
     if summary is not None and WEIGHTS not in [*damaged_files(place, summary)] and (place / WEIGHTS).is_file():
-        return read_weights(place / WEIGHTS, where)
+        return *read_weights(place / WEIGHTS, where), ""
     state, _ = newest_state(place, where)
     if state is None:
         if (place / WEIGHTS).is_file() and summary is None:
-            return read_weights(place / WEIGHTS, where)
+            return *read_weights(place / WEIGHTS, where), ""
         if summary is not None and (place / WEIGHTS).is_file():
             raise DataError(f"its {WEIGHTS} is damaged, and it has no checkpoint")
         raise DataError(f"not a run with weights; it must hold {WEIGHTS} or checkpoints/")
     best = checkpoint.best_step(state)
     weights = state["weights"] if best is None else Checkpoints(place).weights_of(best, where)
-    return description.from_state(state.get("description")), weights
+    note = "" if summary is None else f"{WEIGHTS} is damaged or gone; its weights are read from a checkpoint"
+    return description.from_state(state.get("description")), weights, note
 
 
 def read_weights(path: Path, where: torch.device) -> tuple[Description, dict[str, Tensor]]:

@@ -14,6 +14,7 @@ from trainer.base.text import figure, figures
 from trainer.data.loader import Loader
 from trainer.engine.batch_norms import recomputed_statistics
 from trainer.engine.evaluate import counting
+from trainer.engine.fit_pictures import FitPictures
 from trainer.engine.probe import record_probe
 from trainer.engine.run import Run
 from trainer.rundir.console import Console
@@ -33,6 +34,7 @@ class Validation:
 
     def __init__(self, run: Run, recorder: Recorder, console: Console, bar: Bar) -> None:
         self.run, self.recorder, self.console, self.bar = run, recorder, console, bar
+        self.pictures = FitPictures(run, recorder, run.fit_title)
         self._counts: Tensor | None = None
         self._counted = -1  # the step of them
 
@@ -73,6 +75,7 @@ class Validation:
             else:
                 some = torch.arange(min(FRESH_SAMPLES, len(run.train)), device=run.device)
                 split, scores = "train", run.evaluate_batches(run.model, [run.train.batch(some)])
+            self.pictures.record(run.model, now)
         self.recorder.record_evaluation(split, now, scores)
         known = "" if run.taught else f"  ({ignorance(run)})"
         self.console.print(f"step 0  {split} {figures(scores)}{known}")
@@ -85,12 +88,16 @@ class Validation:
         run, progress = self.run, self.run.progress
         self.recorder.flush_averages(now)
         if not len(run.val):
+            if self.pictures.due(now):
+                with signals.interrupt_immediately(), run.evaluation_model() as model:
+                    self.pictures.record(model, now)
             self.console.print_evaluation(now, {"train": self.recorder.since_evaluation()})
             return None, False, False
         with signals.interrupt_immediately(), self.bar.evaluating(), run.evaluation_model() as model:
             counts = run.no_confusion()
             scores = run.evaluate(model, run.val, observe=counting(counts))
             weights = {name: value.clone() for name, value in model.state_dict().items()}
+            self.pictures.record(model, now)
         self._counts, self._counted = counts, now.step
         best = progress.add_evaluation(now, scores, run.monitor)
         self.recorder.record_evaluation("val", now, scores)

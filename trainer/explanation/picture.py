@@ -19,6 +19,7 @@ LETTERS = 12  # of a heading, in an inch
 SMALLEST = 128  # pixels that an image under its map has at least
 BARS, ROWS = 12, 8  # columns of a table for all rows together, and rows with a chart of their own
 LEAST = 4  # bars that a chart has room for
+TICKS = 4  # on the axis of a chart, beyond its first: the labels of six digits have room
 RAISES, LOWERS, EITHER = "tab:red", "tab:blue", "tab:gray"
 NAME = 24  # characters of a name
 
@@ -115,6 +116,7 @@ def draw_chart(axes: "Axes", bars: Bars, colors: Sequence[str]) -> None:
     axes.set_ylim(max(len(places), LEAST) - 0.5, -0.5)
     axes.axvline(0, color="black", linewidth=0.6)
     axes.tick_params(axis="x", labelsize=7)
+    axes.locator_params(axis="x", nbins=TICKS)
     axes.set_title(bars.title, fontsize=9)
     axes.grid(axis="x", alpha=0.3)
 

@@ -43,11 +43,11 @@ def load(
     place, where = expanded(run), pick(device)
     name = printable(place)
     try:
-        described, weights = read_model(place, where)
+        described, weights, note = read_model(place, where)
         changed = {key: value for key, value in (("tta", tta), ("precision", precision)) if value is not None}
         described = replace(described, config={**described.config, **changed})
         with preserved_generators(where):
-            return build(described, weights, where, tuple(allow), name)
+            return replace(build(described, weights, where, tuple(allow), name), note=note)
     except DataError as error:
         raise DataError(f"{name}: {error}") from None
 

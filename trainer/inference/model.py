@@ -3,22 +3,22 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from trainer.base.errors import DataError
 from trainer.base.protocols import Criterion, HasProbabilities
+from trainer.base.text import printable
 from trainer.data.inputs import ImageInput
 from trainer.inference.explain import Explanation, explain
 from trainer.inference.predictions import Prediction, predict
 from trainer.rundir.description import Description
 from trainer.tta import average
 
-if TYPE_CHECKING:
-    import numpy
-
+SAME = {"task": "kind", "inputs": "inputs", "classes": "classes", "names": "outputs"}
+LISTED = 5  # names in a message
 SLACK = 1e-3  # beyond [0, 1], from a resampling
 
 
@@ -35,6 +35,7 @@ class TrainedModel:
         device: where it computes.
         autocast: context of its forward pass.
         source: the run or the file that it is from.
+        note: what is wrong with it, where the weights had to be read elsewhere; empty for nothing.
     """
 
     module: nn.Module
@@ -45,6 +46,7 @@ class TrainedModel:
     device: torch.device
     autocast: Callable[[], AbstractContextManager]
     source: str
+    note: str = ""
 
     @property
     def members(self) -> "tuple[TrainedModel]":
@@ -73,7 +75,7 @@ class TrainedModel:
         """Whether the loss says which probabilities the outputs stand for: cross-entropy does, a hinge does not."""
         return bool(self.classes) and isinstance(self.criterion, HasProbabilities)
 
-    def __call__(self, samples: "Tensor | numpy.ndarray") -> Tensor:
+    def __call__(self, samples: Tensor | np.ndarray) -> Tensor:
         """Return what the model makes of samples (B, *input_shape), (B, len(names)) on the CPU.
 
         That is a probability for each class; without `has_probabilities` the outputs, of binary data -o and o; of a
@@ -86,7 +88,7 @@ class TrainedModel:
         return self.answers(self.outputs(samples)).cpu()
 
     @torch.no_grad()
-    def outputs(self, samples: "Tensor | numpy.ndarray") -> Tensor:
+    def outputs(self, samples: Tensor | np.ndarray) -> Tensor:
         """Return the network's outputs (B, K), averaged over views, on its device. Errors: DataError."""
         images = self.preprocess(self.as_samples(samples).to(self.device))
         with self.autocast():
@@ -102,8 +104,10 @@ class TrainedModel:
             return torch.cat([1 - found, found], 1) if found.shape[1] == 1 else found
         return torch.cat([-outputs, outputs], 1) if outputs.shape[1] == 1 else outputs
 
-    def as_samples(self, samples: "Tensor | numpy.ndarray") -> Tensor:
+    def as_samples(self, samples: Tensor | np.ndarray) -> Tensor:
         """Return samples as a tensor of uint8 or float32. Errors: DataError."""
+        if isinstance(samples, np.ndarray):  # torch warns of arrays that cannot be written, and takes no flipped ones
+            samples = np.require(samples, requirements=("C", "W"))
         found = torch.as_tensor(samples)
         if tuple(found.shape[1:]) != self.input_shape:
             wanted = " x ".join(map(str, self.input_shape))
@@ -145,10 +149,12 @@ class Ensemble:
     def __post_init__(self) -> None:
         first = self.members[0]
         for other in self.members[1:]:
-            for what in ("classes", "inputs", "task", "names"):
+            for what in ("task", "inputs", "classes", "names"):
                 one, two = (getattr(part if what == "names" else part.description, what) for part in (first, other))
                 if one != two:
-                    raise DataError(f"the models of {first.source} and {other.source} have other {what}")
+                    listed = (in_words(part, what) for part in (first, other))
+                    pairs = (f"{part.source} {words}" for part, words in zip((first, other), listed))
+                    raise DataError(f"{' and '.join(pairs)}; only models of the same {SAME[what]} have an average")
             if first.has_probabilities != other.has_probabilities:
                 raise DataError("only some of the models give probabilities; their answers have no common average")
 
@@ -172,7 +178,7 @@ class Ensemble:
         """Whether the answers are probabilities."""
         return self.members[0].has_probabilities
 
-    def __call__(self, samples: "Tensor | numpy.ndarray") -> Tensor:
+    def __call__(self, samples: Tensor | np.ndarray) -> Tensor:
         """Return the mean of the models' answers to samples (B, *input_shape), (B, len(names)) on the CPU."""
         return torch.stack([model(samples) for model in self.members]).mean(0)
 
@@ -183,6 +189,22 @@ class Ensemble:
     def explain(self, inputs: object, *, of: str | None = None) -> list[Explanation]:
         """Return why the model answers as it does for each input, as `trainer.inference.explain.explain`."""
         return explain(self, inputs, of=of)
+
+
+def in_words(model: TrainedModel, what: str) -> str:
+    """Return what a model takes or gives in words, as `is a classification`, `takes 3x32x32`, `predicts cat, dog`."""
+    if what == "task":
+        return f"is a {model.description.task} model"
+    if what == "inputs":
+        shape, inputs = "x".join(map(str, model.input_shape)), model.description.inputs
+        names = [column.name for column in getattr(inputs, "columns", ())]
+        return f"takes {shortened(names)}" if names else f"takes {shape}"
+    return f"predicts {shortened(model.names)}"
+
+
+def shortened(names: Sequence[str]) -> str:
+    """Return the first of some names."""
+    return printable(", ".join(names[:LISTED]) + ", ..." * (len(names) > LISTED))
 
 
 def in_own_unit(outputs: Tensor, description: Description) -> Tensor:

@@ -48,6 +48,7 @@ class Prediction:
         ranked: classes with their probabilities, the likeliest first; of losses without probabilities, with outputs.
         values: of a regression, in the target's own unit.
         problem: why the input could not be read; empty where it could.
+        note: what the model could not see in it, as a category that its training did not have; empty for nothing.
         has_probability: whether `ranked` holds probabilities.
     """
 
@@ -56,6 +57,7 @@ class Prediction:
     ranked: tuple[tuple[str, float], ...] = ()
     values: tuple[float, ...] = ()
     problem: str = ""
+    note: str = ""
     has_probability: bool = True
 
     @property
@@ -112,11 +114,20 @@ def answered(
     """Yield predictions as `stream`, each with its sample, None where the input could not be read."""
     for batch in batches_of(items, batch_size):
         samples = [item.sample for item in batch if isinstance(item.sample, Tensor)]
-        answers = iter(predictions(model, model(torch.stack(samples)), top) if samples else ())
+        answers = iter(predictions(model, answers_to(model, samples, batch), top) if samples else ())
         for item in batch:
             sample = item.sample if isinstance(item.sample, Tensor) else None
             found = Prediction(problem=item.sample) if sample is None else next(answers)
-            yield replace(found, path=item.path, row=item.row), sample
+            yield replace(found, path=item.path, row=item.row, note=item.note), sample
+
+
+def answers_to(model: Answers, samples: Sequence[Tensor], batch: Sequence[Item]) -> Tensor:
+    """Return what the model makes of the samples of a batch. Errors: DataError, with the files that they are from."""
+    try:
+        return model(torch.stack(samples))
+    except DataError as error:
+        files = ", ".join({printable(item.path): None for item in batch if item.path})
+        raise DataError(f"{files}: {error}" if files else str(error)) from None
 
 
 def predictions(model: Answers, answers: Tensor, top: int) -> Iterator[Prediction]:

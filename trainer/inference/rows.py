@@ -133,6 +133,13 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(printable(name[:40]) for name in names[:10]) + ", ..." * (len(names) > 10)
 
 
+def text_of(value: object) -> str:
+    """Return a cell as a file has it; empty where it is missing."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.17g}" if isinstance(value, float) else str(value)
+
+
 def encoded_rows(rows: Sequence[list[str] | str], kind: TableInput) -> list[Tensor | str]:
     """Return a sample (D,) for each row of cells, or why it has none: a value is missing or wrong."""
     problems = [row if isinstance(row, str) else "" for row in rows]
@@ -198,6 +205,23 @@ def encoded_categories(cells: Sequence[str], column: InputColumn) -> tuple[np.nd
         elif (place := place_of(cell, known)) is not None:
             made[row, place] = 1
     return made, wrong
+
+
+def unknown_categories(rows: Sequence[list[str] | str], kind: TableInput) -> list[str]:
+    """Return for each row of cells the first category in it that the training did not have; empty where there is none.
+
+    The model takes the row all the same, as one of no category.
+    """
+    notes = [""] * len(rows)
+    for at, column in reversed([*enumerate(kind.columns)]):
+        if column.kind != "category":
+            continue
+        known = {name: place for place, name in enumerate(column.categories)}
+        for place, row in enumerate(rows):
+            cell = "" if isinstance(row, str) else row[at]
+            if cell not in MISSING and place_of(cell, known) is None:
+                notes[place] = f"{column.name}: the training split does not have {printable(cell)!r}"
+    return notes
 
 
 def place_of(cell: str, known: dict[str, int]) -> int | None:

@@ -21,11 +21,11 @@ from trainer.base.similar_paths import TABLES, similar_files
 from trainer.base.text import printable
 from trainer.data.capacity import cores
 from trainer.data.folder_walk import Layout, images_below
-from trainer.data.image_decoding import Decoder, Picture
+from trainer.data.image_decoding import Decoder, Picture, picture_of
 from trainer.data.image_scan import why
 from trainer.data.inputs import ArrayInput, ImageInput, Inputs, TableInput
 from trainer.data.worker_pool import prefetch
-from trainer.inference.rows import encoded_rows, read_rows
+from trainer.inference.rows import encoded_rows, read_rows, text_of, unknown_categories
 
 GLOB = frozenset("*?[")
 ROWS = 1000  # of a table or an array that are read at once
@@ -38,11 +38,13 @@ class Item(NamedTuple):
         path: of its file; empty where it has none.
         row: of a table, counted from 1 with the header; or the place in an array, from 0; None for a whole file.
         sample: a tensor, why it cannot be one, or what makes it.
+        note: what the model cannot see in it; empty for nothing.
     """
 
     path: str
     row: int | None
     sample: Tensor | str | Callable[[], Tensor]
+    note: str = ""
 
 
 def items_of(inputs: object, kind: Inputs) -> Iterator[Item]:
@@ -71,7 +73,7 @@ def items_of_one(place: int, one: object, kind: Inputs) -> Iterator[Item]:
         yield from items_at(str(one), kind)
     elif is_picture(one):
         image = require_images(kind, "an image")
-        yield Item("", place, lambda: sample_of(decoder_of(image).pixels(Picture(image=one.convert("RGB"))), image))
+        yield Item("", place, lambda: sample_of_picture(picture_of(one), image))
     elif isinstance(one, Mapping):
         yield from (item._replace(row=place) for item in items_in_rows("", [one], kind))
     elif isinstance(one, Tensor | np.ndarray):
@@ -137,34 +139,40 @@ def require_some(found: Iterator[str], otherwise: str) -> Iterator[str]:
 
 
 def what_it_takes(kind: Inputs) -> str:
-    """Return what files a model takes, in words."""
-    names = {ImageInput: "image", TableInput: "table (.csv, .tsv, .txt)", ArrayInput: "array (.npy)"}
+    """Return which files a model takes, in words."""
+    names = {ImageInput: "image files", TableInput: "tables (.csv, .tsv, .txt)", ArrayInput: "arrays (.npy)"}
     return names[type(kind)]
 
 
 def items_in(file: str, kind: Inputs) -> Iterator[Item]:
     """Yield what a file holds. Errors: DataError."""
     ending = os.path.splitext(file)[1].lower()
+    if ending == ".npz":
+        raise DataError(f"{printable(file)}: may hold several arrays; save the one to predict with numpy.save")
     if ending == ".npy":
         yield from items_in_array(file, read_array(file), kind)
     elif isinstance(kind, TableInput):
         for rows in batched(read_rows(file, kind), ROWS):
-            samples = encoded_rows([cells for _, cells in rows], kind)
-            yield from (Item(file, number, sample) for (number, _), sample in zip(rows, samples))
+            cells = [cells for _, cells in rows]
+            found = zip(rows, encoded_rows(cells, kind), unknown_categories(cells, kind))
+            yield from (Item(file, number, sample, note) for (number, _), sample, note in found)
     elif isinstance(kind, ImageInput) and not ending.endswith(TABLES):
         yield Item(file, None, lambda: decoded(file, kind))
     else:
-        raise DataError(f"{printable(file)}: the model takes {what_it_takes(kind)} files")
+        raise DataError(f"{printable(file)}: the model takes {what_it_takes(kind)}")
 
 
 def decoded(file: str, kind: ImageInput) -> Tensor:
     """Return an image file as a sample. Errors: ValueError or OSError, which say why it is none."""
-    decoder = decoder_of(kind)
-    picture = decoder.picture(file)
+    return sample_of_picture(decoder_of(kind).picture(file), kind)
+
+
+def sample_of_picture(picture: Picture, kind: ImageInput) -> Tensor:
+    """Return a decoded image as a sample. Errors: ValueError for values of a depth that the training images lack."""
     if picture.values is not None and picture.values.dtype.name not in kind.levels:
         held = ", ".join(kind.levels) or "8 bits"
         raise ValueError(f"has values of type {picture.values.dtype.name}, the training images have {held}")
-    return sample_of(decoder.pixels(picture), kind)
+    return sample_of(decoder_of(kind).pixels(picture), kind)
 
 
 def decoder_of(kind: ImageInput) -> Decoder:
@@ -245,15 +253,15 @@ def arrangement(found: tuple, shape: tuple, images: bool) -> Callable[[Tensor], 
 def items_in_rows(path: str, rows: Sequence[Mapping], kind: Inputs) -> Iterator[Item]:
     """Yield rows of a table, dicts by column. Errors: DataError where the model takes none, or columns are missing."""
     if not isinstance(kind, TableInput):
-        raise DataError(f"the model takes {what_it_takes(kind)} files, not rows of a table")
+        raise DataError(f"the model takes {what_it_takes(kind)}, not rows of a table")
     named = replace(kind, header=True)
     for start, part in enumerate(batched(rows, ROWS)):
         missing = [column.name for column in named.columns if column.name not in part[0]]
         if missing:
             raise DataError(f"rows lack the column{'s' * (len(missing) > 1)} {', '.join(missing)}")
         cells = [[text_of(row.get(column.name)) for column in named.columns] for row in part]
-        for place, sample in enumerate(encoded_rows(cells, named)):
-            yield Item(path, start * ROWS + place, sample)
+        for place, (sample, note) in enumerate(zip(encoded_rows(cells, named), unknown_categories(cells, named))):
+            yield Item(path, start * ROWS + place, sample, note)
 
 
 def batched(items: Iterable, size: int) -> Iterator[list]:
@@ -262,17 +270,10 @@ def batched(items: Iterable, size: int) -> Iterator[list]:
     return iter(lambda: list(islice(source, size)), [])
 
 
-def text_of(value: object) -> str:
-    """Return a cell as a file has it; empty where it is missing."""
-    if value is None or value != value:
-        return ""
-    return f"{value:.17g}" if isinstance(value, float) else str(value)
-
-
 def require_images(kind: Inputs, what: str) -> ImageInput:
     """Return what images the model takes. Errors: DataError where it takes none."""
     if not isinstance(kind, ImageInput):
-        raise DataError(f"the model takes {what_it_takes(kind)} files, not {what}")
+        raise DataError(f"the model takes {what_it_takes(kind)}, not {what}")
     return kind
 
 

@@ -10,10 +10,12 @@ from trainer.inspection.loss_by_rate import LossByRate, loss_by_rate
 from trainer.inspection.lr_finder import Finding
 from trainer.inspection.lr_suggestion import shown
 from trainer.rundir.event_file import EventFile
+from trainer.rundir.title import in_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+WIDTH = 9  # inches
 COLORS = ("tab:orange", "tab:green", "tab:purple", "tab:brown")  # of the rules
 HEADROOM = 0.35  # above the level, in falls
 
@@ -26,9 +28,10 @@ def draw(finding: Finding, path: Path, title: str) -> None:
     from matplotlib.figure import Figure  # 0.6 s
 
     curve = loss_by_rate(finding.test.rates, finding.test.losses)
-    figure = Figure(figsize=(9, 5), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 5), layout="constrained")
     axes = figure.subplots()
-    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss", title=title)
+    axes.set(xscale="log", xlabel="learning rate", ylabel="training loss")
+    figure.suptitle(in_lines(title, WIDTH), fontsize=11)
     if curve.losses:
         axes.plot(curve.rates, curve.losses, ".", color="tab:gray", alpha=0.45, markersize=4, label="loss of a batch")
         axes.plot(curve.rates, curve.smoothed, color="tab:blue", linewidth=2, label="smoothed")

@@ -103,7 +103,7 @@ def training_losses(run: Run, rates: Sequence[Sequence[float]]) -> Iterator[floa
             now = trial.clock.at(step, common_rate(run.optimizer))
             indices, batch = next(upcoming)
             try:
-                loss, micro_outputs = update(now, batch, log=False)
+                loss, micro_outputs = update(now, indices, batch, log=False)
             except torch.linalg.LinAlgError:
                 yield math.nan
                 return

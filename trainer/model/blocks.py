@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory, block
-from trainer.base.layers import with_linear_input
+from trainer.base.layers import Residual, with_linear_input
 
 Shape = tuple[int, ...]
 
@@ -112,6 +112,11 @@ def norm_along(kit: LayerFactory, dim: int, channels: int) -> list[nn.Module]:
     """Return the kit's norm of the vectors along a dimension, or nothing where the kit has none."""
     norm = block(kit.norm(channels))
     return [Along(dim, *norm)] if len(norm) else []
+
+
+def with_residual(kit: LayerFactory, channels: int, layer: nn.Module) -> nn.Module:
+    """Return x + layer(norm(x)) for a layer on (B, channels, ...), the norm along the channels."""
+    return Residual(nn.Sequential(*norm_along(kit, 1, channels), layer), nn.Identity(), nn.Identity())
 
 
 def fully_connected(kit: LayerFactory, shape: Shape, hidden: Sequence[int], outputs: int) -> list[nn.Module]:

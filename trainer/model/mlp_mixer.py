@@ -4,8 +4,8 @@ from torch import nn
 
 from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
-from trainer.base.layers import Residual, with_linear_input
-from trainer.model.blocks import Along, norm_along, patchify, require_patch
+from trainer.base.layers import with_linear_input
+from trainer.model.blocks import Along, norm_along, patchify, require_patch, with_residual
 
 
 class MlpMixer(nn.Sequential):
@@ -47,9 +47,7 @@ class MlpMixer(nn.Sequential):
         for _ in range(depth):
             across_patches = Along(2, *kit.feed_forward(rows * columns, patch_hidden))
             across_channels = Along(1, *kit.feed_forward(width, channel_hidden))
-            for mlp in (across_patches, across_channels):
-                branch = nn.Sequential(*norm_along(kit, 1, width), mlp)
-                layers.append(Residual(branch, nn.Identity(), nn.Identity()))
+            layers += [with_residual(kit, width, mlp) for mlp in (across_patches, across_channels)]
         head = with_linear_input(kit.head(width, outputs))
         pooling = [nn.AdaptiveAvgPool1d(1), nn.Flatten()]
         super().__init__(*layers, *norm_along(kit, 1, width), *pooling, *kit.drop(), head)

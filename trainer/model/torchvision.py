@@ -2,6 +2,7 @@
 
 import inspect
 import pickle
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -17,6 +18,7 @@ from trainer.model.blocks import Shape, require_image_shape
 from trainer.model.finished import next_side, replace_parts, require_effect, require_large_enough
 from trainer.model.surgery import ACTIVATIONS, replace_modules
 
+HALVES = (0.5, 0.5, 0.5)  # [0, 1] to [-1, 1]
 SMALL = 64  # pixels: the longer side up to which stem=auto is stem=small
 BUILDERS = {name: models.get_model_builder(name) for name in models.list_models(module=models)}
 
@@ -70,11 +72,25 @@ class Torchvision(nn.Sequential):
         super().__init__(network)
         self.pretrained = pretrained
 
+    @staticmethod
+    def normalization(*, name: str, **others: object) -> tuple[Sequence[float], Sequence[float]]:
+        """Return mean and deviation of each channel, as the weights were trained with. Errors: as of the class."""
+        classifiers.require_known("torchvision", name)
+        if "transform_input" in parameters_of_class(name):  # GoogLeNet and Inception undo torchvision's own, which
+            return HALVES, HALVES  # this one does not, to that of their authors
+        preset = models.get_model_weights(name).DEFAULT.transforms()
+        return preset.mean, preset.std
+
+
+def parameters_of_class(name: str) -> Mapping[str, inspect.Parameter]:
+    """Return the parameters of a network's class."""
+    return inspect.signature(inspect.signature(BUILDERS[name]).return_annotation).parameters
+
 
 def build_network(name: str, input_shape: Shape, outputs: int) -> tuple[nn.Module, bool]:
     """Return the network as torchvision makes it, and whether it is built for one size of image. Errors: ValueError."""
     builder = BUILDERS[name]
-    fields = inspect.signature(inspect.signature(builder).return_annotation).parameters
+    fields = parameters_of_class(name)
     settings = {"aux_logits": False, "init_weights": True}
     settings = {field: value for field, value in settings.items() if field in fields}
     height, width = input_shape[1:]

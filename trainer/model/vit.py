@@ -7,8 +7,8 @@ from torch import Tensor, nn
 
 from trainer.base.checks import require
 from trainer.base.layer_factory import LayerFactory
-from trainer.base.layers import Residual, with_linear_input
-from trainer.model.blocks import Along, average_head, norm_along, patchify, require_patch
+from trainer.base.layers import with_linear_input
+from trainer.model.blocks import Along, average_head, norm_along, patchify, require_patch, with_residual
 
 
 class VisionTransformer(nn.Module):
@@ -53,9 +53,7 @@ class VisionTransformer(nn.Module):
         blocks: list[nn.Module] = []
         for _ in range(depth):
             mlp = Along(1, *kit.feed_forward(width, hidden))
-            for layer in (Attention(width, heads), mlp):
-                branch = nn.Sequential(*norm_along(kit, 1, width), layer)
-                blocks.append(Residual(branch, nn.Identity(), nn.Identity()))
+            blocks += [with_residual(kit, width, layer) for layer in (Attention(width, heads), mlp)]
         *before, head = average_head(kit, width, outputs)
         self.layers = nn.Sequential(*blocks, *norm_along(kit, 1, width), *before, with_linear_input(head))
 

@@ -1,18 +1,18 @@
 """Files of a recipe: what is done, its story, its pictures, and the experiment that runs its result."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from trainer.base.atomic import atomic_write
-from trainer.base.text import as_command, from_here
+from trainer.base.errors import ConfigError, DataError
+from trainer.base.text import as_command, from_here, printable
 from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
 from trainer.config.rule import is_number
 from trainer.inspection import lr_picture
 from trainer.inspection.lr_finder import Finding
-from trainer.inspection.title import short_title
 from trainer.recipe import experiment, figure, story
 from trainer.recipe.first_steps import Step, step_from
 from trainer.recipe.plan import Pace, Plan
@@ -20,11 +20,13 @@ from trainer.recipe.search import Stage
 from trainer.recipe.story import Result, shown, typed
 from trainer.recipe.trials import mean_and_deviation
 from trainer.rundir import directory as rundir
+from trainer.rundir import resume
 from trainer.rundir.reader import read_mapping
+from trainer.rundir.title import WITH_OPTIMIZER, title_of
 
 NAME = "recipe"  # of the experiment
 OPTIONS = "options"  # folder that --config-dir takes
-BEGINNING, PACE = "first_steps.json", "pace.json"
+BEGINNING, PACE, DATA = "first_steps.json", "pace.json", "data.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +69,13 @@ class Files:
         """Write the pace that the plan was made by, so that a resumed recipe has the same plan."""
         self.write_json(PACE, pace._asdict())
 
+    def write_data(self, fingerprints: Sequence[str]) -> None:
+        """Write the fingerprint of each split, so that a resumed recipe compares no runs on other data."""
+        self.write_json(DATA, {"fingerprints": [*fingerprints]})
+
     def draw_range_test(self, finding: Finding, key: str) -> None:
         """Draw lr_find.png."""
-        title = f"range test of {key}: {short_title(self.invocation)}"
+        title = f"range test of {key}: {title_of(self.invocation, WITH_OPTIMIZER)}"
         self.write("lr_find.png", lambda path: lr_picture.draw(finding, path, title))
 
     @property
@@ -97,7 +103,7 @@ class Files:
             keys: of the learning rate and the weight decay.
         """
         stages = [stage for _, stage in done if stage]
-        title = short_title(self.invocation)
+        title = title_of(self.invocation, WITH_OPTIMIZER)
         labels = [f"{stage.folder}, {self.plan.words(stage.length)}" for stage in stages]
         self.write("search.png", lambda path: figure.draw(stages, labels, keys, result, title, path))
         metric, found = whole.trials[0].metric.name, mean_and_deviation(whole.trials)
@@ -143,6 +149,39 @@ class Files:
             make(path)
         except OSError as error:
             raise rundir.cannot_be_written(self.directory, error, "the recipe") from None
+
+
+def require_same_data(directory: Path, fingerprints: Sequence[str]) -> None:
+    """Check that a recipe that is resumed has the data that it began with, as far as is known. Errors: DataError."""
+    if read_mapping(directory / DATA).get("fingerprints") not in (None, [*fingerprints]):
+        what = "the data has changed since the recipe began: other samples or labels"
+        raise DataError(f"resume={printable(directory)}: {what}; repeat its command without resume= for a new recipe")
+
+
+def require_same_settings(
+    directory: Path, changed: Mapping[str, tuple[object, object]], allowed: Sequence[str]
+) -> None:
+    """Check that a recipe that is resumed has its own settings: the runs that it has done have them, too.
+
+    Args:
+        changed: keys with their value before and now.
+        allowed: keys and groups that may differ.
+    Errors: ConfigError.
+    """
+    if blocked := resume.not_allowed(changed, allowed):
+        typed = dict.fromkeys(replaced_group(path, changed) for path in blocked)
+        left_out = f"leave {' '.join(f'{key}=' for key in typed)} out"
+        raise ConfigError(
+            f"resume={printable(directory)}: a recipe keeps its settings: "
+            f"{resume.listed({path: changed[path] for path in blocked})}\n"
+            f"{left_out}, or repeat the recipe's command with it and without resume= for a new recipe"
+        )
+
+
+def replaced_group(path: str, changed: Collection[str]) -> str:
+    """Return the group of which a key is part where another option of it was chosen, else the key."""
+    groups = (path[:place] for place, letter in enumerate(path) if letter == ".")
+    return next((group for group in groups if f"{group}._target_" in changed), path)
 
 
 def read_pace(directory: Path) -> Pace | None:

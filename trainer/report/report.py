@@ -1,11 +1,11 @@
 """Report on what a model gets wrong: figures, files and pictures of its predictions on a split."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from trainer.base.text import counted, escaped, in_one_line
+from trainer.base.text import counted, escaped, in_one_line, significant
 from trainer.data.inputs import Predicted
 from trainer.report import (
     calibration_plot,
@@ -36,6 +36,8 @@ class Report:
         table: headings and a row for each class; empty for many classes.
         points: figures by name, for TensorBoard.
         files: contents by name; none where only numbers are wanted.
+        predictions: what it is made of.
+        subject: what it is on.
     """
 
     figures: dict
@@ -43,6 +45,8 @@ class Report:
     table: list[list[str]] = field(default_factory=list)
     points: dict[str, float] = field(default_factory=dict)
     files: dict[str, bytes] = field(default_factory=dict)
+    predictions: Predictions | None = None
+    subject: "Subject | None" = None
 
     @property
     def pictures(self) -> dict[str, bytes]:
@@ -94,9 +98,8 @@ def make_report(found: Predictions, subject: Subject, whole: bool = True) -> Rep
         whole: with files; else the figures and the lines alone.
     """
     head = {"split": subject.split, "samples": len(found)}
-    if found.task == "regression":
-        return report_on_values(found, subject, head, whole)
-    return report_on_classes(found, subject, head, whole)
+    report_on = report_on_values if found.task == "regression" else report_on_classes
+    return replace(report_on(found, subject, head, whole), predictions=found, subject=subject)
 
 
 def report_on_classes(found: Predictions, subject: Subject, head: dict, whole: bool) -> Report:
@@ -217,4 +220,4 @@ def files_of_values(
 
 def joined(values: np.ndarray) -> str:
     """Return the values of a sample in short."""
-    return ", ".join(f"{value:.4g}" for value in values)
+    return ", ".join(significant(value, 4) for value in values)

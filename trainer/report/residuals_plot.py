@@ -1,13 +1,18 @@
 """Picture of a regression's predictions against the true values, with their residuals."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from trainer.base.atomic import png_of
+from trainer.base.text import significant
 from trainer.report.headline import Headline
 from trainer.report.predictions import Predictions
 from trainer.report.values import ValueFigures
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MOST_OUTPUTS, MOST_POINTS = 4, 5_000
 WIDTH, ROW = 11, 3.3  # inches
@@ -15,10 +20,14 @@ WIDTH, ROW = 11, 3.3  # inches
 
 def draw(found: Predictions, figures: ValueFigures, names: Sequence[str], title: str, subtitle: str) -> bytes:
     """Return as PNG a row for each output: predicted against true values, residuals, and how they are spread."""
+    return png_of(drawn(found, figures, names, Headline(title, subtitle, WIDTH)))
+
+
+def drawn(found: Predictions, figures: ValueFigures, names: Sequence[str], head: Headline) -> "Figure":
+    """Return the figure of `draw`."""
     from matplotlib.figure import Figure  # 0.6 s
 
     shown = min(found.outputs, MOST_OUTPUTS)
-    head = Headline(title, subtitle, WIDTH)
     height = ROW * shown + head.height
     figure = Figure(figsize=(WIDTH, height))
     head.draw(figure)
@@ -35,7 +44,8 @@ def draw(found: Predictions, figures: ValueFigures, names: Sequence[str], title:
         left.set_xlabel(f"true {names[place]}")
         left.set_ylabel(f"predicted {names[place]}")
         left.set_title(
-            f"MAE {figures.mae[place]:.4g}   RMSE {figures.rmse[place]:.4g}   R\u00b2 {figures.r2[place]:.4f}",
+            f"MAE {significant(figures.mae[place], 4)}   RMSE {significant(figures.rmse[place], 4)}   "
+            f"R\u00b2 {figures.r2[place]:.4f}",
             fontsize=9,
         )
         middle.axhline(0, linestyle="--", color="tab:gray", linewidth=1)
@@ -50,4 +60,6 @@ def draw(found: Predictions, figures: ValueFigures, names: Sequence[str], title:
         right.set_title("distribution of the residuals", fontsize=9)
         for axes in (left, middle, right):
             axes.tick_params(labelsize=8)
-    return png_of(figure)
+            axes.ticklabel_format(scilimits=(-3, 5))  # of longer numbers the labels of two charts would touch
+            axes.locator_params(axis="x", nbins=5)
+    return figure

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from trainer.base.text import as_csv_cell
+from trainer.base.text import as_csv_cell, significant
 from trainer.report.classes import ClassFigures
 from trainer.report.predictions import Predictions
 from trainer.report.samples import Samples
@@ -44,7 +44,7 @@ def headings(found: Predictions, names: Sequence[str], samples: Samples) -> list
 
 def texts(values: np.ndarray, digits: int) -> list[str]:
     """Return numbers with so many digits: 7 are those that float32 has for sure, 9 give the same float32 again."""
-    return [f"{value:.{digits}g}" for value in values.tolist()]
+    return [significant(value, digits) for value in values.tolist()]
 
 
 def worst(found: Predictions, names: Sequence[str], samples: Samples, indices: np.ndarray) -> bytes:
@@ -61,7 +61,7 @@ def line(found: Predictions, names: Sequence[str], samples: Samples, index: int)
         values = [value for pair in zip(found.true[index], found.predicted[index]) for value in pair]
     else:
         values = [names[found.true[index]], names[found.predicted[index]], found.score[index], found.true_score[index]]
-    shown = (value if isinstance(value, str) else f"{value:.6g}" for value in (*values, found.losses[index]))
+    shown = (value if isinstance(value, str) else significant(value, 6) for value in (*values, found.losses[index]))
     return [samples.name(index), *shown]
 
 

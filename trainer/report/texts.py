@@ -3,7 +3,7 @@
 import math
 from collections.abc import Sequence
 
-from trainer.base.text import columns, counted, figure, markdown_table
+from trainer.base.text import columns, counted, figure, markdown_table, significant
 from trainer.report.calibration import Calibration
 from trainer.report.classes import ClassFigures
 from trainer.report.predictions import Predictions
@@ -73,7 +73,7 @@ def lines_of_values(found: ValueFigures, names: Sequence[str], unit: str) -> lis
     lines = []
     for place in range(len(names)) if order is None else order:
         values = {"MAE": found.mae[place], "RMSE": found.rmse[place]}
-        shown = "  ".join(f"{name} {value:.4g}" for name, value in values.items())
+        shown = "  ".join(f"{name} {significant(value, 4)}" for name, value in values.items())
         lines.append(f"{f'{names[place]}: ' if several else ''}{shown}  R2 {figure(found.r2[place])}{unit}")
     return lines
 
@@ -94,7 +94,7 @@ def outcome(found: Predictions, names: Sequence[str], index: int) -> str:
         several = len(names) > 1
         pairs = zip(names, found.true[index], found.predicted[index])
         return "; ".join(
-            f"{f'{name} ' if several else ''}is {true:.4g}, predicted {predicted:.4g}"
+            f"{f'{name} ' if several else ''}is {significant(true, 4)}, predicted {significant(predicted, 4)}"
             for name, true, predicted in pairs
         )
     said = f"{names[found.predicted[index]]} ({found.score[index]:.2f})"

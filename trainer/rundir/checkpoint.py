@@ -2,7 +2,7 @@
 
 import io
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -156,7 +156,12 @@ class Checkpoints:
 
 
 def export(model: nn.Module, path: Path, description: Description) -> None:
-    """Write weights and buffers under the model's own names as safetensors, with the description of the model.
+    """Write weights and buffers under the model's own names as safetensors, with the description of the model."""
+    export_weights(model.state_dict(), path, description)
+
+
+def export_weights(state: Mapping[str, torch.Tensor], path: Path, description: Description) -> None:
+    """Write weights and buffers by name as safetensors, with the description of their model.
 
     A preprocessing with large matrices has them beside the weights, under names of its own. The metadata have one key,
     as safetensors writes several in any order, and equal runs have equal files.
@@ -164,7 +169,7 @@ def export(model: nn.Module, path: Path, description: Description) -> None:
     from safetensors.torch import save
 
     text, large = description.to_json()
-    weights = {name: value.detach().cpu().clone().contiguous() for name, value in model.state_dict().items()}
+    weights = {name: value.detach().cpu().clone().contiguous() for name, value in state.items()}
     atomic_write(path, save(large | weights, metadata={KEY: text}))
 
 

@@ -65,6 +65,10 @@ class EventFile:
         self._file.step = step
         self._write(Event(wall_time=time.time() if seconds is None else seconds, step=step, summary=summary))
 
+    def add_graph(self, graph: bytes) -> None:
+        """Append the graph of a network."""
+        self._write(Event(wall_time=time.time(), graph_def=graph))
+
     def flush(self) -> None:
         """Write the buffered events."""
         self._file.flush()

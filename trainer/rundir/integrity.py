@@ -12,13 +12,23 @@ from pathlib import Path
 from trainer.base.plain_files import read_plain
 from trainer.rundir.status import Status
 
-FILES = ("metrics.jsonl", "layers.json", "weights.safetensors", "train/*", "val/*", "report/*")
+FILES = (
+    "metrics.jsonl",
+    "layers.json",
+    "fit.npz",
+    "fit.gif",
+    "filters.png",
+    "weights.safetensors",
+    "train/*",
+    "val/*",
+    "report/*",
+)
 LAST_CHUNK = b"\0\0\0\0IEND\xaeB`\x82"  # of every PNG
 LARGE = 2**26  # bytes, from which only the length of a file is compared
 
 
 def digests_of_files(directory: Path) -> dict[str, str]:
-    """Return the digest of every file that a run leaves as its result, but for curves.png, which may be drawn later."""
+    """Return the digest of every file that a run leaves as its result, but for the pictures that may be drawn later."""
     paths = sorted(path for pattern in FILES for path in directory.glob(pattern))
     return {str(path.relative_to(directory)): digest for path in paths if (digest := digest_of_file(path))}
 

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import torch
 from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor
-from torch.utils.tensorboard.summary import image, text
+from torch.utils.tensorboard.summary import text
 
 from trainer.base.accumulator import Glance, MetricAccumulator
 from trainer.base.atomic import atomic_write
@@ -32,9 +33,8 @@ class Recorder:
     """Points of a run's curves. Between log points everything stays on the device.
 
     TensorBoard lists each folder with an event file as a run: there are two. `train/` and `val/` hold loss and score
-    under the same tags, so that they are on one chart. `train/` also has lr, grad_norm, update_ratio, throughput, the
-    configuration and the first batch; `val/` also has the best and the test scores, and the row of HParams, whose
-    metrics are then all scores of held-out data.
+    under the same tags, so that they are on one chart. `train/` also has lr, the norms, throughput, the configuration
+    and pictures; `val/` the best and the test scores, and the row of HParams, whose metrics are all of held-out data.
 
     metrics.jsonl holds one object a line: `val` and `test` one an evaluation; `train` one a log point and an
     evaluation, averaged over the steps since its last line.
@@ -90,7 +90,7 @@ class Recorder:
         """Write a log point after the step: the averages since the last one."""
         ratio = norm(torch._foreach_sub(weights, self._weights)) / norm(self._weights)
         # host sync: the device catches up here, so that the throughput is true
-        measured = {"grad_norm": self._grad_norm, "update_ratio": ratio}
+        measured = {"grad_norm": self._grad_norm, "update_ratio": ratio, "param_norm": norm(weights)}
         measured |= {} if self._grad_kept is None else {"grad_kept": self._grad_kept}
         self._train_point(now, **dict(zip(measured, torch.stack([*measured.values()]).tolist())))
 
@@ -141,9 +141,9 @@ class Recorder:
             self._config = lines
             self._event_file("train").add(text("config", f"    train {typed}\n\n{lines}"), step)
 
-    def record_first_batch(self, picture: Tensor) -> None:
-        """Write the picture (H, W, 3) of the first batch, uint8, for TensorBoard."""
-        self._event_file("train").add(image("first_batch", picture, dataformats="HWC"), 0)
+    def record_summary(self, summary: Summary, step: int) -> None:
+        """Write a picture of a time, for TensorBoard."""
+        self._event_file("train").add(summary, step)
 
     def record_results(
         self,

@@ -22,7 +22,7 @@ from trainer.rundir.saved_options import defaults_of, flat
 from trainer.rundir.status import Status
 
 TOLERANT_TASKS = ("compare",)  # show runs as far as their files can be read
-RESUMED = ("train", "recipe")  # tasks that go on where they stopped
+RESUMED = ("train", "recipe", "lottery")  # tasks that go on where they stopped
 LISTED = 5  # keys that have changed
 FIXED_PARTS = ("optimizer", "model", "averaging")  # the state of one class does not fit another
 
@@ -211,13 +211,17 @@ def require_allowed(changed: Mapping[str, tuple[object, object]], allowed: Seque
         if f"{part}._target_" in changed:
             what = f"another {part} cannot continue from the run's state"
             raise ConfigError(f"resume: {what}; leave {part}= out, or start a new run")
-    blocked = [path for path in changed if not is_below(path, allowed) and makes_another_run(path, *changed[path])]
-    if blocked:
+    if blocked := not_allowed(changed, allowed):
         shown = listed({path: changed[path] for path in blocked})
         hint = f"to change it all the same, add resume.allow=[{printable(','.join(blocked))}]"
         if any(role_of(path) is Role.LENGTH for path in blocked):
             hint = f"to train longer, write epochs=+N; {hint}"
         raise ConfigError(f"resume: the configuration of a run cannot change: {shown}\n{hint}")
+
+
+def not_allowed(changed: Mapping[str, tuple[object, object]], allowed: Sequence[str]) -> list[str]:
+    """Return those of the changed keys that make another run, and that resume.allow does not name."""
+    return [path for path in changed if not is_below(path, allowed) and makes_another_run(path, *changed[path])]
 
 
 def is_below(path: str, allowed: Iterable[str]) -> bool:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from trainer.base.checks import require
-from trainer.base.clock import Clock, parse_length
+from trainer.base.clock import Clock, nearly_ends, parse_length
 from trainer.sched.decay import above, half_cosine
 
 
@@ -32,12 +32,21 @@ class CosineRestarts:
         require("in [0, 1)", floor=self.floor)
 
     def __call__(self, now: Clock) -> float:
+        since_restart, cycle = self._place(now)
+        return above(self.floor, half_cosine(since_restart / cycle))
+
+    def ends_cycle(self, now: Clock) -> bool:
+        """Return whether the next step is a restart, or the run ends with a whole cycle."""
+        return nearly_ends(now, *self._place(now))
+
+    def _place(self, now: Clock) -> tuple[float, float]:
+        """Return T_cur and T_i, in steps."""
         since_restart, cycle = now.step, now.steps(self.length)
         if self.growth == 1:
             since_restart %= cycle
         while since_restart >= cycle:
             since_restart, cycle = since_restart - cycle, cycle * self.growth
-        return above(self.floor, half_cosine(since_restart / cycle))
+        return since_restart, cycle
 
 
 @dataclass(frozen=True, kw_only=True)

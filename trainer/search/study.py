@@ -16,9 +16,12 @@ from trainer.base.atomic import atomic_write, write_figure
 from trainer.base.errors import ConfigError, MachineError, UserError
 from trainer.base.metrics import ACCURACY, monitored
 from trainer.base.text import counted, printable
+from trainer.comparison.plot import title_of_runs
+from trainer.comparison.record import is_run, read
 from trainer.comparison.table import relative
 from trainer.config.keys import key_of
 from trainer.rundir.console import Console
+from trainer.rundir.title import in_lines
 from trainer.sweep.jobs import distinguishes
 
 if TYPE_CHECKING:
@@ -157,6 +160,9 @@ def draw(study: "Study", folder: Path, score: str) -> list[str]:
     title = counted("run", len(shown.trials)) + (
         f"; {early} ended early, with the score they had then" if early else ""
     )
+    runs = [read(directory) for directory in sorted(folder.iterdir()) if is_run(directory)]
+    width = 4 + 3 * len(study.best_params)
+    what = in_lines(title_of_runs(runs), width) if runs else ""
     for name, plot in makers.items():
         with quiet():
             axes = plot(shown, target_name=score)
@@ -165,8 +171,8 @@ def draw(study: "Study", folder: Path, score: str) -> list[str]:
                 part.set_title("")
                 part.set_title("", loc="left")
                 part.tick_params(axis="x", which="both", labelrotation=30)
-            figure.suptitle(f"{name}: {title}", fontsize=11)
-            figure.set_size_inches(4 + 3 * len(study.best_params), 5)
+            figure.suptitle(f"{name}: {title}\n{what}".strip(), fontsize=10)
+            figure.set_size_inches(width, 5)
             write_figure(figure, folder / f"search_{name}.png", bbox_inches="tight")
         pyplot.close(figure)
     return [f"search_{name}.png" for name in makers]

@@ -13,8 +13,9 @@ from rich.text import Text
 from trainer.base.metrics import METRICS
 from trainer.base.text import counted, figures, printable
 from trainer.comparison.table import relative
-from trainer.rundir import integrity, reader
+from trainer.rundir import reader
 from trainer.rundir.console import Console
+from trainer.rundir.pictures import missing_pictures
 from trainer.rundir.status import Status
 from trainer.sweep.jobs import Job
 from trainer.sweep.plot_worker import PlotWorker
@@ -56,7 +57,7 @@ class SweepDisplay:
             self._live = self._stack.enter_context(live)
         self._stack.enter_context(self._plots)
         for job in self.ended_before:
-            if not integrity.is_whole_picture(job.directory / "curves.png"):  # the sweep was killed before it was drawn
+            if missing_pictures(job.directory):  # the sweep was killed before it was drawn
                 self._plots.draw(job.directory)
         self._thread = threading.Thread(target=self._watch, daemon=True)
         self._thread.start()
@@ -101,8 +102,9 @@ class SweepDisplay:
         """Return `[3/18] adam: finished, best accuracy 0.9889, 4.2 s; 50 s left`, or its error and log."""
         head, status = f"[{len(self.reported)}/{self.count}] {label(job)}", printable(summary["status"])
         if summary["status"] in FAILED:
-            error = printable(summary.get("error", "")).removeprefix(f"{status}: ")
-            return f"{head}: {status}: {error} ({relative(job.directory / 'run.log')})"
+            error = printable(summary.get("error", "")) or status
+            reason = error if error.startswith(status) else f"{status}: {error}"
+            return f"{head}: {reason} ({relative(job.directory / 'run.log')})"
         best = summary.get("best") or {}
         scores = {name: value for name, value in best.items() if name in METRICS}
         epoch = f" (epoch {best['epoch']:g})" if isinstance(best.get("epoch"), int | float) else ""

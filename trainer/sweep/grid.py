@@ -108,7 +108,7 @@ class GridSweeper(Sweeper):
         if not part and (left := sum(not job.ended for job in prepared)):
             override = " sweep.on_error=continue" if self.config.sweep.on_error == "stop" else ""
             Console().print(
-                f"{left} of {counted('job', len(prepared))} did not finish; to try again, "
+                f"{left} of {counted('job', len(prepared))} did not finish; to resume the sweep, "
                 f"repeat the command with {as_argument('hydra.sweep.dir', from_here(self.folder))}{override}"
             )
 

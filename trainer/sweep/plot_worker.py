@@ -1,4 +1,4 @@
-"""curves.png of a sweep's jobs, drawn by another process, so that no job waits the fifth of a second that one takes."""
+"""Pictures of a sweep's jobs, drawn by another process, so that no job waits the fifth of a second that one takes."""
 
 import multiprocessing
 import os
@@ -12,7 +12,7 @@ from multiprocessing.context import BaseContext
 from pathlib import Path
 
 from trainer.base.text import printable
-from trainer.rundir import curves_plot, reader
+from trainer.rundir.pictures import draw_pictures
 
 
 class PlotWorker:
@@ -24,14 +24,14 @@ class PlotWorker:
         return self
 
     def draw(self, directory: Path) -> None:
-        """Draw the curves of a run that has ended, where it has recorded any; returns at once."""
+        """Draw the pictures of a run that has ended, where it has recorded any points; returns at once."""
         if not (directory / "metrics.jsonl").exists():
             return
         if self._pool is None:
             self._pool = ProcessPoolExecutor(1, mp_context=make_context(), initializer=prepare_worker)
         # Of a broken pool the figures before this one say so; the next sweep here draws those that are missing.
         with suppress(BrokenProcessPool):
-            self._figures.append((directory, self._pool.submit(draw_curves, directory.absolute())))
+            self._figures.append((directory, self._pool.submit(draw_pictures, directory.absolute())))
 
     def __exit__(self, *exception: object) -> None:
         if self._pool is not None:
@@ -39,7 +39,7 @@ class PlotWorker:
         for directory, figure in self._figures:
             if error := figure.exception():
                 reason = printable(getattr(error, "strerror", None) or error)
-                line = f"warning: {printable(directory)}/curves.png: could not be written ({reason})"
+                line = f"warning: {printable(directory)}: its pictures could not be drawn ({reason})"
                 print(line, file=sys.stderr, flush=True)
 
 
@@ -64,9 +64,3 @@ def prepare_worker() -> None:
         os._exit(0)
 
     threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def draw_curves(directory: Path) -> None:
-    """Draw curves.png from a run's files. Errors: OSError."""
-    ending = reader.describe_end(reader.read_summary(directory))
-    curves_plot.draw([*reader.read_rows(directory)], directory / "curves.png", ending)

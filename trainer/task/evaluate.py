@@ -21,16 +21,19 @@ from trainer.engine.fuse import fuse
 from trainer.engine.probe import is_probe
 from trainer.engine.recovery import newest_state
 from trainer.engine.run import Run
-from trainer.engine.split_report import TITLE, evaluate_with_report, splits_of
+from trainer.engine.split_report import evaluate_with_report, splits_of
 from trainer.engine.state import fingerprints
+from trainer.explanation.attribution import require_captum
 from trainer.report.report import Report
 from trainer.rundir import checkpoint, reader
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.resume import require_same
 from trainer.rundir.saved_options import options_of
+from trainer.rundir.title import title_from
 from trainer.task import other_data
 from trainer.task.evaluation_files import EvaluationFiles
+from trainer.task.explained_mistakes import with_explained_mistakes
 from trainer.task.finished_runs import has_checkpoint, run_directories
 
 
@@ -43,7 +46,12 @@ class Evaluate:
     run's own the data is one split of new samples, unless it is that which the run was trained on.
 
     evaluation.json and, in report/, what the model gets wrong on the last split are in a directory of their own.
+
+    Args:
+        explain: draw where the model finds its answers in the images of its worst mistakes.
     """
+
+    explain: bool = False
 
     def execute(self, cfg: DictConfig, invocation: Invocation) -> float | None:
         """Return the last run's test score. Errors: ConfigError without a run, DataError where one cannot be read.
@@ -53,11 +61,13 @@ class Evaluate:
         require_evaluation_keys(invocation)
         if not cfg.runs:
             raise ConfigError("runs=[]: task=evaluate needs a run directory; write runs=[outputs/DATE/TIME-NAME]")
+        if self.explain:
+            require_captum("task.explain=true")
         console = Console()
         scores, runs = {}, [*run_directories(cfg.runs, console)]
         files = EvaluationFiles(cfg, invocation, console, len(runs) > 1)
         for path in runs:
-            split, values = evaluate_run(path, cfg, invocation, console, files)
+            split, values = evaluate_run(path, cfg, invocation, console, files, self.explain)
             scores[relative(path) if split == "test" else f"{relative(path)} ({split})"] = values
         if len(scores) > 1:
             console.print("\nTest split of all runs:")
@@ -87,7 +97,12 @@ def known_keys() -> Iterator[str]:
 
 
 def evaluate_run(
-    directory: Path, cfg: DictConfig, invocation: Invocation, console: Console, files: EvaluationFiles
+    directory: Path,
+    cfg: DictConfig,
+    invocation: Invocation,
+    console: Console,
+    files: EvaluationFiles,
+    explain: bool = False,
 ) -> tuple[str, dict[str, float]]:
     """Print the scores of a run; return the last split that it has, of train, val and test, with its scores.
 
@@ -111,6 +126,11 @@ def evaluate_run(
     last = [*scores][-1]
     for line in reports[last].text if last in reports else ():
         console.print(line)
+    if explain and last in reports:
+        with console.status("explaining the worst mistakes"):
+            model = other_data.model_of(directory, cfg, invocation)
+            reports[last], how = with_explained_mistakes(reports[last], model)
+        console.print(how)
     files.add(directory, which, scores, reports)
     return last, scores[last]
 
@@ -164,9 +184,9 @@ class Rebuilt:
 
     @property
     def title(self) -> str:
-        """The options of the run's data and model."""
-        options = dict(options_of(reader.read_config(self.directory, "runs"), reader.read_overrides(self.directory)))
-        return " ".join(f"{group}={options[group]}" for group in TITLE if group in options)
+        """The options of the run's data and model, and what else was typed for it."""
+        typed = reader.read_overrides(self.directory)
+        return title_from(dict(options_of(reader.read_config(self.directory, "runs"), typed)), typed)
 
     def load_weights(self) -> str:
         """Put the weights into the run's model, and return which ones they are. Errors: DataError."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from trainer.base.atomic import atomic_write
-from trainer.base.text import as_csv_cell, counted, printable
+from trainer.base.text import as_csv_cell, counted, printable, significant
 from trainer.explanation.picture import BARS, Bars, draw_bars, draw_maps, shortened
 from trainer.inference.explain import ImageExplanation, RowExplanation, explanations
 from trainer.inference.predictions import Answers, Prediction
@@ -70,7 +70,7 @@ def answer_text(each: ImageExplanation | RowExplanation, model: Answers) -> str:
     """Return the answer of a prediction: `cat (0.93)`, `price 2.4`."""
     prediction = each.prediction
     if not model.classes:
-        return f"{printable(each.of)} {prediction.values[model.names.index(each.of)]:.4g}"
+        return f"{printable(each.of)} {significant(prediction.values[model.names.index(each.of)], 4)}"
     score = "" if prediction.probability is None else f" ({prediction.probability:.2f})"
     return shortened(printable(prediction.label)) + score
 
@@ -117,7 +117,7 @@ def chart(each: RowExplanation, model: Answers) -> Bars:
 
 def cell_text(cell: float | str) -> str:
     """Return a cell as a chart shows it."""
-    return f"{cell:.4g}" if isinstance(cell, float) else shortened(printable(cell))
+    return significant(cell, 4) if isinstance(cell, float) else shortened(printable(cell))
 
 
 def title_of_rows(model: Answers, found: Sequence[RowExplanation]) -> str:

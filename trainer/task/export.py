@@ -30,6 +30,7 @@ from trainer.rundir import curves_plot, reader
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
 from trainer.rundir.saved_options import flat
+from trainer.rundir.title import title_of_files
 from trainer.task.evaluate import merged, require_evaluation_keys
 from trainer.task.finished_runs import has_model, run_directories
 
@@ -120,7 +121,7 @@ class Export:
             opset = None if self.opset == "auto" else self.opset
             subject = Subject(model=model, graph=graph, signature=signature, named=named, opset=opset)
             write = kind.make(subject)
-        notes += left_out(loaded) if kind.has_graph else []
+        notes += [*(left_out(loaded) if kind.has_graph else []), *filter(None, [loaded.note])]
         directory = self.create(place, cfg, invocation, several)
         path = directory / kind.file
         written(directory, kind.file, lambda: write(path))
@@ -204,7 +205,7 @@ def write_about(directory: Path, place: Path, model: TrainedModel, record: Recor
     rows = [*reader.read_rows(place)] if place.is_dir() else []
     summary = reader.read_summary(place) if place.is_dir() else {}
     if rows:
-        written(directory, CURVES, lambda: curves_plot.draw(rows, directory / CURVES, reader.describe_end(summary)))
+        written(directory, CURVES, lambda: curves_plot.draw_run(directory, rows, summary, title_of_files(place)))
     card = Card(
         model=model,
         record=record,

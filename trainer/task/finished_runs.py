@@ -38,7 +38,9 @@ def run_directories(
         below, _ = find([pattern])
         if len(below) > 1 and (without := [run for run in below if not counts(run)]):
             count = f"{len(without)} of {len(below)} runs in {printable(pattern)}"
-            console.print(f"note: {count} have no weights, as {relative(without[0])}")
+            console.print(
+                f"note: {count} left out, without weights: {relative(without[0])}{', ...' * (len(without) > 1)}"
+            )
             below = [run for run in below if run not in without]
         found |= {run.resolve(): run for run in below}
     yield from found.values()

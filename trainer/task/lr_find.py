@@ -17,9 +17,9 @@ from trainer.inspection import lr_picture
 from trainer.inspection.lr_check import Check, check
 from trainer.inspection.lr_finder import CHECK_STEPS, Finding, find_rate
 from trainer.inspection.lr_suggestion import Rule, shown
-from trainer.inspection.title import short_title
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
+from trainer.rundir.title import WITH_OPTIMIZER, title_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class LrFind:
         print_finding(console, finding, key, invocation)
         if twice:
             print_warm_up(console, twice, key, invocation)
-        picture, what = directory / "lr_find.png", short_title(invocation)
+        picture, what = directory / "lr_find.png", title_of(invocation, WITH_OPTIMIZER)
         try:
             lr_picture.draw(finding, picture, f"range test of {key}: {what}")
             lr_picture.write_events(finding, directory, picture)

@@ -96,7 +96,7 @@ def evaluate_other_data(
     split, described = samples.split, model.description
     where = place[0]
     console.print(f"{printable(directory)} on other data than its own, {where}: {counted('sample', len(split))}")
-    for line in notes_on(samples, split.targets, described):
+    for line in filter(None, [model.note, *notes_on(samples, split.targets, described)]):
         console.print(f"note: {line}")
     subject = Subject(
         classes=described.classes,

@@ -24,7 +24,7 @@ from trainer.inference.explain import require_explainable
 from trainer.inference.load import load
 from trainer.inference.model import Ensemble
 from trainer.inference.predictions import Answers, Prediction, answered
-from trainer.inference.sources import Item, count_of, items_of
+from trainer.inference.sources import count_of, items_of
 from trainer.inference.tally import Tally
 from trainer.rundir import directory as rundir
 from trainer.rundir.console import Console
@@ -32,6 +32,7 @@ from trainer.task.evaluate import require_evaluation_keys
 from trainer.task.explanations import write_explanations
 from trainer.task.finished_runs import has_model, run_directories
 
+Answered = tuple[Prediction, Tensor | None]
 UNUSED = ("data.root", "data.path", "norm.fuse", "compile")  # keys of an evaluation
 
 
@@ -77,16 +78,16 @@ class Predict:
             require_explainable(model)
         kind = model.description.inputs
         items, total = items_of(paths_on(self.input), kind), count_of(self.input, kind)
-        first = next(items, None)  # before anything is written: a path that is not there, a table without the columns
+        started = time.perf_counter()
+        found = answered(model, items, batch_size=cfg.eval_batch_size, top=self.top)
+        first = next(found, None)  # before anything is written: a path that is not there, an array of other values
         if first is None:
             raise DataError(f"input={printable(self.input)}: holds nothing to predict")
         directory = rundir.create_with_config(cfg, invocation)
         tally, kept, wanted = Tally(model), [], self.explained if self.explain else 0
-        started = time.perf_counter()
         with predictions_file(directory / "predictions.csv") as write:
             write(heading(model, kind, self.top))
-            found = answered(model, chained(first, items), batch_size=cfg.eval_batch_size, top=self.top)
-            for prediction, sample in with_progress_bar(found, "predicting", total):
+            for prediction, sample in with_progress_bar(chained(first, found), "predicting", total):
                 write(line(prediction, model, kind, self.top))
                 tally.add(prediction)
                 if len(kept) < wanted and sample is not None:
@@ -114,6 +115,9 @@ def load_models(cfg: DictConfig, invocation: Invocation, console: Console) -> An
     precision = cfg.precision if is_typed("precision", invocation) else None
     settings = {"device": cfg.device, "allow": invocation.allow, "tta": views, "precision": precision}
     models = [load(place, **settings) for place in run_directories(cfg.runs, console, has_model)]
+    for model in models:
+        if model.note:
+            console.print(f"note: {model.source}: {model.note}")
     return models[0] if len(models) == 1 else Ensemble(members=models)
 
 
@@ -127,8 +131,8 @@ def paths_on(typed: str) -> object:
     return (path for text in sys.stdin if (path := text.rstrip("\r\n"))) if typed == "-" else typed
 
 
-def chained(first: Item, others: Iterator[Item]) -> Iterator[Item]:
-    """Yield an item, then the others."""
+def chained(first: Answered, others: Iterator[Answered]) -> Iterator[Answered]:
+    """Yield a prediction, then the others."""
     yield first
     yield from others
 
@@ -167,4 +171,4 @@ def line(prediction: Prediction, model: Answers, kind: Inputs, top: int) -> list
     if prediction.problem:
         return [*place, *[""] * width, prediction.problem]
     cells = [cell for pair in prediction.ranked for cell in pair] if model.classes else prediction.values
-    return [*place, *cells, ""]
+    return [*place, *cells, prediction.note]

@@ -15,8 +15,9 @@ from trainer.config.hydra_context import Invocation
 from trainer.config.rule import is_minutes
 from trainer.data.splits import Splits
 from trainer.engine.build import build_run
+from trainer.engine.state import fingerprints
 from trainer.recipe.decay import find_decay
-from trainer.recipe.files import Files, read_pace
+from trainer.recipe.files import Files, read_pace, require_same_data, require_same_settings
 from trainer.recipe.plan import Pace, Plan, plan_for, plan_in_time, smallest_plan
 from trainer.recipe.procedure import Procedure
 from trainer.recipe.trials import Train
@@ -67,13 +68,15 @@ class Recipe:
         directory = Path(cfg.resume.run) if cfg.resume.run else None
         if directory:
             known = schema.rules(cfg, invocation.choices)
-            resume.require_allowed(resume.changes(directory, cfg, known), cfg.resume.allow)
+            require_same_settings(directory, resume.changes(directory, cfg, known), cfg.resume.allow)
         key = auto_rate.rate_key(cfg, invocation.describe("optimizer"))
         decay = find_decay(cfg, self.decay)
         with console.status("preparing the run"):
             run = build_run(cfg, invocation)
         if not len(run.val):
             raise ConfigError("task=recipe: compares runs by their validation split, which has no samples")
+        if directory:
+            require_same_data(directory, fingerprints(run))
         if not run.clock.total_steps:
             raise ConfigError("epochs=0: a recipe trains; write epochs=N, the length of a whole run")
         for note in run.data.notes:
@@ -105,6 +108,7 @@ class Recipe:
                 console=console,
             )
             files.write_pace(pace)
+            files.write_data(fingerprints(run))
             try:
                 procedure.execute()
             except CheckFailed:

@@ -30,7 +30,8 @@ UNUSED = ("tta", "norm.fuse")  # keys of an evaluation
 class Stats:
     """Measure a network without training it: fresh as the command builds it, or the best weights of `runs=[DIR,...]`.
 
-    Tables on the terminal, stats.png, stats.json and histograms for TensorBoard in a directory of its own.
+    Tables on the terminal, stats.png, stats.json, and histograms and the graph of the network for TensorBoard in a
+    directory of its own.
 
     Args:
         samples: of the training split, on which curvature and the decrease of the loss are measured; `all` or >= 2.
@@ -65,7 +66,7 @@ class Stats:
             for part in report_text.parts(found):
                 console.print(part)
             console.print()
-            for path in write(found, network.title, directory):
+            for path in write(found, network, directory):
                 console.print(f"saved {from_here(path)}")
 
 
@@ -105,17 +106,19 @@ def trained(place: Path, cfg: DictConfig, invocation: Invocation, console: Conso
     return Network(run=rebuilt.run, cfg=rebuilt.cfg, title=title, which=which, before=before)
 
 
-def write(found: Report, title: str, directory: Path) -> list[Path]:
-    """Write the picture, the numbers and the histograms, and return their paths. Errors: MachineError."""
+def write(found: Report, network: Network, directory: Path) -> list[Path]:
+    """Write the picture, the numbers, the histograms and the graph, and return their paths. Errors: MachineError."""
+    from trainer.inspection.graph_events import write_graph
     from trainer.inspection.report_events import write_events
 
     picture, numbers = directory / "stats.png", directory / "stats.json"
     try:
-        report_plot.draw(found, title, picture)
-        content = {"title": title, **report_text.plain(found)}
+        report_plot.draw(found, network.title, picture)
+        content = {"title": network.title, **report_text.plain(found)}
         atomic_write(numbers, json.dumps(content, indent=1, allow_nan=False).encode())
         if not isinstance(found.values, str):
             write_events(found.values, directory)
+        write_graph(network.run, directory)
     except OSError as error:
         raise rundir.cannot_be_written(directory, error, "the figures") from None
     return [picture, numbers]

@@ -15,11 +15,12 @@ from trainer.engine.build import build_run
 from trainer.engine.ending import errors_in_log
 from trainer.engine.run import Run
 from trainer.engine.session import Session
-from trainer.rundir import curves_plot, integrity, reader, resume
 from trainer.rundir import directory as rundir
+from trainer.rundir import integrity, pictures, reader, resume
 from trainer.rundir.checkpoint import Checkpoints
 from trainer.rundir.console import Console
 from trainer.rundir.status import Status
+from trainer.rundir.title import title_of
 from trainer.search.halving import pruning_rules
 
 
@@ -48,7 +49,8 @@ class Train:
         def build(cfg: DictConfig, begins: bool = False) -> Run:
             run = build_run(cfg, invocation, begins=begins)
             stops = pruning_rules(run.monitor.name, run.clock.total_epochs, invocation)
-            return replace(run, slots=replace(run.slots, stop=[*run.slots.stop, *stops]))
+            slots, title = replace(run.slots, stop=[*run.slots.stop, *stops]), title_of(invocation)
+            return replace(run, slots=slots, fit_title="" if invocation.sweep else title)
 
         console = Console(silent=invocation.sweep is not None)
         with fewer_collections(), console.status("preparing the run"):
@@ -77,17 +79,17 @@ def print_damage(directory: Path, names: Sequence[str]) -> None:
 
 
 def nothing_left(directory: Path, summary: dict, monitor: str) -> float | None:
-    """Print that a complete run has nothing to resume, and return its best score; a damaged curves.png is drawn anew.
+    """Print that a complete run has nothing to resume, and return its best score; damaged pictures are drawn anew.
 
     Errors: MachineError where it cannot be written.
     """
-    if not integrity.is_whole_picture(directory / "curves.png"):
-        print_damage(directory, ["curves.png"])
+    if missing := pictures.missing_pictures(directory):
+        print_damage(directory, missing)
         try:
             with rundir.lock(directory):
-                curves_plot.draw([*reader.read_rows(directory)], directory / "curves.png", "")
+                pictures.draw_pictures(directory)
         except OSError as error:
-            what = f"{printable(directory)}/curves.png: cannot be written ({error.strerror})"
+            what = f"{printable(directory)}: {' and '.join(missing)} cannot be written ({error.strerror})"
             raise MachineError(f"{what}; free some space and repeat the command") from None
     end = f"{summary['status']} after {summary['steps']:,} steps"
     if damaged := [*integrity.damaged_files(directory, summary)]:

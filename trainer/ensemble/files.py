@@ -1,0 +1,122 @@
+"""Files of an ensemble: ensemble.md, ensemble.json, ensemble.png, and predictions.csv and .npz."""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+
+from trainer.base.atomic import atomic_write
+from trainer.base.text import as_csv_cell, counted, markdown_table
+from trainer.ensemble import figure
+from trainer.ensemble.members import SPLITS, stacked
+from trainer.ensemble.result import Result, averaged
+
+NAMES = ("ensemble.md", "ensemble.json", "ensemble.png", "predictions.csv", "predictions.npz")
+
+
+def write(result: Result, directory: Path, title: str) -> None:
+    """Write all files into a directory. Errors: OSError."""
+    writers: dict[str, Callable[[Path], None]] = {
+        "ensemble.md": lambda path: atomic_write(path, markdown(result, title).encode()),
+        "ensemble.json": lambda path: atomic_write(path, as_json(result).encode()),
+        "ensemble.png": lambda path: figure.draw(result, title, path),
+        "predictions.csv": lambda path: atomic_write(path, as_csv(result).encode()),
+        "predictions.npz": lambda path: atomic_write(path, as_arrays(result)),
+    }
+    for name in NAMES:
+        writers[name](directory / name)
+
+
+def markdown(result: Result, title: str) -> str:
+    """Return ensemble.md."""
+    head, *rows = result.rows()
+    samples = counted("sample", len(result.scorer.true))
+    lines = [f"# Ensemble: {title}", "", f"On the {result.split} split, {samples}: {result.title}.", ""]
+    lines += [*markdown_table(head, rows), "", f"{result.diversity()[1].capitalize()}."]
+    if result.selection:
+        lines += ["", f"Members are selected by their {result.by} on the validation split, with replacement."]
+    lines += ["", "![Score and loss against the number of members](ensemble.png)", ""]
+    return "\n".join(lines)
+
+
+def as_json(result: Result) -> str:
+    """Return ensemble.json; a figure that is not finite is null."""
+    name = result.scorer.name
+    loss, score = result.mean_scores(result.ensemble)
+    rows = [
+        {"member": member.source, "loss": own[0], name: own[1], "counts": result.chosen.get(place, 0)}
+        for place, (member, own) in enumerate(zip(result.members, zip(result.losses.mean(1), result.scores.mean(1))))
+    ]
+    content = {
+        "split": result.split,
+        "samples": len(result.scorer.true),
+        "members": rows,
+        "ensemble": {"loss": loss, name: score},
+        "gain": {
+            over: {key: {"mean": value.mean, "standard_error": value.error} for key, value in gain.items()}
+            for over, gain in result.gains.items()
+        },
+        "diversity": result.diversity()[0],
+        "by_members": {
+            key: {"mean": mean.tolist(), "std": deviation.tolist()} for key, (mean, deviation) in result.curves.items()
+        },
+        "selection": result.selection
+        and {"by": result.by, "picks": [pick + 1 for pick in result.selection.picks], **result.path},
+    }
+    return f"{json.dumps(finite(content), indent=1)}\n"
+
+
+def finite(value: object) -> object:
+    """Return nested values with None for numbers that are not finite."""
+    if isinstance(value, Mapping):
+        return {key: finite(child) for key, child in value.items()}
+    if isinstance(value, list):
+        return [*map(finite, value)]
+    return (None if math.isnan(value) or math.isinf(value) else float(value)) if isinstance(value, float) else value
+
+
+def as_csv(result: Result) -> str:
+    """Return predictions.csv: the ensemble's answer to each sample of the split, in the order of the split."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([as_csv_cell(cell) for cell in row] for row in csv_rows(result))
+    return text.getvalue()
+
+
+def csv_rows(result: Result) -> Iterator[list[object]]:
+    """Yield headings, then a row for each sample."""
+    names = result.members[0].names
+    if result.scorer.task == "regression":
+        yield ["sample", *(f"true {name}" for name in names), *names]
+        pairs = zip(own_unit(result, result.scorer.true).tolist(), own_unit(result, result.ensemble).tolist())
+        yield from ([place, *true, *values] for place, (true, values) in enumerate(pairs))
+        return
+    what = "probability" if result.scorer.has_probabilities else "output"
+    yield ["sample", "true", "class", *(f"{what} of {name}" for name in names)]
+    for place, (true, values) in enumerate(zip(result.scorer.true, result.ensemble)):
+        yield [place, names[true], names[values.argmax()], *map(float, values)]
+
+
+def as_arrays(result: Result) -> bytes:
+    """Return predictions.npz: for each split SPLIT_members (M, N, K), SPLIT_ensemble (N, K) and SPLIT_true."""
+    arrays = {}
+    for split in SPLITS:
+        if split in result.members[0].answers:
+            answers, true = stacked(result.members, split), result.members[0].answers[split].true
+            found = {"members": answers, "ensemble": averaged(answers, result.chosen), "true": true}
+            for name, values in found.items():
+                values = own_unit(result, values)
+                arrays[f"{split}_{name}"] = values.astype(np.float32) if values.dtype == np.float64 else values
+    data = io.BytesIO()
+    np.savez_compressed(data, **arrays)
+    return data.getvalue()
+
+
+def own_unit(result: Result, values: np.ndarray) -> np.ndarray:
+    """Return answers or targets of a regression in the target's own unit; those of classes as they are."""
+    mean, deviation = result.members[0].unit
+    return values * np.array(deviation) + np.array(mean) if len(mean) and result.scorer.task == "regression" else values
