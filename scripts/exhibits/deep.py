@@ -73,8 +73,8 @@ def find_lottery(results: Results) -> Finding:
     half = results.of(LABEL, "round=1 network=ticket")
     return Finding(
         ticket.mean > random.mean + random.deviation and half.mean > dense.mean - 0.015,
-        f"test accuracy {spread(dense)} of the dense network, {spread(half)} of a ticket with half of the weights; with "
-        f"{left:.1%} {spread(ticket)} of the ticket, {spread(random)} of a random one with the same mask",
+        f"test accuracy {spread(dense)} of the dense network, {spread(half)} of a ticket with half of the weights; "
+        f"with {left:.1%} {spread(ticket)} of the ticket, {spread(random)} of a random one with the same mask",
     )
 
 
@@ -163,8 +163,8 @@ EXHIBITS = [
     ),
     Exhibit(
         name="lottery_ticket",
-        says="Train, prune the small weights, rewind the others to where they began, and train again: a small part of a "
-        "network learns as well (231n: Frankle & Carbin, 2019)",
+        says="Train, prune the small weights, rewind the others to where they began, and train again: a small part of "
+        "a network learns as well (231n: Frankle & Carbin, 2019)",
         metrics={"weights left": weights_left, **ACCURACY},
         find=find_lottery,
         draw=draw_lottery,

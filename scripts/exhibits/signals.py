@@ -91,8 +91,8 @@ EXHIBITS = [
         "(ResNet; 231n)",
         metrics=ACCURACY,
         find=find_image_preprocess,
-        because="To subtract a mean changes little in these 15 epochs; to divide by the deviation does, which is about a "
-        "quarter of the range of a pixel: inputs four times as large bring gradients four times as large.",
+        because="To subtract a mean changes little in these 15 epochs; to divide by the deviation does, which is about "
+        "a quarter of the range of a pixel: inputs four times as large bring gradients four times as large.",
         draw=figures.bars_of(),
         data="cifar",
     ),
