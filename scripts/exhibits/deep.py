@@ -1,14 +1,21 @@
 """Exhibits on deep networks and pretraining."""
 
+import json
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
 from exhibits import figures
 from exhibits.results import ACCURACY, LABEL, Exhibit, Finding, Results, compare, spread
+from exhibits.runs import Group, Job
 
 
 def find_fitnets(results: Results) -> Finding:
-    hints, plain = results.of(LABEL, part=1), results.of(LABEL, part=2)
+    hints, plain, longer = (results.of(LABEL, part=part) for part in (1, 2, 3))
     return Finding(
         hints.mean >= plain.mean,
-        f"test accuracy {spread(hints)} with the teacher, {spread(plain)} without, in as many epochs",
+        f"test accuracy {spread(hints)} with the teacher, {spread(plain)} without, {spread(longer)} without and with "
+        "the epochs of the hint added",
     )
 
 
@@ -39,6 +46,57 @@ def find_practice(results: Results) -> Finding:
     return Finding(value.mean < 0.6, f"test accuracy {spread(value)}: the score to beat")
 
 
+def read_lottery(place: Path) -> list[Group]:
+    """Return the networks of task=lottery: the dense one, and the two kinds of tickets of each round."""
+    rounds = sorted((place / "run-0").glob("round-*"), key=lambda path: int(path.name.partition("-")[2]))
+    found = {("0", "dense"): sorted((place / "run-0" / "dense").glob("seed-*"))}
+    for path in rounds:
+        for kind in ("ticket", "random"):
+            found[path.name.partition("-")[2], kind] = sorted(path.glob(f"seed-*{kind}.safetensors"))
+    return [
+        Group(words, 0, [Job(path, words, 0) for path in paths])
+        for (number, kind), paths in found.items()
+        for words in [{"round": number, "network": kind}]
+    ]
+
+
+def weights_left(job: Job) -> float:
+    """Return the fraction of the weights that a network of task=lottery has."""
+    rows = json.loads((job.place.parents[1] / "lottery.json").read_text())["rows"]
+    wanted = int(job.words["round"]), job.words["network"]
+    return next(row["weights_left"] for row in rows if (row["round"], row["network"]) == wanted)
+
+
+def find_lottery(results: Results) -> Finding:
+    dense = results.of(LABEL, "round=0")
+    ticket, random = (results.of(LABEL, f"round=4 network={kind}") for kind in ("ticket", "random"))
+    left = results.mean("weights left", "round=4 network=ticket")
+    half = results.of(LABEL, "round=1 network=ticket")
+    return Finding(
+        ticket.mean > random.mean + random.deviation and half.mean > dense.mean - 0.015,
+        f"test accuracy {spread(dense)} of the dense network, {spread(half)} of a ticket with half of the weights; "
+        f"with {left:.1%} {spread(ticket)} of the ticket, {spread(random)} of a random one with the same mask",
+    )
+
+
+def draw_lottery(results: Results) -> Figure:
+    figure = Figure(figsize=figures.SIZE, layout="constrained")
+    axes = figure.subplots()
+    for kind in ("ticket", "random"):
+        groups = [group for group in results.groups if group.words["network"] in ("dense", kind)]
+        left = [results.measure(group, "weights left").mean for group in groups]
+        scores = [results.measure(group, LABEL) for group in groups]
+        axes.errorbar(
+            left, [score.mean for score in scores], yerr=[score.deviation for score in scores],
+            marker="o", markersize=4, capsize=3, label=kind,
+        )  # fmt: skip
+    axes.set(xscale="log", xlabel="fraction of the weights left", ylabel=LABEL)
+    axes.invert_xaxis()
+    axes.grid(alpha=0.3)
+    axes.legend()
+    return figure
+
+
 def find_mnist(results: Results) -> Finding:
     value = results.of(LABEL)
     return Finding(value.mean > 0.975, f"test accuracy {spread(value)}")
@@ -66,6 +124,8 @@ EXHIBITS = [
         says="With few samples, begin with the weights of a network for a similar task (231n, SDU)",
         metrics=ACCURACY,
         find=find_fine_tune,
+        because="Fifty images of 8x8 pixels are enough for fresh weights, and the low rates of the lower layers take longer. "
+        "`transfer` has larger images of the same kind.",
         draw=lambda results: figures.curves(
             results.groups,
             "val",
@@ -105,10 +165,21 @@ EXHIBITS = [
         data="mnist",
     ),
     Exhibit(
+        name="lottery_ticket",
+        says="Train, prune the small weights, rewind the others to where they began, and train again: a small part of "
+        "a network learns as well (231n: Frankle & Carbin, 2019)",
+        metrics={"weights left": weights_left, **ACCURACY},
+        find=find_lottery,
+        draw=draw_lottery,
+        read=read_lottery,
+    ),
+    Exhibit(
         name="greedy",
         says="Train layer by layer, then all together: it helps where joint training fails (SDU)",
         metrics=ACCURACY,
         find=find_greedy,
+        because="Six sigmoids are too many for joint training, whatever its length; what the layers have learnt one by one "
+        "helps, but is far from what `act=relu` reaches at once.",
         draw=figures.bars_of(),
     ),
     Exhibit(

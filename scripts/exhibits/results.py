@@ -81,6 +81,7 @@ class Exhibit:
         draw: makes the figure.
         because: why it did not hold, or what limits it; on the page where that is not empty.
         data: files that it needs; digits needs none.
+        read: returns the settings of its folder, where they are not those of sweeps.
     """
 
     name: str
@@ -90,10 +91,13 @@ class Exhibit:
     draw: Callable[[Results], Figure]
     because: str = ""
     data: str = "digits"
+    read: Callable[[Path], list[Group]] | None = None
 
     def results(self, folder: Path) -> Results:
         """Read the runs below a folder."""
-        return Results(folder / self.name, grouped(read_jobs(self.name, folder)), self.metrics)
+        place = folder / self.name
+        groups = self.read(place) if self.read else grouped(read_jobs(self.name, folder))
+        return Results(place, groups, self.metrics)
 
 
 def short(value: float) -> str:
