@@ -526,7 +526,7 @@ def test_the_figure_of_one_and_of_many_settings(count, written, tmp_path):
     ranking = rank(records([written(f"{place}", rows=lines, epochs=place) for place, lines in enumerate(rows)]))
     plot.draw(ranking, tmp_path / "a.png")
     header = (tmp_path / "a.png").read_bytes()[:24]
-    inches = 0.9 + 0.32 * min(count, 30) + 4.2
+    inches = 0.2 + 0.9 + 0.32 * min(count, 30) + 4.2  # title, axes, settings, curves
     assert header[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", header[16:]) == (1210, int(inches * 110))
     axes = Figure().subplots()
     plot.draw_curves(axes, ranking.settings, ["red"] * count, "loss")

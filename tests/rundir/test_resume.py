@@ -360,11 +360,11 @@ def test_no_default_is_typed_that_still_is_one(words, composed):
 @pytest.mark.parametrize(
     ("words", "key", "rates"),
     [
-        (("optimizer=adam",), "optimizer.lr", [0.5, 0.5]),
+        (("optimizer=adam",), "optimizer.lr", [0.5]),
         (("optimizer=lookahead", "optimizer@optimizer.base=adam"), "optimizer.base.lr", [0.5, 0.5]),
         (("optimizer=muon",), "optimizer.adamw_lr", [0.02, 0.5, 0.5]),  # matrices, the last matrix, biases
         (("optimizer=sam", "optimizer@optimizer.base=muon"), "optimizer.base.adamw_lr", [0.02, 0.5, 0.5]),
-        (("optimizer=adam",), "optimizer.eps", [1e-3, 1e-3]),
+        (("optimizer=adamw",), "optimizer.eps", [1e-3, 1e-3]),
     ],
 )
 def test_a_changed_learning_rate_reaches_every_group_whatever_its_key(words, key, rates, composed):
