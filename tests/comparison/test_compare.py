@@ -527,7 +527,7 @@ def test_the_figure_of_one_and_of_many_settings(count, written, tmp_path):
     plot.draw(ranking, tmp_path / "a.png")
     header = (tmp_path / "a.png").read_bytes()[:24]
     inches = 0.2 + 0.9 + 0.32 * min(count, 30) + 4.2  # title, axes, settings, curves
-    assert header[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", header[16:]) == (1210, int(inches * 110))
+    assert header[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", header[16:]) == (1210, round(inches * 110))
     axes = Figure().subplots()
     plot.draw_curves(axes, ranking.settings, ["red"] * count, "loss")
     assert axes.get_yscale() == "log"

@@ -82,6 +82,24 @@ def test_other_kinds_of_data_have_targets(words, composed):
     assert criterion is run.criterion and torch.equal(truth, run.train.targets[indices])
 
 
+class Doubled(CrossEntropy):
+    """A loss of one's own that is made from another one."""
+
+    def __call__(self, outputs, targets):
+        return 2 * super().__call__(outputs, targets)
+
+
+class OwnForm(Doubled):
+    def of_labels(self, outputs, labels):
+        return 2 * super().of_labels(outputs, labels)
+
+
+@pytest.mark.parametrize("kind, known", [(CrossEntropy, True), (Doubled, False), (OwnForm, True), (OfTargets, False)])
+def test_a_loss_that_replaces_the_call_of_another_one_has_no_form_for_classes_by_inheritance(kind, known, composed):
+    run = replace(build_run(composed(*SMALL)), criterion=kind())
+    assert (run.labels is not None) == known
+
+
 def test_targets_changed_in_place_are_not_taken_for_classes(composed):
     def halve(images, targets, rng):
         return images, targets.mul_(0.5)

@@ -220,7 +220,8 @@ def test_a_file_of_timm_is_taken_with_a_new_head_and_adapted_channels(tmp_path):
     start = read_summary(run)["start"]
     assert start["fresh"] == ["network.fc.weight", "network.fc.bias"]
     assert any(
-        "the last layer is a new one, with 10 outputs (it has 1000)" in note for note in read_summary(run)["notes"]
+        "the last layer is a new one, with 10 outputs (that of the weights has 1000)" in note
+        for note in read_summary(run)["notes"]
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from trainer.base.module_protocols import HasPieces
-from trainer.base.protocols import DifferentiatesGradient, ForTasks, Stateful, UsesLosses
+from trainer.base.protocols import DifferentiatesGradient, ForTasks, Stateful, TakesLabels, UsesLosses
 
 
 def pieces_of(act: object) -> int:
@@ -24,6 +24,18 @@ def uses_losses(sampler: object) -> bool:
 def tasks_of(technique: object) -> Sequence[str] | None:
     """Return the kinds of data that a technique, or its class, is for; None for all."""
     return technique.tasks if isinstance(technique, ForTasks) else None
+
+
+def takes_labels(criterion: object) -> bool:
+    """Return whether a loss has a form for labels; one that a class inherits, and whose call it replaces, is none."""
+    if not isinstance(criterion, TakesLabels):
+        return False
+    kinds = type(criterion).__mro__
+    places = [
+        next((place for place, kind in enumerate(kinds) if name in vars(kind)), len(kinds))
+        for name in ("of_labels", "__call__", "forward")
+    ]
+    return places[0] <= min(places[1:])
 
 
 def state_of(part: object) -> dict:

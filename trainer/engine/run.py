@@ -11,9 +11,9 @@ from torch import Tensor, nn
 from trainer.base.clock import Clock
 from trainer.base.device import out_of_memory
 from trainer.base.errors import MachineError
-from trainer.base.hooks import uses_losses
+from trainer.base.hooks import takes_labels, uses_losses
 from trainer.base.metrics import Metric
-from trainer.base.protocols import HasEvaluationPoint, TakesLabels
+from trainer.base.protocols import HasEvaluationPoint
 from trainer.base.rng import derive, seed_default
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
@@ -97,7 +97,7 @@ class Run:
     @cached_property
     def labels(self) -> Tensor | None:
         """Classes (N,) of the training samples; None where the loss has no use for them, or the targets are soft."""
-        if self.data.task != "classification" or not isinstance(self.criterion, TakesLabels):
+        if self.data.task != "classification" or not takes_labels(self.criterion):
             return None
         targets = self.train.targets
         one_each = (targets.amax(1) == 1) & (targets.sum(1) == 1) & (targets.amin(1) == 0)
