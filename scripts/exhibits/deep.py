@@ -124,8 +124,8 @@ EXHIBITS = [
         says="With few samples, begin with the weights of a network for a similar task (231n, SDU)",
         metrics=ACCURACY,
         find=find_fine_tune,
-        because="Fifty images of 8x8 pixels are enough for fresh weights, and the low rates of the lower layers take longer. "
-        "`transfer` has larger images of the same kind.",
+        because="Fifty images of 8x8 pixels are enough for fresh weights, and the low rates of the lower layers "
+        "take longer. `transfer` has larger images of the same kind.",
         draw=lambda results: figures.curves(
             results.groups,
             "val",
@@ -178,8 +178,8 @@ EXHIBITS = [
         says="Train layer by layer, then all together: it helps where joint training fails (SDU)",
         metrics=ACCURACY,
         find=find_greedy,
-        because="Six sigmoids are too many for joint training, whatever its length; what the layers have learnt one by one "
-        "helps, but is far from what `act=relu` reaches at once.",
+        because="Six sigmoids are too many for joint training, whatever its length; what the layers have learnt one by "
+        "one helps, but is far from what `act=relu` reaches at once.",
         draw=figures.bars_of(),
     ),
     Exhibit(
