@@ -153,8 +153,8 @@ EXHIBITS = [
         says="A thin, deep student learns better with hints from the middle of a wide teacher (SDU)",
         metrics=ACCURACY,
         find=find_fitnets,
-        because="Batch normalisation lets the thin, deep student train well by itself, and ten epochs of 1,000 samples are "
-        "few: behind the hint its first epochs are slower, and one seed in three stays behind.",
+        because="Batch normalisation lets the thin, deep student train well by itself, and ten epochs of 1,000 samples "
+        "are few: behind the hint its first epochs are slower, and one seed in three stays behind.",
         draw=figures.bars_of(),
         data="mnist",
     ),
