@@ -43,13 +43,13 @@ def words_of(command: str) -> list[str]:
 
 def shortened(command: str) -> list[str]:
     """Those words for one step."""
-    lengths = ("epochs=", "pretrain.length=", "eval_every=")
+    lengths = ("epochs=", "pretrain.length=", "eval_every=", "rounds=", "seeds=")
     words = [word for word in words_of(command) if not word.startswith(lengths)]
-    return [
-        *words,
-        *SHORT,
-        *(["pretrain.length=1st"] if "pretrain=greedy" in words or "pretrain=fitnet" in words else []),
-    ]
+    if "task=lottery" in words:
+        words += ["rounds=1", "seeds=1"]
+    if "pretrain=greedy" in words or "pretrain=fitnet" in words:
+        words.append("pretrain.length=1st")
+    return [*words, *SHORT]
 
 
 def test_there_are_enough_experiments():
@@ -70,7 +70,9 @@ def test_an_experiment_opens_with_its_commands_and_what_was_measured(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_the_commands_of_an_experiment_compose(name, composed):
     for command in commands(name):
-        cfg = composed(*(word for word in words_of(command) if not word.startswith("hydra.")))
+        words = [word for word in words_of(command) if not word.startswith("hydra.")]
+        of_task = ("rounds=", "fraction=", "seeds=")  # which the command line takes without `task.`
+        cfg = composed(*(f"task.{word}" if word.startswith(of_task) else word for word in words))
         assert cfg.seed == 0
 
 
