@@ -108,7 +108,7 @@ EXHIBITS = [
         draw=figures.line_of("batch_size", "scale_lr", "final train loss"),
     ),
     Exhibit(
-        name="batch_size",
+        name="batch_noise",
         says="A small batch gives noisy steps, a large one few of them; take what the machine holds (CSP, CU)",
         metrics={**ACCURACY, "samples/s": of_summary("images_per_second"), "seconds": of_summary("seconds")},
         find=find_batch_size,
