@@ -153,8 +153,8 @@ EXHIBITS = [
         says="A thin, deep student learns better with hints from the middle of a wide teacher (SDU)",
         metrics=ACCURACY,
         find=find_fitnets,
-        because="Batch normalisation lets the thin, deep student train well by itself, and ten epochs of 1,000 samples "
-        "are few: behind the hint its first epochs are slower, and one seed in three stays behind.",
+        because="Both have few steps at Adam's usual rate. With optimizer=momentum the student reaches 0.94 by itself, "
+        "and the teacher adds nothing.",
         draw=figures.bars_of(),
         data="mnist",
     ),
@@ -181,7 +181,8 @@ EXHIBITS = [
         metrics=ACCURACY,
         find=find_greedy,
         because="Six sigmoids are too many for joint training, whatever its length; what the layers have learnt one by "
-        "one helps, but is far from what `act=relu` reaches at once.",
+        "one helps, but is far from what `act=relu` reaches at once. With four sigmoids, joint training of the same length "
+        "is ahead: 0.80 against 0.65.",
         draw=figures.bars_of(),
     ),
     Exhibit(
