@@ -181,8 +181,8 @@ EXHIBITS = [
         metrics=ACCURACY,
         find=find_greedy,
         because="Six sigmoids are too many for joint training, whatever its length; what the layers have learnt one by "
-        "one helps, but is far from what `act=relu` reaches at once. With four sigmoids, joint training of the same length "
-        "is ahead: 0.80 against 0.65.",
+        "one helps, but is far from what `act=relu` reaches at once. With four sigmoids, joint training of the same "
+        "length is ahead: 0.80 against 0.65.",
         draw=figures.bars_of(),
     ),
     Exhibit(
