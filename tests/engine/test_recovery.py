@@ -152,6 +152,12 @@ def test_a_diverged_run_names_the_step_and_the_layer(factor, found, mine, run_in
     assert not (run / "checkpoints" / "best").exists() and read_summary(run)["status"] == "diverged"
 
 
+def test_the_search_for_the_layer_from_a_checkpoint_says_nothing_of_its_own_record(mine, run_in_process):
+    words = (f"sched._target_={mine}.Sched", "+sched.factors={30: 1e30}", f"allow=[{mine}]")
+    code, out, errors = run_in_process(*SMALL, "epochs=20", *words)
+    assert code == 5 and "first in layer" in errors and "lost" not in out + errors, out + errors
+
+
 def test_non_finite_images_are_told_from_layers(mine, run_in_process):
     code, _, errors = run_in_process(
         *SMALL, f"+aug.poison._target_={mine}.Poison", "+aug.poison.at=5", f"allow=[{mine}]"

@@ -66,7 +66,8 @@ def first_nonfinite_layer(build: Callable[[], Run], directory: Path, step: int) 
     run = build()
     run = replace(run, forward=run.model, fit_title="")  # hooks of a compiled model are not called
     with TemporaryDirectory() as folder:
-        recorder, silent = Recorder(Path(folder), run.data.task), Console(silent=True)
+        silent = Console(silent=True)
+        recorder = Recorder(Path(folder), run.data.task, silent.print)  # which lacks the run's curves
         state, _ = newest_state(directory, run.device, before=step)
         if state:
             restore(run, recorder, Checkpoints(Path(folder)), state)
