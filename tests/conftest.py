@@ -272,6 +272,7 @@ def command(folder, *words):
     finally:
         sys.argv = before[0]
         os.chdir(before[1])
+        catalog.extra_folders.clear()
     return code, out.getvalue(), err.getvalue()
 
 
