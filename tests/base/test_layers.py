@@ -5,7 +5,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from trainer.base.layers import decay_parameters, parameter_groups, trained_parameters
+from trainer.base.layers import decay_parameters, parameter_groups, preserved_modes, trained_parameters
 from trainer.reg.dropconnect import DropConnect
 
 
@@ -145,3 +145,12 @@ class Trained(Fitted):
 def test_parameters_are_trained_but_for_those_frozen_on_purpose(model, left_out):
     names = {name for name, _ in model.named_parameters()} - {name for name, _ in trained_parameters(model)}
     assert {name.rpartition(".")[0] for name in names} == left_out
+
+
+def test_each_module_gets_its_own_mode_back_after_an_error_too():
+    model = nn.Sequential(nn.Sequential(nn.Dropout(), nn.Linear(2, 2).eval()), nn.BatchNorm1d(2).eval())
+    before = [module.training for module in model.modules()]
+    with pytest.raises(ZeroDivisionError), preserved_modes(model):
+        model.eval()
+        raise ZeroDivisionError
+    assert [module.training for module in model.modules()] == before == [True, True, True, False, False]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 import torch
 from torch import Tensor, nn
 
-from trainer.base.layers import LAYERS
+from trainer.base.layers import LAYERS, preserved_modes
 from trainer.base.module_protocols import KnowsLayers
 
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
@@ -84,15 +84,12 @@ def calls(model: nn.Module, images: Tensor) -> list[nn.Module]:
 
     owners = [module for module in model.modules() if isinstance(module, LAYERS) or [*module.parameters(recurse=False)]]
     handles = [module.register_forward_pre_hook(note) for module in owners]
-    modes = [(module, module.training) for module in model.modules()]
     try:
-        with torch.no_grad():
+        with preserved_modes(model), torch.no_grad():
             model.eval()(images)
     finally:
         for handle in handles:
             handle.remove()
-        for module, training in modes:
-            module.training = training
     return list(called)
 
 

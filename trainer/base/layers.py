@@ -1,6 +1,7 @@
 """Layers as models, initialisers, regularisers and optimizers see them: weight layers, fans, norms, residual blocks."""
 
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
 from functools import cache
 
 from torch import Tensor, nn
@@ -154,6 +155,17 @@ def drops_in_training(module: nn.Module) -> bool:
 def is_of_torch(kind: type[nn.Module]) -> bool:
     """Return whether a class is one of torch.nn, which has no hooks: to ask for them takes 20 us a module."""
     return kind.__module__.startswith("torch.nn.")
+
+
+@contextmanager
+def preserved_modes(model: nn.Module) -> Iterator[None]:
+    """Give every module of a model its mode back, training or evaluation, also after an error."""
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 def stop_dropping(model: nn.Module) -> None:

@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.base.clock import Clock
+from trainer.base.layers import preserved_modes
 from trainer.base.protocols import HasProbabilities
 from trainer.base.statistics import norm
 from trainer.base.text import epochs
@@ -86,16 +87,14 @@ def predictions_on(run: Run, model: nn.Module, grid: tuple[np.ndarray, ...]) -> 
     """
     planes = np.meshgrid(*grid)  # (H, G) of two features
     inputs = torch.from_numpy(np.stack([plane.ravel() for plane in planes], 1)).to(run.device)
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
     parts = []
-    for part in inputs.split(run.eval_batch_size):
-        with run.autocast():
-            outputs = model(run.train.preprocess(part))
-        outputs = outputs.float()
-        parts.append(outputs if run.data.task == "regression" else scores_of(outputs, run.criterion))
-    for module, mode in modes:
-        module.training = mode
+    with preserved_modes(model):
+        model.eval()
+        for part in inputs.split(run.eval_batch_size):
+            with run.autocast():
+                outputs = model(run.train.preprocess(part))
+            outputs = outputs.float()
+            parts.append(outputs if run.data.task == "regression" else scores_of(outputs, run.criterion))
     found = torch.cat(parts).cpu().numpy()  # host sync: a few thousand numbers an evaluation
     if run.data.task == "regression":
         found = in_own_unit(np.concatenate([found, found], 1), run.data.predicted)[:, : found.shape[1]]

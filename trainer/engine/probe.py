@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.base.device import out_of_memory
-from trainer.base.layers import is_norm, stop_dropping, trained_parameters, weight_of
+from trainer.base.layers import is_norm, preserved_modes, stop_dropping, trained_parameters, weight_of
 from trainer.base.protocols import FromTeacher
 from trainer.base.rng import derive, preserved_generators, seed_default
 from trainer.base.statistics import exact_type, norm
@@ -105,17 +105,14 @@ def probe_batch(run: Run, most: int = LARGEST) -> Batch:
 @contextmanager
 def without_trace(run: Run) -> Iterator[None]:
     """Give modes, buffers and the state of the random number generators back as they were."""
-    modes = [(module, module.training) for module in run.model.modules()]
     buffers = [(buffer, buffer.clone()) for buffer in run.model.buffers()]
     try:
-        with preserved_generators(run.device):
+        with preserved_modes(run.model), preserved_generators(run.device):
             seed_default(run.device, derive(run.seed, "probe"))
             yield
     finally:
         for buffer, values in buffers:
             buffer.copy_(values)
-        for module, training in modes:
-            module.training = training
 
 
 def _measure(run: Run, step: int, batch: Batch) -> dict:

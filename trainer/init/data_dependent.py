@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from trainer.base.checks import require
-from trainer.base.layers import fans, weight_layers, weight_of
+from trainer.base.layers import fans, preserved_modes, weight_layers, weight_of
 from trainer.base.protocols import Act
 from trainer.init.gain import gain
 
@@ -24,16 +24,14 @@ ForwardHook = Callable[[nn.Module, tuple, Tensor], Tensor | None]  # (layer, inp
 @contextmanager
 def evaluating(model: nn.Module, hook: ForwardHook | None = None) -> Iterator[None]:
     """Put the model in evaluation mode, with a forward hook on every weight layer; undo both, also after an error."""
-    modes = [(module, module.training) for module in model.modules()]
     handles = [layer.register_forward_hook(hook) for layer in weight_layers(model)] if hook else []
     try:
-        model.eval()
-        yield
+        with preserved_modes(model):
+            model.eval()
+            yield
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes:
-            module.training = mode
 
 
 def channels_first(output: Tensor, layer: nn.Module) -> Tensor:

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from trainer.base.layers import preserved_modes
+
 PLACES = 2  # by as many of a map's averages that a fresh head looks at
 
 
@@ -55,12 +57,8 @@ class Truncated(nn.Module):
 @torch.no_grad()
 def shape_before(network: nn.Module, layer: str, images: Tensor) -> tuple[int, ...]:
     """Return the shape of what a layer takes for one sample, in evaluation mode."""
-    modes = [(module, module.training) for module in network.modules()]
-    try:
+    with preserved_modes(network):
         return tuple(input_of(network.eval(), layer, images).shape[1:])
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 class MeanOfTokens(nn.Module):
