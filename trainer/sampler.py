@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainer.base.checks import require
+from trainer.base.classes import labels_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +55,7 @@ class Balanced:
     tasks: ClassVar = ("classification", "binary")
 
     def __call__(self, epoch: int, targets: Tensor, losses: Tensor, rng: torch.Generator) -> Tensor:
-        labels = targets.argmax(1) if targets.shape[1] > 1 else (targets[:, 0] > 0.5).long()
+        labels = labels_of(targets)
         by_class = labels.argsort(stable=True)
         counts = labels.bincount()
         starts, counts = (counts.cumsum(0) - counts)[counts > 0], counts[counts > 0]

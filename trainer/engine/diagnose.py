@@ -8,13 +8,14 @@ from omegaconf import OmegaConf
 from torch import Tensor
 
 from trainer.base.accumulator import MetricAccumulator
+from trainer.base.classes import labels_of
 from trainer.base.layers import common_rate
 from trainer.base.metrics import score_of
 from trainer.base.neighbours import score_of_neighbours
 from trainer.base.statistics import exact_type
 from trainer.config import schema
 from trainer.diagnosis.evidence import Evidence
-from trainer.engine.evaluate import counting, labels_of
+from trainer.engine.evaluate import counting
 from trainer.engine.order import order_of
 from trainer.engine.probe import affordable, probe_batch, without_trace
 from trainer.engine.run import Outcome, Run

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.base.accumulator import MetricAccumulator
+from trainer.base.classes import labels_of, predicted_classes
 from trainer.tta import average
 
 
@@ -54,13 +55,3 @@ def counting(confusion: Tensor | None) -> Callable[[Tensor, Tensor, Tensor], Non
         confusion.view(-1).index_add_(0, cells, torch.ones_like(cells))
 
     return count
-
-
-def labels_of(targets: Tensor) -> Tensor:
-    """Return the classes (N,) of targets (N, K): of a single one, 1 where it is above a half."""
-    return targets.argmax(1) if targets.shape[1] > 1 else (targets[:, 0] > 0.5).long()
-
-
-def predicted_classes(outputs: Tensor) -> Tensor:
-    """Return the classes (N,) that outputs (N, K) mean: of a single output, 1 where it is above 0."""
-    return outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).long()

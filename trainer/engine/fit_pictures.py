@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainer.base.classes import class_scores, labels_of
 from trainer.base.clock import Clock
 from trainer.base.layers import preserved_modes
 from trainer.base.protocols import HasProbabilities
@@ -12,7 +13,7 @@ from trainer.base.text import epochs
 from trainer.data.inputs import TableInput
 from trainer.data.splits import Split, Splits
 from trainer.engine.run import Run
-from trainer.report.predictions import in_own_unit, scores_of
+from trainer.report.predictions import in_own_unit
 from trainer.rundir.event_file import picture
 from trainer.rundir.fit_frames import TAG, FrameDrawer, is_frame
 from trainer.rundir.fit_map import SPLITS, FitMap, widened
@@ -67,7 +68,7 @@ def samples_of(split: Split, data: Splits) -> tuple[np.ndarray, np.ndarray]:
     inputs, targets = split.images[some].float().cpu().numpy(), split.targets[some].cpu()
     if data.task == "regression":
         return inputs, in_own_unit(torch.cat([targets, targets], 1).numpy(), data.predicted)[:, : data.outputs]
-    return inputs, (targets.argmax(1) if data.task == "classification" else (targets[:, 0] > 0.5).long()).numpy()
+    return inputs, labels_of(targets).numpy()
 
 
 def names_of_outputs(data: Splits) -> tuple[str, ...]:
@@ -94,7 +95,7 @@ def predictions_on(run: Run, model: nn.Module, grid: tuple[np.ndarray, ...]) -> 
             with run.autocast():
                 outputs = model(run.train.preprocess(part))
             outputs = outputs.float()
-            parts.append(outputs if run.data.task == "regression" else scores_of(outputs, run.criterion))
+            parts.append(outputs if run.data.task == "regression" else class_scores(outputs, run.criterion))
     found = torch.cat(parts).cpu().numpy()  # host sync: a few thousand numbers an evaluation
     if run.data.task == "regression":
         found = in_own_unit(np.concatenate([found, found], 1), run.data.predicted)[:, : found.shape[1]]

@@ -7,13 +7,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from trainer.base.classes import predicted_classes
 from trainer.base.device import out_of_memory
 from trainer.base.layers import is_norm, preserved_modes, stop_dropping, trained_parameters, weight_of
 from trainer.base.protocols import FromTeacher
 from trainer.base.rng import derive, preserved_generators, seed_default
 from trainer.base.statistics import exact_type, norm
 from trainer.config.rule import is_number
-from trainer.engine.evaluate import predicted_classes
 from trainer.engine.layer_statistics import (
     ActivationStatistics,
     OutputStatistics,

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor, nn
 
+from trainer.base.classes import class_outputs
 from trainer.base.errors import ConfigError
 
 DRAWS, NOISE = 25, 0.15  # of SmoothGrad: noisy copies of an image, their noise over the range of its values
@@ -34,7 +35,7 @@ def answers_in(module: nn.Module, task: str) -> Network:
 
     def network(images: Tensor) -> Tensor:
         outputs = module(images.clone())  # a network may change its input in place
-        return torch.cat([-outputs, outputs], 1) if task == "binary" else outputs
+        return class_outputs(outputs) if task == "binary" else outputs
 
     return network
 

@@ -8,6 +8,7 @@ from itertools import islice
 import torch
 from torch import Tensor
 
+from trainer.base.classes import labels_of
 from trainer.base.errors import DataError
 from trainer.base.protocols import Invertible
 from trainer.base.text import counted, printable
@@ -53,9 +54,7 @@ def from_data(data: Splits, model: TrainedModel) -> Samples:
 
 def classes_of(split: Split, data: Splits) -> dict[str, int]:
     """Return the number of samples of each class in a split."""
-    targets = split.targets
-    labels = (targets[:, 0] > 0.5).long() if data.task == "binary" else targets.argmax(1)
-    found = Counter(labels.tolist())
+    found = Counter(labels_of(split.targets).tolist())
     return {name: found[place] for place, name in enumerate(data.classes)}
 
 

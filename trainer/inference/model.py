@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from trainer.base.classes import class_scores
 from trainer.base.errors import DataError
 from trainer.base.protocols import Criterion, HasProbabilities
 from trainer.base.text import printable
@@ -99,10 +100,7 @@ class TrainedModel:
         """Return outputs (B, K) as probabilities, or as values in the target's own unit (B, len(names))."""
         if not self.classes:
             return in_own_unit(outputs, self.description)
-        if self.has_probabilities:
-            found = self.criterion.probabilities(outputs)
-            return torch.cat([1 - found, found], 1) if found.shape[1] == 1 else found
-        return torch.cat([-outputs, outputs], 1) if outputs.shape[1] == 1 else outputs
+        return class_scores(outputs, self.criterion)
 
     def as_samples(self, samples: Tensor | np.ndarray) -> Tensor:
         """Return samples as a tensor of uint8 or float32. Errors: DataError."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from trainer.base.atomic import write_figure
+from trainer.base.classes import labels_of
 from trainer.base.protocols import Apply
 from trainer.base.text import counted
 from trainer.config.hydra_context import Invocation
@@ -70,8 +71,7 @@ def make_view(data: Splits, apply: Apply) -> PreprocessView:
         ends = widened(float(targets[:, 0].min()), float(targets[:, 0].max()))
         colors = colors_of_values(targets[:, 0].numpy(), ends)
     else:
-        labels = targets.argmax(1) if targets.shape[1] > 1 else (targets[:, 0] > 0.5).long()
-        colors = class_colors(len(COLORS))[labels.numpy() % len(COLORS)]
+        colors = class_colors(len(COLORS))[labels_of(targets).numpy() % len(COLORS)]
     after = apply(before.clone()).detach()
     before = before.float() / 255 if before.dtype == torch.uint8 else before.float()
     columns = data.inputs.columns if isinstance(data.inputs, TableInput) else ()

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.base.classes import class_outputs, class_scores, labels_of, predicted_classes
 from trainer.base.protocols import Criterion, HasProbabilities
 from trainer.data.inputs import Predicted
 
@@ -112,27 +113,15 @@ class Collector:
 
 def reduced(losses: Tensor, outputs: Tensor, targets: Tensor, criterion: Criterion) -> tuple[Tensor, Tensor]:
     """Return true class, predicted class and rank (B, 3), and loss, both scores and margin (B, 4) of a batch."""
-    if outputs.shape[1] == 1:
-        true, predicted = (targets[:, 0] > 0.5).long(), (outputs[:, 0] > 0).long()
-    else:
-        true, predicted = targets.argmax(1), outputs.argmax(1)
-    scores = scores_of(outputs, criterion)
+    true, predicted = labels_of(targets), predicted_classes(outputs)
+    scores, ordered = class_scores(outputs, criterion), class_outputs(outputs)
     score, true_score = (scores.gather(1, place[:, None])[:, 0] for place in (predicted, true))
     margin = scores.topk(2).values.diff().neg()[:, 0]
-    ordered = torch.cat([-outputs, outputs], 1) if outputs.shape[1] == 1 else outputs
     own = ordered.gather(1, true[:, None])
     places = torch.arange(ordered.shape[1], device=outputs.device)
     before = (ordered > own) | ((ordered == own) & (places < true[:, None]))  # of equal outputs the first is predicted
     rank = torch.where(losses.isnan(), ordered.shape[1] - 1, before.sum(1))
     return torch.stack([true, predicted, rank], 1).int(), torch.stack([losses, score, true_score, margin], 1)
-
-
-def scores_of(outputs: Tensor, criterion: Criterion) -> Tensor:
-    """Return the probabilities (B, C) of all classes, two of a single output; without any, outputs -o and o, or o."""
-    found = criterion.probabilities(outputs) if isinstance(criterion, HasProbabilities) else None
-    if outputs.shape[1] > 1:
-        return outputs if found is None else found
-    return torch.cat([-outputs, outputs] if found is None else [1 - found, found], 1)
 
 
 def in_own_unit(values: np.ndarray, target: Predicted) -> np.ndarray:

@@ -10,12 +10,12 @@ from omegaconf import DictConfig
 from torch import Tensor
 
 from trainer.base.checks import require
+from trainer.base.classes import class_scores, labels_of
 from trainer.base.errors import ConfigError, DataError
 from trainer.base.protocols import HasProbabilities
 from trainer.base.text import counted, from_here, printable
 from trainer.comparison.table import as_rich, relative
 from trainer.config.hydra_context import Invocation
-from trainer.engine.evaluate import labels_of
 from trainer.engine.run import Run
 from trainer.engine.split_report import class_names, splits_of
 from trainer.engine.summary import digest
@@ -23,7 +23,6 @@ from trainer.engine.trained import read_weights
 from trainer.ensemble import files
 from trainer.ensemble.members import SPLITS, Answers, Member, common_folder, require_alike
 from trainer.ensemble.result import Result, ensemble_of
-from trainer.report.predictions import scores_of
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader, snapshots
 from trainer.rundir.console import Console
@@ -173,7 +172,7 @@ def answers_on(run: Run, split: str) -> Answers:
         if run.data.task == "regression":
             parts.append((outputs, targets))
         else:
-            parts.append((scores_of(outputs, run.criterion), labels_of(targets)))
+            parts.append((class_scores(outputs, run.criterion), labels_of(targets)))
 
     run.evaluate(run.model, loader, run.tta, observe)
     values, true = (torch.cat(part).cpu().numpy() for part in zip(*parts))  # host sync: once a split
