@@ -7,6 +7,7 @@ import pytest
 from sklearn.metrics import accuracy_score, log_loss, r2_score
 
 from trainer.base.errors import DataError
+from trainer.data.inputs import Predicted
 from trainer.ensemble.members import Answers, Member, require_alike
 from trainer.ensemble.result import averaged, ensemble_of, subsets
 from trainer.ensemble.scores import Scorer, difference
@@ -20,18 +21,10 @@ def classes():
     return np.exp(logits) / np.exp(logits).sum(-1, keepdims=True), true
 
 
-def member(
-    values, true, digest="a", task="classification", names=("a", "b", "c", "d"), probabilities=True, split="test"
-):
+def member(values, true, digest="a", split="test", **change):
+    known = {"task": "classification", "names": ("a", "b", "c", "d"), "has_probabilities": True}
     answers = {split: Answers(values=values, true=true, samples=digest)}
-    return Member(
-        source=f"runs/{digest}",
-        task=task,
-        names=names,
-        has_probabilities=probabilities,
-        unit=((), ()),
-        answers=answers,
-    )
+    return Member(source=f"runs/{digest}", answers=answers, **{**known, "predicted": Predicted(), **change})
 
 
 def test_loss_and_accuracy_are_those_of_scikit_learn(classes):
@@ -56,7 +49,7 @@ def test_without_probabilities_there_is_no_loss(classes):
     answers, true = classes
     scorer = Scorer(task="classification", true=true, has_probabilities=False)
     assert np.isnan(scorer.losses(answers)).all() and not scorer.has_loss
-    result = ensemble_of([member(each, true, probabilities=False) for each in answers], "test", False, "loss", 5)
+    result = ensemble_of([member(each, true, has_probabilities=False) for each in answers], "test", False, "loss", 5)
     assert all("loss" not in row for row in result.rows())
 
 
@@ -115,8 +108,9 @@ def test_subsets_are_all_or_some():
         ({"digest": "b"}, "they were held out other test samples"),
         ({"names": ("a", "b", "c", "e")}, "they have other classes"),
         ({"task": "regression"}, "one is classification, the other regression"),
-        ({"probabilities": False}, "only one of them gives probabilities"),
+        ({"has_probabilities": False}, "only one of them gives probabilities"),
         ({"split": "val"}, "they were held out other val samples"),
+        ({"predicted": Predicted(mean=(0.0,), deviation=(2.0,))}, "their targets are in other units"),
     ],
 )
 def test_members_that_do_not_go_together_are_refused(classes, change, why):

@@ -101,6 +101,11 @@ class Predicted:
     deviation: tuple[float, ...] = ()
     unit: str = ""
 
+    def output_names(self, count: int) -> tuple[str, ...]:
+        """Return the names of the outputs of a regression: y1, y2, ... where the data set has none."""
+        known = self.names or ((self.name,) if self.name else ())
+        return known if len(known) == count else tuple(f"y{place}" for place in range(1, count + 1))
+
 
 Inputs = ImageInput | TableInput | ArrayInput
 KINDS = {"images": ImageInput, "table": TableInput, "arrays": ArrayInput}

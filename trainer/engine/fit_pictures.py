@@ -13,6 +13,7 @@ from trainer.base.text import epochs
 from trainer.data.inputs import TableInput
 from trainer.data.splits import Split, Splits
 from trainer.engine.run import Run
+from trainer.engine.split_report import output_names
 from trainer.report.predictions import in_own_unit
 from trainer.rundir.event_file import picture
 from trainer.rundir.fit_frames import TAG, FrameDrawer, is_frame
@@ -52,7 +53,7 @@ def fit_map(run: Run, model: nn.Module, caption: str, points: dict[int, int] | N
     grid = tuple(np.linspace(*pair, count).astype(np.float32) for pair in ends)
     return FitMap(
         features=features,
-        outputs=names_of_outputs(run.data),
+        outputs=output_names(run),
         classes=run.data.task != "regression",
         probabilities=isinstance(run.criterion, HasProbabilities),
         grid=grid,
@@ -67,17 +68,8 @@ def samples_of(split: Split, data: Splits) -> tuple[np.ndarray, np.ndarray]:
     some = torch.linspace(0, len(split) - 1, min(len(split), MOST_SAMPLES)).long()
     inputs, targets = split.images[some].float().cpu().numpy(), split.targets[some].cpu()
     if data.task == "regression":
-        return inputs, in_own_unit(torch.cat([targets, targets], 1).numpy(), data.predicted)[:, : data.outputs]
+        return inputs, in_own_unit(targets.numpy(), data.predicted)
     return inputs, labels_of(targets).numpy()
-
-
-def names_of_outputs(data: Splits) -> tuple[str, ...]:
-    """Return the names of the classes, or of the values of a regression."""
-    if data.task == "regression":
-        known = data.predicted.names or ((data.predicted.name,) if data.predicted.name else ())
-        return known if len(known) == data.outputs else tuple(f"y{place}" for place in range(1, data.outputs + 1))
-    count = max(data.outputs, 2)
-    return data.classes if len(data.classes) == count else tuple(map(str, range(count)))
 
 
 @torch.no_grad()
@@ -98,7 +90,7 @@ def predictions_on(run: Run, model: nn.Module, grid: tuple[np.ndarray, ...]) -> 
             parts.append(outputs if run.data.task == "regression" else class_scores(outputs, run.criterion))
     found = torch.cat(parts).cpu().numpy()  # host sync: a few thousand numbers an evaluation
     if run.data.task == "regression":
-        found = in_own_unit(np.concatenate([found, found], 1), run.data.predicted)[:, : found.shape[1]]
+        found = in_own_unit(found, run.data.predicted)
     return found.astype(np.float32).reshape(*planes[0].shape, -1)
 
 

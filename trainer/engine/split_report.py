@@ -99,3 +99,8 @@ def class_names(run: Run) -> Sequence[str]:
     count = {"classification": run.data.outputs, "binary": 2, "regression": 0}[run.data.task]
     known = run.data.classes
     return known if len(known) == count else [str(place) for place in range(count)]
+
+
+def output_names(run: Run) -> tuple[str, ...]:
+    """Return the names of all classes, or of the outputs of a regression."""
+    return tuple(map(str, class_names(run) or run.data.predicted.output_names(run.data.outputs)))

@@ -14,6 +14,7 @@ from trainer.base.text import as_csv_cell, counted, markdown_table
 from trainer.ensemble import figure
 from trainer.ensemble.members import SPLITS, stacked
 from trainer.ensemble.result import Result, averaged
+from trainer.report.predictions import in_own_unit
 
 NAMES = ("ensemble.md", "ensemble.json", "ensemble.png", "predictions.csv", "predictions.npz")
 
@@ -92,8 +93,9 @@ def csv_rows(result: Result) -> Iterator[list[object]]:
     names = result.members[0].names
     if result.scorer.task == "regression":
         yield ["sample", *(f"true {name}" for name in names), *names]
-        pairs = zip(own_unit(result, result.scorer.true).tolist(), own_unit(result, result.ensemble).tolist())
-        yield from ([place, *true, *values] for place, (true, values) in enumerate(pairs))
+        parts = (result.scorer.true, result.ensemble)
+        true, values = (in_own_unit(part, result.members[0].predicted).tolist() for part in parts)
+        yield from ([place, *row, *own] for place, (row, own) in enumerate(zip(true, values)))
         return
     what = "probability" if result.scorer.has_probabilities else "output"
     yield ["sample", "true", "class", *(f"{what} of {name}" for name in names)]
@@ -109,14 +111,9 @@ def as_arrays(result: Result) -> bytes:
             answers, true = stacked(result.members, split), result.members[0].answers[split].true
             found = {"members": answers, "ensemble": averaged(answers, result.chosen), "true": true}
             for name, values in found.items():
-                values = own_unit(result, values)
+                if result.scorer.task == "regression":
+                    values = in_own_unit(values, result.members[0].predicted)
                 arrays[f"{split}_{name}"] = values.astype(np.float32) if values.dtype == np.float64 else values
     data = io.BytesIO()
     np.savez_compressed(data, **arrays)
     return data.getvalue()
-
-
-def own_unit(result: Result, values: np.ndarray) -> np.ndarray:
-    """Return answers or targets of a regression in the target's own unit; those of classes as they are."""
-    mean, deviation = result.members[0].unit
-    return values * np.array(deviation) + np.array(mean) if len(mean) and result.scorer.task == "regression" else values

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from trainer.base.errors import DataError
+from trainer.data.inputs import Predicted
 
 SPLITS = ("val", "test")
 
@@ -35,7 +36,7 @@ class Member:
         task: classification, binary or regression.
         names: of the classes, or of the outputs of a regression.
         has_probabilities: whether its answers are probabilities.
-        unit: mean and deviation by which a regression's targets were standardised; empty where they were not.
+        predicted: the target, with the mean and the deviation by which a regression's was standardised.
         answers: by split, of those that have samples.
     """
 
@@ -43,7 +44,7 @@ class Member:
     task: str
     names: tuple[str, ...]
     has_probabilities: bool
-    unit: tuple[Sequence[float], Sequence[float]]
+    predicted: Predicted
     answers: Mapping[str, Answers]
 
 
@@ -64,7 +65,8 @@ def require_alike(members: Sequence[Member]) -> None:
                 raise DataError(f"{both} do not go together: {what}; take runs of the same data and split")
         if first.has_probabilities != other.has_probabilities:
             raise DataError(f"{both} do not go together: only one of them gives probabilities; their losses differ")
-        if first.unit != other.unit:
+        scales = [(member.predicted.mean, member.predicted.deviation) for member in (first, other)]
+        if scales[0] != scales[1]:
             raise DataError(f"{both} do not go together: their targets are in other units")
 
 

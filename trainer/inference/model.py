@@ -67,9 +67,7 @@ class TrainedModel:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the columns that the model gives: its classes, or the outputs of a regression."""
-        count = self.description.outputs
-        known = self.description.predicted.names
-        return self.classes or (known if len(known) == count else tuple(f"y{place + 1}" for place in range(count)))
+        return self.classes or self.description.predicted.output_names(self.description.outputs)
 
     @property
     def has_probabilities(self) -> bool:

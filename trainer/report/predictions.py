@@ -102,7 +102,7 @@ class Collector:
         """
         first_part, second = (torch.cat(part).cpu().numpy() for part in zip(*self._parts))  # host sync: once a split
         if self.task == "regression":
-            true, predicted = np.split(in_own_unit(first_part, target), 2, axis=1)
+            true, predicted = (in_own_unit(values, target) for values in np.split(first_part, 2, axis=1))
             known = {"true": true, "predicted": predicted, "losses": second}
         else:
             known = dict(zip(("true", "predicted", "rank"), first_part.T))
@@ -125,8 +125,6 @@ def reduced(losses: Tensor, outputs: Tensor, targets: Tensor, criterion: Criteri
 
 
 def in_own_unit(values: np.ndarray, target: Predicted) -> np.ndarray:
-    """Return targets and outputs (N, 2 K) of a regression in float64, in the unit that the file has them in."""
+    """Return targets or outputs (..., K) of a regression in float64, in the unit that the file has them in."""
     values = values.astype(np.float64)
-    if not target.mean:
-        return values
-    return values * np.tile(target.deviation, 2) + np.tile(target.mean, 2)
+    return values * np.array(target.deviation) + np.array(target.mean) if target.mean else values

@@ -177,8 +177,7 @@ def caption_of(found: Predictions, classes: Sequence[str], index: int, number: f
 
 def report_on_values(found: Predictions, subject: Subject, head: dict, whole: bool) -> Report:
     """Return the report on a regression's predictions."""
-    known, count = subject.target.names, found.outputs
-    names = known if len(known) == count else [f"y{place + 1}" for place in range(count)]
+    names = subject.target.output_names(found.outputs)
     wrong = int((~np.isfinite(found.predicted).all(1)).sum())
     if wrong:
         reason = f"{counted('prediction', wrong)} not finite (NaN or Inf)"

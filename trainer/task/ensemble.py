@@ -17,7 +17,7 @@ from trainer.base.text import counted, from_here, printable
 from trainer.comparison.table import as_rich, relative
 from trainer.config.hydra_context import Invocation
 from trainer.engine.run import Run
-from trainer.engine.split_report import class_names, splits_of
+from trainer.engine.split_report import output_names, splits_of
 from trainer.engine.summary import digest
 from trainer.engine.trained import read_weights
 from trainer.ensemble import files
@@ -146,21 +146,14 @@ def members_of(loaded: Rebuilt, weights: Sequence[Path]) -> Iterator[Member]:
 
 def member(run: Run, source: Path) -> Member:
     """Return the member that a run with its present weights is."""
-    predicted, task = run.data.predicted, run.data.task
     return Member(
         source=printable(from_here(source)),
-        task=task,
-        names=tuple(map(str, class_names(run) or names_of_outputs(run))),
-        has_probabilities=task != "regression" and isinstance(run.criterion, HasProbabilities),
-        unit=(tuple(predicted.mean), tuple(predicted.deviation)),
+        task=run.data.task,
+        names=output_names(run),
+        has_probabilities=run.data.task != "regression" and isinstance(run.criterion, HasProbabilities),
+        predicted=run.data.predicted,
         answers={split: answers_on(run, split) for split in SPLITS if len(splits_of(run)[split][0])},
     )
-
-
-def names_of_outputs(run: Run) -> Sequence[str]:
-    """Return the names of a regression's outputs, numbers where the data set has none."""
-    known, count = run.data.predicted.names, run.data.outputs
-    return known if len(known) == count else [f"y{place + 1}" for place in range(count)]
 
 
 def answers_on(run: Run, split: str) -> Answers:
