@@ -2,14 +2,13 @@
 
 import csv
 import io
-import json
-import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 
 from trainer.base.atomic import atomic_write
+from trainer.base.json_text import as_json
 from trainer.base.text import as_csv_cell, counted, markdown_table
 from trainer.ensemble import figure
 from trainer.ensemble.members import SPLITS, stacked
@@ -23,7 +22,7 @@ def write(result: Result, directory: Path, title: str) -> None:
     """Write all files into a directory. Errors: OSError."""
     writers: dict[str, Callable[[Path], None]] = {
         "ensemble.md": lambda path: atomic_write(path, markdown(result, title).encode()),
-        "ensemble.json": lambda path: atomic_write(path, as_json(result).encode()),
+        "ensemble.json": lambda path: atomic_write(path, as_json(content_of(result))),
         "ensemble.png": lambda path: figure.draw(result, title, path),
         "predictions.csv": lambda path: atomic_write(path, as_csv(result).encode()),
         "predictions.npz": lambda path: atomic_write(path, as_arrays(result)),
@@ -44,15 +43,15 @@ def markdown(result: Result, title: str) -> str:
     return "\n".join(lines)
 
 
-def as_json(result: Result) -> str:
-    """Return ensemble.json; a figure that is not finite is null."""
+def content_of(result: Result) -> dict:
+    """Return what ensemble.json holds."""
     name = result.scorer.name
     loss, score = result.mean_scores(result.ensemble)
     rows = [
         {"member": member.source, "loss": own[0], name: own[1], "counts": result.chosen.get(place, 0)}
         for place, (member, own) in enumerate(zip(result.members, zip(result.losses.mean(1), result.scores.mean(1))))
     ]
-    content = {
+    return {
         "split": result.split,
         "samples": len(result.scorer.true),
         "members": rows,
@@ -68,16 +67,6 @@ def as_json(result: Result) -> str:
         "selection": result.selection
         and {"by": result.by, "picks": [pick + 1 for pick in result.selection.picks], **result.path},
     }
-    return f"{json.dumps(finite(content), indent=1)}\n"
-
-
-def finite(value: object) -> object:
-    """Return nested values with None for numbers that are not finite."""
-    if isinstance(value, Mapping):
-        return {key: finite(child) for key, child in value.items()}
-    if isinstance(value, list):
-        return [*map(finite, value)]
-    return (None if math.isnan(value) or math.isinf(value) else float(value)) if isinstance(value, float) else value
 
 
 def as_csv(result: Result) -> str:

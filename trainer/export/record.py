@@ -1,9 +1,9 @@
 """Record of an export: export.json, and the lines on the terminal."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
+from trainer.base.json_text import as_json
 from trainer.base.text import counted
 from trainer.export.equality import Equality
 from trainer.export.speed import Speed
@@ -79,7 +79,7 @@ class Record:
     def as_json(self) -> bytes:
         """Return the content of export.json."""
         plain = {**asdict(self), "equality": {**asdict(self.equality), "holds": self.equality.holds}}
-        return f"{json.dumps(without_infinite(plain), indent=1, allow_nan=False)}\n".encode()
+        return as_json(plain)
 
     def lines(self) -> Iterator[str]:
         """Yield the lines for the terminal."""
@@ -93,14 +93,3 @@ class Record:
         for speed in self.speed:
             times = f"model {1000 * speed.model:.3g} ms, {self.file} {1000 * speed.exported:.3g} ms"
             yield f"  {counted('sample', speed.batch)}: {times}"
-
-
-def without_infinite(value: object) -> object:
-    """Return plain values with null for numbers that JSON does not have."""
-    if isinstance(value, float):
-        return value if abs(value) < float("inf") else None
-    if isinstance(value, Mapping):
-        return {str(key): without_infinite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [without_infinite(item) for item in value]
-    return value

@@ -1,12 +1,12 @@
 """Result of a lottery: scores of tickets, random tickets and the dense network by the fraction of weights left."""
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from trainer.base.atomic import atomic_write
+from trainer.base.json_text import as_json
 from trainer.base.metrics import Metric
 from trainer.base.text import figure, markdown_table
 from trainer.comparison.record import Record
@@ -122,7 +122,7 @@ class Result:
                 for row in self.rows
             ],
         }
-        atomic_write(directory / "lottery.json", f"{json.dumps(content, indent=1)}\n".encode())
+        atomic_write(directory / "lottery.json", as_json(content))
         curves = {
             kind: [(row.left, row.mean, row.deviation) for row in self.of(kind)] for kind in (TICKET, RANDOM, DENSE)
         }

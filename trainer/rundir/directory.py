@@ -1,6 +1,5 @@
 """Run directory: created once for each run, and locked while a process writes to it."""
 
-import json
 import os
 import platform
 import re
@@ -17,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.base.atomic import atomic_write, discard_partial
 from trainer.base.errors import MachineError
+from trainer.base.json_text import as_json, without_nonfinite
 from trainer.base.plain_files import require_no_link
 from trainer.base.text import printable
 from trainer.config import catalog, keys
@@ -272,15 +272,15 @@ def write_summary(directory: Path, summary: dict) -> None:
 
     NaN and Inf, which JSON does not have, become null.
     """
-    plain = json.loads(json.dumps(summary), parse_constant=lambda name: None)
+    plain = without_nonfinite(summary)
     config = digest_of_file(directory / "config.yaml")
     signed = with_digest({**plain, "config_sha256": config, "files": digests_of_files(directory)})
-    atomic_write(directory / "summary.json", f"{json.dumps(signed, indent=2)}\n".encode())
+    atomic_write(directory / "summary.json", as_json(signed, indent=2))
 
 
 def write_layers(path: Path, probes: Sequence[Mapping]) -> None:
     """Write layers.json: the statistics of the layers at some steps."""
-    atomic_write(path, f"{json.dumps({'probes': [*probes]}, indent=1)}\n".encode())
+    atomic_write(path, as_json({"probes": [*probes]}))
 
 
 @cache

@@ -1,6 +1,5 @@
 """task=check: the list of checks before a training, each with its number and its threshold."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from torch.utils.tensorboard.summary import text
 from trainer.base.atomic import atomic_write
 from trainer.base.checks import require
 from trainer.base.errors import CheckFailed
+from trainer.base.json_text import as_json
 from trainer.base.text import as_command, counted, from_here, markdown_table, printable, wrap
 from trainer.config import auto_rate
 from trainer.config.hydra_context import Invocation
@@ -125,9 +125,8 @@ def write(results: Sequence[Result], seconds: float, directory: Path) -> None:
         "seconds": round(seconds, 3),
         "checks": [{"part": part, "status": check.status.lower(), **asdict(check)} for part, check in results],
     }
-    plain = json.loads(json.dumps(content), parse_constant=lambda name: None)  # JSON has neither NaN nor Inf
     try:
-        atomic_write(directory / "check.json", f"{json.dumps(plain, indent=2)}\n".encode())
+        atomic_write(directory / "check.json", as_json(content, indent=2))
         events = EventFile(directory)
         events.add(text("check", as_markdown(results)), 0)
         events.close()

@@ -1,6 +1,5 @@
 """task=claims: the claims of the lectures as checks, each with what is predicted and what is measured."""
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -13,6 +12,7 @@ from torch.utils.tensorboard.summary import text
 from trainer.base.atomic import atomic_write
 from trainer.base.device import out_of_memory, use_threads
 from trainer.base.errors import CheckFailed, ConfigError, Interrupted, MachineError
+from trainer.base.json_text import as_json
 from trainer.base.origin import reason
 from trainer.base.text import counted, did_you_mean, from_here, markdown_table, printable, wrap
 from trainer.claims.claim import Claim, Finding
@@ -138,7 +138,7 @@ def write(results: Sequence[Result], seconds: float, directory: Path) -> list[Pa
     page, numbers = directory / "claims.md", directory / "claims.json"
     try:
         atomic_write(page, f"# Claims of the lectures\n\n{table}\n".encode())
-        atomic_write(numbers, f"{json.dumps(content, indent=2)}\n".encode())
+        atomic_write(numbers, as_json(content, indent=2))
         events = EventFile(directory)
         events.add(text("claims", table), 0)
         events.close()

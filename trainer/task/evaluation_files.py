@@ -1,12 +1,12 @@
 """Files of an evaluation, in a directory of its own: the runs that were evaluated stay as they are."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from trainer.base.atomic import atomic_write
+from trainer.base.json_text import as_json
 from trainer.base.text import from_here
 from trainer.config.hydra_context import Invocation
 from trainer.engine.split_report import events_of
@@ -47,8 +47,7 @@ class EvaluationFiles:
         self.directory = self.directory or rundir.create_with_config(self.cfg, self.invocation)
         last = reports.get([*scores][-1])
         try:
-            plain = json.loads(json.dumps({"evaluated": self.rows}), parse_constant=lambda name: None)
-            atomic_write(self.directory / NAME, f"{json.dumps(plain, indent=1)}\n".encode())
+            atomic_write(self.directory / NAME, as_json({"evaluated": self.rows}))
             if last is not None:
                 self._write_report(
                     rundir.make_unique(self.directory, run.name) if self.several else self.directory, last
