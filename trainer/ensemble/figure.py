@@ -1,6 +1,5 @@
 """Figure of an ensemble: score and loss against the number of members."""
 
-import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,11 +7,10 @@ import numpy as np
 
 from trainer.base.atomic import write_figure
 from trainer.ensemble.result import Result
+from trainer.rundir.title import in_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-
-LETTERS = 90  # in a line of the title
 
 
 def draw(result: Result, title: str, path: Path) -> None:
@@ -20,11 +18,12 @@ def draw(result: Result, title: str, path: Path) -> None:
     from matplotlib.figure import Figure  # 0.6 s
 
     figures = [result.scorer.name, *(["loss"] if result.scorer.has_loss else [])]
-    figure = Figure(figsize=(0.6 + 4.8 * len(figures), 4.4), layout="constrained")
+    width = 0.6 + 4.8 * len(figures)
+    figure = Figure(figsize=(width, 4.4), layout="constrained")
     parts = figure.subplots(1, len(figures), squeeze=False)[0]
     for axes, name in zip(parts, figures):
         draw_part(axes, result, name)
-    figure.suptitle(textwrap.fill(title, LETTERS), fontsize=10)
+    figure.suptitle(in_lines(title, width), fontsize=10)
     figure.legend(*parts[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, fontsize=9)
     write_figure(figure, path)
 

@@ -1,6 +1,5 @@
 """Picture of a loss landscape with the paths of optimizers."""
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,9 +10,10 @@ from trainer.base.atomic import write_figure
 from trainer.inspection.landscape import Plane, Surface
 from trainer.inspection.paths import WeightPath
 from trainer.rundir.event_file import EventFile
+from trainer.rundir.title import in_lines
 
 LEVELS = 24
-LETTERS = 110  # in a line of the title
+WIDTH = 9.5  # inches
 RATIO = 20  # of the largest loss to the smallest from which levels are logarithmic; below, rings of a bowl equally wide
 COLORS = ("tab:red", "tab:orange", "tab:purple", "white", "tab:pink", "tab:cyan", "tab:brown", "tab:olive")
 
@@ -30,7 +30,7 @@ def draw(
     from matplotlib.figure import Figure  # 0.6 s
     from torch.utils.tensorboard.summary import image
 
-    figure = Figure(figsize=(9.5, 7.5), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 7.5), layout="constrained")
     canvas = FigureCanvasAgg(figure)
     axes = figure.subplots()
     draw_surface(figure, axes, surface)
@@ -47,7 +47,7 @@ def draw(
     axes.set_xlim(float(surface.a[0]), float(surface.a[-1]))
     axes.set_ylim(float(surface.b[0]), float(surface.b[-1]))
     figure.legend(loc="outside lower center", ncols=2, fontsize=8, facecolor="0.85")
-    figure.suptitle(textwrap.fill(title, LETTERS), fontsize=10)
+    figure.suptitle(in_lines(title, WIDTH), fontsize=10)
     target = directory / "landscape.png"
     write_figure(figure, target)
     pixels = torch.from_numpy(np.asarray(canvas.buffer_rgba())[..., :3].copy())

@@ -1,6 +1,5 @@
 """Picture of a report: histograms of the activations by layer above what depends on depth, batch size and rate."""
 
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +11,7 @@ from trainer.inspection.activations import Signal, Values
 from trainer.inspection.first_order import HIGH, LOW, FirstOrder
 from trainer.inspection.gradient_noise import GradientNoise
 from trainer.inspection.report import Report
+from trainer.rundir.title import in_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -19,10 +19,9 @@ if TYPE_CHECKING:
 
 COLUMNS, MOST = 6, 12  # histograms in a row, and in all
 BINS, TAIL = 60, 0.1  # of a histogram, and percent of the values at either end that it leaves out
-LETTERS = 160  # in a line of the title
 WIDEN = 3  # gradient norms that are nearly equal look so
 CUT, ALONE = 1.5, 0.9  # height at which a bar is cut, over the next one; fraction of the values from which it is not
-PANEL = 2.1  # inches of height of a row of histograms
+WIDTH, PANEL = 15, 2.1  # inches of the picture, and of height of a row of histograms
 
 
 def draw(report: Report, title: str, path: Path) -> None:
@@ -31,7 +30,7 @@ def draw(report: Report, title: str, path: Path) -> None:
 
     drawn = with_histogram(report)
     rows = max(-(-len(drawn) // COLUMNS), 1)
-    figure = Figure(figsize=(15, 0.5 + PANEL * rows + 3.4), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.5 + PANEL * rows + 3.4), layout="constrained")
     figure.get_layout_engine().set(w_pad=0.12, h_pad=0.06)
     upper, lower = figure.subfigures(2, 1, height_ratios=[PANEL * rows, 3.4])
     draw_histograms(upper, drawn, report.values, rows, len(report.signals))
@@ -40,7 +39,7 @@ def draw(report: Report, title: str, path: Path) -> None:
     draw_gradients(panels[1], report.signals)
     draw_noise(panels[2], report.noise)
     draw_first_order(panels[3], report.first_order)
-    figure.suptitle(textwrap.fill(title, LETTERS), fontsize=11)
+    figure.suptitle(in_lines(title, WIDTH), fontsize=11)
     write_figure(figure, path)
 
 

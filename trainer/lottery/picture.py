@@ -1,12 +1,12 @@
 """Picture of a lottery: the score against the fraction of weights left."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from trainer.base.atomic import write_figure
+from trainer.rundir.title import in_lines
 
-LETTERS = 70  # in a line of the title
+WIDTH = 7.0  # inches
 MOST_TICKS = 10  # side by side
 LINES = {  # label, colour and mark of each kind
     "ticket": ("ticket: rewound weights", "tab:blue", "o-"),
@@ -25,7 +25,7 @@ def draw(curves: Mapping[str, Sequence[Point]], label: str, title: str, path: Pa
     from matplotlib.figure import Figure  # 0.6 s
     from matplotlib.ticker import NullFormatter
 
-    figure = Figure(figsize=(7.0, 4.6), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4.6), layout="constrained")
     axes = figure.subplots()
     ((_, dense, deviation),) = curves["dense"]
     axes.axhline(dense, color="0.4", linewidth=1.2, label="dense network")
@@ -46,5 +46,5 @@ def draw(curves: Mapping[str, Sequence[Point]], label: str, title: str, path: Pa
     axes.set(xlabel="weights left, %", ylabel=label)
     axes.grid(alpha=0.3)
     axes.legend(loc="lower left", fontsize=9)
-    figure.suptitle(textwrap.fill(title, LETTERS), fontsize=10)
+    figure.suptitle(in_lines(title, WIDTH), fontsize=10)
     write_figure(figure, path)
