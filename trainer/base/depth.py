@@ -1,6 +1,6 @@
 """Layers of a model in the order of its forward pass: the last one, and the depth of each parameter."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -52,12 +52,15 @@ def layers_in_order(model: nn.Module, images: Tensor) -> list[str]:
     return [name for name, unit in called_units(model, images) if has_matrix(unit)]
 
 
-def names_at(model: nn.Module, images: Tensor, chosen: Callable[[int], bool]) -> frozenset[str]:
+def names_at(model: nn.Module, depths: Mapping[str, int], chosen: Callable[[int], bool]) -> frozenset[str]:
     """Return the names of the parameters at some depths, and of the modules whose parameters are all there.
 
     A module without parameters, as a norm without weights, belongs to the layer before it.
+
+    Args:
+        depths: of the model's parameters by name, from `depths_of`.
     """
-    depths, last, found = depths_of(model, images), 0, set()
+    last, found = 0, set()
     for name, module in model.named_modules():
         own = {depths[each] for each in depths if not name or each.startswith(f"{name}.")}
         if all(map(chosen, own or {last})):

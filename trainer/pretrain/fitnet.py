@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from trainer.base.checks import require
 from trainer.base.clock import Clock
-from trainer.base.depth import layers_in_order, names_at
+from trainer.base.depth import depths_of, layers_in_order, names_at
 from trainer.pretrain.stage import Stage
 from trainer.pretrain.truncated import Truncated, input_of, shape_before
 
@@ -72,7 +72,7 @@ class FitNet:
         def teach(images: Tensor) -> Tensor:
             return input_of(teacher, hinting, images).flatten(1)
 
-        frozen = names_at(network, images, lambda depth: depth >= above)
+        frozen = names_at(network, depths_of(network, images), lambda depth: depth >= above)
         taught = {"teach": teach, "criterion": HintLoss()}
         return [Stage(name="hint", length=self.length, frozen=frozen, wrap=under_regressor, **taught)]
 

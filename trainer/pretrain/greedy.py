@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from trainer.base.depth import layers_in_order, names_at
+from trainer.base.depth import depths_of, layers_in_order, names_at
 from trainer.pretrain.stage import Stage
 from trainer.pretrain.truncated import Truncated, fresh_head, shape_before
 
@@ -37,12 +37,12 @@ class Greedy:
         hidden = len(layers) - 1
         if not hidden:
             raise ValueError("the network has no hidden layers to train one by one")
-        stages = []
+        depths, stages = depths_of(network, images), []
         for number in range(1, hidden):
-            frozen = names_at(network, images, lambda depth, own=number - 1: depth != own)
+            frozen = names_at(network, depths, lambda depth, own=number - 1: depth != own)
             head = FreshHead(before=layers[number], images=images, outputs=targets.shape[1])
             stages.append(Stage(name=f"layer {number}", length=self.length, frozen=frozen, wrap=head))
-        frozen = names_at(network, images, lambda depth: depth < hidden - 1)
+        frozen = names_at(network, depths, lambda depth: depth < hidden - 1)
         return [*stages, Stage(name=f"layer {hidden} and the head", length=self.length, frozen=frozen)]
 
 

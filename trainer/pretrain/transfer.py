@@ -42,11 +42,12 @@ class Transfer:
 
     def copied(self, network: nn.Module, images: Tensor) -> frozenset[str]:
         """Return the names of the parameters and modules in the first layers."""
-        there = max(depths_of(network, images).values())
+        depths = depths_of(network, images)
+        there = max(depths.values())
         if self.layers > there:
             what = f"the network has {there} layers before its last one" if there else "the network has one layer"
             raise ValueError(f"layers={self.layers}: {what}, which is drawn afresh")
-        return names_at(network, images, lambda depth: depth < self.layers)
+        return names_at(network, depths, lambda depth: depth < self.layers)
 
     def stages(self, network: nn.Module, images: Tensor, targets: Tensor) -> Sequence[Stage]:
         """Return the training of the other layers on top of the copied ones, where these are frozen at first."""
