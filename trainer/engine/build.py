@@ -1,12 +1,11 @@
 """A run built from its configuration: each part of the loop from its node."""
 
-import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 import torch
 import yaml
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from trainer.base import device
@@ -38,7 +37,7 @@ from trainer.data.loader import Loader
 from trainer.data.splits import Splits
 from trainer.engine.build_averaging import make_averaging
 from trainer.engine.build_data import load_data
-from trainer.engine.build_model import initialize, make_model
+from trainer.engine.build_model import initialize, make_model, with_own_weights
 from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates
 from trainer.engine.dry_run import dry_run
 from trainer.engine.fine_tuning import FineTuning, prepare
@@ -147,15 +146,6 @@ def begin_with(
     pretraining = factory(cfg, "pretrain", invocation)()
     tuning = prepare(cfg, model, images, data, invocation, begins, pretraining)
     return tuning, plan_pretraining(pretraining, model, images, data, apply, invocation)
-
-
-def with_own_weights(cfg: DictConfig) -> DictConfig:
-    """Return the configuration of a run whose own weights are loaded later: none are fetched for it."""
-    if not OmegaConf.select(cfg, "model.pretrained"):
-        return cfg
-    made = copy.deepcopy(cfg)
-    made.model.pretrained = False
-    return made
 
 
 def with_notes(data: Splits, notes: Iterable[str]) -> Splits:

@@ -1,9 +1,10 @@
 """The model of a run: its layers, then its weights and biases."""
 
+import copy
 from collections.abc import Callable
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from torch import Tensor, nn
 
 from trainer.base.errors import ConfigError
@@ -53,6 +54,15 @@ def make_model(
         if isinstance(module, Calibrated):
             module.calibrate(images)
     return model
+
+
+def with_own_weights(cfg: DictConfig) -> DictConfig:
+    """Return the configuration of a run whose own weights are loaded later: none are fetched for it."""
+    if not OmegaConf.select(cfg, "model.pretrained"):
+        return cfg
+    made = copy.deepcopy(cfg)
+    made.model.pretrained = False
+    return made
 
 
 def make_layers(make: Factory, shape: tuple[int, ...], outputs: int, kit: LayerFactory) -> nn.Module:

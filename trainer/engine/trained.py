@@ -21,7 +21,7 @@ from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import factory
 from trainer.config.targets import LIBRARIES, locate
 from trainer.data.splits import Split, Splits
-from trainer.engine.build_model import make_model
+from trainer.engine.build_model import make_model, with_own_weights
 from trainer.engine.recovery import newest_state
 from trainer.engine.run import Slots
 from trainer.preprocess import FITTED
@@ -96,9 +96,7 @@ def make_network(
 
 def settings_of(described: Description, allow: tuple[str, ...]) -> tuple[DictConfig, Invocation]:
     """Return the configuration of a description, and its options."""
-    cfg = OmegaConf.create({**described.config, "compile": False})
-    if OmegaConf.select(cfg, "model.pretrained"):
-        cfg.model.pretrained = False  # its weights are in the file
+    cfg = with_own_weights(OmegaConf.create({**described.config, "compile": False}))
     words = (f"allow=[{','.join(allow)}]",) if allow else ()
     return cfg, Invocation(overrides=words, choices=described.choices)
 

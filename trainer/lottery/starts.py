@@ -6,7 +6,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 from omegaconf import DictConfig
-from safetensors.torch import load, save
+from safetensors.torch import save
 from torch import Tensor
 
 from trainer.base.atomic import atomic_write
@@ -22,6 +22,7 @@ from trainer.engine.run import Run
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 from trainer.rundir.status import Status
+from trainer.rundir.weights_file import parsed_safetensors
 
 State = Mapping[str, Tensor]
 
@@ -70,7 +71,7 @@ def write(path: Path, tensors: State) -> None:
 def read(path: Path) -> State:
     """Return the tensors of a file that `write` wrote. Errors: DataError."""
     try:
-        return load(read_plain(path))
-    except Exception as error:  # safetensors raises its own
-        reason = printable(str(error).partition("\n")[0])
+        return parsed_safetensors(read_plain(path))[0]
+    except (OSError, ValueError) as error:
+        reason = printable(getattr(error, "strerror", "") or str(error).partition("\n")[0])
         raise DataError(f"{printable(path)}: cannot be read ({reason}); delete it and resume") from None
