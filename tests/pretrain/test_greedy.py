@@ -157,6 +157,19 @@ def test_an_interrupted_stage_resumes_and_the_run_ends_as_if_it_had_not_been(che
     assert [stage["best"] for stage in after["pretrain"]] == [stage["best"] for stage in before["pretrain"]]
 
 
+def test_a_run_that_goes_on_after_its_end_keeps_the_figures_of_its_stages(tmp_path):
+    words = (*MLP, "model.hidden=[6,6,6,6,6,6,6,6,6,6]", "epochs=1", "pretrain.length=1st")
+    code, _, errors = command(tmp_path, *words)
+    assert code == 0, errors
+    run = only_run(tmp_path)
+    before = read_summary(run)["pretrain"]
+    names = [*(f"layer {number}" for number in range(1, 10)), "layer 10 and the head"]
+    assert [stage["stage"] for stage in before] == names and all(stage["steps"] == 1 for stage in before)
+    code, out, errors = command(tmp_path, f"resume={run}", "epochs=+1")
+    assert code == 0 and "pretrain 1" not in out, errors
+    assert read_summary(run)["pretrain"] == before
+
+
 def test_a_stage_that_diverges_ends_the_run_and_says_which(tmp_path):
     code, _, errors = command(tmp_path, *MLP, "optimizer=sgd", "optimizer.lr=1e30", "epochs=1")
     assert code == 5 and "pretrain 1 of 2, layer 1: diverged" in errors

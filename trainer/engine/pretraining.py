@@ -29,6 +29,7 @@ from trainer.rundir.status import COMPLETE
 from trainer.rundir.title import title_of_description
 
 FOLDER = "pretrain"  # in the run's directory
+FIGURES = ("stage", "status", "steps", "seconds", "best")  # of a stage, in the run's summary
 
 
 def has_stages(directory: Path) -> bool:
@@ -36,23 +37,26 @@ def has_stages(directory: Path) -> bool:
     return (directory / FOLDER).is_dir()
 
 
-def pretrain(training: Training, invocation: Invocation) -> list[dict]:
-    """Train the network of a fresh run through its stages; return the figures of each for the summary.
+def stages_of(directory: Path) -> list[dict]:
+    """Return the figures of a run's complete stages, in their order, for its summary."""
+    folders = [folder for folder in (directory / FOLDER).glob("*") if folder.name.partition("-")[0].isdecimal()]
+    found = map(reader.completed_summary, sorted(folders, key=lambda folder: int(folder.name.partition("-")[0])))
+    return [{key: summary.get(key) for key in FIGURES} for summary in found if summary]
 
-    Errors: UserError of a stage that diverged or was interrupted.
-    """
-    stages, found = training.run.stages, []
+
+def pretrain(training: Training, invocation: Invocation) -> None:
+    """Train the network of a fresh run through its stages. Errors: UserError of a stage that is not complete."""
+    stages = training.run.stages
     for number, stage in enumerate(stages, start=1):
         place = f"pretrain {number} of {len(stages)}, {stage.name}"
         folder = training.directory / FOLDER / f"{number}-{re.sub(r'[^a-z0-9]+', '-', stage.name)}"
-        found.append(train_stage(stage, number, folder, place, training, invocation))
-    return found
+        train_stage(stage, number, folder, place, training, invocation)
 
 
 def train_stage(
     stage: Stage, number: int, folder: Path, place: str, training: Training, invocation: Invocation
-) -> dict:
-    """Train one stage, or take the best weights of a complete one, into the run's network; return its figures.
+) -> None:
+    """Train one stage, or take the best weights of a complete one, into the run's network.
 
     Errors: Diverged, Interrupted.
     """
@@ -79,7 +83,6 @@ def train_stage(
     own.recorder.close()
     console.print(f"{place}: {said(summary, own.run)}")
     run.model.load_state_dict(network_of(own.run.model).state_dict())
-    return {key: summary[key] for key in ("stage", "status", "steps", "seconds", "best")}
 
 
 def network_of(model: nn.Module) -> nn.Module:

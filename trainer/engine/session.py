@@ -25,7 +25,7 @@ from trainer.engine.first_batch import first_batch
 from trainer.engine.fit_pictures import caption_of, fit_map
 from trainer.engine.judgement import judge_run
 from trainer.engine.last_files import LastFiles, Results
-from trainer.engine.pretraining import has_stages, pretrain
+from trainer.engine.pretraining import has_stages, pretrain, stages_of
 from trainer.engine.probe import record_probe
 from trainer.engine.remarks import remarks
 from trainer.engine.run import Outcome, Run
@@ -70,7 +70,6 @@ class Session:
         self.report: Report | None = None
         self.fit: FitMap | None = None
         self.filters = b""  # of the best weights, as PNG
-        self.stages: list[dict] = []  # figures of those of a pretraining
         self._config = rundir.saved_config(cfg)  # with the batch size that was asked for
         texts_of_run = rundir.saved_texts(self._config, invocation.overrides)
         self.description = describe_model(run, cfg, invocation)
@@ -150,7 +149,7 @@ class Session:
         if not self._fresh:
             return
         if run.stages:
-            self.stages = pretrain(self.training, self.invocation)
+            pretrain(self.training, self.invocation)
         if run.stages or cfg.on_nan == "rollback" or cfg.on_oom == "halve" or run.progress.start:
             self.training.save(run.clock.at(0), None, False)  # a state to return to
 
@@ -222,7 +221,7 @@ class Session:
                 if split == "test":
                     test = scores
                     self.recorder.record_evaluation(split, outcome.now, test)
-        said = {"pretrain": self.stages} if self.stages else {}
+        said = {"pretrain": stages} if (stages := stages_of(self.directory)) else {}
         said |= {"notes": self.notes, "stopped": texts.why_stopped(run), "report": self.report and self.report.figures}
         return {**texts.figures_of(run, self.recorder, outcome, test, self.best), **said}
 
