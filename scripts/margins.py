@@ -1,4 +1,4 @@
-"""How far healthy and broken runs are from the thresholds of verdicts: the table of `diagnosis.py --margins`.
+"""Distances of healthy and broken runs from the thresholds of verdicts: the table of `diagnosis.py --margins`.
 
 A threshold is read from where its rule has it, and a figure is what the rule compares with it, for every run.
 """

@@ -47,7 +47,7 @@ def chosen(kind: str) -> str:
 
 
 def words(command: str) -> list[str]:
-    """What is typed behind `train`."""
+    """Words to type behind `train`."""
     program, *typed = shlex.split(command)
     assert program == "train"
     return typed

@@ -14,7 +14,7 @@ Metric = Callable[[Job], float | None]
 
 @dataclass(frozen=True)
 class Finding:
-    """What was found.
+    """Result of an exhibit: whether the lecture's claim held.
 
     Args:
         held: whether what the lecture says was seen.

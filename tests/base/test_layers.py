@@ -1,4 +1,4 @@
-"""Which parameters decay, in every kind of layer and in every family of torchvision's classifiers."""
+"""Parameters that decay, in every kind of layer and in every family of torchvision's classifiers."""
 
 import pytest
 import torch

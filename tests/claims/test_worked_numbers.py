@@ -190,7 +190,7 @@ def test_first_steps_in_learning_rates(option, fields, multiple):
 
 @pytest.mark.parametrize(("option", "eps"), [("adam", 1e-8), ("adam_uncorrected", 1e-7), ("rmsprop", 1e-7)])
 def test_eps_stands_outside_of_the_root(option, eps):
-    """Where the root equals eps, the step is half of what it is without; inside it would be 1 / sqrt(2)."""
+    """A root of the size of eps halves the step; with eps inside the root the factor would be 1 / sqrt(2)."""
     large = first_step(option)
     root = {"adam": 1.0, "adam_uncorrected": math.sqrt(0.001), "rmsprop": math.sqrt(0.1)}[option]
     assert first_step(option, gradient=eps / root) / large == pytest.approx(0.5, rel=1e-4)

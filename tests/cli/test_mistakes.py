@@ -288,7 +288,7 @@ print(json.dumps(answers))
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory) -> dict[str, tuple[int, str, float, list[str]]]:
-    """What `train` says to each row, in one process: exit code, standard error, seconds, heavy modules imported."""
+    """Answers of `train` to each row, in one process: exit code, standard error, seconds, heavy modules imported."""
     folder = tmp_path_factory.mktemp("mistakes")
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM],
@@ -329,7 +329,7 @@ def advised(message: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("typed", TYPED)
 def test_an_answer_is_not_refused_in_its_turn(typed, answers, monkeypatch, tmp_path):
-    """What is typed instead of a mistake is accepted, beside the rest of the command."""
+    """The suggestion for a mistake is accepted, beside the rest of the command."""
     monkeypatch.chdir(tmp_path)
     words, message = shlex.split(typed), answers[typed][1].removeprefix("train: ")
     for fix in advised(message):

@@ -250,7 +250,7 @@ def test_a_class_takes_what_the_rule_takes(group, option):
     for name, key in fields(group, option):
         for value in good_values(key):
             elsewhere = (("model.pretrained", True), ("optimizer.lr", "auto"))  # the network, task=train
-            no_dropouts = (option, name) == ("timm", "drop")  # in the network that stands there by default
+            no_dropouts = (option, name) == ("timm", "drop")  # in its default network
             if (key.path, value) not in elsewhere and not no_dropouts:
                 construct(group, option, name, value, load=False)
 

@@ -21,7 +21,7 @@ OTHERS = {"resume", "hydra/launcher", "hydra/sweeper"}
 
 
 def exists(override: str) -> bool:
-    """Whether an override of a table names an option or a key that is there."""
+    """Return whether an override of a table names an option or a key that is there."""
     path, _, value = override.partition("=")
     if path in catalog.all_nested_keys(path.partition(".")[0]):
         return value in catalog.options(path.partition(".")[0])

@@ -46,7 +46,7 @@ def test_a_run_ends_with_the_same_weights(more, fitted):
 
 
 def criteria(run):
-    """What the first batch's loss is, behind its transforms."""
+    """Return the criterion of the first batch, behind its transforms, and the indices of its samples."""
     indices, batch = next(batches(run))
     before = [targets for _, targets in batch]
     return HardLabels(run)(indices, before, Transforms(run)(run.clock, batch)), indices

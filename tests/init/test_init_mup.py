@@ -175,7 +175,7 @@ def layer_outputs(model, images):
 
 
 def moved(run):
-    """How far four steps move the outputs of each layer, as a root mean square."""
+    """Return the change of the outputs of each layer by four steps, as a root mean square."""
     images, _ = run.train.batch(torch.arange(64))
     before, update, cadence, upcoming = layer_outputs(run.model, images), Update(run, None), Cadence(run), batches(run)
     run.model.train()

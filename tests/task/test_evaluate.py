@@ -83,7 +83,7 @@ def cells(rows):
 
 
 def latest(folder):
-    """What the newest evaluation has written: evaluation.json, and the rows of predictions.csv."""
+    """Return evaluation.json of the newest evaluation, and the rows of its predictions.csv."""
     place = max(folder.glob("outputs/*/*/evaluation.json"), key=lambda path: path.stat().st_mtime_ns).parent
     return json.loads((place / "evaluation.json").read_text()), rows_in(place / "report" / "predictions.csv")
 

@@ -1,4 +1,4 @@
-"""What students type to follow the lectures, shortened, and what must come. A row is named by its course and number."""
+"""Commands of students who follow the lectures, shortened, and what must come. A row has its course and number."""
 
 import json
 import re

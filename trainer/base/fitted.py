@@ -1,4 +1,4 @@
-"""What a preprocessing has fitted, as plain values: it is stored with a model and made again without its data."""
+"""Fitted parts of a preprocessing, as plain values: it is stored with a model and made again without its data."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass

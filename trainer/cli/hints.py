@@ -1,4 +1,4 @@
-"""What was meant by a mistaken key, option or word: the one lookup behind every "did you mean". No torch here.
+"""Suggestions for a mistaken key, option or word: the one lookup behind every "did you mean". No torch here.
 
 Synonyms come before similar names. No answer would be refused in its turn: each is fitted to the options of the command
 before it is given (chosen.py).

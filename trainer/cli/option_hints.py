@@ -1,4 +1,4 @@
-"""What was meant by an option that a group does not have. No torch here."""
+"""Suggestions for an option that a group does not have. No torch here."""
 
 import re
 from collections.abc import Sequence

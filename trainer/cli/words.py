@@ -1,4 +1,4 @@
-"""What was meant by a word without `=`: the name of an option, or a key that lacks its value. No torch here."""
+"""Suggestions for a word without `=`: the name of an option, or a key that lacks its value. No torch here."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""What to type for the keys of other tools. Looked up by synonyms.py.
+"""Keys of other tools, and what to type for them. Looked up by synonyms.py.
 
 {} is the value as typed, {percent} is 10% for 0.1, {complement} is 0.9 for 0.1. Behind a | stands what to type where
 the part before it does not go with the rest of the command.

@@ -1,4 +1,4 @@
-"""What to type for the options of other tools, and which of theirs have no counterpart. Looked up by synonyms.py."""
+"""Options of other tools, and what to type for them; some have no counterpart. Looked up by synonyms.py."""
 
 OPTIONS = {  # of each group: the option, or what to type in full, and the names for which it is meant
     "act": {

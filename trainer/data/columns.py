@@ -40,7 +40,7 @@ class Column:
 
     @property
     def missing(self) -> np.ndarray:
-        """Which values are missing (N,)."""
+        """Mask of the missing values (N,)."""
         return np.isnan(self.values) if self.labels is None else self.values < 0
 
     def rows(self, chosen: np.ndarray) -> "Column":

@@ -1,4 +1,4 @@
-"""What the samples of a data set are, so that a model can take new files and rows without it. No torch here."""
+"""Inputs of a data set, described so that a model can take new files and rows without it. No torch here."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -86,7 +86,7 @@ class ArrayInput:
 
 @dataclass(frozen=True, kw_only=True)
 class Predicted:
-    """What is predicted.
+    """Target of a data set.
 
     Args:
         name: of the target; of several, of all together.

@@ -38,7 +38,7 @@ class Target:
 
     @property
     def missing(self) -> np.ndarray:
-        """Which values are missing (N,)."""
+        """Mask of the missing values (N,)."""
         return self.values < 0 if self.classes else np.isnan(self.values)
 
     @property

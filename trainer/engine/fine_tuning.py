@@ -27,7 +27,7 @@ NETWORK = ("model", "norm", "act", "pool")  # groups that decide what a network 
 
 @dataclass(frozen=True, kw_only=True)
 class FineTuning:
-    """How the layers of a model begin and train.
+    """Start and training of the layers of a model.
 
     Args:
         start: what was taken from model.weights; None without it, and of a resumed run.
@@ -43,7 +43,7 @@ class FineTuning:
 
     @property
     def summary(self) -> dict | None:
-        """What summary.json says of the weights that the run begins with."""
+        """Summary of the weights that the run begins with, for summary.json."""
         return self.start and self.start.to_summary()
 
 

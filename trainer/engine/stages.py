@@ -18,7 +18,7 @@ from trainer.pretrain.stage import Stage
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What a pretraining does: stages before the main training, and terms of its loss."""
+    """Plan of a pretraining: stages before the main training, and terms of the main loss."""
 
     stages: Sequence[Stage] = ()
     lessons: Sequence[Callable] = ()
@@ -32,7 +32,7 @@ def plan_pretraining(
     apply: Apply,
     invocation: Invocation,
 ) -> Plan:
-    """Return what a pretraining does, tried out on two samples. Errors: ConfigError, DataError.
+    """Return the plan of a pretraining, tried out on two samples. Errors: ConfigError, DataError.
 
     Args:
         images: some of the training split, preprocessed by `apply`.

@@ -30,7 +30,7 @@ Found = Mapping[str, tuple[str, Tensor]]  # by the model's name, the file's name
 
 @dataclass(frozen=True, kw_only=True)
 class Start:
-    """What a model has taken of a file, and what it has not.
+    """Weights that a model has taken from a file, and those that it has not.
 
     Args:
         file: of the weights.

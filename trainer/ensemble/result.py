@@ -45,7 +45,7 @@ class Result:
 
     @cached_property
     def scorer(self) -> Scorer:
-        """What scores answers on the split."""
+        """The measure of answers on the split."""
         return scorer_of(self.members, self.split)
 
     @cached_property
@@ -60,7 +60,7 @@ class Result:
 
     @cached_property
     def scores(self) -> np.ndarray:
-        """What the samples add to the members' scores (M, N)."""
+        """The members' scores by sample (M, N), whose means over the samples are the scores."""
         return self.scorer.scores(self.answers)
 
     @property
@@ -74,7 +74,7 @@ class Result:
 
     @cached_property
     def gains(self) -> dict[str, dict[str, Difference]]:
-        """How much better the ensemble is than the members' mean and than the best one, by figure."""
+        """Gain of the ensemble over the members' mean and over the best one, by figure."""
         loss, score = self.scorer.losses(self.ensemble), self.scorer.scores(self.ensemble)
         others = {"mean of the members": (self.losses.mean(0), self.scores.mean(0))}
         others["best member on val"] = self.losses[self.best], self.scores[self.best]
@@ -108,7 +108,7 @@ class Result:
 
     @property
     def title(self) -> str:
-        """What the ensemble is, in words."""
+        """Description of the ensemble in words."""
         count = counted("member", len(self.members))
         if self.selection is None:
             return f"average of {count}"

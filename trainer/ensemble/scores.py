@@ -40,7 +40,7 @@ class Scorer:
 
     @property
     def has_loss(self) -> bool:
-        """Whether there is a loss."""
+        """True if the answers have a loss: values, and probabilities."""
         return self.task == "regression" or self.has_probabilities
 
     def losses(self, answers: np.ndarray) -> np.ndarray:

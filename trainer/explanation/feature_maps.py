@@ -51,12 +51,12 @@ class Event:
 
     @property
     def is_of_tokens(self) -> bool:
-        """Whether it is a layer with weights, of several vectors for each sample, (B, T, C) or (B, C, T)."""
+        """True of a layer with weights that gives several vectors for each sample, (B, T, C) or (B, C, T)."""
         return len(self.shape) == 3 and min(self.shape[1:]) > 1 and any(True for _ in self.module.parameters())
 
     @property
     def is_dense_on_places(self) -> bool:
-        """Whether it is a dense layer on several vectors of each sample, (B, H, W, C) as well."""
+        """True of a dense layer on several vectors of each sample, (B, H, W, C) as well."""
         several = len(self.shape) > 2 and torch.Size(self.shape[1:-1]).numel() > 1
         return isinstance(self.module, nn.Linear) and several
 

@@ -36,7 +36,7 @@ class Equality:
 
     @property
     def holds(self) -> bool:
-        """Whether the answers are the same but for rounding."""
+        """True if the answers are the same but for rounding."""
         return self.largest <= self.limit
 
     @property

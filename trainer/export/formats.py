@@ -25,7 +25,7 @@ Call = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What is exported.
+    """Model to export, with its graph.
 
     Args:
         model: without test-time augmentation.

@@ -41,7 +41,7 @@ class Graph(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """What a graph takes and gives.
+    """Input and output of a graph.
 
     Args:
         input: images (uint8 in 0 ... 255, or float32 in [0, 1]), rows of a table, or arrays.

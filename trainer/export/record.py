@@ -11,7 +11,7 @@ from trainer.export.speed import Speed
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What was exported, and how it compares with the model.
+    """Record of an exported file, and of its comparison with the model.
 
     Args:
         run: that the model is from.

@@ -48,7 +48,7 @@ class ImageExplanation:
 
 @dataclass(frozen=True, kw_only=True)
 class RowExplanation:
-    """What each column of a row adds to an answer, by integrated gradients: base + their sum is the answer.
+    """Contributions of a row's columns to an answer, by integrated gradients: base + their sum is the answer.
 
     Args:
         prediction: the answer of the model.

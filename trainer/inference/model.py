@@ -71,7 +71,7 @@ class TrainedModel:
 
     @property
     def has_probabilities(self) -> bool:
-        """Whether the loss says which probabilities the outputs stand for: cross-entropy does, a hinge does not."""
+        """True if the loss says which probabilities the outputs stand for: cross-entropy does, a hinge does not."""
         return bool(self.classes) and isinstance(self.criterion, HasProbabilities)
 
     def __call__(self, samples: Tensor | np.ndarray) -> Tensor:
@@ -156,7 +156,7 @@ class Ensemble:
 
     @property
     def description(self) -> Description:
-        """That of the first model."""
+        """Description of the first model."""
         return self.members[0].description
 
     @property
@@ -171,7 +171,7 @@ class Ensemble:
 
     @property
     def has_probabilities(self) -> bool:
-        """Whether the answers are probabilities."""
+        """True if the answers are probabilities."""
         return self.members[0].has_probabilities
 
     def __call__(self, samples: Tensor | np.ndarray) -> Tensor:

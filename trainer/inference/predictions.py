@@ -40,7 +40,7 @@ class Answers(Protocol):
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
-    """What a model makes of one input.
+    """Prediction of a model for one input.
 
     Args:
         path: of the input's file; empty where it has none.

@@ -1,4 +1,4 @@
-"""What is to be predicted, one sample after another: files, folders, patterns, tables, arrays."""
+"""Inputs to predict, one sample after another: files, folders, patterns, tables, arrays."""
 
 import glob
 import os

@@ -1,4 +1,4 @@
-"""What is told of many predictions on the terminal."""
+"""Summary of many predictions for the terminal."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -17,7 +17,7 @@ SHOWN = 10  # predictions, classes, and unreadable inputs
 
 @dataclass
 class Tally:
-    """What is told of many predictions: the first ones, how many of each class, and those that could not be read."""
+    """Summary of many predictions: the first ones, the number of each class, and the inputs that could not be read."""
 
     model: Answers
     first: list[Prediction] = field(default_factory=list)

@@ -41,7 +41,7 @@ class RatePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class FirstOrder:
-    """How far the first-order prediction of the loss holds along the gradient.
+    """Reach of the first-order prediction of the loss along the gradient.
 
     Args:
         points: by rate, ascending.

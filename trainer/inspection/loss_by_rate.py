@@ -113,12 +113,12 @@ class LossByRate:
 
     @property
     def fall(self) -> float:
-        """How far the smoothed loss falls below its level."""
+        """Fall of the smoothed loss below its level."""
         return self.level - self.smoothed[self.lowest]
 
     @property
     def rise(self) -> float:
-        """How far the smoothed loss rises behind its lowest point."""
+        """Rise of the smoothed loss behind its lowest point."""
         return math.inf if self.blown_up else max(self.smoothed[self.lowest :]) - self.smoothed[self.lowest]
 
     def reached(self, fraction: float) -> int:

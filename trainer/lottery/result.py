@@ -130,7 +130,7 @@ class Result:
 
     @property
     def heading(self) -> str:
-        """What the table has."""
+        """Heading of the table: split, score and number of runs."""
         runs = len(self.of(DENSE)[0].scores)
         over = f", mean and standard deviation of {runs} runs" if runs > 1 else ""
         return f"{self.split.capitalize()} {self.metric.name}{over}"

@@ -67,7 +67,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Subject:
-    """What a report is on.
+    """Subject of a report: a split and its targets.
 
     Args:
         classes: their names; none for a regression.

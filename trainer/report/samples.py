@@ -27,7 +27,7 @@ class Samples:
 
     @property
     def heading(self) -> str:
-        """What the samples are named by: path, row, or index, the place in the split from 0."""
+        """Kind of the samples' names: path, row, or index, the place in the split from 0."""
         return self.split.names.kind if self.split.names else "index"
 
     def name(self, index: int) -> str | int:

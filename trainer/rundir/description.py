@@ -1,4 +1,4 @@
-"""What a model is, for its use without the data that it was trained on.
+"""Description of a model, for its use without the data that it was trained on.
 
 A run writes it as run.json, into the metadata of weights.safetensors, and into every checkpoint.
 """
@@ -25,7 +25,7 @@ TASKS = ("classification", "binary", "regression")
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a model takes and gives, and how it is made.
+    """Inputs and outputs of a model, and the settings that make it.
 
     Args:
         task: classification, binary or regression.
