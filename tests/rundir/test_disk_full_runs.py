@@ -67,9 +67,10 @@ def test_a_run_that_can_write_next_to_nothing_has_the_same_results(run_in_proces
 def test_a_run_without_space_for_a_third_checkpoint_evaluates_its_best_and_can_be_resumed(
     undisturbed, small_disk, run_in_process, tmp_path
 ):
-    code, out, _ = run_in_process(*WORDS, f"output={small_disk}/outputs")
+    code, out, errors = run_in_process(*WORDS, f"output={small_disk}/outputs")
+    assert code == 0, errors
     run, summary, found = figures(small_disk)
-    assert code == 0 and found == undisturbed and found["best"]["step"] == 80
+    assert found == undisturbed and found["best"]["step"] == 80
     assert {"checkpoints", "weights.safetensors", "report"} <= {*summary["incomplete"]}
     warning, *_ = [line for line in out.splitlines() if line.startswith("warning: ")]
     what = "the checkpoint of step 60 could not be written (No space left on device)"
@@ -84,11 +85,13 @@ def test_a_run_without_space_for_a_third_checkpoint_evaluates_its_best_and_can_b
     assert found == undisturbed and summary["incomplete"] == []
 
 
-@pytest.mark.parametrize("count", [0, 1, 3, 4])
+@pytest.mark.parametrize("count", [0, 1, 3, 4, 5])
 def test_on_a_full_disk_the_summary_takes_the_place_of_files_that_can_be_made_again(count, small_disk):
     """A page of the disk for each file: as many are removed as the summary needs pages, in their order."""
     (small_disk / "report").mkdir()
-    files = ["report/mistakes.png", "layers.json", "run.json", "curves.png", "weights.safetensors"]
+    (small_disk / "val").mkdir()
+    results = "val/events.1.results"
+    files = ["report/mistakes.png", "layers.json", "run.json", "curves.png", results, "weights.safetensors"]
     for name in files:
         (small_disk / name).write_bytes(bytes(4096))
     (small_disk / "config.yaml").touch()
@@ -99,7 +102,10 @@ def test_on_a_full_disk_the_summary_takes_the_place_of_files_that_can_be_made_ag
     last = LastFiles(small_disk, None, None, None, None, None)
     summary = {"status": "finished", "incomplete": [], "text": "x" * (4096 * count - 2500 if count else 0)}
     last.write_summary(summary)
-    assert read_summary(small_disk)["incomplete"] == ["report", "layers.json", "run.json", "curves.png"][:count]
+    assert (
+        read_summary(small_disk)["incomplete"]
+        == ["report", "layers.json", "run.json", "curves.png", "TensorBoard"][:count]
+    )
     assert [name for name in files if (small_disk / name).exists()] == files[count:]
 
 

@@ -50,7 +50,7 @@ def check_values(
 
 def require_class_keys(cfg: DictConfig, rules: Mapping[str, schema.Key]) -> None:
     """Check that the keys beside one that names a class are arguments of that class. Errors: ConfigError."""
-    for key in (key for key in rules.values() if key.library):
+    for key in (key for key in rules.values() if key.classes_of):
         place, chosen = key.path.rpartition(".")[0], OmegaConf.select(cfg, key.path)
         known = {**schema.class_keys(key, chosen), **rules}
         for name, value in OmegaConf.to_container(OmegaConf.select(cfg, place)).items():

@@ -65,7 +65,7 @@ class Chosen:
     def keys_of(self, place: str, option: str) -> dict[str, schema.Key]:
         """Return the keys of an option, where it stands, with those of the class that one of them names."""
         found = keys_of(place, option)
-        for key in [key for key in found.values() if key.library]:
+        for key in [key for key in found.values() if key.classes_of]:
             found = schema.class_keys(key, self.given.get(key.path, key.default)) | found
         return found
 
@@ -76,7 +76,7 @@ class Chosen:
             if key.startswith(f"{place}."):
                 for option in options:
                     found |= keys_of(place, option)
-        beside = {name.path.rpartition(".")[0] for name in found.values() if name.library}
+        beside = {name.path.rpartition(".")[0] for name in found.values() if name.classes_of}
         return key not in found and key.rpartition(".")[0] in beside
 
     def fit(self, overrides: Iterable[str], replacing: bool = False) -> list[str]:

@@ -233,7 +233,7 @@ def option_page(console: rich.console.Console, group: str, name: str, prefix: st
     console.print(key_table({**keys, **shared}), markup=False)
     if group == "model" and name in classifiers.BUILDERS:
         console.print(networks_of(name), markup=False)
-    for key in (key for key in keys.values() if key.library):
+    for key in (key for key in keys.values() if key.classes_of):
         console.print(f"\nClasses for {key.path}; train --help {key.path}={key.default} lists the keys of one:")
         console.print(Padding(Text(" ".join(key.rule.words)), (0, 2)), markup=False)
 
@@ -241,7 +241,7 @@ def option_page(console: rich.console.Console, group: str, name: str, prefix: st
 def class_key(path: str) -> schema.Key | None:
     """Return the key of this path that names a class of a library; None where no option has one."""
     for group, option in vocabulary.option_keys().get(path, []):
-        if (key := schema.keys(catalog.file(group, option), group)[path]).library:
+        if (key := schema.keys(catalog.file(group, option), group)[path]).classes_of:
             return key
     return None
 

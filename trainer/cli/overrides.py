@@ -251,7 +251,7 @@ def check_combinations(overrides: Sequence[Override], sweep: bool) -> DictConfig
         override = OverridesParser.create().parse_override(changed)
         key = override.key_or_group
         # Another value makes no other configuration, unless it names a class, which has other keys.
-        if key in rules and "${" not in changed and not rules[key].library:
+        if key in rules and "${" not in changed and not rules[key].classes_of:
             require(rules[key], override.value(), typed[key].partition("=")[2])
             if key == classifiers.KEY:
                 classifiers.require_known(cfg.hydra.runtime.choices["model"], override.value())

@@ -93,7 +93,7 @@ def refused_class(group: str, name: str) -> str | None:
     """Return a class of a library that cannot be chosen, and why, by its name in any spelling; None for another one."""
     for option in catalog.options(group):
         for key in schema.keys(catalog.file(group, option), group).values():
-            for known, why in libraries.LIBRARIES[key.library].refused.items() if key.library else ():
+            for known, why in libraries.LIBRARIES[key.classes_of].refused.items() if key.classes_of else ():
                 if synonyms.plain(known) == synonyms.plain(name):
                     return f"{known} {why}"
     return None
@@ -104,7 +104,7 @@ def classes_named(place: str, name: str) -> list[list[str]]:
     group, found = place.partition(".")[0], []
     for option in catalog.options(group):
         for key in schema.keys(catalog.file(group, option), place).values():
-            words = key.rule.words if "a class of" in key.comment and key.library else ()
+            words = key.rule.words if "a class of" in key.comment and key.classes_of else ()
             same = [word for word in words if synonyms.plain(word) == synonyms.plain(name)]
             found += [[f"{place}={option}", f"{key.path}={word}"] for word in same]
     return found

@@ -64,7 +64,9 @@ def default_rate(cfg: Mapping, key: str, choices: Mapping[str, str | None]) -> f
     for place in places:
         path = catalog.file("optimizer", choices.get(place) or "")
         keys = schema.keys(path, place) if path.is_file() else {}
-        for naming in [key for key in keys.values() if key.library]:  # the class has a rate where the option has none
+        for naming in [
+            key for key in keys.values() if key.classes_of
+        ]:  # the class has a rate where the option has none
             keys = {**keys, **schema.class_keys(naming, OmegaConf.select(cfg, naming.path))}
         known = keys.get(f"{place}.lr")
         if known and is_number(known.default):

@@ -70,7 +70,7 @@ class Rule:
         or_list: the value is one of these, or a list of them.
         path: `folder`, `file` or `folder or file` for text that is the path of one, below the folder that the key
             `below` names; it must be there unless the key `unless` is true.
-        library: the words are the classes of this library.
+        classes_of: the library whose classes are the words.
     """
 
     source: str
@@ -92,11 +92,11 @@ class Rule:
     path: str | None = None
     below: str | None = None
     unless: str | None = None
-    library: str | None = None
+    classes_of: str | None = None
 
     def violation(self, value: object) -> str | None:
         """Return why a value breaks the rule, as `must be > 0`; None for a good one."""
-        if self.library and isinstance(value, str) and (why := libraries.refusal(self.library, value)):
+        if self.classes_of and isinstance(value, str) and (why := libraries.refusal(self.classes_of, value)):
             return f"{printable(value)} {why}"
         if self.in_list:
             fits = isinstance(value, list) and self.count in (None, len(value)) and all(map(self.accepts, value))
@@ -150,7 +150,7 @@ def parse_rule(source: str) -> Rule:
     if source.endswith(LISTED):
         return replace(parse_rule(source.removesuffix(LISTED)), source=source, or_list=True)
     if (found := CLASS.fullmatch(source)) and found[1] in libraries.LIBRARIES:
-        return Rule(source=source, words=libraries.class_names(found[1]), library=found[1])
+        return Rule(source=source, words=libraries.class_names(found[1]), classes_of=found[1])
     if path := EXISTING.fullmatch(source):
         return Rule(source=source, text=True, path=path[1], below=path[2], unless=path[3])
     listed = re.fullmatch(r"list of (?:(\d+) )?(.+)", source)

@@ -42,9 +42,9 @@ class Key:
             return None
 
     @property
-    def library(self) -> str | None:
+    def classes_of(self) -> str | None:
         """The library of whose classes the key names one; None for any other key."""
-        return self.rule.library if self.rule else None
+        return self.rule.classes_of if self.rule else None
 
     def violation(self, value: object) -> str | None:
         """Return why a value breaks the rule; None for a good one."""
@@ -98,7 +98,7 @@ def rules(cfg: Mapping, choices: Mapping[str, str | None]) -> dict[str, Key]:
         path = catalog.file(place.partition(".")[0], option)
         if path.is_file():
             found |= {name: key for name, key in keys(path, place).items() if name not in found}
-    for key in [key for key in found.values() if key.library]:
+    for key in [key for key in found.values() if key.classes_of]:
         *places, last = key.path.split(".")
         node = functools.reduce(lambda node, part: node.get(part, {}), places, cfg)
         given = class_keys(key, node.get(last))
@@ -109,7 +109,7 @@ def rules(cfg: Mapping, choices: Mapping[str, str | None]) -> dict[str, Key]:
 def class_keys(key: Key, name: object) -> dict[str, Key]:
     """Return the keys beside one that names a class of a library: the keyword arguments of that class."""
     place = key.path.rpartition(".")[0]
-    found = {f"{place}.{word}": argument for word, argument in libraries.arguments(key.library, str(name)).items()}
+    found = {f"{place}.{word}": argument for word, argument in libraries.arguments(key.classes_of, str(name)).items()}
     return {
         path: Key(path, argument.default, f"{argument.meaning}; {argument.rule}" if argument.rule else argument.meaning)
         for path, argument in found.items()

@@ -20,14 +20,17 @@ from trainer.rundir.console import Console
 from trainer.rundir.description import Description, write_description
 from trainer.rundir.fit_frames import frames_in, write_gif
 from trainer.rundir.fit_map import FIT, FitMap
-from trainer.rundir.recorder import Recorder
+from trainer.rundir.recorder import RESULTS, Recorder
 from trainer.rundir.report_folder import REPORT, write_report
 from trainer.rundir.resume import command_to_resume
 from trainer.rundir.status import COMPLETE, Status
 from trainer.rundir.title import title_of
 
-# Files that give way to the summary on a full disk, in this order.
-SPARED = (REPORT, "fit.gif", "filters.png", "layers.json", "run.json", "curves.png", "fit.png", FIT)
+# Files that give way to the summary on a full disk, in this order, by the name that it lists them under.
+SPARED = {
+    name: name for name in (REPORT, "fit.gif", "filters.png", "layers.json", "run.json", "curves.png", "fit.png", FIT)
+}
+SPARED["TensorBoard"] = f"val/*{RESULTS}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +83,7 @@ class LastFiles:
                     self.console.print(f"warning: {path}: could not be written ({error.strerror})")
                     summary["incomplete"].append(name)
                     if name == REPORT:
-                        self.remove(REPORT)  # half of it tells less than its absence
+                        remove(self.directory / REPORT)  # half of it tells less than its absence
             self.write_summary(summary)  # last: a run that has one lacks nothing
         except OSError as error:
             what = f"{printable(self.directory)}/summary.json: could not be written ({error.strerror})"
@@ -95,20 +98,16 @@ class LastFiles:
 
     def write_summary(self, summary: dict) -> None:
         """Write summary.json, in place of files that can be made again where the disk has no space. Errors: OSError."""
-        for name in (*(name for name in SPARED if (self.directory / name).exists()), None):
+        spared = {name: found for name, files in SPARED.items() if (found := [*self.directory.glob(files)])}
+        for name, files in (*spared.items(), ("", ())):
             try:
                 return rundir.write_summary(self.directory, summary)
             except OSError:
-                if name is None:
+                if not name:
                     raise
-                self.remove(name)
+                for path in files:
+                    remove(path)
                 summary["incomplete"] = [*dict.fromkeys([*summary["incomplete"], name])]
-
-    def remove(self, name: str) -> None:
-        """Remove a file or a folder of the run, if it is there."""
-        shutil.rmtree(self.directory / name, ignore_errors=True)
-        with suppress(OSError):
-            (self.directory / name).unlink()
 
     def _writers(self, summary: dict, results: Results) -> dict[str, tuple[str, Callable[[Path], None]]]:
         """Return what writes each file, behind its verb; a sweep draws the curves and the fit of its jobs."""
@@ -135,6 +134,13 @@ class LastFiles:
         if results.report:
             files[REPORT] = "writing", lambda path: write_report(path, results.report)
         return files
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):
+        path.unlink()
 
 
 def scores_of(summary: dict) -> dict[str, dict[str, float]]:

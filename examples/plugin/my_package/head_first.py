@@ -16,6 +16,6 @@ class HeadFirst:
     length: str = "2ep"
 
     def stages(self, network: nn.Module, images: Tensor, targets: Tensor) -> Sequence[Stage]:
-        last = max(depths_of(network, images).values())
-        below = names_at(network, images, lambda depth: depth < last)
+        depths = depths_of(network, images)
+        below = names_at(network, depths, lambda depth: depth < max(depths.values()))
         return [Stage(name="head", length=self.length, frozen=below)]
