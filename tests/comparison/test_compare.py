@@ -526,11 +526,77 @@ def test_the_figure_of_one_and_of_many_settings(count, written, tmp_path):
     ranking = rank(records([written(f"{place}", rows=lines, epochs=place) for place, lines in enumerate(rows)]))
     plot.draw(ranking, tmp_path / "a.png")
     header = (tmp_path / "a.png").read_bytes()[:24]
-    inches = 0.2 + 0.9 + 0.32 * min(count, 30) + 4.2  # title, axes, settings, curves
+    inches = 0.2 + 0.9 + 0.32 * min(count, 30) + 3.6  # title, axes, settings, curves
+    inches += 3.2 if count > 2 else 0  # the score against the epochs
     assert header[:8] == b"\x89PNG\r\n\x1a\n" and struct.unpack(">II", header[16:]) == (1210, round(inches * 110))
     axes = Figure().subplots()
     plot.draw_curves(axes, ranking.settings, ["red"] * count, "loss")
     assert axes.get_yscale() == "log"
+
+
+def test_the_training_loss_is_drawn_from_the_rows_of_training(written):
+    rows = [row("train", 1, 4.0), row("train", 2, 2.0), row("val", 2, 3.0, accuracy=0.5)]
+    axes = Figure().subplots()
+    plot.draw_curves(axes, rank(records([written("a", rows=rows)])).settings, ["red"], "loss", split="train")
+    assert [[*line.get_xydata().ravel()] for line in axes.lines if line.get_xydata().size] == [[1, 4, 2, 2]]
+    assert axes.get_title() == "train loss"
+
+
+def swept(written, cells: dict[str, float]):
+    """Return the ranking of runs whose overrides and validation accuracies are these; a dash for one without."""
+    runs = [
+        written(
+            f"run-{place}", val=() if value is None else (value,), **dict(word.split("=") for word in words.split())
+        )
+        for place, (words, value) in enumerate(cells.items())
+    ]
+    return rank(records(runs))
+
+
+@pytest.mark.parametrize(
+    "words, column",
+    [
+        (["batch_size=8", "batch_size=16"], None),
+        (["batch_size=8", "batch_size=16", "batch_size=64"], "batch_size"),
+        (["batch_size=8", "batch_size=16", "batch_size=full"], None),
+        ([f"batch_size={size} epochs={size}" for size in range(1, 9)], "batch_size"),
+        ([f"batch_size={size} epochs={size}" for size in range(1, 10)], None),  # nine lines of one dot each
+        ([f"batch_size={size} epochs={epochs}" for size in (1, 2) for epochs in (3, 4, 5)], "epochs"),
+    ],
+)
+def test_the_score_is_drawn_against_the_key_with_the_most_numbers(words, column, written):
+    ranking = swept(written, {each: 0.5 for each in words})
+    assert plot.swept_number(ranking.settings) == column
+
+
+def test_a_line_for_each_combination_of_the_other_keys_in_the_order_of_the_numbers(written):
+    cells = {"batch_size=64 epochs=1": 0.3, "batch_size=8 epochs=1": 0.1, "batch_size=8 epochs=2": 0.6}
+    cells |= {"batch_size=64 epochs=2": 0.7, "batch_size=32 epochs=1": 0.2}
+    ranking = swept(written, cells)
+    axes = Figure().subplots()
+    plot.draw_against(axes, ranking, ranking.settings, ["red"] * 5, "batch_size")
+    lines = {bars.get_label(): [*map(tuple, np.round(bars.lines[0].get_xydata(), 6))] for bars in axes.containers}
+    assert lines == {"epochs=1": [(8, 0.1), (32, 0.2), (64, 0.3)], "epochs=2": [(8, 0.6), (64, 0.7)]}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("batch_size", "best val accuracy")
+
+
+@pytest.mark.parametrize(
+    "values, scale",
+    [
+        ([1, 2, 3], "linear"),
+        ([1, 3, 15], "log"),
+        ([0, 1e-4, 1e-3], "symlog"),
+        ([-1, 0, 1], "linear"),
+        ([0, 5, 10], "linear"),
+        ([5], "linear"),
+    ],
+)
+def test_the_axis_of_the_numbers_is_the_one_on_which_they_are_more_evenly_spaced(values, scale):
+    axes = Figure().subplots()
+    plot.spread_evenly(axes, values)
+    assert axes.get_xscale() == scale and [text.get_text() for text in axes.get_xticklabels()] == [
+        f"{each:g}" for each in values
+    ]
 
 
 def test_a_sweep_ends_in_a_ranking(two, capsys):
