@@ -16,10 +16,14 @@ from pathlib import Path
 
 from exhibits.exhibits import EXHIBITS
 from exhibits.page import PAGE, RECORD, as_entry, write_measured, write_page
-from exhibits.results import Exhibit
+from exhibits.results import Exhibit, Results
 from exhibits.runs import ROOT, run
 from matplotlib.figure import Figure
 from PIL import Image
+
+from trainer.comparison.plot import title_of_runs
+from trainer.comparison.record import read
+from trainer.rundir.title import in_lines
 
 FIGURES = PAGE.parent / "gallery"
 COLOURS = 256
@@ -33,11 +37,19 @@ def save(figure: Figure, path: Path) -> None:
         Image.open(whole, formats=["PNG"]).convert("RGB").quantize(COLOURS).save(path, optimize=True)
 
 
+def title(name: str, results: Results) -> str:
+    """Return the title of a figure: the experiment, and the settings that all of its runs have."""
+    runs = [read(job.place) for group in results.groups for job in group.jobs if (job.place / "config.yaml").exists()]
+    common = title_of_runs(runs) if runs else ""
+    return " ".join(dict.fromkeys([f"experiment={name}", *common.split()]))
+
+
 def show(exhibit: Exhibit, folder: Path, data: list[str], threads: int) -> dict:
     """Run an experiment, draw its figure, and return its entry of the record."""
     seconds = run(exhibit.name, folder, data, threads)
     results = exhibit.results(folder)
     figure = exhibit.draw(results)
+    figure.suptitle(in_lines(title(exhibit.name, results), figure.get_figwidth()), fontsize=9)
     FIGURES.mkdir(exist_ok=True)
     path = FIGURES / f"{exhibit.name}.png"
     save(figure, path)
