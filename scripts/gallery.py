@@ -41,7 +41,8 @@ def title(name: str, results: Results) -> str:
     """Return the title of a figure: the experiment, and the settings that all of its runs have."""
     runs = [read(job.place) for group in results.groups for job in group.jobs if (job.place / "config.yaml").exists()]
     common = title_of_runs(runs) if runs else ""
-    return " ".join(dict.fromkeys([f"experiment={name}", *common.split()]))
+    words = [word for word in common.split() if not word.startswith("data.root=")]
+    return " ".join(dict.fromkeys([f"experiment={name}", *words]))
 
 
 def show(exhibit: Exhibit, folder: Path, data: list[str], threads: int) -> dict:
