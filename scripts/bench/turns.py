@@ -3,10 +3,12 @@
 Also builds the runs to time, from any overrides, on random images of any shape.
 """
 
+import io
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -107,7 +109,8 @@ def race(run: Run, peers: dict[str, Callable[[], None]], group: int) -> dict[str
     turns = Turns(peers)
     with tempfile.TemporaryDirectory() as folder:
         recorder = Recorder(Path(folder), run.data.task)
-        fit(replace(run, sampler=turns), recorder, Console())
+        with redirect_stdout(io.StringIO()):  # lines of epochs cost their time, and are not shown
+            fit(replace(run, sampler=turns), recorder, Console())
         recorder.close()
     steps = group * run.clock.steps_per_epoch
     samples = {

@@ -121,3 +121,18 @@ def gathered_of(task, batches, place=None):
             accumulator.load_state_dict(state)
         accumulator.add(*batch)
     return accumulator
+
+
+@pytest.mark.parametrize("kinds", [["classes"], ["classes", "targets"]])
+def test_classes_in_place_of_targets_count_the_same(kinds, draws):
+    sizes = SIZES[2]
+    losses, labels = draws.random(sum(sizes), np.float32), draws.integers(0, 3, sum(sizes))
+    outputs = draws.normal(size=(len(labels), 3)).astype(np.float32)
+    accumulator = MetricAccumulator("classification")
+    parts = zip(*(torch.from_numpy(values).split(sizes) for values in (losses, outputs, labels)))
+    for place, (losses, scores, classes) in enumerate(parts):
+        hot = torch.eye(3)[classes]
+        accumulator.add(losses, scores, classes if kinds[place % len(kinds)] == "classes" else hot)
+    assert accumulator.compute_and_reset()["accuracy"] == pytest.approx(
+        accuracy_score(labels, outputs.argmax(1)), rel=1e-12
+    )

@@ -10,6 +10,7 @@ from conftest import command, only_run
 from terminals import Terminal, train_on_terminal
 
 from trainer.base.text import columns
+from trainer.rundir.console import Console
 
 WORDS = ("model=mlp", "model.hidden=[64,32]", "epochs=12", "sched=cosine", "reg=[l2,dropout]", "threads=1")
 KINDS = {
@@ -99,3 +100,13 @@ def test_a_terminal_that_cannot_erase_gets_the_lines_alone(tmp_path, monkeypatch
     monkeypatch.setenv("TERM", "dumb")
     done = train_on_terminal(tmp_path, 80, *WORDS)
     assert done.code == 0 and "\x1b" not in done.text and "evaluating" not in done.text
+
+
+@pytest.mark.parametrize("text", ["a :smile: in [bold]brackets[/bold]", "é 日本"])
+def test_a_line_is_printed_and_logged_as_it_is(text, tmp_path, capsys):
+    console = Console(tmp_path / "run.log")
+    console.print(text)
+    console.log_only(text)
+    console.flush()
+    assert capsys.readouterr().out == f"{text}\n"
+    assert (tmp_path / "run.log").read_text() == f"{text}\n{text}\n"

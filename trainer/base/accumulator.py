@@ -27,7 +27,7 @@ class MetricAccumulator:
         self._sums: Tensor | float = 0.0
 
     def add(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        """Take a batch's losses (B,), outputs and targets (B, K), all without gradient."""
+        """Take a batch's losses (B,), outputs (B, K), and targets (B, K) or classes (B,), all without gradient."""
         self._pending.append((losses, outputs, targets))
         self._count += len(targets)
         if len(self._pending) >= BATCHES_HELD:
@@ -39,16 +39,17 @@ class MetricAccumulator:
 
     @torch.no_grad()
     def _sums_with_pending(self) -> Tensor:
-        losses, outputs, targets = map(torch.cat, zip(*self._pending))
+        all_losses, all_outputs, all_targets = zip(*self._pending)
+        losses, outputs = torch.cat(all_losses), torch.cat(all_outputs)
         exact = exact_type(losses.device)
         columns = [losses[:, None]]
         if self.task == "regression":
-            targets = targets.to(exact)  # t^2 - mean^2 cancels
+            targets = torch.cat(all_targets).to(exact)  # t^2 - mean^2 cancels
             columns += [(outputs - targets).square().reshape(-1, 1), targets.square().reshape(-1, 1), targets]
         elif self.task == "binary":
-            columns.append(((outputs > 0) == (targets > 0.5)).reshape(-1, 1))
+            columns.append(((outputs > 0) == (torch.cat(all_targets) > 0.5)).reshape(-1, 1))
         else:
-            columns.append((outputs.argmax(1) == targets.argmax(1))[:, None])
+            columns.append((outputs.argmax(1) == classes_of(all_targets))[:, None])
         widths = [column.shape[1] for column in columns]
         before = self._sums if isinstance(self._sums, Tensor) else losses.new_zeros(sum(widths), dtype=exact)
         return torch.cat([added(start, column.to(exact)) for start, column in zip(before.split(widths), columns)])
@@ -91,6 +92,13 @@ class MetricAccumulator:
 
     def load_state_dict(self, state: Mapping[str, float | Tensor]) -> None:
         self._count, self._sums = state["count"], state["sums"]
+
+
+def classes_of(targets: Sequence[Tensor]) -> Tensor:
+    """Return the classes (N,) of batches of targets, each either one-hot or soft (B, K) or classes (B,) already."""
+    if all(batch.dim() == 2 for batch in targets):
+        return torch.cat(targets).argmax(1)
+    return torch.cat([batch if batch.dim() == 1 else batch.argmax(1) for batch in targets])
 
 
 def added(start: Tensor, values: Tensor) -> Tensor:

@@ -237,7 +237,9 @@ def draw_curves(
     if metric == LOSS.name and 0 < 20 * lowest < highest:
         axes.set_yscale("log")
         if highest > LARGEST_RATIO * lowest:
-            axes.set_ylim(lowest / 2, LARGEST_RATIO * lowest)  # else one run that diverged flattens the others to a line
+            axes.set_ylim(
+                lowest / 2, LARGEST_RATIO * lowest
+            )  # else one run that diverged flattens the others to a line
     axes.set(title=f"{split} {metric}", xlabel=time)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.grid(alpha=0.3)

@@ -32,6 +32,7 @@ from trainer.engine.progress import MicroOutput
 from trainer.engine.run import Outcome, Run
 from trainer.engine.transforms import Transforms
 from trainer.engine.validation import Validation
+from trainer.optimizer.fused_step import step_of
 from trainer.rundir.console import Console
 from trainer.rundir.progress_bar import Bar, Pace
 from trainer.rundir.recorder import Recorder
@@ -59,7 +60,7 @@ class Update:
         self.transforms, self.labels = Transforms(run), HardLabels(run)
         self.layers_seed, self.equal_parts = derive(run.seed, "layers"), {}
         self.pre_step_edits = [edit for edit in run.slots.weights if isinstance(edit, PreStepEdit)]
-        self.create_graph = needs_graph(run.optimizer)
+        self.create_graph, self.step = needs_graph(run.optimizer), step_of(run.optimizer)
         analytic = [isinstance(penalty, AnalyticPenalty) and not self.create_graph for penalty in run.slots.loss]
         self.analytic = [penalty for penalty, known in zip(run.slots.loss, analytic) if known]
         self.penalties = [penalty for penalty, known in zip(run.slots.loss, analytic) if not known]
@@ -91,7 +92,7 @@ class Update:
                 torch.autograd.backward([losses, *penalties], gradients, create_graph=self.create_graph)
                 for part in (losses.detach().dot(per_sample), *penalties):
                     loss = part.detach() if loss is None else loss + part.detach()
-                micro_outputs.append((losses.detach(), outputs.detach(), targets))
+                micro_outputs.append((losses.detach(), outputs.detach(), truth))
             for penalty in self.analytic:
                 loss = loss + penalty.add_gradient(self.decaying)
             if log and not evaluations:
@@ -128,11 +129,11 @@ class Update:
     def _step(self, closure: Callable[[], Tensor]) -> bool:
         """Step the optimizer; False if the closure has skipped the step, with the model's buffers as they were."""
         if not self.run.skips_nonfinite:
-            self.run.optimizer.step(closure)
+            self.step(closure)
             return True
         buffers = [(buffer, buffer.clone()) for buffer in self.run.model.buffers()]  # a batch norm would never forget
         try:
-            self.run.optimizer.step(closure)
+            self.step(closure)
         except SkipStep:
             for buffer, before in buffers:
                 buffer.copy_(before)

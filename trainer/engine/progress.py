@@ -9,7 +9,7 @@ from torch import Tensor
 from trainer.base.clock import Clock
 from trainer.base.metrics import Metric
 
-MicroOutput = tuple[Tensor, Tensor, Tensor]  # losses (B,), outputs and targets (B, K), without gradient
+MicroOutput = tuple[Tensor, Tensor, Tensor]  # losses (B,), outputs (B, K), and targets (B, K) or classes (B,)
 
 
 @dataclass(kw_only=True)
