@@ -98,6 +98,31 @@ def test_flip_shows_each_image_and_its_mirror_image():
     assert np.array_equal(views_of(Flip(), batch), np.stack([batch.numpy(), batch.numpy()[..., ::-1]]))
 
 
+@pytest.mark.parametrize("technique", [Flip, TenCrop, MultiScale])
+def test_images_of_which_the_model_is_sure_are_shown_as_they_are_alone(technique):
+    model, batch = net(), images(9)
+    plain, all_views = model(batch).detach().numpy(), technique()(model, batch).detach().numpy()
+    below = float(np.median(softmax(plain, axis=1).max(1)))  # four are below it
+    found = technique(below=below)(model, batch).detach().numpy()
+    sure = softmax(plain, axis=1).max(1) >= below
+    assert sure.sum() == 5 and found.shape == all_views.shape
+    for view, of_all in zip(found, all_views):
+        assert_close(view[sure], plain[sure])
+        assert_close(view[~sure], of_all[~sure], rtol=1e-5, atol=1e-6)  # another batch
+    calls = []
+    model.register_forward_pre_hook(lambda module, inputs: calls.append(len(inputs[0])))
+    technique(below=below)(model, batch)
+    assert calls == [9, *[4] * len(all_views)]
+    assert technique(below=1e-9)(model, batch).shape == (1, *plain.shape)
+
+
+def test_a_single_output_has_no_sure_class():
+    with pytest.raises(ValueError, match=r"below=0\.9: needs an output for each class, and the model has one"):
+        Flip(below=0.9)(lambda batch: batch.flatten(1)[:, :1], images())
+    with pytest.raises(ValueError, match="below"):
+        Flip(below=0.0)
+
+
 @pytest.mark.parametrize(
     ("size", "ratio", "borders"),
     [((6, 9), 0.875, (1, 1)), ((8, 8), 0.5, (4, 4)), ((32, 28), 0.875, (2, 2)), ((1, 40), 0.8, (1, 5))],

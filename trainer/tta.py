@@ -92,16 +92,46 @@ class Identity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Flip:
-    """Show the images and their mirror images: two views. Errors: ValueError on tables."""
+class Selective:
+    """Views of the images of whose class a model is not sure; of any other the image as it is, in place of each view.
 
-    def __call__(self, model: nn.Module, images: Tensor) -> Tensor:
+    Args:
+        below: largest probability of a class from which on the model is sure, in (0, 1]; 1 for views of all images.
+    Errors: ValueError where there is no output for each class. Source: arXiv:2404.00498, section 4 (views of half).
+    """
+
+    below: float = 1.0
+
+    def __post_init__(self) -> None:
+        require("in (0, 1]", below=self.below)
+
+    def predict(self, model: nn.Module, images: Tensor, views: Callable[[Tensor], Sequence[Tensor]]) -> Tensor:
+        """Return the outputs (V, B, K) on what `views` makes of images."""
         require_images(images)
-        return predict_views(model, with_mirrored([images]))
+        if self.below == 1:
+            return predict_views(model, views(images))
+        plain = model(images)
+        if plain.shape[1] == 1:
+            raise ValueError(f"below={self.below:g}: needs an output for each class, and the model has one")
+        unsure = plain.softmax(1).amax(1) < self.below
+        if not unsure.any():
+            return plain.unsqueeze(0)
+        outputs = predict_views(model, views(images[unsure]))
+        outputs_of_all = plain.repeat(len(outputs), 1, 1)
+        outputs_of_all[:, unsure] = outputs
+        return outputs_of_all
 
 
 @dataclass(frozen=True, kw_only=True)
-class TenCrop:
+class Flip(Selective):
+    """Show the images and their mirror images: two views. Errors: ValueError on tables."""
+
+    def __call__(self, model: nn.Module, images: Tensor) -> Tensor:
+        return self.predict(model, images, lambda images: with_mirrored([images]))
+
+
+@dataclass(frozen=True, kw_only=True)
+class TenCrop(Selective):
     """Show crops at the four corners and the centre, and their mirror images: ten views (Krizhevsky et al., 2012).
 
     The crops have the size of the images, which every model takes. The images are enlarged first, by a border of zeros
@@ -121,22 +151,26 @@ class TenCrop:
     method: str = "auto"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         require("in [0.5, 1)", ratio=self.ratio)
         require_one_of("auto", "pad", "resize", method=self.method)
 
     def __call__(self, model: nn.Module, images: Tensor) -> Tensor:
-        require_images(images)
+        return self.predict(model, images, self.views)
+
+    def views(self, images: Tensor) -> list[Tensor]:
+        """Return the crops and their mirror images."""
         height, width = images.shape[2:]
         down, across = (max(1, round((side / self.ratio - side) / 2)) for side in (height, width))
         if self.method == "pad" or (self.method == "auto" and max(height, width) <= SMALL):
             larger = F.pad(images, (across, across, down, down))
         else:
             larger = resized(images, height + 2 * down, width + 2 * across)
-        return predict_views(model, with_mirrored(five_crops(larger, height, width)))
+        return with_mirrored(five_crops(larger, height, width))
 
 
 @dataclass(frozen=True, kw_only=True)
-class MultiScale:
+class MultiScale(Selective):
     """Show the images at several scales, cut back to the size of the model's input, with their mirror images.
 
     len(scales) x places x 2 views. A smaller image is padded with zeros. The 50 views of ten crops of 224 pixels from
@@ -156,19 +190,23 @@ class MultiScale:
     mirror: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if not self.scales:
             raise ValueError("scales must name at least one scale, got []")
         require("> 0", scales=self.scales)
         require_one_of("center", "five", places=self.places)
 
     def __call__(self, model: nn.Module, images: Tensor) -> Tensor:
-        require_images(images)
+        return self.predict(model, images, self.views)
+
+    def views(self, images: Tensor) -> list[Tensor]:
+        """Return the images at each scale, and their mirror images."""
         height, width = images.shape[2:]
         views = []
         for scale in self.scales:
             crops = five_crops(resized(images, round(scale * height), round(scale * width)), height, width)
             views += crops if self.places == "five" else crops[-1:]
-        return predict_views(model, with_mirrored(views) if self.mirror else views)
+        return with_mirrored(views) if self.mirror else views
 
 
 @dataclass(frozen=True, kw_only=True)

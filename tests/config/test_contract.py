@@ -20,7 +20,7 @@ COUNTS = {
     "averaging": 4,
     "bias": 3,
     "data": 20,
-    "experiment": 31,
+    "experiment": 33,
     "init": 26,
     "loss": 5,
     "model": 21,

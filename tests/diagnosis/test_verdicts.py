@@ -444,7 +444,7 @@ EXTRA = [  # other ways to the same verdicts
     ("rate_too_high", failed(probes=[probe(0), probe(1000, activations=[activation(dead=1.0), activation()])])),
     ("unscaled_inputs", failed(nonfinite_step=3, probes=first(input={"mean": 3e3, "std": 3e3}))),
     ("augmentation_too_strong", failed(nonfinite_step=3, values=set_to(aug__noise__std=10.0))),
-    ("init_too_large", healthy(probes=gradients(80.0, 1.0))),
+    ("init_too_large", failed(probes=gradients(80.0, 1.0))),
     ("init_too_large", failed(probes=first(activations=[activation(kind="Tanh", saturated=0.6), activation()]))),
     ("init_too_large", healthy(rows=[{**healthy().rows[0], "loss": 5.0}, *curve([2.2, 1.0, 0.5, 0.2])])),
     ("vanishing_gradients", failed(probes=gradients(0.5, 1.0, mean=5e-8))),

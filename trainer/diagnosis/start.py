@@ -90,7 +90,7 @@ def initial_loss(evidence: Evidence) -> Iterator[Verdict]:
         reasons["saturated"] = saturated, SATURATED
     if loss is not None and known and loss > INITIAL_LOSS * known:
         reasons["initial_loss"] = loss, INITIAL_LOSS * known
-    if not reasons or (set(reasons) == {"saturated"} and evidence.has_learnt):
+    if not reasons or (set(reasons) <= {"saturated", "gradients"} and evidence.has_learnt):
         return
     yield Verdict(
         code="init_too_large",
