@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 from torch import Tensor, nn
 
 from trainer.base import device
+from trainer.base.compiler import leave_out_compiler
 from trainer.base.errors import ConfigError, MachineError
 from trainer.base.hooks import tasks_of
 from trainer.base.layers import parameter_groups
@@ -257,6 +258,8 @@ def unwatched_optimizer(
     cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation, factors: Mapping[str, float] | None = None
 ) -> torch.optim.Optimizer:
     """Make the optimizer without hooks in the model."""
+    if not cfg.compile:
+        leave_out_compiler()
     cfg = auto_rate.with_defaults(cfg, invocation.choices)
     make = factory(cfg, "optimizer", invocation)
     factors = with_factors_of_init(factors or {}, cfg, model, make, invocation)

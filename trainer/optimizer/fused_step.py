@@ -23,8 +23,9 @@ def step_of(optimizer: Optimizer) -> Callable[[Closure], object]:
 class FusedStep:
     """Step of an optimizer by its fused kernel, 30 to 55 us faster than torch's `step`, with the same numbers.
 
-    That gathers weights and states from its dictionaries, and opens a scope for the profiler. It still makes the step
-    in which a weight has no gradient or no state yet, as the first one. The weights that train stay the same.
+    That gathers weights and states from its dictionaries, opens a scope for the profiler and imports the compiler. It
+    still makes the step in which a weight has no gradient or no state yet, as the first one, without its decorators.
+    The weights that train stay the same.
     """
 
     def __init__(self, optimizer: Optimizer, kind: "Kind") -> None:
@@ -35,7 +36,8 @@ class FusedStep:
         closure()
         gradients = [[weight.grad for weight in weights] for _, weights, _ in self.gathered]
         if not gradients or any(gradient is None for each in gradients for gradient in each):
-            self.optimizer.step()
+            with torch.no_grad():
+                plain(type(self.optimizer).step)(self.optimizer)
             self.gathered = self._gather()
             return
         with torch.no_grad():
