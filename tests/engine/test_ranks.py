@@ -254,7 +254,7 @@ def results(tmp_path_factory) -> Path:
     refused = {name: words for name, (words, _) in REFUSED.items()}
     started = start(compare, {**refused, **CASES}, folder, errors=folder / "errors")
     for process in started:
-        process.join(120)
+        process.join(300)
     assert [process.exitcode for process in started] == [0, 0], (folder / "errors").read_text()
     return folder
 

@@ -30,25 +30,25 @@ class Normalize(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float, count: float
+        ctx: FunctionCtx, x: Tensor, weight: Tensor, bias: Tensor, mean: Tensor, var: Tensor, eps: float, count: Tensor
     ) -> Tensor:
-        ctx.save_for_backward(x, weight, mean, var)
-        ctx.eps, ctx.count = eps, count
+        ctx.save_for_backward(x, weight, mean, var, count)
+        ctx.eps = eps
         return torch.native_batch_norm(x, weight, bias, mean, var, False, 0.0, eps)[0]
 
     @staticmethod
     @once_differentiable
     def backward(ctx: FunctionCtx, grad: Tensor) -> tuple[Tensor | None, ...]:
-        x, weight, mean, var = ctx.saved_tensors
+        x, weight, mean, var, count = ctx.saved_tensors
         grad_x, grad_weight, grad_bias = torch.ops.aten.native_batch_norm_backward(
             grad, x, weight, mean, var, None, None, False, ctx.eps, [True, True, True]
         )
         sums = ranks.sum_in_place(torch.stack([grad_weight, grad_bias]).double())
         std = (var.double() + ctx.eps).sqrt()
-        slope = weight.double() * sums[0] / (ctx.count * std * std)
-        offset = weight.double() * sums[1] / (ctx.count * std) - slope * mean.double()
-        shape = (-1, *[1] * (x.dim() - 2))
-        grad_x = torch.addcmul(grad_x, x, slope.to(x.dtype).view(shape), value=-1).sub_(offset.to(x.dtype).view(shape))
+        slope = weight.double() * sums[0] / (count * std * std)
+        offset = weight.double() * sums[1] / (count * std) - slope * mean.double()
+        slope, offset = (value.float().view(-1, *[1] * (x.dim() - 2)) for value in (slope, offset))
+        grad_x = grad_x.float().sub_(x * slope).sub_(offset).to(x.dtype)  # addcmul broadcasts 8 times slower
         return grad_x, grad_weight, grad_bias, None, None, None, None
 
 
@@ -77,20 +77,19 @@ def batch_norm(
     return Normalize.apply(x, weight, bias, mean, var, eps, count)
 
 
-def statistics(x: Tensor) -> tuple[Tensor, Tensor, float]:
+def statistics(x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Return mean and biased variance (C,) of all ranks' samples, in float64, and the number of values a channel.
 
     Those of the ranks are combined (Chan et al., 1979): a sum of squares would cancel.
     """
-    dims = [0, *range(2, x.dim())]
-    var, mean = torch.var_mean(x.float(), dims, correction=0)
+    mean, var = torch.batch_norm_update_stats(x.float(), None, None, 0.0)  # 5 times as fast as var_mean on a CPU
     count = torch.full_like(mean[:1], x.numel() // len(mean))
     known = torch.stack(ranks.of_all(torch.cat([mean, var, count]).double()))  # (ranks, 2 C + 1)
     means, variances, counts = known.split([len(mean), len(mean), 1], 1)
     total = counts.sum()
     mean = (means * counts).sum(0) / total
     var = ((variances + (means - mean).square()) * counts).sum(0) / total
-    return mean, var, total.item()  # host sync on a GPU
+    return mean, var, total
 
 
 class SharedNorms(TorchFunctionMode):
