@@ -212,13 +212,13 @@ Lightning
     --trainer.max_epochs 5                         | write epochs=5
     max_steps=100                                  | did you mean epochs=100st?
     accelerator=gpu                                | did you mean device=
-    devices=1                                      | did you mean device=
+    num_processes=2                                | did you mean devices=2?
     precision=16-mixed                             | did you mean precision=bf16?
     gradient_clip_val=0.5                          | did you mean reg=grad_clip reg.gradient.grad_clip.limit=0.5?
     accumulate_grad_batches=4                      | did you mean accumulate=4?
     check_val_every_n_epoch=2                      | did you mean eval_every=2ep?
     ckpt_path=last                                 | did you mean resume=auto?
-    strategy=ddp                                   | one device
+    strategy=ddp                                   | devices=2 shares each batch among two
 
 Hugging Face
     --learning_rate 5e-5                           | write optimizer.lr=5e-5

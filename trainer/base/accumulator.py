@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from trainer.base import ranks
 from trainer.base.metrics import ACCURACY, R2
 from trainer.base.statistics import exact_type
 
@@ -18,10 +19,11 @@ class MetricAccumulator:
 
     Args:
         task: kind of the data; names the score.
+        shared: what is read is of all ranks that take steps together.
     """
 
-    def __init__(self, task: str) -> None:
-        self.task = task
+    def __init__(self, task: str, shared: bool = False) -> None:
+        self.task, self._total = task, ranks.total if shared else list
         self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
         self._count = 0
         self._sums: Tensor | float = 0.0
@@ -57,7 +59,7 @@ class MetricAccumulator:
     @property
     def empty(self) -> bool:
         """True if nothing was added since the last reset."""
-        return self._count == 0
+        return not self._pending and not isinstance(self._sums, Tensor)
 
     def sums(self) -> Tensor:
         """Return the count and the sums so far, on the device, and change nothing. Not for an empty accumulator."""
@@ -68,7 +70,7 @@ class MetricAccumulator:
         """Return the count and the sums, which may be added up with others, and reset. Not for an empty accumulator."""
         if self._pending:
             self._reduce()
-        sums = [float(self._count), *self._sums.tolist()]  # host sync: one copy
+        sums = self._total([float(self._count), *self._sums.tolist()])  # host sync: one copy
         self._count, self._sums = 0, 0.0
         return sums
 
@@ -88,7 +90,10 @@ class MetricAccumulator:
     def state_dict(self) -> dict[str, float | Tensor]:
         if self._pending:
             self._reduce()
-        return {"count": self._count, "sums": self._sums}
+        if not isinstance(self._sums, Tensor):
+            return {"count": self._count, "sums": self._sums}
+        count, *sums = self._total([self._count, *self._sums.tolist()])
+        return {"count": int(count), "sums": self._sums.new_tensor(sums)}
 
     def load_state_dict(self, state: Mapping[str, float | Tensor]) -> None:
         self._count, self._sums = state["count"], state["sums"]

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
+from trainer.base import ranks
 from trainer.base.errors import Interrupted, SignalReceived
 
 _received: list[int] = []  # the signals that have come, until the program has answered them
@@ -85,6 +86,11 @@ def raise_received() -> None:
         raise SignalReceived(_received.pop(0))
 
 
+def newest() -> int:
+    """Return a signal that has come and is not answered yet, or 0."""
+    return _received[0] if _received else 0
+
+
 def ignored() -> AbstractContextManager[None]:
     """Ignore signals in the block, for the last lines of a run that one has ended."""
     return handled(ENDING, signal.SIG_IGN)
@@ -98,17 +104,23 @@ def deadly() -> AbstractContextManager[None]:
 class Signals:
     """Note SIGINT, SIGTERM and SIGHUP in `number` instead of ending the process; a second SIGINT ends it at once.
 
-    One that comes too late for the block is still there for `raise_received` and for the next `Signals`.
+    One that comes too late for the block is still there for `raise_received` and for the next `Signals`. Ranks that
+    take steps together answer a signal at the same step, where they have told one another, and never at once.
     """
 
     def __init__(self) -> None:
-        self.number = 0
+        self._number = 0
         self._immediately = False
         self._handled = handled(ENDING, self._note)
 
+    @property
+    def number(self) -> int:
+        """The signal that has come, or 0."""
+        return ranks.place.signal if ranks.place.joined else self._number
+
     def __enter__(self) -> "Signals":
         self._handled.__enter__()
-        self.number = next(iter(_received), 0)
+        self._number = newest()
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -120,7 +132,7 @@ class Signals:
 
         Errors: Interrupted.
         """
-        self._immediately = when
+        self._immediately = when = when and not ranks.is_joined()
         try:
             if when and self.number:
                 raise SignalReceived(self.number)
@@ -139,7 +151,7 @@ class Signals:
         _received.clear()
 
     def _note(self, number: int, frame: object) -> None:
-        again, self.number = bool(self.number), number
+        again, self._number = bool(self._number) and not ranks.is_joined(), number
         _received.append(number)
         if number == signal.SIGINT if again else self._immediately:
             raise SignalReceived(number)

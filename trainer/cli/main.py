@@ -5,7 +5,7 @@ import sys
 from contextlib import redirect_stdout
 from typing import TYPE_CHECKING
 
-from trainer.base import signals
+from trainer.base import ranks, signals
 from trainer.base.errors import MachineError, UserError, print_error
 from trainer.base.streams import GONE, OutputError, failures, write_nowhere
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 HELP = "--help="  # --help=optimizer is --help optimizer
 
 
-def main() -> None:
-    """Run the command.
+def main(command: "Command | None" = None) -> None:
+    """Run the command: the arguments, or one that is checked already.
 
     Exit codes: 0, 2 configuration, 3 data, 4 machine, 5 diverged, 6 failed checks, 130 and 143 signals, 1 all others.
     """
@@ -24,7 +24,8 @@ def main() -> None:
     arguments = [part for text in sys.argv[1:] for part in (text.split("=", 1) if text.startswith(HELP) else [text])]
     try:
         with signals.raised():
-            answer(arguments)
+            ranks.begin()
+            take_part(arguments, command)
             sys.stdout.flush()
             raise_failure()
     except UserError as error:
@@ -36,6 +37,18 @@ def main() -> None:
         if error.errno not in GONE:
             print_error(MachineError(f"the output cannot be written ({error.strerror})"))
             sys.exit(MachineError.code)
+
+
+def take_part(arguments: list[str], command: "Command | None") -> None:
+    """Do what the arguments, or a checked command, ask for; as another rank than 0, what that one says."""
+    if ranks.place.rank:
+        with signals.deadly():
+            from trainer.engine.followers import follow  # torch
+
+        follow()
+        return
+    with ranks.dismissed():
+        launch(command) if command else answer(arguments)
 
 
 def raise_failure() -> None:
@@ -55,9 +68,13 @@ def answer(arguments: list[str]) -> None:
 
         print(f"train {version('trainer')}")
     else:
-        from trainer.cli import overrides
+        from trainer.cli import overrides, processes
 
-        launch(overrides.check(arguments))
+        command = overrides.check(arguments)
+        if (count := processes.wanted(command)) > 1:
+            processes.start(command, count)
+        else:
+            launch(command)
 
 
 def launch(command: "Command") -> None:

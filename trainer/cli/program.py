@@ -4,12 +4,12 @@ import atexit
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 
-def program() -> None:
-    """Run the command, the entry of the console script."""
+def program(command: Callable[[], None] | None = None) -> None:
+    """Run the command, the entry of the console script; or another one, without arguments."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # while modules are imported, and at exit: Python would show where
     from trainer.base.streams import open_closed_streams, open_standard_output
     from trainer.cli.main import main
@@ -17,7 +17,7 @@ def program() -> None:
     open_closed_streams()
     open_standard_output()
     with fast_exit():
-        main()
+        (command or main)()
 
 
 @contextmanager

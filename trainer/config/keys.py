@@ -43,6 +43,7 @@ ROLES = {
     "log_every": Role.RECORDING,
     "save_every": Role.RECORDING,
     "device": Role.MACHINE,
+    "devices": Role.MACHINE,
     "threads": Role.MACHINE,
     "residency": Role.MACHINE,
     "workers": Role.MACHINE,

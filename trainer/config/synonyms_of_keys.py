@@ -57,12 +57,13 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
     "threads={}": "num_threads n_threads cpu_threads omp_num_threads torch_threads",
     "device=cpu": "cpu no_cuda use_cpu gpu=0 gpus=0 gpu=false gpus=none use_gpu=false use_cuda=false cuda=false",
     "device=cuda | device=auto": (
-        "gpu gpus cuda use_cuda use_gpu num_gpus n_gpu devices gpu_id gpu_ids device=gpu device=nvidia "
+        "gpu gpus cuda use_cuda use_gpu num_gpus n_gpu gpu_id gpu_ids device=gpu device=nvidia "
         "device=true accelerator=gpu accelerator=cuda"
     ),
     "device=cuda:0 | device=auto": "device=0 device=cuda0 device=gpu:0",
     "device=cuda:1 | device=auto": "device=1 device=cuda1",
     "device={}": "accelerator",
+    "devices={}": "nproc_per_node nproc num_devices num_processes world_size",
     "workers=1": "workers=0 num_workers=0",
     "workers=auto": "workers=-1 workers=all workers=max num_workers=-1",
     "threads=auto": "threads=all threads=max threads=-1 num_threads=-1",
@@ -193,9 +194,9 @@ REASONS = {  # why there is nothing to type, and the keys for which that holds
     "every run writes its curves for TensorBoard: tensorboard --logdir outputs": (
         "report_to wandb logger loggers mlflow use_wandb tensorboard use_tensorboard wandb_project project"
     ),
-    "a run uses one device; the jobs of a sweep run side by side: train --help hydra/launcher": (
-        "strategy ddp fsdp deepspeed distributed world_size local_rank num_nodes nproc_per_node dist_url multi_gpu tpu "
-        "data_parallel num_processes sync_batchnorm distributed_backend"
+    "devices=2 shares each batch among two; the jobs of a sweep run side by side: train --help hydra/launcher": (
+        "strategy ddp fsdp deepspeed distributed local_rank num_nodes dist_url multi_gpu tpu "
+        "data_parallel sync_batchnorm distributed_backend"
     ),
     "the data decides it": (
         "num_classes n_classes num_labels input_shape input_dim output_dim in_channels in_features out_features"

@@ -1,8 +1,8 @@
 """Times of a run at which something is due, and its learning rate."""
 
 import math
-import time
 
+from trainer.base import ranks
 from trainer.base.clock import Clock
 from trainer.base.layers import common_rate
 from trainer.engine.run import Run
@@ -17,7 +17,7 @@ class Cadence:
 
     def __init__(self, run: Run) -> None:
         self.run = run
-        self._last_save = time.monotonic()
+        self._last_save = ranks.seconds()
 
     def set_learning_rate(self, step: int) -> Clock:
         """Set the learning rate of a step, and return its time."""
@@ -44,11 +44,11 @@ class Cadence:
         run = self.run
         if run.save_steps:
             return done.step % run.save_steps == 0
-        return time.monotonic() - self._last_save >= run.save_seconds
+        return ranks.seconds() - self._last_save >= run.save_seconds
 
     def saved(self) -> None:
         """Start the time to the next checkpoint anew."""
-        self._last_save = time.monotonic()
+        self._last_save = ranks.seconds()
 
     def _every(self, steps: int, now: Clock) -> bool:
         return (now.step + 1) % steps == 0 or now.step + 1 == now.total_steps

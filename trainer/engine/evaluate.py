@@ -19,6 +19,7 @@ def evaluate(
     autocast: Callable[[], AbstractContextManager],
     views: Callable[[nn.Module, Tensor], Tensor] | None = None,
     observe: Callable[[Tensor, Tensor, Tensor], None] | None = None,
+    shared: bool = False,
 ) -> dict[str, float]:
     """Return mean loss and score of the model on batches of a split, in evaluation mode; its own mode is restored.
 
@@ -28,12 +29,16 @@ def evaluate(
         views: gives outputs (V, B, K) on several views of each sample, which are averaged; None for the samples as they
             are.
         observe: takes the losses (B,), outputs and targets (B, K) of every batch.
+        shared: the batches are a rank's shares, perhaps empty; the scores are those of all joined ranks.
     """
     training = model.training
     model.eval()
-    accumulator = MetricAccumulator(task)
+    accumulator = MetricAccumulator(task, shared)
     with torch.no_grad():
         for images, targets in batches:
+            if not len(targets):
+                accumulator.add(targets.new_zeros(0), targets, targets)
+                continue
             with autocast():
                 outputs = views(model, images) if views else model(images)
             outputs = average(outputs.float(), criterion) if views else outputs.float()

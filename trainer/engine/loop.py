@@ -30,6 +30,7 @@ from trainer.engine.order import MicroBatch, batches
 from trainer.engine.probe import record_probe
 from trainer.engine.progress import MicroOutput
 from trainer.engine.run import Outcome, Run
+from trainer.engine.sharing import Sharing
 from trainer.engine.transforms import Transforms
 from trainer.engine.validation import Validation
 from trainer.optimizer.fused_step import step_of
@@ -57,7 +58,7 @@ class Update:
         self.run, self.recorder = run, recorder
         self.weights = [weight for weight in run.model.parameters() if weight.requires_grad]
         self.decaying = decay_parameters(run.model)
-        self.transforms, self.labels = Transforms(run), HardLabels(run)
+        self.transforms, self.labels, self.sharing = Transforms(run), HardLabels(run), Sharing(run)
         self.layers_seed, self.equal_parts = derive(run.seed, "layers"), {}
         self.pre_step_edits = [edit for edit in run.slots.weights if isinstance(edit, PreStepEdit)]
         self.create_graph, self.step = needs_graph(run.optimizer), step_of(run.optimizer)
@@ -72,7 +73,7 @@ class Update:
         run, model, slots = self.run, self.run.model, self.run.slots
         before, batch = [targets for _, targets in batch], self.transforms(now, batch)
         criteria = self.labels(indices, before, batch)  # of targets, or of classes where these are not softened
-        count = sum([len(targets) for _, targets in batch])
+        batch, criteria, shares = self.sharing(batch, criteria)  # of several ranks, this one's
         evaluations = []  # of the closure: one, but for optimizers as SAM and L-BFGS
 
         def closure() -> Tensor:
@@ -80,19 +81,20 @@ class Update:
                 weight.grad = None  # as zero_grad does, 8 us faster
             seed_default(run.device, self.layers_seed + now.step)  # the same dropout masks in every evaluation
             loss, micro_outputs = None, []
-            for (images, targets), (criterion, truth) in zip(batch, criteria):
-                with run.autocast():
+            for (images, targets), (criterion, truth), share in zip(batch, criteria, shares):
+                with run.autocast(), share:
                     outputs = run.forward(images)
                 outputs = outputs.float()
                 losses = criterion(outputs, truth)  # (B,)
-                fraction, per_sample = len(targets) / count, self.weights_of(losses, count)
+                fraction, per_sample = len(targets) / share.count, self.weights_of(losses, share.count)
                 penalties = [penalty(model, images, outputs, targets) * fraction for penalty in self.penalties]
                 # Backward of losses.dot(per_sample) + sum(penalties), without a node for the dot product (15 us).
                 gradients = [per_sample, *[None] * len(penalties)]
                 torch.autograd.backward([losses, *penalties], gradients, create_graph=self.create_graph)
                 for part in (losses.detach().dot(per_sample), *penalties):
                     loss = part.detach() if loss is None else loss + part.detach()
-                micro_outputs.append((losses.detach(), outputs.detach(), truth))
+                micro_outputs.append(share.own(losses.detach(), outputs.detach(), truth))
+            loss = self.sharing.total(loss, self.weights)
             for penalty in self.analytic:
                 loss = loss + penalty.add_gradient(self.decaying)
             if log and not evaluations:
@@ -115,6 +117,8 @@ class Update:
         for edit in slots.weights:
             edit(model, run.optimizer, now)
         run.averaging.update(model, now)
+        if log:
+            self.sharing.require_equal(now)
         if not evaluations:
             raise broken("optimizer", "optimizer", run.optimizer, "does not call the closure in its step")
         return evaluations[0]  # at the weights before the step

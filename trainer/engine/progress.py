@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
+from trainer.base import ranks
 from trainer.base.clock import Clock
 from trainer.base.metrics import Metric
 
@@ -58,6 +59,7 @@ class Progress:
         self.step = done.step
         if keep_losses:
             for samples, (losses, _, _) in zip(indices, micro_outputs):
+                losses = ranks.rows_of_all(losses, len(samples))
                 self.losses.scatter_reduce_(0, samples, losses, "amax", include_self=False)
 
     def add_probe(self, found: dict | None) -> None:

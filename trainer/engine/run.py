@@ -8,6 +8,7 @@ from functools import cached_property
 import torch
 from torch import Tensor, nn
 
+from trainer.base import ranks
 from trainer.base.clock import Clock
 from trainer.base.device import out_of_memory
 from trainer.base.errors import MachineError
@@ -134,10 +135,24 @@ class Run:
                 self.optimizer.train()
 
     def evaluate(
-        self, model: nn.Module, split: Loader, views: Callable | None = None, observe: Callable | None = None
+        self,
+        model: nn.Module,
+        split: Loader,
+        views: Callable | None = None,
+        observe: Callable | None = None,
+        shared: bool = False,
     ) -> dict[str, float]:
-        """Return mean loss and score on a split. Errors: MachineError where a batch does not fit into memory."""
-        return self.evaluate_batches(model, split.in_order(self.eval_batch_size), views, observe)
+        """Return mean loss and score on a split. Errors: MachineError where a batch does not fit into memory.
+
+        Args:
+            shared: each of the ranks that take steps together evaluates its share of every batch.
+        """
+        batches = split.in_order(self.eval_batch_size)
+        if shared and ranks.is_joined():
+            batches = (
+                (images[own], targets[own]) for images, targets in batches for own in [ranks.share(len(targets))]
+            )
+        return self.evaluate_batches(model, batches, views, observe, shared)
 
     def evaluate_batches(
         self,
@@ -145,11 +160,12 @@ class Run:
         batches: Iterable[tuple[Tensor, Tensor]],
         views: Callable | None = None,
         observe: Callable | None = None,
+        shared: bool = False,
     ) -> dict[str, float]:
         """Return mean loss and score on batches. Errors: MachineError where one does not fit into memory."""
         seed_default(self.device, derive(self.seed, "views"))
         with self._memory_of_evaluation():
-            return evaluate(model, batches, self.criterion, self.data.task, self.autocast, views, observe)
+            return evaluate(model, batches, self.criterion, self.data.task, self.autocast, views, observe, shared)
 
     def no_confusion(self) -> Tensor | None:
         """Return counts (K, K) of 0 by class and prediction; None for regression."""

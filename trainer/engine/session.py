@@ -23,6 +23,7 @@ from trainer.engine.ending import error_for
 from trainer.engine.filters import draw_filters, first_filters
 from trainer.engine.first_batch import first_batch
 from trainer.engine.fit_pictures import caption_of, fit_map
+from trainer.engine.followers import leading
 from trainer.engine.judgement import judge_run
 from trainer.engine.last_files import LastFiles, Results
 from trainer.engine.pretraining import has_stages, pretrain, stages_of
@@ -166,7 +167,7 @@ class Session:
             if self.invocation.sweep is None:
                 import_ahead(self.run)
             self.begin()
-            outcome = self.training.fit_with_recovery()
+            outcome = self.training.fit_with_recovery(leading(self.cfg, self.invocation))
             summary |= self.results(outcome)
             layer = self.training.nonfinite_layer(outcome)
             with self.console.status("looking for what is wrong"):

@@ -85,9 +85,11 @@ class Training:
         self.run.progress.best = None
         self.note(f"{why}; the best is that of the evaluations from here on, or the last weights")
 
-    def fit_with_recovery(self) -> Outcome:
+    def fit_with_recovery(self, fit: Callable[..., Outcome] = fit) -> Outcome:
         """Train; where the configuration asks for it, retry after a non-finite loss or a lack of memory.
 
+        Args:
+            fit: takes the steps; with other ranks, that of engine/followers.py.
         Errors: MachineError.
         """
         while True:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from trainer.base import ranks
 from trainer.base.clock import Clock
 from trainer.base.metrics import ACCURACY, LOSS, R2
 from trainer.base.protocols import HasBestConstant
@@ -54,7 +55,8 @@ class Validation:
         return bool(history) and history[-1]["step"] == self.run.progress.step and self._stops()
 
     def _stops(self) -> bool:
-        return any([stop(self.run.progress.recent_history) for stop in self.run.slots.stop])  # each of them sees it
+        stops = [stop(self.run.progress.recent_history) for stop in self.run.slots.stop]  # each of them sees it
+        return ranks.of_first(any(stops))
 
     def evaluate_fresh(self, now: Clock, signals: Signals) -> None:
         """Evaluate a network that is before its first step, and print its loss beside that of knowing nothing.
@@ -71,7 +73,7 @@ class Validation:
         fitting = recomputed_statistics(run.model, run.train, FRESH_SAMPLES, FRESH_SAMPLES, drawn)
         with signals.interrupt_immediately(), self.bar.evaluating(), fitting:
             if len(run.val):
-                split, scores = "val", run.evaluate(run.model, run.val)
+                split, scores = "val", run.evaluate(run.model, run.val, shared=True)
             else:
                 some = torch.arange(min(FRESH_SAMPLES, len(run.train)), device=run.device)
                 split, scores = "train", run.evaluate_batches(run.model, [run.train.batch(some)])
@@ -95,7 +97,8 @@ class Validation:
             return None, False, False
         with signals.interrupt_immediately(), self.bar.evaluating(), run.evaluation_model() as model:
             counts = run.no_confusion()
-            scores = run.evaluate(model, run.val, observe=counting(counts))
+            scores = run.evaluate(model, run.val, observe=counting(counts), shared=True)
+            counts = counts if counts is None else ranks.sum_in_place(counts)
             weights = {name: value.clone() for name, value in model.state_dict().items()}
             self.pictures.record(model, now)
         self._counts, self._counted = counts, now.step

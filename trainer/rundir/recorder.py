@@ -53,7 +53,7 @@ class Recorder:
         self.rows: list[dict] = []
         self._warn = warn
         self._warned: set[str] = set()
-        self._window = MetricAccumulator(task)  # since the last log point
+        self._window = MetricAccumulator(task, shared=True)  # since the last log point
         self._sums_since_evaluation: list[float] = []
         self._glance = Glance()
         self._grad_norm = torch.tensor(math.nan)

@@ -14,6 +14,7 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, OmegaConf
 
+from trainer.base import ranks
 from trainer.base.atomic import atomic_write
 from trainer.base.errors import Interrupted, MachineError, UserError, print_error
 from trainer.base.text import printable
@@ -99,7 +100,7 @@ def run_job(
         end_with_parent()
     try:
         own = saved_config(cfg, job.directory)
-        with devices.reserve(invocation.sweep, own.device) as device:
+        with devices.reserve(invocation.sweep, own.device, 1 if ranks.count() > 1 else None) as device:
             own.device = device
             return execute(own, invocation)
     except (Exception, KeyboardInterrupt) as error:

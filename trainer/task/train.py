@@ -13,6 +13,7 @@ from trainer.config import auto_rate, schema
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
 from trainer.engine.ending import errors_in_log
+from trainer.engine.followers import fact, require_shareable, with_devices
 from trainer.engine.run import Run
 from trainer.engine.session import Session
 from trainer.rundir import directory as rundir
@@ -34,7 +35,7 @@ class Train:
 
     def train(self, cfg: DictConfig, invocation: Invocation) -> tuple[Path, float | None]:
         """Return the run's directory and its best validation score. Errors: UserError."""
-        directory = Path(cfg.resume.run) if cfg.resume.run else None
+        directory, cfg = Path(cfg.resume.run) if cfg.resume.run else None, with_devices(cfg)
         asked = auto_rate.auto_key(cfg)
         if directory:
             cfg = auto_rate.with_measured(cfg, reader.read_config(directory))
@@ -55,12 +56,14 @@ class Train:
         console = Console(silent=invocation.sweep is not None)
         with fewer_collections(), console.status("preparing the run"):
             run = build(cfg, begins=directory is None or Checkpoints(directory).newest() is None)
+            require_shareable(run, cfg, invocation)
         if measures := auto_rate.auto_key(cfg) is not None:
             from trainer.inspection.lr_finder import choose_rate
 
             with console.status("measuring the learning rate"):
                 cfg = choose_rate(cfg, run, invocation)
         facts = [("rate", auto_rate.describe(cfg, asked))] if asked else []
+        facts += fact(run)
         if directory is None:
             directory = rundir.create_for(cfg, invocation)
         with rundir.lock(directory), errors_in_log(directory, invocation):

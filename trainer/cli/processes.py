@@ -1,0 +1,83 @@
+"""Processes that share the work of a command: devices=N starts them as torchrun would. No torch here at the top."""
+
+import logging
+import os
+import pickle
+import signal
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
+
+from trainer.base import ranks, signals
+from trainer.base.errors import ConfigError, MachineError
+from trainer.config import catalog
+from trainer.config.private_api import BASIC_LAUNCHER
+from trainer.sweep.jobs import trains
+
+if TYPE_CHECKING:
+    from trainer.cli.overrides import Command
+
+MODULE = "trainer.cli.worker"
+
+
+def wanted(command: "Command") -> int:
+    """Return how many processes a command asks for that are to be started. Errors: ConfigError where none can be."""
+    cfg = command.cfg
+    count = 1 if cfg is None else cfg.get("devices", 1)
+    if count == 1 or ranks.is_launched():
+        return 1
+    if not trains(cfg):
+        task = cfg.hydra.runtime.choices["task"]
+        raise ConfigError(f"devices={count}: task={task} runs in one process; leave devices out")
+    if command.multirun and cfg.hydra.launcher._target_ != BASIC_LAUNCHER:
+        launcher = cfg.hydra.runtime.choices["hydra/launcher"]
+        raise ConfigError(f"devices={count}: its jobs run one after the other; leave hydra/launcher={launcher} out")
+    return count
+
+
+def start(command: "Command", count: int) -> None:
+    """Run a checked command in so many processes, of which the first is the program.
+
+    Errors: SystemExit with the first one's code, or that of a signal; MachineError where another one has died.
+    """
+    with signals.deadly():
+        import torch
+        from torch.distributed.elastic.multiprocessing import SignalException
+        from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+        from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    logging.disable(logging.CRITICAL)  # torch's launcher would tell every error again
+    os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // count))
+    settings = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=count,
+        run_id=f"train-{os.getpid()}",
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        local_addr="localhost",
+        max_restarts=0,
+    )
+    with TemporaryDirectory() as folder, signals.handled(signals.ENDING, signal.SIG_DFL):
+        file = Path(folder) / "command"
+        file.write_bytes(pickle.dumps((command, catalog.extra_folders, sys.path)))
+        try:
+            elastic_launch(settings, sys.executable)("-m", MODULE, str(file))
+        except SignalException as error:
+            raise SystemExit(128 + error.sigval) from None  # rank 0 has told where the run was
+        except ChildFailedError as error:
+            raise_for(error.failures)
+
+
+def raise_for(failures: Mapping) -> None:
+    """Raise what the ends of some processes mean, by rank, the first that was noticed at the beginning."""
+    rank, failure = next(iter(failures.items()))
+    if failure.exitcode == MachineError.code:  # perhaps of one that has lost the connection to another
+        rank, failure = next(((at, end) for at, end in failures.items() if end.exitcode < 0), (rank, failure))
+    if rank == 0 and failure.exitcode > 0:
+        raise SystemExit(failure.exitcode)  # which has told why
+    how = f"was killed by {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else ""
+    how = how or f"has ended with exit code {failure.exitcode}"
+    raise MachineError(f"rank {rank} {how}, and with it the run; resume=auto goes on from its last checkpoint")
