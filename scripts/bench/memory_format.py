@@ -15,7 +15,7 @@ from hydra import compose, initialize_config_dir
 
 from trainer.config import catalog
 from trainer.engine.build import build_run
-from trainer.engine.memory_format import channels_last, prefers_channels_last
+from trainer.engine.memory_format import channels_last, choose_channels_last
 from trainer.engine.run import Run
 
 MODELS = [
@@ -59,7 +59,7 @@ def main() -> None:
     arguments = parser.parse_args()
     for words in arguments.models:
         runs = [make(words, last) for last in (False, True)]
-        chosen = "chosen" if prefers_channels_last(runs[0].model) else "not chosen"
+        chosen = "chosen" if choose_channels_last({}, runs[0].model, runs[0].device).value == "on" else "not chosen"
         times = [[seconds_of_step(run) for run in runs] for _ in range(arguments.rounds + 2)][2:]
         usual, last = (statistics.median(column) for column in zip(*times))
         print(f"{words}: {1000 * usual:.1f} ms, channels last {last / usual:.2f} of it ({chosen})", flush=True)

@@ -59,7 +59,7 @@ TYPOS = [
     ("batch_size=0", ["batch_size=0", ">= 1, or full"]),
     ("batch_size=half", ["batch_size=half", ">= 1, or full"]),
     ("eval_every=3", ["eval_every=3", "must be a length (2ep, 500st, 5%)"]),
-    ("compile=1", ["compile=1", "must be true or false"]),
+    ("compile=1", ["compile=1", "must be one of off, model, step"]),
     ("device=foo", ["device=foo", "auto, cpu, cuda, mps"]),
     ("data=image_folder", ["data.root", "data.root=VALUE"]),
     ("model=mlp model.hidden=3", ["model.hidden=3", "must be a list"]),

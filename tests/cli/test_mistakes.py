@@ -58,8 +58,8 @@ Misspelled, or in another form
     data.val_fraction=20%                          | write data.val_fraction=0.2
     eval_every=3                                   | did you mean eval_every=3ep or eval_every=3st?
     sched=multistep sched.milestones=[30,60]       | did you mean sched.milestones=[30ep,60ep]
-    compile=yes                                    | did you mean compile=true?
-    compile=None                                   | did you mean compile=false?
+    compile=yes                                    | did you mean compile=model?
+    compile=None                                   | did you mean compile=off?
     norm=None                                      | write norm=none
     sched=none                                     | write sched=constant
     act=none                                       | write act=linear

@@ -214,7 +214,7 @@ def test_a_comment_behind_a_value_has_one_semicolon_and_a_rule_behind_it():
 
 
 def test_the_number_of_keys_found_is_the_number_meant():
-    assert (sum(map(len, KEYS.values())), len(RUN_KEYS), len(SEARCH_KEYS)) == (571, 33, 10)
+    assert (sum(map(len, KEYS.values())), len(RUN_KEYS), len(SEARCH_KEYS)) == (571, 36, 10)
 
 
 @pytest.mark.parametrize("keys", EVERY_FILE)
@@ -270,11 +270,11 @@ def test_a_class_of_ours_refuses_what_the_rule_refuses(group, option):
 def test_a_run_takes_what_the_rule_of_its_setting_takes(path, small_run):
     key = RUN_KEYS[path]
     for value in good_values(key):
-        elsewhere = (("monitor", "r2"), ("compile", True), ("data.train_samples", 1), ("data.train_samples", 1e-9))
+        elsewhere = (("monitor", "r2"), ("data.train_samples", 1), ("data.train_samples", 1e-9))
         elsewhere += (("data.half", "a"), ("data.half", "b"))
         elsewhere += tuple(("model.freeze", number) for number in (0, 50))
         if value in ("cuda", "mps", "cuda:3") or (path, value) in elsewhere:
-            continue  # other machines, other data, minutes of compilation, a layer that this model does not have
+            continue  # other machines, other data, a layer that this model does not have
         cfg = small_run.copy()
         OmegaConf.update(cfg, path, value)
         build.build_run(cfg)
@@ -293,7 +293,10 @@ def test_the_words_of_the_runs_settings_are_those_that_the_engine_knows():
         "threads": ("auto",),
         "residency": ("auto", "device", "host", "stream"),
         "workers": ("auto",),
-        "precision": ("fp32", "bf16"),
+        "precision": ("auto", "fp32", "bf16"),
+        "channels_last": ("auto", "on", "off"),
+        "compile": ("off", "model", "step"),
+        "compile_mode": ("default", "reduce-overhead", "max-autotune"),
         "monitor": ("auto", "loss", "accuracy", "r2"),
         "data.train_samples": ("all",),
         "sweep.on_error": ("continue", "stop"),

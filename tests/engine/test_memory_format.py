@@ -7,7 +7,7 @@ import torch
 from conftest import SMALL
 
 from trainer.engine.build import build_run
-from trainer.engine.memory_format import channels_last, prefers_channels_last
+from trainer.engine.memory_format import channels_last, choose_channels_last
 
 WORDS = ("data.train_samples=64", "threads=1", "device=cpu")
 
@@ -27,7 +27,8 @@ def is_channels_last(tensor):
 )
 def test_convolutions_of_small_kernels_get_channels_last(words, wanted, composed):
     run, seen = build_run(composed(*words, *WORDS)), []
-    assert prefers_channels_last(run.model) == wanted
+    decided = choose_channels_last({}, run.model, torch.device("cpu"))
+    assert (decided is not None and decided.value == "on") == wanted
     for layer in run.model.modules():
         if isinstance(layer, torch.nn.Conv2d) and layer.in_channels > 1:
             layer.register_forward_pre_hook(lambda module, inputs: seen.append(is_channels_last(inputs[0])))

@@ -62,7 +62,7 @@ CASES = {
 REFUSED = {
     "kfac": (["optimizer=kfac"], "optimizer=kfac: sees the samples of one rank alone (devices=2); try devices=1"),
     "newton": (["optimizer=newton", "model=linear"], "optimizer=newton: differentiates a gradient that is one rank's"),
-    "compiled": (["compile=true"], "compile=true: cannot trace the sums over the ranks (devices=2); try devices=1"),
+    "compiled": (["compile=step"], "compile=step: cannot trace the sums over the ranks (devices=2); try devices=1"),
     "halved": (["on_oom=halve"], "on_oom=halve: memory that one rank lacks stops the others (devices=2)"),
     "mixing": (["act._target_=test_ranks.Mixing", "allow=[test_ranks]"], "devices=2: a layer of the model mixes"),
     "different": (

@@ -47,15 +47,33 @@ def pick(name: str) -> torch.device:
 
 
 def autocast(device: torch.device, precision: str) -> Callable[[], contextlib.AbstractContextManager]:
-    """Return a factory for the context of the forward pass: autocast for bf16, an empty one for fp32."""
+    """Return a factory for the context of the forward pass: autocast for bf16, an empty one for fp32.
+
+    `auto`, which is measured where a run is built, is bf16 on a GPU that has instructions for it, else fp32.
+    """
+    if precision == "auto":
+        precision = "bf16" if device.type == "cuda" and bf16_is_native(device) else "fp32"
     contexts = {"fp32": contextlib.nullcontext, "bf16": lambda: torch.autocast(device.type, dtype=torch.bfloat16)}
     return contexts[precision]
 
 
+def bf16_is_native(device: torch.device) -> bool:
+    """Return whether the device is known to have instructions for bf16: CUDA from 8.0 on, AVX512-BF16, AMX."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    known = cpu_capabilities() if device.type == "cpu" else {}
+    return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
+def cpu_capabilities() -> dict:
+    """Return what torch knows of the CPU's instructions; nothing in torch 2.10."""
+    return getattr(torch.cpu, "get_capabilities", dict)()
+
+
 def emulates_bf16(device: torch.device) -> bool:
     """Return whether the device has no instructions for bf16: then it is many times slower than fp32."""
-    known = getattr(torch.cpu, "get_capabilities", dict)() if device.type == "cpu" else {}  # torch 2.10 has none
-    return known.get("architecture") == "x86_64" and not (known.get("avx512_bf16") or known.get("amx_bf16"))
+    known = cpu_capabilities() if device.type == "cpu" else {}
+    return known.get("architecture") == "x86_64" and not bf16_is_native(device)
 
 
 def out_of_memory(error: Exception) -> bool:

@@ -17,6 +17,7 @@ from trainer.cli.chosen import chosen_by
 from trainer.cli.spelling import good_spellings
 from trainer.config import auto_rate, catalog, classifiers, hydra_context, schema, untrusted
 from trainer.config.quoting import as_argument
+from trainer.config.truth_words import use_words
 from trainer.search import overrides as search
 from trainer.sweep import jobs
 
@@ -112,7 +113,7 @@ def is_option(override: Override) -> bool:
 def composed(texts: Sequence[str]) -> DictConfig:
     """Return the configuration that Hydra composes, with its own node. Errors: ConfigError."""
     try:
-        return compose("config", [*hydra_context.search_path(), *texts], return_hydra_config=True)
+        return use_words(compose("config", [*hydra_context.search_path(), *texts], return_hydra_config=True))
     except (HydraException, OmegaConfBaseException) as error:
         raise explained(str(error), texts) from None
 

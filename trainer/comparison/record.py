@@ -252,7 +252,7 @@ def folders(directory: Path) -> list[Path]:
 
 def read(directory: Path) -> Record:
     """Return the record of a run's directory; a file that is missing, cut off or of another kind adds nothing."""
-    config = reader.with_present_classes(reader.read_mapping(directory / "config.yaml"))
+    config = reader.at_present(reader.read_mapping(directory / "config.yaml"))
     summary = reader.read_summary(directory)
     overrides = reader.read_text(directory / "overrides.txt").split("\n")
     status = summary.get("status")

@@ -34,7 +34,7 @@ from trainer.config import libraries
 
 DECIMAL = r"-?(?:inf|\d+(?:\.\d+)?(?:e-?\d+)?)"
 BOUND = rf"in [\[(]{DECIMAL}, {DECIMAL}[\])]|(?:>=|<=|>|<) {DECIMAL}"
-WORD = r"[A-Za-z_]\w*|\d+"
+WORD = r"[A-Za-z_]\w*(?:-\w+)*|\d+"
 NUMBER = {
     False: re.compile(rf"(?:(whole )?number)?(?:(?:^|(?<=number) )({BOUND}))?"),
     True: re.compile(rf"(?:(whole )?numbers)(?: ({BOUND}))?"),

@@ -34,6 +34,8 @@ TRUTH = {  # what people write for true and false
 }
 ALIASES = {  # names that work: the same thing
     "act": {"silu": "swish"},
+    "channels_last": {"true": "on", "false": "off"},
+    "compile": {"true": "model", "false": "off"},
     "aug": {"none": "[]"},
     "reg": {"none": "[]"},
     "experiment": {"none": "[]", "null": "[]"},

@@ -39,7 +39,9 @@ from trainer.data.splits import Splits
 from trainer.engine.build_averaging import make_averaging
 from trainer.engine.build_data import load_data
 from trainer.engine.build_model import initialize, make_model, with_own_weights
+from trainer.engine.compilation import Compilation
 from trainer.engine.contracts import as_config_error, require_kind, require_learning_rates
+from trainer.engine.decide import decide
 from trainer.engine.dry_run import dry_run
 from trainer.engine.fine_tuning import FineTuning, prepare
 from trainer.engine.lengths import make_clock, samples_per_batch, save_interval
@@ -48,7 +50,6 @@ from trainer.engine.parameter_rates import with_factors_of_init
 from trainer.engine.progress import Progress
 from trainer.engine.run import Run, Slots
 from trainer.engine.stages import Plan, plan_pretraining
-from trainer.engine.threads import choose_threads
 from trainer.engine.try_step import try_step
 
 
@@ -98,7 +99,8 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begin
         val=val,
         test=test,
         model=model,
-        forward=torch.compile(model) if cfg.compile else model,
+        forward=model,
+        compiling=None if cfg.compile == "off" else Compilation(part=cfg.compile, mode=cfg.compile_mode),
         criterion=criterion,
         optimizer=make_optimizer(cfg, model, samples, invocation, tuning.factors),
         sched=factory(cfg, "warmup", invocation)()(sched),
@@ -129,9 +131,7 @@ def assemble(cfg: DictConfig, invocation: Invocation, data: Splits | None, begin
     )
     dry_run(run, cfg, invocation)
     try_step(run, cfg, invocation, lambda copied: make_optimizer(cfg, copied, samples, invocation, tuning.factors))
-    if cfg.threads == "auto":
-        device.use_threads(choose_threads(run))
-    return run
+    return decide(cfg, run)
 
 
 def begin_with(
@@ -258,7 +258,7 @@ def unwatched_optimizer(
     cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation, factors: Mapping[str, float] | None = None
 ) -> torch.optim.Optimizer:
     """Make the optimizer without hooks in the model."""
-    if not cfg.compile:
+    if cfg.compile == "off":
         leave_out_compiler()
     cfg = auto_rate.with_defaults(cfg, invocation.choices)
     make = factory(cfg, "optimizer", invocation)

@@ -18,7 +18,7 @@ from trainer.config.hydra_context import Invocation
 from trainer.config.instantiate import Factory, factory
 from trainer.data.splits import Splits
 from trainer.engine.contracts import as_config_error, is_lazy, is_own, require_kind, require_outputs
-from trainer.engine.memory_format import channels_last, prefers_channels_last
+from trainer.engine.memory_format import use_channels_last
 from trainer.engine.run import Slots
 
 
@@ -48,8 +48,7 @@ def make_model(
             model = change(model)
         require_kind(model, nn.Module, "reg.model", change, f"reg={name}")
     model.to(where)
-    if where.type == "cpu" and not cfg.compile and prefers_channels_last(model):
-        model.register_forward_pre_hook(channels_last)
+    use_channels_last(cfg, model, where)
     for module in model.modules():
         if isinstance(module, Calibrated):
             module.calibrate(images)

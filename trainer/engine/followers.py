@@ -54,7 +54,7 @@ def require_shareable(run: Run, cfg: DictConfig, invocation: Invocation) -> None
         describe("optimizer"): isinstance(base_of(run.optimizer), WatchesModel)
         and "sees the samples of one rank alone",
         f"{describe('optimizer')} ": needs_graph(run.optimizer) and "differentiates a gradient that is one rank's part",
-        "compile=true": cfg.compile and "cannot trace the sums over the ranks",
+        f"compile={cfg.compile}": cfg.compile != "off" and "cannot trace the sums over the ranks",
         "on_oom=halve": cfg.on_oom == "halve" and "memory that one rank lacks stops the others",
         f"device={cfg.device}": run.device.type not in BACKENDS and "has no sums over processes; try device=cpu",
     }

@@ -10,6 +10,7 @@ Hooks of techniques: base/protocols.py. The objects of a run: engine/run.py, mad
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, closing, suppress
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -23,14 +24,16 @@ from trainer.base.rng import derive, seed_default
 from trainer.base.signals import Signals
 from trainer.diagnosis.early import certain
 from trainer.engine.cadence import FIRST_WARNING, Cadence
+from trainer.engine.compiled import Evaluated, StepGraphs
 from trainer.engine.contracts import broken
-from trainer.engine.hard_labels import HardLabels
+from trainer.engine.hard_labels import HardLabels, Losses
 from trainer.engine.loss_watch import LossWatch
+from trainer.engine.measured_update import timed
 from trainer.engine.order import MicroBatch, batches
 from trainer.engine.probe import record_probe
 from trainer.engine.progress import MicroOutput
 from trainer.engine.run import Outcome, Run
-from trainer.engine.sharing import Sharing
+from trainer.engine.sharing import Share, Sharing
 from trainer.engine.transforms import Transforms
 from trainer.engine.validation import Validation
 from trainer.optimizer.fused_step import step_of
@@ -65,6 +68,7 @@ class Update:
         analytic = [isinstance(penalty, AnalyticPenalty) and not self.create_graph for penalty in run.slots.loss]
         self.analytic = [penalty for penalty, known in zip(run.slots.loss, analytic) if known]
         self.penalties = [penalty for penalty, known in zip(run.slots.loss, analytic) if not known]
+        self.graphs = run.compiling and StepGraphs(run, self.penalties, self.analytic, self.decaying)
 
     def __call__(
         self, now: Clock, indices: Sequence[Tensor], batch: list[MicroBatch], log: bool
@@ -75,6 +79,7 @@ class Update:
         criteria = self.labels(indices, before, batch)  # of targets, or of classes where these are not softened
         batch, criteria, shares = self.sharing(batch, criteria)  # of several ranks, this one's
         evaluations = []  # of the closure: one, but for optimizers as SAM and L-BFGS
+        evaluate = partial(self.graphs.evaluate, self.evaluate) if self.graphs else self.evaluate
 
         def closure() -> Tensor:
             for weight in self.weights:
@@ -82,18 +87,11 @@ class Update:
             seed_default(run.device, self.layers_seed + now.step)  # the same dropout masks in every evaluation
             loss, micro_outputs = None, []
             for (images, targets), (criterion, truth), share in zip(batch, criteria, shares):
-                with run.autocast(), share:
-                    outputs = run.forward(images)
-                outputs = outputs.float()
-                losses = criterion(outputs, truth)  # (B,)
-                fraction, per_sample = len(targets) / share.count, self.weights_of(losses, share.count)
-                penalties = [penalty(model, images, outputs, targets) * fraction for penalty in self.penalties]
-                # Backward of losses.dot(per_sample) + sum(penalties), without a node for the dot product (15 us).
-                gradients = [per_sample, *[None] * len(penalties)]
-                torch.autograd.backward([losses, *penalties], gradients, create_graph=self.create_graph)
-                for part in (losses.detach().dot(per_sample), *penalties):
-                    loss = part.detach() if loss is None else loss + part.detach()
-                micro_outputs.append(share.own(losses.detach(), outputs.detach(), truth))
+                per_sample = self.weights_of(len(targets), share.count)
+                losses, outputs, penalties = evaluate(images, targets, truth, criterion, per_sample, share)
+                for part in (losses.dot(per_sample), *penalties):
+                    loss = part if loss is None else loss + part
+                micro_outputs.append(share.own(losses, outputs, truth))
             loss = self.sharing.total(loss, self.weights)
             for penalty in self.analytic:
                 loss = loss + penalty.add_gradient(self.decaying)
@@ -112,7 +110,9 @@ class Update:
             self.recorder.before_step(self.weights)
         for edit in self.pre_step_edits:
             edit.before(model, run.optimizer, now)
-        if not self._step(closure):
+        if whole := self.graphs and self._step_as_graph(now, batch, criteria, log):
+            evaluations.append(whole)
+        elif not self._step(closure):
             return None, []
         for edit in slots.weights:
             edit(model, run.optimizer, now)
@@ -123,12 +123,45 @@ class Update:
             raise broken("optimizer", "optimizer", run.optimizer, "does not call the closure in its step")
         return evaluations[0]  # at the weights before the step
 
-    def weights_of(self, losses: Tensor, count: int) -> Tensor:
-        """Return 1 / count for each loss (B,); nearly every step has the same."""
-        known = self.equal_parts.get((len(losses), count))
+    def evaluate(
+        self, images: Tensor, targets: Tensor, truth: Tensor, criterion: Losses, per_sample: Tensor, share: Share
+    ) -> Evaluated:
+        """Add a micro-batch's gradient to `.grad`; return losses (B,), outputs (B, K), penalties, without gradient."""
+        run = self.run
+        with run.autocast(), share:
+            outputs = (self.graphs or run).forward(images)
+        outputs = outputs.float()
+        losses = criterion(outputs, truth)
+        fraction = len(targets) / share.count
+        penalties = [penalty(run.model, images, outputs, targets) * fraction for penalty in self.penalties]
+        # Backward of losses.dot(per_sample) + sum(penalties), without a node for the dot product (15 us).
+        gradients = [per_sample, *[None] * len(penalties)]
+        torch.autograd.backward([losses, *penalties], gradients, create_graph=self.create_graph)
+        return losses.detach(), outputs.detach(), [penalty.detach() for penalty in penalties]
+
+    def weights_of(self, size: int, count: int) -> Tensor:
+        """Return 1 / count for each of `size` losses; nearly every step has the same."""
+        known = self.equal_parts.get((size, count))
         if known is None:
-            known = self.equal_parts[len(losses), count] = torch.full_like(losses, 1 / count)
+            known = self.equal_parts[size, count] = torch.full((size,), 1 / count, device=self.run.device)
         return known
+
+    def _step_as_graph(self, now: Clock, batch: Sequence[MicroBatch], criteria: Sequence, log: bool):
+        """Make the step as one compiled graph, and return loss and outputs; None where nothing is done (compile=step).
+
+        Before and behind it are the edits of the weights.
+        """
+        seed_default(self.run.device, self.layers_seed + now.step)
+        (_, targets), (criterion, truth) = batch[0], criteria[0]
+        made = self.graphs.whole(batch, truth, criterion, self.weights_of(len(targets), len(targets)))
+        if made is None:
+            return None
+        loss, losses, outputs, unedited = made
+        if log:
+            self.recorder.measure_gradient(self.weights, unedited)
+        if log and self.run.slots.gradient:
+            self.recorder.measure_edited_gradient(self.weights)
+        return loss, [(losses, outputs, truth)]
 
     def _step(self, closure: Callable[[], Tensor]) -> bool:
         """Step the optimizer; False if the closure has skipped the step, with the model's buffers as they were."""
@@ -188,8 +221,8 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
     Inside, `now` is the time before a step and `done` the time after it.
     Errors: Interrupted by a signal in the first step.
     """
-    update, progress, cadence, watch = Update(run, recorder), run.progress, Cadence(run), LossWatch(run.progress)
-    first, end = progress.step, run.clock.total_steps if until is None else until
+    update, cadence, watch = timed(Update, run, recorder, console), Cadence(run), LossWatch(run.progress)
+    progress, first, end = run.progress, run.progress.step, run.clock.total_steps if until is None else until
     done = run.clock.at(first, common_rate(run.optimizer)) if first else cadence.set_learning_rate(0)
     run.model.train()
     with Signals() as signals, closing(batches(run)) as upcoming, progress_bar(run, recorder, console) as bar:

@@ -64,7 +64,7 @@ def first_nonfinite_layer(build: Callable[[], Run], directory: Path, step: int) 
         step: the first one with a non-finite loss.
     """
     run = build()
-    run = replace(run, forward=run.model, fit_title="")  # hooks of a compiled model are not called
+    run = replace(run, forward=run.model, compiling=None, fit_title="")  # hooks of a compiled model are not called
     with TemporaryDirectory() as folder:
         silent = Console(silent=True)
         recorder = Recorder(Path(folder), run.data.task, silent.print)  # which lacks the run's curves

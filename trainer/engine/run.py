@@ -19,6 +19,8 @@ from trainer.base.rng import derive, seed_default
 from trainer.data.loader import Loader
 from trainer.data.splits import Splits
 from trainer.engine.batch_norms import recomputed_statistics
+from trainer.engine.compilation import Compilation
+from trainer.engine.decision import Decision
 from trainer.engine.evaluate import evaluate
 from trainer.engine.progress import Progress
 from trainer.pretrain.stage import Stage
@@ -60,7 +62,7 @@ class Run:
     val: Loader
     test: Loader
     model: nn.Module
-    forward: nn.Module  # the model, compiled where asked
+    forward: Callable[[Tensor], Tensor]  # the model, or what computes its outputs in its place
     criterion: Callable[[Tensor, Tensor], Tensor]
     optimizer: torch.optim.Optimizer
     sched: Callable[[Clock], float]  # with its warm-up
@@ -89,6 +91,8 @@ class Run:
     stages: Sequence[Stage] = ()  # of a pretraining, before the first step
     taught: bool = False  # the targets are a teacher's, not those of the data
     lr_factors: Mapping[str, float] = field(default_factory=dict)  # on the learning rate, by parameter; empty for 1
+    compiling: Compilation | None = None  # what is compiled; None for compile=off
+    decisions: Mapping[str, Decision] = field(default_factory=dict)  # on settings that are `auto`
     fit_title: str = ""  # of pictures of the fit at evaluations; empty for none
 
     @cached_property

@@ -18,6 +18,7 @@ from trainer.config.hydra_context import Invocation
 from trainer.engine import recovery
 from trainer.engine import summary as texts
 from trainer.engine.advice import advice
+from trainer.engine.decision import AS_BEFORE, Decision
 from trainer.engine.describe import describe_model
 from trainer.engine.ending import error_for
 from trainer.engine.filters import draw_filters, first_filters
@@ -26,6 +27,7 @@ from trainer.engine.fit_pictures import caption_of, fit_map
 from trainer.engine.followers import leading
 from trainer.engine.judgement import judge_run
 from trainer.engine.last_files import LastFiles, Results
+from trainer.engine.memory_format import set_channels_last
 from trainer.engine.pretraining import has_stages, pretrain, stages_of
 from trainer.engine.probe import record_probe
 from trainer.engine.remarks import remarks
@@ -44,6 +46,11 @@ from trainer.rundir.recorder import Recorder
 from trainer.rundir.resume import require_same
 from trainer.rundir.status import COMPLETE, Status
 from trainer.rundir.title import title_of
+
+
+def with_decision(run: Run, key: str, value: object) -> Run:
+    """Return a resumed run with the decision that it began with."""
+    return replace(run, decisions={**run.decisions, key: Decision(str(value), AS_BEFORE)})
 
 
 class Session:
@@ -81,8 +88,12 @@ class Session:
         notes = [*dict.fromkeys(reader.notes_of(state or {}) + reader.notes_of(reader.read_summary(directory)))]
         if state and cfg.threads == "auto":
             use_threads(min(before := state.get("threads", ALL_THREADS), ALL_THREADS))
+            run = with_decision(run, "threads", min(before, ALL_THREADS))
             if before > ALL_THREADS:
                 skipped.append(f"threads was {before}, this machine has {ALL_THREADS}; {texts.OTHER_THREADS}")
+        if state and cfg.channels_last == "auto" and (decided := state.get("channels_last")) in ("on", "off"):
+            set_channels_last(run.model, decided == "on")
+            run = with_decision(run, "channels_last", decided)
         begun = (directory / "run.log").exists()
         self.console = Console(directory / "run.log", silent=invocation.sweep is not None)
         self.console.print_settings(texts.settings_table(cfg, invocation), [*texts.facts(run), *facts])

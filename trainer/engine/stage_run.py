@@ -49,6 +49,7 @@ def stage_run(run: Run, stage: Stage, number: int, cfg: DictConfig, invocation: 
         run,
         model=model,
         forward=model,
+        compiling=None,
         optimizer=make_optimizer(cfg, model, batch_size * cfg.accumulate, invocation, factors),
         sched=factory(cfg, "warmup", invocation)()(sched),
         plateau=sched if isinstance(sched, ObservesLoss) else None,

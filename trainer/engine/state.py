@@ -65,6 +65,7 @@ def capture(
         "description": description,
         "torch": torch.__version__.partition("+")[0],
         "threads": torch.get_num_threads(),
+        "channels_last": decided.value if (decided := run.decisions.get("channels_last")) else None,
     }
     return plain(state)
 

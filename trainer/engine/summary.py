@@ -3,6 +3,7 @@
 import hashlib
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 import torch
@@ -123,6 +124,9 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
         yield "rates", f"by layer, {low:.3g} to {high:.3g} times that of the optimizer"
     yield "steps", f"{run.clock.total_steps:,} ({run.clock.steps_per_epoch:,} per epoch)"
     yield "device", describe(run.device)
+    yield from (
+        (key, str(decision)) for key, decision in run.decisions.items() if key != "threads"
+    )  # in the line above
 
 
 def hparams(cfg: DictConfig, run: Run, invocation: Invocation) -> dict[str, str | float]:
@@ -216,6 +220,8 @@ def figures_of(
         "zeros": sum(int((weight == 0).sum()) for weight in decay_parameters(kept or run.model)),
         "weights_sha256": weights_digest(run.model),
         **({"start": run.progress.start} if run.progress.start else {}),
+        **({"compile": run.compiling.figures()} if run.compiling else {}),
+        "decided": {key: asdict(decision) for key, decision in run.decisions.items()},
     }
 
 

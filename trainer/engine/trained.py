@@ -96,7 +96,7 @@ def make_network(
 
 def settings_of(described: Description, allow: tuple[str, ...]) -> tuple[DictConfig, Invocation]:
     """Return the configuration of a description, and its options."""
-    cfg = with_own_weights(OmegaConf.create({**described.config, "compile": False}))
+    cfg = with_own_weights(OmegaConf.create({**described.config, "compile": "off"}))
     words = (f"allow=[{','.join(allow)}]",) if allow else ()
     return cfg, Invocation(overrides=words, choices=described.choices)
 

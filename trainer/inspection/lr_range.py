@@ -124,6 +124,7 @@ def copy_of(run: Run, steps: int) -> Run:
         progress=Progress(losses=torch.zeros_like(run.progress.losses)),
         averaging=Identity(run.model),
         skips_nonfinite=False,
+        compiling=None,
         aug=aug,
         slots=slots,
         sampler=sampler,

@@ -163,7 +163,7 @@ def in_double(run: Run, batches: Sequence[Batch]) -> tuple[Run, list[Batch]]:
     cpu = torch.device("cpu")
     model = copy.deepcopy(run.model).to(cpu, torch.float64)
     doubled = [(double(images), double(targets)) for images, targets in batches]
-    return replace(run, model=model, forward=model, device=cpu, autocast=nullcontext), doubled
+    return replace(run, model=model, forward=model, compiling=None, device=cpu, autocast=nullcontext), doubled
 
 
 def double(values: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from trainer.base.plain_files import read_plain
 from trainer.base.text import nearest, printable
 from trainer.config import catalog
 from trainer.config.quoting import as_argument
+from trainer.config.truth_words import in_words
 from trainer.config.untrusted import has_resolver, leaves, read_yaml
 from trainer.rundir import locations
 from trainer.rundir.row import row_in
@@ -50,6 +51,11 @@ def with_present_classes(node: dict) -> dict:
         return RENAMED_CLASSES.get(value, value) if key == "_target_" and isinstance(value, str) else value
 
     return {key: present(key, value) for key, value in node.items()}
+
+
+def at_present(config: dict) -> dict:
+    """Return the configuration of a run with the classes and the words that the present version has for it."""
+    return with_present_classes({**config, **in_words(config)})
 
 
 def read_summary(directory: Path) -> dict:
@@ -173,4 +179,4 @@ def read_config(directory: Path, key: str = "resume") -> dict:
         if has_resolver(str(value)):
             source = "from the environment or a function, which a run's config.yaml never does"
             raise DataError(f"{place}: its config.yaml takes {printable(path)} {source}")
-    return with_present_classes(locations.moved(saved, read_text(directory / "overrides.txt").splitlines()))
+    return at_present(locations.moved(saved, read_text(directory / "overrides.txt").splitlines()))

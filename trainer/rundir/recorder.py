@@ -72,9 +72,9 @@ class Recorder:
         self._weights = [weight.clone() for weight in weights]
 
     @torch.no_grad()
-    def measure_gradient(self, weights: Sequence[Tensor]) -> None:
-        """Measure the gradient of a log point, after backward and before anything edits it."""
-        self._grad_norm = norm([weight.grad for weight in weights if weight.grad is not None])
+    def measure_gradient(self, weights: Sequence[Tensor], known: Tensor | None = None) -> None:
+        """Measure the gradient of a log point before anything edits it; `known` is its norm, once that is done."""
+        self._grad_norm = norm([w.grad for w in weights if w.grad is not None]) if known is None else known
 
     @torch.no_grad()
     def measure_edited_gradient(self, weights: Sequence[Tensor]) -> None:

@@ -17,7 +17,7 @@ from trainer.config.keys import Role, key_of, role_of
 from trainer.config.quoting import as_value, quote, unquote
 from trainer.config.schema import Key
 from trainer.rundir import locations
-from trainer.rundir.reader import completed_summary, read_config, read_overrides, with_present_classes
+from trainer.rundir.reader import at_present, completed_summary, read_config, read_overrides
 from trainer.rundir.saved_options import defaults_of, flat
 from trainer.rundir.status import Status
 
@@ -190,7 +190,7 @@ def require_same(state: Mapping, config: Mapping, allowed: Collection[str] = ())
     Errors: DataError.
     """
     saved = state.get("config")
-    before = dict(flat(with_present_classes(saved))) if isinstance(saved, dict) else {}
+    before = dict(flat(at_present(saved))) if isinstance(saved, dict) else {}
     now = dict(flat(config))
     pairs = {path: (value, now.get(path)) for path, value in before.items() if role_of(path) is Role.SHAPES}
     changed = {path: pair for path, pair in pairs.items() if repr(pair[0]) != repr(pair[1])}

@@ -13,6 +13,7 @@ from trainer.base.origin import errors_of_packages
 from trainer.config import files, hydra_context, instantiate
 from trainer.config.hydra_context import Invocation
 from trainer.config.model_first import settled, settled_invocation
+from trainer.config.truth_words import use_words
 from trainer.rundir.console import Console
 from trainer.sweep.jobs import trains
 from trainer.sweep.launch import run_job
@@ -21,7 +22,7 @@ from trainer.sweep.launch import run_job
 def job(cfg: DictConfig) -> float | None:
     """Execute one job of a sweep, in whatever process. Errors: SystemExit with the code of a user's error."""
     hydra_context.use_search_path()
-    invocation = hydra_context.current_invocation()
+    cfg, invocation = use_words(cfg), hydra_context.current_invocation()
     if trains(cfg):
         return run_job(cfg, invocation, execute)
     with exit_on_user_error():

@@ -34,7 +34,16 @@ from trainer.rundir.title import title_of_files
 from trainer.task.evaluate import merged, require_evaluation_keys
 from trainer.task.finished_runs import has_model, run_directories
 
-UNUSED = ("tta", "norm.fuse", "precision", "compile", "eval_batch_size", "residency", "workers")  # of an evaluation
+UNUSED = (  # keys of an evaluation
+    "tta",
+    "norm.fuse",
+    "precision",
+    "compile",
+    "channels_last",
+    "eval_batch_size",
+    "residency",
+    "workers",
+)
 CARD, RECORD, CURVES = "MODEL.md", "export.json", "curves.png"
 
 

@@ -33,7 +33,7 @@ from trainer.task.explanations import write_explanations
 from trainer.task.finished_runs import has_model, run_directories
 
 Answered = tuple[Prediction, Tensor | None]
-UNUSED = ("data.root", "data.path", "norm.fuse", "compile")  # keys of an evaluation
+UNUSED = ("data.root", "data.path", "norm.fuse", "compile", "channels_last")  # keys of an evaluation
 
 
 @dataclass(frozen=True, kw_only=True)

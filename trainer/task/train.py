@@ -11,6 +11,7 @@ from trainer.base.interpreter import fewer_collections
 from trainer.base.text import printable
 from trainer.config import auto_rate, schema
 from trainer.config.hydra_context import Invocation
+from trainer.engine import decision
 from trainer.engine.build import build_run
 from trainer.engine.ending import errors_in_log
 from trainer.engine.followers import fact, require_shareable, with_devices
@@ -36,9 +37,11 @@ class Train:
     def train(self, cfg: DictConfig, invocation: Invocation) -> tuple[Path, float | None]:
         """Return the run's directory and its best validation score. Errors: UserError."""
         directory, cfg = Path(cfg.resume.run) if cfg.resume.run else None, with_devices(cfg)
-        asked = auto_rate.auto_key(cfg)
+        asked, decisions = auto_rate.auto_key(cfg), {}
         if directory:
-            cfg = auto_rate.with_measured(cfg, reader.read_config(directory))
+            saved = reader.read_config(directory)
+            cfg, decisions = auto_rate.with_measured(cfg, saved), decision.recorded(cfg, saved)
+            cfg = decision.with_decisions(cfg, decisions)
         changed = resume.changes(directory, cfg, schema.rules(cfg, invocation.choices)) if directory else {}
         summary = reader.completed_summary(directory) if directory else None
         stopped_early = summary is not None and summary["status"] == Status.STOPPED  # any epochs are longer
@@ -51,13 +54,15 @@ class Train:
             run = build_run(cfg, invocation, begins=begins)
             stops = pruning_rules(run.monitor.name, run.clock.total_epochs, invocation)
             slots, title = replace(run.slots, stop=[*run.slots.stop, *stops]), title_of(invocation)
-            return replace(run, slots=slots, fit_title="" if invocation.sweep else title)
+            decisions.update(run.decisions)  # built anew, a run has its configuration with them
+            return replace(run, slots=slots, decisions={**decisions}, fit_title="" if invocation.sweep else title)
 
         console = Console(silent=invocation.sweep is not None)
         with fewer_collections(), console.status("preparing the run"):
             run = build(cfg, begins=directory is None or Checkpoints(directory).newest() is None)
             require_shareable(run, cfg, invocation)
-        if measures := auto_rate.auto_key(cfg) is not None:
+        before, cfg = cfg, decision.with_decisions(cfg, decisions)
+        if auto_rate.auto_key(cfg) is not None:
             from trainer.inspection.lr_finder import choose_rate
 
             with console.status("measuring the learning rate"):
@@ -70,7 +75,7 @@ class Train:
             if summary and "epochs" not in changed:
                 print_damage(directory, damaged)
                 (directory / "summary.json").unlink(missing_ok=True)  # the run's end is done again
-            if measures and cfg.resume.run:  # a job of a sweep: measured once, however often it is begun
+            if cfg != before and cfg.resume.run:  # a job of a sweep: decided once, however often it is begun
                 rundir.write_config(directory, cfg, invocation.overrides)
             return directory, Session(cfg, build, run, directory, invocation, changed, facts).execute()
 
