@@ -38,10 +38,10 @@ UNNUMBERED = "models"  # that the lectures imply, and the catalogue does not num
 TEST = re.compile(r"(tests/[\w/]+\.py)::(test_\w+)(?:\[(.+)\])?")
 HEAD = """# Coverage
 
-What the five lectures of [the course](course/README.md) teach, a row each: what it is, what to type, and the tests that
-prove it. Letter and number are those of `scripts/coverage.yaml`; `python scripts/coverage.py` makes this page of it, and
-checks that every command is valid and every test exists. ([catalogue.md](catalogue.md) is another list: every option of
-the program.) `DIR` is the directory of a finished run. Where a lecture slips: [errata.md](errata.md).
+What the five lectures of [the course](course/README.md) teach, a row each: what it is, what to type, and the tests
+that prove it. Letter and number are those of `scripts/coverage.yaml`; `python scripts/coverage.py` makes this page of
+it, and checks that every command is valid and every test exists. ([catalogue.md](catalogue.md) is another list: every
+option of the program.) `DIR` is the directory of a finished run. Where a lecture slips: [errata.md](errata.md).
 """
 
 

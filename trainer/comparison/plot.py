@@ -253,8 +253,9 @@ def mark_those_above(axes, top: float) -> None:
         over = [(value, when) for when, value in zip(*line.get_data()) if value > top]
         if over:
             (value, when), color, place = max(over), line.get_color(), axes.get_xaxis_transform()
-            axes.plot(when, 0.96, "^", color=color, transform=place)
-            axes.text(when, 0.96, f"   {value:.2g}", color=color, transform=place, va="center", fontsize=8)
+            axes.plot(when, 0.96, "^", color=color, transform=place, zorder=4)
+            text = axes.text(when, 0.96, f"   {value:.2g}", color=color, transform=place, va="center", fontsize=8)
+            text.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0})
 
 
 def rows_of(job: Record, split: str) -> Iterable[Mapping]:
