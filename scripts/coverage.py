@@ -1,4 +1,4 @@
-"""Write docs/coverage.md: every row of the lectures' catalogue, the words that reach it, the tests that prove it.
+"""Write docs/coverage.md: every row of what the lectures teach, the command that reaches it, the tests that prove it.
 
     python scripts/coverage.py
 
@@ -38,9 +38,10 @@ UNNUMBERED = "models"  # that the lectures imply, and the catalogue does not num
 TEST = re.compile(r"(tests/[\w/]+\.py)::(test_\w+)(?:\[(.+)\])?")
 HEAD = """# Coverage
 
-Every row of the catalogue of the lectures: what it is, what to type, and the tests that prove it. Made by
-`python scripts/coverage.py` from `scripts/coverage.yaml`, which also checks that every command is valid and every test
-exists. `DIR` is the directory of a finished run. Where a lecture slips: [errata.md](errata.md).
+What the five lectures of [the course](course/README.md) teach, a row each: what it is, what to type, and the tests
+that prove it. Letter and number are those of `scripts/coverage.yaml`; `python scripts/coverage.py` makes this page of
+it, and checks that every command is valid and every test exists. ([catalogue.md](catalogue.md) is another list: every
+option of the program.) `DIR` is the directory of a finished run. Where a lecture slips: [errata.md](errata.md).
 """
 
 
@@ -171,7 +172,7 @@ def table(section: str, found: Sequence[Row]) -> str:
     """Return the table of a section."""
     own = [row for row in found if row.section == section]
     count = COUNTS[section][1]
-    head = f"\n## {section}: {len(own)} of {count}\n\n| row | what | words | tests |\n| --- | --- | --- | --- |\n"
+    head = f"\n## {section}: {len(own)} of {count}\n\n| row | what | command | tests |\n| --- | --- | --- | --- |\n"
     return head + "".join(
         f"| {row.number} | {cell(row.what)} | `train {cell(row.words)}` | "
         f"{', '.join(f'`{cell(test)}`' for test in row.tests)} |\n"

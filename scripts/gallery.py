@@ -15,7 +15,7 @@ from io import BytesIO
 from pathlib import Path
 
 from exhibits.exhibits import EXHIBITS
-from exhibits.page import PAGE, RECORD, as_entry, write_measured, write_page
+from exhibits.page import ANSWERS, PAGE, RECORD, as_entry, write_measured, write_page
 from exhibits.results import Exhibit, Results
 from exhibits.runs import ROOT, run
 from matplotlib.figure import Figure
@@ -59,7 +59,7 @@ def show(exhibit: Exhibit, folder: Path, data: list[str], threads: int) -> dict:
     entry = as_entry(exhibit, results, seconds)
     write_measured(exhibit.name, entry)
     print(
-        f"{exhibit.name}: {'held' if entry['held'] else 'DID NOT HOLD'} ({seconds:.0f} s): {entry['finding']}",
+        f"{exhibit.name}: {ANSWERS[entry['held']][1].lower()} ({seconds:.0f} s): {entry['finding']}",
         flush=True,
     )
     return entry

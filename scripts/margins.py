@@ -175,6 +175,7 @@ FIGURES: dict[str, tuple[str, float, Figure]] = {  # name -> code of the verdict
     "gradients in a velocity / steps of the run": ("momentum_too_high", rate.MEMORY, memory),
     "mean / deviation of the inputs": ("uncentred_inputs", start.OFF_CENTRE, of_first(off_centre)),
     "deviation, last / first hidden layer (low)": ("init_too_small", start.SHRINKING, of_first(hidden)),
+    "deviation, last hidden layer / inputs": ("init_too_small", start.FAINT, of_first(start.of_inputs)),
     "gradient, first / last layer (low)": ("vanishing_gradients", start.VANISHING, of_first(gradients)),
     "mean gradient of the first layer": (
         "vanishing_gradients",

@@ -112,7 +112,7 @@ def test_links_and_pictures_of_a_page_are_there(page):
     pictures = re.findall(r"!\[(.*?)\]\((.*?)\)", text)
     assert all(description for description, _ in pictures) and len(pictures) <= 4
     for _, name in pictures:
-        assert (COURSE / name).stat().st_size < 50_000
+        assert (COURSE / name).stat().st_size < load_script().largest(COURSE / name)
         Image.open(COURSE / name).verify()
 
 

@@ -16,7 +16,8 @@ sys.path.insert(0, str(ROOT / "scripts"))
 
 from exhibits.exhibits import EXHIBITS  # noqa: E402
 from exhibits.page import PAGE, RECORD, measured_line, page  # noqa: E402
-from exhibits.runs import Job, commands, grouped, measured, order_in  # noqa: E402
+from exhibits.results import spread  # noqa: E402
+from exhibits.runs import Job, Measured, commands, grouped, measured, order_in  # noqa: E402
 
 UNMEASURED = ("cifar10_94", "cifar10_96")  # they take a GPU
 NAMES = [name for name in catalog.options("experiment") if name not in UNMEASURED]
@@ -118,6 +119,32 @@ def test_mean_and_deviation_leave_out_runs_without_a_value():
     found = measured([1.0, None, 4.0])
     assert (found.mean, found.deviation) == (2.5, stdev([1.0, 4.0]))
     assert measured([None]).mean is None
+
+
+@pytest.mark.parametrize(
+    ("mean", "deviation", "shown"),
+    [
+        (76.66, 7.638, "76.7 ± 7.6"),
+        (118.2, 16.1, "118 ± 16"),
+        (0.9809, 0.000351, "0.9809 ± 0.0004"),
+        (0.9123, 0.02345, "0.912 ± 0.023"),
+        (81090.4, 15051.2, "81,090 ± 15,051"),
+        (1.0, 0.0, "1.000 ± 0"),
+        (None, 0.0, "none"),
+    ],
+)
+def test_a_mean_and_its_deviation_have_the_same_digits(mean, deviation, shown):
+    assert spread(Measured(mean, deviation)) == shown
+
+
+def test_an_experiment_that_compares_nothing_neither_holds_nor_fails():
+    """Of three experiments one held; the page counts the two that compare."""
+    chosen = [exhibit for exhibit in EXHIBITS if exhibit.name in ("bowl", "saddle", "practice")]
+    found = {each.name: ENTRIES[each.name] | {"held": held} for each, held in zip(chosen, (True, False, None))}
+    text = page(chosen, found)
+    assert "1 of 2 statements held; 1 experiments compare nothing." in text
+    assert "| [practice](#practice) | - |" in text and "**Nothing is compared:**" in text
+    assert "; nothing is compared. " in measured_line(found["practice"])
 
 
 def test_settings_are_in_the_order_of_the_command_without_the_words_of_all():

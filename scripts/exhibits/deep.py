@@ -43,7 +43,7 @@ def find_greedy(results: Results) -> Finding:
 
 def find_practice(results: Results) -> Finding:
     value = results.of(LABEL)
-    return Finding(value.mean < 0.6, f"test accuracy {spread(value)}: the score to beat")
+    return Finding(None, f"test accuracy {spread(value)}: the score to beat")
 
 
 def read_lottery(place: Path) -> list[Group]:
@@ -99,7 +99,7 @@ def draw_lottery(results: Results) -> Figure:
 
 def find_mnist(results: Results) -> Finding:
     value = results.of(LABEL)
-    return Finding(value.mean > 0.975, f"test accuracy {spread(value)}")
+    return Finding(None, f"test accuracy {spread(value)} with both")
 
 
 def find_fine_tune(results: Results) -> Finding:
@@ -116,6 +116,8 @@ EXHIBITS = [
         says="Adam is a good default, and batch normalisation is almost always worth it (231n)",
         metrics=ACCURACY,
         find=find_mnist,
+        because="One setting, as a point of reference: what Adam and the norm add shows beside `optimizer=sgd` and "
+        "`norm=none`, typed behind the command.",
         draw=lambda results: figures.curves(results.groups, "val", "accuracy", label=lambda group: "mnist_mlp"),
         data="mnist",
     ),
@@ -163,6 +165,8 @@ EXHIBITS = [
         says="Copy the first layers of a network for task A when task B has few samples (SDU)",
         metrics=ACCURACY,
         find=find_transfer,
+        because="The gain is thin beside the spread of three seeds from scratch. What the copied layers do is to leave "
+        "less to chance: with all three of them the seeds agree.",
         draw=figures.bars_of(low=0.6),
         data="mnist",
     ),

@@ -10,6 +10,7 @@ from trainer.config import catalog
 PAGE = ROOT / "docs" / "gallery.md"
 RECORD = ROOT / "docs" / "gallery.json"
 MEASURED = "# Measured: "  # how the line begins
+ANSWERS = {True: ("yes", "It held"), False: ("no", "It did not hold"), None: ("-", "Nothing is compared")}
 HEAD = """# The gallery
 
 What the lectures say, each as an experiment that runs as it stands: its command, what was measured, and whether the
@@ -54,8 +55,8 @@ def rounded(value: float | None) -> float | None:
 
 def measured_line(entry: Mapping) -> str:
     """Return the line of an experiment's comment that says what was measured."""
-    held = "" if entry["held"] else "; the statement did not hold"
-    return f"{MEASURED}{entry['finding'].replace('`', '')}{held}. {time_of(entry)}."
+    ends = {True: "", False: "; the statement did not hold", None: "; nothing is compared"}
+    return f"{MEASURED}{entry['finding'].replace('`', '')}{ends[entry['held']]}. {time_of(entry)}."
 
 
 def time_of(entry: Mapping) -> str:
@@ -75,15 +76,15 @@ def write_measured(name: str, entry: Mapping) -> None:
 def page(exhibits: Sequence[Exhibit], record: Mapping[str, Mapping]) -> str:
     """Return the page."""
     known = [exhibit for exhibit in exhibits if exhibit.name in record]
-    held = sum(record[exhibit.name]["held"] for exhibit in known)
+    compared = [found for exhibit in known if (found := record[exhibit.name]["held"]) is not None]
+    rest = f"; {len(known) - len(compared)} experiments compare nothing" if len(compared) < len(known) else ""
     summary = [
-        f"\n{held} of {len(known)} statements held.\n\n| experiment | held | what was found |\n| --- | --- | --- |"
+        f"\n{sum(compared)} of {len(compared)} statements held{rest}.\n",
+        "| experiment | held | what was found |\n| --- | --- | --- |",
     ]
     for exhibit in known:
         entry = record[exhibit.name]
-        summary.append(
-            f"| [{exhibit.name}](#{exhibit.name}) | {'yes' if entry['held'] else 'no'} | {entry['finding']} |"
-        )
+        summary.append(f"| [{exhibit.name}](#{exhibit.name}) | {ANSWERS[entry['held']][0]} | {entry['finding']} |")
     return HEAD + "\n".join(summary) + "\n" + "".join(section(exhibit, record[exhibit.name]) for exhibit in known)
 
 
@@ -92,7 +93,7 @@ def section(exhibit: Exhibit, entry: Mapping) -> str:
     names = [*exhibit.metrics]
     lines = [f"\n## {exhibit.name}\n", f"{headline(exhibit.name)}\n", f"**The lecture:** {exhibit.says}.\n"]
     lines += [f"    train {command}" for command in entry["commands"]]
-    lines.append(f"\n**{'It held' if entry['held'] else 'It did not hold'}:** {entry['finding']}.")
+    lines.append(f"\n**{ANSWERS[entry['held']][1]}:** {entry['finding']}.")
     if exhibit.because:
         lines.append(exhibit.because)
     lines.append(f"Time: {time_of(entry)}.\n")

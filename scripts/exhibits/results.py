@@ -17,11 +17,11 @@ class Finding:
     """Result of an exhibit: whether the lecture's claim held.
 
     Args:
-        held: whether what the lecture says was seen.
+        held: whether what the lecture says was seen; None where nothing is compared.
         text: the sentence with the figures.
     """
 
-    held: bool
+    held: bool | None
     text: str
 
 
@@ -112,10 +112,16 @@ def short(value: float) -> str:
 
 
 def spread(value: Measured) -> str:
-    """Return mean and deviation of a figure as text."""
+    """Return mean and deviation of a figure as text, with as many digits behind the point in both."""
     if value.mean is None:
         return "none"
-    return f"{short(value.mean)} ± {short(value.deviation)}"
+    mean, deviation = short(value.mean), value.deviation
+    if not deviation or not math.isfinite(deviation) or "e" in mean:
+        return f"{mean} ± {short(deviation)}"
+    digits = len(mean.partition(".")[2])
+    if value.mean < 10:
+        digits = max(digits, -math.floor(math.log10(deviation)))
+    return f"{value.mean:,.{digits}f} ± {deviation:,.{digits}f}"
 
 
 def test_accuracy(job: Job) -> float | None:

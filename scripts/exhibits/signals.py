@@ -69,8 +69,9 @@ def find_six_times(results: Results) -> Finding:
     ratio = {act: (steps[act].mean or float("inf")) / steps["relu"].mean for act in ("tanh", "sigmoid")}
     return Finding(
         ratio["tanh"] > 4,
-        ", ".join(f"{spread(value)} with `act={act}`" for act, value in steps.items())
-        + f": tanh takes {ratio['tanh']:.1f} times as many, sigmoid "
+        "steps to a validation accuracy of 0.9: "
+        + ", ".join(f"{spread(value)} with `act={act}`" for act, value in steps.items())
+        + f"; tanh takes {ratio['tanh']:.1f} times as many, sigmoid "
         + ("more than the run has" if ratio["sigmoid"] == float("inf") else f"{ratio['sigmoid']:.1f} times"),
     )
 

@@ -21,6 +21,8 @@ from PIL import Image
 COURSE = Path(__file__).parents[2] / "docs" / "course"
 PART = re.compile(r"^```sh\n(?P<commands>.*?)^```$|^!\[.*\]\((?P<picture>[\w.-]+\.png)\)$", re.MULTILINE | re.DOTALL)
 WIDTHS, COLOURS, LARGEST = (680, 560, 440, 340), 128, 48_000  # of a picture; bytes
+IMAGES, UPPER = "preview-images.png", 0.35  # samples, which need more colours and bytes; of it, its first two rows
+MORE_COLOURS, LARGEST_IMAGES = 256, 90_000
 
 
 @dataclass(frozen=True)
@@ -68,19 +70,24 @@ def run(command: str, folder: Path) -> None:
     print(f"\n$ {command}\n{done.stdout}exit code {done.returncode}, {seconds:.0f} s of a processor", flush=True)
 
 
+def largest(picture: Path) -> int:
+    """Return the bytes that a picture may have."""
+    return LARGEST_IMAGES if picture.name.endswith(IMAGES) else LARGEST
+
+
 def copy_newest(picture: Path, folder: Path) -> None:
     """Copy the newest file that a picture is named after, smaller and with fewer colours."""
     name = picture.name.split("_", 2)[2]
     newest = max(folder.rglob(name), key=lambda path: path.stat().st_mtime_ns)
     with Image.open(newest) as drawn:
-        rows = 2 if name == "preview-images.png" else 1  # its upper half, whose labels can be read
-        image = drawn.convert("RGB").crop((0, 0, drawn.width, drawn.height // rows))
+        height = round(UPPER * drawn.height) if name == IMAGES else drawn.height
+        image = drawn.convert("RGB").crop((0, 0, drawn.width, height))
+    few = COLOURS, Image.Quantize.MAXCOVERAGE
+    colours = (MORE_COLOURS, Image.Quantize.MEDIANCUT) if name == IMAGES else few
     for width in (width for width in WIDTHS if width <= image.width):
         size = (width, round(image.height * width / image.width))
-        image.resize(size, Image.Resampling.LANCZOS).quantize(COLOURS, Image.Quantize.MAXCOVERAGE).save(
-            picture, optimize=True
-        )
-        if picture.stat().st_size < LARGEST:
+        image.resize(size, Image.Resampling.LANCZOS).quantize(*colours).save(picture, optimize=True)
+        if picture.stat().st_size < largest(picture):
             break
     print(f"wrote {picture.relative_to(COURSE.parents[1])}, {picture.stat().st_size / 1000:.0f} kB")
 

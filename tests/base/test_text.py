@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from trainer.base.text import as_command, columns, significant, wrap
+from trainer.base.text import as_command, columns, rounded_up, significant, wrap
 
 EVALUATION = "epoch 30/30  train loss 0.0123  accuracy 0.9987  val loss 0.0456  accuracy 0.9833  lr 0.000123"
 SENTENCE = "note: val accuracy 0.1000 is no better than always the same class (0.1000): it has learnt nothing; try more"
@@ -56,3 +56,10 @@ def test_wide_letters_take_two_columns():
 )
 def test_large_numbers_keep_all_digits_before_the_point(value, shown):
     assert significant(value, 4) == shown
+
+
+@pytest.mark.parametrize(
+    ("fraction", "text"), [(0.139, "0.2"), (0.2, "0.2"), (0.0487, "0.05"), (0.001, "0.001"), (0.95, "0.9")]
+)
+def test_a_fraction_is_rounded_up_to_one_digit(fraction, text):
+    assert rounded_up(fraction) == text

@@ -128,7 +128,7 @@ def test_deviations_of_initial_weights(init, inputs, outputs, std):
     assert deviation(init, inputs, outputs) == pytest.approx(std, rel=6e-3)
 
 
-def test_the_printed_xavier_of_784_inputs_would_be_53_times_as_wide():
+def test_the_printed_xavier_of_784_inputs_would_be_five_times_as_wide():
     assert 784**-0.25 / deviation(LecunNormal(), 784) == pytest.approx(5.3, abs=0.03)
 
 

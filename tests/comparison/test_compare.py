@@ -534,6 +534,28 @@ def test_the_figure_of_one_and_of_many_settings(count, written, tmp_path):
     assert axes.get_yscale() == "log"
 
 
+def test_a_curve_far_above_the_others_is_marked_at_the_edge_of_what_the_others_need(written):
+    """The others need ten times 2.0; of the first curve an arrow is left, with its largest value."""
+    rows = [[row("val", 0, 1.7e7, accuracy=0.1)], [row("val", 0, 2.0, accuracy=0.1), row("val", 2, 0.1, accuracy=0.9)]]
+    ranking = rank(records([written(f"{place}", rows=lines, epochs=place) for place, lines in enumerate(rows)]))
+    axes = Figure().subplots()
+    plot.draw_curves(axes, ranking.settings, ["red", "blue"], "loss")
+    assert axes.get_ylim() == (0.05, 20.0)
+    (text,) = axes.texts
+    assert text.get_text().strip() == "1.7e+07" and text.get_position()[0] == 0
+    high = next(place for place, setting in enumerate(ranking.settings) if "epochs=0" in setting.label)
+    assert text.get_color() == ["red", "blue"][high]
+
+
+def test_the_seconds_of_a_curve_have_few_ticks(written):
+    rows = [row("val", epoch, 1.0, accuracy=0.5, seconds=0.2 * epoch) for epoch in range(5)]
+    axes = Figure().subplots()
+    plot.draw_curves(axes, rank(records([written("a", rows=rows)])).settings, ["red"], "loss", "seconds")
+    low, high = axes.get_xlim()
+    ticks = [tick for tick in axes.get_xticks() if low <= tick <= high]
+    assert ticks == pytest.approx([0.0, 0.15, 0.3, 0.45, 0.6, 0.75]) and len(ticks) <= plot.MAX_TIMES
+
+
 def test_the_training_loss_is_drawn_from_the_rows_of_training(written):
     rows = [row("train", 1, 4.0), row("train", 2, 2.0), row("val", 2, 3.0, accuracy=0.5)]
     axes = Figure().subplots()

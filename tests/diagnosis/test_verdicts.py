@@ -266,9 +266,31 @@ def hidden(times):
     return first(activations=[activation(std=0.5), activation(std=0.5 * times)])
 
 
+def faint(times, loss=1.0, **changes):
+    """A run at an accuracy of 0.25 whose last hidden layer has so little of the inputs' deviation, by training loss.
+
+    Args:
+        loss: times that of knowing nothing.
+    """
+    evaluations = history([0.25] * 10, [2.3] * 10)
+    probes = first(activations=[activation(std=0.1), activation(std=2.0 * times)], input={"mean": 0.0, "std": 2.0})
+    fit = {"accuracy": 0.25, "loss": loss * 2.3026, "samples": 1000}
+    rows = healthy(rows=curve([2.3] * 10)).rows
+    return healthy(
+        history=evaluations, best=evaluations[-1], probes=probes, fit=fit, rows=rows, neighbours=0.99, **changes
+    )
+
+
 def gradients(first_norm, last_norm, mean=1e-3):
     rows = [layer("0", grad_norm=first_norm, grad_mean=mean), layer("2"), layer("4", grad_norm=last_norm)]
     return first(layers=rows)
+
+
+def uncentred_and_vanishing():
+    """The probes of a network of sigmoids whose inputs are off centre and whose gradients vanish."""
+    fresh, *later = gradients(0.9e-3, 1.0)
+    sigmoids = [activation(kind="Sigmoid", slope=0.25), activation(name="3", kind="Sigmoid", slope=0.25)]
+    return [fresh | {"activations": sigmoids, "input": {"mean": 0.6, "std": 1.0}}, *later]
 
 
 def by_chance(fit):
@@ -447,7 +469,9 @@ EXTRA = [  # other ways to the same verdicts
     ("init_too_large", failed(probes=gradients(80.0, 1.0))),
     ("init_too_large", failed(probes=first(activations=[activation(kind="Tanh", saturated=0.6), activation()]))),
     ("init_too_large", healthy(rows=[{**healthy().rows[0], "loss": 5.0}, *curve([2.2, 1.0, 0.5, 0.2])])),
+    ("init_too_small", faint(0.019)),
     ("vanishing_gradients", failed(probes=gradients(0.5, 1.0, mean=5e-8))),
+    ("vanishing_gradients", failed(probes=uncentred_and_vanishing())),
     ("rate_too_low", replace(slow(4e-5), values=set_to(optimizer__eps=1.0))),
     ("too_few_steps", replace(full_batch(0.01), neighbours=0.9)),
     ("penalty_outweighs", failed(values=set_to(reg__loss__l2__strength=1.0))),
@@ -462,6 +486,7 @@ EXTRA = [  # other ways to the same verdicts
     ("throughput_dropped", slowed(0.4, times=2.9)),  # 10 * 2 / 2.9 (1 / 0.4 - 1) = 10.3 s
     ("throughput_dropped", slowed(0.4, points=100, pause_at=40, since=0.7)),  # slow since it was resumed
 ]
+WIDER = "train model=mlp 'model.hidden=[{},{}]'"
 OF_GROUPS = [rule for rule in (*CAUSES, *BESIDE, *HINTS)]
 
 
@@ -511,6 +536,8 @@ SILENT = [  # other conditions of the same verdicts, each just not met
     ("augmentation_too_strong", failed(noisy=FAILED["noisy"] | {"contrast": 0.06})),
     ("penalty_outweighs", decayed_weights(0.51)),
     ("underfitting", too_simple(0.96)),
+    ("init_too_small", faint(0.021)),
+    ("init_too_small", faint(0.019, loss=0.94)),
     ("dropping_too_much", noisy(0.2, "dropping")),
     ("labels_without_signal", failed(fit={"accuracy": 0.15, "loss": 2.2, "samples": 1000})),  # 2.7 errors above 0.11
     ("rate_too_high", failed(rows=[*FAILED["rows"], {**train(1000, 12.0), "split": "val"}])),  # young averages
@@ -565,6 +592,10 @@ def test_many_classes_are_judged_in_a_moment():
             replace(gap(0.2), values=set_to(data__train_samples=200), words=("data.train_samples=200", "seed=3")),
             "train seed=3",
         ),
+        (faint(0.019, words=("model=mlp", "init=normal", "init.std=0.01")), "train model=mlp"),
+        (faint(0.5, values=set_to(model__hidden=[128, 128]), multipliers={}), WIDER.format(256, 256) + " epochs=100"),
+        (faint(0.5, values=set_to(model__hidden=[1]), multipliers={}), WIDER.format(128, 128) + " epochs=100"),
+        (faint(0.5, values=set_to(model__hidden=[512]), multipliers={}, steps=2000), WIDER.format(1024, 1024)),
         (
             replace(CASES["symmetric_init"][1], words=("init=constant", "init.value=0.1", "model=mlp")),
             "train model=mlp",
@@ -573,6 +604,51 @@ def test_many_classes_are_judged_in_a_moment():
 )
 def test_the_command_is_that_of_the_run_with_the_change(evidence, command):
     assert judge(evidence)[0].command(evidence.words) == command
+
+
+@pytest.mark.parametrize(
+    ("evidence", "held"),
+    [
+        (CASES["one_class_predicted"][1], {"words": ("optimizer.lr=auto",)}),
+        (CASES["init_too_small"][1], {"options": {"act": "relu", "norm": "batch", "reg": set()}}),
+        (CASES["init_too_small"][1], {"options": {"act": "relu", "norm": "none", "reg": set()}}),
+        (CASES["unscaled_inputs"][1], {"options": {"preprocess": "standardize"}}),
+        (CASES["unscaled_inputs"][1], {"options": {"preprocess": "none"}}),
+        (CASES["not_shuffled"][1], {"options": {"sampler": "shuffle"}}),
+        (CASES["class_imbalance"][1], {"options": {"sampler": "balanced"}}),
+        (CASES["decayed_too_early"][1], {"options": {"sched": "cosine"}}),
+        (CASES["decayed_too_early"][1], {"options": {"sched": "step"}}),
+    ],
+)
+def test_a_command_never_asks_for_what_the_run_has_already(evidence, held):
+    """The first change of the same run with other options is there; where the run has it, there is none."""
+    evidence = replace(evidence, **held)
+    options = dict(word.split("=") for word in evidence.words if "=" in word) | evidence.options
+    (change,) = judge(replace(evidence, options={"reg": set()}, words=()))[0].changes
+    key, _, wanted = change.partition("=")
+    assert judge(evidence)[0].changes == ([] if options.get(key) == wanted else [change])
+
+
+@pytest.mark.parametrize(
+    ("change", "held"),
+    [
+        ("act=relu", True),
+        ("act=tanh", False),
+        ("reg=[dropout,l2]", True),
+        ("reg=[l2]", False),
+        ("model.hidden=[128, 64]", True),
+        ("model.hidden=[64,128]", False),
+        ("optimizer.lr=1e-1", True),
+        ("optimizer.lr=auto", False),
+        ("epochs=20", True),
+        ("~init", False),
+        ("sched=cosine", False),
+    ],
+)
+def test_what_a_run_has_already(change, held):
+    options = {"act": "relu", "reg": ["l2", "dropout"], "init": "auto"}
+    values = {"model.hidden": [128, 64], "optimizer.lr": 0.1}
+    assert healthy(options=options, values=values, words=("epochs=20", "init=auto")).has(change) is held
 
 
 @pytest.mark.parametrize(

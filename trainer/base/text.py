@@ -1,6 +1,7 @@
 """Text for messages: printable, wrapped for a terminal, and with the nearest known names of a mistyped one."""
 
 import difflib
+import math
 import re
 import shlex
 import unicodedata
@@ -89,6 +90,12 @@ def as_typed(value: object) -> str:
         text = f"{value:g}"
         return f"{text}.0" if text.lstrip("-").isdigit() else text
     return str(value)
+
+
+def rounded_up(fraction: float) -> str:
+    """Return a fraction with one digit, rounded up, as advice names it: 0.139 gives 0.2, and 0.95 the largest, 0.9."""
+    unit = 10.0 ** math.floor(math.log10(fraction))
+    return f"{min(math.ceil(fraction / unit - 1e-9) * unit, 0.9):.1g}"
 
 
 def as_command(*words: object) -> str:

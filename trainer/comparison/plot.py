@@ -19,13 +19,13 @@ from trainer.rundir.title import in_lines, title_from
 MAX_SETTINGS = 30  # with a line of their own
 LABEL_LENGTH = 70  # letters
 MAX_CURVES = 36  # in one picture; of more, each setting has only its mean
-LARGEST_RATIO = 1e4  # of a loss to the lowest one: what is above leaves the picture
+LARGEST_RATIO = 1e4  # of a loss to the lowest one: what is above by far leaves the picture
 TIMES = ("epoch", "step", "seconds")  # keys of a row, over which curves are drawn
 WIDTH, CURVES, AGAINST = 11, 3.6, 3.2  # inches
 OTHERS = "0.75"  # grey: the settings behind the best
 FEWEST_NUMBERS = 3  # of a key, for a panel of its own
 MAX_LINES = 8  # in it
-MAX_TICKS = 12  # with a label
+MAX_TICKS, MAX_TIMES = 12, 6  # with a label; of the time of a curve
 
 
 def draw(ranking: Ranking, path: Path) -> None:
@@ -237,12 +237,25 @@ def draw_curves(
     if metric == LOSS.name and 0 < 20 * lowest < highest:
         axes.set_yscale("log")
         if highest > LARGEST_RATIO * lowest:
-            axes.set_ylim(
-                lowest / 2, LARGEST_RATIO * lowest
-            )  # else one run that diverged flattens the others to a line
+            drawn = [
+                value for line in axes.get_lines() for value in line.get_ydata() if value <= LARGEST_RATIO * lowest
+            ]
+            mark_those_above(axes, top := 10 * max(drawn))
+            axes.set_ylim(lowest / 2, top)  # else one run that diverged flattens the others to a line
     axes.set(title=f"{split} {metric}", xlabel=time)
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(MAX_TIMES, integer=True))
     axes.grid(alpha=0.3)
+
+
+def mark_those_above(axes, top: float) -> None:
+    """Mark each curve that leaves the picture with an arrow and its largest value, in its colour, at the upper edge."""
+    for line in axes.get_lines():
+        over = [(value, when) for when, value in zip(*line.get_data()) if value > top]
+        if over:
+            (value, when), color, place = max(over), line.get_color(), axes.get_xaxis_transform()
+            axes.plot(when, 0.96, "^", color=color, transform=place, zorder=4)
+            text = axes.text(when, 0.96, f"   {value:.2g}", color=color, transform=place, va="center", fontsize=8)
+            text.set_bbox({"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0})
 
 
 def rows_of(job: Record, split: str) -> Iterable[Mapping]:

@@ -60,7 +60,8 @@ def uncentred_inputs(evidence: Evidence) -> Iterator[Verdict]:
         yield Verdict(
             code="uncentred_inputs",
             what=f"the inputs have mean {mean:.3g} and deviation {deviation:.3g}, before {bounded[0]['kind']}",
-            meaning="Inputs of one sign push all units of the first layer to one side, and their gradients one way.",
+            meaning="Such units learn from inputs around 0 with a deviation near 1: those of one sign push all "
+            "of them to one side, and small ones hardly move them.",
             changes=["preprocess=standardize"],
             numbers={"mean": (abs(mean) / deviation, OFF_CENTRE)},
         )

@@ -6,6 +6,7 @@ the cause are always asked; hints are given to runs without a problem.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 
 from trainer.diagnosis import data, departures, fit, rate, regularization, speed, start
 from trainer.diagnosis.evidence import Evidence
@@ -33,8 +34,8 @@ CAUSES: tuple[Rule, ...] = (  # in this order: the first that finds something ex
     regularization.decay_outweighs,
     rate.warm_up_never_ends,
     rate.long_momentum,
-    data.uncentred_inputs,
     start.vanishing,
+    data.uncentred_inputs,
     regularization.young_averages,
     regularization.noise_of_training,
     regularization.blank_images,
@@ -69,7 +70,13 @@ def judge(evidence: Evidence) -> list[Verdict]:
     found = [*causes, *all_found(BESIDE, evidence)]
     if not found:
         found = [*all_found(HINTS, evidence)]
-    return [*{verdict.code: verdict for verdict in reversed(found)}.values()][::-1][:MOST]
+    once = [*{verdict.code: verdict for verdict in reversed(found)}.values()][::-1]
+    return [without_idle(verdict, evidence) for verdict in once[:MOST]]
+
+
+def without_idle(verdict: Verdict, evidence: Evidence) -> Verdict:
+    """Return a verdict whose command changes nothing to what the run has already."""
+    return replace(verdict, changes=[change for change in verdict.changes if not evidence.has(change)])
 
 
 def first_found(rules: Iterable[Rule], evidence: Evidence) -> list[Verdict]:

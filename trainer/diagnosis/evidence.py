@@ -1,7 +1,7 @@
 """Evidence for verdicts: the record of a run as plain numbers. No torch here."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from statistics import median
@@ -9,6 +9,7 @@ from statistics import median
 from trainer.base.metrics import Metric, score_of
 
 LEARNT, LEARNT_R2 = 2.0, 0.1  # standard errors above the score of the constant answer, and r2 above its
+LOWERED = 0.95  # training loss over that of knowing nothing, of a network that has fitted anything
 FEW_STEPS = 100  # too few to tell a plateau, or what a network cannot learn
 HALF = 0.5  # of the run: the part in which its learning rate is judged
 LEAST_MULTIPLIER = 1e-9  # of a schedule, below which a step tells nothing of the learning rate
@@ -146,6 +147,21 @@ class Evidence:
         margin = LEARNT_R2 if self.task == "regression" else LEARNT * self.error_at(constant)
         return self.score > constant + margin
 
+    @property
+    def has_lowered_loss(self) -> bool:
+        """True if the training loss is clearly below that of knowing nothing, whatever the score says of it."""
+        loss, known = self.fit.get("loss"), self.ignorance
+        return loss is not None and known is not None and loss < LOWERED * known
+
+    def has(self, change: str) -> bool:
+        """Return whether an override asks for what the run has already; one that leaves a key out does not."""
+        key, _, wanted = change.partition("=")
+        if change in self.words or key not in {**self.options, **self.values}:
+            return change in self.words
+        if isinstance(option := self.options.get(key), Collection) and not isinstance(option, str):
+            return sorted(names_in(wanted)) == sorted(option)
+        return same(wanted, self.options.get(key, self.values.get(key)))
+
     @cached_property
     def training(self) -> list[Mapping]:
         """The rows of the training curve."""
@@ -179,6 +195,21 @@ class Evidence:
         """Return so many times the length of the run, in the unit that it was typed in."""
         length = self.values.get("epochs")
         return f"{times * self.total_steps}st" if isinstance(length, str) else str(times * int(length or 1))
+
+
+def same(text: str, value: object) -> bool:
+    """Return whether the text behind the = of an override is a value: a number, a list or a word."""
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return names_in(text) == [str(each) for each in value]
+    try:
+        return float(text) == float(value)
+    except (TypeError, ValueError):
+        return text == str(value)
+
+
+def names_in(text: str) -> list[str]:
+    """Return what a list, as `[dropout,l2]`, names."""
+    return [part.strip() for part in text.strip("[]").split(",") if part.strip()]
 
 
 def is_positive(value: object) -> bool:

@@ -12,9 +12,10 @@ GAP = 0.06  # between two accuracies
 SETTLED = 0.02  # fall of the validation loss in the last third of a run
 GAP_OF_R2 = 0.15  # between two r2
 SIGNIFICANT = 3.0  # standard errors
-FITTED_LOSS = 0.95  # training loss over that of knowing nothing, of a network that has fitted anything
 FITTED_R2 = 0.1  # training r2 of a network that has fitted anything
 LOW = 0.9  # training score of a network that has not fitted its data
+WIDE, LONG = 128, 100  # units of a layer and epochs of a larger network
+ENOUGH_STEPS = 2000  # for it
 FLAT = 0.03  # fall of the training loss over the last third: less is a plateau
 FALLING, FAR = 0.15, 0.15  # the same where the score is so far below that of nearest neighbours
 FEW = 10  # evaluations
@@ -36,14 +37,16 @@ def underfitting(evidence: Evidence) -> Iterator[Verdict]:
         least, learnt = GAP_OF_R2, True
     else:
         least = max(GAP, SIGNIFICANT * evidence.error_at(reference, int(evidence.fit["samples"])))
-        learnt = has_fitted(evidence) or has_lowered_loss(evidence)
+        learnt = has_fitted(evidence) or evidence.has_lowered_loss
     if not learnt or reference - fit < least or falls > (FALLING if reference - fit > FAR else FLAT):
         return
     yield Verdict(
         code="underfitting",
         what=f"training {evidence.metric.name} is {fit:.3g}, where five nearest neighbours have {reference:.3g}, "
         f"and its loss fell by {max(falls, 0):.1%} in the last third of the run",
-        meaning="The network cannot represent the data any better: it is too small, or too simple, for them.",
+        meaning="The network cannot represent the data any better: it is too small, or too simple, for them."
+        if falls <= FLAT
+        else "The network is too small, or too simple, for the data; or its steps too few, or too short.",
         changes=larger(evidence),
         numbers={"fit": (fit, reference), "falls": (falls, FLAT)},
     )
@@ -58,17 +61,16 @@ def has_fitted(evidence: Evidence) -> bool:
     return fit > guess + 2 * evidence.error_at(guess, int(evidence.fit["samples"]))
 
 
-def has_lowered_loss(evidence: Evidence) -> bool:
-    """Return whether the training loss is clearly below that of knowing nothing, whatever the score says of it."""
-    loss, known = evidence.fit.get("loss"), evidence.ignorance
-    return loss is not None and known is not None and loss < FITTED_LOSS * known
-
-
 def larger(evidence: Evidence) -> list[str]:
-    """Return the change to a larger network."""
-    if evidence.options.get("model") in ("linear", "linear_chain", "mlp"):
-        return ["model=mlp", "model.hidden=[128,128]", *(["epochs=100"] if evidence.steps < 2000 else [])]
-    return []
+    """Return the change to a larger network: 128 units in two layers, and twice as many where a layer has them."""
+    model, hidden = evidence.options.get("model"), evidence.values.get("model.hidden")
+    if model not in ("linear", "linear_chain", "mlp"):
+        return []
+    widths = list(hidden) if model == "mlp" and hidden else [0]
+    units = WIDE if max(widths) < WIDE else 2 * max(widths)
+    longer = evidence.steps < ENOUGH_STEPS and LONG * evidence.steps_per_epoch > evidence.total_steps
+    layers = ",".join([str(units)] * max(len(widths), 2))
+    return ["model=mlp", f"model.hidden=[{layers}]", *([f"epochs={LONG}"] if longer else [])]
 
 
 def training_losses(evidence: Evidence) -> list[float]:
@@ -133,10 +135,10 @@ def regularized(evidence: Evidence) -> list[str]:
     if kept not in (None, "all"):
         return ["~data.train_samples"]
     images = "aug" in evidence.options and evidence.values.get("data.size") is not None
-    names = sorted(evidence.options.get("reg") or ())
+    names, changed = (sorted(evidence.options.get(group) or ()) for group in ("reg", "aug"))
     added = [name for name in ("dropout", "l2") if name not in names][:1]
-    if evidence.options.get("norm") == "none" and not names and images:
-        return ["aug=[crop]"]
+    if evidence.options.get("norm") == "none" and not names and images and "crop" not in changed:
+        return [f"aug=[{','.join([*changed, 'crop'])}]"]
     return [f"reg=[{','.join([*names, *added])}]"] if added else []
 
 

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping
 
+from trainer.base.text import rounded_up
 from trainer.diagnosis.departures import FAR, distance
 from trainer.diagnosis.evidence import Evidence
 from trainer.diagnosis.start import without_keys
@@ -176,7 +177,7 @@ def young_averages(evidence: Evidence) -> Iterator[Verdict]:
         what=f"the loss is {quiet:.4g} with the statistics of a batch and {running:.4g} with the running averages, "
         f"which hold {left:.0%} of their initial values after {evidence.steps:,} steps, in each layer",
         meaning="Evaluation uses the running averages, and they are not those of the data yet.",
-        changes=[f"norm.momentum={better:.1g}"],
+        changes=[f"norm.momentum={rounded_up(better)}"],
         numbers={"loss": (running / quiet, YOUNG), "left": (left, 0.01)},
     )
 

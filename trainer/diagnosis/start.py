@@ -10,6 +10,7 @@ DEAD = 0.5  # fraction of a layer's units (SageMaker's DeadRelu)
 SATURATED = 0.5  # fraction of a layer's outputs (DeepDiagnosis)
 INITIAL_LOSS = 2.0  # times the loss of knowing nothing (TheDeepChecker)
 SHRINKING, GROWING = 0.05, 20.0  # deviation of the last hidden layer over that of the first
+FAINT = 0.02  # the same over that of the inputs
 EXPLODING = 70.0  # gradient norm of the first layer over that of the last (AutoTrainer)
 VANISHING = 1e-3  # the same (AutoTrainer)
 VANISHED = 1e-7  # mean absolute gradient of a layer (SageMaker)
@@ -113,23 +114,33 @@ def said(name: str, value: float, threshold: float) -> str:
 
 
 def vanishing(evidence: Evidence) -> Iterator[Verdict]:
-    """Signals or gradients that fade from layer to layer, in a run that has learnt nothing."""
-    if evidence.has_learnt:
+    """Signals or gradients that fade from layer to layer, in a run that has learnt nothing.
+
+    It is at chance, or its training loss is still that of knowing nothing, though its score is above chance.
+    """
+    if evidence.has_learnt and (evidence.has_lowered_loss or not evidence.fit or evidence.ignorance is None):
         return
     probe = evidence.first or {}
     hidden = [row["std"] or 0.0 for row in activations(probe)] or [row["std"] or 0.0 for row in hidden_layers(probe)]
     layers = probe.get("layers", ())
     ratio = hidden[-1] / hidden[0] if len(hidden) > 1 and hidden[0] else 1.0
+    left = 1.0 if (found := of_inputs(probe)) is None else found
     first, last = (layers[0]["grad_norm"] or 0.0, layers[-1]["grad_norm"] or 0.0) if len(layers) > 1 else (1.0, 1.0)
     mean = (layers[0]["grad_mean"] or 0.0) if len(layers) > 1 else 1.0
     fading = first / last if last else 0.0
-    if ratio >= SHRINKING and fading >= VANISHING and mean >= VANISHED:
+    if ratio >= SHRINKING and left >= FAINT and fading >= VANISHING and mean >= VANISHED:
         return
     slopes = [row["slope"] or 0.0 for row in activations(probe)]
     flat = max(slopes, default=1.0) < 0.3
-    what = f"signals fade to {ratio:.2g} of the first hidden layer's by the last one" if ratio < SHRINKING else ""
+    what = (
+        f"signals fade to {ratio:.2g} of the first hidden layer's by the last one"
+        if ratio < SHRINKING
+        else f"signals fade to {left:.2g} of the inputs' deviation by the last hidden layer"
+        if left < FAINT
+        else ""
+    )
     fades = f"the gradient of the first layer is {fading:.2g} of the last layer's (mean {mean:.2g})"
-    small = ratio < SHRINKING and not flat
+    small = bool(what) and not flat
     yield Verdict(
         code="init_too_small" if small else "vanishing_gradients",
         what=what if small else "; ".join(filter(None, [what, fades])),
@@ -137,8 +148,19 @@ def vanishing(evidence: Evidence) -> Iterator[Verdict]:
         if small
         else "The first layers get no gradient, so that they stay as they were drawn.",
         changes=["act=relu", *without_keys(evidence, "init")] if flat else better_start(evidence),
-        numbers={"signals": (ratio, SHRINKING), "gradients": (fading, VANISHING), "gradient": (mean, VANISHED)},
+        numbers={
+            "signals": (ratio, SHRINKING),
+            "signals_of_inputs": (left, FAINT),
+            "gradients": (fading, VANISHING),
+            "gradient": (mean, VANISHED),
+        },
     )
+
+
+def of_inputs(probe: Mapping) -> float | None:
+    """Return the deviation of the last hidden layer over that of the inputs; None where either is not known."""
+    deviation, rows = probe.get("input", {}).get("std"), activations(probe) or hidden_layers(probe)
+    return rows[-1]["std"] / deviation if rows and deviation and rows[-1]["std"] is not None else None
 
 
 def better_start(evidence: Evidence) -> list[str]:

@@ -7,7 +7,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from trainer.base.clock import Clock
 from trainer.base.device import emulates_bf16
-from trainer.base.text import as_typed
+from trainer.base.text import as_typed, rounded_up
 from trainer.config import schema
 from trainer.engine.setup import Setup
 
@@ -93,8 +93,8 @@ def young_averages(setup: Setup) -> Iterator[str]:
         left = (1 - momentum) ** steps
         if left > REMAINDER:
             held = f"after the run's {steps} steps its running averages hold {left:.0%} of their initial values"
-            better = 1 - REMAINDER ** (1 / max(steps, 1))
-            yield f"norm={setup.chosen['norm']}: {held}, in each layer; try norm.momentum={better:.1g}, or more epochs"
+            better = rounded_up(1 - REMAINDER ** (1 / max(steps, 1)))  # to no more than that, and not the run's own
+            yield f"norm={setup.chosen['norm']}: {held}, in each layer; try norm.momentum={better}, or more epochs"
     if averaging == "ema" and not cfg.averaging.warmup:
         left = cfg.averaging.decay**steps
         if left > REMAINDER:

@@ -33,7 +33,7 @@ def parts(report: Report) -> Iterator[str | Table]:
         yield "Shift of the activations since the fresh network: of the mean in its deviations, and ratio of deviations"
         yield shift_table(report.signals, report.shifts)
     yield ""
-    fewer = f", of {report.asked} that would take too long (task.seconds)" if report.samples < report.asked else ""
+    fewer = f" ({report.asked} would take longer than task.seconds)" if report.samples < report.asked else ""
     yield f"Curvature of the training loss over {counted('sample', report.samples)}{fewer}"
     yield from curvature_part(report.curvature, report.rate)
     yield ""
