@@ -126,6 +126,7 @@ def test_every_technique_has_an_option():
         "trainer.model.resnet.EveryOtherPixel",
         "trainer.model.surgery.FunctionalCalls",
         "trainer.model.vit.Attention",
+        "trainer.optimizer.graph_updates.GroupUpdate",
         "trainer.reg.dropconnect.DroppedWeight",
         "trainer.reg.penalties.WeightPenalty",
         "trainer.reg.stochastic_depth.SurvivingResidual",
