@@ -15,6 +15,7 @@ from torch._utils import _flatten_dense_tensors, _unflatten_dense_tensors
 from trainer.base import ranks, signals
 from trainer.base.clock import Clock
 from trainer.base.errors import ConfigError
+from trainer.base.protocols import UsesClock
 from trainer.base.rng import derive, seed_default
 from trainer.engine.order import MicroBatch
 from trainer.engine.probe import without_trace
@@ -131,7 +132,9 @@ class Sharing:
         size = max(min(run.batch_size, MOST_COMPARED), self.ranks)
         images, targets = some_samples(run, size)
         share = self.share(size, size)
-        run.model.train()
+        for term in run.slots.loss:
+            if isinstance(term, UsesClock):
+                term.begin(run.clock.at(run.progress.step))
         found = []
         for own, context in ((slice(None), Share(size)), (share.rows, share)):
             with without_trace(run):
