@@ -141,6 +141,7 @@ def test_every_technique_has_an_option():
         "trainer.task.evaluate.Rebuilt",
         "trainer.task.evaluation_files.EvaluationFiles",
         "trainer.task.stats.Network",
+        "trainer.task.train.Complete",
         "trainer.task.new.Example",
         "trainer.data.dataset.OwnDataset",
         "trainer.init.fixup.Shift",

@@ -25,6 +25,7 @@ from trainer.engine.first_batch import first_batch
 from trainer.engine.fit_pictures import caption_of, fit_map
 from trainer.engine.judgement import judge_run
 from trainer.engine.last_files import LastFiles, Results
+from trainer.engine.loop import fit
 from trainer.engine.pretraining import has_stages, pretrain, stages_of
 from trainer.engine.probe import record_probe
 from trainer.engine.remarks import remarks
@@ -32,7 +33,7 @@ from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import make_setup
 from trainer.engine.split_report import evaluate_with_report, events_of, held_out_split, import_ahead
 from trainer.engine.state import restore
-from trainer.engine.training import Training
+from trainer.engine.training import Fit, Training
 from trainer.report.report import Report
 from trainer.rundir import checkpoint, reader
 from trainer.rundir import directory as rundir
@@ -152,9 +153,14 @@ class Session:
             pretrain(self.training, self.invocation)
         if run.stages or cfg.on_nan == "rollback" or cfg.on_oom == "halve" or run.progress.start:
             self.training.save(run.clock.at(0), None, False)  # a state to return to
+        self._fresh = False
 
-    def execute(self) -> float | None:
-        """Train and evaluate; return the best validation score. Errors: UserError."""
+    def execute(self, fit: Fit = fit) -> float | None:
+        """Train and evaluate; return the best validation score. Errors: UserError.
+
+        Args:
+            fit: trains the run at first: that of engine/loop.py, or one that has trained it with others.
+        """
         summary = {
             "status": Status.FAILED,
             "seed": self.cfg.seed,
@@ -166,7 +172,7 @@ class Session:
             if self.invocation.sweep is None:
                 import_ahead(self.run)
             self.begin()
-            outcome = self.training.fit_with_recovery()
+            outcome = self.training.fit_with_recovery(fit)
             summary |= self.results(outcome)
             layer = self.training.nonfinite_layer(outcome)
             with self.console.status("looking for what is wrong"):
