@@ -137,6 +137,18 @@ def test_a_job_that_stops_early_or_diverges_leaves_the_stack(tmp_path, tmp_path_
         assert other[name].get("error") == summary.get("error")
 
 
+def test_a_job_that_is_rolled_back_goes_on_as_alone(tmp_path, tmp_path_factory):
+    words = [*SHORT, "epochs=4", "on_nan=rollback", "save_every=2st", "optimizer=sgd", "optimizer.lr=0.05,1e30"]
+    in_turn, _, _ = sweep_in_any(tmp_path_factory.mktemp("turn"), *words)
+    stacked, printed, _ = sweep_in_any(tmp_path, *words, STACKED)
+    one, other = summaries(in_turn), summaries(stacked)
+    assert "2 jobs train at once" in printed and one["lr-1e30"]["notes"] == other["lr-1e30"]["notes"]
+    assert "rolled back" in " ".join(other["lr-1e30"]["notes"])
+    assert {name: summary["status"] for name, summary in one.items()} == {
+        name: summary["status"] for name, summary in other.items()
+    }
+
+
 def sweep_in_any(folder, *words):
     """Run a sweep of which a job may fail."""
     from conftest import command

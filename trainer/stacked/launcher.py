@@ -9,6 +9,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from trainer.base.checks import require
+from trainer.base.errors import UserError
 from trainer.base.text import counted
 from trainer.config import hydra_context, private_api
 from trainer.config.hydra_context import Invocation
@@ -53,7 +54,10 @@ class StackedLauncher(Launcher):
         alike: dict[str, list[int]] = {}
         refused: dict[str, int] = {}
         for place, overrides in enumerate(job_overrides):
-            cfg = groups.settings_of_job(*self._compose(overrides))
+            try:
+                cfg = groups.settings_of_job(*self._compose(overrides))
+            except UserError:
+                continue  # the job alone fails with it, as in turn
             if reasons := [*groups.refusals_of_settings(cfg)]:
                 groups.count(refused, reasons, 1)
             else:

@@ -37,7 +37,7 @@ class StackedUpdate:
         self.optimizers = [JobOptimizer(run, own) for run, own in zip(runs, self.weights.own)]
         self.transforms = [Transforms(run) for run in runs] if any(run.aug or run.slots.batch for run in runs) else []
         self.decaying = [decay_parameters(run.model) for run in runs]
-        self.averaged = [run for run in runs if not isinstance(run.averaging, Identity)]
+        self.averaged = [job for job, run in enumerate(runs) if not isinstance(run.averaging, Identity)]
         self.generators.used |= any(run.slots.gradient for run in runs)
         self.edits = any(run.slots.gradient or run.slots.loss for run in runs)
         self._fractions = runs[0].train.targets.new_empty(0)
@@ -71,8 +71,8 @@ class StackedUpdate:
             self.step(job, gradients[job], totals[job])
             for edit in run.slots.weights:
                 edit(run.model, run.optimizer, nows[job])
-        for run in self.averaged:
-            run.averaging.update(run.model, nows[0])
+        for job in self.averaged:
+            runs[job].averaging.update(runs[job].model, nows[job])
         parts = (part.detach().chunk(len(runs)) for part in (losses, outputs, targets))
         return totals, [*zip(*parts)]
 
