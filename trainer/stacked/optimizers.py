@@ -12,8 +12,6 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 from trainer.engine.run import Run
 from trainer.optimizer.momentum import Momentum, Nesterov
 
-Closure = Callable[[], Tensor]
-
 
 class JobOptimizer:
     """The optimizer of a job. Its first step here is its own, which makes its state; then come bare kernels.
@@ -27,23 +25,27 @@ class JobOptimizer:
         self.optimizer, self.weights = run.optimizer, weights
         self.has_kernel = has_kernel(run.optimizer, weights)
         self._places = {id(weight): place for place, weight in enumerate(weights)}
-        self._kernels: list[tuple[dict, Sequence[int], Callable]] | None = None
+        self._kernels: list[tuple[dict, Sequence[int], Callable]] = []
 
-    def step(self, closure: Closure, gradients: Sequence[Tensor | None]) -> None:
-        """Step at the learning rates of the groups.
+    def step(self, gradients: Sequence[Tensor | None], loss: Tensor) -> None:
+        """Step at the learning rates of the groups, without a gradient of its own to record.
 
         Args:
-            closure: puts the gradients into the weights, and returns the loss.
             gradients: of the weights.
         """
-        if not self.has_kernel or self._kernels is None or any(part is None for part in gradients):
-            self.optimizer.step(closure)
-            if self.has_kernel:
-                self._kernels = [self._kernel_of(group) for group in self.optimizer.param_groups]
-            return
-        with torch.no_grad():
+        if self._kernels and not any(part is None for part in gradients):
             for group, places, kernel in self._kernels:
                 kernel([gradients[place] for place in places], group["lr"])
+            return
+
+        def closure() -> Tensor:
+            for weight, gradient in zip(self.weights, gradients):
+                weight.grad = gradient
+            return loss
+
+        self.optimizer.step(closure)
+        if self.has_kernel:
+            self._kernels = [self._kernel_of(group) for group in self.optimizer.param_groups]
 
     def _kernel_of(self, group: dict) -> tuple[dict, Sequence[int], Callable]:
         weights = group["params"]

@@ -36,6 +36,8 @@ class StackedUpdate:
         self.network = stack_layers([run.model for run in runs], self.weights, self.generators)
         self.optimizers = [JobOptimizer(run, own) for run, own in zip(runs, self.weights.own)]
         self.transforms = [Transforms(run) for run in runs] if any(run.aug or run.slots.batch for run in runs) else []
+        self.weight_edits = [(job, edit) for job, run in enumerate(runs) for edit in run.slots.weights]
+        self.pre_step_edits = [(job, edit) for job, edit in self.weight_edits if isinstance(edit, PreStepEdit)]
         self.decaying = [decay_parameters(run.model) for run in runs]
         self.averaged = [job for job, run in enumerate(runs) if not isinstance(run.averaging, Identity)]
         self.generators.used |= any(run.slots.gradient for run in runs)
@@ -57,20 +59,19 @@ class StackedUpdate:
         weights.clear_gradients()
         for job in jobs if log else ():
             self.recorders[job].before_step(weights.own[job])
-        for run, now in zip(runs, nows):
-            for edit in run.slots.weights:
-                if isinstance(edit, PreStepEdit):
-                    edit.before(run.model, run.optimizer, now)
+        for job, edit in self.pre_step_edits:
+            edit.before(runs[job].model, runs[job].optimizer, nows[job])
         outputs, losses = self.forward(images, targets, labels)
         torch.autograd.backward([losses], [self._fractions_of(losses)])
         gradients = weights.gradients()
         totals = losses.detach().view(len(runs), -1).mean(1).unbind()
         if log or self.edits:
             totals = [self.edit(job, now, total, gradients[job], log) for job, now, total in zip(jobs, nows, totals)]
-        for job, run in enumerate(runs):
-            self.step(job, gradients[job], totals[job])
-            for edit in run.slots.weights:
-                edit(run.model, run.optimizer, nows[job])
+        with torch.no_grad():
+            for optimizer, own, total in zip(self.optimizers, gradients, totals):
+                optimizer.step(own, total)
+        for job, edit in self.weight_edits:
+            edit(runs[job].model, runs[job].optimizer, nows[job])
         for job in self.averaged:
             runs[job].averaging.update(runs[job].model, nows[job])
         parts = (part.detach().chunk(len(runs)) for part in (losses, outputs, targets))
@@ -112,16 +113,6 @@ class StackedUpdate:
             recorder.measure_edited_gradient(own)
         gradients[:] = [weight.grad for weight in own]
         return loss
-
-    def step(self, job: int, gradients: list[Tensor | None], loss: Tensor) -> None:
-        """Step the optimizer of a job."""
-
-        def closure() -> Tensor:
-            for weight, gradient in zip(self.weights.own[job], gradients):
-                weight.grad = gradient
-            return loss
-
-        self.optimizers[job].step(closure, gradients)
 
     def _fractions_of(self, losses: Tensor) -> Tensor:
         """Return 1 / B for each loss (K B,)."""
