@@ -4,8 +4,10 @@ import math
 from collections.abc import Sequence
 from contextlib import suppress
 
+import torch
 from torch import Tensor
 
+from trainer.base.accumulator import BATCHES_HELD
 from trainer.base.clock import Clock
 from trainer.base.errors import Interrupted
 from trainer.base.layers import common_rate
@@ -77,25 +79,15 @@ class Member:
             self.parts = order.split(run.batch_size)
         return self.parts[place]
 
-    def take(self, now: Clock, samples: Tensor, loss: Tensor, output: MicroOutput) -> None:
-        """Take a step's loss and outputs."""
-        run = self.run
-        self.done = run.clock.at(now.step + 1, now.lr)
-        run.progress.advance(self.done, [samples], [output], keep_losses=run.uses_losses)
-        self.watch.add(self.done, loss)
-        self.recorder.add(*output)
-
-    def after_step(self, log: bool, validate: bool, signals: Signals) -> None:
+    def at_event(self, log: bool, validate: bool, saving: bool, signals: Signals) -> None:
         """Log, validate and save after a step, where that is due."""
         run, done = self.run, self.done
-        saving = self.cadence.save(done)
         if log:
             self.recorder.log([weight for weight in run.model.parameters() if weight.requires_grad], done)
         if self.cadence.probe(done):
             look_at_layers(run, done, self.training.console)
-        if log or validate or saving or signals.number or self.watch.full:
-            self.watch.check(done)
-            self.at_point(validate, saving, signals)
+        self.watch.check(done)
+        self.at_point(validate, saving, signals)
 
     def at_point(self, validate: bool, saving: bool, signals: Signals) -> None:
         """Validate and save, or end as diverged or interrupted."""
@@ -138,20 +130,72 @@ def train_until_one_ends(members: Sequence[Member]) -> list[Member]:
     return ended
 
 
+class Pending:
+    """Losses and outputs of the last steps of a stack, on the device until its members need them.
+
+    Args:
+        members: of the stack.
+    """
+
+    def __init__(self, members: Sequence[Member]) -> None:
+        self.members = members
+        self.totals: list[Tensor] = []  # of a step each, (K,)
+        self.outputs: list[MicroOutput] = []  # of a step each, (K B, ...)
+
+    def add(self, done: Clock, totals: Tensor, samples: Sequence[Tensor], outputs: MicroOutput) -> None:
+        """Take a step's results."""
+        self.totals.append(totals)
+        self.outputs.append(outputs)
+        losses = outputs[0].chunk(len(self.members)) if any(member.run.uses_losses for member in self.members) else ()
+        for member, own, loss in zip(self.members, samples, losses):
+            member.run.progress.advance(done, [own], [(loss, *outputs[1:])], keep_losses=member.run.uses_losses)
+        if len(self.outputs) == BATCHES_HELD:
+            self.give_outputs()
+
+    def give_outputs(self) -> None:
+        """Give each member's recorder its own part."""
+        jobs, count = len(self.members), len(self.outputs)
+        together = [
+            torch.cat([part.view(jobs, -1, *part.shape[1:]) for part in parts], 1) for parts in zip(*self.outputs)
+        ]
+        for member, *own in zip(self.members, *(part.unbind() for part in together)):
+            member.recorder.add(*own, batches=count)
+        self.outputs.clear()
+
+    def give(self) -> None:
+        """Give each member all that waits."""
+        if self.outputs:
+            self.give_outputs()
+        for member, totals in zip(self.members, torch.stack(self.totals, 1).unbind()):
+            member.watch.pending.extend(totals.unbind())
+        self.totals.clear()
+
+
 def train_together(members: Sequence[Member], until: float, signals: Signals) -> None:
     """Train members that are at the same step, up to the step `until` or the end of one of them."""
     update = StackedUpdate([member.run for member in members], [member.recorder for member in members])
-    cadence = members[0].cadence
+    first, pending, cadence = members[0].run, Pending(members), members[0].cadence
+    step, end = members[0].step, min(until, first.clock.total_steps)
     try:
-        while members[0].step < until and not any(member.has_ended for member in members):
-            nows = [member.cadence.set_learning_rate(member.step) for member in members]
-            due = cadence.log(nows[0]), cadence.validate(nows[0])
+        while step < end and not any(member.has_ended for member in members):
+            nows = [member.cadence.set_learning_rate(step) for member in members]
+            log, validate = cadence.log(nows[0]), cadence.validate(nows[0])
             samples = [member.next_samples() for member in members]
-            losses, outputs = update(nows, samples, due[0])
-            for member, now, own, loss, output in zip(members, nows, samples, losses, outputs):
-                member.take(now, own, loss, output)
-            for member in members:
-                attempt(member, member.after_step, *due, signals)
+            totals, outputs = update(nows, samples, log)
+            step += 1
+            for member, now in zip(members, nows):
+                member.done = member.run.clock.at(step, now.lr)
+                member.run.progress.step = step
+            pending.add(members[0].done, totals, samples, outputs)
+            saving = [member.cadence.save(member.done) for member in members]
+            full = len(pending.totals) >= LossWatch.MAX_PENDING
+            if log or validate or any(saving) or signals.number or full or step == end:
+                pending.give()
+                for member, own in zip(members, saving):
+                    attempt(member, member.at_event, log, validate, own, signals)
+            elif cadence.probe(members[0].done):
+                for member in members:
+                    attempt(member, look_at_layers, member.run, member.done, member.training.console)
     finally:
         update.release()
 

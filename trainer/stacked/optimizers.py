@@ -27,13 +27,19 @@ class JobOptimizer:
         self._places = {id(weight): place for place, weight in enumerate(weights)}
         self._kernels: list[tuple[dict, Sequence[int], Callable]] = []
 
-    def step(self, gradients: Sequence[Tensor | None], loss: Tensor) -> None:
+    @property
+    def needs_loss(self) -> bool:
+        """True if the next step is the optimizer's own, which asks for the loss."""
+        return not self._kernels
+
+    def step(self, gradients: Sequence[Tensor | None], loss: Tensor | None) -> None:
         """Step at the learning rates of the groups, without a gradient of its own to record.
 
         Args:
             gradients: of the weights.
+            loss: None for a step that does not need it.
         """
-        if self._kernels and not any(part is None for part in gradients):
+        if self._kernels:
             for group, places, kernel in self._kernels:
                 kernel([gradients[place] for place in places], group["lr"])
             return
@@ -44,7 +50,7 @@ class JobOptimizer:
             return loss
 
         self.optimizer.step(closure)
-        if self.has_kernel:
+        if self.has_kernel and not any(part is None for part in gradients):
             self._kernels = [self._kernel_of(group) for group in self.optimizer.param_groups]
 
     def _kernel_of(self, group: dict) -> tuple[dict, Sequence[int], Callable]:

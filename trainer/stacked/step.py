@@ -44,10 +44,8 @@ class StackedUpdate:
         self.edits = any(run.slots.gradient or run.slots.loss for run in runs)
         self._fractions = runs[0].train.targets.new_empty(0)
 
-    def __call__(
-        self, nows: Sequence[Clock], indices: Sequence[Tensor], log: bool
-    ) -> tuple[Sequence[Tensor], Sequence[MicroOutput]]:
-        """Return the loss and the outputs of each job.
+    def __call__(self, nows: Sequence[Clock], indices: Sequence[Tensor], log: bool) -> tuple[Tensor, MicroOutput]:
+        """Return the loss of each job (K,); and losses (K B,), outputs and targets of all samples.
 
         Args:
             nows: the time of each job; they differ in the learning rate.
@@ -64,18 +62,18 @@ class StackedUpdate:
         outputs, losses = self.forward(images, targets, labels)
         torch.autograd.backward([losses], [self._fractions_of(losses)])
         gradients = weights.gradients()
-        totals = losses.detach().view(len(runs), -1).mean(1).unbind()
+        totals = losses.detach().view(len(runs), -1).mean(1)
         if log or self.edits:
-            totals = [self.edit(job, now, total, gradients[job], log) for job, now, total in zip(jobs, nows, totals)]
+            edited = zip(jobs, nows, totals.unbind(), gradients)
+            totals = torch.stack([self.edit(job, now, total, own, log) for job, now, total, own in edited])
         with torch.no_grad():
-            for optimizer, own, total in zip(self.optimizers, gradients, totals):
-                optimizer.step(own, total)
+            for job, optimizer in enumerate(self.optimizers):
+                optimizer.step(gradients[job], totals[job] if optimizer.needs_loss else None)
         for job, edit in self.weight_edits:
             edit(runs[job].model, runs[job].optimizer, nows[job])
         for job in self.averaged:
             runs[job].averaging.update(runs[job].model, nows[job])
-        parts = (part.detach().chunk(len(runs)) for part in (losses, outputs, targets))
-        return totals, [*zip(*parts)]
+        return totals, (losses.detach(), outputs.detach(), targets)
 
     def batch(self, nows: Sequence[Clock], indices: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor | None]:
         """Return images and targets of all jobs, (K B, ...), and the classes where no transform has changed them."""
