@@ -43,7 +43,7 @@ class Recording(Sweeper):
 def test_hydra_makes_a_sweeper_by_the_name_it_was_registered_under(monkeypatch):
     plugins = Plugins.instance()
     monkeypatch.setattr(plugins, "class_name_to_class", dict(plugins.class_name_to_class))
-    private_api.register_sweeper("hydra_plugins.trainer.Recording", Recording)
+    private_api.register_plugin("hydra_plugins.trainer.Recording", Recording)
     cfg = OmegaConf.create({"hydra": {"sweeper": {"_target_": "hydra_plugins.trainer.Recording"}}})
     assert plugins.instantiate_sweeper(hydra_context=None, task_function=None, config=cfg).ready
 

@@ -20,6 +20,7 @@ from trainer.config.rule import Rule, is_number, parse_rule, rule_of_type
 from trainer.engine import build
 from trainer.engine.dry_run import as_config_error
 from trainer.norm import Batch
+from trainer.sweep import launchers
 
 OFFLINE = ("trainer.data.sklearn.", "trainer.data.synthetic.")  # data sets that need no files
 # Keys whose values have to suit another key or the data, or have gaps as 6n + 2: only closed ends are tried.
@@ -44,7 +45,9 @@ KEYS = {  # of each option, those that it does not share with the run
     for option in catalog.options(group)
     if (found := schema.keys(catalog.file(group, option), group)) and group != "experiment"
 }
+LAUNCHER_KEYS = launchers.keys()
 FILES = {("config",): [*RUN_KEYS.values()], ("hydra/sweeper", "optuna"): [*SEARCH_KEYS.values()], **KEYS}
+FILES |= {("hydra/launcher", "stacked"): [*LAUNCHER_KEYS.values()]}
 EVERY_FILE = [pytest.param(keys, id="=".join(names)) for names, keys in FILES.items()]
 
 

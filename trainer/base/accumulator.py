@@ -25,19 +25,26 @@ class MetricAccumulator:
     def __init__(self, task: str, shared: bool = False) -> None:
         self.task, self._total = task, ranks.total if shared else list
         self._pending: list[tuple[Tensor, Tensor, Tensor]] = []
+        self._held = 0  # batches in it
         self._count = 0
         self._sums: Tensor | float = 0.0
 
-    def add(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        """Take a batch's losses (B,), outputs (B, K), and targets (B, K) or classes (B,), all without gradient."""
+    def add(self, losses: Tensor, outputs: Tensor, targets: Tensor, batches: int = 1) -> None:
+        """Take losses (B,), outputs (B, K), and targets (B, K) or classes (B,) of a batch, without gradient.
+
+        Args:
+            batches: how many in a row they are of.
+        """
         self._pending.append((losses, outputs, targets))
         self._count += len(targets)
-        if len(self._pending) >= BATCHES_HELD:
+        self._held += batches
+        if self._held >= BATCHES_HELD:
             self._reduce()
 
     def _reduce(self) -> None:
         self._sums = self._sums_with_pending()
         self._pending.clear()
+        self._held = 0
 
     @torch.no_grad()
     def _sums_with_pending(self) -> Tensor:

@@ -19,7 +19,7 @@ from trainer.config import auto_rate, catalog, classifiers, hydra_context, schem
 from trainer.config.quoting import as_argument
 from trainer.config.truth_words import use_words
 from trainer.search import overrides as search
-from trainer.sweep import jobs
+from trainer.sweep import jobs, launchers
 
 
 def check_values(
@@ -35,6 +35,7 @@ def check_values(
         cfg = composed_with_known_keys(texts, typed, sweep)
     untrusted.require_plain(OmegaConf.to_container(cfg))
     search.check_settings(cfg.hydra.sweeper)
+    launchers.check_settings(cfg.hydra.launcher)
     rules = schema.rules(cfg, hydra_context.plain_names(cfg.hydra.runtime.choices))
     for path, key in rules.items():
         try:

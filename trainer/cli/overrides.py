@@ -79,13 +79,15 @@ def check(arguments: list[str]) -> Command:
     last = {key_of(text): text for text in flags.overrides}
     texts = with_data_of_runs(resume.expand([synonyms.canonical(expand_home(text)) for text in last.values()]))
     overrides = [*checked(texts, flags.multirun)]
-    if flags.multirun:
+    by_key = {override.key_or_group: override for override in overrides}
+    if flags.multirun or launchers.GROUP in by_key:
         from trainer.cli import plugins
 
-        check_sweep(overrides)
         plugins.register()
+    if flags.multirun:
+        check_sweep(overrides)
     else:
-        check_launcher({override.key_or_group: override for override in overrides})
+        check_launcher(by_key)
     cfg = check_combinations(overrides, flags.multirun)
     texts = [override.input_line for override in overrides]
     resumes = any(override.key_or_group == "hydra.sweep.dir" for override in overrides)  # needs no data for what ended

@@ -12,6 +12,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
+from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, RunMode
 from omegaconf import DictConfig, ListConfig
@@ -80,13 +81,21 @@ def grid(overrides: Sequence[Override]) -> list[list[str]]:
     return jobs
 
 
-def register_sweeper(name: str, sweeper: type[Sweeper]) -> None:
-    """Make a sweeper known to Hydra under the name that its YAML has as `_target_`.
+def basic_launcher() -> Launcher:
+    """Return a new launcher that runs jobs one after the other in this process.
+
+    Private because: Hydra makes launchers only from the configuration of a sweep, which names one.
+    """
+    return BasicLauncher()
+
+
+def register_plugin(name: str, plugin: type[Sweeper | Launcher]) -> None:
+    """Make a sweeper or a launcher known to Hydra under the name that its YAML has as `_target_`.
 
     Private because: `Plugins.register` takes the name from the class's module, and Hydra makes no plugin whose name
     does not begin with `hydra_plugins.`. Every command would import a package of that name.
     """
-    Plugins.instance().class_name_to_class[name] = sweeper
+    Plugins.instance().class_name_to_class[name] = plugin
 
 
 def unresolved(node: DictConfig | ListConfig, key: str | int) -> object:

@@ -19,7 +19,8 @@ MAX_BYTES, MAX_LEVELS = 1_000_000, 50  # of a run's config.yaml; ours have 5 kB 
 FUNCTIONS = ("now",)  # in ${name:...}; all others can reach the environment or make new configuration
 # Hydra instantiates no plugin outside hydra_plugins.
 GRID, SEARCH = "hydra_plugins.trainer.GridSweeper", "hydra_plugins.trainer.OptunaSweeper"
-BASIC = (BASIC_LAUNCHER, GRID, SEARCH)
+STACKED = "hydra_plugins.trainer.StackedLauncher"
+BASIC = (BASIC_LAUNCHER, GRID, SEARCH, STACKED)
 SafeLoader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is 10 times as fast
 LOGGING = {"version": 1, "root": {"level": "ERROR"}, "disable_existing_loggers": True}  # Hydra's `disabled`
 HYDRA_KEYS = (

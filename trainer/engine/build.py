@@ -258,7 +258,7 @@ def unwatched_optimizer(
     cfg: DictConfig, model: nn.Module, samples: int, invocation: Invocation, factors: Mapping[str, float] | None = None
 ) -> torch.optim.Optimizer:
     """Make the optimizer without hooks in the model."""
-    if cfg.compile == "off":
+    if cfg.get("compile", "off") == "off":
         leave_out_compiler()
     cfg = auto_rate.with_defaults(cfg, invocation.choices)
     make = factory(cfg, "optimizer", invocation)

@@ -35,7 +35,7 @@ from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import make_setup
 from trainer.engine.split_report import evaluate_with_report, events_of, held_out_split, import_ahead
 from trainer.engine.state import restore
-from trainer.engine.training import Training
+from trainer.engine.training import Fit, Training
 from trainer.report.report import Report
 from trainer.rundir import checkpoint, reader
 from trainer.rundir import directory as rundir
@@ -164,9 +164,14 @@ class Session:
             pretrain(self.training, self.invocation)
         if run.stages or cfg.on_nan == "rollback" or cfg.on_oom == "halve" or run.progress.start:
             self.training.save(run.clock.at(0), None, False)  # a state to return to
+        self._fresh = False
 
-    def execute(self) -> float | None:
-        """Train and evaluate; return the best validation score. Errors: UserError."""
+    def execute(self, fit: Fit | None = None) -> float | None:
+        """Train and evaluate; return the best validation score. Errors: UserError.
+
+        Args:
+            fit: what has trained the run with others, in place of its own first training.
+        """
         summary = {
             "status": Status.FAILED,
             "seed": self.cfg.seed,
@@ -178,7 +183,8 @@ class Session:
             if self.invocation.sweep is None:
                 import_ahead(self.run)
             self.begin()
-            outcome = self.training.fit_with_recovery(leading(self.cfg, self.invocation))
+            usual = leading(self.cfg, self.invocation)
+            outcome = self.training.fit_with_recovery(usual, first=fit)
             summary |= self.results(outcome)
             layer = self.training.nonfinite_layer(outcome)
             with self.console.status("looking for what is wrong"):

@@ -38,7 +38,7 @@ def capture(
         notes: those that the run has printed.
         description: of the model, for its use without the data.
     """
-    model, progress = run.model.state_dict(), run.progress
+    model, progress = plain(run.model.state_dict()), run.progress  # once: it may stand for the weights, too
     state = {
         "step": now.step,
         "weights": model if weights is None else weights,
@@ -71,12 +71,17 @@ def capture(
 
 
 def plain(value: object) -> object:
-    """Return nested mappings as dicts and sequences as lists, with detached tensors."""
+    """Return nested mappings as dicts and sequences as lists, with detached tensors.
+
+    One that is a part of a larger tensor is copied: torch saves the whole storage of a tensor.
+    """
     if isinstance(value, Mapping):
         return {key: plain(child) for key, child in value.items()}
     if isinstance(value, list | tuple):
         return [plain(child) for child in value]
-    return value.detach() if isinstance(value, Tensor) else value
+    if not isinstance(value, Tensor):
+        return value
+    return value.detach() if value.untyped_storage().nbytes() <= value.nbytes else value.detach().clone()
 
 
 def restore(

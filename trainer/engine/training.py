@@ -1,5 +1,6 @@
 """Training of a run into a directory: checkpoints, and recovery from a non-finite loss or a lack of memory."""
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from trainer.rundir.recorder import Recorder
 from trainer.rundir.status import Status
 
 MAX_ROLLBACKS = 3  # a run that diverges again has diverged
+Fit = Callable[[Run, Recorder, Console, Callable], Outcome]
 SLOWER = 0.5  # the learning rate after a rollback, of the one before
 
 
@@ -85,16 +87,18 @@ class Training:
         self.run.progress.best = None
         self.note(f"{why}; the best is that of the evaluations from here on, or the last weights")
 
-    def fit_with_recovery(self, fit: Callable[..., Outcome] = fit) -> Outcome:
+    def fit_with_recovery(self, fit: Fit = fit, first: Fit | None = None) -> Outcome:
         """Train; where the configuration asks for it, retry after a non-finite loss or a lack of memory.
 
         Args:
             fit: takes the steps; with other ranks, that of engine/followers.py.
+            first: takes them in place of it at first.
         Errors: MachineError.
         """
+        attempts = itertools.chain([first or fit], itertools.repeat(fit))
         while True:
             try:
-                outcome = fit(self.run, self.recorder, self.console, self.save)
+                outcome = next(attempts)(self.run, self.recorder, self.console, self.save)
             except Exception as error:
                 if not out_of_memory(error):
                     raise

@@ -81,9 +81,9 @@ class Recorder:
         """Measure the fraction of the gradient's norm that is left after its edits, clipping or noise."""
         self._grad_kept = norm([weight.grad for weight in weights if weight.grad is not None]) / self._grad_norm
 
-    def add(self, losses: Tensor, outputs: Tensor, targets: Tensor) -> None:
-        """Take a training batch's losses, outputs and targets; nothing is copied to the host."""
-        self._window.add(losses, outputs, targets)
+    def add(self, losses: Tensor, outputs: Tensor, targets: Tensor, batches: int = 1) -> None:
+        """Take losses, outputs and targets of a training batch, or of several; nothing is copied to the host."""
+        self._window.add(losses, outputs, targets, batches)
 
     @torch.no_grad()
     def log(self, weights: Sequence[Tensor], now: Clock) -> None:

@@ -17,6 +17,7 @@ from trainer.config import hydra_context, private_api
 from trainer.config.hydra_context import Invocation
 from trainer.config.keys import key_of
 from trainer.config.quoting import as_argument, quote
+from trainer.config.untrusted import STACKED
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader
 from trainer.rundir.console import Console
@@ -42,7 +43,7 @@ class GridSweeper(Sweeper):
         self.folder = Path(config.hydra.sweep.dir)
         self.launcher = launch.make_launcher(hydra_context, task_function, config)
         self.composer: Composer | None = None
-        if config.hydra.launcher._target_ == private_api.BASIC_LAUNCHER:
+        if config.hydra.launcher._target_ in (private_api.BASIC_LAUNCHER, STACKED):  # they compose jobs here
             self.launcher.hydra_context = HydraContext(config_loader=self, callbacks=hydra_context.callbacks)
 
     def sweep(self, arguments: list[str]) -> None:

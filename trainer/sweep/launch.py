@@ -6,6 +6,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra.core.plugins import Plugins
@@ -95,23 +96,35 @@ def run_job(
         return reader.best_score(summary, cfg.monitor)
     if (invocation.sweep / STOP).exists():
         return None
-    discard_summary(job.directory)
-    if invocation.launcher == "joblib":
-        end_with_parent()
-    try:
+    score = None
+    with noting_failure(cfg, invocation, job.directory):
         own = saved_config(cfg, job.directory)
         with devices.reserve(invocation.sweep, own.device, 1 if ranks.count() > 1 else None) as device:
             own.device = device
-            return execute(own, invocation)
+            score = execute(own, invocation)
+    return score
+
+
+@contextmanager
+def noting_failure(cfg: DictConfig, invocation: Invocation, directory: Path) -> Iterator[None]:
+    """Note an error that ends the block in the job's directory, in place of that of an earlier attempt.
+
+    Errors: SystemExit after a signal, in the process of the sweep.
+    """
+    discard_summary(directory)
+    if invocation.launcher == "joblib":
+        end_with_parent()
+    try:
+        yield
+        return
     except (Exception, KeyboardInterrupt) as error:
-        code, interrupted = note_failure(job.directory, error)
+        code, interrupted = note_failure(directory, error)
     if interrupted and watched_parent and os.getppid() not in watched_parent:
         os._exit(code)  # the sweep was killed; another may have begun in its folder
     if interrupted or cfg.sweep.on_error == "stop":
         atomic_write(invocation.sweep / STOP, b"")
     if interrupted and os.getpid() in sweep_process:
         raise SystemExit(code)
-    return None
 
 
 def find_or_prepare(cfg: DictConfig, invocation: Invocation) -> Job:

@@ -3,14 +3,17 @@
 The launchers themselves are plugins of Hydra's. A new one is a row here and an extra in pyproject.toml.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import did_you_mean
+from trainer.config import catalog, schema
+from trainer.config.untrusted import STACKED
 
 GROUP = "hydra/launcher"
-LOCAL = ("basic", "joblib", "submitit_local")  # run all jobs on this machine
+LOCAL = ("basic", "stacked", "joblib", "submitit_local")  # run all jobs on this machine
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,10 @@ class LauncherInfo:
 
 LAUNCHERS = {
     "basic": LauncherInfo("one job after the other, in this process (the default)"),
+    "stacked": LauncherInfo(
+        "jobs whose networks have equal shapes at once, as one batched model in this process; others in turn",
+        "hydra.launcher.jobs=16",
+    ),
     "joblib": LauncherInfo(
         "as many jobs at a time on this machine as it has GPUs, else cores",
         "hydra.launcher.n_jobs=4",
@@ -58,6 +65,18 @@ LAUNCHERS = {
     ),
     "ray_aws": LauncherInfo("jobs on machines that Ray rents from Amazon", extra="ray", plugin="hydra_ray_launcher"),
 }
+
+
+def keys() -> dict[str, schema.Key]:
+    """Return the keys of this project's own launcher, by their full path."""
+    return schema.keys(catalog.folder() / GROUP / "stacked.yaml", "hydra.launcher")
+
+
+def check_settings(settings: Mapping) -> None:
+    """Check the node `hydra.launcher`, where it is ours, against the rules of its YAML. Errors: ConfigError."""
+    if settings.get("_target_") == STACKED:
+        for path, key in keys().items():
+            key.require(settings[path.rpartition(".")[2]])
 
 
 def install_command(name: str) -> str | None:

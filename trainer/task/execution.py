@@ -2,7 +2,8 @@
 
 import os
 import sys
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 
 from omegaconf import DictConfig
 
@@ -31,6 +32,13 @@ def job(cfg: DictConfig) -> float | None:
 
 def execute(cfg: DictConfig, invocation: Invocation) -> float | None:
     """Make the task and execute it. Errors: UserError."""
+    with made_task(cfg, invocation) as (task, cfg, invocation):
+        return task.execute(cfg, invocation)
+
+
+@contextmanager
+def made_task(cfg: DictConfig, invocation: Invocation) -> Iterator[tuple[object, DictConfig, Invocation]]:
+    """Yield the task, and the configuration and the invocation that it is to be executed with. Errors: UserError."""
     cfg, invocation = settled(cfg, invocation.overrides), settled_invocation(invocation)
     files.require_existing(cfg, invocation.choices)
     # Threads that wait for one another sleep. They would spin, and keep from its core the one that they wait for.
@@ -43,4 +51,4 @@ def execute(cfg: DictConfig, invocation: Invocation) -> float | None:
         task = instantiate.make_task(cfg, invocation)
     freeze_imports()
     with errors_of_packages(invocation.allow):
-        return task.execute(cfg, invocation)
+        yield task, cfg, invocation

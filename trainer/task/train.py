@@ -1,6 +1,7 @@
 """task=train: train a model and evaluate its best weights."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,6 +37,17 @@ class Train:
 
     def train(self, cfg: DictConfig, invocation: Invocation) -> tuple[Path, float | None]:
         """Return the run's directory and its best validation score. Errors: UserError."""
+        with self.begun(cfg, invocation) as begun:
+            return begun.directory, begun.execute()
+
+    @contextmanager
+    def begun(self, cfg: DictConfig, invocation: Invocation, like: Run | None = None) -> Iterator["Session | Complete"]:
+        """Yield a run that is built, new or resumed, in its locked directory; a complete one with nothing to resume.
+
+        Args:
+            like: a run with the same samples, which this one shares; None for samples of its own.
+        Errors: UserError, those of the block, which run.log holds as well.
+        """
         directory, cfg = Path(cfg.resume.run) if cfg.resume.run else None, with_devices(cfg)
         asked, decisions = auto_rate.auto_key(cfg), {}
         if directory:
@@ -48,14 +60,17 @@ class Train:
         resume.require_allowed(changed, [*cfg.resume.allow, *(["epochs"] if stopped_early else [])])
         damaged = integrity.to_make_again(directory, summary) if summary else []
         if summary and "epochs" not in changed and not damaged:
-            return directory, nothing_left(directory, summary, cfg.monitor)
+            yield Complete(directory, summary, cfg.monitor)
+            return
 
         def build(cfg: DictConfig, begins: bool = False) -> Run:
-            run = build_run(cfg, invocation, begins=begins)
+            run = build_run(cfg, invocation, like and like.data, begins=begins)
             stops = pruning_rules(run.monitor.name, run.clock.total_epochs, invocation)
             slots, title = replace(run.slots, stop=[*run.slots.stop, *stops]), title_of(invocation)
+            shared = {"train": like.train, "val": like.val, "test": like.test} if like else {}
             decisions.update(run.decisions)  # built anew, a run has its configuration with them
-            return replace(run, slots=slots, decisions={**decisions}, fit_title="" if invocation.sweep else title)
+            title = "" if invocation.sweep else title
+            return replace(run, slots=slots, decisions={**decisions}, fit_title=title, **shared)
 
         console = Console(silent=invocation.sweep is not None)
         with fewer_collections(), console.status("preparing the run"):
@@ -77,7 +92,25 @@ class Train:
                 (directory / "summary.json").unlink(missing_ok=True)  # the run's end is done again
             if cfg != before and cfg.resume.run:  # a job of a sweep: decided once, however often it is begun
                 rundir.write_config(directory, cfg, invocation.overrides)
-            return directory, Session(cfg, build, run, directory, invocation, changed, facts).execute()
+            yield Session(cfg, build, run, directory, invocation, changed, facts)
+
+
+@dataclass(frozen=True)
+class Complete:
+    """A complete run that has nothing to resume.
+
+    Args:
+        summary: of the run.
+        monitor: metric of its best score.
+    """
+
+    directory: Path
+    summary: dict
+    monitor: str
+
+    def execute(self) -> float | None:
+        """Say so, and return the best score. Errors: MachineError."""
+        return nothing_left(self.directory, self.summary, self.monitor)
 
 
 def print_damage(directory: Path, names: Sequence[str]) -> None:
