@@ -145,6 +145,8 @@ def test_every_technique_has_an_option():
         "trainer.task.train.Complete",
         "trainer.task.new.Example",
         "trainer.tta.Selective",
+        "trainer.optimizer.fused_step.FusedStep",
+        "trainer.optimizer.fused_step.Kind",
         "trainer.data.dataset.OwnDataset",
         "trainer.init.fixup.Shift",
         "trainer.init.fixup.Scale",
