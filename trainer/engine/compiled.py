@@ -86,7 +86,7 @@ class Objective(nn.Module):
         with self.autocast():
             outputs = self.model(images)
         outputs = outputs.float()
-        losses = criterion(outputs, truth)
+        losses = criterion(outputs, truth).float()  # (B,)
         fraction = per_sample[0] * len(per_sample)  # of the step's samples
         penalties = [penalty(self.model, images, outputs, targets) * fraction for penalty in self.penalties]
         return sum(penalties, losses.dot(per_sample)), (losses, outputs, penalties)

@@ -131,7 +131,7 @@ class Update:
         with run.autocast(), share:
             outputs = (self.graphs or run).forward(images)
         outputs = outputs.float()
-        losses = criterion(outputs, truth)
+        losses = criterion(outputs, truth).float()  # (B,)
         fraction = len(targets) / share.count
         penalties = [penalty(run.model, images, outputs, targets) * fraction for penalty in self.penalties]
         # Backward of losses.dot(per_sample) + sum(penalties), without a node for the dot product (15 us).
