@@ -90,6 +90,7 @@ class Console:
         """Write a line to run.log and not to the terminal."""
         if self._file is not None:
             self._file.write(f"{text}\n")
+            self._file.flush()
 
     def flush(self) -> None:
         """Write the text buffered for run.log."""
