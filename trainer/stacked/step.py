@@ -13,9 +13,9 @@ from trainer.base.rng import derive
 from trainer.engine.progress import MicroOutput
 from trainer.engine.run import Run
 from trainer.engine.transforms import Transforms
+from trainer.optimizer.fused_step import step_of
 from trainer.rundir.recorder import Recorder
 from trainer.stacked.layers import Generators, stack_layers
-from trainer.stacked.optimizers import JobOptimizer
 from trainer.stacked.weights import StackedWeights
 
 
@@ -34,7 +34,7 @@ class StackedUpdate:
         self.weights = StackedWeights([run.model for run in runs])
         self.generators = Generators([derive(run.seed, "layers") for run in runs])
         self.network = stack_layers([run.model for run in runs], self.weights, self.generators)
-        self.optimizers = [JobOptimizer(run, own) for run, own in zip(runs, self.weights.own)]
+        self.steps = [step_of(run.optimizer) for run in runs]
         self.transforms = [Transforms(run) for run in runs] if any(run.aug or run.slots.batch for run in runs) else []
         self.weight_edits = [(job, edit) for job, run in enumerate(runs) for edit in run.slots.weights]
         self.pre_step_edits = [(job, edit) for job, edit in self.weight_edits if isinstance(edit, PreStepEdit)]
@@ -61,14 +61,13 @@ class StackedUpdate:
             edit.before(runs[job].model, runs[job].optimizer, nows[job])
         outputs, losses = self.forward(images, targets, labels)
         torch.autograd.backward([losses], [self._fractions_of(losses)])
-        gradients = weights.gradients()
+        weights.share_gradients()
         totals = losses.detach().view(len(runs), -1).mean(1)
         if log or self.edits:
-            edited = zip(jobs, nows, totals.unbind(), gradients)
-            totals = torch.stack([self.edit(job, now, total, own, log) for job, now, total, own in edited])
-        with torch.no_grad():
-            for job, optimizer in enumerate(self.optimizers):
-                optimizer.step(gradients[job], totals[job] if optimizer.needs_loss else None)
+            edited = zip(jobs, nows, totals.unbind())
+            totals = torch.stack([self.edit(job, now, total, log) for job, now, total in edited])
+        for step, total in zip(self.steps, totals.unbind()):
+            step(lambda total=total: total)
         for job, edit in self.weight_edits:
             edit(runs[job].model, runs[job].optimizer, nows[job])
         for job in self.averaged:
@@ -95,11 +94,9 @@ class StackedUpdate:
         outputs = outputs.float()
         return outputs, criterion(outputs, targets) if labels is None else criterion.of_labels(outputs, labels)
 
-    def edit(self, job: int, now: Clock, loss: Tensor, gradients: list[Tensor | None], log: bool) -> Tensor:
+    def edit(self, job: int, now: Clock, loss: Tensor, log: bool) -> Tensor:
         """Add the penalties of a job to its gradients, measure them, and let its regularisers edit them."""
         run, own, recorder = self.runs[job], self.weights.own[job], self.recorders[job]
-        for weight, gradient in zip(own, gradients):
-            weight.grad = gradient
         for penalty in run.slots.loss:
             loss = loss + penalty.add_gradient(self.decaying[job])
         if log:
@@ -109,7 +106,6 @@ class StackedUpdate:
                 edit(run.model, now)
         if log and run.slots.gradient:
             recorder.measure_edited_gradient(own)
-        gradients[:] = [weight.grad for weight in own]
         return loss
 
     def _fractions_of(self, losses: Tensor) -> Tensor:

@@ -49,10 +49,12 @@ class StackedWeights:
         for weight in self.trained:
             weight.grad = None
 
-    def gradients(self) -> list[list[Tensor | None]]:
-        """Return for each model the gradients of its trained parameters, views of the stacked ones."""
+    def share_gradients(self) -> None:
+        """Give each model's trained parameters their gradients, views of the stacked ones."""
         none = [None] * len(self.models)
-        return [[*own] for own in zip(*(none if w.grad is None else w.grad.unbind() for w in self.trained))]
+        for weights, stacked in zip(zip(*self.own), self.trained):
+            for weight, gradient in zip(weights, none if stacked.grad is None else stacked.grad.unbind()):
+                weight.grad = gradient
 
     def release(self) -> None:
         """Give each model tensors of its own."""
