@@ -1,11 +1,11 @@
-"""What a run compiles, what it costs and what it saves: the figures of compile=model and compile=step."""
+"""Figures of compile=model and compile=step: the part of a step that is compiled, its cost and its saving."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass(kw_only=True)
 class Compilation:
-    """What a run compiles, and what came of it.
+    """Compilation of a run's steps, with its cost and its saving.
 
     Args:
         part: model or step.

@@ -69,6 +69,7 @@ class Update:
         self.analytic = [penalty for penalty, known in zip(run.slots.loss, analytic) if known]
         self.penalties = [penalty for penalty, known in zip(run.slots.loss, analytic) if not known]
         self.graphs = run.compiling and StepGraphs(run, self.penalties, self.analytic, self.decaying)
+        self.evaluate = partial(self.graphs.evaluate, self.evaluate_eagerly) if self.graphs else self.evaluate_eagerly
 
     def __call__(
         self, now: Clock, indices: Sequence[Tensor], batch: list[MicroBatch], log: bool
@@ -79,7 +80,6 @@ class Update:
         criteria = self.labels(indices, before, batch)  # of targets, or of classes where these are not softened
         batch, criteria, shares = self.sharing(batch, criteria)  # of several ranks, this one's
         evaluations = []  # of the closure: one, but for optimizers as SAM and L-BFGS
-        evaluate = partial(self.graphs.evaluate, self.evaluate) if self.graphs else self.evaluate
 
         def closure() -> Tensor:
             for weight in self.weights:
@@ -88,7 +88,7 @@ class Update:
             loss, micro_outputs = None, []
             for (images, targets), (criterion, truth), share in zip(batch, criteria, shares):
                 per_sample = self.weights_of(len(targets), share.count)
-                losses, outputs, penalties = evaluate(images, targets, truth, criterion, per_sample, share)
+                losses, outputs, penalties = self.evaluate(images, targets, truth, criterion, per_sample, share)
                 for part in (losses.dot(per_sample), *penalties):
                     loss = part if loss is None else loss + part
                 micro_outputs.append(share.own(losses, outputs, truth))
@@ -123,7 +123,7 @@ class Update:
             raise broken("optimizer", "optimizer", run.optimizer, "does not call the closure in its step")
         return evaluations[0]  # at the weights before the step
 
-    def evaluate(
+    def evaluate_eagerly(
         self, images: Tensor, targets: Tensor, truth: Tensor, criterion: Losses, per_sample: Tensor, share: Share
     ) -> Evaluated:
         """Add a micro-batch's gradient to `.grad`; return losses (B,), outputs (B, K), penalties, without gradient."""
@@ -215,6 +215,34 @@ def catch_up(validation: Validation, done: Clock, signals: Signals, save: Save) 
     return Status.STOPPED if stop else Status.FINISHED
 
 
+def after_step(
+    done: Clock,
+    watch: LossWatch,
+    validation: Validation | None,
+    cadence: Cadence,
+    saving: bool,
+    save: Save,
+    signals: Signals,
+) -> Status:
+    """Validate and save after a step; return how the run goes on, FINISHED where nothing ends it.
+
+    Args:
+        validation: None where none is due.
+        saving: a checkpoint is due.
+    """
+    if watch.nonfinite_step:
+        return Status.DIVERGED
+    weights, best, stop = None, False, False
+    if validation and not signals.number:
+        with suppress(Interrupted):  # a resumed run validates first
+            weights, best, stop = validation(done, signals)
+    status = Status.INTERRUPTED if signals.number else Status.STOPPED if stop else Status.FINISHED
+    if best or saving or status is Status.INTERRUPTED:
+        save(done, weights if best else None, best)
+        cadence.saved()
+    return status
+
+
 def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, until: int | None = None) -> Outcome:
     """Train `run.model` in place from `run.progress.step` to the step `until` (None: the end).
 
@@ -244,19 +272,10 @@ def fit(run: Run, recorder: Recorder, console: Console, save: Save = never, unti
                 recorder.log(update.weights, done)
             if cadence.probe(done):
                 look_at_layers(run, done, console)
-            weights, best, stop, saving = None, False, False, cadence.save(done)
+            saving = cadence.save(done)
             if log or validate or saving or signals.number or watch.full:
                 watch.check(done)
-            if watch.nonfinite_step:
-                status = Status.DIVERGED
-                break
-            if validate and not signals.number:
-                with suppress(Interrupted):  # a resumed run validates first
-                    weights, best, stop = validation(done, signals)
-            status = Status.INTERRUPTED if signals.number else Status.STOPPED if stop else status
-            if best or saving or status is Status.INTERRUPTED:
-                save(done, weights if best else None, best)
-                cadence.saved()
+            status = after_step(done, watch, validation if validate else None, cadence, saving, save, signals)
     if status is Status.INTERRUPTED:
         signals.answered()
     return Outcome(status, done, signals.number, watch.nonfinite_step, progress.skipped, validation.counts_at(done))

@@ -14,7 +14,7 @@ from trainer.base.layers import common_rate
 from trainer.base.rng import preserved_generators
 from trainer.engine.compiled import full_batch
 from trainer.engine.run import Run
-from trainer.engine.threads import LARGEST
+from trainer.engine.threads import is_large
 from trainer.rundir.console import Console
 from trainer.rundir.recorder import Recorder
 
@@ -80,7 +80,7 @@ def wait_for(device: torch.device) -> None:
 
 def seconds_without(make: Callable[[Run, None], Step], run: Run) -> float | None:
     """Return the median seconds of a step that is not compiled, on copies; None where they cannot be made."""
-    if sum(weight.numel() for weight in run.model.parameters()) > LARGEST:
+    if is_large(run):
         return None
     copies: dict[int, object] = {}
     try:

@@ -24,15 +24,19 @@ def batches(run: Run) -> Iterator[tuple[Sequence[Tensor], list[MicroBatch]]]:
     for epoch in range(first_epoch, math.ceil(run.clock.total_epochs)):
         if progress.order is None or not done:
             progress.order = order_of(run, epoch)
-        order = progress.order
-        if run.drop_last:
-            order = order[: len(order) - len(order) % (run.batch_size * run.accumulate)]
-        micro_batches = order.split(run.batch_size)[done * run.accumulate :]
+        micro_batches = micro_batches_of(run, progress.order)[done * run.accumulate :]
         done = 0
         with closing(run.train.batches(micro_batches)) as upcoming:
             for first in range(0, len(micro_batches), run.accumulate):
                 indices = micro_batches[first : first + run.accumulate]
                 yield indices, [next(upcoming) for _ in indices]
+
+
+def micro_batches_of(run: Run, order: Tensor) -> Sequence[Tensor]:
+    """Return the indices of each micro-batch of an epoch; with drop_last without those of a smaller step at its end."""
+    if run.drop_last:
+        order = order[: len(order) - len(order) % (run.batch_size * run.accumulate)]
+    return order.split(run.batch_size)
 
 
 def order_of(run: Run, epoch: int) -> Tensor:

@@ -10,7 +10,7 @@ import torch
 from trainer.base.device import autocast, bf16_is_native
 from trainer.engine.decision import Decision
 from trainer.engine.run import Run
-from trainer.engine.threads import LARGEST, passes
+from trainer.engine.threads import is_large, passes, work_of
 
 ROUNDS, WINDOW = 3, 0.05  # measurements of each format in turn, and seconds of one
 GAIN = 1.25  # a pass in bf16 must be so many times as fast: the choice should not depend on noise
@@ -32,11 +32,9 @@ def choose_precision(run: Run) -> Decision:
         return Decision("fp32", f"bf16 is not measured on {where.type}")
     if not bf16_is_native(where):
         return Decision("fp32", "this CPU has no AVX512-BF16 or AMX, or torch does not say so; bf16 would be slower")
-    shapes = tuple(weight.shape for weight in run.model.parameters())
-    if sum(map(torch.Size.numel, shapes)) > LARGEST:
+    if is_large(run):
         return Decision("bf16", "this CPU has AVX512-BF16 or AMX")
-    key = (type(run.model), shapes, run.batch_size, run.data.input_shape)
-    if key not in _chosen:
+    if (key := work_of(run)) not in _chosen:
         work = {name: passes(replace(run, autocast=autocast(where, name))) for name in ("fp32", "bf16")}
         _chosen[key] = faster(seconds_of(work))
     return _chosen[key]

@@ -18,14 +18,23 @@ _chosen: dict[tuple, int] = {}  # by model and batch: jobs of a sweep that are a
 
 def choose_threads(run: Run) -> int:
     """Return the number of threads with the fastest forward and backward passes of a training batch."""
-    shapes = tuple(weight.shape for weight in run.model.parameters())
-    if run.device.type != "cpu" or ALL_THREADS == 1 or sum(map(torch.Size.numel, shapes)) > LARGEST:
+    if run.device.type != "cpu" or ALL_THREADS == 1 or is_large(run):
         return ALL_THREADS
-    key = (type(run.model), shapes, run.batch_size, run.data.input_shape)
-    if key not in _chosen:
+    if (key := work_of(run)) not in _chosen:
         candidates = [number for exponent in range(ALL_THREADS.bit_length()) if (number := ALL_THREADS >> exponent)]
         _chosen[key] = fastest(passes(run), candidates)
     return _chosen[key]
+
+
+def is_large(run: Run) -> bool:
+    """Return whether a model is too large to be copied for a measurement."""
+    return sum(weight.numel() for weight in run.model.parameters()) > LARGEST
+
+
+def work_of(run: Run) -> tuple:
+    """Return the kind and the sizes of the work of a pass, which runs that take as long have in common."""
+    shapes = tuple(weight.shape for weight in run.model.parameters())
+    return type(run.model), shapes, run.batch_size, run.data.input_shape
 
 
 def passes(run: Run) -> Callable[[], None]:

@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from inspect import unwrap
 
 import torch
 from torch import Tensor
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import SGD, Adam, Optimizer
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
 
 from trainer.base.statistics import exact_type
+from trainer.optimizer.fused_step import has_step_of
 
 SGD_KEYS = ("weight_decay", "momentum", "dampening", "nesterov", "maximize")
 ADAM_KEYS = ("amsgrad", "weight_decay", "eps", "maximize")
@@ -55,9 +55,9 @@ def group_updates(optimizer: Optimizer) -> list[GroupUpdate] | None:
 
     State that the first step would make is made here, zeros as there.
     """
-    made = {unwrap(SGD.step): sgd_group, unwrap(Adam.step): adam_group, unwrap(AdamW.step): adam_group}
-    make = made.get(unwrap(type(optimizer).step))
-    if make is None or optimizer._optimizer_step_pre_hooks or optimizer._optimizer_step_post_hooks:
+    makers = {SGD: sgd_group, Adam: adam_group}  # AdamW differs from Adam in a setting
+    make = next((make for kind, make in makers.items() if has_step_of(optimizer, kind)), None)
+    if make is None:
         return None
     updates = [make(optimizer, group) for group in optimizer.param_groups]
     return None if None in updates else updates

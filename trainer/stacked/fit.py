@@ -2,20 +2,18 @@
 
 import math
 from collections.abc import Sequence
-from contextlib import suppress
 
 import torch
 from torch import Tensor
 
 from trainer.base.accumulator import BATCHES_HELD
 from trainer.base.clock import Clock
-from trainer.base.errors import Interrupted
 from trainer.base.layers import common_rate
 from trainer.base.signals import Signals
 from trainer.engine.cadence import Cadence
-from trainer.engine.loop import catch_up, look_at_layers
+from trainer.engine.loop import after_step, catch_up, look_at_layers
 from trainer.engine.loss_watch import LossWatch
-from trainer.engine.order import order_of
+from trainer.engine.order import micro_batches_of, order_of
 from trainer.engine.progress import MicroOutput
 from trainer.engine.run import Outcome
 from trainer.engine.training import Training
@@ -73,10 +71,7 @@ class Member:
         if progress.order is None or not place:
             progress.order, self.parts = order_of(run, epoch), ()
         if not self.parts:
-            order = progress.order
-            if run.drop_last:
-                order = order[: len(order) - len(order) % run.batch_size]
-            self.parts = order.split(run.batch_size)
+            self.parts = micro_batches_of(run, progress.order)
         return self.parts[place]
 
     def at_event(self, log: bool, validate: bool, saving: bool, signals: Signals) -> None:
@@ -87,21 +82,8 @@ class Member:
         if self.cadence.probe(done):
             look_at_layers(run, done, self.training.console)
         self.watch.check(done)
-        self.at_point(validate, saving, signals)
-
-    def at_point(self, validate: bool, saving: bool, signals: Signals) -> None:
-        """Validate and save, or end as diverged or interrupted."""
-        if self.watch.nonfinite_step:
-            self.status = Status.DIVERGED
-            return
-        weights, best, stop = None, False, False
-        if validate and not signals.number:
-            with suppress(Interrupted):  # a resumed run validates first
-                weights, best, stop = self.validation(self.done, signals)
-        self.status = Status.INTERRUPTED if signals.number else Status.STOPPED if stop else self.status
-        if best or saving or self.status is Status.INTERRUPTED:
-            self.training.save(self.done, weights if best else None, best)
-            self.cadence.saved()
+        validation, save = self.validation if validate else None, self.training.save
+        self.status = after_step(done, self.watch, validation, self.cadence, saving, save, signals)
 
     def end(self, signals: Signals) -> None:
         """Note how the training has ended."""
