@@ -5,6 +5,19 @@ from pathlib import Path
 
 from conftest import command
 
+INTERRUPTING = '''
+import os, signal
+
+class Interrupting:
+    """Interrupts the sweep before the 9th step of its first job, once."""
+    done = False
+    def __call__(self, now):
+        if now.step == 8 and not Interrupting.done:
+            Interrupting.done = True
+            os.kill(os.getpid(), signal.SIGINT)
+        return 1.0
+'''  # a schedule
+
 SHORT = ("model=mlp", "model.hidden=[8]", "epochs=2", "batch_size=200", "threads=1", "device=cpu")
 
 

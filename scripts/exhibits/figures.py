@@ -13,17 +13,10 @@ from matplotlib.figure import Figure
 
 from exhibits.results import LABEL, Results
 from exhibits.runs import Group, Measured
+from trainer.comparison.plot import number_in
 
 SIZE = (6.4, 3.4)  # inches
 Pairs = Sequence[tuple[Group, Measured]]
-
-
-def number(text: str) -> float | None:
-    """Return a number that was typed, None for a word; of a list with one number, that."""
-    try:
-        return float(text.strip("[]"))
-    except ValueError:
-        return None
 
 
 def bars(pairs: Pairs, label: str, low: float = 0.0, log: bool = False) -> Figure:
@@ -72,7 +65,7 @@ def against(pairs: Pairs, key: str, label: str, by: str | None = None, log: bool
         axes = figure.subplots()
     lines: dict[str, list] = {}
     for group, value in pairs:
-        x = number(group.words.get(key, ""))
+        x = number_in(group.words.get(key, ""))
         if x is not None and value.mean is not None:
             name = label if by is None else f"{by.rpartition('.')[2]}={group.words.get(by, '')}"
             lines.setdefault(name, []).append((x, value.mean, value.deviation))

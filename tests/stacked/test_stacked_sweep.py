@@ -6,24 +6,12 @@ import re
 
 import pytest
 from safetensors.torch import load_file
-from sweeping import results, summaries, sweep_in
+from sweeping import INTERRUPTING, results, summaries, sweep_in
 
 SHORT = ("model=mlp", "model.hidden=[8]", "data.train_samples=128", "batch_size=48", "device=cpu", "threads=1")
 GRID = ("epochs=3", "optimizer=momentum,adam", "seed=0,1", "norm=batch", "reg=[dropout]", "save_every=4st")
 STACKED = "hydra/launcher=stacked"
 MEASURED = ("seconds", "time", "throughput", "crc32")  # of a row, whose check sum is of them, too
-INTERRUPTING = '''
-import os, signal
-
-class Interrupting:
-    """Interrupts the sweep before the 9th step of its first job, once."""
-    done = False
-    def __call__(self, now):
-        if now.step == 8 and not Interrupting.done:
-            Interrupting.done = True
-            os.kill(os.getpid(), signal.SIGINT)
-        return 1.0
-'''
 
 
 @pytest.fixture(scope="module")

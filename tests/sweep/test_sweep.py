@@ -10,12 +10,13 @@ from contextlib import redirect_stdout
 import pytest
 from filelock import FileLock
 from omegaconf import OmegaConf
-from sweeping import SHORT, results, summaries, sweep_in
+from sweeping import INTERRUPTING, SHORT, results, summaries, sweep_in
 
 from trainer.cli import main
 
-TECHNIQUES = '''
-import os, signal
+TECHNIQUES = (
+    INTERRUPTING
+    + '''
 from pathlib import Path
 
 class Failing:
@@ -30,15 +31,6 @@ class Failing:
                 raise RuntimeError(f"attempt {so_far + 1} fails")
         return 1.0
 
-class Interrupting:
-    """Interrupts the first run at its 9th step, once."""
-    done = False
-    def __call__(self, now):
-        if now.step == 8 and not Interrupting.done:
-            Interrupting.done = True
-            os.kill(os.getpid(), signal.SIGINT)
-        return 1.0
-
 class Editing:
     """Edits a YAML while a run trains."""
     def __init__(self, file):
@@ -48,6 +40,7 @@ class Editing:
             self.file.write_text(self.file.read_text().replace("lr: 0.003", "lr: 0.5"))
         return 1.0
 '''
+)
 GRID = ("-m", *SHORT, "optimizer=sgd,adam", "seed=0,1", "hydra.sweep.dir=s")
 
 
