@@ -11,6 +11,12 @@ def labels_of(targets: Tensor) -> Tensor:
     return targets.argmax(1) if targets.shape[1] > 1 else (targets[:, 0] > 0.5).long()
 
 
+def one_hot_labels(targets: Tensor) -> Tensor | None:
+    """Return the classes (N,) of one-hot targets (N, K); None where any of them is something else. A host sync."""
+    one_each = (targets.amax(1) == 1) & (targets.sum(1) == 1) & (targets.amin(1) == 0)
+    return targets.argmax(1) if bool(one_each.all()) else None
+
+
 def predicted_classes(outputs: Tensor) -> Tensor:
     """Return the classes (N,) that outputs (N, K) mean: of a single output, 1 where it is above 0."""
     return outputs.argmax(1) if outputs.shape[1] > 1 else (outputs[:, 0] > 0).long()

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from trainer.base.compiler import import_torchvision
 from trainer.base.errors import UserError
 from trainer.base.origin import reason
 from trainer.base.text import as_typed, printable
@@ -132,6 +133,7 @@ def made(value: object) -> object:
 
 def as_image(value: object) -> Tensor:
     """Return an image of Pillow or an array as torch has it, (C, H, W) uint8, for a class that wants a transform."""
+    import_torchvision()
     from torchvision.transforms.v2 import functional
 
     return value if isinstance(value, Tensor) else functional.to_image(value).as_subclass(torch.Tensor)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from trainer.base.checks import require
+from trainer.base.compiler import import_torchvision
 from trainer.base.errors import DataError
 from trainer.data.download import fetch
 from trainer.data.lock import exclusive_lock
@@ -62,8 +63,7 @@ class Torchvision:
 
     def _read(self, train: bool) -> object:
         """Return torchvision's object of the training or the test images, downloaded if necessary."""
-        from torchvision import datasets
-
+        datasets = import_torchvision().datasets
         kind = getattr(datasets, self.source, None)
         if not (isinstance(kind, type) and issubclass(kind, datasets.VisionDataset)):
             raise ValueError(f"source must be a data set of torchvision.datasets, got {self.source}")

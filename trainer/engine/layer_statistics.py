@@ -50,8 +50,7 @@ class ActivationStatistics:
                 after = type(module).forward(module, before.clone())  # one that works in place changes the copy
                 if after.shape != before.shape or not after.requires_grad:
                     return  # it pools, or makes one value of several
-                ones = after.new_ones(()).expand_as(after)
-                slopes = torch.autograd.grad(after, before, ones, retain_graph=not of_torch)[0]
+                slopes = torch.autograd.grad(after.sum(), before, retain_graph=not of_torch)[0]
                 if not of_torch and mixes(after, before, slopes):
                     return  # it is a norm, or the like, of the user's own
             kind = type(module).__name__

@@ -15,6 +15,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
+from trainer.base.backward import backward
 from trainer.base.clock import Clock
 from trainer.base.errors import Interrupted
 from trainer.base.hooks import needs_graph
@@ -136,7 +137,7 @@ class Update:
         penalties = [penalty(run.model, images, outputs, targets) * fraction for penalty in self.penalties]
         # Backward of losses.dot(per_sample) + sum(penalties), without a node for the dot product (15 us).
         gradients = [per_sample, *[None] * len(penalties)]
-        torch.autograd.backward([losses, *penalties], gradients, create_graph=self.create_graph)
+        backward([losses, *penalties], gradients, self.create_graph)
         return losses.detach(), outputs.detach(), [penalty.detach() for penalty in penalties]
 
     def weights_of(self, size: int, count: int) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainer.base import ranks
+from trainer.base.classes import one_hot_labels
 from trainer.base.clock import Clock
 from trainer.base.device import out_of_memory
 from trainer.base.errors import MachineError
@@ -104,9 +105,7 @@ class Run:
         """Classes (N,) of the training samples; None where the loss has no use for them, or the targets are soft."""
         if self.data.task != "classification" or not takes_labels(self.criterion):
             return None
-        targets = self.train.targets
-        one_each = (targets.amax(1) == 1) & (targets.sum(1) == 1) & (targets.amin(1) == 0)
-        return targets.argmax(1) if bool(one_each.all()) else None  # host sync, once a run
+        return one_hot_labels(self.train.targets)
 
     def random_samples(self, purpose: str, count: int | None = None) -> Tensor:
         """Return the indices of training samples, drawn for a purpose without repetition; None for all of them."""

@@ -4,9 +4,11 @@ import math
 from collections.abc import Callable
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from trainer.base import ranks
+from trainer.base.classes import one_hot_labels
 from trainer.base.clock import Clock
 from trainer.base.metrics import ACCURACY, LOSS, R2
 from trainer.base.protocols import HasBestConstant
@@ -23,6 +25,7 @@ from trainer.rundir.progress_bar import Bar
 from trainer.rundir.recorder import Recorder
 
 FRESH_SAMPLES = 256  # of the training split, for the batch norms of a network before its first step
+ROWS = 4096  # at once, of the targets
 NEARLY = 0.99  # of a loss: what is above is not told apart from it
 
 
@@ -127,9 +130,14 @@ def ignorance(run: Run) -> str:
 
 
 def constant_loss(criterion: Callable[[Tensor, Tensor], Tensor], outputs: Tensor, targets: Tensor) -> float:
-    """Return the mean loss of the same outputs (K,) for all targets (N, K)."""
-    parts = targets.split(FRESH_SAMPLES)
-    return (sum(criterion(outputs.expand_as(part), part).sum() for part in parts) / len(targets)).item()
+    """Return the mean loss of the same outputs (K,) for all targets (N, K): for classes, one loss a class."""
+    labels = one_hot_labels(targets) if len(targets) > targets.shape[1] else None
+    counts = torch.ones(len(targets), dtype=torch.double)
+    if labels is not None:
+        found, counts = labels.unique(return_counts=True)
+        counts, targets = counts.cpu(), F.one_hot(found, targets.shape[1]).to(targets)
+    losses = torch.cat([criterion(outputs.expand_as(part), part) for part in targets.split(ROWS)]).cpu().double()
+    return ((losses * counts).sum() / counts.sum()).item()
 
 
 def best_constant(run: Run, split: Loader) -> dict[str, float]:

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.overrides import TorchFunctionMode
-from torchvision.models.convnext import LayerNorm2d
 
+from trainer.base.compiler import import_torchvision
 from trainer.base.hooks import pieces_of
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import weight_layers
@@ -27,6 +27,7 @@ ACTIVATION_FUNCTIONS = {
     for ending in ("", "_")
     if hasattr(home, f"{name}{ending}")
 }
+LayerNorm2d = import_torchvision().models.convnext.LayerNorm2d
 CHANNELS_FIRST_NORMS = (nn.BatchNorm2d, LayerNorm2d)
 
 

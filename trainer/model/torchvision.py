@@ -7,9 +7,9 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torchvision import models
 
 from trainer.base.checks import require_one_of
+from trainer.base.compiler import import_torchvision
 from trainer.base.errors import DataError
 from trainer.base.layer_factory import LayerFactory
 from trainer.base.layers import weight_layers
@@ -18,6 +18,7 @@ from trainer.model.blocks import Shape, require_image_shape
 from trainer.model.finished import next_side, replace_parts, require_effect, require_large_enough
 from trainer.model.surgery import ACTIVATIONS, replace_modules
 
+models = import_torchvision().models
 HALVES = (0.5, 0.5, 0.5)  # [0, 1] to [-1, 1]
 SMALL = 64  # pixels: the longer side up to which stem=auto is stem=small
 BUILDERS = {name: models.get_model_builder(name) for name in models.list_models(module=models)}

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from trainer.averaging import Identity
+from trainer.base.backward import backward
 from trainer.base.clock import Clock
 from trainer.base.layers import decay_parameters
 from trainer.base.protocols import PreStepEdit
@@ -60,7 +61,7 @@ class StackedUpdate:
         for job, edit in self.pre_step_edits:
             edit.before(runs[job].model, runs[job].optimizer, nows[job])
         outputs, losses = self.forward(images, targets, labels)
-        torch.autograd.backward([losses], [self._fractions_of(losses)])
+        backward([losses], [self._fractions_of(losses)])
         weights.share_gradients()
         totals = losses.detach().view(len(runs), -1).mean(1)
         if log or self.edits:

@@ -19,6 +19,8 @@ from trainer.rundir.console import Console
 from trainer.sweep.jobs import trains
 from trainer.sweep.launch import run_job
 
+SPIN = "20000"  # turns, some 40 us, that an idle thread waits for the next kernel before it sleeps
+
 
 def job(cfg: DictConfig) -> float | None:
     """Execute one job of a sweep, in whatever process. Errors: SystemExit with the code of a user's error."""
@@ -41,8 +43,9 @@ def made_task(cfg: DictConfig, invocation: Invocation) -> Iterator[tuple[object,
     """Yield the task, and the configuration and the invocation that it is to be executed with. Errors: UserError."""
     cfg, invocation = settled(cfg, invocation.overrides), settled_invocation(invocation)
     files.require_existing(cfg, invocation.choices)
-    # Threads that wait for one another sleep. They would spin, and keep from its core the one that they wait for.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    if "OMP_WAIT_POLICY" not in os.environ:  # beside other programs, threads that spin keep their core from the others
+        os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
     loads = "torch" not in sys.modules and invocation.sweep is None
     with fewer_collections(), ExitStack() as loading:
         if loads:
