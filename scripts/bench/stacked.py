@@ -1,13 +1,14 @@
 """Time K jobs that train at once against the same jobs one after the other, in turn within one process.
 
-    python scripts/bench/stacked.py [--jobs 16] [--rounds 15] [--steps 69] [--memory] [--commands] [OVERRIDE ...]
+    python scripts/bench/stacked.py [--jobs 16] [--rounds 15] [--steps 69] [--threads 1] [--memory] [--commands]
+        [OVERRIDE ...]
 
 The jobs are the rates 0.01, 0.02, 0.05 and 0.1 with as many seeds as it takes, on digits: an MLP of 64-128-128-10 by
 momentum and by adam, and a small convolutional network. A round trains every job so many steps, all that a run does
-between two validations included. Times are processor time: medians over the rounds, and the fastest round of each way,
-which other programs on the machine have disturbed least. In the end the weights of both ways are compared. --memory
-prints the largest memory of a process of its own for each way. With --commands whole sweeps of 16 jobs are timed, too,
-from the start of the process to the ranking.
+between two validations included. Times are processor time, of several threads the time that passes: medians over the
+rounds, and the fastest round of each way, which other programs on the machine have disturbed least. In the end the
+weights of both ways are compared. --memory prints the largest memory of a process of its own for each way. With
+--commands whole sweeps of 16 jobs are timed, too, from the start of the process to the ranking.
 """
 
 import argparse
@@ -32,7 +33,7 @@ from trainer.engine.training import Training
 from trainer.rundir.console import Console
 from trainer.stacked.fit import Member, train_together
 
-COMMON = ("device=cpu", "threads=1", "data.val_fraction=0")
+COMMON = ("device=cpu", "data.val_fraction=0")
 RATES = (0.01, 0.02, 0.05, 0.1)
 NETS = {
     "digits MLP, momentum": ("model=mlp",),
@@ -48,7 +49,10 @@ def built(jobs: int, words: list[str]) -> list[Run]:
         scale = 0.1 if "optimizer=adam" in words else 1.0
         for job in range(jobs):
             own = [f"seed={job // len(RATES)}", f"optimizer.lr={scale * RATES[job % len(RATES)]}"]
-            runs.append(build_run(compose("config", [*COMMON, *words, *own]), data=runs[0].data if runs else None))
+            threads = f"threads={torch.get_num_threads()}"
+            runs.append(
+                build_run(compose("config", [*COMMON, threads, *words, *own]), data=runs[0].data if runs else None)
+            )
     return runs
 
 
@@ -86,10 +90,11 @@ def at_once(parts: list[Training]) -> Callable[[int], None]:
 
 
 def spent(train: Callable[[int], None], until: int) -> float:
-    """Return the processor seconds of training to a step."""
-    start = time.process_time()
+    """Return the seconds of training to a step."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
+    start = clock()
     train(until)
-    return time.process_time() - start
+    return clock() - start
 
 
 def race(jobs: int, rounds: int, steps: int, words: list[str]) -> tuple[list[list[float]], float]:
@@ -147,12 +152,13 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--steps", type=int, default=69, help="of a round; an epoch has 23 (default: %(default)s)")
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--commands", action="store_true")
     parser.add_argument("--only", choices=["turn", "once"], help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
     arguments = parser.parse_args()
-    torch.set_num_threads(1)
+    torch.set_num_threads(arguments.threads)
     jobs, nets = arguments.jobs, {" ".join(arguments.overrides): arguments.overrides} if arguments.overrides else NETS
     if arguments.only:
         train_only(arguments.only, jobs, arguments.overrides)

@@ -29,7 +29,7 @@ from trainer.base.compiler import import_torchvision
 torchvision = import_torchvision()
 assert "torch._dynamo" not in sys.modules
 boxes, images = torch.tensor([[0.0, 0.0, 0.0, 2.0, 2.0]]), torch.arange(16.0).view(1, 1, 4, 4)
-pooled = torchvision.ops.roi_align(images, boxes, 1, sampling_ratio=2)  # the image 4 r + c at (1, 1), the mean of its samples
+pooled = torchvision.ops.roi_align(images, boxes, 1, sampling_ratio=2)  # 4 r + c at (1, 1)
 assert pooled.item() == 5, pooled
 import torch._dynamo
 assert torch._dynamo.utils.is_compile_supported("cpu") in (True, False)

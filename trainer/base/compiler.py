@@ -1,12 +1,12 @@
 """torch's compiler, the import of which takes a third of the time of torch's own and which few runs use."""
 
-import importlib
 import sys
+from contextlib import suppress
 from types import ModuleType
 
 from torch.optim import Optimizer
 
-COMPILER, UTILITIES, WANTED = "torch._dynamo", "torch._dynamo.utils", "is_compile_supported"
+COMPILER, UTILITIES = "torch._dynamo", "torch._dynamo.utils"
 KEPT_AWAY = ("add_param_group", "zero_grad", "state_dict", "load_state_dict")  # methods of every optimizer
 
 
@@ -25,16 +25,22 @@ def leave_out_compiler() -> None:
 def import_torchvision() -> ModuleType:
     """Import torchvision without torch's compiler, of which it wants one function, and return it.
 
-    The function is found when it is called. A torchvision that wants more of the compiler imports it.
+    The function is looked up when it is called. A torchvision that wants more of the compiler imports it.
     """
     if "torchvision" not in sys.modules and COMPILER not in sys.modules:
         package, utilities = ModuleType(COMPILER), ModuleType(UTILITIES)
-        setattr(utilities, WANTED, lambda device: getattr(importlib.import_module(UTILITIES), WANTED)(device))
+        utilities.is_compile_supported = is_compile_supported
         sys.modules.update({COMPILER: package, UTILITIES: utilities})
-        try:
-            return importlib.import_module("torchvision")
-        except (ImportError, AttributeError):  # wants more
-            pass
-        finally:
-            del sys.modules[COMPILER], sys.modules[UTILITIES]
-    return importlib.import_module("torchvision")
+        with suppress(ImportError, AttributeError):  # of one that wants more
+            import torchvision
+        del sys.modules[COMPILER], sys.modules[UTILITIES]
+    import torchvision
+
+    return torchvision
+
+
+def is_compile_supported(device: str) -> bool:
+    """Return whether torch's compiler works on a device."""
+    from torch._dynamo import utils
+
+    return utils.is_compile_supported(device)
