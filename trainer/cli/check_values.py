@@ -17,6 +17,7 @@ from trainer.cli.chosen import chosen_by
 from trainer.cli.spelling import good_spellings
 from trainer.config import auto_rate, catalog, classifiers, hydra_context, schema, untrusted
 from trainer.config.quoting import as_argument
+from trainer.config.replaced import replaced, without_replaced
 from trainer.config.truth_words import use_words
 from trainer.search import overrides as search
 from trainer.sweep import jobs, launchers
@@ -97,13 +98,16 @@ def composed_with_known_keys(texts: Sequence[str], typed: Mapping[str, str], swe
         if not check_keys.has_known_start(override):
             raise check_keys.unknown_key(typed[override.key_or_group], chosen)
     try:
-        return composed(texts)
+        cfg = composed(texts)
     except ConfigError:
         for override in overrides:
             changes = not (override.is_add() or override.is_force_add() or override.is_delete())
             if changes and not is_option(override) and check_keys.first_part(override.key_or_group) != "hydra":
                 check_keys.require_key(typed[override.key_or_group], chosen)
         raise
+    for path in {".".join(path) for path in replaced(cfg, texts)} & {*typed}:
+        raise check_keys.unknown_key(typed[path], chosen)
+    return without_replaced(cfg, texts)
 
 
 def is_option(override: Override) -> bool:

@@ -59,7 +59,10 @@ class Chosen:
         places = ((place, option) for place, options in self.options.items() for option in options)
         found = dict(vocabulary.run_keys())
         for place, option in places:
-            found = self.keys_of(place, option) | found
+            own = self.keys_of(place, option)
+            if place == "experiment":  # what it sets for options that are typed is theirs to have
+                own = {path: key for path, key in own.items() if path.partition(".")[0] not in self.typed}
+            found = own | found
         return found
 
     def keys_of(self, place: str, option: str) -> dict[str, schema.Key]:

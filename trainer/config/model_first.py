@@ -14,6 +14,7 @@ from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
 from trainer.config.keys import key_of
 from trainer.config.quoting import unquote
+from trainer.config.replaced import without_replaced
 
 
 def chosen_by_model(overrides: Sequence[str]) -> dict[str, str]:
@@ -36,7 +37,11 @@ def brought(group: str, option: str | None) -> dict[str, str]:
 
 
 def settled(cfg: DictConfig | Mapping, overrides: Sequence[str]) -> DictConfig | Mapping:
-    """Return a configuration with the options that the model of its command brings. It may be settled already."""
+    """Return a configuration with the options that the model of its command brings. It may be settled already.
+
+    What an experiment sets for options that the command has replaced is left out.
+    """
+    cfg = without_replaced(cfg, overrides)
     chosen = {group: content_of(group, option) for group, option in chosen_by_model(overrides).items()}
     changed = {group: node for group, node in chosen.items() if cfg[group]["_target_"] != node["_target_"]}
     if not changed:

@@ -94,16 +94,29 @@ def rules(cfg: Mapping, choices: Mapping[str, str | None]) -> dict[str, Key]:
     chosen = [(place, option) for place, option in choices.items() if isinstance(option, str)]
     chosen += [(group, name) for group, names in catalog.selected(cfg).items() for name in names]
     found = keys(catalog.folder() / "config.yaml")
-    for place, option in chosen:
+    for place, option in sorted(chosen, key=lambda each: each[0] == "experiment"):
         path = catalog.file(place.partition(".")[0], option)
-        if path.is_file():
-            found |= {name: key for name, key in keys(path, place).items() if name not in found}
+        if not path.is_file():
+            continue
+        added = {name: key for name, key in keys(path, place).items() if name not in found}
+        if place == "experiment":  # it may set keys of options that others replace
+            added = {name: key for name, key in added.items() if is_set(cfg, name)}
+        found |= added
     for key in [key for key in found.values() if key.classes_of]:
         *places, last = key.path.split(".")
         node = functools.reduce(lambda node, part: node.get(part, {}), places, cfg)
         given = class_keys(key, node.get(last))
         found = {path: other for path, other in given.items() if path.rpartition(".")[2] in node} | found
     return found
+
+
+def is_set(cfg: Mapping, path: str) -> bool:
+    """Return whether a configuration has a key."""
+    for part in path.split("."):
+        if not hasattr(cfg, "keys") or part not in cfg:
+            return False
+        cfg = cfg[part]
+    return True
 
 
 def class_keys(key: Key, name: object) -> dict[str, Key]:
