@@ -20,7 +20,7 @@ COUNTS = {
     "averaging": 4,
     "bias": 3,
     "data": 20,
-    "experiment": 33,
+    "experiment": 35,
     "init": 26,
     "loss": 5,
     "model": 21,

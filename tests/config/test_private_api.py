@@ -71,3 +71,16 @@ def test_a_trial_is_opened_again_by_its_key(tmp_path):
     found = study.get_trials()[asked.number]
     assert opened.number == asked.number == 2 and found.intermediate_values == {1: 0.5}
     assert found.user_attrs == {"pruned": True} and private_api.trial_id(found) == private_api.trial_id(asked)
+
+
+def test_yaml_is_read_as_what_omegaconf_writes():
+    values = {
+        "long": "word " * 60, "tab": "a\tb", "letters": "é 漢字 😀", "lines": "one\ntwo\n", "space": " x ", "number": "1e5",
+        "truth": "yes", "null": "null", "none": None, "small": 1e-20, "nan": float("inf"), "list": [], "map": {},
+        "lists": [[1, 2.5], []], "colon": "a: b", "comment": "#x", "empty": "", "quotes": "'\"", "reference": "${seed}",
+        "on": True, "hex": "0x1F", "underscore": "1_000", "control": "\x07",
+    }  # fmt: skip
+    text = private_api.to_yaml(values)
+    assert OmegaConf.to_container(OmegaConf.create(text), resolve=False) == values
+    ordinary = {name: value for name, value in values.items() if name != "letters"}
+    assert private_api.to_yaml(ordinary) == OmegaConf.to_yaml(OmegaConf.create(ordinary))

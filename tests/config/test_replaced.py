@@ -53,7 +53,9 @@ def test_options_of_the_experiment_keep_their_keys(composed):
 
 def test_a_run_leaves_them_out_and_says_so_where_one_is_typed(tmp_path):
     words = ["experiment=digits_99", "epochs=1st", "threads=1", "device=cpu"]
-    code, _, errors = command(tmp_path, "warmup=none", "aug=[]", "reg=[]", "norm=none", "model=mlp", "init=auto", *words)
+    code, _, errors = command(
+        tmp_path, "warmup=none", "aug=[]", "reg=[]", "norm=none", "model=mlp", "init=auto", *words
+    )
     assert code == 0, errors
     code, _, errors = command(tmp_path, "warmup=none", "warmup.length=5%", *words)
     assert code == 2 and "warmup.length=5%: no such key; warmup.length is a key of warmup=linear" in errors

@@ -1,10 +1,12 @@
 """Display of a sweep: lines and table are read from the jobs' directories."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
+from trainer.config import catalog
 from trainer.sweep.display import SweepDisplay, duration
 from trainer.sweep.jobs import Job
 
@@ -41,6 +43,28 @@ def test_running_and_failed_jobs_are_shown_first_and_each_end_is_reported(tmp_pa
     (failed / "summary.json").write_text('{"status": "failed", "error": "out of memory again", "code": 4}')
     display.refresh()  # a second attempt
     assert "[3/30] seed-20: failed: out of memory again (" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("length, reached", [("20", {"epoch": 10.0, "step": 8}), ("16st", {"epoch": 4.0, "step": 8})])
+def test_the_time_left_counts_the_part_that_a_running_job_has_done(length, reached, tmp_path):
+    """8 jobs: 2 ended, one has done its training, one half of it, a fifth has none of it, the others wait."""
+    prepared = [Job((f"seed={number}",), tmp_path / f"seed-{number}") for number in range(8)]
+    for job in prepared:
+        job.directory.mkdir()
+        groups = "".join(f"{group}: {{}}\n" for group in catalog.defaults())
+        (job.directory / "config.yaml").write_text(f"epochs: {length}\n{groups}")
+    display = SweepDisplay(tmp_path, 8, prepared)
+    assert display.seconds_left == 0
+    row = {"split": "val", "accuracy": 0.75, "loss": 1.0}
+    whole = {key: 2 * value for key, value in reached.items()}
+    for job, place in zip(prepared[2:5], (whole, reached, {"epoch": 0.0, "step": 0})):
+        (job.directory / "run.log").write_text("begun")
+        (job.directory / "metrics.jsonl").write_text(json.dumps({**row, **place}) + "\n")
+    for job in prepared[:2]:
+        (job.directory / "summary.json").write_text(FINISHED)
+    display.refresh()
+    display._start -= 35  # 3.5 jobs in 35 s
+    assert display.seconds_left == pytest.approx((8 - 3.5) * 10, rel=0.02)
 
 
 @pytest.mark.parametrize("seconds, text", [(0.4, "0 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (7260, "2 h 1 min")])

@@ -69,15 +69,25 @@ def defaults() -> dict[str, str | list[str] | None]:
 @cache
 def _defaults(place: Path) -> dict[str, str | list[str] | None]:
     chosen = {}
-    for entry in yaml.safe_load((place / "config.yaml").read_text())["defaults"]:
+    for entry in content(place / "config.yaml")["defaults"]:
         if isinstance(entry, dict):
             chosen |= {group: option for group, option in entry.items() if not group.startswith("override ")}
     return chosen
 
 
+def content(path: Path) -> dict:
+    """Return what a file of conf/ sets. Not to be changed: the next call returns the same."""
+    return _content(path, path.stat().st_mtime_ns)
+
+
+@cache
+def _content(path: Path, written: int) -> dict:
+    return yaml.safe_load(path.read_text()) or {}
+
+
 def overrides(path: Path) -> list[str]:
     """Return the options of other groups that an option chooses along with itself, as they are typed."""
-    entries = (yaml.safe_load(path.read_text()) or {}).get("defaults", [])
+    entries = content(path).get("defaults", [])
     chosen = [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
     return [
         f"{group.removeprefix('override ').lstrip('/').replace('@', '.')}={as_typed(option)}"

@@ -7,7 +7,6 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-import yaml
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainer.config import catalog
@@ -57,7 +56,7 @@ def settled(cfg: DictConfig | Mapping, overrides: Sequence[str]) -> DictConfig |
 
 def content_of(group: str, option: str) -> dict:
     """Return what the file of an option sets."""
-    return yaml.safe_load(catalog.file(group, option).read_text())
+    return copy.deepcopy(catalog.content(catalog.file(group, option)))
 
 
 def settled_invocation(invocation: Invocation) -> Invocation:

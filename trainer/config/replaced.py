@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Iterator, Mapping, Sequence
 
-import yaml
 from omegaconf import DictConfig, OmegaConf, flag_override
 
 from trainer.config import catalog
@@ -48,7 +47,7 @@ def replaced(cfg: DictConfig | Mapping, overrides: Sequence[str]) -> list[Path]:
 
 def contents(experiment: str) -> Iterator[dict]:
     """Yield what an experiment sets, and what those set that it begins with."""
-    content = yaml.safe_load(catalog.file("experiment", experiment).read_text()) or {}
+    content = catalog.content(catalog.file("experiment", experiment))
     yield content
     for entry in content.get("defaults", []):
         if isinstance(entry, str) and entry in catalog.options("experiment"):
@@ -77,8 +76,8 @@ def unknown(group: str, content: Mapping, node: Mapping, option: str) -> Iterato
 
 def keys_of(group: str, option: str) -> set[str]:
     """Return the keys that an option has, those of its whole group included."""
-    path, common = catalog.file(group, option), yaml.safe_load((catalog.folder() / "config.yaml").read_text())
-    own = yaml.safe_load(path.read_text()) or {}
+    path, common = catalog.file(group, option), catalog.content(catalog.folder() / "config.yaml")
+    own = catalog.content(path)
     if not catalog.is_self_contained(path):
         own = own.get(group) or {}
     nested = (key.rpartition(".")[2] for key in catalog.nested_keys(group, option))

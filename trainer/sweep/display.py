@@ -3,13 +3,14 @@
 import threading
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from trainer.base.errors import DataError
 from trainer.base.metrics import METRICS
 from trainer.base.text import counted, figures, printable
 from trainer.comparison.table import relative
@@ -44,7 +45,7 @@ class SweepDisplay:
         self._ended: dict[Path, tuple[str, str, str]] = {}
         self._live: Live | None = None
         self._begun, self._start = time.time(), time.monotonic()
-        self._ends: list[float] = []
+        self._ends = 0
         self._over = threading.Event()
         self._stack = ExitStack()
         self._plots = PlotWorker()
@@ -87,7 +88,7 @@ class SweepDisplay:
             if summary["status"] in FAILED and "error" not in summary and not self._over.is_set():
                 continue  # the job has still to note its error
             if job.directory not in self.reported:
-                self._ends.append(time.monotonic())
+                self._ends += 1
             self.reported[job.directory] = stamp
             self.console.print(self.report(job, summary))
             self._plots.draw(job.directory)
@@ -115,9 +116,24 @@ class SweepDisplay:
 
     @property
     def seconds_left(self) -> float:
-        """Seconds until the sweep ends, at the rate of its jobs since its start; 0 until two have ended."""
-        waiting, ends = self.count - len(self.reported), self._ends
-        return waiting * (ends[-1] - self._start) / len(ends) if len(ends) > 1 else 0.0
+        """Seconds until the sweep ends, at the rate of its jobs since its start; 0 until two have ended.
+
+        Jobs that train at once end at once: of each that runs the part counts that it has done.
+        """
+        if self._ends < 2:
+            return 0.0
+        parts = sum(self.part_of(job) for job in [*self.jobs] if job.directory not in self.reported)
+        left, done = self.count - len(self.reported) - parts, self._ends + parts
+        return left * (time.monotonic() - self._start) / done
+
+    def part_of(self, job: Job) -> float:
+        """Return the part of its training that a job that runs has done, by its last evaluation; 0 where none tells."""
+        rows = [*reader.read_rows(job.directory, "val")] if self.has_begun(job) else []
+        with suppress(DataError, ValueError, TypeError, KeyError, IndexError, ZeroDivisionError):
+            length = str(reader.read_config(job.directory)["epochs"])
+            done = rows[-1]["step" if length.endswith("st") else "epoch"]
+            return min(1.0, max(0.0, done / float(length.removesuffix("st"))))
+        return 0.0
 
     def table(self) -> Table:
         """Return the jobs that run or failed, then as many others as there is room for."""
@@ -144,12 +160,15 @@ class SweepDisplay:
             self._ended[job.directory] = self._read_state(job)
         return self._ended[job.directory]
 
+    def has_begun(self, job: Job) -> bool:
+        """Return whether a job has run since this sweep began."""
+        log = job.directory / "run.log"
+        return log.exists() and log.stat().st_mtime >= self._begun - 1
+
     def _read_state(self, job: Job) -> tuple[str, str, str]:
         rows, status = [*reader.read_rows(job.directory, "val")], reader.read_summary(job.directory).get("status")
         if not isinstance(status, str):
-            log = job.directory / "run.log"
-            begun = log.exists() and log.stat().st_mtime >= self._begun - 1
-            status = Status.RUNNING if begun else WAITING
+            status = Status.RUNNING if self.has_begun(job) else WAITING
         epoch = f"{rows[-1]['epoch']:g}" if rows and isinstance(rows[-1].get("epoch"), int | float) else ""
         for name, metric in METRICS.items():
             if values := [row[name] for row in rows if isinstance(row.get(name), int | float)]:
