@@ -75,7 +75,7 @@ def test_a_trial_is_opened_again_by_its_key(tmp_path):
 
 def test_yaml_is_read_as_what_omegaconf_writes():
     values = {
-        "long": "word " * 60, "tab": "a\tb", "letters": "é 漢字 😀", "lines": "one\ntwo\n", "space": " x ", "number": "1e5",
+        "long": "word " * 60, "tab": "a\tb", "letters": "é 漢 😀", "lines": "one\ntwo\n", "space": " x ", "e": "1e5",
         "truth": "yes", "null": "null", "none": None, "small": 1e-20, "nan": float("inf"), "list": [], "map": {},
         "lists": [[1, 2.5], []], "colon": "a: b", "comment": "#x", "empty": "", "quotes": "'\"", "reference": "${seed}",
         "on": True, "hex": "0x1F", "underscore": "1_000", "control": "\x07",
