@@ -1,8 +1,8 @@
 """Run the programs of this folder one after the other, and write what they print into docs/speed.md.
 
-    python scripts/bench/all.py [--mnist DIR] [--only step,stacked]
+    python scripts/bench/all.py [--mnist DIR] [--template DIR] [--only step,stacked]
 
-DIR holds MNIST/raw. What each printed last is kept in docs/speed.json with its command, date and machine, so that
+The folders are described in mnist.py and against_lightning.py. What each printed last is kept in docs/speed.json with its command, date and machine, so that
 --only replaces the output of some. A program that fails, or whose data were not given, is listed as not measured.
 """
 
@@ -14,13 +14,15 @@ import platform
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 PAGE, RECORD = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed.json"
 HEADING = "\n## What the programs printed\n"
-MNIST = "MNIST"  # in place of a folder, in the arguments below
+MNIST, TEMPLATE = "MNIST", "TEMPLATE"  # in place of a folder, in the arguments below
+WHOLE = ("mnist", "cpu_records", "against_lightning")  # time commands as they are typed, with all threads
 PROGRAMS = {  # name -> arguments
     "step": [],
     "mnist": [MNIST],
@@ -28,6 +30,8 @@ PROGRAMS = {  # name -> arguments
     "compile": ["--epochs", "121"],
     "stacked": ["--memory", "--commands"],
     "devices": [],
+    "cpu_records": ["--mnist", MNIST],
+    "against_lightning": ["--mnist", MNIST, "--template", TEMPLATE],
     "sweep": [],
     "checkpoint": [],
     "record": [],
@@ -41,18 +45,23 @@ PROGRAMS = {  # name -> arguments
 }
 
 
-def run(name: str, folder: str | None) -> dict:
-    """Run a program; return its entry of the record."""
+def run(name: str, folders: Mapping[str, str | None]) -> dict:
+    """Run a program; return its entry of the record.
+
+    Args:
+        folders: by what stands for them in the arguments.
+    """
     arguments = PROGRAMS[name]
     known = {"command": " ".join(["python", f"scripts/bench/{name}.py", *arguments]), "machine": machine()}
     known["date"] = datetime.date.today().isoformat()
-    if MNIST in arguments and folder is None:
-        return {**known, "failed": "it needs --mnist DIR"}
+    if missing := [place for place in arguments if place in folders and folders[place] is None]:
+        return {**known, "failed": f"it needs --{missing[0].lower()} DIR"}
     start = time.perf_counter()
-    program, given = Path(__file__).with_name(f"{name}.py"), [folder if it == MNIST else it for it in arguments]
+    program, given = Path(__file__).with_name(f"{name}.py"), [folders.get(it, it) for it in arguments]
+    threads = {} if name in WHOLE else {"OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, program, *given],
-        cwd=ROOT, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+        cwd=ROOT, env={**os.environ, **threads}, capture_output=True, text=True, check=False,
     )  # fmt: skip
     known |= {"minutes": round((time.perf_counter() - start) / 60, 1), "load": round(os.getloadavg()[2], 1)}
     if done.returncode:
@@ -89,6 +98,7 @@ def write_page(record: dict[str, dict]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--mnist", metavar="DIR", help="folder that holds MNIST/raw")
+    parser.add_argument("--template", metavar="DIR", help="checkout of ashleve/lightning-hydra-template")
     parser.add_argument("--only", metavar="NAME,...", help=f"some of {', '.join(PROGRAMS)}")
     chosen = parser.parse_args()
     names = chosen.only.split(",") if chosen.only else [*PROGRAMS]
@@ -96,7 +106,7 @@ def main() -> None:
         parser.error(f"--only: no such program: {', '.join(sorted(unknown))}")
     record = json.loads(RECORD.read_text()) if RECORD.exists() else {}
     for name in names:
-        record[name] = run(name, chosen.mnist)
+        record[name] = run(name, {MNIST: chosen.mnist, TEMPLATE: chosen.template})
         print(name, record[name].get("failed") or f"{record[name]['minutes']} minutes", flush=True)
         RECORD.write_text(json.dumps(record, indent=1) + "\n")
         write_page(record)
