@@ -2,8 +2,9 @@
 
     python scripts/bench/all.py [--mnist DIR] [--template DIR] [--only step,stacked]
 
-The folders are described in mnist.py and against_lightning.py. What each printed last is kept in docs/speed.json with its command, date and machine, so that
---only replaces the output of some. A program that fails, or whose data were not given, is listed as not measured.
+The folders are described in mnist.py and against_lightning.py. What each printed last is kept in docs/speed.json with
+its command, date and machine, so that --only replaces the output of some. A program that fails, or whose data were not
+given, is listed as not measured.
 """
 
 import argparse
