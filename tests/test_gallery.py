@@ -102,7 +102,7 @@ def test_the_record_has_every_experiment_with_three_seeds():
     assert {*ENTRIES} == {*NAMES}
     for name, entry in ENTRIES.items():
         assert entry["commands"] == commands(name), f"{name}: run python scripts/gallery.py --only {name}"
-        assert all(row["runs"] == 3 for row in entry["rows"]), name
+        assert all(row["runs"] and row["runs"] % 3 == 0 for row in entry["rows"]), name  # on one split or more
 
 
 def test_the_page_is_made_of_the_record():

@@ -3,6 +3,7 @@
 import copy
 import math
 import shutil
+from dataclasses import replace
 
 import pytest
 import torch
@@ -31,8 +32,9 @@ LOSS_TOLERANCE = 1e-3  # relative, of the training loss over 50 steps: docs/spee
 def graphs(monkeypatch):
     """Compile without inductor, which takes a C++ compiler and half a minute; return how many graphs were made."""
 
-    def make(function, mode, whole=True):
-        return torch.compile(function, dynamic=False, fullgraph=whole, backend="aot_eager")
+    def make(run, function, whole=True):
+        options = compiled.guards(run) if whole else None
+        return torch.compile(function, dynamic=False, fullgraph=whole, backend="aot_eager", options=options)
 
     monkeypatch.setattr(compiled, "make_graph", make)
     counters.clear()
@@ -101,6 +103,31 @@ def test_compile_model_compiles_the_network_once(composed, graphs, tmp_path):
     plain, _ = trained(composed, tmp_path / "off", *words)
     run, _ = trained(composed, tmp_path / "model", *words, "compile=model")
     assert run.compiling.compiled == NETWORK and graphs() == 1 and same(plain, run, 1e-5)
+
+
+class Fading(nn.Module):
+    """A dense layer whose outputs fade in stages, by a number that is no tensor."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.linear, self.factor = nn.Linear(inputs, outputs), 1.0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.factor * self.linear(images.flatten(1))
+
+
+def test_a_number_that_changes_in_a_module_of_your_own_changes_the_graph(composed, graphs):
+    """Of ours no such number changes, and torch does not look."""
+    run = build_run(composed(*TINY, "compile=step", "epochs=50st"))
+    assert compiled.guards(run)
+    images, _ = run.train.batch(torch.arange(run.batch_size))
+    run = replace(run, model=Fading(images[0].numel(), run.data.outputs))
+    assert not compiled.guards(run)
+    graph = compiled.make_graph(run, run.model)
+    for factor in (1.0, 0.5):
+        run.model.factor = factor
+        assert torch.allclose(graph(images), factor * run.model.linear(images.flatten(1)))
+    assert graphs() == 2
 
 
 @needs_compiler

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-Engine = torch.autograd.Variable._execution_engine
+ENGINE = torch.autograd.Variable._execution_engine
 
 
 def backward(values: Sequence[Tensor], gradients: Sequence[Tensor | None], create_graph: bool = False) -> None:
@@ -20,6 +20,6 @@ def backward(values: Sequence[Tensor], gradients: Sequence[Tensor | None], creat
         create_graph: of the gradients, to differentiate them.
     """
     ones = [value.new_ones(()) if gradient is None else gradient for value, gradient in zip(values, gradients)]
-    Engine.run_backward(
+    ENGINE.run_backward(
         tuple(values), tuple(ones), create_graph, create_graph, (), allow_unreachable=True, accumulate_grad=True
     )

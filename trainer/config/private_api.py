@@ -117,7 +117,7 @@ def to_yaml(plain: dict) -> str:
 
 
 class Dumper(getattr(yaml, "CDumper", yaml.Dumper)):
-    """OmegaConf's dumper, whose text is written by libyaml where PyYAML has it: eight times as fast."""
+    """OmegaConf's dumper, whose text is written by libyaml where PyYAML has it: three times as fast."""
 
 
 Dumper.add_representer(str, get_omega_conf_dumper().str_representer)

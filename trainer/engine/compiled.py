@@ -15,6 +15,7 @@ from trainer.base.hooks import needs_graph
 from trainer.base.protocols import UsesClock, WatchesModel
 from trainer.base.statistics import norm
 from trainer.base.text import printable
+from trainer.engine.contracts import is_own
 from trainer.engine.probe import without_trace
 from trainer.engine.run import Run
 from trainer.engine.try_step import base_of
@@ -24,14 +25,25 @@ Losses = Callable[[Tensor, Tensor], Tensor]
 Evaluated = tuple[Tensor, Tensor, Sequence[Tensor]]  # losses (B,), outputs (B, K), penalties
 
 
-def make_graph(function: Callable, mode: str, whole: bool = True) -> Callable:
+def make_graph(run: Run, function: Callable, whole: bool = True) -> Callable:
     """Return a function compiled for the shapes of its first call, with the random numbers of the usual way.
 
     Args:
         whole: one graph; else torch may compile parts of it.
     """
-    options = {**torch._inductor.list_mode_options(mode), "fallback_random": True}
+    options = {**torch._inductor.list_mode_options(run.compiling.mode), "fallback_random": True}
+    options |= guards(run) if whole else {}  # from part to part numbers may pass
     return torch.compile(function, dynamic=False, fullgraph=whole, options=options)
+
+
+def guards(run: Run) -> dict[str, Callable]:
+    """Return what torch is to look at before each call of a graph, as an option of torch.compile.
+
+    In a class of the user's own anything may change from step to step; else only the tensors of the batch do, and to
+    look at all else would take a third of a small network's step.
+    """
+    parts = (run.criterion, run.optimizer, *run.slots.loss, *run.slots.gradient, *run.model.modules())
+    return {} if any(map(is_own, parts)) else {"guard_filter_fn": torch.compiler.keep_tensor_guards_unsafe}
 
 
 def replays(run: Run) -> bool:
@@ -49,7 +61,7 @@ class CompiledModel:
 
     def __init__(self, run: Run) -> None:
         self.run, self.size = run, full_batch(run)
-        self.graph: Callable | None = make_graph(run.model, run.compiling.mode, whole=False)
+        self.graph: Callable | None = make_graph(run, run.model, whole=False)
         run.compiling.compiled = "the network"
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -102,7 +114,7 @@ class GradientGraph:
         if replays(run):
             for tensor in (*self.weights.values(), *self.buffers.values()):
                 torch._dynamo.mark_static_address(tensor)
-        self.graph = make_graph(self._gradients, run.compiling.mode)
+        self.graph = make_graph(run, self._gradients)
 
     def __call__(self, *batch: object) -> Evaluated:
         with torch.no_grad():
@@ -155,7 +167,7 @@ class StepGraph(GradientGraph):
             for update in self.updates:
                 for tensor in (*update.tensors(), update.rate):
                     torch._dynamo.mark_static_address(tensor)
-        self.graph = make_graph(self._step, run.compiling.mode)
+        self.graph = make_graph(run, self._step)
 
     def __call__(self, *batch: object) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Make a step, and return loss, losses, outputs and the gradient's norm before its edits; None without."""
