@@ -10,10 +10,10 @@ import torch
 from torch import nn
 from torch._dynamo.utils import counters
 
-from trainer.engine import compiled
+from trainer.engine import graphs as graphs_of
 from trainer.engine.build import build_run
 from trainer.engine.compilation import Compilation
-from trainer.engine.compiled import Objective, used_weights
+from trainer.engine.graphs import CHECKED, Objective, used_weights
 from trainer.engine.loop import Update, fit
 from trainer.engine.measured_update import seconds_without
 from trainer.optimizer.graph_updates import group_updates
@@ -33,10 +33,10 @@ def graphs(monkeypatch):
     """Compile without inductor, which takes a C++ compiler and half a minute; return how many graphs were made."""
 
     def make(run, function, whole=True):
-        options = compiled.guards(run) if whole else None
+        options = graphs_of.guards(run) if whole else None
         return torch.compile(function, dynamic=False, fullgraph=whole, backend="aot_eager", options=options)
 
-    monkeypatch.setattr(compiled, "make_graph", make)
+    monkeypatch.setattr(graphs_of, "make_graph", make)
     counters.clear()
     yield lambda: counters["stats"]["unique_graphs"]
     torch.compiler.reset()
@@ -105,6 +105,31 @@ def test_compile_model_compiles_the_network_once(composed, graphs, tmp_path):
     assert run.compiling.compiled == NETWORK and graphs() == 1 and same(plain, run, 1e-5)
 
 
+@pytest.mark.parametrize("words", [("reg=[dropout]",), ("norm=batch",), ("optimizer.dampening=0.5",)])
+def test_a_graph_with_other_losses_is_left_before_it_has_changed_anything(words, composed, monkeypatch, tmp_path):
+    """As torch 2.11 makes one of batch norms and dropout: right in the first step, wrong in the second."""
+
+    def make(run, function, whole=True):
+        calls = []
+
+        def wrong(*batch):
+            calls.append(batch)
+            found = function(*batch)
+            if len(calls) < CHECKED:
+                return found
+            place = next(place for place, part in enumerate(found) if getattr(part, "ndim", 0) == 1)
+            return tuple(part * 1.01 if at == place else part for at, part in enumerate(found))
+
+        return wrong
+
+    monkeypatch.setattr(graphs_of, "make_graph", make)
+    words = (*TINY, "act=tanh", *words, "epochs=20st")
+    plain, _ = trained(composed, tmp_path / "off", *words)
+    run, _ = trained(composed, tmp_path / "step", *words, "compile=step")
+    assert run.compiling.compiled == "" and run.compiling.left_out[-1].startswith("every part: compiled by torch")
+    assert same(plain, run, 1e-5)
+
+
 class Fading(nn.Module):
     """A dense layer whose outputs fade in stages, by a number that is no tensor."""
 
@@ -119,11 +144,11 @@ class Fading(nn.Module):
 def test_a_number_that_changes_in_a_module_of_your_own_changes_the_graph(composed, graphs):
     """Of ours no such number changes, and torch does not look."""
     run = build_run(composed(*TINY, "compile=step", "epochs=50st"))
-    assert compiled.guards(run)
+    assert graphs_of.guards(run)
     images, _ = run.train.batch(torch.arange(run.batch_size))
     run = replace(run, model=Fading(images[0].numel(), run.data.outputs))
-    assert not compiled.guards(run)
-    graph = compiled.make_graph(run, run.model)
+    assert not graphs_of.guards(run)
+    graph = graphs_of.make_graph(run, run.model)
     for factor in (1.0, 0.5):
         run.model.factor = factor
         assert torch.allclose(graph(images), factor * run.model.linear(images.flatten(1)))
@@ -136,7 +161,10 @@ def test_inductor_trains_within_the_tolerance_and_twice_the_same(composed, tmp_p
     words = (*TINY, "norm=batch", "reg=[dropout]", "epochs=50st")
     plain, rows = trained(composed, tmp_path / "off", *words)
     run, found = trained(composed, tmp_path / "step", *words, "compile=step")
-    assert run.compiling.compiled == WHOLE and not run.compiling.left_out
+    if run.compiling.left_out:  # torch 2.11 has other losses
+        assert "the losses are others" in run.compiling.left_out[0] and same(plain, run, 1e-6)
+        return
+    assert run.compiling.compiled == WHOLE
     for row, other in zip(rows, found, strict=True):
         assert row["loss"] == pytest.approx(other["loss"], rel=LOSS_TOLERANCE)
         assert row["accuracy"] == pytest.approx(other["accuracy"], abs=0.02)

@@ -25,8 +25,9 @@ from trainer.base.rng import derive, seed_default
 from trainer.base.signals import Signals
 from trainer.diagnosis.early import certain
 from trainer.engine.cadence import FIRST_WARNING, Cadence
-from trainer.engine.compiled import Evaluated, StepGraphs
+from trainer.engine.compiled import StepGraphs
 from trainer.engine.contracts import broken
+from trainer.engine.graphs import Evaluated
 from trainer.engine.hard_labels import HardLabels, Losses
 from trainer.engine.loss_watch import LossWatch
 from trainer.engine.measured_update import timed

@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from trainer.base.layers import common_rate
 from trainer.base.rng import preserved_generators
-from trainer.engine.compiled import full_batch
+from trainer.engine.graphs import full_batch
 from trainer.engine.run import Run
 from trainer.engine.threads import is_large
 from trainer.rundir.console import Console
