@@ -66,16 +66,10 @@ def lightning_step() -> float:
 
 def own_step() -> float:
     """Return the seconds of a step in trainer, the median over epochs."""
-    from hydra import compose, initialize_config_dir
+    from compile import digits
     from turns import race
 
-    from trainer.config import catalog
-    from trainer.engine.build import build_run
-
-    words = ["model=mlp", "device=cpu", "threads=1", "data.val_fraction=0", f"epochs={EPOCHS}"]
-    with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
-        run = build_run(compose("config", words))
-    return race(run, {}, 1)["trainer"][0]
+    return race(digits("momentum", EPOCHS, ["threads=1"]), {}, 1)["trainer"][0]
 
 
 STEPS = {"lightning": lightning_step, "trainer": own_step}
@@ -92,11 +86,8 @@ def template_command(template: str, mnist: str) -> list[str | Path]:
     """Return the command that trains the template's example on MNIST ten epochs, on a CPU."""
     words = ["trainer=cpu", "trainer.min_epochs=1", "trainer.max_epochs=10", f"data.data_dir={mnist}"]
     words += ["data.batch_size=128", f"model.net.lin1_size={NET[0]}", f"model.net.lin2_size={NET[1]}"]
-    words += [
-        f"model.net.lin3_size={NET[1]}",
-        "model.compile=false",
-        "test=false",
-    ]  # its test fails: torch.load refuses its checkpoint
+    words += [f"model.net.lin3_size={NET[1]}", "model.compile=false"]
+    words += ["test=false"]  # its test fails: torch.load refuses its checkpoint
     return [sys.executable, Path(template).resolve() / "src" / "train.py", *words]
 
 

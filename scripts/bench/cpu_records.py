@@ -17,39 +17,27 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+COMMON = (
+    "reg=[]",
+    "norm=none",
+    "init=auto",
+    "optimizer=momentum",
+    "warmup=none",
+    "sched=constant",
+    "act=gelu",
+    "model=mlp init=auto",
+    "threads=1",
+)
 CHANGED = {  # experiment -> words that each row changes
     "mnist_99_cpu": (
-        "reg=[]",
-        "norm=none",
-        "init=auto",
-        "optimizer=momentum",
-        "warmup=none",
-        "sched=constant",
+        *COMMON,
         "optimizer.lr=0.1",
         "model.channels=[8,16,32]",
         "model.channels=[16,64,128]",
-        "act=gelu",
         "model=lenet",
-        "model=mlp init=auto",
         "epochs=1",
-        "threads=1",
     ),
-    "digits_99": (
-        "aug=[]",
-        "reg=[]",
-        "norm=none",
-        "init=auto",
-        "optimizer=momentum",
-        "warmup=none",
-        "sched=constant",
-        "optimizer.lr=0.05",
-        "model.channels=[16,32]",
-        "act=gelu",
-        "model=cnn",
-        "model=mlp init=auto",
-        "epochs=10",
-        "threads=1",
-    ),
+    "digits_99": (*COMMON, "aug=[]", "optimizer.lr=0.05", "model.channels=[16,32]", "model=cnn", "epochs=10"),
 }
 
 

@@ -102,13 +102,20 @@ def find_mnist(results: Results) -> Finding:
     return Finding(None, f"test accuracy {spread(value)} with both")
 
 
-def find_record(results: Results, word: str, others: str) -> Finding:
-    """Return whether a record has 99 %, and more than without one of its words."""
-    value, without = results.of(LABEL, word), results.of(LABEL, f"{word.partition('=')[0]}=[]")
-    return Finding(
-        value.mean >= 0.99 and value.mean > without.mean,
-        f"test accuracy {spread(value)}, {min(value.values):.4f} at least; {spread(without)} without {others}",
-    )
+def record(name: str, says: str, word: str, others: str, because: str, data: str = "digits") -> Exhibit:
+    """Return the exhibit of a record: it has 99 %, and more than without one of its words."""
+
+    def find(results: Results) -> Finding:
+        value, without = results.of(LABEL, word), results.of(LABEL, f"{word.partition('=')[0]}=[]")
+        return Finding(
+            value.mean >= 0.99 and value.mean > without.mean,
+            f"test accuracy {spread(value)}, {min(value.values):.4f} at least; {spread(without)} without {others}",
+        )
+
+    def draw(results: Results) -> Figure:
+        return figures.curves(results.groups, "train", "accuracy")
+
+    return Exhibit(name=name, says=says, metrics=ACCURACY, find=find, draw=draw, because=because, data=data)
 
 
 def find_fine_tune(results: Results) -> Finding:
@@ -130,23 +137,21 @@ EXHIBITS = [
         draw=lambda results: figures.curves(results.groups, "val", "accuracy", label=lambda group: "mnist_mlp"),
         data="mnist",
     ),
-    Exhibit(
-        name="mnist_99_cpu",
-        says="Smoothed labels keep a network from being too sure, and it generalises better (231n)",
-        metrics=ACCURACY,
-        find=lambda results: find_record(results, "reg=[label_smoothing]", "smoothed labels"),
-        because="What each of its words buys is in docs/speed.md.",
-        draw=lambda results: figures.curves(results.groups, "train", "accuracy"),
+    record(
+        "mnist_99_cpu",
+        "Smoothed labels keep a network from being too sure, and it generalises better (231n)",
+        "reg=[label_smoothing]",
+        "smoothed labels",
+        "What each of its words buys is in docs/speed.md.",
         data="mnist",
     ),
-    Exhibit(
-        name="digits_99",
-        says="Augmentation makes up for samples that are not there (231n, SDU)",
-        metrics=ACCURACY,
-        find=lambda results: find_record(results, "aug=[affine]", "augmentation"),
-        because="Over four splits: a test has 359 images, and one of them is 0.3 points. What each of its words buys "
+    record(
+        "digits_99",
+        "Augmentation makes up for samples that are not there (231n, SDU)",
+        "aug=[affine]",
+        "augmentation",
+        "Over four splits: a test has 359 images, and one of them is 0.3 points. What each of its words buys "
         "is in docs/speed.md.",
-        draw=lambda results: figures.curves(results.groups, "train", "accuracy"),
     ),
     Exhibit(
         name="fine_tune",

@@ -220,7 +220,7 @@ class Growing(nn.Module):
         self.linear, self.calls = nn.Linear(torch.Size(input_shape).numel(), outputs), 0
     def forward(self, images):
         self.calls += self.training
-        for _ in range(100 if self.training and self.calls > 150 else 0):
+        for _ in range(300 if self.training and self.calls > 150 else 0):
             torch.mm(square, square)
         return self.linear(images.flatten(1))
 
@@ -231,7 +231,7 @@ square = torch.ones(128, 128)
 def test_a_run_that_becomes_slower_is_told_so(tmp_path, monkeypatch):
     (tmp_path / "growing.py").write_text(GROWING)
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.setattr(speed, "LOST", 0.02)  # seconds, of a run that takes 1 or more
+    monkeypatch.setattr(speed, "LOST", 0.2)  # seconds, of a run that takes 3
     words = ("model=linear", "model._target_=growing.Growing", "allow=[growing]", "data=iris", "batch_size=16")
     code, printed, errors = command(tmp_path, *words, "epochs=300st", "log_every=5", "eval_every=50st", *COMMON)
     assert code == 0, errors

@@ -54,7 +54,7 @@ def test_the_time_left_counts_the_part_that_a_running_job_has_done(length, reach
         groups = "".join(f"{group}: {{}}\n" for group in catalog.defaults())
         (job.directory / "config.yaml").write_text(f"epochs: {length}\n{groups}")
     display = SweepDisplay(tmp_path, 8, prepared)
-    assert display.seconds_left == 0
+    assert display.seconds_left() == 0
     row = {"split": "val", "accuracy": 0.75, "loss": 1.0}
     whole = {key: 2 * value for key, value in reached.items()}
     for job, place in zip(prepared[2:5], (whole, reached, {"epoch": 0.0, "step": 0})):
@@ -64,7 +64,7 @@ def test_the_time_left_counts_the_part_that_a_running_job_has_done(length, reach
         (job.directory / "summary.json").write_text(FINISHED)
     display.refresh()
     display._start -= 35  # 3.5 jobs in 35 s
-    assert display.seconds_left == pytest.approx((8 - 3.5) * 10, rel=0.02)
+    assert display.seconds_left() == pytest.approx((8 - 3.5) * 10, rel=0.02)
 
 
 @pytest.mark.parametrize("seconds, text", [(0.4, "0 s"), (59.6, "1 min 0 s"), (125, "2 min 5 s"), (7260, "2 h 1 min")])

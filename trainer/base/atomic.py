@@ -4,7 +4,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,33 +22,23 @@ def atomic_write(path: Path, payload: bytes | memoryview) -> None:
 
     Errors: OSError, with the old file left as it was.
     """
-    atomic_write_all(path.parent, {path.name: payload})
-
-
-def atomic_write_all(folder: Path, payloads: Mapping[str, bytes | memoryview]) -> None:
-    """Write files of a folder, each as `atomic_write` does, in their order.
-
-    Errors: OSError, with the old file left where it was, and the files behind it not written.
-    """
-    for name, payload in payloads.items():
-        path = folder / name
-        temporary = path.with_name(f".{name}.{os.getpid()}.partial")  # tempfile's permissions would ignore the umask
-        temporary.unlink(missing_ok=True)  # of a dead process with this number
-        try:
-            with open(open_plain(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-                file.write(payload)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        except BaseException:
-            temporary.unlink(missing_ok=True)
-            raise
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")  # tempfile's permissions would ignore the umask
+    temporary.unlink(missing_ok=True)  # of a dead process with this number
+    try:
+        with open(open_plain(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+            file.write(payload)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
     if os.name == "posix":
-        descriptor = os.open(folder, os.O_RDONLY)
+        folder = os.open(path.parent, os.O_RDONLY)
         try:
-            os.fsync(descriptor)
+            os.fsync(folder)
         finally:
-            os.close(descriptor)
+            os.close(folder)
 
 
 def discard_partial(folder: Path) -> None:

@@ -1,7 +1,7 @@
 """Random seeds from (seed, purpose, epoch, step) alone, never from how many draws came before."""
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from hashlib import blake2b
 
@@ -33,14 +33,24 @@ def seed_default(device: torch.device, value: int) -> None:
 @contextmanager
 def preserved_generators(device: torch.device) -> Iterator[None]:
     """Give the global random number generators back as they were: Python's, NumPy's, torch's and the device's."""
-    own = {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
-    where = (device,) if device.type == "cuda" else ()
-    states = random.getstate(), np.random.get_state(), torch.get_rng_state(), own and own.get_rng_state(*where)
+    restore = remembered_generators(device)
     try:
         yield
     finally:
+        restore()
+
+
+def remembered_generators(device: torch.device) -> Callable[[], None]:
+    """Return what gives the global random number generators back as they are now."""
+    own = {"cuda": torch.cuda, "mps": torch.mps}.get(device.type)
+    where = (device,) if device.type == "cuda" else ()
+    states = random.getstate(), np.random.get_state(), torch.get_rng_state(), own and own.get_rng_state(*where)
+
+    def restore() -> None:
         random.setstate(states[0])
         np.random.set_state(states[1])
         torch.set_rng_state(states[2])
         if own:
             own.set_rng_state(states[3], *where)
+
+    return restore

@@ -17,7 +17,7 @@ from trainer.cli.chosen import chosen_by
 from trainer.cli.spelling import good_spellings
 from trainer.config import auto_rate, catalog, classifiers, hydra_context, schema, untrusted
 from trainer.config.quoting import as_argument
-from trainer.config.replaced import replaced, without_replaced
+from trainer.config.replaced import replaced, without
 from trainer.config.truth_words import use_words
 from trainer.search import overrides as search
 from trainer.sweep import jobs, launchers
@@ -105,9 +105,10 @@ def composed_with_known_keys(texts: Sequence[str], typed: Mapping[str, str], swe
             if changes and not is_option(override) and check_keys.first_part(override.key_or_group) != "hydra":
                 check_keys.require_key(typed[override.key_or_group], chosen)
         raise
-    for path in {".".join(path) for path in replaced(cfg, texts)} & {*typed}:
+    left = replaced(cfg, texts)
+    for path in {*map(".".join, left)} & {*typed}:
         raise check_keys.unknown_key(typed[path], chosen)
-    return without_replaced(cfg, texts)
+    return without(cfg, left)
 
 
 def is_option(override: Override) -> bool:

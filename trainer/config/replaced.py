@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from omegaconf import DictConfig, OmegaConf, flag_override
 
-from trainer.config import catalog
+from trainer.config import catalog, schema
 from trainer.config.keys import key_of
 from trainer.config.quoting import unquote
 
@@ -18,15 +18,19 @@ def without_replaced(cfg: DictConfig | Mapping, overrides: Sequence[str]) -> Dic
     `experiment=X` sets `warmup.length` for its linear warm-up; behind `experiment=X warmup=none` the key is left out.
     A key that both options have stays.
     """
-    left = replaced(cfg, overrides)
-    if not left:
+    return without(cfg, replaced(cfg, overrides))
+
+
+def without(cfg: DictConfig | Mapping, paths: Sequence[Path]) -> DictConfig | Mapping:
+    """Return a configuration without the keys at some paths; itself where there are none."""
+    if not paths:
         return cfg
     made = copy.deepcopy(cfg)
     if not OmegaConf.is_config(made):
-        remove(made, left)
+        remove(made, paths)
         return made
     with flag_override(made, ["struct", "readonly"], False):
-        remove(made, left)
+        remove(made, paths)
     return made
 
 
@@ -34,15 +38,16 @@ def replaced(cfg: DictConfig | Mapping, overrides: Sequence[str]) -> list[Path]:
     """Return the paths of the keys that an experiment sets for options that a command replaces by others."""
     typed = {key_of(text): unquote(text.partition("=")[2]) for text in overrides}
     option = typed.get("experiment")
-    if option not in catalog.options("experiment"):
+    if option is None or option not in catalog.options("experiment"):
         return []
-    return [
+    found = [
         path
         for content in contents(option)
         for group in catalog.groups()
         if group in typed and isinstance(content.get(group), dict)
         for path in unknown(group, content[group], cfg[group], typed[group])
     ]
+    return [*dict.fromkeys(found)]
 
 
 def contents(experiment: str) -> Iterator[dict]:
@@ -63,52 +68,32 @@ def unknown(group: str, content: Mapping, node: Mapping, option: str) -> Iterato
         option: that is typed for the group.
     """
     if group in catalog.MULTI_SELECT:
-        for path, value in branches((group,), content):
-            there = part_at(node, path[1:])
-            if isinstance(there, Mapping | DictConfig) and "_target_" not in there and is_of_option(value):
-                yield path
-        return
-    if option not in catalog.options(group):
-        return
-    known = keys_of(group, option)
-    yield from ((group, key) for key in content if key not in known and key in node)
+        for path in settings_of_options(content):
+            there = schema.part_at(node, path)
+            if there and "_target_" not in there:
+                yield (group, *path)
+    elif option in catalog.options(group):
+        known = keys_of(group, option)
+        yield from ((group, key) for key in content if key not in known and key in node)
 
 
 def keys_of(group: str, option: str) -> set[str]:
     """Return the keys that an option has, those of its whole group included."""
-    path, common = catalog.file(group, option), catalog.content(catalog.folder() / "config.yaml")
-    own = catalog.content(path)
-    if not catalog.is_self_contained(path):
-        own = own.get(group) or {}
-    nested = (key.rpartition(".")[2] for key in catalog.nested_keys(group, option))
-    return {*own, *nested, *(common.get(group) or {})}
+    of_group, own = schema.keys(catalog.folder() / "config.yaml"), schema.keys(catalog.file(group, option), group)
+    paths = (*of_group, *own, *catalog.nested_keys(group, option))
+    return {path.split(".")[1] for path in paths if path.startswith(f"{group}.")}
 
 
-def branches(path: Path, content: Mapping) -> Iterator[tuple[Path, Mapping]]:
-    """Yield each mapping below a group, with its path: those of slots and those of options."""
+def settings_of_options(content: Mapping, path: Path = ()) -> Iterator[Path]:
+    """Yield the path of each option of a group, perhaps within a slot, that an experiment sets values of."""
     for key, value in content.items():
-        if isinstance(value, Mapping):
-            yield (*path, key), value
-            yield from branches((*path, key), value)
-
-
-def is_of_option(content: Mapping) -> bool:
-    """Return whether a mapping sets values, as for an option, rather than options of a slot."""
-    return not all(isinstance(value, Mapping) for value in content.values())
-
-
-def part_at(node: Mapping, path: Path) -> object:
-    """Return what a configuration has at a path; None where there is nothing."""
-    for key in path:
-        if not isinstance(node, Mapping | DictConfig) or key not in node:
-            return None
-        node = node[key]
-    return node
+        if isinstance(value, Mapping) and any(isinstance(part, Mapping) for part in value.values()):
+            yield from settings_of_options(value, (*path, key))
+        elif isinstance(value, Mapping):
+            yield (*path, key)
 
 
 def remove(cfg: DictConfig | dict, paths: Sequence[Path]) -> None:
     """Remove what a configuration has at some paths."""
     for *above, key in paths:
-        part = part_at(cfg, above)
-        if part is not None and key in part:
-            del part[key]
+        del schema.part_at(cfg, above)[key]

@@ -1,8 +1,7 @@
 """Keys of the YAML files, with the rules of their values (rule.py). Reads YAML; imports neither Hydra nor torch."""
 
-import functools
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache, cached_property
 from pathlib import Path
@@ -100,23 +99,27 @@ def rules(cfg: Mapping, choices: Mapping[str, str | None]) -> dict[str, Key]:
             continue
         added = {name: key for name, key in keys(path, place).items() if name not in found}
         if place == "experiment":  # it may set keys of options that others replace
-            added = {name: key for name, key in added.items() if is_set(cfg, name)}
+            added = {name: key for name, key in added.items() if is_set(cfg, name.split("."))}
         found |= added
     for key in [key for key in found.values() if key.classes_of]:
         *places, last = key.path.split(".")
-        node = functools.reduce(lambda node, part: node.get(part, {}), places, cfg)
+        node = part_at(cfg, places)
         given = class_keys(key, node.get(last))
         found = {path: other for path, other in given.items() if path.rpartition(".")[2] in node} | found
     return found
 
 
-def is_set(cfg: Mapping, path: str) -> bool:
+def part_at(cfg: Mapping, parts: Sequence[str]) -> Mapping:
+    """Return the mapping at a place of a configuration; an empty one where there is none."""
+    for part in parts:
+        cfg = cfg.get(part, {}) if isinstance(cfg, Mapping) else {}
+    return cfg if isinstance(cfg, Mapping) else {}
+
+
+def is_set(cfg: Mapping, parts: Sequence[str]) -> bool:
     """Return whether a configuration has a key."""
-    for part in path.split("."):
-        if not hasattr(cfg, "keys") or part not in cfg:
-            return False
-        cfg = cfg[part]
-    return True
+    *above, last = parts
+    return last in part_at(cfg, above)
 
 
 def class_keys(key: Key, name: object) -> dict[str, Key]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from trainer.base.rng import preserved_generators
+from trainer.base.rng import remembered_generators
 from trainer.base.statistics import norm
 from trainer.base.text import printable
 from trainer.engine.contracts import is_own
@@ -108,6 +108,8 @@ class Objective(nn.Module):
 class GradientGraph:
     """Forward pass, losses and backward pass of a micro-batch as one graph; the gradients are added to `.grad`."""
 
+    place_of_losses = 0  # in what a call returns
+
     def __init__(self, run: Run, penalties: Sequence[Callable]) -> None:
         self.objective, self.run, self.checks = Objective(run, penalties), run, 0
         self.buffers = dict(self.objective.named_buffers())
@@ -115,7 +117,7 @@ class GradientGraph:
         if replays(run):
             for tensor in (*self.weights.values(), *self.buffers.values()):
                 torch._dynamo.mark_static_address(tensor)
-        self.graph = make_graph(run, self._gradients)
+        self.graph = make_graph(run, self._made)
 
     def __call__(self, *batch: object) -> Evaluated:
         with torch.no_grad():
@@ -130,38 +132,31 @@ class GradientGraph:
         """Return what a call returns. Errors: OtherLosses in one of the first calls, which has changed nothing."""
         if self.checks == CHECKED:
             return self(*batch)
-        expected, reduced = self._usual_losses(batch)
-        tensors = [*self.weights.values(), *self.buffers.values(), *self.state()]
+        tensors, restore_generators = self.changed(), remembered_generators(self.run.device)
+        before = [tensor.detach().clone() for tensor in tensors]
+        gradients = [None if weight.grad is None else weight.grad.clone() for weight in self.weights.values()]
         with torch.no_grad():
-            before = [tensor.clone() for tensor in tensors]
-            gradients = [None if weight.grad is None else weight.grad.clone() for weight in self.weights.values()]
-            found = self(*batch)
-            losses = next(part for part in found if isinstance(part, Tensor) and part.shape == expected.shape)
-            tolerance = 0.05 if reduced else 1e-3
-            if torch.allclose(losses, expected, rtol=tolerance, atol=tolerance, equal_nan=True):  # host sync
-                self.checks += 1
-                return found
-            for tensor, value in zip(tensors, before):
-                tensor.copy_(value)
-            for weight, gradient in zip(self.weights.values(), gradients):
-                weight.grad = gradient
+            _, (expected, _, _) = self.objective(*batch)
+        copy_into(tensors, before)
+        restore_generators()
+        with self.run.autocast():
+            tolerance = 0.05 if torch.is_autocast_enabled(self.run.device.type) else 1e-3
+        found = self(*batch)
+        losses = found[self.place_of_losses]
+        if torch.allclose(losses, expected, rtol=tolerance, atol=tolerance, equal_nan=True):  # host sync
+            self.checks += 1
+            return found
+        copy_into(tensors, before)
+        for weight, gradient in zip(self.weights.values(), gradients):
+            weight.grad = gradient
+        restore_generators()
         raise OtherLosses
 
-    def state(self) -> list[Tensor]:
-        """Return the tensors that a call changes beside weights and buffers."""
-        return []
+    def changed(self) -> list[Tensor]:
+        """Return the tensors that a call changes in place."""
+        return [*self.buffers.values()]
 
-    def _usual_losses(self, batch: Sequence[object]) -> tuple[Tensor, bool]:
-        """Return the losses (B,) of a batch without the graph, and whether they are of reduced precision."""
-        buffers = [buffer.clone() for buffer in self.buffers.values()]
-        with preserved_generators(self.run.device), torch.no_grad():
-            _, (losses, _, _) = self.objective(*batch)
-            for buffer, value in zip(self.buffers.values(), buffers):
-                buffer.copy_(value)
-        with self.run.autocast():
-            return losses, torch.is_autocast_enabled(self.run.device.type)
-
-    def _gradients(self, *batch: object) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
+    def _made(self, *batch: object) -> tuple[Tensor, Tensor, list[Tensor], list[Tensor]]:
         """Return losses, outputs, penalties and gradients; buffers change as in a forward pass."""
         buffers = {name: buffer.clone() for name, buffer in self.buffers.items()}  # torch.func changes no others
         found = torch.func.grad_and_value(self._value, has_aux=True)(self._detached(), buffers, *batch)
@@ -186,6 +181,8 @@ class StepGraph(GradientGraph):
         updates: of the optimizer's groups.
     """
 
+    place_of_losses = 1
+
     def __init__(
         self,
         run: Run,
@@ -203,7 +200,6 @@ class StepGraph(GradientGraph):
             for update in self.updates:
                 for tensor in (*update.tensors(), update.rate):
                     torch._dynamo.mark_static_address(tensor)
-        self.graph = make_graph(run, self._step)
 
     def __call__(self, *batch: object) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         """Make a step, and return loss, losses, outputs and the gradient's norm before its edits; None without."""
@@ -215,12 +211,14 @@ class StepGraph(GradientGraph):
             found = self.graph(*batch)
             return tuple(value if value is None else value.clone() for value in found) if replays(self.run) else found
 
-    def state(self) -> list[Tensor]:
-        """Return the tensors of the optimizer."""
-        return [tensor for update in self.updates for tensor in update.tensors()]
+    def changed(self) -> list[Tensor]:
+        """Return the tensors that a call changes in place, those of the optimizer among them."""
+        updated = [tensor for update in self.updates for tensor in (*update.weights, *update.tensors())]
+        return [*super().changed(), *updated]
 
-    def _step(self, *batch: object) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        losses, outputs, penalties, gradients = self._gradients(*batch)
+    def _made(self, *batch: object) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Make the step."""
+        losses, outputs, penalties, gradients = super()._made(*batch)
         *_, per_sample = batch
         for weight, gradient in zip(self.weights.values(), gradients):
             weight.grad = gradient
@@ -233,6 +231,13 @@ class StepGraph(GradientGraph):
         for update in self.updates:
             update()
         return loss, losses, outputs, before
+
+
+@torch.no_grad()
+def copy_into(tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+    """Give tensors their values, in place."""
+    for tensor, value in zip(tensors, values):
+        tensor.copy_(value)
 
 
 TIMELESS = object()  # in place of the time: an edit that asks for it cannot be part of a graph

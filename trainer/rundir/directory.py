@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.base.atomic import atomic_write, atomic_write_all, discard_partial
+from trainer.base.atomic import atomic_write, discard_partial
 from trainer.base.errors import MachineError
 from trainer.base.json_text import as_json, without_nonfinite
 from trainer.base.plain_files import require_no_link
@@ -240,13 +240,9 @@ def write_config(directory: Path, cfg: DictConfig | dict, overrides: Sequence[st
 
 def write_texts(directory: Path, config: str, overrides: Sequence[str]) -> None:
     """Write what `saved_texts` returns, as `write_config` does. Errors: MachineError."""
-    write_files(directory, {"config.yaml": config.encode(), "overrides.txt": in_lines(overrides)})
-
-
-def write_files(directory: Path, payloads: Mapping[str, bytes]) -> None:
-    """Write files of a run, each atomically. Errors: MachineError where the disk does not take them."""
     try:
-        atomic_write_all(directory, payloads)
+        atomic_write(directory / "config.yaml", config.encode())
+        atomic_write(directory / "overrides.txt", in_lines(overrides))
     except OSError as error:
         raise cannot_be_written(directory, error) from None
 
@@ -263,9 +259,12 @@ def write_job(directory: Path, cfg: DictConfig | dict, overrides: Sequence[str],
     Args:
         swept: the keys that the sweep varies.
     """
-    config, own = saved_texts(cfg, overrides)
-    payloads = {SWEPT_KEYS: in_lines(swept), SWEEP_OVERRIDES: in_lines(saved_overrides(overrides))}
-    write_files(directory, {**payloads, "config.yaml": config.encode(), "overrides.txt": in_lines(own)})
+    try:
+        atomic_write(directory / SWEPT_KEYS, in_lines(swept))
+        atomic_write(directory / SWEEP_OVERRIDES, in_lines(saved_overrides(overrides)))
+    except OSError as error:
+        raise cannot_be_written(directory, error) from None
+    write_config(directory, cfg, overrides)
 
 
 def write_summary(directory: Path, summary: dict) -> None:

@@ -109,14 +109,13 @@ class SweepDisplay:
         best = summary.get("best") or {}
         scores = {name: value for name, value in best.items() if name in METRICS}
         epoch = f" (epoch {best['epoch']:g})" if isinstance(best.get("epoch"), int | float) else ""
-        left = f"; {duration(self.seconds_left)} left" if self.seconds_left else ""
+        left = f"; {duration(seconds)} left" if (seconds := self.seconds_left()) else ""
         scored = f", best {figures(scores)}{epoch}" if scores else ""
         problems = "".join(f"; {printable(problem)}" for problem in reader.problems_of(summary)[:1])
         return f"{head}: {status}{scored}, {summary.get('seconds') or 0:.1f} s{problems}{left}"
 
-    @property
     def seconds_left(self) -> float:
-        """Seconds until the sweep ends, at the rate of its jobs since its start; 0 until two have ended.
+        """Return the seconds until the sweep ends, at the rate of its jobs since its start; 0 until two have ended.
 
         Jobs that train at once end at once: of each that runs the part counts that it has done.
         """
@@ -137,7 +136,7 @@ class SweepDisplay:
 
     def table(self) -> Table:
         """Return the jobs that run or failed, then as many others as there is room for."""
-        left = f", {duration(self.seconds_left)} left" if self.seconds_left else ""
+        left = f", {duration(seconds)} left" if (seconds := self.seconds_left()) else ""
         shown = Table("", "job", "status", "epoch", "best", box=None, pad_edge=False, padding=(0, 2, 0, 0))
         shown.title, shown.title_justify = f"{len(self.reported)} of {counted('job', self.count)} ended{left}", "left"
         rows = [(number, job, *self.state(job)) for number, job in enumerate([*self.jobs], start=1)]
