@@ -36,7 +36,7 @@ def timed(name, call, clock=time.process_time):
 
 from trainer.cli import main
 from trainer.engine import last_files, split_report, session
-from trainer.report.predictions import Collector
+from trainer.report.collector import Collector
 
 Collector.add = timed("reduce", Collector.add)
 Collector.predictions = timed("reduce", Collector.predictions)

@@ -7,7 +7,8 @@ from scipy.special import expit, softmax
 
 from trainer.data.inputs import Predicted
 from trainer.loss import BinaryCrossEntropy, CrossEntropy, Hinge, MeanSquaredError
-from trainer.report.predictions import Collector, Predictions
+from trainer.report.collector import Collector
+from trainer.report.predictions import Predictions
 
 
 def collected(task, criterion, outputs, targets, size=7, target=Predicted()):  # noqa: B008

@@ -17,7 +17,10 @@ def program(command: Callable[[], None] | None = None) -> None:
     open_closed_streams()
     open_standard_output()
     with fast_exit():
-        (command or main)()
+        from trainer.base.helper import helper
+
+        with helper.permitted():
+            (command or main)()
 
 
 @contextmanager

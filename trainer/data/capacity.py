@@ -1,16 +1,10 @@
-"""Capacity of the machine: cores and free memory that this process may use."""
+"""Capacity of the machine: free memory that this process may use."""
 
-import os
 from pathlib import Path
 
 import torch
 
 UNKNOWN = 4 * 2**30  # bytes taken to be free where the system does not tell
-
-
-def cores() -> int:
-    """Return the number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def free_bytes(device: torch.device) -> int:

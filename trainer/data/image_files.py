@@ -8,8 +8,8 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
+from trainer.base.cores import cores
 from trainer.base.errors import DataError
-from trainer.data.capacity import cores
 from trainer.data.image_decoding import Decoder
 from trainer.data.image_scan import CHUNK, why, with_progress_bar
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from trainer.base.cores import cores
 from trainer.base.live_line import drawn
 from trainer.base.streams import draws_on
-from trainer.data.capacity import cores
 from trainer.data.image_decoding import Decoder, Picture
 
 CHUNK = 64  # files that a thread decodes before it takes the next ones

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, device
 
 from trainer.base.checks import require, require_one_of
+from trainer.base.cores import cores
 from trainer.base.protocols import Apply
-from trainer.data.capacity import cores, free_bytes
+from trainer.data.capacity import free_bytes
 from trainer.data.image_files import LazyImages, Redrawn, read, read_all
 from trainer.data.splits import Split
 from trainer.data.worker_pool import WorkerPool, prefetch

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.base.cores import cores
 from trainer.data.arrays import note_on_range
-from trainer.data.capacity import cores, free_bytes
+from trainer.data.capacity import free_bytes
 from trainer.data.image_files import LazyImages
 from trainer.data.image_scan import with_progress_bar
 from trainer.data.samples import DatasetImages, Samples, Target, chunks, stacked

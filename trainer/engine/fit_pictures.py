@@ -14,7 +14,7 @@ from trainer.data.inputs import TableInput
 from trainer.data.splits import Split, Splits
 from trainer.engine.run import Run
 from trainer.engine.split_report import output_names
-from trainer.report.predictions import in_own_unit
+from trainer.report.collector import in_own_unit
 from trainer.rundir.event_file import picture
 from trainer.rundir.fit_frames import TAG, FrameDrawer, is_frame
 from trainer.rundir.fit_map import SPLITS, FitMap, widened

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainer.base.atomic import atomic_write
 from trainer.base.errors import MachineError
+from trainer.base.helper import helper
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
 from trainer.rundir import checkpoint, curves_plot, fit_map, fit_plot, snapshots
@@ -113,10 +114,11 @@ class LastFiles:
         """Return what writes each file, behind its verb; a sweep draws the curves and the fit of its jobs."""
         files, title, fit = {}, title_of(self.invocation), results.fit
         if self.invocation.sweep is None:
-            rows = self.recorder.rows
-            files["curves.png"] = "drawing", lambda path: curves_plot.draw_run(path.parent, rows, summary, title)
+            curves = helper.call(curves_plot.draw_run, self.directory, self.recorder.rows, summary, title)
+            files["curves.png"] = "drawing", lambda path: curves()
             if fit:
-                files["fit.png"] = "drawing", lambda path: fit_plot.draw(fit, path, title)
+                fitted = helper.call(fit_plot.draw, fit, self.directory / "fit.png", title)
+                files["fit.png"] = "drawing", lambda path: fitted()
             if fit and len(frames := frames_in(self.directory / "train")) > 1:
                 files["fit.gif"] = "drawing", lambda path: write_gif(frames, path)
             if results.filters:

@@ -33,7 +33,7 @@ from trainer.engine.probe import record_probe
 from trainer.engine.remarks import remarks
 from trainer.engine.run import Outcome, Run
 from trainer.engine.setup import make_setup
-from trainer.engine.split_report import evaluate_with_report, events_of, held_out_split, import_ahead
+from trainer.engine.split_report import evaluate_with_report, events_of, held_out_split
 from trainer.engine.state import restore
 from trainer.engine.training import Fit, Training
 from trainer.report.report import Report
@@ -180,8 +180,6 @@ class Session:
             "notes": self.notes,
         }
         try:
-            if self.invocation.sweep is None:
-                import_ahead(self.run)
             self.begin()
             usual = leading(self.cfg, self.invocation)
             outcome = self.training.fit_with_recovery(usual, first=fit)

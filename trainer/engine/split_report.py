@@ -1,8 +1,6 @@
 """Evaluation of a split with a report on what the model gets wrong there."""
 
-import sys
 from collections.abc import Iterator, Sequence
-from threading import Thread
 
 from tensorboard.compat.proto.summary_pb2 import Summary
 from torch import Tensor, nn
@@ -12,12 +10,10 @@ from trainer.base.text import printable
 from trainer.data.loader import Loader
 from trainer.data.splits import Split
 from trainer.engine.run import Run
-from trainer.report.predictions import Collector
+from trainer.report.collector import Collector
 from trainer.report.report import Report, Subject, make_report
 from trainer.report.samples import Samples
 from trainer.rundir.event_file import picture, scalars
-
-LIBRARIES = {"sklearn.metrics", "matplotlib.figure"}
 
 
 def evaluate_with_report(
@@ -55,24 +51,6 @@ def evaluate_with_report(
         return scores, make_report(collector.predictions(run.data.predicted), subject, whole), ""
     except Exception as error:  # what is drawn is of the user's: files that changed, names without measure
         return scores, None, f"{type(error).__name__}: {printable(str(error).partition(chr(10))[0])}"
-
-
-def import_ahead(run: Run) -> None:
-    """Import what draws and computes a report in a thread while a run trains: at its end that would take a second.
-
-    Not where processes that read images are forked meanwhile, which would inherit half an import.
-    """
-    forks = any(loader.residency == "stream" for loader, _ in splits_of(run).values())
-    if not LIBRARIES <= {*sys.modules} and held_out_split(run) and not forks:
-        Thread(target=import_libraries, daemon=True).start()
-
-
-def import_libraries() -> None:
-    """Import the parts of scikit-learn and matplotlib that a report uses."""
-    import matplotlib.backends.backend_agg  # noqa: F401
-    import matplotlib.figure  # noqa: F401
-    import sklearn.calibration  # noqa: F401
-    import sklearn.metrics  # noqa: F401
 
 
 def events_of(report: Report) -> Iterator[Summary]:

@@ -13,7 +13,7 @@ from trainer.base.text import as_csv_cell, counted, markdown_table
 from trainer.ensemble import figure
 from trainer.ensemble.members import SPLITS, stacked
 from trainer.ensemble.result import Result, averaged
-from trainer.report.predictions import in_own_unit
+from trainer.report.collector import in_own_unit
 
 NAMES = ("ensemble.md", "ensemble.json", "ensemble.png", "predictions.csv", "predictions.npz")
 

@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from trainer.base.cores import cores
 from trainer.base.errors import DataError
 from trainer.base.paths import expanded
 from trainer.base.plain_files import require_regular
 from trainer.base.similar_paths import TABLES, similar_files
 from trainer.base.text import printable
-from trainer.data.capacity import cores
 from trainer.data.folder_walk import Layout, images_below
 from trainer.data.image_decoding import Decoder, Picture, picture_of
 from trainer.data.image_scan import why

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from trainer.base.helper import helper
 from trainer.base.text import counted, escaped, in_one_line, significant
 from trainer.data.inputs import Predicted
 from trainer.report import (
@@ -104,9 +105,10 @@ def make_report(found: Predictions, subject: Subject, whole: bool = True) -> Rep
 
 def report_on_classes(found: Predictions, subject: Subject, head: dict, whole: bool) -> Report:
     """Return the report on predictions of classes."""
-    figures, classes = figures_of_classes(found, PAIRS), subject.classes
-    reason = why_no_calibration(found)
-    calibration = None if reason else calibrate(found.true == found.predicted, found.score)
+    classes, reason = subject.classes, why_no_calibration(found)
+    computed = helper.call(figures_of_classes, found, PAIRS)
+    calibrated = None if reason else helper.call(calibrate, found.true == found.predicted, found.score)
+    figures, calibration = computed(), calibrated and calibrated()
     plain = texts.plain_classes(figures, classes, calibration, reason)
     points = {"macro_f1": figures.macro["f1"], "balanced_accuracy": figures.balanced_accuracy}
     points |= {} if figures.top_five is None else {"top_5": figures.top_five}
@@ -136,7 +138,7 @@ def files_of_classes(
 ) -> dict[str, bytes]:
     """Return the files of a report on classes."""
     classes, samples, count = subject.classes, subject.samples, len(found)
-    right = f"accuracy {figures.accuracy:.4f}"
+    right, drawn = f"accuracy {figures.accuracy:.4f}", {}
     files = {
         "predictions.csv": tables.predictions(found, classes, samples),
         "classes.csv": tables.by_class(figures, classes),
@@ -144,10 +146,10 @@ def files_of_classes(
     if figures.matrix is not None:
         files["confusion.csv"] = tables.confusion(figures, classes)
         subtitle = subject.subtitle(f"confusion matrix, {right}", count)
-        files["confusion.png"] = confusion_plot.draw(figures, classes, subject.title, subtitle)
+        drawn["confusion.png"] = helper.call(confusion_plot.draw, figures, classes, subject.title, subtitle)
     if calibration is not None:
         subtitle = subject.subtitle(f"calibration, {right}, ECE {calibration.ece:.4f}", count)
-        files["calibration.png"] = calibration_plot.draw(calibration, subject.title, subtitle)
+        drawn["calibration.png"] = helper.call(calibration_plot.draw, calibration, subject.title, subtitle)
     total, sure = len(found.wrong), found.has_probabilities
     kinds = (
         ("mistakes", found.mistakes(tables.LISTED), found.score if sure else found.losses),
@@ -165,7 +167,7 @@ def files_of_classes(
             captions = [caption_of(found, classes, index, numbers[index]) for index in shown]
             subtitle = subject.subtitle(what[name], count)
             files[f"{name}.png"] = image_sheet.draw(samples.images(shown), captions, subject.title, subtitle)
-    return files
+    return files | {name: picture() for name, picture in drawn.items()}
 
 
 def caption_of(found: Predictions, classes: Sequence[str], index: int, number: float) -> image_sheet.Caption:
@@ -182,7 +184,7 @@ def report_on_values(found: Predictions, subject: Subject, head: dict, whole: bo
     if wrong:
         reason = f"{counted('prediction', wrong)} not finite (NaN or Inf)"
         return Report(figures={**head, "why_not": reason}, lines=[f"no figures: {reason}"])
-    figures, samples = figures_of_values(found), subject.samples
+    figures, samples = helper.call(figures_of_values, found)(), subject.samples
     lines = texts.lines_of_values(figures, names, subject.target.unit)
     worst = found.mistakes(tables.LISTED)
     lines += texts.lines_of_rows(found, names, samples, worst[:NAMED]) if not samples.are_images else []
@@ -201,9 +203,9 @@ def files_of_values(
 ) -> dict[str, bytes]:
     """Return the files of a report on a regression."""
     samples, subtitle = subject.samples, subject.subtitle("predicted against true values", len(found))
+    drawn = helper.call(residuals_plot.draw, found, figures, names, subject.title, subtitle)
     files = {
         "predictions.csv": tables.predictions(found, names, samples),
-        "residuals.png": residuals_plot.draw(found, figures, names, subject.title, subtitle),
         "mistakes.csv": tables.worst(found, names, samples, worst),
     }
     if samples.are_images:
@@ -214,7 +216,7 @@ def files_of_values(
             for i in shown
         ]
         files["mistakes.png"] = image_sheet.draw(samples.images(shown), captions, subject.title, what)
-    return files
+    return files | {"residuals.png": drawn()}
 
 
 def joined(values: np.ndarray) -> str:

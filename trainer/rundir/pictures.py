@@ -20,3 +20,9 @@ def draw_pictures(directory: Path) -> None:
     curves_plot.draw_run(directory, [*reader.read_rows(directory)], summary, title)
     if (directory / fit_map.FIT).is_file():
         fit_plot.draw(fit_map.read(directory / fit_map.FIT), directory / FIT, title)
+
+
+def import_libraries() -> None:
+    """Import what computes the report of a run and draws its pictures: a second of work. No torch here."""
+    import sklearn.calibration
+    import sklearn.metrics  # noqa: F401

@@ -1,16 +1,14 @@
 """Pictures of a sweep's jobs, drawn by another process, so that no job waits the fifth of a second that one takes."""
 
 import multiprocessing
-import os
-import signal
 import sys
-import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
+from trainer.base.helper import with_program
 from trainer.base.text import printable
 from trainer.rundir.pictures import draw_pictures
 
@@ -28,7 +26,7 @@ class PlotWorker:
         if not (directory / "metrics.jsonl").exists():
             return
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, mp_context=make_context(), initializer=prepare_worker)
+            self._pool = ProcessPoolExecutor(1, mp_context=make_context(), initializer=with_program)
         # Of a broken pool the figures before this one say so; the next sweep here draws those that are missing.
         with suppress(BrokenProcessPool):
             self._figures.append((directory, self._pool.submit(draw_pictures, directory.absolute())))
@@ -50,17 +48,3 @@ def make_context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")  # it has the imports ready for the next sweep of this process
     context.set_forkserver_preload([__name__, "matplotlib.backends.backend_agg"])
     return context
-
-
-def prepare_worker() -> None:
-    """Leave the terminal's session, whose Ctrl-C is for the sweep; and end with the sweep even when that is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "setsid"):
-        os.setsid()  # Linux also gives each session its own share of busy cores: the jobs keep theirs
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(0)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()

@@ -9,6 +9,7 @@ from omegaconf import DictConfig
 
 from trainer.base import signals
 from trainer.base.errors import exit_on_user_error
+from trainer.base.helper import helper
 from trainer.base.interpreter import fewer_collections, freeze_imports
 from trainer.base.origin import errors_of_packages
 from trainer.config import files, hydra_context, instantiate
@@ -16,9 +17,11 @@ from trainer.config.hydra_context import Invocation
 from trainer.config.model_first import settled, settled_invocation
 from trainer.config.truth_words import use_words
 from trainer.rundir.console import Console
-from trainer.sweep.jobs import trains
+from trainer.rundir.pictures import import_libraries
+from trainer.sweep.jobs import TRAIN, trains
 from trainer.sweep.launch import run_job
 
+REPORTING = (TRAIN, "trainer.task.evaluate.Evaluate")  # tasks that end with a report
 SPIN = "20000"  # turns, some 40 us, that an idle thread waits for the next kernel before it sleeps
 
 
@@ -43,6 +46,8 @@ def made_task(cfg: DictConfig, invocation: Invocation) -> Iterator[tuple[object,
     """Yield the task, and the configuration and the invocation that it is to be executed with. Errors: UserError."""
     cfg, invocation = settled(cfg, invocation.overrides), settled_invocation(invocation)
     files.require_existing(cfg, invocation.choices)
+    if invocation.sweep is None and cfg.task.get("_target_") in REPORTING:
+        helper.start(import_libraries)
     if "OMP_WAIT_POLICY" not in os.environ:  # beside other programs, threads that spin keep their core from the others
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN)

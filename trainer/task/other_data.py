@@ -31,7 +31,7 @@ from trainer.inference.labelled import (
 from trainer.inference.load import load
 from trainer.inference.model import TrainedModel
 from trainer.inference.sources import Item
-from trainer.report.predictions import Collector
+from trainer.report.collector import Collector
 from trainer.report.report import Report, Subject, make_report
 from trainer.report.samples import Samples
 from trainer.rundir.console import Console
