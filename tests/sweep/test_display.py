@@ -9,6 +9,7 @@ import pytest
 from trainer.config import catalog
 from trainer.sweep.display import SweepDisplay, duration
 from trainer.sweep.jobs import Job
+from trainer.sweep.plot_worker import PlotWorker
 
 FINISHED = (
     '{"status": "finished", "steps": 3, "best": {"loss": 0.5, "accuracy": 0.5, "step": 3, "epoch": 1}, "seconds": 1.5}'
@@ -21,7 +22,7 @@ def test_running_and_failed_jobs_are_shown_first_and_each_end_is_reported(tmp_pa
         directory = tmp_path / f"seed-{number}"
         directory.mkdir()
         prepared.append(Job((f"seed={number}",), directory))
-    display = SweepDisplay(tmp_path, 30, prepared)
+    display = SweepDisplay(tmp_path, 30, PlotWorker(), prepared)
     running, failed = prepared[3].directory, prepared[20].directory
     (running / "run.log").write_text("begun")
     (running / "metrics.jsonl").write_text('{"split": "val", "step": 8, "epoch": 4.0, "accuracy": 0.75, "loss": 1.0}\n')
@@ -53,7 +54,7 @@ def test_the_time_left_counts_the_part_that_a_running_job_has_done(length, reach
         job.directory.mkdir()
         groups = "".join(f"{group}: {{}}\n" for group in catalog.defaults())
         (job.directory / "config.yaml").write_text(f"epochs: {length}\n{groups}")
-    display = SweepDisplay(tmp_path, 8, prepared)
+    display = SweepDisplay(tmp_path, 8, PlotWorker(), prepared)
     assert display.seconds_left() == 0
     row = {"split": "val", "accuracy": 0.75, "loss": 1.0}
     whole = {key: 2 * value for key, value in reached.items()}

@@ -22,6 +22,7 @@ from trainer.search.space import advice, propose, spaces
 from trainer.sweep import jobs, launch
 from trainer.sweep.display import SweepDisplay
 from trainer.sweep.jobs import Job
+from trainer.sweep.plot_worker import PlotWorker
 
 if TYPE_CHECKING:
     from optuna import Study, Trial
@@ -81,20 +82,21 @@ class OptunaSweeper(Sweeper):
             return [f"{key}={as_typed(trial.params[key])}" if key in searched else line for key, line in keys]
 
         launch.begin_sweep(self.folder)
-        try:
-            known = jobs.find_jobs(self.folder)
-            jobs.reopen_damaged(known.values())
-            ended = [job for texts, path in known.items() if (job := Job(texts, path)).ended]
-            with SweepDisplay(self.folder, max(self.n_trials, len(ended)), ended) as display:
-                while batch := self._next(study, searched):
-                    prepared = [self._prepare(overrides_of(trial), searched) for trial in batch]
-                    self._launch(study, batch, prepared, display)
-        except BaseException:
-            again = as_argument("hydra.sweep.dir", from_here(self.folder))
-            Console().print(f"the search did not finish; to resume it, repeat the command with {again}")
-            raise
-        finally:
-            launch.end_sweep(self.folder)
+        with PlotWorker() as plots:
+            try:
+                known = jobs.find_jobs(self.folder)
+                jobs.reopen_damaged(known.values())
+                ended = [job for texts, path in known.items() if (job := Job(texts, path)).ended]
+                with SweepDisplay(self.folder, max(self.n_trials, len(ended)), plots, ended) as display:
+                    while batch := self._next(study, searched):
+                        prepared = [self._prepare(overrides_of(trial), searched) for trial in batch]
+                        self._launch(study, batch, prepared, display)
+            except BaseException:
+                again = as_argument("hydra.sweep.dir", from_here(self.folder))
+                Console().print(f"the search did not finish; to resume it, repeat the command with {again}")
+                raise
+            finally:
+                launch.end_sweep(self.folder)
         studies.report_best(study, self.folder, overrides_of, self.monitor)
 
     def _launch(

@@ -33,11 +33,12 @@ class SweepDisplay:
     Args:
         folder: the sweep's.
         count: of its jobs, in the end.
+        plots: draw the jobs that have ended.
         prepared: the jobs that are known, those that ended before among them; more may be added to `jobs`.
     """
 
-    def __init__(self, folder: Path, count: int, prepared: Sequence[Job] = ()) -> None:
-        self.folder, self.count = folder, count
+    def __init__(self, folder: Path, count: int, plots: PlotWorker, prepared: Sequence[Job] = ()) -> None:
+        self.folder, self.count, self._plots = folder, count, plots
         self.jobs = list(prepared)
         self.ended_before = [job for job in prepared if job.ended]
         self.console = Console()
@@ -48,7 +49,6 @@ class SweepDisplay:
         self._ends = 0
         self._over = threading.Event()
         self._stack = ExitStack()
-        self._plots = PlotWorker()
 
     def __enter__(self) -> "SweepDisplay":
         already = f", {len(self.ended_before)} of them ended before" if self.ended_before else ""
@@ -56,7 +56,8 @@ class SweepDisplay:
         if self.console.terminal.is_terminal and len(self.ended_before) < self.count:
             live = Live(self.table(), console=self.console.terminal, auto_refresh=False, transient=True)
             self._live = self._stack.enter_context(live)
-        self._stack.enter_context(self._plots)
+        if len(self.ended_before) < self.count:
+            self._plots.begin()
         for job in self.ended_before:
             if missing_pictures(job.directory):  # the sweep was killed before it was drawn
                 self._plots.draw(job.directory)

@@ -25,6 +25,7 @@ from trainer.sweep import jobs, launch
 from trainer.sweep.composer import Composer
 from trainer.sweep.display import SweepDisplay
 from trainer.sweep.jobs import JOB_NAME, Job
+from trainer.sweep.plot_worker import PlotWorker
 
 
 @dataclass(kw_only=True)
@@ -84,21 +85,25 @@ class GridSweeper(Sweeper):
         jobs.reopen_damaged(known.values())
         wanted = {*map(jobs.identity, grid)}
         ended = [job for own, place in known.items() if own in wanted and (job := Job(own, place)).ended]
-        display = SweepDisplay(self.folder, len(grid), ended)
-        prepared = display.jobs = []
-        try:
-            with display:
-                self.composer = Composer(self.loader, self.config, grid)
-                prepared.extend(self._prepare(overrides, keys, known) for overrides in grid)
-                launch.begin_sweep(self.folder)
-                for _ in range(1 + retries(self.config.sweep.on_error)):
-                    if left := [job for job in prepared if not job.ended]:
-                        for returned in launch.launch_jobs(self.launcher, self.config, [job.launched for job in left]):
-                            _ = returned.return_value
-        finally:
-            if len(prepared) == len(grid):
-                self._end(prepared, part)
+        with PlotWorker() as plots:  # which may draw the last jobs while all are ranked
+            display = SweepDisplay(self.folder, len(grid), plots, ended)
+            prepared = display.jobs = []
+            try:
+                with display:
+                    self.composer = Composer(self.loader, self.config, grid)
+                    prepared.extend(self._prepare(overrides, keys, known) for overrides in grid)
+                    self._run(prepared)
+            finally:
+                if len(prepared) == len(grid):
+                    self._end(prepared, part)
         return prepared
+
+    def _run(self, prepared: Sequence[Job]) -> None:
+        launch.begin_sweep(self.folder)
+        for _ in range(1 + retries(self.config.sweep.on_error)):
+            if left := [job for job in prepared if not job.ended]:
+                for returned in launch.launch_jobs(self.launcher, self.config, [job.launched for job in left]):
+                    _ = returned.return_value
 
     def _prepare(self, overrides: Sequence[str], keys: set[str], known: dict[tuple[str, ...], Path]) -> Job:
         varying = [text for text in overrides if key_of(text) in keys] or overrides

@@ -1,4 +1,4 @@
-"""Pictures of a sweep's jobs, drawn by another process, so that no job waits the fifth of a second that one takes."""
+"""Pictures of a sweep's jobs, drawn by other processes, so that no job waits the fifth of a second that one takes."""
 
 import multiprocessing
 import sys
@@ -8,25 +8,33 @@ from contextlib import suppress
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
+from trainer.base.cores import cores
 from trainer.base.helper import with_program
 from trainer.base.text import printable
 from trainer.rundir.pictures import draw_pictures
 
+MOST = 4  # processes, where many jobs end at once, as those that train at once do
+
 
 class PlotWorker:
-    """While entered, draws figures in one process of its own; on exit all of them have been drawn."""
+    """While entered, draws figures in processes of its own; on exit all of them have been drawn."""
 
     def __enter__(self) -> "PlotWorker":
         self._pool: ProcessPoolExecutor | None = None
         self._figures: list[tuple[Path, Future]] = []
         return self
 
+    def begin(self) -> None:
+        """Start a process, and let it import what it draws with while the first jobs run."""
+        self._pool = ProcessPoolExecutor(min(MOST, cores()), mp_context=make_context(), initializer=with_program)
+        self._pool.submit(int)
+
     def draw(self, directory: Path) -> None:
         """Draw the pictures of a run that has ended, where it has recorded any points; returns at once."""
         if not (directory / "metrics.jsonl").exists():
             return
         if self._pool is None:
-            self._pool = ProcessPoolExecutor(1, mp_context=make_context(), initializer=with_program)
+            self.begin()
         # Of a broken pool the figures before this one say so; the next sweep here draws those that are missing.
         with suppress(BrokenProcessPool):
             self._figures.append((directory, self._pool.submit(draw_pictures, directory.absolute())))
@@ -42,7 +50,7 @@ class PlotWorker:
 
 
 def make_context() -> BaseContext:
-    """Return what starts the process: a fork of this one would copy the threads of torch."""
+    """Return what starts a process: a fork of this one would copy the threads of torch."""
     if "forkserver" not in multiprocessing.get_all_start_methods():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")  # it has the imports ready for the next sweep of this process

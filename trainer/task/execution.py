@@ -46,7 +46,7 @@ def made_task(cfg: DictConfig, invocation: Invocation) -> Iterator[tuple[object,
     """Yield the task, and the configuration and the invocation that it is to be executed with. Errors: UserError."""
     cfg, invocation = settled(cfg, invocation.overrides), settled_invocation(invocation)
     files.require_existing(cfg, invocation.choices)
-    if invocation.sweep is None and cfg.task.get("_target_") in REPORTING:
+    if cfg.task.get("_target_") in REPORTING:
         helper.start(import_libraries)
     if "OMP_WAIT_POLICY" not in os.environ:  # beside other programs, threads that spin keep their core from the others
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
