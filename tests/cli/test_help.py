@@ -3,10 +3,13 @@
 import re
 
 import pytest
+from hydra import compose
 
 from trainer.base.errors import ConfigError
+from trainer.base.text import as_typed
 from trainer.cli import help
 from trainer.config import catalog, schema
+from trainer.config.hydra_context import initialized
 
 
 @pytest.fixture
@@ -42,6 +45,19 @@ def test_a_whole_key_is_shown(printed):
     meaning = "learning rate (auto: measured before the first step); > 0, or auto"
     assert f"optimizer=adam optimizer.lr=0.001 {meaning}" in printed("optimizer.lr")
     assert "reg=l2 reg.loss.l2.strength=0.0001" in printed("reg.loss.l2.strength")
+
+
+@pytest.mark.parametrize("name", catalog.options("experiment"))
+def test_an_experiment_is_shown_with_the_options_that_hydra_chooses_for_it(name, printed):
+    with initialized():
+        usual, chosen = (
+            dict(compose("config", words, return_hydra_config=True).hydra.runtime.choices)
+            for words in ([], [f"experiment={name}"])
+        )
+    words = re.search(r" It chooses (.+?) unless you type", printed(f"experiment={name}"))
+    shown = dict(word.split("=", 1) for word in words[1].split()) if words else {}
+    assert shown == {group: as_typed(chosen[group]) for group in shown}
+    assert {group for group in usual if chosen[group] != usual[group]} - {"experiment"} <= {*shown}
 
 
 @pytest.mark.parametrize("group", catalog.MULTI_SELECT)

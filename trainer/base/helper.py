@@ -3,17 +3,19 @@
 Only the program `train` has one. In a process of others, as a notebook, it would have to import their script again.
 """
 
-import multiprocessing
 import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from trainer.base.cores import cores
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
 
 Result = TypeVar("Result")
 
@@ -23,6 +25,7 @@ class Helper:
 
     def __init__(self) -> None:
         self._is_permitted = False
+        self._process: BaseProcess | None = None
         self._connection: Connection | None = None
         self._waiting: ThreadPoolExecutor  # a thread that sends a call and waits for its result, one after the other
 
@@ -30,14 +33,12 @@ class Helper:
     def permitted(self) -> Iterator[None]:
         """Let the block start the process; it ends with the block, whatever it is doing."""
         self._is_permitted = True
-        others = multiprocessing.active_children()
         try:
             yield
         finally:
             self._is_permitted, self._connection = False, None
-            for process in multiprocessing.active_children():
-                if process not in others:
-                    process.kill()
+            if self._process:
+                self._process.kill()
 
     def start(self, prepare: Callable[[], None]) -> None:
         """Start the process where it may be of use: that of the program, with a core of its own.
@@ -47,14 +48,18 @@ class Helper:
         """
         if not self._is_permitted or self._connection or cores() == 1:
             return
+        import multiprocessing
+        from concurrent.futures import ThreadPoolExecutor
+
         context = multiprocessing.get_context("spawn")
         own, other = context.Pipe()
+        process = context.Process(target=serve, args=(other, prepare), daemon=True)
         try:
-            context.Process(target=serve, args=(other, prepare), daemon=True).start()
+            process.start()
         except OSError:  # no more processes, or no memory for one
             return
         other.close()
-        self._connection, self._waiting = own, ThreadPoolExecutor(1)
+        self._process, self._connection, self._waiting = process, own, ThreadPoolExecutor(1)
 
     def call(self, function: Callable[..., Result], *arguments: object) -> Callable[[], Result]:
         """Begin to call a function in the process, and return what waits for the result and returns it.
@@ -80,13 +85,13 @@ class Helper:
 helper = Helper()
 
 
-def exchange(connection: Connection, call: tuple) -> tuple[object, Exception | None]:
+def exchange(connection: "Connection", call: tuple) -> tuple[object, Exception | None]:
     """Send a call and return its result and its error. Errors: EOFError, OSError where the other process has died."""
     connection.send(call)
     return connection.recv()
 
 
-def serve(connection: Connection, prepare: Callable[[], None]) -> None:
+def serve(connection: "Connection", prepare: Callable[[], None]) -> None:
     """Call what comes through a connection, and send back results and errors, until the other process has ended."""
     with_program()
     prepare()
@@ -107,6 +112,8 @@ def with_program() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "setsid"):
         os.setsid()  # Linux also gives each session its own share of busy cores: the training keeps its own
+    import multiprocessing
+
     parent = multiprocessing.parent_process()
 
     def end_with_parent() -> None:

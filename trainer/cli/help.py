@@ -226,6 +226,8 @@ def option_page(console: rich.console.Console, group: str, name: str, prefix: st
     """Print what an option is, the options of other groups that it chooses, and its keys."""
     path = catalog.file(group, name)
     console.print(f"{group}={name}\n  {catalog.headline(path)}", markup=False)
+    if begun := [f"{group}={file.stem}" for file in catalog.files_of(path)[:-1]]:
+        console.print(f"  It begins with {', '.join(begun)}, whose keys are its own, too.", markup=False)
     if chosen := catalog.overrides(path):
         console.print(f"  It chooses {' '.join(chosen)} unless you type another option.", markup=False)
     shared = {path: key for path, key in vocabulary.run_keys().items() if path.startswith(f"{group}.")}

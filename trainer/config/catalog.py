@@ -87,12 +87,19 @@ def _content(path: Path, written: int) -> dict:
 
 def overrides(path: Path) -> list[str]:
     """Return the options of other groups that an option chooses along with itself, as they are typed."""
-    entries = content(path).get("defaults", [])
-    chosen = [pair for entry in entries if isinstance(entry, dict) for pair in entry.items()]
-    return [
-        f"{group.removeprefix('override ').lstrip('/').replace('@', '.')}={as_typed(option)}"
-        for group, option in chosen
-    ]
+    chosen: dict[str, object] = {}
+    for file in files_of(path):
+        for entry in content(file).get("defaults", []):
+            chosen |= entry if isinstance(entry, dict) else {}
+    named = {group.removeprefix("override ").lstrip("/").replace("@", "."): option for group, option in chosen.items()}
+    return [f"{group}={as_typed(option)}" for group, option in named.items()]
+
+
+def files_of(path: Path) -> list[Path]:
+    """Return the files of the options of its group that an option begins with, and its own file in the end."""
+    entries = [entry for entry in content(path).get("defaults", []) if isinstance(entry, str)]
+    begun = [file for entry in entries if (file := path.with_name(f"{entry}.yaml")).is_file()]
+    return [*(before for file in begun for before in files_of(file)), path]
 
 
 def all_nested_keys(group: str) -> set[str]:

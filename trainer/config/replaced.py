@@ -42,21 +42,12 @@ def replaced(cfg: DictConfig | Mapping, overrides: Sequence[str]) -> list[Path]:
         return []
     found = [
         path
-        for content in contents(option)
+        for content in map(catalog.content, catalog.files_of(catalog.file("experiment", option)))
         for group in catalog.groups()
         if group in typed and isinstance(content.get(group), dict)
         for path in unknown(group, content[group], cfg[group], typed[group])
     ]
     return [*dict.fromkeys(found)]
-
-
-def contents(experiment: str) -> Iterator[dict]:
-    """Yield what an experiment sets, and what those set that it begins with."""
-    content = catalog.content(catalog.file("experiment", experiment))
-    yield content
-    for entry in content.get("defaults", []):
-        if isinstance(entry, str) and entry in catalog.options("experiment"):
-            yield from contents(entry)
 
 
 def unknown(group: str, content: Mapping, node: Mapping, option: str) -> Iterator[Path]:

@@ -17,7 +17,6 @@ from trainer.config.hydra_context import Invocation
 from trainer.config.model_first import settled, settled_invocation
 from trainer.config.truth_words import use_words
 from trainer.rundir.console import Console
-from trainer.rundir.pictures import import_libraries
 from trainer.sweep.jobs import TRAIN, trains
 from trainer.sweep.launch import run_job
 
@@ -47,6 +46,8 @@ def made_task(cfg: DictConfig, invocation: Invocation) -> Iterator[tuple[object,
     cfg, invocation = settled(cfg, invocation.overrides), settled_invocation(invocation)
     files.require_existing(cfg, invocation.choices)
     if cfg.task.get("_target_") in REPORTING:
+        from trainer.rundir.pictures import import_libraries  # NumPy
+
         helper.start(import_libraries)
     if "OMP_WAIT_POLICY" not in os.environ:  # beside other programs, threads that spin keep their core from the others
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
