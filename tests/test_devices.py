@@ -141,6 +141,12 @@ def test_refusals(run_in_process, words, line):
     assert errors.startswith(f"train: {line}")
 
 
+def test_more_processes_than_a_machine_has_a_use_for_are_refused(run_in_process):
+    code, _, errors = run_in_process("devices=100000")
+    assert code == 4
+    assert errors.startswith("train: devices=100000: too many for this machine, which has ")
+
+
 def test_a_run_that_was_not_started_in_processes_is_refused(composed):
     with pytest.raises(ConfigError, match="devices=2: is for the command train, which starts the processes; here is"):
         Train().execute(composed("devices=2"), Invocation())

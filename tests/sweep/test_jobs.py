@@ -1,12 +1,15 @@
 """Jobs of a sweep: the overrides that distinguish them, their directories and their devices."""
 
+import json
+import signal
+
 import pytest
 from omegaconf import OmegaConf
 
-from trainer.base.errors import ConfigError
+from trainer.base.errors import ConfigError, Interrupted
 from trainer.config.keys import ROLES, Role
 from trainer.rundir.directory import slug
-from trainer.sweep import devices, jobs
+from trainer.sweep import devices, jobs, launch
 from trainer.sweep.jobs import distinguishes, identity
 
 
@@ -55,3 +58,13 @@ def test_jobs_side_by_side_get_a_gpu_each_and_then_share(tmp_path):
 
 def test_a_run_without_options_of_a_group_is_named_none():
     assert slug(["reg=[]", "seed=1"]) == "reg-none+seed-1" and slug(["reg=[l2,dropout]"]) == "reg-l2-dropout"
+
+
+@pytest.mark.parametrize("status, noted", [("finished", False), ("failed", True), (None, True)])
+def test_a_signal_behind_the_end_of_a_job_leaves_it_complete(status, noted, tmp_path):
+    before = {"status": status, "steps": 3, "best": None} if status else {}
+    (tmp_path / "summary.json").write_text(json.dumps(before))
+    assert launch.note_failure(tmp_path, Interrupted("interrupted", signal.SIGTERM)) == (143, True)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert (summary != before) == noted == (summary.get("error") == "interrupted")
+    assert (tmp_path / "run.log").exists() == noted

@@ -1,23 +1,23 @@
 """A process beside the program's, in which the libraries of reports and pictures load while a run trains.
 
-Only the program `train` has one. In a process of others, as a notebook, it would have to import their script again.
+Only the program `train` has one: it ends with the program, and elsewhere the libraries are there for the next run.
 """
 
 import os
-import signal
-import threading
+import pickle
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from trainer.base.cores import cores
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
-    from multiprocessing.connection import Connection
-    from multiprocessing.process import BaseProcess
+    from subprocess import Popen
 
 Result = TypeVar("Result")
+PROGRAM = "import sys; sys.path[:] = {path!r}; from trainer.base.helper import serve; serve()"
 
 
 class Helper:
@@ -25,8 +25,7 @@ class Helper:
 
     def __init__(self) -> None:
         self._is_permitted = False
-        self._process: BaseProcess | None = None
-        self._connection: Connection | None = None
+        self._process: Popen | None = None
         self._waiting: ThreadPoolExecutor  # a thread that sends a call and waits for its result, one after the other
 
     @contextmanager
@@ -36,9 +35,10 @@ class Helper:
         try:
             yield
         finally:
-            self._is_permitted, self._connection = False, None
+            self._is_permitted = False
             if self._process:
                 self._process.kill()
+                self._process = None
 
     def start(self, prepare: Callable[[], None]) -> None:
         """Start the process where it may be of use: that of the program, with a core of its own.
@@ -46,29 +46,29 @@ class Helper:
         Args:
             prepare: imports what it will need; a function of a module without torch.
         """
-        if not self._is_permitted or self._connection or cores() == 1:
+        if not self._is_permitted or self._process or cores() == 1:
             return
-        import multiprocessing
         from concurrent.futures import ThreadPoolExecutor
+        from subprocess import DEVNULL, PIPE, Popen
 
-        context = multiprocessing.get_context("spawn")
-        own, other = context.Pipe()
-        process = context.Process(target=serve, args=(other, prepare), daemon=True)
+        # Not by multiprocessing, whose processes get the terminal's signals and write their tracebacks there. Linux
+        # also gives each session its own share of busy cores: the training keeps its own.
+        command = [sys.executable, "-c", PROGRAM.format(path=sys.path)]
         try:
-            process.start()
+            self._process = Popen(command, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, start_new_session=True)
         except OSError:  # no more processes, or no memory for one
             return
-        other.close()
-        self._process, self._connection, self._waiting = process, own, ThreadPoolExecutor(1)
+        self._waiting = ThreadPoolExecutor(1)
+        self.call(prepare)
 
     def call(self, function: Callable[..., Result], *arguments: object) -> Callable[[], Result]:
         """Begin to call a function in the process, and return what waits for the result and returns it.
 
         Without the process, or if it has died, that calls the function itself. Errors: those of the function.
         """
-        if not self._connection:
+        if not self._process:
             return lambda: function(*arguments)
-        future = self._waiting.submit(exchange, self._connection, (function, arguments))
+        future = self._waiting.submit(exchange, self._process, (function, arguments))
 
         def result() -> Result:
             try:
@@ -85,39 +85,30 @@ class Helper:
 helper = Helper()
 
 
-def exchange(connection: "Connection", call: tuple) -> tuple[object, Exception | None]:
-    """Send a call and return its result and its error. Errors: EOFError, OSError where the other process has died."""
-    connection.send(call)
-    return connection.recv()
+def exchange(process: "Popen", call: tuple) -> tuple[object, Exception | None]:
+    """Send a call and return its result and its error. Errors: EOFError, OSError where the process has died."""
+    pickle.dump(call, process.stdin)
+    process.stdin.flush()
+    return pickle.load(process.stdout)
 
 
-def serve(connection: "Connection", prepare: Callable[[], None]) -> None:
-    """Call what comes through a connection, and send back results and errors, until the other process has ended."""
-    with_program()
-    prepare()
+def serve() -> None:
+    """Call what comes through standard input, and send back results and errors, until the other process has ended."""
+    calls, answers = (os.fdopen(os.dup(stream), mode) for stream, mode in ((0, "rb"), (1, "wb")))
+    os.dup2(2, 1)  # what a library prints is no answer
     while True:
         try:
-            function, arguments = connection.recv()
+            function, arguments = pickle.load(calls)
         except EOFError:
             return
-        try:
-            answer = function(*arguments), None
-        except Exception as error:
-            answer = None, error
-        connection.send(answer)
+        answer(answers, function, arguments)
 
 
-def with_program() -> None:
-    """Leave the terminal's session, whose Ctrl-C is for the program, and end when that ends, even if it is killed."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if hasattr(os, "setsid"):
-        os.setsid()  # Linux also gives each session its own share of busy cores: the training keeps its own
-    import multiprocessing
-
-    parent = multiprocessing.parent_process()
-
-    def end_with_parent() -> None:
-        parent.join()
-        os._exit(0)
-
-    threading.Thread(target=end_with_parent, daemon=True).start()
+def answer(answers: BinaryIO, function: Callable, arguments: tuple) -> None:
+    """Call a function and send its result and its error."""
+    try:
+        found = function(*arguments), None
+    except Exception as error:
+        found = None, error
+    pickle.dump(found, answers)
+    answers.flush()

@@ -96,6 +96,19 @@ def ignored() -> AbstractContextManager[None]:
     return handled(ENDING, signal.SIG_IGN)
 
 
+@contextmanager
+def held() -> Iterator[None]:
+    """Let a Ctrl-C come behind the block only, and never to a process that the block begins."""
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def deadly() -> AbstractContextManager[None]:
     """Let signals kill the process in the block, as before any handler: an exception would abort torch's import."""
     return handled(ENDING, signal.SIG_DFL)

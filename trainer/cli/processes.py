@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from trainer.base import ranks, signals
+from trainer.base.cores import cores
 from trainer.base.errors import ConfigError, MachineError
 from trainer.config import catalog
 from trainer.config.private_api import BASIC_LAUNCHER
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from trainer.cli.overrides import Command
 
 MODULE = "trainer.cli.worker"
+MOST = 4  # processes that a machine with fewer cores may be asked for, to try them
 
 
 def wanted(command: "Command") -> int:
@@ -34,6 +36,8 @@ def wanted(command: "Command") -> int:
     if command.multirun and cfg.hydra.launcher._target_ != BASIC_LAUNCHER:
         launcher = cfg.hydra.runtime.choices["hydra/launcher"]
         raise ConfigError(f"devices={count}: its jobs run one after the other; leave hydra/launcher={launcher} out")
+    if count > (most := max(MOST, cores())):
+        raise MachineError(f"devices={count}: too many for this machine, which has {cores()} cores; at most {most}")
     return count
 
 

@@ -155,11 +155,12 @@ def note_failure(directory: Path, error: BaseException) -> tuple[int, bool]:
     text = (str(error) if isinstance(error, UserError) else "".join(traceback.format_exception(error))).strip()
     status = Status.INTERRUPTED if interrupted else Status.FAILED
     line = text.splitlines()[0 if isinstance(error, UserError) else -1]  # a traceback ends with its reason
-    summary = {"status": status, **reader.read_summary(directory), "error": line, "code": code}
-    rundir.write_summary(directory, summary)
-    log = directory / "run.log"
-    if text not in reader.read_text(log):
-        append(log, text)
+    if not (interrupted and reader.completed_summary(directory)):  # else the signal came when all was done
+        summary = {"status": status, **reader.read_summary(directory), "error": line, "code": code}
+        rundir.write_summary(directory, summary)
+        log = directory / "run.log"
+        if text not in reader.read_text(log):
+            append(log, text)
     if interrupted:
         print_error(error)
     return code, interrupted

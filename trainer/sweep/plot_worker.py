@@ -1,15 +1,18 @@
 """Pictures of a sweep's jobs, drawn by other processes, so that no job waits the fifth of a second that one takes."""
 
 import multiprocessing
+import os
+import signal
 import sys
+import threading
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from multiprocessing.context import BaseContext
 from pathlib import Path
 
+from trainer.base import signals
 from trainer.base.cores import cores
-from trainer.base.helper import with_program
 from trainer.base.text import printable
 from trainer.rundir.pictures import draw_pictures
 
@@ -26,8 +29,9 @@ class PlotWorker:
 
     def begin(self) -> None:
         """Start a process, and let it import what it draws with while the first jobs run."""
-        self._pool = ProcessPoolExecutor(min(MOST, cores()), mp_context=make_context(), initializer=with_program)
-        self._pool.submit(int)
+        self._pool = ProcessPoolExecutor(min(MOST, cores()), mp_context=make_context(), initializer=end_with_sweep)
+        with signals.held():  # also from those that the process will begin: a Ctrl-C is for the sweep
+            self._pool.submit(int)
 
     def draw(self, directory: Path) -> None:
         """Draw the pictures of a run that has ended, where it has recorded any points; returns at once."""
@@ -56,3 +60,17 @@ def make_context() -> BaseContext:
     context = multiprocessing.get_context("forkserver")  # it has the imports ready for the next sweep of this process
     context.set_forkserver_preload([__name__, "matplotlib.backends.backend_agg"])
     return context
+
+
+def end_with_sweep() -> None:
+    """Leave the terminal's session, whose Ctrl-C is for the sweep; and end with the sweep even when that is killed."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "setsid"):
+        os.setsid()  # Linux also gives each session its own share of busy cores: the jobs keep theirs
+    parent = multiprocessing.parent_process()
+
+    def end_with_parent() -> None:
+        parent.join()
+        os._exit(0)
+
+    threading.Thread(target=end_with_parent, daemon=True).start()
