@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import weakref
 from contextlib import contextmanager
@@ -44,6 +45,22 @@ def test_the_end_of_the_terminal_is_a_signal_as_others_but_for_nohup(entered):
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+def test_a_signal_while_torch_is_imported_ends_the_process_in_words():
+    enter = "import os, signal\nfrom trainer.base import signals\nwith signals.deadly():\n"
+    code = f"{enter}    os.kill(os.getpid(), signal.SIGINT)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "train: interrupted by SIGINT\n")
+
+
+def test_a_signal_that_is_held_comes_behind_the_block():
+    with pytest.raises(Interrupted), signals.raised():
+        with signals.held():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached = True
+        pytest.fail("the signal is lost")
+    assert reached
 
 
 def test_handlers_are_those_of_before_when_a_run_has_ended():

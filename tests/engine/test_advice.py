@@ -13,6 +13,7 @@ SAID = [
     ("optimizer=lbfgs model=mlp reg=dropout", "optimizer=lbfgs with reg=dropout"),
     ("optimizer=lbfgs aug=[crop]", "optimizer=lbfgs with aug=crop"),
     ("optimizer.lr=2", "optimizer.lr=2.0: 40 times the 0.05 that is the default of optimizer=momentum"),
+    ("experiment=digits_99 optimizer=adam", "optimizer.lr=0.5: 500 times the 0.001"),
     ("optimizer.lr=1e9", "optimizer.lr=1e+09: 2e+10 times the 0.05"),
     (
         "optimizer=lookahead optimizer.base=adam optimizer.base.lr=0.1",
@@ -51,7 +52,7 @@ UNSAID = [
     "act=linear", "act=maxout norm=group pool=fractional", "model=resnet20 norm=rms act=prelu",
     "act=tanh init=xavier_normal norm=batch", "optimizer=adamw",
     "reg=l2 reg.loss.l2.strength=0 optimizer=adamw", "reg=spatial_dropout", "optimizer.lr=0.5",
-    "tta=flip aug=[flip]", "data=iris preprocess=whiten_pca", "model=mlp preprocess=pca",
+    "experiment=digits_99", "tta=flip aug=[flip]", "data=iris preprocess=whiten_pca", "model=mlp preprocess=pca",
 ]  # fmt: skip
 
 

@@ -65,7 +65,7 @@ def test_dirac_passes_channels_on_and_leaves_the_other_filters():
 
 @pytest.mark.parametrize(
     ("layer", "message"),
-    [(nn.Linear(3, 3), "try init=identity"), (nn.Conv2d(3, 3, (3, 2)), "one is 3 x 2; try odd")],
+    [(nn.Linear(3, 3), "try init=auto"), (nn.Conv2d(3, 3, (3, 2)), "one is 3 x 2; try odd")],
 )
 def test_dirac_needs_convolutions_with_a_centre(layer, message):
     with pytest.raises(ValueError, match=message):

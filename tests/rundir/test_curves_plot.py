@@ -31,3 +31,10 @@ def test_a_moving_average_of_a_line_is_the_line():
     values = [0.5 * place for place in range(100)]
     assert curves_plot.moving_average(values) == pytest.approx(values, abs=1e-12)  # symmetric windows; rounding
     assert curves_plot.moving_average([0.0] * 50 + [1.0] + [0.0] * 49)[50] == pytest.approx(1 / 5)  # 100 // 20 // 2 = 2
+
+
+@pytest.mark.parametrize(
+    "values, found", [([3e5, 0.5, 0.4], True), ([30.0, 0.5, 0.4], False), ([1e5, 0.0, 0.1], False), ([2.0], False)]
+)
+def test_the_axis_of_gradients_is_logarithmic_where_one_would_hide_all_others(values, found):
+    assert curves_plot.has_spike(values) == found

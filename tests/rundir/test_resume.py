@@ -197,6 +197,17 @@ def test_a_finished_run_has_nothing_to_resume_and_epochs_can_be_added(resumed, t
     assert read_summary(run)["epochs"] == 22
 
 
+def test_a_finished_run_without_a_checkpoint_that_can_be_read_is_left_as_it_is(resumed, run_in_process, tmp_path):
+    run = shutil.copytree(resumed[0], tmp_path / "run")
+    for file in (run / "checkpoints").glob("*.pt"):
+        file.write_bytes(b"damaged")
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "run.log"}
+    code, _, errors = run_in_process("resume=run", "epochs=+1", "device=cpu")
+    assert code == 3
+    assert errors.startswith("train: resume=run: complete, but none of its checkpoints can be read: it cannot go on")
+    assert {path: path.read_bytes() for path in before} == before
+
+
 def test_auto_resumes_the_unfinished_run_of_the_same_overrides_and_else_starts_one(tmp_path):
     words = [*SMALL, "resume=auto"]
     code, out, errors = command(tmp_path, *words)

@@ -1,18 +1,20 @@
 """Signals: ending a run in order when the system or the user asks for it, or the terminal is closed."""
 
 import math
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 
 from trainer.base import ranks
-from trainer.base.errors import Interrupted, SignalReceived
+from trainer.base.errors import Interrupted, SignalReceived, print_error
 
 _received: list[int] = []  # the signals that have come, until the program has answered them
 _raised: list[int] = []  # those that were to end the program at once
+CLEAN_LINE = b"\r\x1b[2K\x1b[?25h"
 RETRY = 1.0  # seconds in which a second signal adds nothing: the first is on its way through the code that it ends
 ENDING = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 
@@ -110,8 +112,24 @@ def held() -> Iterator[None]:
 
 
 def deadly() -> AbstractContextManager[None]:
-    """Let signals kill the process in the block, as before any handler: an exception would abort torch's import."""
-    return handled(ENDING, signal.SIG_DFL)
+    """Let signals end the process at once in the block: an exception would abort torch's import."""
+    return handled(ENDING, leave)
+
+
+def leave(number: int, frame: object) -> None:
+    """End the process at once, as one that has nothing to save: rank 0 with a line, and with the terminal's cursor."""
+    if not ranks.place.rank:
+        clean_line()
+        print_error(Interrupted(f"interrupted by {signal.Signals(number).name}", number))
+        clean_line()  # of what another thread has drawn meanwhile
+    os._exit(128 + number)
+
+
+def clean_line() -> None:
+    """Remove what stands on the terminal's line, and show the cursor."""
+    with suppress(OSError, ValueError):  # nobody reads
+        if sys.stdout.isatty():
+            os.write(sys.stdout.fileno(), CLEAN_LINE)
 
 
 class Signals:

@@ -59,7 +59,9 @@ def high_learning_rate(setup: Setup) -> Iterator[str]:
         usual = known[f"{path}.lr"].default if f"{path}.lr" in known else None
         lr = common_rate(setup.run.optimizer, "base_lr")
         measured = any(map(auto_rate.is_auto, setup.invocation.overrides))
-        if usual and lr >= MUCH_FASTER * usual and not measured:
+        typed = setup.invocation.typed_keys
+        chosen = measured or ("experiment" in typed and not {path, f"{path}.lr"} & typed)
+        if usual and lr >= MUCH_FASTER * usual and not chosen:
             times = f"{lr / usual:{'.0f' if lr < 1e6 * usual else '.0e'}} times"
             default = f"the {as_typed(usual)} that is the default of {path}={option}"
             yield f"{path}.lr={as_typed(lr)}: {times} {default}; large steps often diverge"

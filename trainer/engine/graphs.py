@@ -4,6 +4,7 @@ Forward and backward pass are one graph by torch.func.grad: where autograd calls
 torch.compile(model), its calls cost a small network more than its kernels.
 """
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -28,6 +29,7 @@ def make_graph(run: Run, function: Callable, whole: bool = True) -> Callable:
     Args:
         whole: one graph; else torch may compile parts of it.
     """
+    logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)  # on a machine without a GPU it misses one
     options = {**torch._inductor.list_mode_options(run.compiling.mode), "fallback_random": True}
     options |= guards(run) if whole else {}  # from part to part numbers may pass
     return torch.compile(function, dynamic=False, fullgraph=whole, options=options)

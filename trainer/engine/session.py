@@ -12,7 +12,7 @@ from torch.utils.tensorboard.summary import image
 from trainer.base import signals
 from trainer.base.cycle_protocols import HasSnapshots
 from trainer.base.device import ALL_THREADS, describe, use_threads
-from trainer.base.errors import ConfigError, Diverged, Interrupted
+from trainer.base.errors import ConfigError, DataError, Diverged, Interrupted
 from trainer.base.text import printable
 from trainer.config.hydra_context import Invocation
 from trainer.engine import recovery
@@ -84,6 +84,9 @@ class Session:
         if not cfg.resume.run:
             rundir.write_texts(directory, *texts_of_run)
         state, skipped = recovery.newest_state(directory, run.device) if cfg.resume.run else (None, [])
+        if cfg.resume.run and not state and reader.completed_summary(directory):
+            what = "complete, but none of its checkpoints can be read: it cannot go on, and is left as it is"
+            raise DataError(f"resume={printable(directory)}: {what}")
         self._fresh = state is None
         notes = [*dict.fromkeys(reader.notes_of(state or {}) + reader.notes_of(reader.read_summary(directory)))]
         if state and cfg.threads == "auto":

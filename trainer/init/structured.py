@@ -80,7 +80,7 @@ class Dirac:
     def __call__(self, model: nn.Module, images: Tensor, targets: Tensor, act: Act) -> None:
         convolutions = [layer for layer in weight_layers(model) if not isinstance(layer, nn.Linear)]
         if not convolutions:
-            raise ValueError("is for convolutions, but the model has none; try init=identity, init=orthogonal")
+            raise ValueError("is for convolutions, but the model has none; try init=auto, init=orthogonal")
         for layer in convolutions:
             if not all(side % 2 for side in layer.kernel_size):
                 size = " x ".join(map(str, layer.kernel_size))

@@ -1,5 +1,6 @@
 """curves.png: loss, score, learning rate and gradient norm over the epochs of a run."""
 
+import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
 WIDTH, HEIGHT, LINE = 10, 6.5, 0.2  # inches: of the picture, and of a line of its title
 WINDOWS = 20  # the moving average spans a twentieth of the points: a few dozen are drawn as they are
+MUCH = 100  # times the median
 COLORS = {"train": "tab:blue", "val": "tab:orange"}
 
 
@@ -57,6 +59,8 @@ def draw(rows: Sequence[dict], path: Path, note: str = "", title: str = "", best
         points = [(row["epoch"], row[key]) for row in train if row.get(key) is not None]
         if points:
             axes.plot(*zip(*points), ".-", color="tab:gray")
+            if key == "grad_norm" and has_spike([value for _, value in points]):
+                axes.set_yscale("log")
         else:
             say_empty(axes)
         axes.set_title(name, y=1.0)
@@ -101,6 +105,11 @@ def draw_metric(
         axes.legend()
     else:
         say_empty(axes)
+
+
+def has_spike(values: Sequence[float]) -> bool:
+    """Return whether one of some positive values is so large that nothing else would be seen beside it."""
+    return min(values) > 0 and max(values) > MUCH * statistics.median(values)
 
 
 def say_empty(axes: "Axes") -> None:

@@ -66,10 +66,10 @@ class SweepDisplay:
         return self
 
     def __exit__(self, *exception: object) -> None:
-        self._over.set()
-        self._thread.join()
-        self.refresh()
-        self._stack.close()
+        with self._stack:  # the terminal is as before, also where a signal comes now
+            self._over.set()
+            self._thread.join()
+            self.refresh()
 
     def _watch(self) -> None:
         while not self._over.wait(EVERY):
