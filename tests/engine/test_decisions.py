@@ -123,3 +123,10 @@ def test_decisions_are_printed_and_recorded_and_a_resumed_run_keeps_them(tmp_pat
     assert "precision bf16 (auto: as the run began)" in said and "channels_last on (auto: as the run began)" in said
     decided = json.loads((run / "summary.json").read_text())["decided"]
     assert {key: row["value"] for key, row in decided.items()} == {"precision": "bf16", "channels_last": "on"}
+
+
+def test_the_table_at_the_start_has_the_number_of_threads_with_its_reason(run_in_process, tmp_path):
+    code, printed, errors = run_in_process("data=iris", "model=linear", "epochs=1", "device=cpu")
+    decided = json.loads(next(tmp_path.rglob("summary.json")).read_text())["decided"]["threads"]
+    assert code == 0, errors
+    assert decided["reason"] and f"threads     {decided['value']} (auto: {decided['reason']})" in printed

@@ -9,7 +9,7 @@ from trainer.engine.decision import AUTO, Decision
 from trainer.engine.memory_format import choose_channels_last
 from trainer.engine.precision import choose_precision
 from trainer.engine.run import Run
-from trainer.engine.threads import choose_threads
+from trainer.engine.threads import are_measured, choose_threads
 
 
 def decide(cfg: DictConfig, run: Run) -> Run:
@@ -21,6 +21,7 @@ def decide(cfg: DictConfig, run: Run) -> Run:
     if cfg.channels_last == AUTO and (chosen := choose_channels_last(cfg, run.model, run.device)):
         decisions["channels_last"] = chosen
     if cfg.threads == AUTO:
-        decisions["threads"] = Decision(str(number := choose_threads(run)), "the fastest number for a pass")
+        reason = "the fastest number for a pass" if are_measured(run) else "all of them"
+        decisions["threads"] = Decision(str(number := choose_threads(run)), reason)
         use_threads(number)
     return replace(run, decisions=decisions)

@@ -124,9 +124,8 @@ def facts(run: Run) -> Iterator[tuple[str, str]]:
         yield "rates", f"by layer, {low:.3g} to {high:.3g} times that of the optimizer"
     yield "steps", f"{run.clock.total_steps:,} ({run.clock.steps_per_epoch:,} per epoch)"
     yield "device", describe(run.device)
-    yield from (
-        (key, str(decision)) for key, decision in run.decisions.items() if key != "threads"
-    )  # in the line above
+    on_cpu = run.device.type == "cpu"  # elsewhere the threads say little
+    yield from ((key, str(decision)) for key, decision in run.decisions.items() if on_cpu or key != "threads")
 
 
 def hparams(cfg: DictConfig, run: Run, invocation: Invocation) -> dict[str, str | float]:

@@ -18,12 +18,17 @@ _chosen: dict[tuple, int] = {}  # by model and batch: jobs of a sweep that are a
 
 def choose_threads(run: Run) -> int:
     """Return the number of threads with the fastest forward and backward passes of a training batch."""
-    if run.device.type != "cpu" or ALL_THREADS == 1 or is_large(run):
+    if not are_measured(run):
         return ALL_THREADS
     if (key := work_of(run)) not in _chosen:
         candidates = [number for exponent in range(ALL_THREADS.bit_length()) if (number := ALL_THREADS >> exponent)]
         _chosen[key] = fastest(passes(run), candidates)
     return _chosen[key]
+
+
+def are_measured(run: Run) -> bool:
+    """Return whether threads are measured for a run: on a CPU, where there are several."""
+    return run.device.type == "cpu" and ALL_THREADS > 1 and not is_large(run)
 
 
 def is_large(run: Run) -> bool:
