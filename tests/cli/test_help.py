@@ -57,6 +57,11 @@ def test_an_experiment_is_shown_with_the_options_that_hydra_chooses_for_it(name,
     assert {group: shown[group] for group in single} == {group: str(chosen[group]) for group in single}
 
 
+def test_a_launcher_is_shown_alone_with_its_keys(printed):
+    page = printed("hydra/launcher=stacked")
+    assert "hydra.launcher.jobs=32 " in page and "joblib" not in page and "joblib" in printed("hydra/launcher")
+
+
 def test_an_experiment_is_shown_with_the_one_that_it_begins_with(printed):
     page = printed("experiment=cifar10_96")
     assert "begins with experiment=cifar10_94," in page and "model=fast_cnn act=gelu" in page

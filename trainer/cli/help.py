@@ -19,6 +19,7 @@ from trainer.cli.hints import ANYTHING
 from trainer.cli.option_hints import for_option
 from trainer.cli.words import options_named
 from trainer.config import catalog, classifiers, own_options, schema, synonyms
+from trainer.sweep import launchers
 from trainer.sweep.launchers import LAUNCHERS, install_command
 
 EXAMPLES = {
@@ -110,7 +111,7 @@ def page(console: rich.console.Console, topic: str) -> None:
         if group == "sweep":
             console.print(Entries(SWEEP_FOLDER), markup=False)
     elif group == "hydra/launcher":
-        launcher_page(console)
+        launcher_page(console, option)
     elif group == "hydra/sweeper":
         sweeper_page(console)
     elif owners or places:
@@ -206,13 +207,15 @@ def group_page(console: rich.console.Console, group: str) -> None:
     console.print(f"\ntrain --help {group}={catalog.options(group)[0]} lists the keys of an option.", markup=False)
 
 
-def launcher_page(console: rich.console.Console) -> None:
-    """Print the launchers, and how to install each."""
+def launcher_page(console: rich.console.Console, chosen: str) -> None:
+    """Print the launchers, or the chosen one with the keys of our own, and how to install each."""
     table = columns()
-    for name, launcher in LAUNCHERS.items():
+    for name, launcher in LAUNCHERS.items() if chosen not in LAUNCHERS else [(chosen, LAUNCHERS[chosen])]:
         parts = (launcher.meaning, launcher.example, install_command(name))
         table.add_row(f"hydra/launcher={name}", "; ".join(filter(None, parts)))
     console.print(table, markup=False)
+    if chosen == "stacked":
+        console.print(key_table(launchers.keys()), markup=False)
 
 
 def sweeper_page(console: rich.console.Console) -> None:
