@@ -52,6 +52,7 @@ KEYS = {  # what to type, and the keys, or keys with a value, for which it is me
         "restore restore_from resume_path"
     ),
     "resume=auto": "resume=true resume=yes resume=last resume=latest resume=newest resume=1 ckpt_path=last",
+    "runs=[{}]": "run run_folder run_directory model_dir",
     "seed={}": "random_seed random_state manual_seed rng_seed torch_seed seed_everything",
     "workers={}": "num_workers n_workers dataloader_num_workers data_workers loader_workers j",
     "threads={}": "num_threads n_threads cpu_threads omp_num_threads torch_threads",
