@@ -1,6 +1,7 @@
 """The process beside the program."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -11,9 +12,12 @@ import pytest
 from trainer.base.helper import Helper
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs a process for each core")
-TORCH_FREE = """
+IMPORTS = """
 import sys
-import trainer.rundir.pictures
+from trainer.rundir.pictures import import_libraries
+import_libraries()
+needed = {"matplotlib.figure", "matplotlib.backends.backend_agg", "sklearn.calibration", "sklearn.metrics"}
+assert needed <= {*sys.modules}, needed - {*sys.modules}
 from trainer.report import calibration, calibration_plot, classes, confusion_plot, residuals_plot, values
 assert not {"torch", "torchvision"} & {*sys.modules}
 """
@@ -31,18 +35,16 @@ def command():
 if __name__ == "__main__":
     program(command)
 """
-KILLED = """
+ENDING = """
 import os, sys, time
 from trainer.base.helper import Helper
 
-if __name__ == "__main__":
-    helper = Helper()
-    with helper.permitted():
-        helper.start(os.getpid)
-        helper.call(time.sleep, 60)
-        print("begun", flush=True)
-        if sys.argv[1] == "killed":
-            sys.stdin.read()
+helper = Helper()
+with helper.permitted():
+    helper.start(os.getpid)
+    helper.call(os.open, "alive", os.O_WRONLY)  # until its process ends
+    helper.call(time.sleep, 60)
+    sys.stdin.read()
 """
 
 
@@ -77,15 +79,14 @@ def test_what_a_dead_process_has_left_undone_is_done_here(helper):
 
 @pytest.mark.parametrize("how", ["killed", "ended"])
 def test_the_process_ends_with_the_program_whatever_it_is_doing(how, tmp_path):
-    (tmp_path / "program.py").write_text(KILLED)
-    command = [sys.executable, str(tmp_path / "program.py"), how]
-    process = subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == "begun\n"
-    if how == "killed":
-        process.kill()
-    process.communicate(timeout=30)  # the process shares the output, which ends with the last one that has it
+    os.mkfifo(tmp_path / "alive")
+    process = subprocess.Popen([sys.executable, "-c", ENDING], cwd=tmp_path, stdin=subprocess.PIPE)
+    with (tmp_path / "alive").open() as alive:  # when the other process has opened it
+        if how == "killed":
+            process.kill()
+        process.communicate(timeout=30)
+        ended, _, _ = select.select([alive], [], [], 30)
+        assert ended and alive.read() == ""
 
 
 def test_a_run_draws_and_reports_without_the_libraries_in_its_own_process(tmp_path):
@@ -98,6 +99,6 @@ def test_a_run_draws_and_reports_without_the_libraries_in_its_own_process(tmp_pa
     assert (run / "curves.png").exists() and (run / "report" / "confusion.png").exists()
 
 
-def test_what_is_called_in_it_imports_no_torch():
-    done = subprocess.run([sys.executable, "-c", TORCH_FREE], capture_output=True, text=True, check=False)
+def test_what_it_imports_is_all_that_a_report_needs_and_no_torch():
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)
     assert not done.returncode, done.stderr

@@ -14,6 +14,7 @@ from trainer.base.cores import cores
 
 if TYPE_CHECKING:
     from concurrent.futures import ThreadPoolExecutor
+    from queue import SimpleQueue
     from subprocess import Popen
 
 Result = TypeVar("Result")
@@ -73,7 +74,7 @@ class Helper:
         def result() -> Result:
             try:
                 found, error = future.result()
-            except (EOFError, OSError):
+            except (EOFError, OSError, pickle.UnpicklingError):  # of a process that has died
                 return function(*arguments)
             if error:
                 raise error
@@ -86,22 +87,31 @@ helper = Helper()
 
 
 def exchange(process: "Popen", call: tuple) -> tuple[object, Exception | None]:
-    """Send a call and return its result and its error. Errors: EOFError, OSError where the process has died."""
-    pickle.dump(call, process.stdin)
+    """Send a call and return its result and its error. Errors: those of the streams where the process has died."""
+    process.stdin.write(pickle.dumps(call))
     process.stdin.flush()
     return pickle.load(process.stdout)
 
 
 def serve() -> None:
     """Call what comes through standard input, and send back results and errors, until the other process has ended."""
-    calls, answers = (os.fdopen(os.dup(stream), mode) for stream, mode in ((0, "rb"), (1, "wb")))
+    from queue import SimpleQueue
+    from threading import Thread
+
+    calls, answers = SimpleQueue(), os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
+    Thread(target=receive, args=(calls,), daemon=True).start()
+    while True:
+        answer(answers, *calls.get())
+
+
+def receive(calls: "SimpleQueue") -> None:
+    """Put the calls that come into a queue; end this process with the other one, whatever it is doing."""
     while True:
         try:
-            function, arguments = pickle.load(calls)
+            calls.put(pickle.load(sys.stdin.buffer))
         except EOFError:
-            return
-        answer(answers, function, arguments)
+            os._exit(0)
 
 
 def answer(answers: BinaryIO, function: Callable, arguments: tuple) -> None:

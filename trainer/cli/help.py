@@ -20,7 +20,6 @@ from trainer.cli.option_hints import for_option
 from trainer.cli.words import options_named
 from trainer.config import catalog, classifiers, own_options, schema, synonyms
 from trainer.sweep import launchers
-from trainer.sweep.launchers import LAUNCHERS, install_command
 
 EXAMPLES = {
     "train": "train on data that ships with the install",
@@ -209,9 +208,9 @@ def group_page(console: rich.console.Console, group: str) -> None:
 
 def launcher_page(console: rich.console.Console, chosen: str) -> None:
     """Print the launchers, or the chosen one with the keys of our own, and how to install each."""
-    table = columns()
-    for name, launcher in LAUNCHERS.items() if chosen not in LAUNCHERS else [(chosen, LAUNCHERS[chosen])]:
-        parts = (launcher.meaning, launcher.example, install_command(name))
+    table, known = columns(), launchers.LAUNCHERS
+    for name, launcher in ({chosen: known[chosen]} if chosen in known else known).items():
+        parts = (launcher.meaning, launcher.example, launchers.install_command(name))
         table.add_row(f"hydra/launcher={name}", "; ".join(filter(None, parts)))
     console.print(table, markup=False)
     if chosen == "stacked":

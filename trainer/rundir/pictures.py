@@ -24,5 +24,7 @@ def draw_pictures(directory: Path) -> None:
 
 def import_libraries() -> None:
     """Import what computes the report of a run and draws its pictures: a second of work. No torch here."""
-    import sklearn.calibration
+    import matplotlib.backends.backend_agg  # noqa: F401
+    import matplotlib.figure  # noqa: F401
+    import sklearn.calibration  # noqa: F401
     import sklearn.metrics  # noqa: F401
