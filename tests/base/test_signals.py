@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import weakref
 from contextlib import contextmanager
 
@@ -54,10 +55,25 @@ def test_a_signal_while_torch_is_imported_ends_the_process_in_words():
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "train: interrupted by SIGINT\n")
 
 
-def test_a_signal_that_is_held_comes_behind_the_block():
+def by_the_process():
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def through_another_thread():
+    """The kernel gives a signal to any thread that does not block it; Python answers it in the main thread."""
+    thread = threading.Thread(target=signal.raise_signal, args=[signal.SIGINT])
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # threads inherit the mask
+    thread.start()
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    thread.join()
+
+
+@pytest.mark.parametrize("send", [by_the_process, through_another_thread])
+def test_a_signal_that_is_held_comes_behind_the_block(send):
+    reached = False
     with pytest.raises(Interrupted), signals.raised():
         with signals.held():
-            os.kill(os.getpid(), signal.SIGINT)
+            send()
             reached = True
         pytest.fail("the signal is lost")
     assert reached

@@ -101,14 +101,19 @@ def ignored() -> AbstractContextManager[None]:
 @contextmanager
 def held() -> Iterator[None]:
     """Let a Ctrl-C come behind the block only, and never to a process that the block begins."""
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    came: list[int] = []  # through another thread: the mask is that of this thread and of what it begins
+    masks = hasattr(signal, "pthread_sigmask")  # not on Windows
     try:
-        yield
+        with handled([signal.SIGINT], lambda number, frame: came.append(number)):
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT]) if masks else None
+            try:
+                yield
+            finally:
+                if masks:
+                    signal.pthread_sigmask(signal.SIG_SETMASK, before)
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if came:
+            signal.raise_signal(came[0])
 
 
 def deadly() -> AbstractContextManager[None]:
