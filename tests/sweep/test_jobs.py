@@ -41,6 +41,15 @@ def test_jobs_are_found_by_the_overrides_that_distinguish_them(tmp_path):
         jobs.find_jobs_among(tmp_path, [["model=mlp", "seed=1"]])
 
 
+def test_jobs_whose_names_are_cut_alike_never_share_a_directory_while_the_first_is_written(tmp_path):
+    names = [f"data.path={'a' * 100}{number}" for number in range(3)]
+    known, begun = {}, []
+    for name in names:
+        jobs.prepare(tmp_path, [name], [name], lambda _: {}, known, lambda directory, *job: begun.append(directory))
+    assert len({*begun}) == 3 and [*known.values()] == begun
+    assert all(directory.is_dir() for directory in begun)
+
+
 def test_jobs_side_by_side_get_a_gpu_each_and_then_share(tmp_path):
     with (
         devices.reserve(tmp_path, "auto", 2) as first,

@@ -13,6 +13,7 @@ from omegaconf import OmegaConf
 from sweeping import INTERRUPTING, SHORT, results, summaries, sweep_in
 
 from trainer.cli import main
+from trainer.rundir.reader import SWEPT_KEYS
 
 TECHNIQUES = (
     INTERRUPTING
@@ -132,6 +133,13 @@ def test_a_yaml_edited_meanwhile_changes_no_job(mine, run_in_process, tmp_path):
 def failing(mine, times, *overrides):
     own = ("sched=constant", f"sched._target_={mine}.Failing", f"+sched.times={times}", f"allow=[{mine}]")
     return ("-m", *SHORT, *overrides, *own, "hydra.sweep.dir=s")
+
+
+def test_a_sweep_begins_no_job_where_one_cannot_be_written(run_in_process, tmp_path):
+    (tmp_path / "s" / "seed-2" / SWEPT_KEYS).mkdir(parents=True)
+    code, out, err = run_in_process("-m", *SHORT, "seed=1,2", "hydra.sweep.dir=s")
+    assert code == 4 and "s/seed-2: the run cannot be written there (Is a directory)" in err and "Traceback" not in err
+    assert not (tmp_path / "s" / "seed-1" / "run.log").exists()
 
 
 def test_a_failure_is_reported_at_once_and_ends_no_other_job(mine, run_in_process, tmp_path):

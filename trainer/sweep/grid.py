@@ -1,6 +1,7 @@
 """Grid, hydra/sweeper=grid, the sweeper of a plain `train -m`: every combination of the values is a job."""
 
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +27,8 @@ from trainer.sweep.composer import Composer
 from trainer.sweep.display import SweepDisplay
 from trainer.sweep.jobs import JOB_NAME, Job
 from trainer.sweep.plot_worker import PlotWorker
+
+WRITERS = 8  # threads that write the directories of jobs
 
 
 @dataclass(kw_only=True)
@@ -91,7 +94,7 @@ class GridSweeper(Sweeper):
             try:
                 with display:
                     self.composer = Composer(self.loader, self.config, grid)
-                    prepared.extend(self._prepare(overrides, keys, known) for overrides in grid)
+                    prepared.extend(self._prepare(grid, keys, known))
                     self._run(prepared)
             finally:
                 if len(prepared) == len(grid):
@@ -105,9 +108,25 @@ class GridSweeper(Sweeper):
                 for returned in launch.launch_jobs(self.launcher, self.config, [job.launched for job in left]):
                     _ = returned.return_value
 
-    def _prepare(self, overrides: Sequence[str], keys: set[str], known: dict[tuple[str, ...], Path]) -> Job:
-        varying = [text for text in overrides if key_of(text) in keys] or overrides
-        return jobs.prepare(self.folder, overrides, varying, lambda name: self.composer.values(overrides), known)
+    def _prepare(self, grid: Sequence[Sequence[str]], keys: set[str], known: dict[tuple[str, ...], Path]) -> list[Job]:
+        """Return all jobs, each with its directory written: by threads, most of which wait for the disk."""
+        writing: list[Future] = []
+        with ThreadPoolExecutor(WRITERS) as threads:
+
+            def prepare(overrides: Sequence[str]) -> Job:
+                return jobs.prepare(
+                    self.folder,
+                    overrides,
+                    [text for text in overrides if key_of(text) in keys] or overrides,
+                    lambda name: self.composer.values(overrides),
+                    known,
+                    lambda *job: writing.append(threads.submit(rundir.write_job, *job)),
+                )
+
+            prepared = [prepare(overrides) for overrides in grid]
+        for written in writing:
+            written.result()  # raises what writing raised
+        return prepared
 
     def _end(self, prepared: Sequence[Job], part: bool) -> None:
         launch.end_sweep(self.folder, part)

@@ -111,22 +111,26 @@ def prepare(
     naming: Sequence[str],
     compose: Callable[[str], DictConfig | dict],
     known: dict[tuple[str, ...], Path] | None = None,
+    write: Callable[..., object] = rundir.write_job,
 ) -> Job:
     """Return a job with its directory, which is made and given its configuration for good where it is new.
 
     Args:
         naming: the overrides that name the directory: those that vary.
         compose: returns the configuration, from the name of the directory.
-        known: directories of the sweep's jobs, where the caller knows them.
+        known: directories of the sweep's jobs, where the caller knows them; this one is added.
+        write: does, or begins, what `write_job` does.
     Errors: MachineError where the directory cannot be made.
     """
-    directory = (find_jobs(folder) if known is None else known).get(identity(overrides))
+    known = find_jobs(folder) if known is None else known
+    directory = known.get(identity(overrides))
     if directory is None:
         directory = folder / rundir.slug(naming)
-        # A directory without overrides was made by a process that died at once.
-        if not directory.is_dir() or (directory / "overrides.txt").exists():
+        # A directory without overrides was made by a process that died at once, or is still being written.
+        if not directory.is_dir() or (directory / "overrides.txt").exists() or directory in known.values():
             directory = rundir.make_unique(folder, directory.name)
-        rundir.write_job(directory, settled(compose(directory.name), overrides), overrides, map(key_of, naming))
+        known[identity(overrides)] = directory
+        write(directory, settled(compose(directory.name), overrides), overrides, [key_of(text) for text in naming])
     job = Job(tuple(overrides), directory)
     if not job.ended:
         discard_summary(directory)
