@@ -1,6 +1,7 @@
 """Floors of the house, read from every file: who imports whom, how long files and functions are, who may name what."""
 
 import ast
+import importlib
 from dataclasses import fields
 from functools import cache
 from graphlib import TopologicalSorter
@@ -221,3 +222,12 @@ def keys_of(file: Path) -> set[str]:
             found |= {key for key in node if not key.startswith("_")}
             nodes += node.values()
     return found
+
+
+@pytest.mark.parametrize("path", sorted((PACKAGE.parent / "scripts").rglob("*.py")), ids=lambda path: path.stem)
+def test_a_program_imports_what_is_there(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] == PACKAGE.name:
+            for alias in node.names:
+                if not hasattr(importlib.import_module(node.module), alias.name):
+                    importlib.import_module(f"{node.module}.{alias.name}")

@@ -31,8 +31,8 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch.utils.data import DataLoader, Dataset
 
-from trainer.data.capacity import cores
-from trainer.data.image_files import decode
+from trainer.base.cores import cores
+from trainer.data.image_decoding import Decoder
 from trainer.data.image_folder import ImageFolder
 from trainer.data.loader import Loader
 from trainer.preprocess import ChannelStandardize
@@ -76,14 +76,14 @@ class SingleImages(Dataset):
         return len(self.paths)
 
     def __getitem__(self, index: int) -> torch.Tensor:
-        return torch.from_numpy(decode(self.paths[index], self.size).copy()).permute(2, 0, 1)
+        return torch.from_numpy(Decoder(self.size)(self.paths[index]).copy()).permute(2, 0, 1)
 
 
 def decode_only(job: tuple[list[str], int]) -> int:
     """Decode and resize a batch of files, and discard the pixels."""
     paths, size = job
     for path in paths:
-        decode(path, size)
+        Decoder(size)(path)
     return len(paths)
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from trainer.base.cores import cores
 from trainer.engine.remarks import remarks
 
 SAID = [  # overrides; parts of the line. digits has 20 steps an epoch, iris 3
@@ -38,6 +39,8 @@ SAID = [  # overrides; parts of the line. digits has 20 steps an epoch, iris 3
         ["aug=cutmix, reg=label_smoothing: the training loss is that of mixed labels"],
     ),
     ("tta=flip aug=flip", ["tta=flip: acts on the test split alone"]),
+    ("compile_mode=max-autotune", ["compile_mode=max-autotune: nothing is compiled; try compile=step"]),
+    ("model=mlp channels_last=on", ["channels_last=on: the model convolves no images"]),
 ]
 UNSAID = [
     "", "sched=step sched.length=29ep", "sched=cosine_restarts sched.length=30ep", "warmup=linear warmup.length=30ep",
@@ -45,6 +48,7 @@ UNSAID = [
     "optimizer=gd batch_size=full data.val_fraction=0",
     "norm=batch norm.momentum=0.5", "norm=batch epochs=2 averaging=ema", "norm=batch epochs=29st", "averaging=ema",
     "model=linear norm=batch epochs=1", "eval_every=50ep", "aug=cutout", "reg=label_smoothing data.val_fraction=0",
+    "model=cnn channels_last=on",
 ]  # fmt: skip
 
 
@@ -52,6 +56,12 @@ UNSAID = [
 def test_what_cannot_act_or_misleads_is_said_in_one_line(words, parts, setup_of):
     (line,) = remarks(setup_of(lasting(words)))
     assert all(part in line for part in parts), line
+
+
+@pytest.mark.parametrize(("threads", "count"), [(1, 0), (cores(), 0), (cores() + 1, 1)])
+def test_more_threads_than_cores_are_told(threads, count, setup_of):
+    lines = remarks(setup_of(f"threads={threads} epochs=30"))
+    assert len(lines) == count and all(f"threads={threads}: this process has {cores()} core" in line for line in lines)
 
 
 def lasting(words):

@@ -177,7 +177,7 @@ class Signals:
             if not (isinstance(error, SignalReceived) or when and self.number):
                 raise
             self.answered()
-            what = "interrupted; the work since the last checkpoint is repeated"
+            what = "interrupted; what no checkpoint holds is repeated when the run is resumed"
             raise Interrupted(what, self.number) from None
         finally:
             self._immediately = False

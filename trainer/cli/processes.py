@@ -84,4 +84,6 @@ def raise_for(failures: Mapping) -> None:
         raise SystemExit(failure.exitcode)  # which has told why
     how = f"was killed by {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else ""
     how = how or f"has ended with exit code {failure.exitcode}"
-    raise MachineError(f"rank {rank} {how}, and with it the run; resume=auto goes on from its last checkpoint")
+    raise MachineError(
+        f"rank {rank} {how}, and with it the run; resume=auto goes on from its last checkpoint, if it has one"
+    )

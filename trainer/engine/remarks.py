@@ -4,10 +4,12 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from torch import nn
 
 from trainer.base.clock import Clock
+from trainer.base.cores import cores
 from trainer.base.device import emulates_bf16
-from trainer.base.text import as_typed, rounded_up
+from trainer.base.text import as_typed, counted, rounded_up
 from trainer.config import schema
 from trainer.engine.setup import Setup
 
@@ -127,8 +129,21 @@ def emulated_precision(setup: Setup) -> Iterator[str]:
         yield f"precision=bf16: {reason}; try precision=fp32"
 
 
+def speed(setup: Setup) -> Iterator[str]:
+    """Name settings of the machine that cannot make this run faster."""
+    cfg, own = setup.cfg, cores()
+    if isinstance(cfg.threads, int) and cfg.threads > own:
+        cost = f"this process has {counted('core', own)}, on which more threads wait for one another"
+        yield f"threads={cfg.threads}: {cost}; try threads=auto"
+    if cfg.compile == "off" and cfg.compile_mode != "default":
+        yield f"compile_mode={cfg.compile_mode}: nothing is compiled; try compile=step, or leave it out"
+    if cfg.channels_last == "on" and not any(isinstance(module, nn.Conv2d) for module in setup.run.model.modules()):
+        yield "channels_last=on: the model convolves no images; leave it out"
+
+
 RULES: tuple[Callable[[Setup], Iterator[str]], ...] = (
     emulated_precision,
+    speed,
     lengths,
     patience,
     stochastic_gradient_descent,
