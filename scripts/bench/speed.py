@@ -1,6 +1,6 @@
-"""Time a step of every optimizer and regulariser on an MLP of MNIST's shape, and write the table docs/speed.md.
+"""Time a step of every optimizer and regulariser on an MLP of MNIST's shape.
 
-    python scripts/bench/speed.py [--samples 9] [--options optimizer=adam ...] [--output docs/speed.md]
+    python scripts/bench/speed.py [--samples 9] [--options optimizer=adam ...]
 
 The net is 784-128-128-10 with batch norms, the batch size 64. An optimizer is timed in turn with the naive loop, the
 same net and optimizer as most people write them: Linear, BatchNorm1d, ReLU, torch.optim.SGD(model.parameters(), lr,
@@ -9,7 +9,6 @@ without it. A sample is an epoch of 64 steps.
 """
 
 import argparse
-import platform
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -73,31 +72,17 @@ def repeated(run: Run) -> Callable[[], None]:
     return epoch
 
 
-def page(lines: list[str]) -> str:
-    """Return the first section of docs/speed.md, the others are written by hand: method, machine and table."""
-    method = " ".join(__doc__.split("\n\n")[2].split())
-    threads = torch.get_num_threads()
-    machine = f"torch {torch.__version__.partition('+')[0]}, {platform.machine()}, {threads} thread{'s'[: threads > 1]}"
-    return "\n".join(["# Time of a step", "", f"Made by scripts/bench/speed.py ({machine}). {method}", "", *lines, ""])
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--samples", type=int, default=9)
     parser.add_argument("--options", nargs="*", help="optimizers and regularisers to time (default: all)")
-    parser.add_argument("--output", type=Path, help="file to write the page to (default: print the table only)")
     arguments = parser.parse_args()
     choices = arguments.options or [
         f"{group}={option}" for group in ("optimizer", "reg") for option in catalog.options(group)
     ]
-    lines = [*HEADER]
-    print("\n".join(lines))
+    print("\n".join(HEADER))
     for choice in choices:
-        lines.append(row(choice, arguments.samples))
-        print(lines[-1], flush=True)
-    if arguments.output:
-        _, heading, others = arguments.output.read_text().partition("\n## ") if arguments.output.exists() else [""] * 3
-        arguments.output.write_text(page(lines) + heading + others)
+        print(row(choice, arguments.samples), flush=True)
 
 
 if __name__ == "__main__":
