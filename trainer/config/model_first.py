@@ -30,7 +30,7 @@ def chosen_by_model(overrides: Sequence[str]) -> dict[str, str]:
 
 def brought(group: str, option: str | None) -> dict[str, str]:
     """Return the options of other groups that an option chooses along with itself; none for an unknown one."""
-    if option not in catalog.options(group):
+    if option is None or option not in catalog.options(group):
         return {}
     return dict(text.split("=", 1) for text in catalog.overrides(catalog.file(group, option)))
 
