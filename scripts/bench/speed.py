@@ -9,8 +9,9 @@ without it. A sample is an epoch of 64 steps.
 """
 
 import argparse
+import statistics
 import tempfile
-from collections.abc import Callable
+import time
 from pathlib import Path
 
 import torch
@@ -49,27 +50,33 @@ def row(choice: str, samples: int) -> str:
     except ConfigError as error:
         return f"| {choice} | | {str(error).partition('; ')[0].partition(': ')[2]} |"
     if group == "reg":
-        name = "the same run without it"
-        peer = repeated(on_random_images(SHAPE, STEPS, 1, BATCH_SIZE, *MLP, "optimizer=momentum"))
+        name, plain = "the same run without it", ["optimizer=momentum"]
+        own, other, ratio = in_turn(run, on_random_images(SHAPE, STEPS, samples + 2, BATCH_SIZE, *MLP, *plain))
     else:
         naive, model = "Adam" if choice == "optimizer=adam" else "SGD", by_hand()
-        name, peer = f"naive {naive}", plain_loop(run, model, NAIVE[naive](model.parameters()))
-    results = race(run, {name: peer}, group=1)
-    own, other = results["trainer"][0] * 1e6, results[name][0] * 1e6
-    return f"| {choice} | {own:.0f} | {results[name][1]:.2f} of {name} ({other:.0f}) |"
+        name = f"naive {naive}"
+        results = race(run, {name: plain_loop(run, model, NAIVE[naive](model.parameters()))}, group=1)
+        own, (other, ratio) = results["trainer"][0], results[name]
+    return f"| {choice} | {own * 1e6:.0f} | {ratio:.2f} of {name} ({other * 1e6:.0f}) |"
 
 
-def repeated(run: Run) -> Callable[[], None]:
-    """Return a function that trains the run's only epoch by trainer's loop, again at each call."""
-
-    def epoch() -> None:
-        run.progress.step = 0
-        with tempfile.TemporaryDirectory() as folder:
-            recorder = Recorder(Path(folder), run.data.task)
-            fit(run, recorder, Console())
+def in_turn(*runs: Run) -> tuple[float, float, float]:
+    """Return the median seconds a step of two runs that train an epoch in turn, and the median ratio of the times."""
+    with tempfile.TemporaryDirectory() as folder:
+        recorders, rounds = [], []
+        for number, run in enumerate(runs):
+            (directory := Path(folder) / str(number)).mkdir()
+            recorders.append(Recorder(directory, run.data.task))
+        for until in range(STEPS, runs[0].clock.total_steps, STEPS):
+            rounds.append([])
+            for run, recorder in zip(runs, recorders):
+                start = time.perf_counter()
+                fit(run, recorder, Console(silent=True), until=until)
+                rounds[-1].append((time.perf_counter() - start) / STEPS)
+        for recorder in recorders:
             recorder.close()
-
-    return epoch
+    own, other = (statistics.median(times) for times in zip(*rounds[1:]))  # the first one warms up
+    return own, other, statistics.median(one / two for one, two in rounds[1:])
 
 
 def main() -> None:
