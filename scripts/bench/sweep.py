@@ -3,7 +3,7 @@
     python scripts/bench/sweep.py [--jobs 20] [--long 8] [--seconds 10] [--pairs 3]
 
 First, short jobs on digits run in one sweep, and the same as commands of their own. Each further job of the sweep takes
-its training, Hydra's time to compose it, and overhead. Then `--long` jobs of about `--seconds` each run one after the
+the seconds of its summary, and those of what the sweep does around it. Then `--long` jobs of about `--seconds` each run one after the
 other, and by joblib with as many processes as there are cores, one thread a job.
 """
 
@@ -36,34 +36,20 @@ def training_seconds(folder: str, name: str) -> float:
     return sum(json.loads(path.read_text())["seconds"] for path in Path(folder, name).glob("*/summary.json"))
 
 
-def compose_seconds(count: int) -> float:
-    """Return the mean seconds that Hydra takes to compose a job."""
-    from hydra import compose, initialize_config_dir
-
-    from trainer.config import catalog
-
-    with initialize_config_dir(version_base="1.3", config_dir=str(catalog.folder())):
-        compose("config", [*SHORT], return_hydra_config=True)
-        start = time.perf_counter()
-        for seed in range(count):
-            compose("config", [*SHORT, f"seed={seed}"], return_hydra_config=True)
-        return (time.perf_counter() - start) / count
-
-
 def time_short_jobs(count: int, folder: str) -> float:
     """Print the time of short jobs in one process and in one process each; return the seconds of a job's training."""
     sweep = timed(["-m", *SHORT, f"seed=range({count})", "hydra.sweep.dir=sweep"], folder)
     single = timed(["-m", *SHORT, "seed=0", "hydra.sweep.dir=single"], folder)
     separate = sum(timed([*SHORT, f"seed={seed}"], folder) for seed in range(count))
     training = (training_seconds(folder, "sweep") - training_seconds(folder, "single")) / (count - 1)
-    further, composing = (sweep - single) / (count - 1), compose_seconds(count)
+    further = (sweep - single) / (count - 1)
     print(
         f"{count} jobs of {training:.2f} s: one process {sweep:.1f} s, {count} processes {separate:.1f} s, "
         f"ratio {separate / sweep:.1f}"
     )
     print(
         f"each further job takes {further * 1e3:.0f} ms: {training * 1e3:.0f} ms training, "
-        f"{composing * 1e3:.0f} ms for Hydra to compose it, {(further - training - composing) * 1e3:.0f} ms overhead"
+        f"{(further - training) * 1e3:.0f} ms around it"
     )
     return training
 

@@ -38,8 +38,8 @@ def recorded(cfg: Mapping, saved: Mapping) -> dict[str, Decision]:
 
 def with_decisions(cfg: DictConfig, decisions: Mapping[str, Decision]) -> DictConfig:
     """Return a configuration with what was decided in place of `auto`."""
-    made = copy.deepcopy(cfg)
-    for key in KEPT:
-        if key in decisions and cfg[key] == AUTO:
-            OmegaConf.update(made, key, decisions[key].value)
+    decided = {key: decisions[key].value for key in KEPT if key in decisions and cfg[key] == AUTO}
+    made = copy.deepcopy(cfg) if decided else cfg
+    for key, value in decided.items():
+        OmegaConf.update(made, key, value)
     return made
