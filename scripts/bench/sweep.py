@@ -3,8 +3,8 @@
     python scripts/bench/sweep.py [--jobs 20] [--long 8] [--seconds 10] [--pairs 3]
 
 First, short jobs on digits run in one sweep, and the same as commands of their own. Each further job of the sweep takes
-the seconds of its summary, and those of what the sweep does around it. Then `--long` jobs of about `--seconds` each run one after the
-other, and by joblib with as many processes as there are cores, one thread a job.
+the seconds of its summary, and those of what the sweep does around it. Then `--long` jobs of about `--seconds` each run
+one after the other, and by joblib with as many processes as there are cores, one thread a job.
 """
 
 import argparse
