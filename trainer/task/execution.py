@@ -11,6 +11,7 @@ from trainer.base import signals
 from trainer.base.errors import exit_on_user_error
 from trainer.base.helper import helper
 from trainer.base.interpreter import fewer_collections, freeze_imports
+from trainer.base.memory import keep_freed
 from trainer.base.origin import errors_of_packages
 from trainer.config import files, hydra_context, instantiate
 from trainer.config.hydra_context import Invocation
@@ -52,6 +53,7 @@ def made_task(cfg: DictConfig, invocation: Invocation) -> Iterator[tuple[object,
     if "OMP_WAIT_POLICY" not in os.environ:  # beside other programs, threads that spin keep their core from the others
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"
         os.environ.setdefault("GOMP_SPINCOUNT", SPIN)
+    keep_freed()
     loads = "torch" not in sys.modules and invocation.sweep is None
     with fewer_collections(), ExitStack() as loading:
         if loads:
