@@ -93,7 +93,7 @@ def test_a_dead_rank_ends_the_job(tmp_path):
     os.kill(ranks_of(process)[1], signal.SIGKILL)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 4
-    assert "train: rank 1 was killed by SIGKILL, and with it the run; resume=auto goes on from" in errors
+    assert "train: rank 1 was killed by SIGKILL, and with it the run; repeat the command with resume=auto" in errors
     assert summary(directory)["status"] in ("failed", "interrupted")
     assert [*(directory / "checkpoints").glob("step-*.pt")]
 

@@ -297,3 +297,19 @@ def test_the_line_says_after_how_many_steps_compiling_pays(eager, graph, break_e
         assert math.isclose(break_even * (eager - graph), compiling.seconds)
     assert compiling.describe(6000).endswith(said)
     assert "compiled in 10.0 s" in compiling.describe(6000)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(9.96, f"compile=step: {WHOLE} compiled in 10.0 s, in a run of 2 steps"), (None, "as no batch was full")],
+)
+def test_a_run_too_short_to_measure_says_what_compiling_cost(seconds, said):
+    assert said in Compilation(part="step", mode="default", compiled=WHOLE, seconds=seconds).describe(2)
+
+
+@pytest.mark.parametrize("steps", [2, 6])
+def test_a_run_of_few_steps_says_at_its_last_one_what_compiling_costs(steps, fitted, graphs, capsys):
+    fitted(*TINY, "compile=step", f"epochs={steps}st")
+    printed = capsys.readouterr().out
+    assert printed.count(f"compile=step: {WHOLE} compiled in") == 1
+    assert ("a step takes" in printed) == (steps > 4)  # the first one is compiled, and three are measured

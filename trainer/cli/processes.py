@@ -48,23 +48,24 @@ def start(command: "Command", count: int) -> None:
     """
     with signals.deadly():
         import torch
-        from torch.distributed.elastic.multiprocessing import SignalException
+        from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
         from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
         from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     logging.disable(logging.CRITICAL)  # torch's launcher would tell every error again
     os.environ["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // count))
-    settings = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=count,
-        run_id=f"train-{os.getpid()}",
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        local_addr="localhost",
-        max_restarts=0,
-    )
     with TemporaryDirectory() as folder, signals.handled(signals.ENDING, signal.SIG_DFL):
+        settings = LaunchConfig(
+            min_nodes=1,
+            max_nodes=1,
+            nproc_per_node=count,
+            run_id=f"train-{os.getpid()}",
+            rdzv_backend="c10d",
+            rdzv_endpoint="localhost:0",
+            local_addr="localhost",
+            max_restarts=0,
+            logs_specs=DefaultLogsSpecs(log_dir=folder),  # a folder of its own would stay
+        )
         file = Path(folder) / "command"
         file.write_bytes(pickle.dumps((command, catalog.extra_folders, sys.path)))
         try:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from trainer.base.text import counted
+
 
 @dataclass(kw_only=True)
 class Compilation:
@@ -45,7 +47,11 @@ class Compilation:
         """Return the line on what it costs and saves a run of so many steps."""
         if not self.compiled:
             return f"compile={self.part}: nothing of a step can be compiled; try compile=off"
+        if self.seconds is None:
+            return f"compile={self.part}: nothing was compiled, as no batch was full"
         cost = f"compile={self.part}: {self.compiled} compiled in {self.seconds:.1f} s"
+        if self.compiled_step is None:
+            return f"{cost}, in a run of {counted('step', steps)}; try compile=off"
         if self.eager_step is None:
             return f"{cost}; a step takes {milliseconds(self.compiled_step)}"
         gain = f"a step takes {milliseconds(self.compiled_step)}, {milliseconds(self.eager_step)} without"

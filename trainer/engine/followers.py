@@ -6,6 +6,7 @@ build the same run and take the same steps. So they need no command line, no dir
 
 import io
 import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -103,7 +104,7 @@ def to_bytes(state: dict) -> bytes:
 
 def follow() -> None:
     """Train with rank 0, as often as it does, until it ends. Errors: UserError."""
-    with signals.deadly():
+    with signals.deadly(), signals.handled([signal.SIGTERM], signal.SIG_DFL):  # Python's handlers wait for rank 0, too
         ranks.connect()
     with signals.ignored():  # while this rank waits; rank 0 says when to end
         while (order := ranks.receive()) is not None:

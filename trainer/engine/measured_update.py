@@ -37,22 +37,23 @@ class MeasuredUpdate:
     def __init__(self, make: Callable[[Run, None], Step], step: Step, run: Run, console: Console) -> None:
         self.step, self.run, self.console, self.weights = step, run, console, step.weights
         self._seconds: list[float] = []
+        self._told = False
         run.compiling.eager_step = seconds_without(make, run)
 
     def __call__(self, now, indices: Sequence[Tensor], batch: list, log: bool) -> tuple:
         """Make a step; see `Update`."""
-        if len(self._seconds) > STEPS or sum(len(targets) for _, targets in batch) != self._samples:
+        if self._told:
             return self.step(now, indices, batch, log)
+        full = sum(len(targets) for _, targets in batch) == full_batch(self.run) * self.run.accumulate
         wait_for(self.run.device)  # host sync, in the first steps alone
         start = time.perf_counter()
         made = self.step(now, indices, batch, log)
         wait_for(self.run.device)  # host sync
-        self._note(time.perf_counter() - start)
+        if full:
+            self._note(time.perf_counter() - start)
+        if len(self._seconds) > STEPS or now.step + 1 == self.run.clock.total_steps:
+            self._tell()
         return made
-
-    @property
-    def _samples(self) -> int:
-        return full_batch(self.run) * self.run.accumulate
 
     def _note(self, seconds: float) -> None:
         compiling, self._seconds = self.run.compiling, [*self._seconds, seconds]
@@ -60,10 +61,12 @@ class MeasuredUpdate:
         compiling.seconds = first
         if len(others) >= LEAST:
             compiling.compiled_step = statistics.median(others)
-        if len(others) == STEPS:
-            self.console.print(compiling.describe(self.run.clock.total_steps))
-            for why in compiling.left_out:
-                self.console.print(f"note: compile={compiling.part} leaves out {why}")
+
+    def _tell(self) -> None:
+        compiling, self._told = self.run.compiling, True
+        self.console.print(compiling.describe(self.run.clock.total_steps))
+        for why in compiling.left_out:
+            self.console.print(f"note: compile={compiling.part} leaves out {why}")
 
 
 def timed(make: Callable[[Run, Recorder | None], Step], run: Run, recorder: Recorder, console: Console) -> Step:

@@ -234,7 +234,7 @@ def print_summary(
         report: on its errors, where it has one.
     """
     score = score_of(run.data.task).name
-    rate = f" ({summary['images_per_second']:,.0f} samples/s)" if summary["images_per_second"] else ""
+    rate = f", training at {summary['images_per_second']:,.0f} samples/s" if summary["images_per_second"] else ""
     console.print()
     when = f"at step {summary['diverged_in']:,}, noticed after" if "diverged_in" in summary else "after"
     console.print(f"{summary['status']} {when} {counted('step', summary['steps'])} in {summary['seconds']:.1f} s{rate}")
