@@ -60,6 +60,12 @@ def test_an_experiment_is_shown_with_the_options_that_hydra_chooses_for_it(name,
 def test_a_launcher_is_shown_alone_with_its_keys(printed):
     page = printed("hydra/launcher=stacked")
     assert "hydra.launcher.jobs=32 " in page and "joblib" not in page and "joblib" in printed("hydra/launcher")
+    assert "hydra.launcher.jobs=32 " in printed("hydra.launcher.jobs")
+
+
+def test_a_launcher_that_does_not_exist_is_answered_with_the_nearest(run_in_process):
+    code, _, errors = run_in_process("--help", "hydra/launcher=stackd")
+    assert code == 2 and "hydra/launcher has no option stackd; did you mean stacked?" in errors
 
 
 def test_an_experiment_is_shown_with_the_one_that_it_begins_with(printed):

@@ -1,6 +1,7 @@
 """Findings on a ranking: chance, the noise of single seeds, data that differ, and the notes of its runs."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ from trainer.comparison import table
 from trainer.comparison.findings import conclusions, incomparable, notes_of_jobs
 from trainer.comparison.ranking import rank
 from trainer.comparison.record import Record
+from trainer.config.keys import makes_another_job
 
 CONSTANT = 18 / 179  # digits: 18 of its 179 validation samples are of one class
 
@@ -171,6 +173,26 @@ def test_different_metrics_and_losses_are_no_comparison(run):
         " the runs were scored on different data (data=diabetes or digits; val has 179 samples)",
         " monitor differs",
     ]
+
+
+def test_a_job_that_has_not_begun_monitors_nothing_else(run, tmp_path):
+    waiting = Record(
+        path=tmp_path / "b",
+        options={"optimizer": "sgd", "data": "digits"},
+        values={"monitor": "auto"},
+        status="unknown",
+    )
+    assert [*incomparable(rank([run("adam", 0.9), waiting]))] == []
+
+
+def test_settings_of_the_machine_divide_no_setting_of_a_sweep(run):
+    """As when a sweep is resumed elsewhere: `devices` and `threads` make no other job."""
+    machines = [{"devices": 1}, {"devices": 2}]
+    jobs = [run("adam", 0.9, seed=seed, options=where) for seed, where in enumerate(machines)]
+    jobs = [replace(job, values={**job.values, "threads": number}) for number, job in enumerate(jobs)]
+    (setting,) = rank(jobs, counts=makes_another_job).settings
+    assert setting.seeds == ["0", "1"]
+    assert len(rank(jobs).settings) == 2  # of runs that task=compare is given
 
 
 def test_a_run_that_diverged_or_failed_counts_for_its_notes_alone(run):

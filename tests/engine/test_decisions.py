@@ -28,7 +28,8 @@ KERNEL = torch.nn.Sequential(torch.nn.Conv2d(1, 4, 3))
 def test_bf16_has_to_be_clearly_faster_on_a_cpu(bf16, fp32, chosen):
     decided = faster({"bf16": bf16, "fp32": fp32})
     assert decided.value == chosen
-    assert decided.reason == f"a pass takes {bf16 * 1e3:g} ms in bf16, {fp32 * 1e3:g} ms in fp32"
+    why = ", not 1.25 times as fast" if bf16 < fp32 and chosen == "fp32" else ""
+    assert decided.reason == f"a pass takes {bf16 * 1e3:g} ms in bf16, {fp32 * 1e3:g} ms in fp32{why}"
 
 
 @pytest.mark.parametrize(

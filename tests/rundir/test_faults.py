@@ -153,7 +153,7 @@ def test_a_second_writer_to_a_live_run_is_refused_until_the_first_one_dies(unfin
     assert holder.stdout.readline() == "held\n"
     before = {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()}
     code, _, errors = run_in_process(f"resume={unfinished}")
-    assert code == 4 and "another process is writing to this run" in errors and len(errors.splitlines()) == 1
+    assert code == 4 and "another process is writing there" in errors and len(errors.splitlines()) == 1
     assert {path: path.read_bytes() for path in unfinished.rglob("*") if path.is_file()} == before
     holder.kill()
     holder.wait()
@@ -264,7 +264,7 @@ def test_an_atomic_write_replaces_the_file_and_does_not_overwrite_it(tmp_path):
 @pytest.mark.parametrize("place", ["/proc/x", "/dev/null/x", "x" * 300, "/dev/full"])
 def test_places_where_no_folder_can_be_made_are_explained(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(MachineError, match="the run's folder cannot be made there"):
+    with pytest.raises(MachineError, match="the folder cannot be made there"):
         rundir.create(Path(place), [])
 
 

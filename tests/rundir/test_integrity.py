@@ -187,7 +187,7 @@ def test_a_run_stays_locked_when_its_lock_is_deleted(run, tmp_path):
         assert holder.stdout.readline() == b"held\n"
         (run / ".lock").unlink()
         code, _, errors = command(tmp_path, "resume=run")
-        assert code == 4 and "another process is writing to this run" in errors
+        assert code == 4 and "another process is writing there" in errors
         (run / ".lock").unlink(missing_ok=True)
         _, printed, _ = command(tmp_path, "task=compare", "runs=[run]", "output=compared")
         assert "running" in printed

@@ -135,6 +135,18 @@ def failing(mine, times, *overrides):
     return ("-m", *SHORT, *overrides, *own, "hydra.sweep.dir=s")
 
 
+def test_a_sweep_whose_folder_cannot_be_made_names_the_folder_that_was_typed(run_in_process):
+    code, _, errors = run_in_process("-m", *SHORT, "seed=1,2", "hydra.sweep.dir=/proc/x")
+    where = "train: hydra.sweep.dir=/proc/x: the folder cannot be made there"
+    assert code == 4 and errors.startswith(where) and "choose another place with hydra.sweep.dir=DIR" in errors
+
+
+def test_jobs_that_diverged_are_not_to_be_resumed(run_in_process):
+    code, printed, _ = run_in_process("-m", *SHORT, "seed=0", "optimizer.lr=0.01,1e30", "hydra.sweep.dir=s")
+    assert code == 5 and "1 of 2 jobs diverged, and would diverge again" in " ".join(printed.split())
+    assert "to resume the sweep" not in printed
+
+
 def test_a_sweep_begins_no_job_where_one_cannot_be_written(run_in_process, tmp_path):
     (tmp_path / "s" / "seed-2" / SWEPT_KEYS).mkdir(parents=True)
     code, out, err = run_in_process("-m", *SHORT, "seed=1,2", "hydra.sweep.dir=s")
@@ -227,7 +239,9 @@ def test_a_mistake_in_a_sweep_is_explained_before_its_first_job(typed, message, 
         (("hydra/sweeper=optuna",), "is for sweeps"),
         (("-m", "seed=0,1", "hydra/sweeper=optun"), "no such sweeper; did you mean hydra/sweeper=optuna"),
         (("-m", "seed=0,1", "hydra.sweeper.n_trials=2"), "write hydra/sweeper=optuna for a search"),
-        (("-m", "seed=0,1", "hydra.launcher.n_jobs=2"), "needs a launcher"),
+        (("-m", "seed=0,1", "hydra.launcher.n_jobs=2"), "write hydra/launcher=joblib, or another one"),
+        (("-m", "seed=0,1", "hydra.launcher.jobs=2"), "write hydra/launcher=stacked, or another one"),
+        (("-m", "seed=0,1", "hydra.launcher.partition=a"), "write hydra/launcher=submitit_slurm, or another one"),
         (("-m", "threads=1,2"), "threads makes no other run"),
         (("-m", "task=evaluate", "runs=[a],[b]"), "to take several, write runs=[a,b]"),
         (("-m", "resume=x", "seed=0,1"), "resume=x: resumes a single run, without -m"),

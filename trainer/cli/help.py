@@ -111,6 +111,8 @@ def page(console: rich.console.Console, topic: str) -> None:
             console.print(Entries(SWEEP_FOLDER), markup=False)
     elif group == "hydra/launcher":
         launcher_page(console, option)
+    elif group in launchers.keys():
+        console.print(key_table({group: launchers.keys()[group]}), markup=False)
     elif group == "hydra/sweeper":
         sweeper_page(console)
     elif owners or places:
@@ -209,7 +211,10 @@ def group_page(console: rich.console.Console, group: str) -> None:
 def launcher_page(console: rich.console.Console, chosen: str) -> None:
     """Print the launchers, or the chosen one with the keys of our own, and how to install each."""
     table, known = columns(), launchers.LAUNCHERS
-    for name, launcher in ({chosen: known[chosen]} if chosen in known else known).items():
+    if chosen and chosen not in known:
+        what = f"hydra/launcher has no option {chosen}"
+        raise ConfigError(f"--help hydra/launcher={chosen}: {what}; {did_you_mean(chosen, known)}")
+    for name, launcher in ({chosen: known[chosen]} if chosen else known).items():
         parts = (launcher.meaning, launcher.example, launchers.install_command(name))
         table.add_row(f"hydra/launcher={name}", "; ".join(filter(None, parts)))
     console.print(table, markup=False)

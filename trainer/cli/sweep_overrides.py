@@ -12,11 +12,12 @@ from trainer.base.errors import ConfigError
 from trainer.base.text import did_you_mean
 from trainer.cli import vocabulary
 from trainer.config import private_api
+from trainer.config.keys import key_of
 from trainer.config.quoting import as_argument
 from trainer.config.rule import is_number
 from trainer.rundir import directory as rundir
 from trainer.search import overrides as search
-from trainer.sweep import jobs
+from trainer.sweep import jobs, launchers
 
 MOST_JOBS = 100_000  # of a sweep, whose jobs are listed and get their folders before the first one starts
 MOST_WORKERS = 256  # processes of a launcher; more on a machine with more cores
@@ -54,7 +55,8 @@ def check_sweep(overrides: Sequence[Override]) -> None:
 def check_launcher(by_key: Mapping[str, Override]) -> None:
     """Check the settings of a launcher. Errors: ConfigError."""
     if "hydra/launcher" not in by_key and (line := first_below("hydra.launcher.", by_key)):
-        raise ConfigError(f"{line}: needs a launcher; write hydra/launcher=joblib, or another one")
+        name = launchers.launcher_with(key_of(line))
+        raise ConfigError(f"{line}: needs a launcher; write hydra/launcher={name}, or another one that has this key")
     workers = by_key["hydra.launcher.n_jobs"].value() if "hydra.launcher.n_jobs" in by_key else 0
     if is_number(workers) and workers > (most := max(MOST_WORKERS, os.cpu_count() or 1)):
         raise ConfigError(f"hydra.launcher.n_jobs={workers}: too many processes for this machine; at most {most}")

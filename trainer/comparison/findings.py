@@ -30,7 +30,7 @@ def incomparable(ranking: Ranking) -> Iterator[str]:
         yield f"{which}: their {ranking.split} scores are no comparison{same}"
     if ranking.metric == LOSS and (differing := values_that_differ(jobs, "loss")):
         yield f"warning: ranked by loss, which is not the same quantity in all runs ({', '.join(differing)})"
-    monitors = sorted({job.monitor.name for job in jobs})
+    monitors = sorted({job.monitor.name for job in jobs if job.metrics})
     if len(monitors) > 1:
         chosen = f"the best evaluation of each run is that of its own metric ({' or '.join(monitors)})"
         yield f"warning: monitor differs: {chosen}; ranked by {ranking.metric.name}"

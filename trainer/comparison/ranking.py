@@ -3,7 +3,7 @@
 import re
 import statistics
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from trainer.base.metrics import LOSS, METRICS, Metric
@@ -154,12 +154,17 @@ class Ranking:
         return len({steps for setting in self.settings if (steps := setting.steps) is not None}) > 1
 
 
-def rank(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
+def rank(
+    records: Sequence[Record], notes: Sequence[str] = (), counts: Callable[[str], bool] = belongs_to_run
+) -> Ranking:
     """Group runs that differ in nothing but the seed, and put the best group first.
 
     Of several runs of one setting with one seed the newest counts, but a complete one before all others.
+
+    Args:
+        counts: returns whether two values of a key make two settings.
     """
-    columns = varying(records)
+    columns = varying(records, counts)
     groups: dict[tuple[str, ...], dict[object, list[Record]]] = {}
     for record in records:
         known = setting_of(record)
@@ -169,9 +174,9 @@ def rank(records: Sequence[Record], notes: Sequence[str] = ()) -> Ranking:
     for cells, by_seed in groups.items():
         jobs = []
         for seed in sorted(by_seed, key=seed_order):
-            *others, counts = sorted(by_seed[seed], key=lambda record: (record.complete, record.age))
-            jobs.append(counts)
-            reason = f"has the settings and the seed of {clean(counts.path)}"
+            *others, newest = sorted(by_seed[seed], key=lambda record: (record.complete, record.age))
+            jobs.append(newest)
+            reason = f"has the settings and the seed of {clean(newest.path)}"
             repeated += [f"left out: {clean(other.path)} {reason}" for other in others]
         shown = {column: cell_of(column, cell, jobs) for column, cell in zip(columns, cells)}
         settings.append(Setting(cells=shown, jobs=tuple(jobs), usual=usual))
@@ -235,7 +240,7 @@ def common_metric(records: Sequence[Record]) -> Metric:
     return next(shared, LOSS) if scored else LOSS
 
 
-def varying(records: Sequence[Record]) -> list[str]:
+def varying(records: Sequence[Record], counts: Callable[[str], bool] = belongs_to_run) -> list[str]:
     """Return the keys in which runs differ: those that were typed in the order of typing, then the others by name.
 
     A key of an option varies where two runs took the same option with another value, or where it was typed. That two
@@ -246,7 +251,7 @@ def varying(records: Sequence[Record]) -> list[str]:
     keys = sorted({key for record in records for key in record.cells})
     found = []
     for key in keys:
-        grouped = key == "seed" or not belongs_to_run(key)
+        grouped = key == "seed" or not counts(key)
         if grouped or len({record.cells.get(key) for record in records}) == 1:
             continue
         owner = owner_of(key, places)

@@ -17,6 +17,7 @@ from trainer.base.text import as_csv_cell, counted, escaped, from_here, markdown
 from trainer.comparison import findings, means, plot
 from trainer.comparison.ranking import EVALUATIONS, MISSING, Ranking, Setting, mean_seconds, rank, typed
 from trainer.comparison.record import Record, clean, is_run, read
+from trainer.config.keys import makes_another_job
 from trainer.rundir.console import Console
 from trainer.rundir.reader import read_text
 from trainer.rundir.status import Status
@@ -39,7 +40,7 @@ def rank_sweep(sweep: Path, shows: bool = True) -> None:
     """
     console = Console(silent=not shows)
     directories = [path for path in sorted(sweep.iterdir()) if is_run(path) or (path / "overrides.txt").is_file()]
-    ranking = rank([read(directory) for directory in directories])
+    ranking = rank([read(directory) for directory in directories], counts=makes_another_job)
     if ranking.scored:
         print_ranking(ranking, console)
         folder = relative(sweep)

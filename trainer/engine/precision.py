@@ -43,7 +43,9 @@ def choose_precision(run: Run) -> Decision:
 def faster(seconds: Mapping[str, float]) -> Decision:
     """Return the format with the shorter pass, bf16 where it is clearly shorter."""
     each = f"a pass takes {seconds['bf16'] * 1e3:.3g} ms in bf16, {seconds['fp32'] * 1e3:.3g} ms in fp32"
-    return Decision("bf16" if GAIN * seconds["bf16"] <= seconds["fp32"] else "fp32", each)
+    if GAIN * seconds["bf16"] <= seconds["fp32"]:
+        return Decision("bf16", each)
+    return Decision("fp32", f"{each}{f', not {GAIN:g} times as fast' if seconds['bf16'] < seconds['fp32'] else ''}")
 
 
 def seconds_of(work: Mapping[str, Callable[[], None]]) -> dict[str, float]:

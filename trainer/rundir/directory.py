@@ -87,12 +87,17 @@ def options_of(group: str, extra: tuple[Path, ...]) -> frozenset[str]:
     return frozenset(catalog.options(group)) if group in catalog.groups() else frozenset()
 
 
-def make_unique(parent: Path, name: str) -> Path:
+def make_unique(parent: Path, name: str, key: str = "output") -> Path:
     """Make the folder `parent/name`, or the first free one of `parent/name-2`, `parent/name-3`, ...
 
     Making it claims it: two processes never get the same one. Errors: MachineError if it cannot be made.
+
+    Args:
+        key: whose value the parent is, for the error; hydra.sweep.dir is the folder itself.
     """
-    hint = "choose another place with output=DIR"
+    subject, hint = f"{key}={printable(parent)}", f"choose another place with {key}=DIR"
+    if key == "hydra.sweep.dir":
+        subject = f"{key}={printable(parent / name)}"
     try:
         parent.mkdir(parents=True, exist_ok=True)
         number = 1
@@ -104,10 +109,9 @@ def make_unique(parent: Path, name: str) -> Path:
             except FileExistsError:
                 number += 1
     except OSError as error:
-        what = f"the run's folder cannot be made there ({error.strerror})"
-        raise MachineError(f"output={printable(parent)}: {what}; {hint}") from None
+        raise MachineError(f"{subject}: the folder cannot be made there ({error.strerror}); {hint}") from None
     except ValueError:
-        raise MachineError(f"output={printable(parent)}: not a valid path; {hint}") from None
+        raise MachineError(f"{subject}: not a valid path; {hint}") from None
 
 
 def folder_of_today(output: Path, *parts: str) -> tuple[Path, datetime]:
@@ -202,8 +206,8 @@ def held_folder(directory: Path) -> Iterator[None]:
 
 
 def held_error(directory: Path) -> MachineError:
-    """Return the error of a run that another process holds."""
-    what = "another process is writing to this run; wait until it has ended"
+    """Return the error of a run, or a sweep, that another process holds."""
+    what = "another process is writing there; wait until it has ended"
     return MachineError(f"{printable(directory)}: {what}")
 
 

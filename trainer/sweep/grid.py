@@ -12,7 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from trainer.base.errors import UserError, exit_on_user_error
+from trainer.base.errors import SignalReceived, UserError, exit_on_user_error
 from trainer.base.text import counted, from_here
 from trainer.config import hydra_context, private_api
 from trainer.config.hydra_context import Invocation
@@ -22,6 +22,7 @@ from trainer.config.untrusted import STACKED
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader
 from trainer.rundir.console import Console
+from trainer.rundir.status import Status
 from trainer.sweep import jobs, launch
 from trainer.sweep.composer import Composer
 from trainer.sweep.display import SweepDisplay
@@ -129,13 +130,22 @@ class GridSweeper(Sweeper):
         return prepared
 
     def _end(self, prepared: Sequence[Job], part: bool) -> None:
-        launch.end_sweep(self.folder, part)
-        if not part and (left := sum(not job.ended for job in prepared)):
+        left = [job for job in prepared if not job.ended]
+        again = f"repeat the command with {as_argument('hydra.sweep.dir', from_here(self.folder))}"
+        try:
+            launch.end_sweep(self.folder, part)
+        except SignalReceived:
+            if not part and not left:
+                Console().print(f"all jobs have ended; to rank them, {again}")
+            raise
+        diverged = sum(reader.read_summary(job.directory).get("status") == Status.DIVERGED for job in left)
+        if diverged and not part:
+            what = "would diverge again if the command was repeated"
+            Console().print(f"{diverged} of {counted('job', len(prepared))} diverged, and {what}")
+        if len(left) > diverged and not part:
             override = " sweep.on_error=continue" if self.config.sweep.on_error == "stop" else ""
-            Console().print(
-                f"{left} of {counted('job', len(prepared))} did not finish; to resume the sweep, "
-                f"repeat the command with {as_argument('hydra.sweep.dir', from_here(self.folder))}{override}"
-            )
+            unfinished = f"{len(left) - diverged} of {counted('job', len(prepared))}"
+            Console().print(f"{unfinished} did not finish; to resume the sweep, {again}{override}")
 
     def load_sweep_config(self, config: DictConfig, overrides: list[str]) -> DictConfig:
         """Return a job's configuration to Hydra's launcher of this process, which gives `Job.launched`."""

@@ -56,7 +56,7 @@ def make_folder(folder: Path) -> Path:
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"hydra.sweep.dir={printable(folder)}: is a file, not a folder")
     if not folder.is_dir():
-        return rundir.make_unique(folder.parent, folder.name)
+        return rundir.make_unique(folder.parent, folder.name, "hydra.sweep.dir")
     require_plain(folder, f"hydra.sweep.dir={printable(folder)}")
     return folder
 

@@ -72,6 +72,13 @@ def keys() -> dict[str, schema.Key]:
     return schema.keys(catalog.folder() / GROUP / "stacked.yaml", "hydra.launcher")
 
 
+def launcher_with(key: str) -> str:
+    """Return the launcher to try for a key `hydra.launcher.KEY`: the one that is known to have it, else joblib."""
+    if key in keys():
+        return "stacked"
+    return next((name for name, launcher in LAUNCHERS.items() if f"{key}=" in launcher.example), "joblib")
+
+
 def check_settings(settings: Mapping) -> None:
     """Check the node `hydra.launcher`, where it is ours, against the rules of its YAML. Errors: ConfigError."""
     if settings.get("_target_") == STACKED:
