@@ -102,6 +102,16 @@ def test_a_cut_metrics_file_of_a_finished_run_is_told_by_a_comparison(run, tmp_p
     assert code == 0 and "its metrics.jsonl was changed since it was written" in " ".join(printed.split()), errors
 
 
+@pytest.mark.parametrize("kept", [1, -2])
+def test_no_earlier_point_stands_for_the_last_one_that_a_cut_metrics_file_has_lost(kept, run, honest, tmp_path):
+    path, final = run / "metrics.jsonl", reader.read_summary(honest)["final"]
+    path.write_bytes(b"".join(path.read_bytes().splitlines(keepends=True)[:kept]))
+    code, printed, errors = command(tmp_path, "resume=run")
+    assert code == 0 and "metrics.jsonl was damaged" in " ".join((printed + errors).split())
+    made = reader.read_summary(run)["final"]
+    assert all(made[split] in (None, final[split]) for split in final) and made["val"] is None
+
+
 def test_a_run_without_its_last_checkpoint_is_not_trained_anew(run, tmp_path):
     shutil.rmtree(run / "checkpoints")
     (run / "weights.safetensors").unlink()

@@ -1,20 +1,18 @@
 """`train --help`: all groups and settings, one group, one option or one key. No torch here."""
 
 import argparse
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import rich.console
-from rich.cells import cell_len
 from rich.padding import Padding
-from rich.table import Column, Table
 from rich.text import Text
 
 from trainer.base.errors import ConfigError
 from trainer.base.text import as_typed, did_you_mean, nearest
 from trainer.cli import vocabulary
 from trainer.cli.chosen import Chosen
+from trainer.cli.entries import Entries, columns
 from trainer.cli.hints import ANYTHING
 from trainer.cli.option_hints import for_option
 from trainer.cli.words import options_named
@@ -51,7 +49,6 @@ SPACES = {
     "hydra.sweep.dir=DIR": "folder of the search; to resume it, repeat its command with this",
 }
 SWEEP_FOLDER = {"hydra.sweep.dir=DIR": "folder of the sweep; to resume it, repeat its command with this"}
-MEANING = 28  # columns that a meaning needs beside what is typed
 HYDRA_PAGES = ("hydra/launcher", "hydra/sweeper")
 
 
@@ -97,7 +94,8 @@ def page(console: rich.console.Console, topic: str) -> None:
     """Print the page of a group, an option, a key, or one of Hydra's groups. Errors: ConfigError."""
     topic = synonyms.canonical(topic)
     group, _, option = topic.partition("=")
-    below = {path: key for path, key in vocabulary.run_keys().items() if path == group or path.startswith(f"{group}.")}
+    known = {**vocabulary.run_keys(), **launchers.keys()}
+    below = {path: key for path, key in known.items() if path == group or path.startswith(f"{group}.")}
     owners, places = vocabulary.groups_with(group), places_of(group)
     if group in catalog.groups() and not option:
         group_page(console, group)
@@ -111,8 +109,6 @@ def page(console: rich.console.Console, topic: str) -> None:
             console.print(Entries(SWEEP_FOLDER), markup=False)
     elif group == "hydra/launcher":
         launcher_page(console, option)
-    elif group in launchers.keys():
-        console.print(key_table({group: launchers.keys()[group]}), markup=False)
     elif group == "hydra/sweeper":
         sweeper_page(console)
     elif owners or places:
@@ -272,33 +268,6 @@ def networks_of(library: str) -> str:
     return f"{count:,} networks; train --help model={library} {classifiers.KEY}='*tiny*' lists those with such a name."
 
 
-def key_table(keys: dict[str, schema.Key]) -> "Entries":
+def key_table(keys: dict[str, schema.Key]) -> Entries:
     """Return an entry for each key: its default as it is typed, and its comment."""
     return Entries({f"{key.path}={as_typed(key.default)}": key.comment for key in keys.values()})
-
-
-@dataclass(frozen=True)
-class Entries:
-    """Commands or keys and what each means: side by side, or below each other where a terminal is too narrow for that.
-
-    Args:
-        rows: the meanings by what is typed, which is never broken into lines.
-    """
-
-    rows: Mapping[str, str]
-
-    def __rich_console__(self, console: rich.console.Console, options: rich.console.ConsoleOptions) -> Iterator[object]:
-        if max(map(cell_len, self.rows), default=0) + MEANING <= options.max_width:
-            table = columns(Column(no_wrap=True), Column())
-            for typed, meaning in self.rows.items():
-                table.add_row(Text(typed), Text(meaning))
-            yield table
-            return
-        for typed, meaning in self.rows.items():
-            yield Text(f"  {typed}", overflow="fold")
-            yield Padding(Text(meaning), (0, 2, 0, 6))
-
-
-def columns(*headings: Column) -> Table:
-    """Return an empty table without lines and headings."""
-    return Table(*headings, box=None, show_header=False, pad_edge=True, padding=(0, 2, 0, 2))

@@ -85,6 +85,5 @@ def raise_for(failures: Mapping) -> None:
         raise SystemExit(failure.exitcode)  # which has told why
     how = f"was killed by {signal.Signals(-failure.exitcode).name}" if failure.exitcode < 0 else ""
     how = how or f"has ended with exit code {failure.exitcode}"
-    raise MachineError(
-        f"rank {rank} {how}, and with it the run; resume=auto goes on from its last checkpoint, if it has one"
-    )
+    what = "repeat the command with resume=auto to go on from its last checkpoint, if it has one"
+    raise MachineError(f"rank {rank} {how}, and with it the run; {what}")

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from omegaconf import DictConfig
 
+from trainer.base import ranks
 from trainer.base.device import autocast, use_threads
 from trainer.engine.decision import AUTO, Decision
 from trainer.engine.memory_format import choose_channels_last
@@ -21,7 +22,8 @@ def decide(cfg: DictConfig, run: Run) -> Run:
     if cfg.channels_last == AUTO and (chosen := choose_channels_last(cfg, run.model, run.device)):
         decisions["channels_last"] = chosen
     if cfg.threads == AUTO:
-        reason = "the fastest number for a pass" if are_measured(run) else "all of them"
+        whole = "all of them" if ranks.count() == 1 else "this rank's share of the cores"
+        reason = "the fastest number for a pass" if are_measured(run) else whole
         decisions["threads"] = Decision(str(number := choose_threads(run)), reason)
         use_threads(number)
     return replace(run, decisions=decisions)

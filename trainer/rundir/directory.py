@@ -95,9 +95,8 @@ def make_unique(parent: Path, name: str, key: str = "output") -> Path:
     Args:
         key: whose value the parent is, for the error; hydra.sweep.dir is the folder itself.
     """
-    subject, hint = f"{key}={printable(parent)}", f"choose another place with {key}=DIR"
-    if key == "hydra.sweep.dir":
-        subject = f"{key}={printable(parent / name)}"
+    place = parent / name if key == "hydra.sweep.dir" else parent
+    subject, hint = f"{key}={printable(place)}", f"choose another place with {key}=DIR"
     try:
         parent.mkdir(parents=True, exist_ok=True)
         number = 1

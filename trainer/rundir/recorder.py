@@ -59,7 +59,7 @@ class Recorder:
         self._grad_norm = torch.tensor(math.nan)
         self._grad_kept: Tensor | None = None  # of a gradient that is edited
         self._config = ""  # the newest one that TensorBoard has
-        self._lost = 0  # points that a damaged metrics.jsonl has lost
+        self._lost, self._known_from = 0, 0  # points that a damaged metrics.jsonl has lost, and the step behind them
         self._digest = sha256()  # of its lines
         self._event_files: dict[str, EventFile] = {}
         self._file = AppendOnlyFile(directory / "metrics.jsonl", self._metrics_failed)
@@ -127,8 +127,8 @@ class Recorder:
         self._last = time.perf_counter()
 
     def last(self, split: str) -> dict | None:
-        """Return the newest row of a split."""
-        return next((row for row in reversed(self.rows) if row["split"] == split), None)
+        """Return the newest row of a split; None where a damaged file may have lost a newer one."""
+        return next((row for row in self.rows[::-1] if row["split"] == split and row["step"] >= self._known_from), None)
 
     def record_config(self, config: str, overrides: Sequence[str], step: int = 0) -> None:
         """Write the configuration and the overrides that were typed, which hold from a step on, for TensorBoard.
@@ -183,9 +183,9 @@ class Recorder:
     def state_dict(self) -> dict:
         """Return the sums that are not yet written, and the time."""
         self.flush()
-        window, sums = self._window.state_dict(), self._sums_since_evaluation
+        sums = {"window": self._window.state_dict(), "since_evaluation": self._sums_since_evaluation}
         counts = {"rows": len(self.rows), "rows_sha256": self._digest.hexdigest(), "lost": self._lost}
-        return {"window": window, "since_evaluation": sums, "seconds": self.seconds, **counts}
+        return {**sums, "seconds": self.seconds, **counts}
 
     def load_state_dict(self, state: Mapping, now: Clock) -> None:
         """Return to the time `now`: drop later lines, and write the files anew. Errors: MachineError."""
@@ -196,7 +196,7 @@ class Recorder:
         known = self.rows or reader.read_rows(self.directory)
         rows = [row for row in known if row["step"] <= now.step and row["split"] != "test"]
         lost = max(0, int(state.get("rows", 0)) - len(rows))
-        self._lost = int(state.get("lost", 0)) + lost
+        self._lost, self._known_from = int(state.get("lost", 0)) + lost, now.step if lost else 0
         self._begin_anew(rows, now.step)
         if state.get("rows") == len(rows) and state.get("rows_sha256") not in (None, self._digest.hexdigest()):
             self._lost += 1  # at least

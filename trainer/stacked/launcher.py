@@ -59,7 +59,7 @@ class StackedLauncher(Launcher):
             except UserError:
                 continue  # the job alone fails with it, as in turn
             if reasons := [*groups.refusals_of_settings(cfg)]:
-                groups.count(refused, reasons, 1)
+                groups.count(refused, ["; ".join(reasons)], 1)
             else:
                 alike.setdefault(groups.key_of(cfg), []).append(place)
         groups.count(refused, [groups.ALONE], sum(len(places) == 1 for places in alike.values()))
