@@ -28,6 +28,7 @@ PROGRAMS = {  # name -> arguments
     "step": [],
     "mnist": [MNIST],
     "resnet20": [],
+    "memory": [],
     "compile": ["--epochs", "121"],
     "stacked": ["--memory", "--commands"],
     "devices": [],

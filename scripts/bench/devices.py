@@ -22,6 +22,7 @@ from hydra import compose, initialize_config_dir
 
 from trainer.base import ranks
 from trainer.base.clock import Clock
+from trainer.base.memory import keep_freed
 from trainer.config import catalog
 from trainer.config.hydra_context import Invocation
 from trainer.engine.build import build_run
@@ -76,6 +77,7 @@ def main() -> None:
         launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={RANKS}"]
         os.environ["OMP_WAIT_POLICY"] = "PASSIVE"  # as train does: threads that wait leave the cores to others
         os.execv(sys.executable, [*launcher, *sys.argv])
+    keep_freed()  # as train does
     ranks.begin()
     if ranks.place.rank:
         follow()

@@ -24,6 +24,7 @@ from pathlib import Path
 import torch
 from hydra import compose, initialize_config_dir
 
+from trainer.base.memory import keep_freed
 from trainer.base.signals import Signals
 from trainer.config import catalog
 from trainer.engine.build import build_run
@@ -158,6 +159,7 @@ def main() -> None:
     parser.add_argument("--only", choices=["turn", "once"], help=argparse.SUPPRESS)
     parser.add_argument("overrides", nargs="*", metavar="OVERRIDE")
     arguments = parser.parse_args()
+    keep_freed()  # as train does
     torch.set_num_threads(arguments.threads)
     jobs, nets = arguments.jobs, {" ".join(arguments.overrides): arguments.overrides} if arguments.overrides else NETS
     if arguments.only:
