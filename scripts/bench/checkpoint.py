@@ -75,7 +75,7 @@ def train(
         epoch_times.append(end - last)
         last = end
 
-    if fit(run, recorder, Console(), save).status is Status.INTERRUPTED:
+    if fit(run, recorder, Console(silent=True), save).status is Status.INTERRUPTED:
         raise KeyboardInterrupt
     seconds = time.perf_counter() - begun
     recorder.close()
