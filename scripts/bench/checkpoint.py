@@ -131,10 +131,8 @@ def time_process(steps: int, overrides: Sequence[str], folder: Path) -> tuple[fl
 
 def time_first_step(overrides: Sequence[str], pairs: int, folder: Path) -> None:
     """Print the time up to the end of the first step, of a new run and of a resumed one."""
-    settings, output = (
-        [*overrides, "sched=constant", "sched._target_=exit_early.ExitEarly", "epochs=2"],
-        tempfile.mkdtemp(dir=folder),
-    )
+    settings = [*overrides, "sched=constant", "sched._target_=exit_early.ExitEarly", "epochs=2"]
+    output = tempfile.mkdtemp(dir=folder)
     time_process(2, [*settings, "save_every=1st", f"output={output}/killed"], folder)
     (killed,) = Path(output).glob("killed/*/*")
     commands = {"new": [*settings, f"output={output}/new"], "resumed": [f"resume={killed}", "save_every=1min"]}

@@ -16,9 +16,9 @@ import tempfile
 import time
 from pathlib import Path
 
-import numpy as np
 import torch
 from hydra import compose, initialize_config_dir
+from turns import random_images
 
 from trainer.base import ranks
 from trainer.base.clock import Clock
@@ -34,15 +34,6 @@ from trainer.rundir.recorder import Recorder
 WARM = 2  # steps
 RANKS = 2
 WAYS = {"one process, 1 thread": (1, False), "one process, 2 threads": (2, False), "2 ranks, 1 thread each": (1, True)}
-
-
-def data(folder: Path, samples: int) -> str:
-    """Write random images, and return the override of their path."""
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (samples, 32, 32, 3), dtype=np.uint8)
-    labels = rng.integers(0, 10, samples)
-    np.savez(folder / "random.npz", x_train=images, y_train=labels, x_test=images[:20], y_test=np.arange(20) % 10)
-    return f"data.path={folder / 'random.npz'}"
 
 
 def steps(words: list[str], threads: int, together: bool) -> tuple[list[float], list[float], list[float]]:
@@ -83,8 +74,8 @@ def main() -> None:
         follow()
         return
     with ranks.dismissed(), tempfile.TemporaryDirectory() as folder:
-        words = ["data=npz", data(Path(folder), 2 * arguments.batch_size), "data.val_fraction=0", "model=resnet20"]
-        words += ["norm=batch", "log_every=1", "save_every=1st", "device=cpu", f"epochs={arguments.steps}st"]
+        words = [*random_images(Path(folder), 2 * arguments.batch_size), "model=resnet20", "norm=batch"]
+        words += ["log_every=1", "save_every=1st", "device=cpu", f"epochs={arguments.steps}st"]
         words += [f"batch_size={arguments.batch_size}", *arguments.overrides]
         wall, processor, losses = {name: [] for name in WAYS}, {name: [] for name in WAYS}, {}
         for _ in range(arguments.rounds):

@@ -14,19 +14,12 @@ import sys
 import tempfile
 from pathlib import Path
 
-import numpy as np
+from turns import random_images
 
+SAMPLES = 1280
 WORDS = ["model=resnet20", "norm=batch", "batch_size=128", "epochs=40st"]
 AS_THE_SYSTEM = {"GLIBC_TUNABLES": "glibc.malloc.check=0"}  # its default: `train` leaves glibc as it is
 WAYS = {"freed memory kept": {}, "given back": AS_THE_SYSTEM}
-
-
-def data(folder: Path) -> list[str]:
-    """Write random images, and return the overrides that read them."""
-    rng = np.random.default_rng(0)
-    images, labels = rng.integers(0, 256, (1280, 32, 32, 3), dtype=np.uint8), rng.integers(0, 10, 1280)
-    np.savez(folder / "random.npz", x_train=images, y_train=labels, x_test=images[:20], y_test=np.arange(20) % 10)
-    return ["data=npz", f"data.path={folder / 'random.npz'}", "data.val_fraction=0"]
 
 
 def measure(words: list[str], environment: dict[str, str], folder: Path) -> tuple[float, int, float]:
@@ -46,7 +39,7 @@ def main() -> None:
     arguments = parser.parse_args()
     found: dict[str, list[tuple[float, int, float]]] = {way: [] for way in WAYS}
     with tempfile.TemporaryDirectory() as name:
-        words = [*data(Path(name)), *WORDS, *arguments.overrides]
+        words = [*random_images(Path(name), SAMPLES), *WORDS, *arguments.overrides]
         for number in range(arguments.rounds):
             for way in [*WAYS] if number % 2 else reversed(WAYS):
                 found[way].append(measure(words, WAYS[way], Path(name)))

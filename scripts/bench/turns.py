@@ -12,6 +12,7 @@ from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from hydra import compose, initialize_config_dir
@@ -82,6 +83,15 @@ def on_random_images(shape: tuple[int, ...], steps: int, epochs: int, batch_size
         clock=Clock(total_steps=steps * epochs, steps_per_epoch=steps), eval_steps=steps,
         progress=Progress(losses=torch.zeros(len(train))),
     )  # fmt: skip
+
+
+def random_images(folder: Path, samples: int) -> list[str]:
+    """Write random images of CIFAR's shape, and return the overrides that train on them."""
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (samples, 32, 32, 3), dtype=np.uint8)
+    labels = rng.integers(0, 10, samples)
+    np.savez(folder / "random.npz", x_train=images, y_train=labels, x_test=images[:20], y_test=np.arange(20) % 10)
+    return ["data=npz", f"data.path={folder / 'random.npz'}", "data.val_fraction=0"]
 
 
 def plain_loop(run: Run, model: nn.Module, optimizer: torch.optim.Optimizer) -> Callable[[], None]:

@@ -264,8 +264,11 @@ def test_an_atomic_write_replaces_the_file_and_does_not_overwrite_it(tmp_path):
 @pytest.mark.parametrize("place", ["/proc/x", "/dev/null/x", "x" * 300, "/dev/full"])
 def test_places_where_no_folder_can_be_made_are_explained(place, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(MachineError, match="the folder cannot be made there"):
+    with pytest.raises(MachineError, match="^output=.*: the folder cannot be made there"):
         rundir.create(Path(place), [])
+    for key, typed in (("hydra.sweep.dir", {"sweep": Path(place)}), ("hydra.run.dir", {"exact": Path(place) / "run"})):
+        with pytest.raises(MachineError, match=f"^{key}={place}.*: the folder cannot be made there.*with {key}=DIR$"):
+            rundir.create(Path("outputs"), ["seed=1"], **typed)
 
 
 def test_a_name_with_a_null_is_explained():

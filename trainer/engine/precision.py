@@ -45,7 +45,8 @@ def faster(seconds: Mapping[str, float]) -> Decision:
     each = f"a pass takes {seconds['bf16'] * 1e3:.3g} ms in bf16, {seconds['fp32'] * 1e3:.3g} ms in fp32"
     if GAIN * seconds["bf16"] <= seconds["fp32"]:
         return Decision("bf16", each)
-    return Decision("fp32", f"{each}{f', not {GAIN:g} times as fast' if seconds['bf16'] < seconds['fp32'] else ''}")
+    too_little = f", not {GAIN:g} times as fast" if seconds["bf16"] < seconds["fp32"] else ""
+    return Decision("fp32", f"{each}{too_little}")
 
 
 def seconds_of(work: Mapping[str, Callable[[], None]]) -> dict[str, float]:

@@ -87,16 +87,16 @@ def options_of(group: str, extra: tuple[Path, ...]) -> frozenset[str]:
     return frozenset(catalog.options(group)) if group in catalog.groups() else frozenset()
 
 
-def make_unique(parent: Path, name: str, key: str = "output") -> Path:
+def make_unique(parent: Path, name: str, asked: tuple[str, Path] | None = None) -> Path:
     """Make the folder `parent/name`, or the first free one of `parent/name-2`, `parent/name-3`, ...
 
     Making it claims it: two processes never get the same one. Errors: MachineError if it cannot be made.
 
     Args:
-        key: whose value the parent is, for the error; hydra.sweep.dir is the folder itself.
+        asked: key and value that ask for the folder, for the error; None for output=PARENT.
     """
-    place = parent / name if key == "hydra.sweep.dir" else parent
-    subject, hint = f"{key}={printable(place)}", f"choose another place with {key}=DIR"
+    key, value = asked or ("output", parent)
+    subject, hint = f"{key}={printable(value)}", f"choose another place with {key}=DIR"
     try:
         parent.mkdir(parents=True, exist_ok=True)
         number = 1
@@ -136,11 +136,11 @@ def create(output: Path, overrides: Sequence[str], sweep: Path | None = None, ex
     """
     if exact is not None:
         require_no_link(exact, f"hydra.run.dir={printable(exact)}")
-        if exact.is_dir() and any(exact.iterdir()):
+        if (there := os.path.isdir(exact)) and any(exact.iterdir()):  # Path.is_dir raises for a name that is too long
             raise MachineError(f"hydra.run.dir={printable(exact)}: not empty; a run needs its own directory")
-        return exact if exact.is_dir() else make_unique(exact.parent, exact.name)
+        return exact if there else make_unique(exact.parent, exact.name, ("hydra.run.dir", exact))
     if sweep is not None:
-        return make_unique(sweep, slug(overrides))
+        return make_unique(sweep, slug(overrides), ("hydra.sweep.dir", sweep))
     folder, now = folder_of_today(output)
     return make_unique(folder, f"{now:%H-%M-%S}-{slug(overrides)}")
 

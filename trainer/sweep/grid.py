@@ -12,7 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from trainer.base.errors import SignalReceived, UserError, exit_on_user_error
+from trainer.base.errors import UserError, exit_on_user_error
 from trainer.base.text import counted, from_here
 from trainer.config import hydra_context, private_api
 from trainer.config.hydra_context import Invocation
@@ -130,22 +130,21 @@ class GridSweeper(Sweeper):
         return prepared
 
     def _end(self, prepared: Sequence[Job], part: bool) -> None:
-        left = [job for job in prepared if not job.ended]
-        again = f"repeat the command with {as_argument('hydra.sweep.dir', from_here(self.folder))}"
-        try:
-            launch.end_sweep(self.folder, part)
-        except SignalReceived:
-            if not part and not left:
-                Console().print(f"all jobs have ended; to rank them, {again}")
-            raise
+        launch.end_sweep(self.folder, part)
+        if part:
+            return
+        left, console = [job for job in prepared if not job.ended], Console()
+        of_all = f"of {counted('job', len(prepared))}"
         diverged = sum(reader.read_summary(job.directory).get("status") == Status.DIVERGED for job in left)
-        if diverged and not part:
+        if diverged:
             what = "would diverge again if the command was repeated"
-            Console().print(f"{diverged} of {counted('job', len(prepared))} diverged, and {what}")
-        if len(left) > diverged and not part:
+            console.print(f"{diverged} {of_all} diverged, and {what}")
+        if len(left) > diverged:
             override = " sweep.on_error=continue" if self.config.sweep.on_error == "stop" else ""
-            unfinished = f"{len(left) - diverged} of {counted('job', len(prepared))}"
-            Console().print(f"{unfinished} did not finish; to resume the sweep, {again}{override}")
+            console.print(
+                f"{len(left) - diverged} {of_all} did not finish; to resume the sweep, "
+                f"repeat the command with {as_argument('hydra.sweep.dir', from_here(self.folder))}{override}"
+            )
 
     def load_sweep_config(self, config: DictConfig, overrides: list[str]) -> DictConfig:
         """Return a job's configuration to Hydra's launcher of this process, which gives `Job.launched`."""

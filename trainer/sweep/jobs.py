@@ -1,6 +1,7 @@
 """Jobs of a sweep: each is a directory in the sweep's folder, made before the first one starts. No torch here."""
 
 import itertools
+import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,14 +50,14 @@ def make_folder(folder: Path) -> Path:
     Errors: MachineError where it cannot be made, ConfigError where it is the directory of a run, DataError where it is
     or holds a link.
     """
-    if (folder / "overrides.txt").exists() or (folder / "checkpoints").exists():
+    if any(os.path.exists(folder / name) for name in ("overrides.txt", "checkpoints")):  # Path.exists may raise
         raise ConfigError(
             f"hydra.sweep.dir={printable(folder)}: is the directory of a run; choose another folder for the sweep"
         )
-    if folder.exists() and not folder.is_dir():
+    if os.path.exists(folder) and not folder.is_dir():
         raise ConfigError(f"hydra.sweep.dir={printable(folder)}: is a file, not a folder")
-    if not folder.is_dir():
-        return rundir.make_unique(folder.parent, folder.name, "hydra.sweep.dir")
+    if not os.path.exists(folder):
+        return rundir.make_unique(folder.parent, folder.name, ("hydra.sweep.dir", folder))
     require_plain(folder, f"hydra.sweep.dir={printable(folder)}")
     return folder
 
@@ -123,13 +124,14 @@ def prepare(
     Errors: MachineError where the directory cannot be made.
     """
     known = find_jobs(folder) if known is None else known
-    directory = known.get(identity(overrides))
+    own = identity(overrides)
+    directory = known.get(own)
     if directory is None:
         directory = folder / rundir.slug(naming)
         # A directory without overrides was made by a process that died at once, or is still being written.
         if not directory.is_dir() or (directory / "overrides.txt").exists() or directory in known.values():
-            directory = rundir.make_unique(folder, directory.name)
-        known[identity(overrides)] = directory
+            directory = rundir.make_unique(folder, directory.name, ("hydra.sweep.dir", folder))
+        known[own] = directory
         write(directory, settled(compose(directory.name), overrides), overrides, [key_of(text) for text in naming])
     job = Job(tuple(overrides), directory)
     if not job.ended:

@@ -17,13 +17,15 @@ from omegaconf import DictConfig, OmegaConf
 
 from trainer.base import ranks
 from trainer.base.atomic import atomic_write
-from trainer.base.errors import Interrupted, MachineError, UserError, print_error
-from trainer.base.text import printable
+from trainer.base.errors import Interrupted, MachineError, SignalReceived, UserError, print_error
+from trainer.base.text import from_here, printable
 from trainer.config.hydra_context import Invocation
 from trainer.config.private_api import BASIC_LAUNCHER
+from trainer.config.quoting import as_argument
 from trainer.rundir import directory as rundir
 from trainer.rundir import reader
 from trainer.rundir.append_only import append
+from trainer.rundir.console import Console
 from trainer.rundir.status import Status
 from trainer.sweep import devices
 from trainer.sweep.jobs import Job, discard_summary, distinguishes, prepare
@@ -80,7 +82,13 @@ def end_sweep(folder: Path, part: bool = False) -> None:
 
     if not part:
         devices.shut_down_workers()
-    table.rank_sweep(folder, shows=not part)
+    try:
+        table.rank_sweep(folder, shows=not part)
+    except SignalReceived:
+        if not part:
+            again = as_argument("hydra.sweep.dir", from_here(folder))
+            Console().print(f"the ranking is not complete; to rank the jobs, repeat the command with {again}")
+        raise
 
 
 def run_job(

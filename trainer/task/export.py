@@ -185,10 +185,11 @@ class Export:
         if self.folder is None:
             return rundir.create_with_config(cfg, invocation)
         folder = expanded(self.folder)
+        asked = ("task.folder", folder)
         if several:
-            return rundir.make_unique(folder, place.resolve().name)
+            return rundir.make_unique(folder, place.resolve().name, asked)
         require_new(folder)
-        return folder if folder.is_dir() else rundir.make_unique(folder.parent, folder.name)
+        return folder if os.path.isdir(folder) else rundir.make_unique(folder.parent, folder.name, asked)
 
 
 def require_new(folder: Path) -> None:

@@ -90,9 +90,8 @@ class Train:
             if summary and "epochs" not in changed:
                 print_damage(directory, damaged)
                 (directory / "summary.json").unlink(missing_ok=True)  # the run's end is done again
-            if (
-                cfg is not before and cfg.resume.run and cfg != before
-            ):  # a job of a sweep: decided once, however often it is begun
+            decided = cfg is not before and cfg != before
+            if decided and cfg.resume.run:  # a job of a sweep: decided once, however often it is begun
                 rundir.write_config(directory, cfg, invocation.overrides)
             yield Session(cfg, build, run, directory, invocation, changed, facts)
 
