@@ -175,14 +175,15 @@ def test_different_metrics_and_losses_are_no_comparison(run):
     ]
 
 
-def test_a_job_that_has_not_begun_monitors_nothing_else(run, tmp_path):
+@pytest.mark.parametrize("status", ["not begun", "interrupted", "running"])
+def test_a_job_that_has_not_been_evaluated_monitors_nothing_else(status, run, tmp_path):
     waiting = Record(
         path=tmp_path / "b",
-        options={"optimizer": "sgd", "data": "digits"},
-        values={"monitor": "auto"},
-        status="unknown",
+        options={"optimizer": "adam", "data": "digits"},
+        values={"monitor": "auto", "seed": 1},
+        status=status,
     )
-    assert [*incomparable(rank([run("adam", 0.9), waiting]))] == []
+    assert [*incomparable(rank([run("adam", 0.9, status="interrupted"), waiting]))] == []
 
 
 def test_settings_of_the_machine_divide_no_setting_of_a_sweep(run):

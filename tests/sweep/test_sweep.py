@@ -97,6 +97,14 @@ def test_repeating_a_sweep_runs_the_missing_jobs_and_leaves_the_others(copied, r
     assert len([*copied.glob("*/curves.png")]) == 4
 
 
+def test_a_sweep_that_goes_on_with_other_threads_has_one_setting_for_its_seeds(run_in_process):
+    for words in (["seed=0"], ["seed=0,1", "threads=2"]):
+        code, printed, _ = run_in_process(
+            "-m", *(word for word in SHORT if "threads" not in word), *words, "hydra.sweep.dir=s"
+        )
+    assert code == 0 and "1 setting, 2 runs" in printed and "threads" not in printed.partition("1 setting, 2 runs")[2]
+
+
 def test_a_larger_grid_in_the_same_folder_runs_what_is_new(copied, run_in_process):
     first = results(copied)
     code, printed, errors = run_in_process(*GRID[:-2], "seed=0,1,2", GRID[-1])
