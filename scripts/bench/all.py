@@ -23,9 +23,10 @@ ROOT = Path(__file__).parents[2]
 PAGE, RECORD = ROOT / "docs" / "speed.md", ROOT / "docs" / "speed.json"
 HEADING = "\n## What the programs printed\n"
 MNIST, TEMPLATE = "MNIST", "TEMPLATE"  # in place of a folder, in the arguments below
-WHOLE = ("mnist", "cpu_records", "against_lightning")  # time commands as they are typed, with all threads
+WHOLE = ("start", "mnist", "cpu_records", "against_lightning")  # time commands as they are typed, with all threads
 PROGRAMS = {  # name -> arguments
     "step": [],
+    "start": [],
     "mnist": [MNIST],
     "resnet20": [],
     "memory": [],

@@ -84,3 +84,12 @@ def test_yaml_is_read_as_what_omegaconf_writes():
     assert OmegaConf.to_container(OmegaConf.create(text), resolve=False) == values
     ordinary = {name: value for name, value in values.items() if name != "letters"}
     assert private_api.to_yaml(ordinary) == OmegaConf.to_yaml(OmegaConf.create(ordinary))
+
+
+@pytest.mark.parametrize(
+    "values", [(1, True, 1.0, "1"), (0, False, -0.0, 0.0, None), ([1], [True], {"a": 1}, {"a": 1.0})]
+)
+def test_equal_values_of_a_key_are_written_each_in_its_own_way(values):
+    for value in values:
+        assert private_api.to_yaml({"key": value}) == OmegaConf.to_yaml(OmegaConf.create({"key": value}))
+    assert private_api.to_yaml({}) == OmegaConf.to_yaml(OmegaConf.create({}))

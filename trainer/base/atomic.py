@@ -4,7 +4,7 @@ import io
 import os
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,23 +22,35 @@ def atomic_write(path: Path, payload: bytes | memoryview) -> None:
 
     Errors: OSError, with the old file left as it was.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")  # tempfile's permissions would ignore the umask
-    temporary.unlink(missing_ok=True)  # of a dead process with this number
+    atomic_write_all(path.parent, {path.name: payload})
+
+
+def atomic_write_all(folder: Path, payloads: Mapping[str, bytes | memoryview]) -> None:
+    """Write files of one folder in order, each as `atomic_write` does, with one flush of the folder for all.
+
+    Errors: OSError, with the old files left as they were, but for those that a rename has replaced by then.
+    """
+    # The permissions of tempfile's would ignore the umask.
+    temporary = {name: folder / f".{name}.{os.getpid()}.partial" for name in payloads}
     try:
-        with open(open_plain(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
-            file.write(payload)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        for name, payload in payloads.items():
+            temporary[name].unlink(missing_ok=True)  # of a dead process with this number
+            with open(open_plain(temporary[name], os.O_WRONLY | os.O_CREAT | os.O_EXCL), "wb") as file:
+                file.write(payload)
+                file.flush()
+                os.fsync(file.fileno())
+        for name, partial in temporary.items():
+            os.replace(partial, folder / name)
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        for partial in temporary.values():
+            partial.unlink(missing_ok=True)
         raise
     if os.name == "posix":
-        folder = os.open(path.parent, os.O_RDONLY)
+        opened = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(opened)
         finally:
-            os.close(folder)
+            os.close(opened)
 
 
 def discard_partial(folder: Path) -> None:

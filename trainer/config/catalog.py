@@ -1,5 +1,6 @@
 """Groups and options as the files of conf/ list them. Reads YAML; imports neither Hydra nor torch."""
 
+import os
 import re
 from collections.abc import Mapping
 from functools import cache
@@ -30,7 +31,9 @@ def groups() -> list[str]:
 
 def options(group: str) -> list[str]:
     """Return the options of a group, the user's own included."""
-    return sorted({path.stem for place in (folder(), *extra_folders) for path in (place / group).glob("*.yaml")})
+    folders = [place / group for place in (folder(), *extra_folders)]
+    files = [name for place in folders if place.is_dir() for name in os.listdir(place)]  # Path.glob is 10 times as slow
+    return sorted({name.removesuffix(".yaml") for name in files if name.endswith(".yaml")})
 
 
 def file(group: str, option: str) -> Path:

@@ -7,6 +7,7 @@ only where resume.allow names them (rundir/resume.py). No torch here.
 
 from collections.abc import Iterable
 from enum import Enum
+from functools import cache
 
 
 class Role(Enum):
@@ -75,6 +76,7 @@ EVALUATION = (
 )  # task=evaluate takes them beside the machine's
 
 
+@cache
 def role_of(key: str) -> Role:
     """Return the role of a key: that of its longest prefix in the table; a key of a group shapes the run."""
     parts = key.lstrip("+~").partition("@")[0].replace("/", ".").split(".")

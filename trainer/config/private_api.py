@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 # other launchers have to be distinguished from it: they take jobs to other processes, and fail in other ways.
 BASIC_LAUNCHER = f"{BasicLauncher.__module__}.{BasicLauncher.__name__}"
 
+_entries: dict[str, str] = {}  # the YAML of an entry, by its repr
+
 
 def parse_flags(arguments: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """Return Hydra's flags, with the overrides as `overrides`; and the flags that Hydra does not have.
@@ -112,8 +114,16 @@ def to_yaml(plain: dict) -> str:
 
     Private because: OmegaConf writes only its own nodes, and making them of plain values takes longer than the writing.
     """
-    options = {"default_flow_style": False, "allow_unicode": True, "sort_keys": False}
-    return yaml.dump(plain, Dumper=Dumper, **options)
+    return "".join(map(entry_as_yaml, plain.items())) or "{}\n"
+
+
+def entry_as_yaml(entry: tuple[str, object]) -> str:
+    """Return a key and its value as YAML; written once, as the jobs of a sweep have most of them in common."""
+    written = repr(entry)  # tells 1, 1.0 and True apart
+    if written not in _entries:
+        options = {"default_flow_style": False, "allow_unicode": True, "sort_keys": False}
+        _entries[written] = yaml.dump(dict([entry]), Dumper=Dumper, **options)
+    return _entries[written]
 
 
 class Dumper(getattr(yaml, "CDumper", yaml.Dumper)):

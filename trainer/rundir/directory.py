@@ -14,7 +14,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from omegaconf import DictConfig, OmegaConf
 
-from trainer.base.atomic import atomic_write, discard_partial
+from trainer.base.atomic import atomic_write, atomic_write_all, discard_partial
 from trainer.base.errors import MachineError
 from trainer.base.json_text import as_json, without_nonfinite
 from trainer.base.plain_files import require_no_link
@@ -241,11 +241,11 @@ def write_config(directory: Path, cfg: DictConfig | dict, overrides: Sequence[st
     write_texts(directory, *saved_texts(cfg, overrides))
 
 
-def write_texts(directory: Path, config: str, overrides: Sequence[str]) -> None:
-    """Write what `saved_texts` returns, as `write_config` does. Errors: MachineError."""
+def write_texts(directory: Path, config: str, overrides: Sequence[str], before: Mapping[str, bytes] = {}) -> None:
+    """Write what `saved_texts` returns, as `write_config` does, after other files. Errors: MachineError."""
+    own = {"config.yaml": config.encode(), "overrides.txt": in_lines(overrides)}
     try:
-        atomic_write(directory / "config.yaml", config.encode())
-        atomic_write(directory / "overrides.txt", in_lines(overrides))
+        atomic_write_all(directory, {**before, **own})
     except OSError as error:
         raise cannot_be_written(directory, error) from None
 
@@ -262,12 +262,8 @@ def write_job(directory: Path, cfg: DictConfig | dict, overrides: Sequence[str],
     Args:
         swept: the keys that the sweep varies.
     """
-    try:
-        atomic_write(directory / SWEPT_KEYS, in_lines(swept))
-        atomic_write(directory / SWEEP_OVERRIDES, in_lines(saved_overrides(overrides)))
-    except OSError as error:
-        raise cannot_be_written(directory, error) from None
-    write_config(directory, cfg, overrides)
+    config, saved = saved_texts(cfg, overrides)
+    write_texts(directory, config, saved, {SWEPT_KEYS: in_lines(swept), SWEEP_OVERRIDES: in_lines(saved)})
 
 
 def write_summary(directory: Path, summary: dict) -> None:

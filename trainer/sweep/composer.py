@@ -90,16 +90,16 @@ class Composer:
         options = [self._changes_by(tuple(texts)) for texts in replaced if texts]
         if None in options or overlap(options):
             return None
-        tree = copy.deepcopy(self._tree)
+        tree = dict(self._tree)
         for changes in options:
             for path, value in changes.items():
-                put(tree, path, copy.deepcopy(value))
+                put(tree, path, value)
         # Hydra sets values after all options, so that those of the first job are in place by now.
         for text in (text for place, text in differing.items() if place in self._plain):
             path, value = key_of(text).split("."), self._value(text)
             if isinstance(value, dict) or not holds_value(tree, path):
                 return None
-            put(tree, path, copy.deepcopy(value))
+            put(tree, path, value)
         return tree
 
     def _value(self, text: str) -> object:
@@ -179,8 +179,9 @@ def holds_value(tree: Mapping, path: Sequence[str]) -> bool:
 
 
 def put(tree: dict, path: Sequence[str], value: object) -> None:
-    """Set the value at a path whose parents exist, or remove it."""
+    """Set the value at a path whose parents exist, or remove it, in a tree that may share what is below its top."""
     for key in path[:-1]:
+        tree[key] = dict(tree[key])
         tree = tree[key]
     if value is REMOVED:
         tree.pop(path[-1], None)

@@ -28,10 +28,16 @@ class PlotWorker:
         return self
 
     def begin(self) -> None:
-        """Start a process, and let it import what it draws with while the first jobs run."""
-        self._pool = ProcessPoolExecutor(min(MOST, cores()), mp_context=make_context(), initializer=end_with_sweep)
+        """Start a process, and let it import what it draws with while the first jobs run; returns at once."""
+        context = make_context()
+        self._pool = ProcessPoolExecutor(min(MOST, cores()), mp_context=context, initializer=end_with_sweep)
         with signals.held():  # also from those that the process will begin: a Ctrl-C is for the sweep
-            self._pool.submit(int)
+            if context.get_start_method() == "forkserver":
+                from multiprocessing import forkserver  # not on Windows
+
+                forkserver.ensure_running()  # asking it for a process would wait for its imports
+            else:
+                self._pool.submit(int)
 
     def draw(self, directory: Path) -> None:
         """Draw the pictures of a run that has ended, where it has recorded any points; returns at once."""
