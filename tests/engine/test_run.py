@@ -470,6 +470,16 @@ def test_the_test_split_is_evaluated_with_the_best_weights_not_the_last(package,
     assert "(best weights)" in said and f"test {told['test']['loss']:.4f}" in " ".join(said.split())
 
 
+@pytest.mark.parametrize("words", [["epochs=12st"], ["epochs=30st", "eval_every=8st"], ["epochs=3"]])
+def test_the_best_evaluation_has_the_epoch_of_its_point_also_within_one(words, run_in_process, tmp_path):
+    """An epoch of digits has 1,258 training samples: 20 steps."""
+    assert run_in_process("model=mlp", *words)[0] == 0
+    best = summary(tmp_path)["best"]
+    rows = [json.loads(line) for line in (only_run(tmp_path) / "metrics.jsonl").read_text().splitlines()]
+    (point,) = [row for row in rows if row["split"] == "val" and row["step"] == best["step"]]
+    assert best["epoch"] == point["epoch"] == best["step"] / 20
+
+
 @pytest.mark.parametrize("words", [["epochs=100000"], ["-m", "epochs=100000,100001"]])
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_a_signal_ends_the_run_in_order_and_the_sweep_it_belongs_to(number, code, words, tmp_path):

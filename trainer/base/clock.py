@@ -28,6 +28,11 @@ class Clock(NamedTuple):
         return self.step // self.steps_per_epoch
 
     @property
+    def epochs(self) -> float:
+        """Epochs done, with a fraction within one."""
+        return self.step / self.steps_per_epoch
+
+    @property
     def progress(self) -> float:
         """Fraction of the run done before this step, in [0, 1]."""
         return self.step / max(self.total_steps, 1)

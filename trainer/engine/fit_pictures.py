@@ -119,7 +119,7 @@ class FitPictures:
         """Draw the fit of a model after a step, where that is due."""
         if not self.due(now):
             return
-        caption = caption_of(self.run, model, now.step / now.steps_per_epoch)
+        caption = caption_of(self.run, model, now.epochs)
         if self.drawer is None:
             found = fit_map(self.run, model, caption, COARSE)
             self.drawer, predictions = FrameDrawer(found, self.title), found.predictions

@@ -132,7 +132,7 @@ def write_files(own: Training, stage: Stage, outcome: Outcome) -> dict:
         "best": run.progress.best,
         "final": {split: own.recorder.last(split) for split in ("train", "val")},
         "steps": outcome.now.step,
-        "epochs": outcome.now.step / outcome.now.steps_per_epoch,
+        "epochs": outcome.now.epochs,
         "seconds": round(own.recorder.seconds, 3),
         "notes": own.notes,
     }

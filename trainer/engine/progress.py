@@ -69,7 +69,7 @@ class Progress:
 
     def add_evaluation(self, now: Clock, scores: dict[str, float], monitor: Metric) -> bool:
         """Append an evaluation to the history, and return whether it is the best so far. A non-finite loss never is."""
-        record = {"step": now.step, "epoch": now.epoch, **scores}
+        record = {"step": now.step, "epoch": round(now.epochs, 4), **scores}
         self.history.append(record)
         if not math.isfinite(scores["loss"]) or (self.best and monitor.rank(record) >= monitor.rank(self.best)):
             return False

@@ -226,7 +226,7 @@ class Session:
             signals.raise_received()  # a signal behind the last step
             self.best = copy.deepcopy(run.model)
             self.best.load_state_dict(weights)
-            best = progress.best or {"epoch": outcome.now.epoch}
+            best = progress.best or {"epoch": outcome.now.epochs}
             caption = f"best weights, {caption_of(run, self.best, best['epoch'])}"
             self.fit = fit_map(run, self.best, caption)
             kernels = first_filters(self.best) if self.invocation.sweep is None else None

@@ -212,7 +212,7 @@ def figures_of(
         "gap": {name: value - train for name, (train, value) in gap.gaps(recorder.rows, run.progress.best).items()},
         "steps": outcome.now.step,
         **({"diverged_in": outcome.nonfinite_step} if outcome.nonfinite_step else {}),
-        "epochs": outcome.now.step / outcome.now.steps_per_epoch,
+        "epochs": outcome.now.epochs,
         "seconds": round(recorder.seconds, 3),
         "images_per_second": round(statistics.median(throughputs), 1) if throughputs else None,
         "parameters": count_parameters(run.model),

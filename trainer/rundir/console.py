@@ -134,7 +134,7 @@ class Console:
     def print_evaluation(self, now: Clock, scores: Mapping[str, Mapping[str, float]]) -> None:
         """Print the scores of an evaluation, by split, in one line; on a narrow terminal in short words, or in more."""
         total = epochs(now.total_epochs)
-        place = f"epoch {epochs(now.step / now.steps_per_epoch):>{len(total)}}/{total}"
+        place = f"epoch {epochs(now.epochs):>{len(total)}}/{total}"
         fields = [*(f"{split} {figures(values)}" for split, values in scores.items()), f"lr {now.lr:.3g}"]
         line = f"{place}  {'  '.join(fields)}"
         self.log_only(line)

@@ -282,7 +282,7 @@ class Recorder:
         self._warn_once("the TensorBoard curves are", self._event_files.values(), error)
 
     def _point(self, split: str, now: Clock, values: Mapping[str, float]) -> None:
-        epoch, seconds = round(now.step / now.steps_per_epoch, 4), round(self.seconds, 4)
+        epoch, seconds = round(now.epochs, 4), round(self.seconds, 4)
         row = {"step": now.step, "epoch": epoch, "split": split, "lr": now.lr, "seconds": seconds}
         row |= {name: value if math.isfinite(value) else None for name, value in values.items()}
         row["time"] = round(time.time(), 3)

@@ -14,11 +14,6 @@ from trainer.base.checks import require
 from trainer.base.clock import Clock, parse_length
 
 
-def epochs(now: Clock) -> float:
-    """Return the time since the start in epochs, fractions included."""
-    return now.step / now.steps_per_epoch
-
-
 def above(floor: float, fraction: float) -> float:
     """Return the point at this fraction of the way from floor up to 1."""
     return floor + (1 - floor) * fraction
@@ -54,7 +49,7 @@ class Inverse:
         require(">= 0", rate=self.rate)
 
     def __call__(self, now: Clock) -> float:
-        return 1 / (1 + self.rate * epochs(now))
+        return 1 / (1 + self.rate * now.epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +70,7 @@ class Exponential:
         require(">= 0", rate=self.rate)
 
     def __call__(self, now: Clock) -> float:
-        return math.exp(-self.rate * epochs(now))
+        return math.exp(-self.rate * now.epochs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +91,7 @@ class Power:
         require(">= 0", exponent=self.exponent)
 
     def __call__(self, now: Clock) -> float:
-        return (1 + epochs(now)) ** -self.exponent
+        return (1 + now.epochs) ** -self.exponent
 
 
 @dataclass(frozen=True, kw_only=True)

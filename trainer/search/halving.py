@@ -34,12 +34,12 @@ class Halving:
     def __call__(self, history: Sequence[dict[str, float]]) -> bool:
         epoch, value = history[-1]["epoch"], history[-1][self.monitor]
         with quiet():  # a resumed run reports an epoch again
-            self.trial.report(value, epoch)
+            self.trial.report(value, int(epoch))
             if epoch >= self.epochs or not (self.trial.user_attrs.get("pruned") or self.trial.should_prune()):
                 return False
         self.trial.set_user_attr("pruned", True)
         reason = f"{self.monitor} {value:.4f} is not among the best that came as far"
-        self.verdict = f"ended by the search after {epoch} of {self.epochs:g} epochs: {reason}"
+        self.verdict = f"ended by the search after {epoch:g} of {self.epochs:g} epochs: {reason}"
         return True
 
 
