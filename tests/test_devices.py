@@ -34,6 +34,7 @@ def begin(folder: Path, *words: str) -> tuple[subprocess.Popen, Path]:
     """Start a long run of two ranks, and return it with its directory once it has evaluated."""
     command = [*TRAIN, *WORDS, LONG, "devices=2", *words]
     process = subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "starting 2 processes\n"  # before torch is imported
     for line in process.stdout:
         if re.match("epoch +3/", line):
             (directory,) = folder.glob("outputs/*/*")
@@ -145,6 +146,7 @@ def test_more_processes_than_a_machine_has_a_use_for_are_refused(run_in_process)
     code, _, errors = run_in_process("devices=100000")
     assert code == 4
     assert errors.startswith("train: devices=100000: too many for this machine, which has ")
+    assert errors.endswith(", one a core, or 4 where there are fewer\n")
 
 
 def test_a_run_that_was_not_started_in_processes_is_refused(composed):

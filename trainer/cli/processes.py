@@ -15,6 +15,7 @@ from trainer.base.cores import cores
 from trainer.base.errors import ConfigError, MachineError
 from trainer.config import catalog
 from trainer.config.private_api import BASIC_LAUNCHER
+from trainer.rundir.console import Console
 from trainer.sweep.jobs import trains
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ def wanted(command: "Command") -> int:
         launcher = cfg.hydra.runtime.choices["hydra/launcher"]
         raise ConfigError(f"devices={count}: its jobs run one after the other; leave hydra/launcher={launcher} out")
     if count > (most := max(MOST, cores())):
-        raise MachineError(f"devices={count}: too many for this machine, which has {cores()} cores; at most {most}")
+        rule = f"at most {most}, one a core, or {MOST} where there are fewer"
+        raise MachineError(f"devices={count}: too many for this machine, which has {cores()} cores; {rule}")
     return count
 
 
@@ -46,6 +48,7 @@ def start(command: "Command", count: int) -> None:
 
     Errors: SystemExit with the first one's code, or that of a signal; MachineError where another one has died.
     """
+    Console().print(f"starting {count} processes")  # which takes seconds
     with signals.deadly():
         import torch
         from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException
