@@ -186,6 +186,15 @@ def test_a_job_that_has_not_been_evaluated_monitors_nothing_else(status, run, tm
     assert [*incomparable(rank([run("adam", 0.9, status="interrupted"), waiting]))] == []
 
 
+def test_jobs_that_have_not_begun_share_a_remark_and_those_that_failed_have_their_own(run):
+    begun = [run("adam", 0.9, seed=0), *(run("sgd", None, seed=seed, status="failed") for seed in range(3))]
+    waiting = [run("lion", None, seed=seed, status="not begun") for seed in range(40)]
+    for count, more in ((1, ""), (2, ", and 1 more run"), (40, ", and 39 more runs")):
+        lines = [*table.remarks(rank([*begun, *waiting[:count]]))]
+        assert [line.split(":")[0] for line in lines] == ["failed"] * 3 + ["not begun"]
+        assert lines[-1] == f"not begun: optimizer=lion seed=0: {waiting[0].path}{more}"
+
+
 def test_settings_of_the_machine_divide_no_setting_of_a_sweep(run):
     """As when a sweep is resumed elsewhere: `devices` and `threads` make no other job."""
     machines = [{"devices": 1}, {"devices": 2}]

@@ -192,12 +192,21 @@ def list_seeds(setting: Setting) -> str:
 
 
 def remarks(ranking: Ranking) -> Iterator[str]:
-    """Yield a line for each run that did not finish, with its log, then their notes, then what was left out."""
+    """Yield a line for each run that did not finish, with its log, then their notes, then what was left out.
+
+    Those that have not begun, of an interrupted sweep perhaps hundreds, share a line.
+    """
+    waiting = []
     for setting in ranking.settings:
         for job, seed in zip(setting.jobs, setting.seeds):
             if not job.complete:
-                name = f"{setting.label} seed={seed}".strip()
-                yield f"{clean(job.status)}: {name}: {reason(job)}"
+                line = f"{clean(job.status)}: {f'{setting.label} seed={seed}'.strip()}: {reason(job)}"
+                if job.status == Status.NOT_BEGUN:
+                    waiting.append(line)
+                else:
+                    yield line
+    if waiting:
+        yield waiting[0] + (f", and {counted('more run', len(waiting) - 1)}" if len(waiting) > 1 else "")
     yield from findings.notes_of_jobs(ranking)
     yield from ranking.notes
 
