@@ -254,5 +254,5 @@ def test_the_best_evaluation_is_the_monitors_then_the_losss_and_never_a_non_fini
         for step, (loss, accuracy) in enumerate(scores, start=1)
     ]
     assert best == [True, True, False, False, False, True, False]
-    assert progress.best == {"step": 6, "epoch": 0, "loss": 0.8, "accuracy": 0.6}
+    assert progress.best == {"step": 6, "epoch": 0.6, "loss": 0.8, "accuracy": 0.6}
     assert [record["step"] for record in progress.history] == [1, 2, 3, 4, 5, 6, 7]
