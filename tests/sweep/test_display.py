@@ -25,21 +25,25 @@ def test_running_and_failed_jobs_are_shown_first_and_each_end_is_reported(tmp_pa
     display = SweepDisplay(tmp_path, 30, PlotWorker(), prepared)
     running, failed = prepared[3].directory, prepared[20].directory
     (running / "run.log").write_text("begun")
-    (running / "metrics.jsonl").write_text('{"split": "val", "step": 8, "epoch": 4.0, "accuracy": 0.75, "loss": 1.0}\n')
+    (running / "metrics.jsonl").write_text(
+        '{"split": "val", "step": 8, "epoch": 2.6667, "accuracy": 0.75, "loss": 1.0}\n'
+    )
     (failed / "summary.json").write_text('{"status": "failed", "error": "out of memory", "code": 4}')
-    for number in (0, 1):
-        (prepared[number].directory / "summary.json").write_text(FINISHED)
+    for number, epoch in enumerate(("1", "0.3333")):
+        text = FINISHED.replace('"epoch": 1', f'"epoch": {epoch}')
+        (prepared[number].directory / "summary.json").write_text(text)
     display.refresh()
     printed = capsys.readouterr().out
     assert "[3/30] seed-20: failed: out of memory (" in printed
     assert "seed-0: finished, best loss 0.5000  accuracy 0.5000 (epoch 1), 1.5 s" in printed
+    assert "seed-1: finished, best loss 0.5000  accuracy 0.5000 (epoch 0.33), 1.5 s" in printed
 
     table = display.table()
     names = [str(cell) for cell in table.columns[1].cells]
     assert "seed-3" in names and "seed-20" in names and names[-1] == f"and {30 - (len(names) - 1)} more"
     states, epochs, best = (dict(zip(names, table.columns[place].cells)) for place in (2, 3, 4))
     assert [states[f"seed-{number}"] for number in (3, 20, 0, 4)] == ["running", "failed", "finished", "waiting"]
-    assert epochs["seed-3"] == "4" and best["seed-3"] == "accuracy 0.7500"
+    assert epochs["seed-3"] == "2.67" and best["seed-3"] == "accuracy 0.7500"
 
     (failed / "summary.json").write_text('{"status": "failed", "error": "out of memory again", "code": 4}')
     display.refresh()  # a second attempt

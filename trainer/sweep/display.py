@@ -12,8 +12,9 @@ from rich.text import Text
 
 from trainer.base.errors import DataError
 from trainer.base.metrics import METRICS
-from trainer.base.text import counted, figures, printable
+from trainer.base.text import counted, epochs, figures, printable
 from trainer.comparison.table import relative
+from trainer.config.rule import is_number
 from trainer.rundir import reader
 from trainer.rundir.console import Console
 from trainer.rundir.pictures import missing_pictures
@@ -109,7 +110,7 @@ class SweepDisplay:
             return f"{head}: {reason} ({relative(job.directory / 'run.log')})"
         best = summary.get("best") or {}
         scores = {name: value for name, value in best.items() if name in METRICS}
-        epoch = f" (epoch {best['epoch']:g})" if isinstance(best.get("epoch"), int | float) else ""
+        epoch = f" (epoch {epochs(best['epoch'])})" if is_number(best.get("epoch")) else ""
         left = f"; {duration(seconds)} left" if (seconds := self.seconds_left()) else ""
         scored = f", best {figures(scores)}{epoch}" if scores else ""
         problems = "".join(f"; {printable(problem)}" for problem in reader.problems_of(summary)[:1])
@@ -169,7 +170,7 @@ class SweepDisplay:
         rows, status = [*reader.read_rows(job.directory, "val")], reader.read_summary(job.directory).get("status")
         if not isinstance(status, str):
             status = Status.RUNNING if self.has_begun(job) else WAITING
-        epoch = f"{rows[-1]['epoch']:g}" if rows and isinstance(rows[-1].get("epoch"), int | float) else ""
+        epoch = epochs(rows[-1]["epoch"]) if rows and is_number(rows[-1].get("epoch")) else ""
         for name, metric in METRICS.items():
             if values := [row[name] for row in rows if isinstance(row.get(name), int | float)]:
                 return status, epoch, f"{name} {min(values, key=metric.cost):.4f}"
