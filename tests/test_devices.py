@@ -146,7 +146,7 @@ def test_more_processes_than_a_machine_has_a_use_for_are_refused(run_in_process)
     code, _, errors = run_in_process("devices=100000")
     assert code == 4
     assert errors.startswith("train: devices=100000: too many for this machine, which has ")
-    assert errors.endswith(", one a core, or 4 where there are fewer\n")
+    assert errors.endswith(": one for each core, and 4 on any machine\n")
 
 
 def test_a_run_that_was_not_started_in_processes_is_refused(composed):

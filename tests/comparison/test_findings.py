@@ -195,6 +195,21 @@ def test_jobs_that_have_not_begun_share_a_remark_and_those_that_failed_have_thei
         assert lines[-1] == f"not begun: optimizer=lion seed=0: {waiting[0].path}{more}"
 
 
+@pytest.mark.parametrize(
+    "error, said",
+    [
+        ("interrupted; what no checkpoint holds is repeated", "what no checkpoint holds is repeated (PATH)"),
+        ("interrupted: after 20 steps", "after 20 steps (PATH)"),
+        ("interrupted", "PATH"),
+        ("out of memory", "out of memory (PATH)"),
+    ],
+)
+def test_a_remark_does_not_say_twice_that_a_run_was_interrupted(error, said, run):
+    job = run("adam", None, status="interrupted", error=error)
+    (line,) = table.remarks(rank([run("sgd", 0.5), job]))
+    assert line == f"interrupted: optimizer=adam seed=0: {said.replace('PATH', str(job.path))}"
+
+
 def test_settings_of_the_machine_divide_no_setting_of_a_sweep(run):
     """As when a sweep is resumed elsewhere: `devices` and `threads` make no other job."""
     machines = [{"devices": 1}, {"devices": 2}]

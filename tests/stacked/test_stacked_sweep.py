@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import time
 
 import pytest
 from safetensors.torch import load_file
@@ -151,6 +152,17 @@ def test_jobs_that_cannot_be_stacked_run_in_turn_and_say_why(tmp_path):
     assert {status for status, _ in results(folder).values()} == {"finished"} and len(results(folder)) == 4
     assert "2 jobs train at once" in printed
     assert printed.count("in turn") == 1 and "2 jobs in turn: optimizer=lamb: only torch's own optimizers" in printed
+
+
+def test_jobs_in_turn_are_told_before_they_run_and_do_not_count_the_seconds_that_they_wait(tmp_path):
+    begun = time.time()
+    words = [*SHORT, "epochs=40", "optimizer=adam,lamb", "seed=0,1,2,3", "norm=none"]
+    folder, printed, _ = sweep_in(tmp_path, *words, STACKED)
+    found = summaries(folder)
+    alone = [name for name in found if "lamb" in name]
+    ends = [json.loads((folder / name / "metrics.jsonl").read_text().splitlines()[-1])["time"] for name in alone]
+    assert len(alone) == 4 and sum(found[name]["seconds"] for name in alone) < max(ends) - begun
+    assert printed.index("4 jobs in turn: ") < printed.index("4 jobs train at once") < printed.index("[1/8]")
 
 
 def test_a_launcher_takes_a_number_of_jobs_and_splits_a_group_evenly(tmp_path):

@@ -38,7 +38,7 @@ def wanted(command: "Command") -> int:
         launcher = cfg.hydra.runtime.choices["hydra/launcher"]
         raise ConfigError(f"devices={count}: its jobs run one after the other; leave hydra/launcher={launcher} out")
     if count > (most := max(MOST, cores())):
-        rule = f"at most {most}, one a core, or {MOST} where there are fewer"
+        rule = f"at most {most}: one for each core, and {MOST} on any machine"
         raise MachineError(f"devices={count}: too many for this machine, which has {cores()} cores; {rule}")
     return count
 

@@ -216,7 +216,7 @@ def reason(job: Record) -> str:
     log = job.path / "run.log"
     lines = [line.strip() for line in read_text(log).splitlines() if line.strip()] if job.status in EXPLAINED else []
     error = clean(job.summary.get("error") or (lines[-1] if lines else ""))
-    error = error.removeprefix(job.status).lstrip(": ")  # which the line begins with
+    error = error.removeprefix(job.status).lstrip(":; ")  # which the line begins with
     place = relative(log if log.exists() else job.path)
     return f"{error[:200]} ({place})" if error else place
 

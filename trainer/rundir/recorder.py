@@ -180,6 +180,10 @@ class Recorder:
         """Seconds that the run has taken, its earlier parts included."""
         return time.perf_counter() - self._start
 
+    @seconds.setter
+    def seconds(self, seconds: float) -> None:
+        self._last, self._start = (now := time.perf_counter()), now - seconds
+
     def state_dict(self) -> dict:
         """Return the sums that are not yet written, and the time."""
         self.flush()
@@ -191,21 +195,17 @@ class Recorder:
         """Return to the time `now`: drop later lines, and write the files anew. Errors: MachineError."""
         self._window.load_state_dict(state["window"])
         self._sums_since_evaluation = [float(number) for number in state["since_evaluation"]]
-        self._last = time.perf_counter()
-        self._start = self._last - float(state["seconds"])
+        self.seconds = float(state["seconds"])
         known = self.rows or reader.read_rows(self.directory)
         rows = [row for row in known if row["step"] <= now.step and row["split"] != "test"]
         lost = max(0, int(state.get("rows", 0)) - len(rows))
         self._lost, self._known_from = int(state.get("lost", 0)) + lost, now.step if lost else 0
         self._begin_anew(rows, now.step)
+        what = f"{counted('point', self._lost)} of the curves lost" if self._lost else ""
         if state.get("rows") == len(rows) and state.get("rows_sha256") not in (None, self._digest.hexdigest()):
-            self._lost += 1  # at least
-            self._warn_of_damage("a point of the curves is not the one that was recorded")
-        elif self._lost:
-            self._warn_of_damage(f"{counted('point', self._lost)} of the curves lost")
-
-    def _warn_of_damage(self, what: str) -> None:
-        self._warn(f"warning: {printable(self.directory)}: {what}: metrics.jsonl was damaged")
+            self._lost, what = self._lost + 1, "a point of the curves is not the one that was recorded"  # at least
+        if what:
+            self._warn(f"warning: {printable(self.directory)}: {what}: metrics.jsonl was damaged")
 
     def restart(self) -> None:
         """Drop the points of an earlier attempt that left no checkpoint. Errors: MachineError."""

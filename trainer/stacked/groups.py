@@ -11,6 +11,7 @@ from torch.optim import LBFGS
 from trainer.base.layers import drops_in_training
 from trainer.base.protocols import AnalyticPenalty
 from trainer.base.rng import derive, preserved_generators, seed_default
+from trainer.base.text import counted
 from trainer.config.hydra_context import Invocation
 from trainer.config.model_first import settled
 from trainer.engine.run import Run
@@ -20,6 +21,7 @@ from trainer.reg.grad_noise import GradNoise
 from trainer.reg.l1_proximal import L1Proximal
 from trainer.reg.max_norm import MaxNorm
 from trainer.reg.weight_decay import WeightDecay
+from trainer.rundir.console import Console
 from trainer.stacked.step import StackedUpdate
 from trainer.sweep.launch import find_or_prepare, saved_config
 
@@ -98,6 +100,13 @@ def count(refused: dict[str, int], reasons: Sequence[str], jobs: int) -> None:
     """Count jobs for each reason."""
     for reason in reasons:
         refused[reason] = refused.get(reason, 0) + jobs
+
+
+def print_refusals(reasons: dict[str, int]) -> None:
+    """Print each reason for which jobs run in turn, with the number of the jobs."""
+    for reason, jobs in reasons.items():
+        if jobs:
+            Console().print(f"{counted('job', jobs)} in turn: {reason}")
 
 
 @torch.no_grad()

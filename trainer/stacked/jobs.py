@@ -16,7 +16,7 @@ from trainer.engine.training import Fit
 from trainer.rundir import reader
 from trainer.rundir.console import Console
 from trainer.stacked.fit import Member, train_until_one_ends
-from trainer.stacked.groups import ALONE, count, refusal_of_network, refusals, structure_of
+from trainer.stacked.groups import ALONE, count, print_refusals, refusal_of_network, refusals, structure_of
 from trainer.sweep import devices, launch
 from trainer.task.execution import made_task
 
@@ -31,6 +31,7 @@ class StackedJob:
     def __init__(self, cfg: DictConfig, invocation: Invocation) -> None:
         self.cfg, self.invocation = cfg, invocation
         self.score: float | None = None
+        self.seconds = 0.0  # that its beginning took
         self.session: Session | None = None
         self.contexts = ExitStack()
 
@@ -62,6 +63,7 @@ class StackedJob:
                 return False
             begun.begin()
             self.session, self.contexts = begun, contexts.pop_all()
+            self.seconds = begun.recorder.seconds
         return self.session is not None
 
     def finish(self, fit: Fit = loop.fit) -> None:
@@ -70,13 +72,13 @@ class StackedJob:
             self.score = self.session.execute(fit)
 
 
-def run_jobs(composed: Sequence[tuple[DictConfig, Invocation]]) -> tuple[list[float | None], dict[str, int]]:
-    """Run jobs with one `key_of`: return their scores, and for each reason the number of jobs that trained alone.
+def run_jobs(composed: Sequence[tuple[DictConfig, Invocation]]) -> list[float | None]:
+    """Run jobs with one `key_of`: return their scores; print each reason for which some of them train alone.
 
     Errors: SystemExit after a signal.
     """
     jobs = [StackedJob(*one) for one in composed]
-    (cfg, invocation), refused = composed[0], {}
+    cfg, invocation = composed[0]
     with devices.reserve(invocation.sweep, cfg.device) as device, ExitStack() as contexts:
         like, ready = None, []
         for job in jobs:
@@ -84,12 +86,15 @@ def run_jobs(composed: Sequence[tuple[DictConfig, Invocation]]) -> tuple[list[fl
                 contexts.push(job.contexts)
                 like = like or job.run
                 ready.append(job)
+        refused: dict[str, int] = {}
         together, alone = partition(ready, refused)
+        print_refusals(refused)
         for group in together:
             train(group)
         for job in alone:
+            job.session.recorder.seconds = job.seconds  # without those that it has waited for the others
             job.finish()
-    return [job.score for job in jobs], refused
+    return [job.score for job in jobs]
 
 
 def partition(jobs: Sequence[StackedJob], refused: dict[str, int]) -> tuple[list[list[StackedJob]], list[StackedJob]]:

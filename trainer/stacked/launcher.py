@@ -10,10 +10,8 @@ from omegaconf import DictConfig
 
 from trainer.base.checks import require
 from trainer.base.errors import UserError
-from trainer.base.text import counted
 from trainer.config import hydra_context, private_api
 from trainer.config.hydra_context import Invocation
-from trainer.rundir.console import Console
 from trainer.sweep.jobs import trains
 
 
@@ -63,7 +61,7 @@ class StackedLauncher(Launcher):
             else:
                 alike.setdefault(groups.key_of(cfg), []).append(place)
         groups.count(refused, [groups.ALONE], sum(len(places) == 1 for places in alike.values()))
-        print_refusals(refused)
+        groups.print_refusals(refused)
         for places in alike.values():
             parts = -(-len(places) // self.jobs)
             for part in range(parts):
@@ -73,8 +71,7 @@ class StackedLauncher(Launcher):
     def _train(self, jobs: Sequence[tuple[int, Sequence[str]]]) -> dict[int, JobReturn]:
         from trainer.stacked.jobs import run_jobs
 
-        scores, refused = run_jobs([self._compose(overrides) for _, overrides in jobs])
-        print_refusals(refused)
+        scores = run_jobs([self._compose(overrides) for _, overrides in jobs])
         return {
             place: JobReturn(overrides=overrides, status=JobStatus.COMPLETED, _return_value=score)
             for (place, overrides), score in zip(jobs, scores)
@@ -83,10 +80,3 @@ class StackedLauncher(Launcher):
     def _compose(self, overrides: Sequence[str]) -> tuple[DictConfig, Invocation]:
         composed = self.hydra_context.config_loader.load_sweep_config(self.config, list(overrides))
         return hydra_context.without_hydra_node(composed), hydra_context.invocation_of(composed.hydra)
-
-
-def print_refusals(reasons: dict[str, int]) -> None:
-    """Print each reason for which jobs run in turn, with the number of the jobs."""
-    for reason, jobs in reasons.items():
-        if jobs:
-            Console().print(f"{counted('job', jobs)} in turn: {reason}")
