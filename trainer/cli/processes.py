@@ -15,7 +15,6 @@ from trainer.base.cores import cores
 from trainer.base.errors import ConfigError, MachineError
 from trainer.config import catalog
 from trainer.config.private_api import BASIC_LAUNCHER
-from trainer.rundir.console import Console
 from trainer.sweep.jobs import trains
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ def start(command: "Command", count: int) -> None:
 
     Errors: SystemExit with the first one's code, or that of a signal; MachineError where another one has died.
     """
-    Console().print(f"starting {count} processes")  # which takes seconds
+    print(f"starting {count} processes", flush=True)  # which takes seconds
     with signals.deadly():
         import torch
         from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalException

@@ -199,14 +199,15 @@ def remarks(ranking: Ranking) -> Iterator[str]:
     waiting = []
     for setting in ranking.settings:
         for job, seed in zip(setting.jobs, setting.seeds):
-            if not job.complete:
-                line = f"{clean(job.status)}: {f'{setting.label} seed={seed}'.strip()}: {reason(job)}"
-                if job.status == Status.NOT_BEGUN:
-                    waiting.append(line)
-                else:
-                    yield line
+            name = f"{setting.label} seed={seed}".strip()
+            if job.status == Status.NOT_BEGUN:
+                waiting.append((name, job))
+            elif not job.complete:
+                yield f"{clean(job.status)}: {name}: {reason(job)}"
     if waiting:
-        yield waiting[0] + (f", and {counted('more run', len(waiting) - 1)}" if len(waiting) > 1 else "")
+        (name, job), *others = waiting
+        more = f", and {counted('more run', len(others))}" if others else ""
+        yield f"{clean(job.status)}: {name}: {reason(job)}{more}"
     yield from findings.notes_of_jobs(ranking)
     yield from ranking.notes
 

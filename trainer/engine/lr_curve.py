@@ -47,7 +47,7 @@ class LrCurve:
 
     def epoch(self, step: int) -> float:
         """Return the time of a step in epochs."""
-        return step / self.clock.steps_per_epoch
+        return self.clock.at(step).epochs
 
     @property
     def peak(self) -> int:

@@ -152,4 +152,4 @@ def said(summary: dict, run: Run) -> str:
     if not best:
         return f"{summary['status']} after {counted('step', summary['steps'])}"
     scores = {key: best[key] for key in ("loss", score_of(run.data.task).name)}
-    return f"best val {figures(scores)}  (epoch {epochs(best['step'] / run.clock.steps_per_epoch)})"
+    return f"best val {figures(scores)}  (epoch {epochs(run.clock.at(best['step']).epochs)})"

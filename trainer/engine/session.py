@@ -142,7 +142,7 @@ class Session:
     def _resume(self, state: dict, changed: dict) -> None:
         clock, training = self.run.clock, self.training
         if state["step"] > clock.total_steps:
-            done = f"{state['step'] / clock.steps_per_epoch:g} epochs ({state['step']} steps)"
+            done = f"{clock.at(state['step']).epochs:g} epochs ({state['step']} steps)"
             how = "epochs=+N adds N epochs, epochs=+Nst N steps"
             raise ConfigError(f"epochs={self.cfg.epochs}: the run has already done {done}; {how}")
         require_same(state, self._config, [*changed, *self.cfg.resume.allow])

@@ -243,7 +243,7 @@ def print_summary(
         console.print(f"  final  val   {figures(final)}")
     if best := summary["best"]:
         scores = {key: best[key] for key in ("loss", score)}
-        when = epochs(best["step"] / run.clock.steps_per_epoch)
+        when = epochs(run.clock.at(best["step"]).epochs)
         console.print(f"  best   val   {figures(scores)}  (epoch {when})")
         if summary["gap"]:
             console.print(f"  gap    val minus train  {figures(summary['gap'])}  (at the best)")
