@@ -1,5 +1,7 @@
 """Network of the speed runs: written out, and the whitened patches of its first layer."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -81,3 +83,21 @@ def test_the_first_filters_of_fast_cnn_begin_as_dirac_filters():
 def test_fast_cnn_needs_a_patch():
     with pytest.raises(ValueError, match="needs images of 2x2 pixels or more"):
         FastCnn((1, 1, 5), 3, make_kit())
+
+
+@pytest.mark.parametrize("name, peak", [("cifar10_94", 1.9), ("cifar10_96", 1.5)])
+def test_the_words_of_the_speed_runs_train_with_their_rates(name, peak, run_in_process, tmp_path):
+    """13 steps of 4 images, 3 images left out: the rate rises from a fifth for 3 steps, and falls in a line to 7 %."""
+    random = np.random.default_rng(0)
+    images, labels = random.integers(0, 256, (65, 32, 32, 3), dtype=np.uint8), np.arange(65) % 10
+    np.savez(tmp_path / "own.npz", x_train=images[:55], y_train=labels[:55], x_test=images[55:], y_test=labels[55:])
+    words = ["data=npz", "data.path=own.npz", "batch_size=4", "epochs=1", "model.channels=[4,6,8]", "device=cpu"]
+    code, _, errors = run_in_process(f"experiment={name}", *words, "hydra.run.dir=run")
+    assert code == 0, errors
+    rows = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    rates = {row["step"]: row["lr"] for row in rows if row["split"] == "train" and row["step"]}
+    rise = {1: 0.2 + 0.8 / 3, 2: 0.2 + 0.8 * 2 / 3, 4: 1, 8: 1, 13: 1}
+    assert rates == {step: pytest.approx(peak * (1 - 0.93 * (step - 1) / 13) * rise[step]) for step in rise}
+    assert all(np.isfinite(row["loss"]) for row in rows) and {row["split"] for row in rows} == {"train", "test"}
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["status"] == "finished" and summary["steps"] == 13
